@@ -1,0 +1,15 @@
+//! Makes Linux io_uring zero-copy receive (zcrx) observable.
+//!
+//! Data flows one way: sources ([`probe`], [`receive`], [`net`]) know nothing of each other; [`observe`] lays
+//! what they say side by side as [`model`] values; [`export`] and [`view`] say it to machines and to people.
+//! `docs/architecture.md` in the repository is the same picture with its reasons.
+
+pub mod export;
+pub mod kernel;
+pub mod model;
+pub mod net;
+pub mod observe;
+pub mod probe;
+pub mod receive;
+pub mod uapi;
+pub mod view;

@@ -1,0 +1,2 @@
+//! zcrxd.
+fn main() {}

@@ -1,0 +1,20 @@
+//! Everything that is known of this host at one moment.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ProbeSample, ReceiveSample};
+
+/// One joined observation: what every view and every export is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostSample {
+    /// When it was taken.
+    pub at: SystemTime,
+    /// Kernel release, as uname says it.
+    pub kernel: String,
+    /// Own queues.
+    pub receive: Vec<ReceiveSample>,
+    /// The kernel's side.
+    pub probe: ProbeSample,
+}

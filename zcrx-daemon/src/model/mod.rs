@@ -1,0 +1,16 @@
+//! Plain data: what is known of queues, probes and the host at one moment. Knows nobody.
+//!
+//! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
+//! `None` all the way to the metric that is then absent: unknown is not zero.
+
+mod host;
+mod probe;
+mod queue;
+mod receive;
+mod registration;
+
+pub use host::HostSample;
+pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
+pub use queue::{BackendKind, QueueKey};
+pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
+pub use registration::{Registration, RegistrationCount};

@@ -1,0 +1,95 @@
+//! Probes: which are attached and how, and what they counted.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Registration, RegistrationCount};
+
+/// How a program is attached to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    /// BPF trampoline on function entry and exit.
+    Fexit,
+    /// Breakpoint (or ftrace) probes on function entry and return, through perf_event_open.
+    Kretprobe,
+    /// BTF-typed raw tracepoint.
+    TpBtf,
+    /// Untyped raw tracepoint.
+    RawTracepoint,
+    /// Classic tracepoint through perf_event_open.
+    Tracepoint,
+    /// BPF iterator.
+    Iterator,
+}
+
+impl Mechanism {
+    /// The name used in metrics and on pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fexit => "fexit",
+            Self::Kretprobe => "kretprobe",
+            Self::TpBtf => "tp_btf",
+            Self::RawTracepoint => "raw_tracepoint",
+            Self::Tracepoint => "tracepoint",
+            Self::Iterator => "iterator",
+        }
+    }
+}
+
+/// One alternative that was tried and refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Mechanism tried.
+    pub mechanism: Mechanism,
+    /// Function or tracepoint it was tried on.
+    pub target: String,
+    /// Why it was refused, in words.
+    pub error: String,
+}
+
+/// One probe of the catalogue, as it stands on this kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// Its name: the module in zcrx-ebpf that holds its programs.
+    pub name: String,
+    /// What it tells.
+    pub tells: String,
+    /// What is unknown without it.
+    pub lost_without: String,
+    /// Mechanism and target that attached; `None` when every alternative was refused.
+    pub attached: Option<(Mechanism, String)>,
+    /// Alternatives refused before that, in the order they were tried.
+    pub refused: Vec<Attempt>,
+}
+
+/// What the page_pool tracepoints counted for one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagePoolCount {
+    /// Page-pool id, the one of the netdev netlink family; `None` where the field could not be read.
+    pub id: Option<u32>,
+    /// Interface index of the pool's device, where it could be read.
+    pub ifindex: Option<u32>,
+    /// Interface name, where it could be found.
+    pub interface: Option<String>,
+    /// Whether a memory provider (zcrx, devmem) feeds it, where it could be read.
+    pub provider: Option<bool>,
+    /// `page_pool_state_hold` events: pages or niovs the pool took in.
+    pub held: u64,
+    /// `page_pool_state_release` events: pages or niovs the pool gave up.
+    pub released: u64,
+}
+
+/// Everything the probes can say at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeSample {
+    /// Every probe of the catalogue.
+    pub probes: Vec<ProbeStatus>,
+    /// Registrations by result; `None` when no probe for them is attached.
+    pub registrations: Option<Vec<RegistrationCount>>,
+    /// The last registrations, newest last, bounded.
+    pub recent_registrations: Vec<Registration>,
+    /// Per-pool counts; `None` when the tracepoints are not attached.
+    pub page_pools: Option<Vec<PagePoolCount>>,
+    /// Events the kernel could not hand over because a buffer was full; `None` when there is no such buffer.
+    pub lost_events: Option<u64>,
+}

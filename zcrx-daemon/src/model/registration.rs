@@ -1,0 +1,37 @@
+//! Registrations of interface queues, of any process on the host, as probes saw them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One attempt to register an interface queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// CLOCK_BOOTTIME-free kernel time at its end (`bpf_ktime_get_ns`).
+    pub at: Duration,
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Thread name.
+    pub comm: String,
+    /// 0, or the positive errno.
+    pub errno: i32,
+    /// How long the kernel took, where entry and exit were both seen.
+    pub duration: Option<Duration>,
+    /// Interface index asked for, where the arguments could be read.
+    pub ifindex: Option<u32>,
+    /// Interface name, where it could be found.
+    pub interface: Option<String>,
+    /// Queue index asked for, where the arguments could be read.
+    pub queue: Option<u32>,
+}
+
+/// How many attempts ended with one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationCount {
+    /// 0, or the positive errno.
+    pub errno: i32,
+    /// Attempts since the probe was attached.
+    pub count: u64,
+}

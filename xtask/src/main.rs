@@ -1,2 +1,5 @@
-//! Placeholder.
+//! The project's chores: `cargo xtask --help`.
+
+mod tools;
+
 fn main() {}

@@ -4,3 +4,4 @@
 pub(crate) mod apt;
 pub(crate) mod cache;
 pub(crate) mod command;
+pub(crate) mod progress;

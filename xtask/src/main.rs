@@ -22,7 +22,10 @@ fn main() -> ExitCode {
     match run(&Chore::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("because: {cause}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -84,21 +84,27 @@ fn build(cache: &Cache, compiler: &Compiler) -> Result<PathBuf> {
     let llvm = cache.build(KIND, &format!("llvm-{key}"), |prefix| link_library(&library, prefix))?;
     let target = cache.directory(&format!("{KIND}/build"))?;
     let major = version(compiler.llvm()).first().copied().unwrap_or_default();
+    let features = format!("llvm-{major}");
+    let arguments =
+        ["install", NAME, "--version", VERSION, "--locked", "--no-default-features", "--features", &features];
     let linker = cache.build(KIND, &format!("{NAME}-{VERSION}-{key}"), |root| {
         step(&format!("building bpf-linker {VERSION} against LLVM {} (about a minute)", compiler.llvm()), || {
-            run(Command::new("cargo")
-                .args(["install", "--quiet", NAME, "--version", VERSION, "--locked"])
-                .args(["--no-default-features", "--features", &format!("llvm-{major}"), "--root"])
+            run(Command::new(compiler.sysroot.join("bin/cargo"))
+                .args(arguments)
+                .args(["--quiet", "--root"])
                 .arg(root)
+                .env("RUSTC", compiler.sysroot.join("bin/rustc"))
                 .env("LLVM_PREFIX", &llvm)
                 // Kept while it is incomplete, so that an interrupted build goes on where it was.
                 .env("CARGO_TARGET_DIR", &target)
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
                 .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
             .with_context(|| {
+                let by_hand = arguments.join(" ");
                 format!(
-                    "cannot build bpf-linker; by hand: cargo install {NAME} --version {VERSION} --locked (needs \
-                     crates.io, a C compiler, and LLVM {major}'s development files)"
+                    "cannot build bpf-linker (it needs crates.io and a C compiler); by hand:\n  LLVM_PREFIX={} cargo \
+                     {by_hand}\nthen run `cargo xtask setup` again",
+                    llvm.display()
                 )
             })
         })

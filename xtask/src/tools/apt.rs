@@ -135,9 +135,10 @@ impl Apt {
             }
             bail!("no package lists of {} were fetched before", self.suites.join(", "));
         }
-        run(self.command("apt-get").arg("update")).with_context(|| {
-            format!("cannot fetch the lists of {} from {}", self.suites.join(", "), self.mirror)
-        })?;
+        // Without the option, apt calls an unreachable mirror a warning.
+        run(self.command("apt-get").args(["update", "-o", "APT::Update::Error-Mode=any"])).with_context(
+            || format!("cannot fetch the lists of {} from {}", self.suites.join(", "), self.mirror),
+        )?;
         fs::write(self.stamp(), "").with_context(|| format!("cannot write {}", self.stamp().display()))
     }
 

@@ -94,7 +94,7 @@ pub struct RxQueue {
 }
 
 /// One page pool. Linux 6.8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PagePool {
     /// Its id, unique in one boot.
     pub id: u64,

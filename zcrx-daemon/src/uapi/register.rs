@@ -1,0 +1,75 @@
+//! The `io_uring_register` calls themselves.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::zcrx::{IORING_REGISTER_ZCRX_CTRL, IORING_REGISTER_ZCRX_IFQ};
+use super::{RegionDesc, ZcrxAreaReg, ZcrxCtrl, ZcrxEventDesc, ZcrxIfqReg};
+
+/// `io_uring_register(2)`; `ring` is `None` for the few opcodes that need none.
+///
+/// # Safety
+/// `arg` and all that the structure behind it points to must be what `opcode` expects.
+pub unsafe fn register(
+    ring: Option<BorrowedFd<'_>>,
+    opcode: u32,
+    arg: *mut c_void,
+    nr_args: u32,
+) -> io::Result<i32> {
+    let fd = ring.map_or(-1, |ring| ring.as_raw_fd());
+    // SAFETY: the caller vouches for the argument; everything else is passed by value.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, opcode, arg, nr_args) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// Registers an interface queue (Linux 6.15); fills in the pointers of `reg`, and the kernel the rest.
+///
+/// Errors: `registration::explain` tells what each errno means. The call must come from the ring's own thread.
+///
+/// # Safety
+/// The kernel writes to the memory that `area` and (with `IORING_MEM_REGION_TYPE_USER`) `region` describe until the
+/// ring and every importer of the queue are gone: it must stay mapped and be used for nothing else.
+pub unsafe fn zcrx_ifq(
+    ring: BorrowedFd<'_>,
+    reg: &mut ZcrxIfqReg,
+    area: &mut ZcrxAreaReg,
+    region: &mut RegionDesc,
+    events: Option<&mut ZcrxEventDesc>,
+) -> io::Result<()> {
+    reg.area_ptr = (&raw mut *area).expose_provenance() as u64;
+    reg.region_ptr = (&raw mut *region).expose_provenance() as u64;
+    reg.event_desc = events.map_or(0, |events| (&raw mut *events).expose_provenance() as u64);
+    // SAFETY: the structures live to the end of the call and have the kernel's layout; the caller vouches for the
+    // memory they describe.
+    let result = unsafe { register(Some(ring), IORING_REGISTER_ZCRX_IFQ, (&raw mut *reg).cast(), 1) };
+    // The structures may be gone when `reg` is looked at again.
+    (reg.area_ptr, reg.region_ptr, reg.event_desc) = (0, 0, 0);
+    result.map(drop)
+}
+
+/// Controls a registered queue (Linux 6.19).
+///
+/// Errors: ENXIO unknown queue id; EFAULT a reserved field is not zero; EOPNOTSUPP unknown operation; EINVAL from
+/// arming an event that has not fired, or the opcode is unknown to this kernel.
+///
+/// # Safety
+/// What [`ZcrxCtrl::add_area`] points to must be a live [`ZcrxAreaReg`] whose memory obeys the contract of
+/// [`zcrx_ifq`]. The other operations ask for nothing.
+pub unsafe fn zcrx_ctrl(ring: BorrowedFd<'_>, ctrl: &mut ZcrxCtrl) -> io::Result<()> {
+    // SAFETY: the structure lives to the end of the call and has the kernel's layout; the caller vouches for what
+    // it points to.
+    unsafe { register(Some(ring), IORING_REGISTER_ZCRX_CTRL, (&raw mut *ctrl).cast(), 0) }.map(drop)
+}
+
+/// Consumes the refill ring now (Linux 6.19). Errors as [`zcrx_ctrl`].
+pub fn zcrx_flush_rq(ring: BorrowedFd<'_>, zcrx_id: u32) -> io::Result<()> {
+    // SAFETY: this operation points to nothing.
+    unsafe { zcrx_ctrl(ring, &mut ZcrxCtrl::flush_rq(zcrx_id)) }
+}
+
+/// Arms an event that has fired (Linux 7.2). Errors as [`zcrx_ctrl`].
+pub fn zcrx_arm_event(ring: BorrowedFd<'_>, zcrx_id: u32, event: u32) -> io::Result<()> {
+    // SAFETY: this operation points to nothing.
+    unsafe { zcrx_ctrl(ring, &mut ZcrxCtrl::arm_event(zcrx_id, event)) }
+}

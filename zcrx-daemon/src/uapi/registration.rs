@@ -1,0 +1,133 @@
+//! What the errno of a refused registration means, and what would mend it.
+//!
+//! The kernel passes a NULL extack, so the caller gets a number where many causes share one. This table says what the
+//! number can mean; the netlink_extack tracepoint, where it can be read, says which of them it was.
+
+/// Which kind of registration was refused: the same errno means different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// On a hardware queue.
+    Device,
+    /// With `ZCRX_REG_NODEV`.
+    Nodev,
+}
+
+/// An errno in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it means here.
+    pub meaning: &'static str,
+    /// What would make the registration succeed.
+    pub mend: &'static str,
+}
+
+/// Explains a positive errno of `IORING_REGISTER_ZCRX_IFQ`.
+pub const fn explain(errno: i32, kind: Kind) -> Explanation {
+    let (meaning, mend) = match (errno, kind) {
+        (libc::EPERM, _) => (
+            "no CAP_NET_ADMIN in the initial user namespace, or io_uring is closed to this process",
+            "run as root or with CAP_NET_ADMIN on the host; a container with a user namespace of its own cannot",
+        ),
+        (libc::EINVAL, Kind::Nodev) => (
+            "this kernel's zcrx has no device-less mode, or it does not accept the refill ring or the area",
+            "use Linux 7.1 or later; refill entries within 1..32768; area and region in whole pages",
+        ),
+        (libc::EINVAL, Kind::Device) => (
+            "this kernel has no zcrx; or header split is off, hds-thresh is not 0, or the driver rejects the buffer \
+             size; or a field of the request is out of range",
+            "use Linux 6.15 or later; `ethtool -G IF tcp-data-split on hds-thresh 0`; refill entries within 1..32768",
+        ),
+        (libc::EEXIST, _) => (
+            "the queue already has a memory provider, an XDP program is attached, or the ring belongs to another thread",
+            "stop the other user of the queue (its teardown takes a moment), or `ip link set dev IF xdp off`",
+        ),
+        (libc::EBUSY, _) => (
+            "AF_XDP or a virtual device holds the queue, or (Linux 6.15) the ring has an interface queue already",
+            "free the queue or choose another one",
+        ),
+        (libc::ENODEV, _) => {
+            ("no such interface in this network namespace", "name an interface that `ip link` shows here")
+        }
+        (libc::ENETDOWN, _) => ("the interface or its rings are down", "`ip link set dev IF up`"),
+        (libc::ERANGE, _) => (
+            "the interface has no such receive queue, or it cannot use buffers of the size asked for",
+            "choose a queue below the count that `ethtool -l IF` shows; leave the buffer size at the page size",
+        ),
+        (libc::EOPNOTSUPP, Kind::Nodev) => (
+            "zcrx is not built into this kernel, or a buffer size was asked for that device-less mode cannot give",
+            "use a kernel with CONFIG_IO_URING_ZCRX; leave the buffer size at the page size",
+        ),
+        (libc::EOPNOTSUPP, Kind::Device) => (
+            "the driver has no queue management or no DMA device, or zcrx is not built into this kernel",
+            "use a NIC whose driver supports memory providers (bnxt, mlx5, gve, fbnic among others)",
+        ),
+        (libc::ENODATA, _) => (
+            "the driver built no buffer pool for that queue",
+            "choose a queue that the driver feeds by a page pool",
+        ),
+        (libc::ENOMEM, _) => (
+            "the area or the refill ring is over the limit for locked memory, or the kernel has no memory left",
+            "raise the limit (`ulimit -l`, LimitMEMLOCK=), or make the area smaller",
+        ),
+        (libc::EFAULT, _) => (
+            "the area or the region is not mapped or not writable",
+            "this is a bug of the program that registered",
+        ),
+        (libc::EOVERFLOW, _) => ("address and size of the area overflow", "make the area smaller"),
+        (libc::E2BIG, _) => ("the refill ring's region is too big", "ask for fewer refill entries"),
+        (libc::EBADF, _) => (
+            "the file descriptor to import is no exported queue",
+            "export the queue anew from the ring that owns it",
+        ),
+        (libc::EACCES, _) => {
+            ("the ring's restrictions forbid the registration", "register before restrictions are enabled")
+        }
+        (libc::ENOSYS, _) => ("this kernel has no io_uring", "use a kernel with CONFIG_IO_URING"),
+        _ => (
+            "not an errno that a registration is known to give",
+            "look for the kernel's own words at the netlink_extack tracepoint",
+        ),
+    };
+    Explanation { meaning, mend }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every errno that a registration is known to give, from its source.
+    const KNOWN: [i32; 16] = [
+        libc::EPERM,
+        libc::EINVAL,
+        libc::EEXIST,
+        libc::EBUSY,
+        libc::ENODEV,
+        libc::ENETDOWN,
+        libc::ERANGE,
+        libc::EOPNOTSUPP,
+        libc::ENODATA,
+        libc::ENOMEM,
+        libc::EFAULT,
+        libc::EOVERFLOW,
+        libc::E2BIG,
+        libc::EBADF,
+        libc::EACCES,
+        libc::ENOSYS,
+    ];
+
+    #[test]
+    fn every_known_errno_has_words_of_its_own() {
+        let unknown = explain(libc::EXDEV, Kind::Device);
+        for errno in KNOWN {
+            for kind in [Kind::Device, Kind::Nodev] {
+                assert_ne!(explain(errno, kind), unknown, "{:?}", crate::uapi::errno::name(errno));
+            }
+        }
+    }
+
+    #[test]
+    fn einval_points_to_the_version_that_would_do() {
+        assert!(explain(libc::EINVAL, Kind::Nodev).mend.contains("7.1"));
+        assert!(explain(libc::EINVAL, Kind::Device).mend.contains("6.15"));
+    }
+}

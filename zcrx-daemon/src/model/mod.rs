@@ -3,14 +3,12 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
-mod errno;
 mod host;
 mod probe;
 mod queue;
 mod receive;
 mod registration;
 
-pub use errno::errno_label;
 pub use host::HostSample;
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};

@@ -8,9 +8,14 @@ mod probe;
 mod queue;
 mod receive;
 mod registration;
+mod snapshot;
 
 pub use host::HostSample;
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
 pub use registration::{Registration, RegistrationCount};
+pub use snapshot::{
+    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
+    SocketBacklog,
+};

@@ -108,6 +108,7 @@ pub(crate) fn full() -> Observation {
             held: 16384,
             released: 4,
         }]),
+        snapshot: None,
         lost_events: Some(5),
     };
     Observation {

@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask --help`.
 
+mod lab;
 mod setup;
 mod tools;
 
@@ -16,10 +17,12 @@ use crate::tools::cache::Cache;
 enum Chore {
     /// Make this machine able to build the eBPF object
     Setup,
+    /// Boot real kernels with a software NIC that hosts zcrx queues
+    Lab(lab::LabArguments),
 }
 
 fn main() -> ExitCode {
-    match run(&Chore::parse()) {
+    match run(Chore::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -31,9 +34,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chore: &Chore) -> Result<()> {
-    let cache = Cache::open()?;
+fn run(chore: Chore) -> Result<()> {
     match chore {
-        Chore::Setup => setup::run(&cache).map(drop),
+        Chore::Setup => setup::run(&Cache::open()?).map(drop),
+        Chore::Lab(arguments) => lab::run(arguments),
     }
 }

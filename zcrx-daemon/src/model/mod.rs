@@ -4,6 +4,7 @@
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
 mod host;
+mod interface;
 mod probe;
 mod queue;
 mod receive;
@@ -11,6 +12,10 @@ mod registration;
 mod snapshot;
 
 pub use host::HostSample;
+pub use interface::{
+    Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
+    PagePoolStats, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
+};
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};

@@ -27,7 +27,7 @@ pub use error::NetError;
 pub use flow::{Flow, FlowError};
 pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
 pub use link::Link;
-pub use names::{interface_index, interface_name, interface_names};
+pub use names::interface_name;
 pub use namespace::{Namespace, inside, namespaces, own_namespace};
 pub use netlink::Netlink;
 pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan};

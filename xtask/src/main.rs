@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask --help`.
 
 mod setup;
+mod test;
 mod tools;
 
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ use crate::tools::cache::Cache;
 enum Chore {
     /// Make this machine able to build the eBPF object
     Setup,
+    /// Run every check there is
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,5 +38,6 @@ fn run(chore: &Chore) -> Result<()> {
     let cache = Cache::open()?;
     match chore {
         Chore::Setup => setup::run(&cache).map(drop),
+        Chore::Test(options) => test::run(&cache, options),
     }
 }

@@ -5,3 +5,4 @@ pub(crate) mod apt;
 pub(crate) mod cache;
 pub(crate) mod command;
 pub(crate) mod progress;
+pub(crate) mod workspace;

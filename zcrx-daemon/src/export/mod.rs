@@ -1,1 +1,3 @@
-//! export
+//! Says it to machines: Prometheus text and the web endpoint that serves it.
+
+pub mod metrics;

@@ -3,14 +3,21 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
+mod errno;
 mod host;
 mod probe;
 mod queue;
 mod receive;
 mod registration;
+mod snapshot;
 
+pub use errno::errno_label;
 pub use host::HostSample;
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
 pub use registration::{Registration, RegistrationCount};
+pub use snapshot::{
+    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
+    SocketBacklog,
+};

@@ -12,6 +12,15 @@ pub const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
 /// Not in the uapi headers: `IO_RQ_MAX_ENTRIES` of io_uring/zcrx.c, the same since the first version.
 pub const IO_RQ_MAX_ENTRIES: u32 = 32768;
 
+/// Ring setup flag: sizes that are too big are cut, not refused. Linux 5.6.
+pub const IORING_SETUP_CLAMP: u32 = 1 << 4;
+/// Ring setup flag: 32-byte completions, whose upper half carries a [`ZcrxCqe`]. Linux 5.19.
+pub const IORING_SETUP_CQE32: u32 = 1 << 11;
+/// Ring setup flag: only one thread submits. Linux 6.0.
+pub const IORING_SETUP_SINGLE_ISSUER: u32 = 1 << 12;
+/// Ring setup flag: completions are made when the owner asks for them. Linux 6.1.
+pub const IORING_SETUP_DEFER_TASKRUN: u32 = 1 << 13;
+
 /// The bit from which the area id is encoded into offsets.
 pub const IORING_ZCRX_AREA_SHIFT: u32 = 48;
 /// The area id's bits in an offset.

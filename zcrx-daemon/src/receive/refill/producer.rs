@@ -1,0 +1,83 @@
+//! The user side of the refill ring.
+
+use std::collections::VecDeque;
+
+use super::RingMemory;
+use crate::uapi::ZcrxRqe;
+
+/// Gives buffers back, and never loses one: what does not fit is stashed, in order, until there is room.
+#[derive(Debug)]
+pub struct Producer<M> {
+    memory: M,
+    /// Entries written, published or not.
+    tail: u32,
+    /// Entries the consumer may see.
+    published: u32,
+    /// The head as last read. Read again only when the ring looks full: the consumer writes that cache line.
+    head: u32,
+    stash: VecDeque<ZcrxRqe>,
+}
+
+impl<M: RingMemory> Producer<M> {
+    /// Takes the producer's side of a ring, wherever its tail stands.
+    pub fn new(memory: M) -> Self {
+        let tail = memory.tail_acquire();
+        let head = memory.head_acquire();
+        Self { memory, tail, published: tail, head, stash: VecDeque::new() }
+    }
+
+    /// Adds an entry, which the consumer sees after the next [`Self::publish`].
+    pub fn push(&mut self, rqe: ZcrxRqe) {
+        // Behind a stash an entry must queue up as well: entries of one buffer stay adjacent, which the kernel
+        // rewards by coalescing them (Linux 7.3).
+        if self.stash.is_empty() && self.has_room() {
+            self.write(rqe);
+        } else {
+            self.stash.push_back(rqe);
+        }
+    }
+
+    /// Shows the consumer everything there is room for, stashed entries included; says how many entries it was.
+    pub fn publish(&mut self) -> u32 {
+        while !self.stash.is_empty() && self.has_room() {
+            if let Some(rqe) = self.stash.pop_front() {
+                self.write(rqe);
+            }
+        }
+        let fresh = self.tail.wrapping_sub(self.published);
+        if fresh > 0 {
+            self.memory.tail_release(self.tail);
+            self.published = self.tail;
+        }
+        fresh
+    }
+
+    /// Entries that wait for room.
+    pub fn stashed(&self) -> usize {
+        self.stash.len()
+    }
+
+    /// Published entries that nobody has consumed yet.
+    pub fn depth(&self) -> u32 {
+        self.published.wrapping_sub(self.memory.head_acquire())
+    }
+
+    /// The ring's memory.
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    fn has_room(&mut self) -> bool {
+        let entries = self.memory.entries();
+        if self.tail.wrapping_sub(self.head) < entries {
+            return true;
+        }
+        self.head = self.memory.head_acquire();
+        self.tail.wrapping_sub(self.head) < entries
+    }
+
+    fn write(&mut self, rqe: ZcrxRqe) {
+        self.memory.write(self.tail, rqe);
+        self.tail = self.tail.wrapping_add(1);
+    }
+}

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::scrape;
-use crate::tools::command::shown;
 use crate::tools::workspace::{cargo, target};
 
 /// How long starting and stopping may take.
@@ -42,8 +41,10 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Builds zcrxd and returns its path.
     pub(super) fn build() -> Result<PathBuf> {
-        let (succeeded, _) = shown(cargo().args(["build", "--package", "zcrx-daemon", "--bin", "zcrxd"]))?;
-        if !succeeded {
+        let mut build = cargo();
+        // Shown as cargo shows it: the first time it takes minutes.
+        let status = build.args(["build", "--package", "zcrx-daemon", "--bin", "zcrxd"]).status();
+        if !status.context("cannot start cargo")?.success() {
             bail!("zcrxd cannot be built");
         }
         Ok(target()?.join("debug/zcrxd"))
@@ -82,6 +83,11 @@ impl Daemon {
         command
     }
 
+    /// How a person sends to it.
+    pub(super) fn example(&self) -> String {
+        format!("{} send --to {} --bytes 64MiB", self.program.display(), self.verify)
+    }
+
     /// Asks it to end as an operator would, and waits for it.
     pub(super) fn stop(&mut self) -> Result<(ExitStatus, Duration)> {
         let begin = Instant::now();
@@ -115,7 +121,11 @@ impl Daemon {
                 Ok(_) => return Ok(()),
                 Err(error) if begin.elapsed() > PATIENCE => {
                     return Err(error).with_context(|| {
-                        format!("zcrxd did not become ready in {} s:\n{}", PATIENCE.as_secs(), self.last_words())
+                        format!(
+                            "zcrxd did not become ready in {} s:\n{}",
+                            PATIENCE.as_secs(),
+                            self.last_words()
+                        )
                     });
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -168,15 +178,15 @@ fn configuration(
     forward: SocketAddr,
     reader: SocketAddr,
 ) -> String {
-    let directory = directory.display();
+    // A folder that is not there yet: zcrxd makes it, for its user alone.
+    let runtime = toml::Value::from(directory.join("run").to_string_lossy().as_ref());
     format!(
         "# The demo's configuration.\n\
-         runtime_dir = {directory:?}\n\n\
+         runtime_dir = {runtime}\n\n\
          [web]\nlisten_addresses = [\"{web}\"]\n\n\
          [[queue]]\nlisten = [\"{verify}\"]\nsink = \"verify\"\n\n\
          # Its backend is the one whose allocator zcrxd owns, so that a starvation can be counted on any kernel.\n\
-         [[queue]]\nlisten = [\"{forward}\"]\nbackend = \"copy\"\narea = \"{FORWARD_AREA}\"\nsink = \"forward:{reader}\"\n",
-        directory = directory.to_string()
+         [[queue]]\nlisten = [\"{forward}\"]\nbackend = \"copy\"\narea = \"{FORWARD_AREA}\"\nsink = \"forward:{reader}\"\n"
     )
 }
 
@@ -191,5 +201,5 @@ fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
 fn tail(path: &Path, lines: usize) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let all: Vec<_> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|line| format!("  {line}\n")).collect()
+    all[all.len().saturating_sub(lines)..].join("\n")
 }

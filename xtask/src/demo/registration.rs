@@ -9,6 +9,9 @@ use io_uring::{IoUring, cqueue, squeue};
 /// `IORING_REGISTER_ZCRX_IFQ`, Linux 6.15.
 const REGISTER_ZCRX_IFQ: libc::c_uint = 32;
 
+/// How many arguments follow: the kernel wants to hear it.
+const ONE: libc::c_uint = 1;
+
 /// `struct io_uring_zcrx_ifq_reg`: 96 bytes on every kernel.
 type Argument = [u64; 12];
 
@@ -28,7 +31,7 @@ pub(super) fn refused() -> Result<i32> {
             ring.as_raw_fd(),
             REGISTER_ZCRX_IFQ,
             argument.as_mut_ptr(),
-            1 as libc::c_uint,
+            ONE,
         )
     };
     let error = io::Error::last_os_error();

@@ -40,8 +40,7 @@ pub(super) struct Scrape {
 pub(super) struct Series {
     name: String,
     labels: BTreeMap<String, String>,
-    /// Its value.
-    pub value: f64,
+    value: f64,
 }
 
 impl Series {
@@ -70,10 +69,10 @@ impl Scrape {
         self.series.iter().filter(move |series| series.name == name)
     }
 
-    /// The value of a receive queue's metric that has no other label than the queue's.
-    pub(super) fn queue(&self, queue: u32, name: &str) -> Option<f64> {
+    /// The value of a receive queue's metric that counts whole things and has no other label than the queue's.
+    pub(super) fn queue(&self, queue: u32, name: &str) -> Option<u64> {
         let queue = queue.to_string();
-        self.all(name).find(|series| series.label("queue") == queue).map(|series| series.value)
+        self.all(name).find(|series| series.label("queue") == queue).map(|series| series.value as u64)
     }
 }
 
@@ -116,11 +115,11 @@ mod tests {
 
     #[test]
     fn series_with_and_without_labels() -> Result<()> {
-        let text = "# HELP a It.\n# TYPE a gauge\na 1\nb{queue=\"0\",comm=\"x{\\\"},\\\\\\n\"} 2.5\nb{queue=\"1\"} 3e6\n";
+        let text = "# HELP a It.\n# TYPE a gauge\na 1\nb{queue=\"0\",comm=\"x{\\\"},\\\\\\n\"} 25\nb{queue=\"1\"} 3e6\n";
         let scrape = Scrape::parse(text.to_owned())?;
-        assert_eq!(scrape.all("a").map(|series| series.value).collect::<Vec<_>>(), [1.0]);
-        assert_eq!(scrape.queue(0, "b"), Some(2.5));
-        assert_eq!(scrape.queue(1, "b"), Some(3e6));
+        assert_eq!(scrape.all("a").count(), 1);
+        assert_eq!(scrape.queue(0, "b"), Some(25));
+        assert_eq!(scrape.queue(1, "b"), Some(3_000_000));
         assert_eq!(scrape.queue(2, "b"), None);
         let comm = scrape.all("b").next().map(|series| series.label("comm").to_owned());
         assert_eq!(comm.as_deref(), Some("x{\"},\\\n"));

@@ -143,7 +143,8 @@ impl Shared {
             };
             let (received, expected) = (&received[..count], &mut expected[..count]);
             fill(expected, offset);
-            if let Some(at) = received.iter().zip(&*expected).position(|(received, expected)| received != expected)
+            if let Some(at) =
+                received.iter().zip(&*expected).position(|(received, expected)| received != expected)
             {
                 bail!("byte {} of what zcrxd forwards is not what was sent", offset + at as u64);
             }

@@ -98,6 +98,12 @@ impl MappedRing {
         self.tail_acquire().wrapping_sub(head).min(self.entries)
     }
 
+    /// Sets head and tail to zero, as the kernel does with the region it is given.
+    pub(crate) fn clear(&self) {
+        self.head().store(0, Ordering::Relaxed);
+        self.tail().store(0, Ordering::Release);
+    }
+
     fn head(&self) -> &AtomicU32 {
         // SAFETY: aligned and inside the memory, which outlives `self`.
         unsafe { self.head.as_ref() }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::outfit::Outfit;
 use super::summary::{Outcome, Tally};
 use crate::setup::Record;
 use crate::tools::command::{find, shown};
@@ -45,8 +46,9 @@ pub(super) fn lint_bpf(toolchain: &Record) -> Result<Outcome> {
 }
 
 /// Unit and integration tests, by nextest where it is installed.
-pub(super) fn tests() -> Result<Outcome> {
+pub(super) fn tests(outfit: &Outfit) -> Result<Outcome> {
     let mut command = cargo();
+    command.envs(outfit.path().map(|path| ("PATH", path)));
     if find("cargo-nextest").is_some() {
         command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"]);
     } else {

@@ -40,12 +40,14 @@ impl Tally {
         Self { passed: passed.into(), failed: (!passed).into(), skipped: 0 }
     }
 
-    /// What a run of `cargo test` or `cargo nextest` printed, and whether it ended well.
+    /// What a run of `cargo test`, `cargo nextest` or the lab printed, and whether it ended well.
     ///
     /// A run that fails without any failed test (it does not compile, say) counts as one failed test.
     pub(super) fn of_runner(succeeded: bool, printed: &str) -> Self {
-        let mut tally: Self =
-            printed.lines().filter_map(|line| cargo_test(line).or_else(|| nextest(line))).sum();
+        let mut tally: Self = printed
+            .lines()
+            .filter_map(|line| cargo_test(line).or_else(|| nextest(line)).or_else(|| plain(line)))
+            .sum();
         if !succeeded && tally.failed == 0 {
             tally.failed = 1;
         }
@@ -87,6 +89,13 @@ fn nextest(line: &str) -> Option<Tally> {
     let skipped = before(line, " skipped").unwrap_or(0);
     // Failures have several names; what ran and did not pass is one of them.
     Some(Tally { passed, failed: run.saturating_sub(passed), skipped })
+}
+
+/// `3 passed, 0 failed, 1 skipped`
+fn plain(line: &str) -> Option<Tally> {
+    let mut parts = line.split(", ");
+    let mut part = |word: &str| parts.next()?.strip_suffix(word)?.parse().ok();
+    Some(Tally { passed: part(" passed")?, failed: part(" failed")?, skipped: part(" skipped")? })
 }
 
 /// The number that stands before a word.
@@ -139,6 +148,12 @@ mod tests {
         assert_eq!(Tally::of_runner(false, printed), Tally { passed: 5, failed: 2, skipped: 3 });
         let one = "     Summary [   0.019s] 1 test run: 1 passed, 0 skipped";
         assert_eq!(Tally::of_runner(true, one), Tally { passed: 1, failed: 0, skipped: 0 });
+    }
+
+    #[test]
+    fn the_labs_closing_line_counts() {
+        let printed = "1 of 2 passed, or so\n12 passed, 0 failed, 3 skipped\n";
+        assert_eq!(Tally::of_runner(true, printed), Tally { passed: 12, failed: 0, skipped: 3 });
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod errno;
 mod host;
+mod interface;
 mod probe;
 mod queue;
 mod receive;
@@ -13,6 +14,10 @@ mod snapshot;
 
 pub use errno::errno_label;
 pub use host::HostSample;
+pub use interface::{
+    Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
+    PagePoolStats, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
+};
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};

@@ -3,7 +3,6 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
-mod errno;
 mod host;
 mod interface;
 mod probe;
@@ -12,7 +11,6 @@ mod receive;
 mod registration;
 mod snapshot;
 
-pub use errno::errno_label;
 pub use host::HostSample;
 pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,

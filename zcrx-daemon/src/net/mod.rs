@@ -17,7 +17,7 @@ mod read;
 pub use error::NetError;
 pub use flow::{Flow, FlowError};
 pub use link::Link;
-pub use names::{interface_index, interface_name, interface_names};
+pub use names::interface_name;
 pub use namespace::{Namespace, inside, namespaces, own_namespace};
 pub use netlink::Netlink;
 pub use read::{interface, interfaces, setup};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::format::{count, duration};
-use crate::model::{ProbeSample, ProbeStatus, Registration, errno_label};
+use crate::model::{ProbeSample, ProbeStatus, Registration};
+use crate::observe::errno_label;
 
 pub(super) fn probes(probes: &[ProbeStatus]) -> Markup {
     html! {

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::format::{bytes, count, percent};
-use crate::model::{QueueState, ReceiveSample, errno_label};
+use crate::model::{QueueState, ReceiveSample};
+use crate::observe::errno_label;
 
 pub(super) fn card(queue: &ReceiveSample) -> Markup {
     let tone = match queue.state {

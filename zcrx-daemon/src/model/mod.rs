@@ -3,16 +3,19 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
-mod errno;
 mod host;
+mod interface;
 mod probe;
 mod queue;
 mod receive;
 mod registration;
 mod snapshot;
 
-pub use errno::errno_label;
 pub use host::HostSample;
+pub use interface::{
+    Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
+    PagePoolStats, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
+};
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};

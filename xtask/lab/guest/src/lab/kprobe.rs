@@ -43,8 +43,8 @@ impl Kprobe {
 impl Drop for Kprobe {
     fn drop(&mut self) {
         // What is left behind goes with the guest.
-        let _ = fs::write(self.enable(), "0");
-        let _ = append("kprobe_events", &format!("-:lab/{}", self.event));
+        fs::write(self.enable(), "0").ok();
+        append("kprobe_events", &format!("-:lab/{}", self.event)).ok();
     }
 }
 

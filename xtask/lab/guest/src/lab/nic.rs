@@ -107,10 +107,13 @@ impl Nic {
     pub(crate) fn header_split(&self, on: bool, threshold: u32) -> Result<()> {
         const OFF: u8 = 1;
         const ON: u8 = 2;
+        const RINGS_SET: u8 = 16;
         self.rx.enter(|| {
             let mut request = ethtool::Request::new().op_rings_set_do();
+            // The bindings number ethtool's commands by place in the specification, which leaves some out.
+            request.header_mut().cmd = RINGS_SET;
             let header = request.encode().nested_header().push_dev_name_bytes(RX.as_bytes()).end_nested();
-            let _ = header.push_tcp_data_split(if on { ON } else { OFF }).push_hds_thresh(threshold);
+            drop(header.push_tcp_data_split(if on { ON } else { OFF }).push_hds_thresh(threshold));
             let mut socket = NetlinkSocket::new();
             let mut reply = socket.request(&request).context("cannot ask for header split")?;
             reply.recv_ack().context("header split is refused")

@@ -10,3 +10,4 @@ pub mod page_pool;
 #[cfg(feature = "user")]
 mod pod;
 pub mod registration;
+pub mod snapshot;

@@ -12,6 +12,8 @@ mod loss;
 mod page_pool;
 #[cfg(target_arch = "bpf")]
 mod registration;
+#[cfg(target_arch = "bpf")]
+mod snapshot;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -5,6 +5,7 @@ use crate::model::{Attempt, Mechanism, ProbeStatus};
 /// Names, as in [`CATALOGUE`] and as of the modules in zcrx-ebpf.
 pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
+pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// One probe.
 pub(super) struct Probe {
@@ -50,6 +51,8 @@ pub(super) enum Hook {
     TpBtf(&'static str),
     /// Untyped tracepoint.
     RawTracepoint(&'static str),
+    /// Iterator over kernel objects: nothing runs until it is read.
+    Iterator(&'static str),
 }
 
 /// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
@@ -125,6 +128,20 @@ pub(super) const CATALOGUE: &[Probe] = &[
             },
         ],
     },
+    Probe {
+        name: SNAPSHOT,
+        tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
+                completion queue",
+        lost_without: "queues of other programs, and how full any of them is",
+        alternatives: &[Alternative {
+            mechanism: Mechanism::Iterator,
+            functions: &[],
+            programs: &[
+                Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
+                Program { name: "snapshot_task", hook: Hook::Iterator("task") },
+            ],
+        }],
+    },
 ];
 
 impl Probe {
@@ -153,11 +170,11 @@ impl Alternative {
 }
 
 impl Hook {
-    /// The tracepoint, for hooks that name one.
+    /// The tracepoint or the kind of object, for hooks that name one.
     const fn own_target(self) -> Option<&'static str> {
         match self {
             Self::Entry | Self::Exit => None,
-            Self::TpBtf(name) | Self::RawTracepoint(name) => Some(name),
+            Self::TpBtf(name) | Self::RawTracepoint(name) | Self::Iterator(name) => Some(name),
         }
     }
 }

@@ -8,5 +8,7 @@ pub const REGISTRATION_COUNT: u32 = 1;
 pub const PAGE_POOL_EVENT: u32 = 2;
 /// A record of a snapshot found the ring buffer full.
 pub const SNAPSHOT_RECORD: u32 = 3;
+/// An allocation could not be followed from entry to exit.
+pub const ALLOCATION_CALL: u32 = 4;
 /// Number of slots.
-pub const SLOTS: u32 = 4;
+pub const SLOTS: u32 = 5;

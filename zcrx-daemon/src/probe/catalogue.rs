@@ -3,6 +3,8 @@
 use crate::model::{Attempt, Mechanism, ProbeStatus};
 
 /// Names, as in [`CATALOGUE`] and as of the modules in zcrx-ebpf.
+pub(super) const ALLOCATION: &str = "allocation";
+pub(super) const EXTACK: &str = "extack";
 pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
 pub(super) const SNAPSHOT: &str = "snapshot";
@@ -61,6 +63,10 @@ const REGISTER: &[Function] = &[
     Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2 },
 ];
 
+/// `netmem_ref f(struct page_pool *pp, gfp_t gfp)`
+const ALLOCATE: &[Function] =
+    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2 }];
+
 const REGISTER_TP_BTF: Program =
     Program { name: "registration_tp_btf", hook: Hook::TpBtf("io_uring_register") };
 const REGISTER_RAW: Program =
@@ -95,6 +101,39 @@ pub(super) const CATALOGUE: &[Probe] = &[
             },
             Alternative { mechanism: Mechanism::TpBtf, functions: &[], programs: &[REGISTER_TP_BTF] },
             Alternative { mechanism: Mechanism::RawTracepoint, functions: &[], programs: &[REGISTER_RAW] },
+        ],
+    },
+    Probe {
+        name: EXTACK,
+        tells: "the kernel's own words for a failed registration",
+        lost_without: "which of several reasons an errno of a failed registration stands for",
+        alternatives: &[Alternative {
+            mechanism: Mechanism::TpBtf,
+            functions: &[],
+            programs: &[Program { name: "extack_tp_btf", hook: Hook::TpBtf("netlink_extack") }],
+        }],
+    },
+    Probe {
+        name: ALLOCATION,
+        tells: "how zcrx feeds each NIC queue: calls, buffers, refill entries consumed, failures, starvations",
+        lost_without: "when and for how long a queue starved, and refill entries that were wasted",
+        alternatives: &[
+            Alternative {
+                mechanism: Mechanism::Fexit,
+                functions: ALLOCATE,
+                programs: &[
+                    Program { name: "allocation_fexit", hook: Hook::Exit },
+                    Program { name: "allocation_fentry", hook: Hook::Entry },
+                ],
+            },
+            Alternative {
+                mechanism: Mechanism::Kretprobe,
+                functions: ALLOCATE,
+                programs: &[
+                    Program { name: "allocation_kretprobe", hook: Hook::Exit },
+                    Program { name: "allocation_kprobe", hook: Hook::Entry },
+                ],
+            },
         ],
     },
     Probe {

@@ -4,6 +4,7 @@
 //! It never fails: on a kernel that allows nothing, or without the privileges, every probe carries the reasons
 //! in words and the daemon runs on.
 
+mod allocation;
 mod attach;
 mod catalogue;
 mod object;
@@ -36,6 +37,7 @@ struct Attached {
     registration: Option<registration::Reader>,
     page_pool: Option<page_pool::Reader>,
     snapshot: Option<snapshot::Reader>,
+    allocation: Option<allocation::Reader>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
@@ -69,6 +71,9 @@ impl Probes {
                 .flatten(),
             page_pool: is_attached(catalogue::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten(),
             snapshot,
+            allocation: is_attached(catalogue::ALLOCATION)
+                .then(|| allocation::Reader::new(&mut ebpf))
+                .flatten(),
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
             ebpf,
@@ -89,6 +94,9 @@ impl Probes {
         sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
         sample.snapshot =
             attached.snapshot.as_mut().map(|reader| reader.take(&mut attached.ebpf, attached.lost.as_ref()));
+        if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &attached.allocation) {
+            reader.join(snapshot);
+        }
         sample.lost_events = attached.lost.as_ref().and_then(lost);
         if let Some(log) = &mut attached.log {
             log.flush();

@@ -4,6 +4,9 @@
 //! what they say side by side as [`model`] values; [`export`] and [`view`] say it to machines and to people.
 //! `docs/architecture.md` in the repository is the same picture with its reasons.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod export;
 pub mod kernel;
 pub mod model;

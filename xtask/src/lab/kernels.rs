@@ -68,6 +68,16 @@ pub(crate) struct Kernel {
     pub headers: Option<String>,
 }
 
+impl Kernel {
+    /// Major and minor number; zeroes if the series has no such name.
+    pub(crate) fn version_of_series(&self) -> (u32, u32) {
+        let numbers = self.series.split_once('.');
+        numbers
+            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+            .unwrap_or_default()
+    }
+}
+
 /// What came of the search for one series.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {

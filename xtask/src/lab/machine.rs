@@ -122,7 +122,8 @@ impl Machine {
         let mut command = self.command()?;
         // QEMU reads a comma in a file name as the end of the name; relative names have none.
         command.args(["-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"]);
-        command.args(["-chardev", "stdio,id=results,signal=off", "-device", "virtio-serial"]);
+        // Of kind "file", because one of kind "stdio" is disconnected as soon as standard input is at its end.
+        command.args(["-chardev", "file,id=results,path=/dev/fd/1", "-device", "virtio-serial"]);
         command.arg("-device").arg(format!("virtserialport,chardev=results,name={PORT}"));
         command.args(["-append", &self.append("quiet loglevel=4")]);
         command.stdin(input).stdout(results).stderr(messages);

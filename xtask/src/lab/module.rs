@@ -14,6 +14,9 @@ use crate::tools::command::{require, run};
 /// The kind of the cache's entries that hold modules.
 const KIND: &str = "lab/nic";
 
+/// The series whose interface for queue management the module is written to.
+const NEEDED: (u32, u32) = (7, 2);
+
 /// Why there is no module, as opposed to a module that does not build.
 #[derive(Debug)]
 pub(crate) struct Unavailable(pub String);
@@ -25,6 +28,12 @@ pub(crate) fn build(
     kernel: &Kernel,
     sources: &Path,
 ) -> Result<Result<PathBuf, Unavailable>> {
+    if kernel.version_of_series() < NEEDED {
+        let (major, minor) = NEEDED;
+        return Ok(Err(Unavailable(format!(
+            "the software NIC needs Linux {major}.{minor}, for its queue configuration"
+        ))));
+    }
     let Some(headers) = &kernel.headers else {
         return Ok(Err(Unavailable(format!(
             "Debian has no headers of {} to build the software NIC with",

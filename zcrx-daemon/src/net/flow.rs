@@ -78,8 +78,8 @@ impl fmt::Display for Flow {
 }
 
 impl Flow {
-    /// The rule that sends this flow to a queue.
-    pub(super) fn rule(&self, queue: u32, location: Option<u32>) -> FlowRule {
+    /// The rule that sends this flow to a queue, at a place or where the driver likes.
+    pub fn rule(&self, queue: u32, location: Option<u32>) -> FlowRule {
         let mut spec = FlowSpec::empty();
         spec.flow_type = if self.ipv6 { TCP_V6_FLOW } else { TCP_V4_FLOW };
         let port = layout(self.ipv6).destination_port;

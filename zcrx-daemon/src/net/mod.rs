@@ -3,24 +3,37 @@
 //! Reading works as an ordinary user. Setting is a journey with a way back: [`plan`] says what zcrx needs and
 //! what is there, [`apply`] goes there step by step behind a journal on disk, [`restore`] puts back what was.
 
+mod apply;
+mod device;
 mod error;
 mod ethtool;
 mod flow;
 mod ioctl;
+mod journal;
 mod link;
+mod merge;
 mod names;
 mod namespace;
 mod netdev;
 mod netlink;
+mod plan;
 mod read;
+mod rss;
+mod step;
 
+pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
+pub use device::Nic;
 pub use error::NetError;
 pub use flow::{Flow, FlowError};
+pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
 pub use link::Link;
 pub use names::interface_name;
 pub use namespace::{Namespace, inside, namespaces, own_namespace};
 pub use netlink::Netlink;
+pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan};
 pub use read::{interface, interfaces, setup};
+pub use rss::Spread;
+pub use step::{NTUPLE, Part, Step, steps};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

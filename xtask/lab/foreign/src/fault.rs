@@ -101,8 +101,9 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, number) = match text.split_once('=') {
             Some((name, number)) => {
-                let number: u64 =
-                    number.parse().with_context(|| format!("`{number}` in `{text}` is not a whole number"))?;
+                let number: u64 = number
+                    .parse()
+                    .with_context(|| format!("`{number}` in `{text}` is not a whole number"))?;
                 if number == 0 {
                     bail!("the number in `{text}` must not be 0");
                 }

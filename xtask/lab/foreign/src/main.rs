@@ -8,7 +8,6 @@ mod control;
 mod fault;
 mod ledger;
 mod mapping;
-mod pattern;
 mod queue;
 mod receive;
 mod refill;

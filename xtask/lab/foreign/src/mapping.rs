@@ -31,7 +31,12 @@ impl Mapping {
         let mapped_bytes = bytes.checked_add(alignment).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: no address is asked for, so nothing that exists is replaced.
         let mapped = unsafe {
-            mmap_anonymous(ptr::null_mut(), mapped_bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+            mmap_anonymous(
+                ptr::null_mut(),
+                mapped_bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
         }?;
         let mapped = NonNull::new(mapped.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: at most `alignment - 1` bytes further on, of the `bytes + alignment` mapped.

@@ -13,8 +13,8 @@ pub(crate) struct RefillRing {
     capacity: u32,
 }
 
-/// What a full refill ring hands back.
-pub(crate) struct Full(pub(crate) ZcrxRqe);
+/// The refill ring has no room.
+pub(crate) struct Full;
 
 impl RefillRing {
     /// # Safety
@@ -58,7 +58,7 @@ impl RefillRing {
     pub(crate) fn push(&mut self, entry: ZcrxRqe) -> Result<(), Full> {
         let tail = self.tail();
         if tail.wrapping_sub(self.head()) >= self.capacity {
-            return Err(Full(entry));
+            return Err(Full);
         }
         // SAFETY: the capacity is a power of two, so the index is below it; the slot is ours, as head is past it.
         unsafe { self.entries.add((tail & (self.capacity - 1)) as usize).write(entry) };

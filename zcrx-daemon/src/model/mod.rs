@@ -3,6 +3,7 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
+mod episode;
 mod errno;
 mod host;
 mod probe;
@@ -10,7 +11,9 @@ mod queue;
 mod receive;
 mod registration;
 mod snapshot;
+mod window;
 
+pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use errno::errno_label;
 pub use host::HostSample;
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
@@ -21,3 +24,4 @@ pub use snapshot::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
     SocketBacklog,
 };
+pub use window::{CopyCount, NicFigures, QueueSample, Window};

@@ -44,15 +44,16 @@ impl Table<'_> {
              [lab's](../xtask/lab/README.md) scenarios against the real daemon. `-` means that the kernel could not be\n\
              had when the table was made.\n\n",
         );
-        self.grid(&mut text, &self.kernels.iter().collect::<Vec<_>>());
-        self.reasons(&mut text, self.kernels.iter());
+        let kernels: Vec<_> = self.kernels.iter().collect();
+        self.grid(&mut text, &kernels);
+        self.reasons(&mut text, &kernels);
         if let Some(host) = self.host {
             text.push_str(
                 "\n## The kernel of the machine that measured\n\nNot in a virtual machine, so without what would \
                  disturb a machine in use. Not part of the check.\n\n",
             );
             self.grid(&mut text, &[host]);
-            self.reasons(&mut text, std::iter::once(host));
+            self.reasons(&mut text, &[host]);
         }
         self.legend(&mut text);
         text
@@ -134,21 +135,21 @@ impl Table<'_> {
     }
 
     /// Why what was not passed was not, and what the probes are attached to; kernels with the same answer together.
-    fn reasons(&self, text: &mut String, columns: impl Iterator<Item = &Column> + Clone) {
+    fn reasons(&self, text: &mut String, columns: &[&Column]) {
         let mut lines: Vec<(String, Vec<String>)> = Vec::new();
         let mut add = |line: String, series: &str| match lines.iter_mut().find(|(known, _)| *known == line) {
             Some((_, kernels)) => kernels.push(series.to_owned()),
             None => lines.push((line, vec![series.to_owned()])),
         };
         for probe in self.probes() {
-            for column in columns.clone() {
+            for column in columns {
                 if let Some(fact) = column.report.facts.get(&probe).filter(|fact| *fact != "-") {
                     add(format!("{} is attached as `{fact}`", title(&probe)), &column.series);
                 }
             }
         }
         for scenario in self.scenarios {
-            for column in columns.clone() {
+            for column in columns {
                 let verdict = column.report.verdicts.iter().find(|verdict| verdict.scenario == scenario.name);
                 let name = &scenario.name;
                 match verdict.map(|verdict| &verdict.outcome) {

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Leave zcrxd running at the end, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Show it in a virtual machine instead, on a kernel and a software NIC that can do zero copy
+    #[arg(long, conflicts_with = "keep")]
+    lab: bool,
 }
 
 /// What the daemon's end may take.
@@ -40,6 +43,9 @@ const END: Duration = Duration::from_secs(1);
 
 /// Shows it; fails if anything is not as it should be.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
+    if options.lab {
+        return crate::lab::demo(Duration::from_secs(options.seconds));
+    }
     section("Set-up");
     if let Err(error) = setup::run(cache) {
         println!("{error:#}\ngoing on without: zcrxd will have no kernel probes");

@@ -2,6 +2,7 @@
 
 mod check_config;
 mod exit;
+mod nic;
 mod probes;
 mod run;
 mod send;
@@ -36,6 +37,8 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Send test data to a queue with sink `verify`, and wait for its verdict
     Send(send::Args),
+    /// Look at interfaces, prepare them for zcrx, and put them back
+    Nic(nic::Args),
     /// Attach the probes, tell which this kernel allows and what is lost, and detach them
     Probes(probes::Args),
 }
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Send(args) => send::run(&args),
+        Command::Nic(args) => nic::run(&args),
         Command::Probes(args) => probes::run(&args),
     };
     exit.into()

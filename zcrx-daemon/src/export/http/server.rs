@@ -87,9 +87,9 @@ impl Connections {
 
     /// Closes all that is still open.
     fn close(&self) {
-        self.with(|book| {
-            std::mem::take(&mut book.open).into_values().for_each(|connection| connection.abort())
-        });
+        for connection in self.with(|book| std::mem::take(&mut book.open)).into_values() {
+            connection.abort();
+        }
     }
 
     fn leave(&self, number: u64) {

@@ -45,7 +45,7 @@ pub(super) struct Truth {
     cq_ready: usize,
     cq_entries: usize,
     cq_overflow: u32,
-    /// How the receives ended: "EOF", or the errno's name.
+    /// How receives ended: "EOF" at the end of the stream, "DATA" with data but no longer armed, or the errno.
     endings: BTreeMap<String, u64>,
     rearmed: u64,
     /// Event completions. Linux 7.2.

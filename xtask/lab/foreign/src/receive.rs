@@ -7,12 +7,13 @@ mod truth;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use io_uring::{cqueue, opcode, types};
-use zcrx_daemon::uapi::errno;
+use zcrx_daemon::uapi::{errno, register};
 
 use crate::control::{Control, Order};
 use crate::fault::Fault;
@@ -70,6 +71,7 @@ struct Receiver {
     connections: HashMap<u64, Connection>,
     next_connection: u64,
     accepted: u64,
+    is_nodev: bool,
     fault: Option<Fault>,
     fault_after: Option<u64>,
     active: bool,
@@ -99,6 +101,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         connections: HashMap::new(),
         next_connection: 0,
         accepted: 0,
+        is_nodev: queue_args.interface.is_none(),
         fault: args.fault,
         fault_after: args.fault.map(|_| args.fault_after),
         active: false,
@@ -126,6 +129,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         receiver.accept()?;
         receiver.arm()?;
         receiver.returns.progress(&mut receiver.queue, Instant::now());
+        receiver.flush()?;
         receiver.wait()?;
         receiver.reap()?;
         if Instant::now() >= next_report {
@@ -211,6 +215,16 @@ impl Receiver {
                 break; // The next round arms the rest.
             }
             self.rearmed += u64::from(connection.arm());
+        }
+        Ok(())
+    }
+
+    /// Without a device nobody but us makes the kernel look at the refill ring. With one, not flushing is part of
+    /// being an ordinary application: few do.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        if self.is_nodev && self.queue.refill.pending() > 0 {
+            register::zcrx_flush_rq(self.ring.as_fd(), self.queue.zcrx_id)
+                .context("flushing the refill ring")?;
         }
         Ok(())
     }

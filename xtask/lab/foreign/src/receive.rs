@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use io_uring::{cqueue, opcode, types};
-use zcrx_daemon::uapi::{errno, register};
+use zcrx_daemon::uapi::{errno, register, zcrx};
 
 use crate::control::{Control, Order};
 use crate::fault::Fault;
@@ -80,7 +80,8 @@ struct Receiver {
     rearmed: u64,
     /// How receives ended: "EOF" at the end of the stream, "DATA" with data but no longer armed, or the errno.
     endings: BTreeMap<String, u64>,
-    events: u64,
+    alloc_fail_events: u64,
+    copy_events: u64,
     started: Instant,
 }
 
@@ -109,7 +110,8 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         mismatched_bytes: 0,
         rearmed: 0,
         endings: BTreeMap::new(),
-        events: 0,
+        alloc_fail_events: 0,
+        copy_events: 0,
         started: Instant::now(),
     };
     let mut next_report = Instant::now();
@@ -262,7 +264,11 @@ impl Receiver {
         let id = completion.user_data();
         match id {
             EVENT_USER_DATA => {
-                self.events += 1;
+                match completion.result().cast_unsigned() {
+                    zcrx::ZCRX_EVENT_ALLOC_FAIL => self.alloc_fail_events += 1,
+                    zcrx::ZCRX_EVENT_COPY => self.copy_events += 1,
+                    other => anyhow::bail!("the kernel posted event {other}, which was not asked for"),
+                }
                 return Ok(());
             }
             CANCEL_USER_DATA => return Ok(()),

@@ -4,13 +4,23 @@
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
 mod host;
+mod interface;
 mod probe;
 mod queue;
 mod receive;
 mod registration;
+mod snapshot;
 
 pub use host::HostSample;
+pub use interface::{
+    Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
+    PagePoolStats, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
+};
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
 pub use registration::{Registration, RegistrationCount};
+pub use snapshot::{
+    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
+    SocketBacklog,
+};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Registration, RegistrationCount};
+use super::{KernelSnapshot, Registration, RegistrationCount};
 
 /// How a program is attached to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,6 +90,8 @@ pub struct ProbeSample {
     pub recent_registrations: Vec<Registration>,
     /// Per-pool counts; `None` when the tracepoints are not attached.
     pub page_pools: Option<Vec<PagePoolCount>>,
+    /// Every zcrx queue on the host as the kernel has it; `None` when no iterator is attached.
+    pub snapshot: Option<KernelSnapshot>,
     /// Events the kernel could not hand over because a buffer was full; `None` when there is no such buffer.
     pub lost_events: Option<u64>,
 }

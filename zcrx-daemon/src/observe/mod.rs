@@ -1,1 +1,147 @@
-//! observe
+//! Lays what the sources say side by side.
+//!
+//! A source is a closure that answers at any time from any thread: the daemon hands in the receive path and the
+//! probes, a test hands in a recording.
+
+#[cfg(test)]
+pub(crate) mod fixture;
+mod process;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample};
+use crate::net;
+use crate::uapi;
+
+pub use process::ProcessSample;
+
+/// What the web endpoint counts about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WebSample {
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Connections closed because there were too many.
+    pub evicted: u64,
+}
+
+/// A host sample, and what belongs to the moment and the process that took it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// What is known of the host.
+    pub host: HostSample,
+    /// The kernel's monotonic clock when it was taken: what `Registration::at` is measured by.
+    pub monotonic: Duration,
+    /// How long reading each source took.
+    pub took: Vec<(&'static str, Duration)>,
+    /// zcrxd as a process; `None` where /proc does not tell.
+    pub process: Option<ProcessSample>,
+    /// The web endpoint.
+    pub web: WebSample,
+}
+
+/// Answers with the own queues.
+pub type ReceiveSource = Box<dyn Fn() -> Vec<ReceiveSample> + Send + Sync>;
+/// Answers with what the probes counted.
+pub type ProbeSource = Box<dyn Fn() -> ProbeSample + Send + Sync>;
+/// Answers with the web endpoint's own figures.
+pub type WebSource = Box<dyn Fn() -> WebSample + Send + Sync>;
+
+/// The sources of one host.
+pub struct Observer {
+    /// Kernel release.
+    pub kernel: String,
+    /// Own queues.
+    pub receive: ReceiveSource,
+    /// The kernel's side.
+    pub probe: ProbeSource,
+    /// The web endpoint.
+    pub web: WebSource,
+}
+
+impl Observer {
+    /// Asks every source once.
+    pub fn observe(&self) -> Observation {
+        let mut took = Vec::new();
+        let receive = timed("receive", &mut took, &self.receive);
+        let mut probe = timed("probe", &mut took, &self.probe);
+        if let Some(pools) = &mut probe.page_pools {
+            timed("netdev", &mut took, || {
+                // A kernel that cannot tell leaves the pools without a name.
+                name_pools(pools, &net::Netlink::new().page_pools().unwrap_or_default());
+            });
+        }
+        Observation {
+            host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe },
+            monotonic: monotonic(),
+            took,
+            process: ProcessSample::of_self(),
+            web: (self.web)(),
+        }
+    }
+}
+
+/// The name of a positive errno as labels and pages have it: `EINVAL`, or the number of one that has no name.
+pub fn errno_label(errno: i32) -> String {
+    uapi::errno::name(errno).map_or_else(|| errno.to_string(), str::to_owned)
+}
+
+fn timed<T>(source: &'static str, took: &mut Vec<(&'static str, Duration)>, read: impl FnOnce() -> T) -> T {
+    let begin = Instant::now();
+    let value = read();
+    took.push((source, begin.elapsed()));
+    value
+}
+
+/// Gives pools the name of their interface. Only the netdev netlink family can tell it: its dump covers just
+/// this network namespace, while an interface index alone may mean another interface in another one.
+fn name_pools(pools: &mut [PagePoolCount], known: &[PagePool]) {
+    for pool in pools.iter_mut().filter(|pool| pool.interface.is_none()) {
+        let Some(found) = known.iter().find(|known| pool.id.map(u64::from) == Some(known.id)) else {
+            continue;
+        };
+        pool.ifindex = pool.ifindex.or(found.ifindex);
+        pool.interface = found.ifindex.and_then(net::interface_name);
+    }
+}
+
+fn monotonic() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(id: Option<u32>) -> PagePoolCount {
+        PagePoolCount { id, ifindex: None, interface: None, provider: None, held: 0, released: 0 }
+    }
+
+    #[test]
+    fn a_pool_gets_the_name_of_the_interface_that_netlink_knows_it_by() {
+        let mut pools = [pool(Some(7)), pool(Some(8)), pool(None)];
+        // Interface 1 is lo in every network namespace.
+        name_pools(&mut pools, &[PagePool { id: 7, ifindex: Some(1), ..PagePool::default() }]);
+        assert_eq!(pools[0].interface.as_deref(), Some("lo"));
+        assert_eq!(pools[0].ifindex, Some(1));
+        assert_eq!(pools[1], pool(Some(8)));
+        assert_eq!(pools[2], pool(None));
+    }
+
+    #[test]
+    fn every_source_is_asked_and_timed() {
+        let observer = Observer {
+            kernel: "6.18.0".to_owned(),
+            receive: Box::new(Vec::new),
+            probe: Box::new(|| ProbeSample { lost_events: Some(3), ..ProbeSample::default() }),
+            web: Box::new(|| WebSample { accepted: 2, ..WebSample::default() }),
+        };
+        let observation = observer.observe();
+        assert_eq!(observation.host.probe.lost_events, Some(3));
+        assert_eq!(observation.web.accepted, 2);
+        assert_eq!(observation.took.iter().map(|took| took.0).collect::<Vec<_>>(), ["receive", "probe"]);
+        assert!(observation.monotonic > Duration::ZERO);
+        assert!(observation.process.is_some_and(|process| process.threads > 0));
+    }
+}

@@ -1,0 +1,43 @@
+//! Metrics of page pools, as the kernel's tracepoints counted them.
+
+use super::table::Metric;
+use super::table::Read::{Each, One};
+use super::table::Subject;
+use crate::model::PagePoolCount;
+
+impl Subject for PagePoolCount {
+    const LABELS: &'static [&'static str] = &["interface", "page_pool"];
+
+    fn label_values(&self) -> Vec<Option<String>> {
+        vec![self.interface.clone(), self.id.map(|id| id.to_string())]
+    }
+}
+
+const NO_PROBE: &str = "the page_pool tracepoints are not attached, or no pool was active since";
+
+type Row = Metric<PagePoolCount>;
+
+pub(super) static PAGE_POOL: &[Row] = &[
+    Row::gauge(
+        "zcrx_page_pool_info",
+        "A page pool that was active since the probe was attached, and whether a memory provider feeds it, always 1.",
+        Each(&["ifindex", "provider"], |pool, series| {
+            let ifindex = pool.ifindex.map(|ifindex| ifindex.to_string()).unwrap_or_default();
+            let provider = pool.provider.map(|provider| provider.to_string()).unwrap_or_default();
+            series.push(&[&ifindex, &provider], 1.0);
+        }),
+    )
+    .absent(NO_PROBE),
+    Row::counter(
+        "zcrx_page_pool_holds_total",
+        "Pages or niovs the pool took in; recycling through a refill ring does not count.",
+        One(|pool| Some(pool.held as f64)),
+    )
+    .absent(NO_PROBE),
+    Row::counter(
+        "zcrx_page_pool_releases_total",
+        "Pages or niovs the pool gave up.",
+        One(|pool| Some(pool.released as f64)),
+    )
+    .absent(NO_PROBE),
+];

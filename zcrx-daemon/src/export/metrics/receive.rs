@@ -1,0 +1,172 @@
+//! Metrics of zcrxd's own receive queues.
+
+use super::table::Read::{Each, One};
+use super::table::{Metric, Subject};
+use crate::model::{QueueState, ReceiveSample};
+use crate::observe::errno_label;
+
+impl Subject for ReceiveSample {
+    const LABELS: &'static [&'static str] = &["interface", "queue"];
+
+    fn label_values(&self) -> Vec<Option<String>> {
+        vec![self.key.interface.clone(), Some(self.key.queue.to_string())]
+    }
+}
+
+/// The allocator of a real zcrx queue belongs to the kernel: only the software interface queue sees it run dry.
+const KERNEL_ALLOCATES: &str = "backend is device or nodev: the kernel allocates";
+const NOT_VERIFY: &str = "sink is not verify";
+
+type Row = Metric<ReceiveSample>;
+
+pub(super) static QUEUE: &[Row] = &[
+    Row::gauge(
+        "zcrx_receive_info",
+        "What the queue runs on and what consumes its data, always 1.",
+        Each(&["backend", "sink"], |queue, series| {
+            let backend = queue.selection.backend.map_or("", |backend| backend.name());
+            series.push(&[backend, &queue.sink], 1.0);
+        }),
+    ),
+    Row::gauge(
+        "zcrx_receive_backend_refused_info",
+        "A better backend that was tried and refused, and the errno if the kernel refused, always 1.",
+        Each(&["backend", "errno"], |queue, series| {
+            for refusal in &queue.selection.refused {
+                let errno = refusal.errno.map(errno_label).unwrap_or_default();
+                series.push(&[refusal.backend.name(), &errno], 1.0);
+            }
+        }),
+    )
+    .absent("no backend was refused"),
+    Row::gauge(
+        "zcrx_receive_state",
+        "Where the queue's life stands: 1 for the state that holds, 0 for the others.",
+        Each(&["state"], |queue, series| {
+            for state in QueueState::ALL {
+                series.push(&[state.name()], f64::from(u8::from(state == queue.state)));
+            }
+        }),
+    ),
+    Row::gauge("zcrx_receive_area_bytes", "Size of the area.", One(|queue| Some(queue.area_bytes as f64))),
+    Row::gauge(
+        "zcrx_receive_buffer_bytes",
+        "Size of one buffer (niov) of the area.",
+        One(|queue| Some(queue.buffer_bytes as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_area_buffers",
+        "Buffers (niovs) in the area.",
+        One(|queue| Some(queue.buffers as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_buffers_dispensed_total",
+        "Completions that handed a buffer, or part of one, to user space.",
+        One(|queue| Some(queue.dispensed as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_buffers_returned_total",
+        "Refill entries published.",
+        One(|queue| Some(queue.returned as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_buffers_held",
+        "Buffers that user space holds: dispensed and not returned.",
+        One(|queue| Some(queue.held() as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_buffers_stashed",
+        "Of the held buffers, those the consumer gave back but a full refill ring keeps from being returned.",
+        One(|queue| Some(queue.stashed as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_refill_ring_capacity",
+        "Entries the refill ring has room for.",
+        One(|queue| Some(f64::from(queue.refill_capacity))),
+    ),
+    Row::gauge(
+        "zcrx_receive_refill_ring_depth",
+        "Published refill entries that nobody has consumed yet.",
+        One(|queue| Some(f64::from(queue.refill_depth))),
+    ),
+    Row::gauge(
+        "zcrx_receive_cq_capacity",
+        "Entries the completion queue has room for.",
+        One(|queue| Some(f64::from(queue.cq_capacity))),
+    ),
+    Row::gauge(
+        "zcrx_receive_cq_depth",
+        "Completions waiting to be reaped.",
+        One(|queue| Some(f64::from(queue.cq_depth))),
+    ),
+    Row::counter(
+        "zcrx_receive_cq_overflows_total",
+        "Completions that the completion queue had no room for.",
+        One(|queue| Some(queue.cq_overflows as f64)),
+    ),
+    Row::counter("zcrx_receive_bytes_total", "Payload received.", One(|queue| Some(queue.bytes as f64))),
+    Row::counter(
+        "zcrx_receive_copied_bytes_total",
+        "Payload that was copied into the area instead of being placed there by the NIC.",
+        One(|queue| queue.copied_bytes.map(|bytes| bytes as f64)),
+    )
+    .absent("this kernel does not tell"),
+    Row::counter(
+        "zcrx_receive_completions_total",
+        "Completions that carried data.",
+        One(|queue| Some(queue.completions as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_errors_total",
+        "Completions that ended a receive with an error.",
+        Each(&["errno"], |queue, series| {
+            for (errno, count) in &queue.errors {
+                series.push(&[&errno_label(*errno)], *count as f64);
+            }
+        }),
+    )
+    .absent("no error yet"),
+    Row::counter(
+        "zcrx_receive_rearms_total",
+        "Receives armed again after their multishot ended.",
+        One(|queue| Some(queue.rearms as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_starvations_total",
+        "Times the queue had no buffer to give.",
+        One(|queue| queue.starvations.map(|count| count as f64)),
+    )
+    .absent(KERNEL_ALLOCATES),
+    Row::gauge(
+        "zcrx_receive_starving",
+        "1 while a receive waits for a buffer.",
+        One(|queue| queue.starving.map(|starving| f64::from(u8::from(starving)))),
+    )
+    .absent(KERNEL_ALLOCATES),
+    Row::counter(
+        "zcrx_receive_connections_accepted_total",
+        "Connections accepted.",
+        One(|queue| Some(queue.accepted as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_connections",
+        "Connections open now.",
+        One(|queue| Some(queue.connections as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_verified_bytes_total",
+        "Payload compared with the test pattern.",
+        One(|queue| verified(queue).then_some(queue.verified_bytes as f64)),
+    )
+    .absent(NOT_VERIFY),
+    Row::counter(
+        "zcrx_receive_mismatched_bytes_total",
+        "Verified payload that was not what the test pattern says.",
+        One(|queue| verified(queue).then_some(queue.mismatched_bytes as f64)),
+    )
+    .absent(NOT_VERIFY),
+];
+
+fn verified(queue: &ReceiveSample) -> bool {
+    queue.sink == "verify"
+}

@@ -1,0 +1,79 @@
+//! The series of one metric while they are being read.
+
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric};
+
+use super::table::Kind;
+
+/// Takes the values of one metric about one subject.
+pub(super) struct Series<'a> {
+    kind: Kind,
+    subject: Vec<LabelPair>,
+    further: &'static [&'static str],
+    points: &'a mut Vec<Metric>,
+}
+
+impl<'a> Series<'a> {
+    pub(super) fn new(
+        kind: Kind,
+        names: &[&'static str],
+        values: &[Option<String>],
+        further: &'static [&'static str],
+        points: &'a mut Vec<Metric>,
+    ) -> Self {
+        let subject = names
+            .iter()
+            .zip(values)
+            .filter_map(|(name, value)| Some(pair(name, value.as_deref()?)))
+            .collect();
+        Self { kind, subject, further, points }
+    }
+
+    /// Adds a value; `values` are those of the row's own labels, in their order, and an empty one leaves the
+    /// label out (to Prometheus both are the same).
+    ///
+    /// Subjects that their labels cannot tell apart (two pools whose id could not be read) become one series:
+    /// a scrape with a duplicate would be refused whole. Counters add up, of gauges the greater stays.
+    pub(super) fn push(&mut self, values: &[&str], value: f64) {
+        debug_assert_eq!(values.len(), self.further.len(), "one value for each label of the row");
+        let mut labels = self.subject.clone();
+        labels.extend(
+            self.further
+                .iter()
+                .zip(values)
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| pair(name, value)),
+        );
+        if let Some(twin) = self.points.iter_mut().find(|point| point.get_label() == labels) {
+            match self.kind {
+                Kind::Counter => set(twin, self.kind, twin.get_counter().get_value() + value),
+                Kind::Gauge => set(twin, self.kind, twin.get_gauge().get_value().max(value)),
+            }
+            return;
+        }
+        let mut point = Metric::from_label(labels);
+        set(&mut point, self.kind, value);
+        self.points.push(point);
+    }
+}
+
+fn set(point: &mut Metric, kind: Kind, value: f64) {
+    match kind {
+        Kind::Counter => {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            point.set_counter(counter);
+        }
+        Kind::Gauge => {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            point.set_gauge(gauge);
+        }
+    }
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}

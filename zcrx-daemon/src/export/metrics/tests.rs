@@ -1,0 +1,158 @@
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{families, reference, render};
+use crate::model::{BackendKind, PagePoolCount};
+use crate::observe::Observation;
+use crate::observe::fixture::{bare, full, queue};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn names(observation: &Observation) -> BTreeSet<String> {
+    families(observation).iter().map(|family| family.name().to_owned()).collect()
+}
+
+/// The names in the first column of the reference's tables.
+fn documented() -> BTreeSet<String> {
+    reference()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn lines_of<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .collect()
+}
+
+#[test]
+fn reference_is_current() -> Outcome {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    if std::env::var_os("ZCRXD_BLESS").is_some() {
+        std::fs::write(&path, reference())?;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == reference(),
+        "docs/metrics.md is not what the tables say: names and labels are a contract with users. If the change is \
+         meant, regenerate: ZCRXD_BLESS=1 cargo test -p zcrx-daemon reference_is_current"
+    );
+    Ok(())
+}
+
+#[test]
+fn everything_documented_is_exported_and_the_reverse() {
+    assert_eq!(names(&full()), documented());
+}
+
+#[test]
+fn what_is_unknown_is_absent() {
+    let known = names(&bare());
+    let expected = [
+        "zcrx_build_info",
+        "zcrx_kernel_info",
+        "zcrx_web_connections",
+        "zcrx_web_connections_accepted_total",
+        "zcrx_web_connections_evicted_total",
+    ];
+    assert_eq!(known, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_device_queue_has_no_allocator_figures() -> Outcome {
+    let mut observation = full();
+    let queue = &mut observation.host.receive[0];
+    queue.selection.backend = Some(BackendKind::Device);
+    queue.starvations = None;
+    queue.starving = None;
+    queue.copied_bytes = None;
+    queue.sink = "discard".to_owned();
+    let text = render(&observation)?;
+    for absent in ["starvations_total", "starving", "copied_bytes_total", "verified_bytes_total"] {
+        assert!(lines_of(&text, &format!("zcrx_receive_{absent}")).is_empty(), "{absent} is exported");
+    }
+    Ok(())
+}
+
+#[test]
+fn values_and_labels_are_those_of_the_sample() -> Outcome {
+    let text = render(&full())?;
+    for line in [
+        r#"zcrx_receive_bytes_total{interface="eth0",queue="3"} 123456789"#,
+        r#"zcrx_receive_buffers_held{interface="eth0",queue="3"} 100"#,
+        r#"zcrx_receive_errors_total{interface="eth0",queue="3",errno="ENOSPC"} 2"#,
+        r#"zcrx_receive_state{interface="eth0",queue="3",state="degraded"} 1"#,
+        r#"zcrx_receive_state{interface="eth0",queue="3",state="failed"} 0"#,
+        r#"zcrx_receive_backend_refused_info{interface="eth0",queue="3",backend="device",errno="EOPNOTSUPP"} 1"#,
+        r#"zcrx_receive_backend_refused_info{interface="eth0",queue="3",backend="nodev"} 1"#,
+        "zcrx_registrations_total 5",
+        r#"zcrx_registration_failures_total{errno="EINVAL"} 2"#,
+        r#"zcrx_probe_attached{probe="registration",mechanism="fexit"} 0"#,
+        r#"zcrx_probe_attached{probe="registration",mechanism="tp_btf"} 1"#,
+        r#"zcrx_probe_attached{probe="page_pool"} 0"#,
+        r#"zcrx_page_pool_holds_total{interface="eth0",page_pool="17"} 16384"#,
+        "process_cpu_seconds_total 1.25",
+    ] {
+        assert!(text.lines().any(|exported| exported == line), "missing: {line}\nin:\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_queue_without_a_device_has_no_interface_label() -> Outcome {
+    let mut observation = full();
+    observation.host.receive[0].key.interface = None;
+    let text = render(&observation)?;
+    assert_eq!(lines_of(&text, "zcrx_receive_connections"), [r#"zcrx_receive_connections{queue="3"} 2"#]);
+    Ok(())
+}
+
+#[test]
+fn what_labels_cannot_tell_apart_is_one_series() -> Outcome {
+    let unknown =
+        |held| PagePoolCount { id: None, ifindex: None, interface: None, provider: None, held, released: 0 };
+    let mut observation = bare();
+    observation.host.probe.page_pools = Some(vec![unknown(3), unknown(4)]);
+    let text = render(&observation)?;
+    assert_eq!(lines_of(&text, "zcrx_page_pool_holds_total"), ["zcrx_page_pool_holds_total 7"]);
+    assert_eq!(lines_of(&text, "zcrx_page_pool_info"), ["zcrx_page_pool_info 1"]);
+    Ok(())
+}
+
+#[test]
+fn two_queues_are_two_series_of_one_family() -> Outcome {
+    let mut observation = full();
+    let mut second = queue();
+    second.key.queue = 4;
+    observation.host.receive.push(second);
+    let text = render(&observation)?;
+    assert_eq!(text.matches("# TYPE zcrx_receive_bytes_total counter").count(), 1);
+    assert_eq!(lines_of(&text, "zcrx_receive_bytes_total").len(), 2);
+    Ok(())
+}
+
+#[test]
+fn promtool_has_nothing_to_complain_about() -> Outcome {
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = spawned else {
+        println!(
+            "skipped: promtool is not installed (Debian: apt-get install prometheus, or promtool from trixie on)"
+        );
+        return Ok(());
+    };
+    promtool.stdin.take().ok_or("no standard input")?.write_all(render(&full())?.as_bytes())?;
+    let output = promtool.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    Ok(())
+}

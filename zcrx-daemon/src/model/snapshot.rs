@@ -1,0 +1,193 @@
+//! The kernel's own state of every zcrx queue on the host, as a snapshot reads it, and what probes counted for each.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Every queue that was found, whoever owns it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelSnapshot {
+    /// Kernel time (`bpf_ktime_get_ns`) when reading began. Queues move while they are read: the span from here to
+    /// [`Self::ended`] bounds by how much two figures of one snapshot can disagree.
+    pub began: Duration,
+    /// Kernel time when reading ended.
+    pub ended: Duration,
+    /// The queues, in no particular order, each once.
+    pub queues: Vec<KernelQueue>,
+    /// Why something may be missing, one entry per reason; empty if nothing is.
+    pub incomplete: Vec<String>,
+}
+
+/// One interface queue in the kernel. Every field that this kernel does not have, or that could not be read, is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelQueue {
+    /// The kernel's address of the `io_zcrx_ifq`: identity for as long as the queue lives, never shown as a label.
+    pub ifq: u64,
+    /// The kernel's address of the ring context; `None` for an exported queue that outlived its ring.
+    pub ring: Option<u64>,
+    /// Which of the ring's queues this is. Linux 6.16.
+    pub zcrx_id: Option<u32>,
+    /// Interface index; `None` without a device.
+    pub ifindex: Option<u32>,
+    /// Interface name in its own network namespace.
+    pub interface: Option<String>,
+    /// Inode of the interface's network namespace.
+    pub netns: Option<u64>,
+    /// Hardware receive queue index; `None` without a device.
+    pub queue: Option<u32>,
+    /// Processes that hold the ring or the queue; more than one after a fork.
+    pub owners: Vec<Owner>,
+    /// The refill ring.
+    pub refill: Option<RefillState>,
+    /// The areas; one up to Linux 7.2.
+    pub areas: Vec<AreaState>,
+    /// The page pool that the queue feeds.
+    pub pool: Option<PoolState>,
+    /// The completion queue of the ring.
+    pub cq: Option<CqState>,
+    /// Sockets with data that the owner has not received yet, as far as they are known.
+    pub sockets: Option<SocketBacklog>,
+    /// What the allocation probe counted since it was attached or the queue was made.
+    pub allocation: Option<AllocationCount>,
+}
+
+/// A process that holds a ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name of its main thread.
+    pub comm: String,
+    /// File descriptor of the ring; `None` if only registered with the thread.
+    pub fd: Option<u32>,
+    /// Cgroup id.
+    pub cgroup: Option<u64>,
+}
+
+/// A refill ring: `tail - cached_head` entries wait for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefillState {
+    /// Capacity, entries.
+    pub entries: u32,
+    /// How far the kernel has consumed (modulo 2^32).
+    pub cached_head: u32,
+    /// How far user space has published (modulo 2^32).
+    pub tail: u32,
+}
+
+impl RefillState {
+    /// Entries published and not consumed.
+    pub const fn pending(&self) -> u32 {
+        self.tail.wrapping_sub(self.cached_head)
+    }
+}
+
+/// One area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AreaState {
+    /// Buffers (niovs) in it.
+    pub buffers: u32,
+    /// Buffers on the freelist. 0 is a normal steady state: recycled buffers do not return to it.
+    pub free: u32,
+    /// Buffers that user space holds a reference to: not returned, or returned and not consumed, or completed and not
+    /// read. `None` where counting them was refused or switched off.
+    pub user_buffers: Option<u32>,
+    /// All those references; more than `user_buffers` where buffers were delivered in fragments.
+    pub user_references: Option<u64>,
+}
+
+/// The page pool behind a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolState {
+    /// Its id in the netdev netlink family.
+    pub id: u32,
+    /// Buffers in its allocation cache.
+    pub cache: Option<u32>,
+    /// Buffers taken in since it was made (modulo 2^32).
+    pub held: u32,
+    /// Buffers given up since it was made (modulo 2^32).
+    pub released: u32,
+}
+
+impl PoolState {
+    /// Buffers the pool is responsible for: its cache, posted descriptors, sockets, user space, refill ring.
+    pub const fn inflight(&self) -> u32 {
+        self.held.wrapping_sub(self.released)
+    }
+}
+
+/// A completion queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CqState {
+    /// Capacity, entries.
+    pub entries: u32,
+    /// How far user space has read (modulo 2^32).
+    pub head: u32,
+    /// How far the kernel has written (modulo 2^32).
+    pub tail: u32,
+    /// Completions that found no room.
+    pub overflow: u32,
+}
+
+impl CqState {
+    /// Completions waiting to be read.
+    pub const fn depth(&self) -> u32 {
+        self.tail.wrapping_sub(self.head)
+    }
+}
+
+/// What waits in receiving sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketBacklog {
+    /// Sockets looked at.
+    pub sockets: u32,
+    /// Unread payload, bytes.
+    pub unread_bytes: u64,
+    /// Sum of their receive buffer limits, bytes.
+    pub limit_bytes: u64,
+}
+
+/// What the provider's allocation function did for one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocationCount {
+    /// Calls.
+    pub calls: u64,
+    /// Calls that yielded nothing.
+    pub failures: u64,
+    /// Buffers yielded.
+    pub buffers: u64,
+    /// Refill entries consumed. Far more than `buffers` means wasted entries: fragments, or bad ones.
+    pub consumed: u64,
+    /// Of the buffers, those that came from the freelist.
+    pub from_freelist: u64,
+    /// Kernel time of the last call that yielded something.
+    pub last_success: Option<Duration>,
+    /// Kernel time of the first failure since then; `None` while buffers flow.
+    pub starving_since: Option<Duration>,
+}
+
+impl KernelQueue {
+    /// Buffers of all areas.
+    pub fn buffers(&self) -> u64 {
+        self.areas.iter().map(|area| u64::from(area.buffers)).sum()
+    }
+
+    /// Buffers of all areas on the freelist.
+    pub fn free(&self) -> u64 {
+        self.areas.iter().map(|area| u64::from(area.free)).sum()
+    }
+
+    /// Buffers of all areas that user space holds a reference to; `None` if one area's count is unknown.
+    pub fn user_buffers(&self) -> Option<u64> {
+        self.areas.iter().map(|area| area.user_buffers.map(u64::from)).sum()
+    }
+
+    /// The conservation law's remainder: buffers that neither the freelist nor the page pool accounts for.
+    ///
+    /// `buffers = free + (held - released) + buffers that the copy fallback gave to user space`; the last term is what
+    /// is returned here, and it can be off by what moved while the snapshot was taken. `None` without a page pool.
+    pub fn outside_pool(&self) -> Option<i64> {
+        let pool = self.pool?;
+        Some(self.buffers() as i64 - self.free() as i64 - i64::from(pool.inflight()))
+    }
+}

@@ -1,0 +1,150 @@
+//! A host on which everything that can be known is known: what the tests of exports and views look at.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::{Observation, ProcessSample, WebSample};
+use crate::model::{
+    Attempt, BackendKind, HostSample, Mechanism, PagePoolCount, ProbeSample, ProbeStatus, QueueKey,
+    QueueState, ReceiveSample, Refusal, Registration, RegistrationCount, Selection,
+};
+
+/// A queue on a device in good health, every optional value known.
+pub(crate) fn queue() -> ReceiveSample {
+    ReceiveSample {
+        key: QueueKey { interface: Some("eth0".to_owned()), queue: 3 },
+        selection: Selection {
+            backend: Some(BackendKind::Copy),
+            refused: vec![
+                Refusal {
+                    backend: BackendKind::Device,
+                    step: "register interface queue eth0:3".to_owned(),
+                    errno: Some(libc::EOPNOTSUPP),
+                    reason: "the driver has no queue management".to_owned(),
+                    mend: "use a NIC whose driver supports it".to_owned(),
+                },
+                Refusal {
+                    backend: BackendKind::Nodev,
+                    step: "ask the kernel for ZCRX_REG_NODEV".to_owned(),
+                    errno: None,
+                    reason: "Linux 6.18 has no zcrx without a device".to_owned(),
+                    mend: "Linux 7.1 has it".to_owned(),
+                },
+            ],
+        },
+        state: QueueState::Degraded,
+        state_reason: "copies data: device was refused".to_owned(),
+        listen: vec!["127.0.0.1:7000".to_owned()],
+        sink: "verify".to_owned(),
+        area_bytes: 64 << 20,
+        buffer_bytes: 4096,
+        buffers: 16384,
+        dispensed: 9000,
+        returned: 8900,
+        stashed: 20,
+        refill_capacity: 4096,
+        refill_depth: 1000,
+        cq_capacity: 8192,
+        cq_depth: 12,
+        cq_overflows: 1,
+        bytes: 123_456_789,
+        copied_bytes: Some(123_456_789),
+        completions: 9000,
+        errors: BTreeMap::from([(libc::ENOSPC, 2), (libc::ECONNRESET, 1)]),
+        rearms: 2,
+        starvations: Some(1),
+        starving: Some(true),
+        accepted: 4,
+        connections: 2,
+        verified_bytes: 123_000_000,
+        mismatched_bytes: 0,
+    }
+}
+
+/// Everything known.
+pub(crate) fn full() -> Observation {
+    let registration = |errno, comm: &str| Registration {
+        at: Duration::from_secs(995),
+        pid: 4242,
+        tid: 4243,
+        comm: comm.to_owned(),
+        errno,
+        duration: Some(Duration::from_micros(250)),
+        ifindex: Some(2),
+        interface: Some("eth0".to_owned()),
+        queue: Some(3),
+    };
+    let probe = ProbeSample {
+        probes: vec![
+            ProbeStatus {
+                name: "registration".to_owned(),
+                tells: "registrations of interface queues by any process".to_owned(),
+                lost_without: "who registers queues, and why it fails".to_owned(),
+                attached: Some((Mechanism::TpBtf, "io_uring_register".to_owned())),
+                refused: vec![Attempt {
+                    mechanism: Mechanism::Fexit,
+                    target: "io_register_zcrx_ifq".to_owned(),
+                    error: "the kernel has no BPF trampolines".to_owned(),
+                }],
+            },
+            ProbeStatus {
+                name: "page_pool".to_owned(),
+                tells: "pages pools take in and give up".to_owned(),
+                lost_without: "pools that leak".to_owned(),
+                attached: None,
+                refused: Vec::new(),
+            },
+        ],
+        registrations: Some(vec![
+            RegistrationCount { errno: 0, count: 3 },
+            RegistrationCount { errno: libc::EINVAL, count: 2 },
+        ]),
+        recent_registrations: vec![registration(0, "receiver"), registration(libc::EINVAL, "<b>&\"evil\"")],
+        page_pools: Some(vec![PagePoolCount {
+            id: Some(17),
+            ifindex: Some(2),
+            interface: Some("eth0".to_owned()),
+            provider: Some(true),
+            held: 16384,
+            released: 4,
+        }]),
+        snapshot: None,
+        lost_events: Some(5),
+    };
+    Observation {
+        host: HostSample {
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
+            kernel: "7.3.4".to_owned(),
+            receive: vec![queue()],
+            probe,
+        },
+        monotonic: Duration::from_secs(1000),
+        took: vec![("receive", Duration::from_micros(3)), ("probe", Duration::from_micros(90))],
+        process: Some(ProcessSample {
+            cpu: Duration::from_millis(1250),
+            started: Some(Duration::from_secs(1_789_999_000)),
+            resident_bytes: 12 << 20,
+            virtual_bytes: 200 << 20,
+            threads: 4,
+            open_fds: Some(30),
+            max_fds: Some(1024),
+        }),
+        web: WebSample { connections: 1, accepted: 10, evicted: 1 },
+    }
+}
+
+/// Nothing known but that the host is there.
+pub(crate) fn bare() -> Observation {
+    Observation {
+        host: HostSample {
+            at: SystemTime::UNIX_EPOCH,
+            kernel: "5.10.0".to_owned(),
+            receive: Vec::new(),
+            probe: ProbeSample::default(),
+        },
+        monotonic: Duration::ZERO,
+        took: Vec::new(),
+        process: None,
+        web: WebSample::default(),
+    }
+}

@@ -271,6 +271,9 @@ fn rss_check(current: &Setup, target: &Setup, wanted: &Wanted) -> Check {
             return Check { mend, ..check(need, why, Verdict::Advice) };
         }
     };
+    if rss.table.is_empty() {
+        return check(need, "no RSS table", Verdict::Advice);
+    }
     let led_to = |table: &[u32]| -> Vec<u32> {
         wanted.queues.iter().copied().filter(|queue| table.contains(queue)).collect()
     };

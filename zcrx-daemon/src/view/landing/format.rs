@@ -42,9 +42,10 @@ pub(super) fn utc(since_epoch: Duration) -> String {
     format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds % 3600 / 60, seconds % 60)
 }
 
-/// A share as a percentage with one decimal, from 0 to 100; 0 of nothing is 0.
-pub(super) fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { (part.min(whole) as f64 / whole as f64 * 1000.0).round() / 10.0 }
+/// A share as a style sheet has it, `33.3%`, from 0 to 100; 0 of nothing is 0.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    let share = if whole == 0 { 0.0 } else { part.min(whole) as f64 / whole as f64 };
+    format!("{:.1}%", share * 100.0)
 }
 
 #[cfg(test)]
@@ -57,9 +58,9 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(bytes(64 << 20), "64.0 MiB");
-        assert_eq!(percent(1, 3), 33.3);
-        assert_eq!(percent(5, 3), 100.0);
-        assert_eq!(percent(5, 0), 0.0);
+        assert_eq!(percent(1, 3), "33.3%");
+        assert_eq!(percent(5, 3), "100.0%");
+        assert_eq!(percent(5, 0), "0.0%");
     }
 
     #[test]

@@ -138,8 +138,7 @@ pub(super) fn page_pools(sample: &ProbeSample) -> Markup {
 }
 
 fn or_unknown<T: std::fmt::Display>(value: Option<T>) -> Markup {
-    match value {
-        Some(value) => html! { (value.to_string()) },
-        None => html! { span.quiet { "unknown" } },
+    html! {
+        @if let Some(value) = value { (value.to_string()) } @else { span.quiet { "unknown" } }
     }
 }

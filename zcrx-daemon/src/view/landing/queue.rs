@@ -51,7 +51,7 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
     }
 }
 
-/// Where the buffers are: with the consumer, on their way back, or free for the network.
+/// Where the buffers are: with the consumer, on their way back, or elsewhere (which only the allocator knows).
 fn bars(queue: &ReceiveSample) -> Markup {
     let held = queue.held().min(queue.buffers);
     let waiting = u64::from(queue.refill_depth).min(queue.buffers - held);
@@ -59,14 +59,14 @@ fn bars(queue: &ReceiveSample) -> Markup {
     html! {
         div.bars {
             span { "Area " small { (bytes(queue.area_bytes)) } }
-            div.bar title=(format!("{held} held, {waiting} in the refill ring, {rest} with the kernel")) {
+            div.bar title=(format!("{held} held, {waiting} in the refill ring, {rest} free or in flight")) {
                 i.held style=(width(held, queue.buffers)) {}
                 i.waiting style=(width(waiting, queue.buffers)) {}
             }
             span.legend {
                 b.held { (count(held)) } " held · "
                 b.waiting { (count(waiting)) } " in the refill ring · "
-                (count(rest)) " with the kernel"
+                (count(rest)) " free or in flight"
             }
 
             span { "Refill ring" }
@@ -87,7 +87,7 @@ fn bars(queue: &ReceiveSample) -> Markup {
 }
 
 fn width(part: u64, whole: u64) -> String {
-    format!("width:{}%", percent(part, whole))
+    format!("width:{}", percent(part, whole))
 }
 
 fn figures(queue: &ReceiveSample) -> Markup {
@@ -106,7 +106,7 @@ fn figures(queue: &ReceiveSample) -> Markup {
                 (figure("verified", &bytes(queue.verified_bytes), ""))
                 (figure("mismatched", &bytes(queue.mismatched_bytes), if queue.mismatched_bytes > 0 { "bad" } else { "" }))
             }
-            @for (errno, times) in &queue.errors { (figure(&errno_label(*errno), &count(*times), "fair")) }
+            @for (errno, times) in &queue.errors { (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair")) }
         }
     }
 }

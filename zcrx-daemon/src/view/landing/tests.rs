@@ -53,6 +53,6 @@ fn bars_stay_within_their_frame() {
     odd.refill_capacity = 0;
     observation.host.receive = vec![odd];
     let html = page(&observation, &[]);
-    assert!(html.contains("i class=\"held\" style=\"width:100%\""));
-    assert!(html.contains("i class=\"waiting\" style=\"width:0%\""));
+    assert!(html.contains("i class=\"held\" style=\"width:100.0%\""));
+    assert!(html.contains("i class=\"waiting\" style=\"width:0.0%\""));
 }

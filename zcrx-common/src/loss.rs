@@ -6,5 +6,9 @@ pub const REGISTRATION_EVENT: u32 = 0;
 pub const REGISTRATION_COUNT: u32 = 1;
 /// A page-pool event belonged to a pool for which the table had no room.
 pub const PAGE_POOL_EVENT: u32 = 2;
+/// A record of a snapshot found the ring buffer full.
+pub const SNAPSHOT_RECORD: u32 = 3;
+/// An allocation could not be followed from entry to exit.
+pub const ALLOCATION_CALL: u32 = 4;
 /// Number of slots.
-pub const SLOTS: u32 = 3;
+pub const SLOTS: u32 = 5;

@@ -67,6 +67,72 @@ offsets! {
     /// Its third argument.
     syscall_arg2: 8 = "pt_regs" "dx" | "pt_regs" "regs[2]" | "pt_regs" "a2";
 
+    /// Process of a task.
+    task_tgid: 4 = "task_struct" "tgid";
+    /// Its main thread.
+    task_leader: 8 = "task_struct" "group_leader";
+    /// Its name, zero-terminated.
+    task_comm: 16 = "task_struct" "comm";
+    /// Its cgroups.
+    task_cgroups: 8 = "task_struct" "cgroups";
+    /// The one of the unified hierarchy.
+    css_set_cgroup: 8 = "css_set" "dfl_cgrp";
+    /// A cgroup's directory.
+    cgroup_node: 8 = "cgroup" "kn";
+    /// A directory's inode number: the cgroup id.
+    kernfs_id: 8 = "kernfs_node" "id";
+    /// What io_uring keeps for a task.
+    task_io_uring: 8 = "task_struct" "io_uring";
+    /// Rings registered with a task (`IORING_REGISTER_RING_FDS`).
+    registered_rings: 128 = "io_uring_task" "registered_rings";
+
+    /// Operations of a file: what kind it is.
+    file_operations: 8 = "file" "f_op";
+    /// What a kind keeps for a file: the ring context, the queue.
+    file_private: 8 = "file" "private_data";
+
+    /// Interface queues of a ring: an xarray's head from 6.16 on, one pointer in 6.15.
+    ring_queues: 8 = "io_ring_ctx" "zcrx_ctxs.xa_head" | "io_ring_ctx" "ifq";
+    /// The memory that a ring shares with user space.
+    ring_shared: 8 = "io_ring_ctx" "rings";
+    /// Capacity of its completion queue.
+    ring_cq_entries: 4 = "io_ring_ctx" "cq_entries";
+    /// How far user space has read completions.
+    cq_head: 4 = "io_rings" "cq.head";
+    /// How far the kernel has written completions.
+    cq_tail: 4 = "io_rings" "cq.tail";
+    /// Completions that found no room.
+    cq_overflow: 4 = "io_rings" "cq_overflow";
+    /// Bits of the index that lie below an xarray's node.
+    xa_node_shift: 1 = "xa_node" "shift";
+    /// Entries of a node.
+    xa_node_slots: 512 = "xa_node" "slots";
+
+    /// Hardware queue of an interface queue.
+    ifq_rxq: 4 = "io_zcrx_ifq" "if_rxq";
+    /// Its device.
+    ifq_netdev: 8 = "io_zcrx_ifq" "netdev";
+    /// Capacity of its refill ring.
+    ifq_entries: 4 = "io_zcrx_ifq" "rq.nr_entries" | "io_zcrx_ifq" "rq_entries";
+    /// How far the kernel has consumed the refill ring.
+    ifq_cached_head: 4 = "io_zcrx_ifq" "rq.cached_head" | "io_zcrx_ifq" "cached_rq_head";
+    /// The refill ring's header.
+    ifq_ring: 8 = "io_zcrx_ifq" "rq.ring" | "io_zcrx_ifq" "rq_ring";
+    /// How far user space has published refill entries.
+    refill_tail: 4 = "zcrx_rq_hdr" "tail" | "io_uring" "tail";
+    /// Its areas, from 7.3 on.
+    ifq_areas: 8 = "io_zcrx_ifq" "areas";
+    /// How many there are.
+    ifq_nr_areas: 4 = "io_zcrx_ifq" "nr_areas";
+    /// Its only area, up to 7.2.
+    ifq_area: 8 = "io_zcrx_ifq" "area";
+    /// Buffers of an area.
+    area_buffers: 4 = "io_zcrx_area" "nia.num_niovs";
+    /// Buffers on an area's freelist.
+    area_free: 4 = "io_zcrx_area" "free_count";
+    /// User space's references to each buffer of an area.
+    area_user_refs: 8 = "io_zcrx_area" "user_refs";
+
     /// Namespaces of a task.
     task_nsproxy: 8 = "task_struct" "nsproxy";
     /// Its network namespace.
@@ -80,6 +146,20 @@ offsets! {
     page_pool_netdev: 8 = "page_pool" "slow.netdev";
     /// The operations of the memory provider that feeds it, if any.
     page_pool_provider: 8 = "page_pool" "mp_ops";
+    /// What a memory provider keeps for a page pool: for zcrx its interface queue.
+    page_pool_provider_state: 8 = "page_pool" "mp_priv";
+    /// Buffers in a page pool's allocation cache.
+    page_pool_cache: 4 = "page_pool" "alloc.count";
+    /// Buffers a page pool took in.
+    page_pool_held: 4 = "page_pool" "pages_state_hold_cnt";
+    /// Buffers a page pool gave up.
+    page_pool_released: 4 = "page_pool" "pages_state_release_cnt";
+    /// A page pool's link in the list of its device.
+    page_pool_link: 8 = "page_pool" "user.list";
+    /// The first page pool of a device.
+    netdev_page_pools: 8 = "net_device" "page_pools.first";
+    /// A device's network namespace.
+    netdev_net: 8 = "net_device" "nd_net.net";
     /// A device's interface index.
     netdev_ifindex: 4 = "net_device" "ifindex";
     /// A device's name, zero-terminated.

@@ -1,6 +1,6 @@
 //! `aya::Pod`: user space may copy these types out of maps as bytes.
 
-use crate::{offsets::Offsets, page_pool, registration};
+use crate::{allocation, offsets::Offsets, page_pool, registration, snapshot};
 
 /// Marks types that are safe to make from any bytes.
 macro_rules! pod {
@@ -13,4 +13,14 @@ macro_rules! pod {
     };
 }
 
-pod!(Offsets, registration::Event, registration::Call, page_pool::Key, page_pool::Identity, page_pool::Count);
+pod!(
+    Offsets,
+    allocation::Key,
+    allocation::State,
+    page_pool::Count,
+    page_pool::Identity,
+    page_pool::Key,
+    registration::Call,
+    registration::Event,
+    snapshot::Config,
+);

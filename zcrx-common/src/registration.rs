@@ -14,6 +14,9 @@ pub const HAS_DURATION: u32 = 1 << 0;
 /// The caller's `io_uring_zcrx_ifq_reg` could be read.
 pub const HAS_ARGUMENTS: u32 = 1 << 1;
 
+/// A message of the kernel's, zero-terminated, cut if longer; empty if there was none.
+pub type Words = [u8; 96];
+
 /// One registration that ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Event {
     pub arguments: Arguments,
     /// Thread name, zero-terminated.
     pub comm: [u8; 16],
+    /// What the kernel said about it beyond the errno.
+    pub words: Words,
 }
 
 /// The head of the kernel's `struct io_uring_zcrx_ifq_reg`.
@@ -65,5 +70,5 @@ pub struct Call {
 }
 
 const _: () = assert!(size_of::<Arguments>() == 16);
-const _: () = assert!(size_of::<Event>() == 72);
+const _: () = assert!(size_of::<Event>() == 168);
 const _: () = assert!(size_of::<Call>() == 16);

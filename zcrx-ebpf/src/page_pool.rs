@@ -16,6 +16,7 @@ use zcrx_common::{
 };
 
 use crate::{
+    allocation,
     kernel::{has, offset, read},
     loss,
 };
@@ -86,6 +87,7 @@ fn destroying(pool: u64, inflight: i32) {
         let key = key(pool);
         let _ = PAGE_POOLS.remove(key);
         let _ = PAGE_POOL_IDENTITIES.remove(key);
+        allocation::forget(pool);
     }
 }
 

@@ -20,7 +20,7 @@ use zcrx_common::{
     registration::{Arguments, Call, Event, HAS_ARGUMENTS, HAS_DURATION, REGISTER_ZCRX_IFQ, RESULTS},
 };
 
-use crate::{kernel, loss};
+use crate::{extack, kernel, loss};
 
 /// Attempts by result (0 or negative errno).
 #[map]
@@ -110,19 +110,23 @@ fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u
     if duration_ns != 0 {
         known |= HAS_DURATION;
     }
-    entry.write(Event {
-        // SAFETY: the clock helper has no preconditions.
-        at_ns: unsafe { bpf_ktime_get_ns() },
-        duration_ns,
-        pid: (thread >> 32) as u32,
-        tid: thread as u32,
-        result,
-        known,
-        netns: kernel::current_netns(),
-        reserved: 0,
-        arguments,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-    });
+    // Filled in where it lies: it is too long for the stack.
+    // SAFETY: zeroes are a value of `Event`, and the entry is ours until it is submitted.
+    let event = unsafe {
+        entry.as_mut_ptr().write_bytes(0, 1);
+        entry.assume_init_mut()
+    };
+    // SAFETY: the clock helper has no preconditions.
+    event.at_ns = unsafe { bpf_ktime_get_ns() };
+    event.duration_ns = duration_ns;
+    event.pid = (thread >> 32) as u32;
+    event.tid = thread as u32;
+    event.result = result;
+    event.known = known;
+    event.netns = kernel::current_netns();
+    event.arguments = arguments;
+    event.comm = bpf_get_current_comm().unwrap_or_default();
+    extack::take(thread, &mut event.words);
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 

@@ -137,7 +137,7 @@ static struct sk_buff *zcn_rxq_write(struct zcn_rxq *q, struct sk_buff *frame,
 		return NULL;
 	}
 
-	skb = netdev_alloc_skb(zcn->netdev, head);
+	skb = netdev_alloc_skb_ip_align(zcn->netdev, head);
 	if (!skb || need > MAX_SKB_FRAGS ||
 	    !is_skb_forwardable(zcn->netdev, frame)) {
 		q->stats.drop_other++;
@@ -225,10 +225,6 @@ int zcn_poll(struct napi_struct *napi, int budget)
 	struct sk_buff *skb;
 	bool starved;
 	int done = 0;
-
-	/* netpoll only wants transmissions completed. */
-	if (!budget)
-		return 0;
 
 	q->stats.polls++;
 	while (done < budget && (skb = zcn_cq_pop(q))) {

@@ -118,6 +118,7 @@ pub(super) struct Row {
 pub(super) fn table(rows: &[Row]) -> String {
     let line = |Row { name, outcome, took }: &Row| {
         let result = match outcome {
+            Outcome::Checked(Tally { passed: 0, failed: 1, skipped: 0 }) => "FAILED".to_owned(),
             Outcome::Checked(tally) if tally.failed > 0 => format!("FAILED ({tally})"),
             Outcome::Checked(Tally { passed: 1, skipped: 0, .. }) => "ok".to_owned(),
             Outcome::Checked(tally) => format!("ok ({tally})"),

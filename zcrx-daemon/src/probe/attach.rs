@@ -133,6 +133,8 @@ fn attach_program(
         (programs::Program::RawTracePoint(loaded), Hook::RawTracepoint(tracepoint)) => {
             loaded.load().and_then(|()| loaded.attach(tracepoint).map(drop))
         }
+        // An iterator does its work when it is read, which takes a link of its own.
+        (programs::Program::Iter(loaded), Hook::Iterator(kind)) => loaded.load(kind, btf?),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     result.map_err(|error| refusal::words(&error, mechanism, host.kernel))
@@ -147,6 +149,7 @@ fn unload(ebpf: &mut Ebpf, program: &Program) {
         programs::Program::KProbe(loaded) => loaded.unload(),
         programs::Program::BtfTracePoint(loaded) => loaded.unload(),
         programs::Program::RawTracePoint(loaded) => loaded.unload(),
+        programs::Program::Iter(loaded) => loaded.unload(),
         _ => Ok(()),
     };
     match result {

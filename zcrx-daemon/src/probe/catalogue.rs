@@ -3,8 +3,11 @@
 use crate::model::{Attempt, Mechanism, ProbeStatus};
 
 /// Names, as in [`CATALOGUE`] and as of the modules in zcrx-ebpf.
+pub(super) const ALLOCATION: &str = "allocation";
+pub(super) const EXTACK: &str = "extack";
 pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
+pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// One probe.
 pub(super) struct Probe {
@@ -50,6 +53,8 @@ pub(super) enum Hook {
     TpBtf(&'static str),
     /// Untyped tracepoint.
     RawTracepoint(&'static str),
+    /// Iterator over kernel objects: nothing runs until it is read.
+    Iterator(&'static str),
 }
 
 /// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
@@ -57,6 +62,10 @@ const REGISTER: &[Function] = &[
     Function { name: "io_register_zcrx", kernels: "7.1 and later", arity: 2 },
     Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2 },
 ];
+
+/// `netmem_ref f(struct page_pool *pp, gfp_t gfp)`
+const ALLOCATE: &[Function] =
+    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2 }];
 
 const REGISTER_TP_BTF: Program =
     Program { name: "registration_tp_btf", hook: Hook::TpBtf("io_uring_register") };
@@ -95,6 +104,39 @@ pub(super) const CATALOGUE: &[Probe] = &[
         ],
     },
     Probe {
+        name: EXTACK,
+        tells: "the kernel's own words for a failed registration",
+        lost_without: "which of several reasons an errno of a failed registration stands for",
+        alternatives: &[Alternative {
+            mechanism: Mechanism::TpBtf,
+            functions: &[],
+            programs: &[Program { name: "extack_tp_btf", hook: Hook::TpBtf("netlink_extack") }],
+        }],
+    },
+    Probe {
+        name: ALLOCATION,
+        tells: "how zcrx feeds each NIC queue: calls, buffers, refill entries consumed, failures, starvations",
+        lost_without: "when and for how long a queue starved, and refill entries that were wasted",
+        alternatives: &[
+            Alternative {
+                mechanism: Mechanism::Fexit,
+                functions: ALLOCATE,
+                programs: &[
+                    Program { name: "allocation_fexit", hook: Hook::Exit },
+                    Program { name: "allocation_fentry", hook: Hook::Entry },
+                ],
+            },
+            Alternative {
+                mechanism: Mechanism::Kretprobe,
+                functions: ALLOCATE,
+                programs: &[
+                    Program { name: "allocation_kretprobe", hook: Hook::Exit },
+                    Program { name: "allocation_kprobe", hook: Hook::Entry },
+                ],
+            },
+        ],
+    },
+    Probe {
         name: PAGE_POOL,
         tells: "buffers that each page pool took in and gave up, and which pools a memory provider feeds",
         lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
@@ -125,6 +167,20 @@ pub(super) const CATALOGUE: &[Probe] = &[
             },
         ],
     },
+    Probe {
+        name: SNAPSHOT,
+        tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
+                completion queue",
+        lost_without: "queues of other programs, and how full any of them is",
+        alternatives: &[Alternative {
+            mechanism: Mechanism::Iterator,
+            functions: &[],
+            programs: &[
+                Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
+                Program { name: "snapshot_task", hook: Hook::Iterator("task") },
+            ],
+        }],
+    },
 ];
 
 impl Probe {
@@ -153,11 +209,11 @@ impl Alternative {
 }
 
 impl Hook {
-    /// The tracepoint, for hooks that name one.
+    /// The tracepoint or the kind of object, for hooks that name one.
     const fn own_target(self) -> Option<&'static str> {
         match self {
             Self::Entry | Self::Exit => None,
-            Self::TpBtf(name) | Self::RawTracepoint(name) => Some(name),
+            Self::TpBtf(name) | Self::RawTracepoint(name) | Self::Iterator(name) => Some(name),
         }
     }
 }

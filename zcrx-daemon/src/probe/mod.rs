@@ -4,6 +4,7 @@
 //! It never fails: on a kernel that allows nothing, or without the privileges, every probe carries the reasons
 //! in words and the daemon runs on.
 
+mod allocation;
 mod attach;
 mod catalogue;
 mod object;
@@ -11,6 +12,7 @@ mod offsets;
 mod page_pool;
 mod refusal;
 mod registration;
+mod snapshot;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +21,7 @@ use tracing::debug;
 
 use crate::{
     kernel::{Kernel, Symbols},
-    model::{ProbeSample, ProbeStatus},
+    model::{Attempt, ProbeSample, ProbeStatus},
 };
 
 /// Attached probes. Dropping detaches them.
@@ -31,9 +33,11 @@ pub struct Probes {
 /// What only exists while the kernel holds our programs.
 struct Attached {
     /// Owns programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     registration: Option<registration::Reader>,
     page_pool: Option<page_pool::Reader>,
+    snapshot: Option<snapshot::Reader>,
+    allocation: Option<allocation::Reader>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
@@ -54,21 +58,25 @@ impl Probes {
             btf: aya::Btf::from_sys_fs().map_err(|error| error.to_string()),
             symbols: Symbols::look_up(&catalogue::function_names()),
         };
-        let status: Vec<_> =
+        let mut status: Vec<_> =
             catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut ebpf, probe, &host)).collect();
+        let snapshot = snapshot(&mut ebpf, &mut status);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }
-        let is_attached =
-            |name| status.iter().any(|probe: &ProbeStatus| probe.name == name && probe.attached.is_some());
+        let is_attached = |name| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
                 .then(|| registration::Reader::new(&mut ebpf))
                 .flatten(),
             page_pool: is_attached(catalogue::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten(),
+            snapshot,
+            allocation: is_attached(catalogue::ALLOCATION)
+                .then(|| allocation::Reader::new(&mut ebpf))
+                .flatten(),
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
-            _ebpf: ebpf,
+            ebpf,
         };
         Self { status, attached: Some(Mutex::new(attached)) }
     }
@@ -78,17 +86,37 @@ impl Probes {
         let mut sample = ProbeSample { probes: self.status.clone(), ..ProbeSample::default() };
         let Some(attached) = &self.attached else { return sample };
         // A reader that panicked half-way leaves nothing worse than events already drained.
-        let mut attached = attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let attached = &mut *attached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = &mut attached.registration {
             sample.registrations = reader.counts();
             sample.recent_registrations = reader.recent();
         }
         sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
+        sample.snapshot =
+            attached.snapshot.as_mut().map(|reader| reader.take(&mut attached.ebpf, attached.lost.as_ref()));
+        if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &attached.allocation) {
+            reader.join(snapshot);
+        }
         sample.lost_events = attached.lost.as_ref().and_then(lost);
         if let Some(log) = &mut attached.log {
             log.flush();
         }
         sample
+    }
+}
+
+/// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:
+/// then the probe counts as refused.
+fn snapshot(ebpf: &mut Ebpf, status: &mut [ProbeStatus]) -> Option<snapshot::Reader> {
+    let status = status.iter_mut().find(|probe| probe.name == catalogue::SNAPSHOT)?;
+    let (mechanism, target) = status.attached.clone()?;
+    match snapshot::Reader::new(ebpf) {
+        Ok(reader) => Some(reader),
+        Err(error) => {
+            status.attached = None;
+            status.refused.push(Attempt { mechanism, target, error });
+            None
+        }
     }
 }
 

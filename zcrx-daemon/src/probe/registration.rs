@@ -87,6 +87,7 @@ fn registration(event: &Event, own_netns: Option<u64>) -> Registration {
         ifindex,
         interface: ifindex.filter(|_| same_namespace).and_then(interface_name),
         queue: ifindex.and(asked).map(|asked| asked.if_rxq),
+        words: Some(text(&event.words)).filter(|words| !words.is_empty()),
     }
 }
 
@@ -126,6 +127,7 @@ mod tests {
             reserved: 0,
             arguments: Arguments { if_idx: 1, if_rxq: 3, rq_entries: 8, flags: 0 },
             comm: *b"caller\0\0\0\0\0\0\0\0\0\0",
+            words: [0; 96],
         }
     }
 
@@ -144,6 +146,15 @@ mod tests {
         assert_eq!((unseen.ifindex, unseen.queue, unseen.duration), (None, None, None));
         assert_eq!(unseen.errno, libc::EPERM);
         assert_eq!(unseen.comm, "caller");
+        assert_eq!(unseen.words, None);
+    }
+
+    #[test]
+    fn what_the_kernel_said_is_kept() {
+        let mut words = [0; 96];
+        words[..4].copy_from_slice(b"busy");
+        let said = registration(&Event { words, ..event() }, None).words;
+        assert_eq!(said.as_deref(), Some("busy"));
     }
 
     #[test]

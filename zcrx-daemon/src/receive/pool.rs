@@ -71,9 +71,10 @@ impl Pool {
     }
 
     /// Gives a buffer back. The other side sees it after [`Self::publish`].
+    #[expect(clippy::needless_pass_by_value, reason = "taking the buffer is what makes giving it back final")]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        let Buffer { offset, len } = buffer;
-        self.refill.push(ZcrxRqe { off: self.area_token | offset as u64, len, ..ZcrxRqe::default() });
+        let off = self.area_token | buffer.offset as u64;
+        self.refill.push(ZcrxRqe { off, len: buffer.len, ..ZcrxRqe::default() });
     }
 
     /// Publishes what was given back, as far as there is room; says how many entries.

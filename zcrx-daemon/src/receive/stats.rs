@@ -41,7 +41,7 @@ struct Geometry {
 #[derive(Debug)]
 struct State {
     selection: Selection,
-    state: QueueState,
+    life: QueueState,
     reason: String,
     geometry: Option<Geometry>,
     counters: Counters,
@@ -62,7 +62,7 @@ impl Stats {
     pub(super) fn new(key: QueueKey, sink: &'static str, listen: Vec<String>) -> Self {
         let state = State {
             selection: Selection { backend: None, refused: Vec::new() },
-            state: QueueState::Failed,
+            life: QueueState::Failed,
             reason: "not started yet".to_owned(),
             geometry: None,
             counters: Counters::default(),
@@ -95,7 +95,7 @@ impl Stats {
     /// The queue's life took a turn.
     pub(super) fn turned(&self, turn: QueueState, reason: &str) {
         self.with(|state| {
-            state.state = turn;
+            state.life = turn;
             reason.clone_into(&mut state.reason);
             if matches!(turn, QueueState::Failed | QueueState::Stopped) {
                 // Ring and area are gone, and with them what they held.
@@ -127,7 +127,7 @@ impl Stats {
         ReceiveSample {
             key: self.key.clone(),
             selection: state.selection.clone(),
-            state: state.state,
+            state: state.life,
             state_reason: state.reason.clone(),
             listen: self.listen.clone(),
             sink: self.sink.to_owned(),

@@ -74,7 +74,9 @@ impl MappedRing {
         let part = |offset: u32, align: usize, bytes: usize| {
             let offset = offset as usize;
             let end = offset.checked_add(bytes);
-            (offset % align == 0 && end.is_some_and(|end| end <= region_bytes)).then_some(offset).ok_or(error)
+            (offset.is_multiple_of(align) && end.is_some_and(|end| end <= region_bytes))
+                .then_some(offset)
+                .ok_or(error)
         };
         let rqes_bytes = (entries as usize).checked_mul(size_of::<RqeCell>()).ok_or(error)?;
         let head = part(offsets.head, align_of::<AtomicU32>(), size_of::<AtomicU32>())?;

@@ -132,7 +132,7 @@ impl<M: RingMemory> Allocator<M> {
             return;
         }
         for _ in 0..entries {
-            let rqe = self.rq.next();
+            let rqe = self.rq.take();
             let Some(niov) = self.parse(rqe) else {
                 self.rejected.malformed += 1;
                 continue;

@@ -304,9 +304,8 @@ impl<'p> Session<'p> {
     pub(super) fn close_connection(&mut self, index: u32) -> Result<(), ReceiveError> {
         let Some(connection) = self.connections.get_mut(index as usize) else { return Ok(()) };
         connection.closing = true;
-        if self.forget_if_closed(index) {
-            return Ok(());
-        }
+        self.forget_if_closed(index);
+        // Still there if requests name it: they are made to end.
         self.interrupt(index)
     }
 
@@ -332,6 +331,9 @@ impl<'p> Session<'p> {
         let Some(connection) = self.connections.get(index as usize) else { return true };
         if connection.closing && connection.in_flight == 0 {
             let mut connection = self.connections.remove(index as usize);
+            if connection.receive == Receive::Waiting {
+                self.waiting.remove(index);
+            }
             if let Sink::Forward(forward) = &mut connection.sink {
                 forward.give_up(&mut self.pool);
             }

@@ -109,17 +109,13 @@ impl Session<'_> {
         let target = self.plan.target.as_ref();
         let name = target.map_or("the destination", |target| &target.name);
         let errno = errno_name(-result);
-        match (forward.pause(), target.map(super::Target::socket)) {
-            (Some(pause), Some(Ok(socket))) => {
-                warn!(queue = self.plan.name, errno, "cannot connect to {name}: trying again in {pause:?}");
-                forward.failed(socket);
-                self.timers.after(pause, Timer::Connect(index));
-                Ok(())
-            }
-            _ => {
-                error!(queue = self.plan.name, errno, "cannot connect to {name}: ending the connection");
-                self.close_connection(index)
-            }
+        if let (Some(pause), Some(Ok(socket))) = (forward.pause(), target.map(super::Target::socket)) {
+            warn!(queue = self.plan.name, errno, "cannot connect to {name}: trying again in {pause:?}");
+            forward.failed(socket);
+            self.timers.after(pause, Timer::Connect(index));
+            return Ok(());
         }
+        error!(queue = self.plan.name, errno, "cannot connect to {name}: ending the connection");
+        self.close_connection(index)
     }
 }

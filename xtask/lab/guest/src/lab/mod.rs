@@ -1,9 +1,15 @@
 //! What a scenario is written with.
 
+pub(crate) mod daemon;
 pub(crate) mod facts;
+pub(crate) mod foreign;
+pub(crate) mod kprobe;
+pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod nic;
 pub(crate) mod page_pool;
+pub(crate) mod process;
+pub(crate) mod traffic;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod registration;
 
 use std::fmt;
 use std::fs;
@@ -43,7 +44,7 @@ impl Scenario {
 }
 
 /// Every scenario, in the order they are run.
-pub(crate) const ALL: &[Scenario] = &[boot::BOOT];
+pub(crate) const ALL: &[Scenario] = &[boot::BOOT, registration::REQUESTS, registration::INTERFACES];
 
 /// The scenario of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Scenario> {

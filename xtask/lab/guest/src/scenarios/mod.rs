@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod preparing;
 mod registration;
 
 use std::fmt;
@@ -44,7 +45,15 @@ impl Scenario {
 }
 
 /// Every scenario, in the order they are run.
-pub(crate) const ALL: &[Scenario] = &[boot::BOOT, registration::REQUESTS, registration::INTERFACES];
+pub(crate) const ALL: &[Scenario] = &[
+    boot::BOOT,
+    registration::REQUESTS,
+    registration::INTERFACES,
+    preparing::APPLY_AND_RESTORE,
+    preparing::KILLED,
+    preparing::MEDDLED,
+    preparing::REFUSED,
+];
 
 /// The scenario of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Scenario> {

@@ -46,7 +46,12 @@ impl<'a> Daemon<'a> {
     }
 
     /// Scrapes it until the metrics say so.
-    pub(crate) fn until(&mut self, what: &str, limit: Duration, test: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+    pub(crate) fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        test: impl Fn(&Metrics) -> bool,
+    ) -> Result<Metrics> {
         eventually(what, limit, || {
             self.process.alive()?;
             Ok(Some(self.metrics()?).filter(&test))

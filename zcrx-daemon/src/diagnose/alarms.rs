@@ -17,7 +17,8 @@ use crate::model::{Alarm, QueueSample, Trouble};
 
 /// What is wrong, worst first; nothing for a healthy queue.
 pub fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
-    let checks = [starving, stalled, dropping, copy_livelock, cq_exhausted, missteered, overflowing, leaking, pinned];
+    let checks =
+        [starving, stalled, dropping, copy_livelock, cq_exhausted, missteered, overflowing, leaking, pinned];
     checks.iter().filter_map(|check| check(facts)).collect()
 }
 
@@ -96,8 +97,9 @@ fn harmed_since(facts: &Facts<'_>, since: Duration) -> Option<bool> {
 fn starving(facts: &Facts<'_>) -> Option<Alarm> {
     let Some(since) = facts.starving_since() else { return software_starving(facts) };
     let lasted = facts.now.at.saturating_sub(since);
-    let failed_again =
-        Activity::within(facts, RECENT, |change, later| some(change.failures) && later.at.saturating_sub(change.span) >= since);
+    let failed_again = Activity::within(facts, RECENT, |change, later| {
+        some(change.failures) && later.at.saturating_sub(change.span) >= since
+    });
     let harmed = match harmed_since(facts, since) {
         Some(harmed) => harmed,
         None if none(facts.recent.bytes) => failed_again.is_some(),
@@ -180,14 +182,18 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
     let seen = Activity::within(facts, RECENT, |change, _| some(change.failures) && some(change.drops));
     if let Some(seen) = seen.filter(|seen| seen.lasted(LASTING)) {
         let dropped = words::count(facts.recent.drops.unwrap_or(0), "packet");
-        return Some(seen.alarm(Trouble::DroppingPackets, words(&format!(", and the NIC dropped {dropped}"))));
+        return Some(
+            seen.alarm(Trouble::DroppingPackets, words(&format!(", and the NIC dropped {dropped}"))),
+        );
     }
-    if facts.now.nic.hw_drops.is_some() || facts.now.own.as_ref().is_some_and(|own| own.starvations.is_some()) {
+    if facts.now.nic.hw_drops.is_some() || facts.now.own.as_ref().is_some_and(|own| own.starvations.is_some())
+    {
         return None;
     }
     // Nobody counts drops: failures must be the rule for a while.
     let seen = Activity::within(facts, LASTING_WITHOUT_DROPS, |change, _| {
-        some(change.failures) && change.failures.zip(change.calls).is_none_or(|(failed, calls)| failed * 2 >= calls)
+        some(change.failures)
+            && change.failures.zip(change.calls).is_none_or(|(failed, calls)| failed * 2 >= calls)
     })?;
     let unbroken = quiet_for(facts, |change| some(change.failures)) >= LASTING_WITHOUT_DROPS;
     (seen.lasted(LASTING_WITHOUT_DROPS) && unbroken)
@@ -203,13 +209,13 @@ fn copy_livelock(facts: &Facts<'_>) -> Option<Alarm> {
 }
 
 fn cq_exhausted(facts: &Facts<'_>) -> Option<Alarm> {
-    let seen =
-        Activity::within(facts, RECENT, |change, _| some(change.enospc) || some(change.cq_overflows));
+    let seen = Activity::within(facts, RECENT, |change, _| some(change.enospc) || some(change.cq_overflows));
     if let Some(seen) = seen.filter(|seen| seen.lasted(LASTING)) {
         let ended = words::count(facts.recent.enospc.unwrap_or(0), "receive");
-        return Some(
-            seen.alarm(Trouble::CqExhausted, format!("{ended} ended with ENOSPC in {}", words::recently(facts))),
-        );
+        return Some(seen.alarm(
+            Trouble::CqExhausted,
+            format!("{ended} ended with ENOSPC in {}", words::recently(facts)),
+        ));
     }
     // Refused once, and not armed again since.
     let quiet = quiet_for(facts, |change| none(change.bytes));
@@ -217,7 +223,10 @@ fn cq_exhausted(facts: &Facts<'_>) -> Option<Alarm> {
         trouble: Trouble::CqExhausted,
         since: facts.now.at.saturating_sub(quiet),
         last: facts.now.at,
-        words: format!("a receive ended with ENOSPC, and nothing was received in the {} since", words::time(quiet)),
+        words: format!(
+            "a receive ended with ENOSPC, and nothing was received in the {} since",
+            words::time(quiet)
+        ),
     })
 }
 
@@ -309,7 +318,8 @@ fn pinned(facts: &Facts<'_>) -> Option<Alarm> {
         words: format!(
             "its page pool was detached {} ago{}",
             words::time(detached),
-            nic.pool_inflight.map_or_else(String::new, |inflight| format!(", and {inflight} buffers are out"))
+            nic.pool_inflight
+                .map_or_else(String::new, |inflight| format!(", and {inflight} buffers are out"))
         ),
     })
 }

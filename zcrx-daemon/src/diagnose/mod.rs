@@ -10,13 +10,15 @@
 mod alarms;
 pub mod causes;
 mod episodes;
-mod facts;
+pub mod facts;
 mod forecast;
 #[cfg(test)]
 mod queue_model;
 mod reference;
 mod report;
 mod rule;
+#[cfg(test)]
+mod tests;
 mod thresholds;
 mod words;
 
@@ -24,7 +26,7 @@ use crate::model::{Confidence, Diagnosis, Finding, Window};
 
 pub use alarms::alarms;
 pub use episodes::{Event, Tally, Tracker};
-pub use facts::Facts;
+use facts::Facts;
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
 pub use reference::reference;
 pub use report::{Report, write_episode, write_report};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::diagnose;
 use crate::model::{
-    AllocationCount, AreaState, Cause, CopyCount, CqState, Diagnosis, Finding, KernelQueue, NicFigures, Owner,
-    PoolState, QueueKey, QueueSample, RefillState, SocketBacklog, Window,
+    AllocationCount, AreaState, Cause, CopyCount, CqState, Diagnosis, Finding, KernelQueue, NicFigures,
+    Owner, PoolState, QueueKey, QueueSample, RefillState, SocketBacklog, Window,
 };
 
 /// What the owner does with a buffer for which the refill ring has no room.
@@ -86,7 +86,7 @@ pub(super) struct State {
     pending_bad: u64,
     napi_dead: bool,
     /// Fractions of packets, returns and the like that were not whole yet.
-    rest: [f64; 6],
+    rest: [f64; 8],
     /// References consumed of buffers that are still pinned.
     unpinned: u64,
     allocation: AllocationCount,
@@ -269,9 +269,10 @@ impl Queue {
         let waiting = self.state.pending + self.state.pending_bad;
         let consumed = waiting.min(CALL);
         // Bad entries lie evenly among the good ones.
-        let bad = (consumed * self.state.pending_bad).checked_div(waiting).unwrap_or(0).max(
-            consumed.saturating_sub(self.state.pending),
-        );
+        let bad = (consumed * self.state.pending_bad)
+            .checked_div(waiting)
+            .unwrap_or(0)
+            .max(consumed.saturating_sub(self.state.pending));
         self.state.pending_bad -= bad;
         self.state.pending -= consumed - bad;
         self.state.cached_head = self.state.cached_head.wrapping_add(consumed as u32);
@@ -377,8 +378,8 @@ impl Queue {
             Overflow::Stash => self.state.stashed = returning - published,
             Overflow::Drop => self.state.lost += returning - published,
         }
-        let bad = (published as f64 * self.bad_entries).round() as u64;
-        let double = ((published as f64 * self.double_entries).round() as u64).min(room - published);
+        let bad = self.whole(6, published as f64 * self.bad_entries).min(published);
+        let double = self.whole(7, published as f64 * self.double_entries).min(room - published);
         self.state.lost += bad;
         self.state.pending += published - bad;
         self.state.pending_bad += bad + double;

@@ -20,18 +20,26 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let now = some(facts.recent.enospc) || some(facts.recent.cq_overflows);
     // Once refused and never armed again: nothing arrives from then on.
     let since = some(facts.whole.enospc) && none(facts.recent.bytes) && some(placement.sockets);
-    if !now && !since && !(full && facts.owner_stopped_reading()) {
+    let stuck = full && facts.owner_stopped_reading();
+    if !(now || since || stuck) {
         return Judgement::Not;
     }
     let known = some(facts.whole.enospc);
     let effect = if since || !facts.starved() { 1.0 } else { 0.6 };
     Case::new(if known { Confidence::High } else { Confidence::Medium }, effect)
         .evidence_if(facts.whole.enospc.filter(|&enospc| enospc > 0).map(|enospc| {
-            format!("{} ended with ENOSPC in the last {}", words::count(enospc, "receive"), words::time(facts.whole.span))
+            format!(
+                "{} ended with ENOSPC in the last {}",
+                words::count(enospc, "receive"),
+                words::time(facts.whole.span)
+            )
         }))
-        .evidence_if(placement.cq_depth.zip(placement.cq_entries).map(|(depth, entries)| {
-            format!("{depth} of {entries} completions wait to be read")
-        }))
+        .evidence_if(
+            placement
+                .cq_depth
+                .zip(placement.cq_entries)
+                .map(|(depth, entries)| format!("{depth} of {entries} completions wait to be read")),
+        )
         .evidence_if(since.then(|| {
             format!(
                 "nothing was received in {}, while {} wait in sockets",
@@ -50,8 +58,7 @@ mod tests {
 
     #[test]
     fn a_synthetic_completion_queue_that_is_too_small_comes_first() {
-        let mut queue =
-            Queue { cq_entries: 32, bursts: Some(300), socket_limit: 400, ..Queue::default() };
+        let mut queue = Queue { cq_entries: 32, bursts: Some(300), socket_limit: 400, ..Queue::default() };
         let verdict = verdict(&queue.run(8));
         let finding = first(&verdict, Cause::CqExhaustion);
         assert!(finding.evidence[0].contains("ENOSPC"), "{finding:?}");

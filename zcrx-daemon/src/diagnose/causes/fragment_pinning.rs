@@ -21,7 +21,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if !facts.starved() {
         return Judgement::Not;
     }
-    let Some(wasted) = facts.recent.wasted() else { return Judgement::Untold(missing::ALLOCATIONS) };
+    let consuming = facts.consuming().unwrap_or(facts.recent);
+    let Some(wasted) = consuming.wasted() else { return Judgement::Untold(missing::ALLOCATIONS) };
     let considerable = facts.wasted_share().is_some_and(|share| share >= WASTED);
     if !considerable || facts.fragmented() == Some(false) {
         return Judgement::Not;
@@ -34,20 +35,26 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let waiting = facts.placement.refill_depth.unwrap_or(0);
     let confidence = if in_vain || waiting > 64 { Confidence::High } else { Confidence::Medium };
     let pinned = facts.placement.held.zip(facts.placement.pending).map(|(held, pending)| held + pending);
-    Case::new(confidence, facts.placement.share(pinned).unwrap_or(0.5).max(facts.wasted_share().unwrap_or(0.0)))
-        .evidence(format!(
-            "{} consumed in {} gave no buffer back",
-            words::count(wasted, "refill entry").replace("entrys", "entries"),
-            words::recently(facts)
-        ))
-        .evidence_if(facts.placement.fragments.map(|fragments| {
-            format!("user space has {fragments:.1} references to each buffer that it has")
-        }))
-        .evidence_if((waiting > 0).then(|| format!("{waiting} entries wait in the refill ring all the while")))
-        .doubt_if(facts.fragmented().is_none(), || {
-            "references per buffer are unknown: the entries may be bad".to_owned()
-        })
-        .fits()
+    Case::new(
+        confidence,
+        facts.placement.share(pinned).unwrap_or(0.5).max(facts.wasted_share().unwrap_or(0.0)),
+    )
+    .evidence(format!(
+        "of {} refill entries consumed in {}, {wasted} gave no buffer back",
+        consuming.consumed.unwrap_or(0),
+        words::last(consuming.span)
+    ))
+    .evidence_if(
+        facts
+            .placement
+            .fragments
+            .map(|fragments| format!("user space has {fragments:.1} references to each buffer that it has")),
+    )
+    .evidence_if((waiting > 0).then(|| format!("{waiting} entries wait in the refill ring all the while")))
+    .doubt_if(facts.fragmented().is_none(), || {
+        "references per buffer are unknown: the entries may be bad".to_owned()
+    })
+    .fits()
 }
 
 #[cfg(test)]

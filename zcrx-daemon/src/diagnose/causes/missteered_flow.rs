@@ -17,7 +17,11 @@ pub(super) const RULE: Rule = Rule {
 fn judge(facts: &Facts<'_>) -> Judgement {
     let Some(efault) = facts.recent.efault.filter(|&efault| efault > 0) else { return Judgement::Not };
     Case::new(Confidence::High, if facts.starved() { 0.3 } else { 1.0 })
-        .evidence(format!("{} ended with EFAULT in {}", words::count(efault, "receive"), words::recently(facts)))
+        .evidence(format!(
+            "{} ended with EFAULT in {}",
+            words::count(efault, "receive"),
+            words::recently(facts)
+        ))
         .fits()
 }
 

@@ -17,13 +17,17 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     let nic = &facts.now.nic;
-    let Some(detached) = nic.pool_detached_for.filter(|&detached| detached >= PINNED) else { return Judgement::Not };
+    let Some(detached) = nic.pool_detached_for.filter(|&detached| detached >= PINNED) else {
+        return Judgement::Not;
+    };
     if nic.pool_inflight == Some(0) {
         return Judgement::Not;
     }
     Case::new(Confidence::High, 1.0)
         .evidence(format!("its page pool was detached {} ago and is still there", words::time(detached)))
-        .evidence_if(nic.pool_inflight.map(|inflight| format!("{} are out", words::count(inflight, "buffer"))))
+        .evidence_if(
+            nic.pool_inflight.map(|inflight| format!("{} are out", words::count(inflight, "buffer"))),
+        )
         .fits()
 }
 

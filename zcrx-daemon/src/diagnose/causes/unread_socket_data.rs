@@ -1,7 +1,7 @@
 //! B: data waits in sockets that no receive is armed for.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, none};
+use crate::diagnose::facts::{Facts, none, some};
 use crate::diagnose::rule::{Case, Judgement, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, POOL_CACHE};
 use crate::diagnose::words;
@@ -46,9 +46,15 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             )
         }))
         .evidence_if(shallow.then(|| "the completion queue is empty: nothing fetches them".to_owned()))
-        .evidence_if(none(facts.recent.bytes).then(|| format!("nothing was received in {}", words::recently(facts))))
+        .evidence_if(
+            none(facts.recent.bytes).then(|| format!("nothing was received in {}", words::recently(facts))),
+        )
         .doubt_if(backlog.is_none(), || {
-            "the sockets were not looked at: this is what the kernel has beyond a full receive ring".to_owned()
+            "the sockets were not looked at: this is what the kernel has beyond a full receive ring"
+                .to_owned()
+        })
+        .doubt_if(some(facts.whole.enospc), || {
+            "a receive ended with ENOSPC: it may not have been armed again".to_owned()
         })
         .doubt_if(facts.owner_stopped_reading(), || {
             "completions wait unread: the owner has stopped altogether".to_owned()
@@ -83,8 +89,13 @@ mod tests {
 
     #[test]
     fn with_neither_sockets_nor_ring_it_says_what_is_missing() {
-        let mut queue =
-            Queue { armed: false, socket_limit: 100_000, tells_sockets: false, tells_ring: false, ..Queue::default() };
+        let mut queue = Queue {
+            armed: false,
+            socket_limit: 100_000,
+            tells_sockets: false,
+            tells_ring: false,
+            ..Queue::default()
+        };
         let verdict = verdict(&queue.run(5));
         assert!(verdict.missing.iter().any(|missing| missing == missing::SOCKETS), "{verdict:?}");
     }

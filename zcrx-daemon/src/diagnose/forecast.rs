@@ -247,7 +247,7 @@ mod tests {
         queue.run_with(seconds, |sample| {
             let begun = *begun.get_or_insert(sample.at);
             if sample.nic.alloc_fail > Some(0) {
-                first.get_or_insert((sample.at - begun).as_secs_f64());
+                first.get_or_insert(sample.at.saturating_sub(begun).as_secs_f64());
             }
         });
         first

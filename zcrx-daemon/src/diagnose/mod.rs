@@ -20,6 +20,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 mod thresholds;
+mod watch;
 mod words;
 
 use crate::model::{Confidence, Diagnosis, Finding, Window};
@@ -31,6 +32,7 @@ pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
 pub use reference::reference;
 pub use report::{Report, write_episode, write_report};
 pub use rule::{Case, Judgement, Rule};
+pub use watch::{Life, Watch};
 
 /// What the window says about its queue. An empty window says nothing.
 pub fn diagnose(window: &Window) -> Diagnosis {

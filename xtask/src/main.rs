@@ -1,6 +1,9 @@
 //! The project's chores: `cargo xtask --help`.
 
+mod demo;
+mod lab;
 mod setup;
+mod test;
 mod tools;
 
 use std::process::ExitCode;
@@ -10,16 +13,22 @@ use clap::Parser;
 
 use crate::tools::cache::Cache;
 
-/// zcrxd's chores.
+/// The project's chores.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Chore {
     /// Make this machine able to build the eBPF object
     Setup,
+    /// Receive real TCP data, provoke a starvation, and tell what was seen
+    Demo(demo::Options),
+    /// Run every check there is
+    Test(test::Options),
+    /// Real kernels in virtual machines, with a software NIC
+    Lab(lab::LabArguments),
 }
 
 fn main() -> ExitCode {
-    match run(&Chore::parse()) {
+    match run(Chore::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -31,9 +40,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chore: &Chore) -> Result<()> {
+fn run(chore: Chore) -> Result<()> {
     let cache = Cache::open()?;
     match chore {
         Chore::Setup => setup::run(&cache).map(drop),
+        Chore::Demo(options) => demo::run(&cache, &options),
+        Chore::Test(options) => test::run(&cache, &options),
+        Chore::Lab(arguments) => lab::run(arguments),
     }
 }

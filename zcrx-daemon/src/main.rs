@@ -1,2 +1,5 @@
-//! zcrxd.
-fn main() {}
+//! zcrxd: see the library's [`cli`](zcrx_daemon::cli) for its commands.
+
+fn main() -> std::process::ExitCode {
+    zcrx_daemon::cli::main()
+}

@@ -4,6 +4,21 @@
 //! tests on the host.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+#[cfg(target_arch = "bpf")]
+mod allocation;
+#[cfg(target_arch = "bpf")]
+mod extack;
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod loss;
+#[cfg(target_arch = "bpf")]
+mod page_pool;
+#[cfg(target_arch = "bpf")]
+mod registration;
+#[cfg(target_arch = "bpf")]
+mod snapshot;
+
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
 

@@ -46,6 +46,7 @@ static int zcn_set_ringparam(struct net_device *dev,
 			     struct netlink_ext_ack *extack)
 {
 	struct zcn_dev *zcn = netdev_priv(dev);
+	u32 old_thresh = zcn->hds_thresh;
 	u32 old_size = zcn->ring_size;
 	bool old_hds = zcn->hds;
 	int err;
@@ -65,6 +66,7 @@ static int zcn_set_ringparam(struct net_device *dev,
 
 	err = zcn_restart_queues(zcn);
 	if (err) {
+		zcn->hds_thresh = old_thresh;
 		zcn->ring_size = old_size;
 		zcn->hds = old_hds;
 		if (zcn_restart_queues(zcn))

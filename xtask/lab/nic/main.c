@@ -152,6 +152,8 @@ static void zcn_setup(struct net_device *dev)
 	dev->request_ops_lock = true;
 	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
 	dev->max_mtu = ZCN_MAX_MTU;
+	/* Transmission takes the receiver's locks, which are not IRQ-safe. */
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 
 	dev->hw_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO |
 			   NETIF_F_TSO6 | NETIF_F_RXHASH | NETIF_F_NTUPLE;

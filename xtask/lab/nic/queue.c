@@ -22,7 +22,6 @@ static int zcn_ring_alloc(struct zcn_rxq *q,
 		.pool_size = zcn->ring_size,
 		.nid = NUMA_NO_NODE,
 		.dev = zcn->netdev->dev.parent,
-		.napi = &q->napi,
 		.dma_dir = DMA_FROM_DEVICE,
 		.max_len = qcfg->rx_page_size,
 		.netdev = zcn->netdev,
@@ -69,6 +68,8 @@ static void zcn_rxq_start(struct zcn_rxq *q, struct zcn_ring *mem)
 {
 	q->ring = *mem;
 	memset(mem, 0, sizeof(*mem));
+	/* Not sooner: a ring may be freed unused while NAPI runs on another. */
+	page_pool_enable_direct_recycling(q->ring.pp, &q->napi);
 
 	napi_enable_locked(&q->napi);
 	q->running = true;

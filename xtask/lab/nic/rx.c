@@ -43,24 +43,35 @@ static void *zcn_dma_target(netmem_ref netmem)
 		netmem_address(netmem);
 }
 
-/* How much of the frame goes to the header buffer. */
-static u32 zcn_head_len(struct zcn_rxq *q, const struct zcn_flow *flow, u32 len)
+static bool zcn_has_payload(const struct zcn_flow *flow, u32 len)
+{
+	return flow->tcp && flow->hdr_len < len;
+}
+
+/*
+ * Whether the hardware splits the frame behind its TCP header. What it does not
+ * split fills the header buffer first and goes on in posted buffers.
+ */
+static bool zcn_splits(struct zcn_rxq *q, const struct zcn_flow *flow, u32 len)
 {
 	struct zcn_dev *zcn = q->zcn;
-	u32 head = min_t(u32, len, ZCN_HEAD_LEN);
-	bool lost;
 
-	if (!flow->tcp || flow->hdr_len >= len)
-		return head;
+	return zcn_has_payload(flow, len) && zcn->hds &&
+	       len > zcn->hds_thresh &&
+	       !zcn_fault_every(zcn->faults.lose_split_every, &q->tcp_frames);
+}
 
-	lost = zcn_fault_every(zcn->faults.lose_split_every, &q->tcp_frames);
-	if (zcn->hds && len > zcn->hds_thresh && !lost) {
+static void zcn_count_frame(struct zcn_rxq *q, const struct zcn_flow *flow,
+			    u32 len, u32 head, bool split)
+{
+	q->stats.packets++;
+	q->stats.bytes += len;
+	if (split) {
 		q->stats.split++;
-		return flow->hdr_len;
+	} else if (zcn_has_payload(flow, len)) {
+		q->stats.unsplit++;
+		q->stats.unsplit_bytes += head - min(head, flow->hdr_len);
 	}
-	q->stats.unsplit++;
-	q->stats.unsplit_bytes += head - min(head, flow->hdr_len);
-	return head;
 }
 
 /* Writes the frame from @off on into posted buffers. They are known to do. */
@@ -107,6 +118,7 @@ static struct sk_buff *zcn_rxq_write(struct zcn_rxq *q, struct sk_buff *frame,
 	struct zcn_dev *zcn = q->zcn;
 	struct sk_buff *skb;
 	u32 head, need;
+	bool split;
 
 	if (zcn_fault_every(zcn->faults.drop_every, &q->frames)) {
 		q->stats.drop_fault++;
@@ -117,14 +129,15 @@ static struct sk_buff *zcn_rxq_write(struct zcn_rxq *q, struct sk_buff *frame,
 		return NULL;
 	}
 
-	head = zcn_head_len(q, flow, frame->len);
+	split = zcn_splits(q, flow, frame->len);
+	head = split ? flow->hdr_len : min_t(u32, frame->len, ZCN_HEAD_LEN);
 	need = DIV_ROUND_UP(frame->len - head, q->ring.buf_len);
 	if (need > zcn_ring_posted(&q->ring)) {
 		q->stats.drop_no_buffer++;
 		return NULL;
 	}
 
-	skb = netdev_alloc_skb(zcn->netdev, head);
+	skb = netdev_alloc_skb_ip_align(zcn->netdev, head);
 	if (!skb || need > MAX_SKB_FRAGS ||
 	    !is_skb_forwardable(zcn->netdev, frame)) {
 		q->stats.drop_other++;
@@ -142,8 +155,7 @@ static struct sk_buff *zcn_rxq_write(struct zcn_rxq *q, struct sk_buff *frame,
 	if (zcn->netdev->features & NETIF_F_RXHASH)
 		skb_set_hash(skb, flow->hash, flow->l4_hash ?
 			     PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
-	q->stats.packets++;
-	q->stats.bytes += frame->len;
+	zcn_count_frame(q, flow, frame->len, head, split);
 	return skb;
 }
 
@@ -213,10 +225,6 @@ int zcn_poll(struct napi_struct *napi, int budget)
 	struct sk_buff *skb;
 	bool starved;
 	int done = 0;
-
-	/* netpoll only wants transmissions completed. */
-	if (!budget)
-		return 0;
 
 	q->stats.polls++;
 	while (done < budget && (skb = zcn_cq_pop(q))) {

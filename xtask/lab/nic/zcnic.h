@@ -70,7 +70,7 @@ struct zcn_rxq_stats {
 	u64 drop_cq_full;
 	u64 drop_other;		/* too long, or no memory for the headers */
 	u64 drop_fault;		/* the drop_every knob */
-	/* driver, in NAPI context */
+	/* driver, in softirq context */
 	u64 alloc_fail;		/* the page pool had no buffer */
 	u64 polls;
 	u64 retries;		/* polls begun by the retry after alloc_fail */

@@ -10,6 +10,7 @@ use super::KIND;
 use crate::tools::apt::{Apt, Network};
 use crate::tools::cache::Cache;
 use crate::tools::command::{find, output, run};
+use crate::tools::deb::{install, unpack};
 use crate::tools::progress::step;
 
 /// Names the toolchain to use, for whoever wants to choose; the daemon's build script reads it too.
@@ -173,7 +174,9 @@ fn with_source_of_debian(cache: &Cache, active: &Compiler) -> Result<Compiler> {
         step("copying the active toolchain (hard links where possible)", || {
             copy(&active.sysroot, toolchain)
         })?;
-        step("unpacking the source beside it", || unpack_source(&package, toolchain))?;
+        let source = toolchain.join("lib/rustlib/src/rust");
+        // ./usr/src/rustc-VERSION/library/...
+        step("unpacking the source beside it", || unpack(&package, "./usr/src/rustc-*/library", 4, &source))?;
         fs::remove_file(&package).with_context(|| format!("cannot remove {}", package.display()))
     };
     let toolchain = cache.build(KIND, &key, fetch)?;
@@ -198,44 +201,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn unpack_source(package: &Path, toolchain: &Path) -> Result<()> {
-    let target = toolchain.join("lib/rustlib/src/rust");
-    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
-    let archive = package.with_extension("tar");
-    run(Command::new("sh")
-        .args(["-c", "dpkg-deb --fsys-tarfile \"$1\" > \"$2\"", "unpack"])
-        .arg(package)
-        .arg(&archive))?;
-    // ./usr/src/rustc-VERSION/library/...
-    run(Command::new("tar")
-        .args(["--extract", "--no-same-owner", "--strip-components=4", "--wildcards"])
-        .arg("--file")
-        .arg(&archive)
-        .arg("--directory")
-        .arg(&target)
-        .arg("./usr/src/rustc-*/library"))?;
-    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))
-}
-
 /// Installs Debian's own compiler beside whatever else there is.
 fn debian(cache: &Cache) -> Result<Compiler> {
-    if find("apt-get").is_none() {
-        bail!("apt-get is not installed");
-    }
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        bail!("installing packages needs root");
-    }
-    let _lock = cache.lock("apt/install")?;
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    step("apt-get update", || run(apt_get().args(["update", "-o", "APT::Update::Error-Mode=any"])))?;
-    step(&format!("apt-get install {}", DEBIAN_PACKAGES.join(" ")), || {
-        run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(DEBIAN_PACKAGES))
-    })?;
+    step(&format!("apt-get install {}", DEBIAN_PACKAGES.join(" ")), || install(cache, &DEBIAN_PACKAGES))?;
     let compiler = Compiler::at(Path::new("/usr"))?;
     match compiler.objection() {
         None => Ok(compiler),

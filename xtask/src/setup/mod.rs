@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use self::compiler::Compiler;
-use self::record::Record;
+pub(crate) use self::record::Record;
 use crate::tools::cache::Cache;
 use crate::tools::progress::step;
 

@@ -172,8 +172,8 @@ impl Apt {
     }
 }
 
-/// Reads the Debian mirror from the machine's own apt configuration.
-fn mirror() -> Result<String> {
+/// The Debian release that runs here, such as `bookworm`.
+pub(crate) fn codename() -> Result<String> {
     let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let field = |name: &str| {
         release
@@ -187,7 +187,12 @@ fn mirror() -> Result<String> {
             field("PRETTY_NAME").unwrap_or_default()
         );
     }
-    let codename = field("VERSION_CODENAME").context("/etc/os-release has no VERSION_CODENAME")?;
+    field("VERSION_CODENAME").context("/etc/os-release has no VERSION_CODENAME")
+}
+
+/// Reads the Debian mirror from the machine's own apt configuration.
+fn mirror() -> Result<String> {
+    let codename = codename()?;
     let targets = output(
         Command::new("apt-get")
             .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"])

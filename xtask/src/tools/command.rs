@@ -1,6 +1,6 @@
 //! Other programs, with failures that say which command, how it ended and what it last said.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead, ErrorKind};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +22,29 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| not_started(command, &error))?;
     check(command, &output)
+}
+
+/// Runs a program to its end, showing what it prints, and returns whether it succeeded and what it printed.
+pub(crate) fn shown(command: &mut Command) -> Result<(bool, String)> {
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+    let other = writer.try_clone().context("cannot make a pipe")?;
+    command.stdin(Stdio::null()).stdout(writer).stderr(other);
+    let child = command.spawn().map_err(|error| not_started(command, &error));
+    // The command holds the ends that are written to; while they are open the reading would not end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child?;
+    let mut printed = String::new();
+    for line in io::BufReader::new(reader).split(b'\n') {
+        let line =
+            line.with_context(|| format!("cannot read what {} prints", command.get_program().display()))?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        printed += &line;
+        printed.push('\n');
+    }
+    let status =
+        child.wait().with_context(|| format!("cannot wait for {}", command.get_program().display()))?;
+    Ok((status.success(), printed))
 }
 
 /// The full path of a program on `PATH` (or in the `sbin` folders that a user's `PATH` may lack).

@@ -4,4 +4,6 @@
 pub(crate) mod apt;
 pub(crate) mod cache;
 pub(crate) mod command;
+pub(crate) mod deb;
 pub(crate) mod progress;
+pub(crate) mod workspace;

@@ -4,8 +4,8 @@
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
 mod episode;
-mod errno;
 mod host;
+mod interface;
 mod probe;
 mod queue;
 mod receive;
@@ -14,8 +14,11 @@ mod snapshot;
 mod window;
 
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
-pub use errno::errno_label;
 pub use host::HostSample;
+pub use interface::{
+    Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
+    PagePoolStats, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
+};
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};

@@ -25,6 +25,8 @@ pub struct Registration {
     pub interface: Option<String>,
     /// Queue index asked for, where the arguments could be read.
     pub queue: Option<u32>,
+    /// The kernel's own words for a failure ("tcp-data-split is disabled"), where it said any and they were seen.
+    pub words: Option<String>,
 }
 
 /// How many attempts ended with one result.

@@ -164,6 +164,10 @@ pub struct AllocationCount {
     pub last_success: Option<Duration>,
     /// Kernel time of the first failure since then; `None` while buffers flow.
     pub starving_since: Option<Duration>,
+    /// Times that failures began, the present one included.
+    pub starvations: u64,
+    /// Time from the first failure to the next success, of all starvations that are over.
+    pub starved: Duration,
 }
 
 impl KernelQueue {

@@ -1,10 +1,48 @@
-//! Interfaces, their receive queues and their page pools: what the kernel's network side says of itself.
+//! Everything zcrxd knows and sets of an interface, over netlink and, where the kernel offers no more, ioctl.
 //!
-//! Everything is asked by netlink or ioctl, never by sysfs: a mounted sysfs shows the network namespace it was
-//! mounted in, not the one this process lives in.
+//! Reading works as an ordinary user. Setting is a journey with a way back: [`plan`] says what zcrx needs and
+//! what is there, [`apply`] goes there step by step behind a journal on disk, [`restore`] puts back what was.
 
-mod interface;
+mod apply;
+mod device;
+mod error;
+mod ethtool;
+mod flow;
+mod ioctl;
+mod journal;
+mod link;
+mod merge;
+mod names;
+mod namespace;
 mod netdev;
+mod netlink;
+mod plan;
+mod prepare;
+mod read;
+mod rss;
+mod step;
 
-pub use interface::{interface_index, interface_name, interface_names};
-pub use netdev::{PagePool, page_pools, rx_queues};
+pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
+pub use device::Nic;
+pub use error::NetError;
+pub use flow::{Flow, FlowError};
+pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
+pub use link::Link;
+pub use names::interface_name;
+pub use namespace::{Namespace, inside, namespaces, own_namespace};
+pub use netlink::Netlink;
+pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan};
+pub use prepare::{Outcome, PrepareError, PutBack, prepare, put_back};
+pub use read::{interface, interfaces, setup};
+pub use rss::Spread;
+pub use step::{NTUPLE, Part, Step, steps};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let pair = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(pair).collect()).flatten()
+}

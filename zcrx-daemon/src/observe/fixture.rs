@@ -73,6 +73,7 @@ pub(crate) fn full() -> Observation {
         ifindex: Some(2),
         interface: Some("eth0".to_owned()),
         queue: Some(3),
+        words: None,
     };
     let probe = ProbeSample {
         probes: vec![

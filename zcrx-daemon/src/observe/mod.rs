@@ -9,8 +9,9 @@ mod process;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{HostSample, PagePoolCount, ProbeSample, ReceiveSample};
+use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample};
 use crate::net;
+use crate::uapi;
 
 pub use process::ProcessSample;
 
@@ -66,7 +67,10 @@ impl Observer {
         let receive = timed("receive", &mut took, &self.receive);
         let mut probe = timed("probe", &mut took, &self.probe);
         if let Some(pools) = &mut probe.page_pools {
-            timed("netdev", &mut took, || name_pools(pools, &net::page_pools()));
+            timed("netdev", &mut took, || {
+                // A kernel that cannot tell leaves the pools without a name.
+                name_pools(pools, &net::Netlink::new().page_pools().unwrap_or_default());
+            });
         }
         Observation {
             host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe },
@@ -78,6 +82,11 @@ impl Observer {
     }
 }
 
+/// The name of a positive errno as labels and pages have it: `EINVAL`, or the number of one that has no name.
+pub fn errno_label(errno: i32) -> String {
+    uapi::errno::name(errno).map_or_else(|| errno.to_string(), str::to_owned)
+}
+
 fn timed<T>(source: &'static str, took: &mut Vec<(&'static str, Duration)>, read: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
     let value = read();
@@ -87,9 +96,11 @@ fn timed<T>(source: &'static str, took: &mut Vec<(&'static str, Duration)>, read
 
 /// Gives pools the name of their interface. Only the netdev netlink family can tell it: its dump covers just
 /// this network namespace, while an interface index alone may mean another interface in another one.
-fn name_pools(pools: &mut [PagePoolCount], known: &[net::PagePool]) {
+fn name_pools(pools: &mut [PagePoolCount], known: &[PagePool]) {
     for pool in pools.iter_mut().filter(|pool| pool.interface.is_none()) {
-        let Some(found) = known.iter().find(|known| pool.id == Some(known.id)) else { continue };
+        let Some(found) = known.iter().find(|known| pool.id.map(u64::from) == Some(known.id)) else {
+            continue;
+        };
         pool.ifindex = pool.ifindex.or(found.ifindex);
         pool.interface = found.ifindex.and_then(net::interface_name);
     }
@@ -111,7 +122,7 @@ mod tests {
     fn a_pool_gets_the_name_of_the_interface_that_netlink_knows_it_by() {
         let mut pools = [pool(Some(7)), pool(Some(8)), pool(None)];
         // Interface 1 is lo in every network namespace.
-        name_pools(&mut pools, &[net::PagePool { id: 7, ifindex: Some(1) }]);
+        name_pools(&mut pools, &[PagePool { id: 7, ifindex: Some(1), ..PagePool::default() }]);
         assert_eq!(pools[0].interface.as_deref(), Some("lo"));
         assert_eq!(pools[0].ifindex, Some(1));
         assert_eq!(pools[1], pool(Some(8)));

@@ -1,1 +1,126 @@
-//! probe
+//! The kernel's side: which probes this kernel allows, and what they counted.
+//!
+//! [`Probes::attach`] goes through the catalogue and attaches of each probe the first alternative that works.
+//! It never fails: on a kernel that allows nothing, or without the privileges, every probe carries the reasons
+//! in words and the daemon runs on.
+
+mod allocation;
+mod attach;
+mod catalogue;
+mod object;
+mod offsets;
+mod page_pool;
+mod refusal;
+mod registration;
+mod snapshot;
+
+use std::sync::{Mutex, PoisonError};
+
+use aya::{Ebpf, maps::PerCpuArray};
+use tracing::debug;
+
+use crate::{
+    kernel::{Kernel, Symbols},
+    model::{Attempt, ProbeSample, ProbeStatus},
+};
+
+/// Attached probes. Dropping detaches them.
+pub struct Probes {
+    status: Vec<ProbeStatus>,
+    attached: Option<Mutex<Attached>>,
+}
+
+/// What only exists while the kernel holds our programs.
+struct Attached {
+    /// Owns programs and links.
+    ebpf: Ebpf,
+    registration: Option<registration::Reader>,
+    page_pool: Option<page_pool::Reader>,
+    snapshot: Option<snapshot::Reader>,
+    allocation: Option<allocation::Reader>,
+    lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
+    log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
+}
+
+impl Probes {
+    /// Attaches what this kernel and this process's privileges allow.
+    ///
+    /// Lines that the programs log arrive through the `log` crate; how much they log is fixed by the level
+    /// that is set now.
+    pub fn attach(kernel: &Kernel) -> Self {
+        let mut ebpf = match object::load(kernel) {
+            Ok(ebpf) => ebpf,
+            Err(reason) => return Self { status: catalogue::all_refused(&reason), attached: None },
+        };
+        let host = attach::Host {
+            kernel,
+            // For aya, which has to find the same types by its own means.
+            btf: aya::Btf::from_sys_fs().map_err(|error| error.to_string()),
+            symbols: Symbols::look_up(&catalogue::function_names()),
+        };
+        let mut status: Vec<_> =
+            catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut ebpf, probe, &host)).collect();
+        let snapshot = snapshot(&mut ebpf, &mut status);
+        for probe in &status {
+            debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
+        }
+        let is_attached = |name| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
+        let attached = Attached {
+            registration: is_attached(catalogue::REGISTRATION)
+                .then(|| registration::Reader::new(&mut ebpf))
+                .flatten(),
+            page_pool: is_attached(catalogue::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten(),
+            snapshot,
+            allocation: is_attached(catalogue::ALLOCATION)
+                .then(|| allocation::Reader::new(&mut ebpf))
+                .flatten(),
+            lost: object::map(&mut ebpf, "LOST"),
+            log: object::logger(&mut ebpf),
+            ebpf,
+        };
+        Self { status, attached: Some(Mutex::new(attached)) }
+    }
+
+    /// Reads what the probes counted, and drains what they noted since the last call.
+    pub fn sample(&self) -> ProbeSample {
+        let mut sample = ProbeSample { probes: self.status.clone(), ..ProbeSample::default() };
+        let Some(attached) = &self.attached else { return sample };
+        // A reader that panicked half-way leaves nothing worse than events already drained.
+        let attached = &mut *attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = &mut attached.registration {
+            sample.registrations = reader.counts();
+            sample.recent_registrations = reader.recent();
+        }
+        sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
+        sample.snapshot =
+            attached.snapshot.as_mut().map(|reader| reader.take(&mut attached.ebpf, attached.lost.as_ref()));
+        if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &attached.allocation) {
+            reader.join(snapshot);
+        }
+        sample.lost_events = attached.lost.as_ref().and_then(lost);
+        if let Some(log) = &mut attached.log {
+            log.flush();
+        }
+        sample
+    }
+}
+
+/// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:
+/// then the probe counts as refused.
+fn snapshot(ebpf: &mut Ebpf, status: &mut [ProbeStatus]) -> Option<snapshot::Reader> {
+    let status = status.iter_mut().find(|probe| probe.name == catalogue::SNAPSHOT)?;
+    let (mechanism, target) = status.attached.clone()?;
+    match snapshot::Reader::new(ebpf) {
+        Ok(reader) => Some(reader),
+        Err(error) => {
+            status.attached = None;
+            status.refused.push(Attempt { mechanism, target, error });
+            None
+        }
+    }
+}
+
+/// Sum over all kinds of loss; `None` if the kernel did not say.
+fn lost(slots: &PerCpuArray<aya::maps::MapData, u64>) -> Option<u64> {
+    (0..zcrx_common::loss::SLOTS).map(|slot| Some(slots.get(&slot, 0).ok()?.iter().sum::<u64>())).sum()
+}

@@ -1,4 +1,35 @@
-//! The own receive path: one ring per queue on its own thread.
+//! The own receive path: one ring per queue on its own thread, TCP in, one sink out.
+//!
+//! Three backends carry data into the area: zcrx on a hardware queue (`device`), zcrx without a device (`nodev`), and
+//! a software interface queue for every other machine (`copy`). Everything above them is one and the same: buffers
+//! come by completions, are consumed by a sink, and go back through the refill ring.
+//!
+//! | Module | Idea |
+//! |---|---|
+//! | [`config`](QueueConfig) | what one queue is asked to do |
+//! | `receiver` | all queues: start, sample, stop |
+//! | `worker` | a queue's thread: ring, connections, sinks |
+//! | `backend` | device, nodev, copy, and the choice between them |
+//! | `pool` | the area, and buffers that can be given back once only |
+//! | [`refill`] | the refill ring, both sides |
+//! | [`software`] | the kernel's interface queue, in user space |
+//! | [`pattern`] | test data that shows every fault |
 
+mod backend;
+mod config;
+mod error;
 mod mapping;
+pub mod pattern;
+mod pool;
+mod receiver;
 pub mod refill;
+mod ring;
+pub mod software;
+mod stats;
+mod target;
+mod wake;
+mod worker;
+
+pub use config::{BackendChoice, Destination, ParseChoiceError, QueueConfig, SinkConfig};
+pub use error::ReceiveError;
+pub use receiver::Receiver;

@@ -1,1 +1,3 @@
-//! view
+//! Says it to people.
+
+pub mod landing;

@@ -1,2 +1,54 @@
-//! Placeholder.
-fn main() {}
+//! A zcrx application that is not zcrxd, with faults to choose from.
+//!
+//! It knows the truth about itself (what it was given, what it gave back, what it holds and why) and says it as one
+//! JSON object per line, so that a test can hold what zcrxd says about a stranger against it. It shares zcrxd's kernel
+//! structures and nothing else: area, refill ring and receive loop are its own, written the way the faults need them.
+
+mod control;
+mod fault;
+mod ledger;
+mod mapping;
+mod queue;
+mod receive;
+mod refill;
+mod register;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A zcrx application with faults to choose from; speaks JSON lines on its standard output.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Receive TCP streams on a zcrx queue, with or without a fault.
+    Receive(receive::ReceiveArgs),
+    /// Register a queue, well or badly, and say what the kernel answered; the errno is the exit status.
+    Register(register::RegisterArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Receive(args) => receive::run(&args),
+        Command::Register(args) => register::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("foreign: {error:#}");
+            ExitCode::from(exit_status(&error))
+        }
+    }
+}
+
+/// The errno at the root of the error, where there is one: all of Linux's common ones fit an exit status.
+fn exit_status(error: &anyhow::Error) -> u8 {
+    let errno = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
+    errno.and_then(|errno| u8::try_from(errno).ok()).unwrap_or(1)
+}

@@ -1,2 +1,33 @@
-//! Placeholder.
-fn main() {}
+//! The lab's guest: init, scenarios and results in one static program.
+//!
+//! `init run NAME…` is process 1 of a virtual machine (or of a pid namespace on the machine's own kernel) and runs
+//! scenarios one after another; `scenario NAME` is one of them in a process of its own; `list` tells the host what
+//! there is.
+
+mod features;
+mod init;
+mod kmsg;
+mod lab;
+mod results;
+mod scenarios;
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let names: Vec<String> = arguments.collect();
+    match command.as_str() {
+        "list" => {
+            let list: Vec<_> = scenarios::ALL.iter().map(scenarios::Scenario::info).collect();
+            println!("{}", serde_json::to_string(&list).context("cannot write the list")?);
+            Ok(())
+        }
+        "run" => init::run(init::Place::Guest, &names),
+        "here" => init::run(init::Place::Host, &names),
+        "shell" => init::shell(),
+        "hello" => init::hello(),
+        "scenario" => scenarios::run(names.first().context("which scenario?")?),
+        other => bail!("unknown command {other:?}: list, run, here, shell, hello or scenario"),
+    }
+}

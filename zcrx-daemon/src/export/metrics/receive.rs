@@ -2,8 +2,8 @@
 
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
-use crate::model::errno_label;
 use crate::model::{QueueState, ReceiveSample};
+use crate::observe::errno_label;
 
 impl Subject for ReceiveSample {
     const LABELS: &'static [&'static str] = &["interface", "queue"];

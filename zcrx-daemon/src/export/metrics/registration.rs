@@ -3,7 +3,7 @@
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
 use crate::model::ProbeSample;
-use crate::model::errno_label;
+use crate::observe::errno_label;
 
 impl Subject for ProbeSample {
     const LABELS: &'static [&'static str] = &[];

@@ -24,7 +24,7 @@ impl<M: RingMemory> Consumer<M> {
     }
 
     /// Reads the next entry. Only as often as [`Self::available`] said; more gives old entries, as in the kernel.
-    pub fn next(&mut self) -> ZcrxRqe {
+    pub fn take(&mut self) -> ZcrxRqe {
         let rqe = self.memory.read(self.head);
         self.head = self.head.wrapping_add(1);
         rqe

@@ -69,7 +69,7 @@ impl RingMemory for Arc<LoomRing> {
 
 fn consume(consumer: &mut Consumer<Arc<LoomRing>>, into: &mut Vec<u64>) {
     for _ in 0..consumer.available() {
-        into.push(consumer.next().off);
+        into.push(consumer.take().off);
     }
     consumer.release();
 }

@@ -74,7 +74,9 @@ impl MappedRing {
         let part = |offset: u32, align: usize, bytes: usize| {
             let offset = offset as usize;
             let end = offset.checked_add(bytes);
-            (offset % align == 0 && end.is_some_and(|end| end <= region_bytes)).then_some(offset).ok_or(error)
+            (offset.is_multiple_of(align) && end.is_some_and(|end| end <= region_bytes))
+                .then_some(offset)
+                .ok_or(error)
         };
         let rqes_bytes = (entries as usize).checked_mul(size_of::<RqeCell>()).ok_or(error)?;
         let head = part(offsets.head, align_of::<AtomicU32>(), size_of::<AtomicU32>())?;
@@ -96,6 +98,12 @@ impl MappedRing {
         // Head first: the consumer never passes the tail, so what is read later cannot be smaller.
         let head = self.head_acquire();
         self.tail_acquire().wrapping_sub(head).min(self.entries)
+    }
+
+    /// Sets head and tail to zero, as the kernel does with the region it is given.
+    pub(crate) fn clear(&self) {
+        self.head().store(0, Ordering::Relaxed);
+        self.tail().store(0, Ordering::Release);
     }
 
     fn head(&self) -> &AtomicU32 {

@@ -52,7 +52,7 @@ proptest! {
                 Step::Publish => { producer.publish(); }
                 Step::Consume(count) => {
                     for _ in 0..u32::from(count).min(consumer.available()) {
-                        prop_assert_eq!(Some(consumer.next().off), model.pop_front());
+                        prop_assert_eq!(Some(consumer.take().off), model.pop_front());
                     }
                     consumer.release();
                 }
@@ -62,7 +62,7 @@ proptest! {
         while !model.is_empty() {
             producer.publish();
             for _ in 0..consumer.available() {
-                prop_assert_eq!(Some(consumer.next().off), model.pop_front());
+                prop_assert_eq!(Some(consumer.take().off), model.pop_front());
             }
             consumer.release();
         }

@@ -1,0 +1,75 @@
+//! What was dispensed to this program and what it gave back.
+
+/// Counts since start, and who holds which buffer.
+pub(crate) struct Ledger {
+    /// Completions with data that were reaped: each is to be returned once.
+    pub(crate) dispensed: u64,
+    /// Of these, returned by an entry that was published.
+    pub(crate) returned: u64,
+    /// Of these, lost for good: the refill ring was full and the entry was dropped.
+    pub(crate) dropped: u64,
+    /// Entries published beyond that: for something that had been returned before.
+    pub(crate) returned_twice: u64,
+    /// Entries published beyond that: with a token or offset that names no buffer.
+    pub(crate) bad: u64,
+    /// For every buffer, completions dispensed and not returned.
+    outstanding: Vec<u32>,
+    held_buffers: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(buffers: u32) -> Self {
+        Self {
+            dispensed: 0,
+            returned: 0,
+            dropped: 0,
+            returned_twice: 0,
+            bad: 0,
+            outstanding: vec![0; buffers as usize],
+            held_buffers: 0,
+        }
+    }
+
+    /// A completion with data in `buffer`.
+    pub(crate) fn dispense(&mut self, buffer: usize) {
+        self.dispensed += 1;
+        self.held_buffers += u64::from(self.outstanding[buffer] == 0);
+        self.outstanding[buffer] += 1;
+    }
+
+    /// A published entry for one such completion.
+    pub(crate) fn give_back(&mut self, buffer: usize) {
+        self.returned += 1;
+        self.outstanding[buffer] -= 1;
+        self.held_buffers -= u64::from(self.outstanding[buffer] == 0);
+    }
+
+    /// Completions dispensed and not returned, the lost ones among them.
+    pub(crate) fn held(&self) -> u64 {
+        self.dispensed - self.returned
+    }
+
+    /// Buffers of which at least one completion is not returned.
+    pub(crate) fn held_buffers(&self) -> u64 {
+        self.held_buffers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+
+    #[test]
+    fn a_buffer_is_held_until_its_last_fragment_is_returned() {
+        let mut ledger = Ledger::new(4);
+        ledger.dispense(3);
+        ledger.dispense(3);
+        ledger.dispense(0);
+        assert_eq!((ledger.held(), ledger.held_buffers()), (3, 2));
+        ledger.give_back(3);
+        assert_eq!((ledger.held(), ledger.held_buffers()), (2, 2));
+        ledger.give_back(3);
+        ledger.give_back(0);
+        assert_eq!((ledger.held(), ledger.held_buffers()), (0, 0));
+    }
+}

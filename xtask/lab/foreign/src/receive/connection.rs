@@ -1,0 +1,65 @@
+//! One accepted connection.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+use zcrx_daemon::receive::pattern::Verifier;
+
+/// Whether a receive is armed.
+enum Armed {
+    /// Not yet, or no longer: may be armed from that moment on.
+    From(Instant),
+    Yes,
+}
+
+/// A stream and what it has carried so far.
+pub(super) struct Connection {
+    stream: TcpStream,
+    armed: Armed,
+    armed_before: bool,
+    verifier: Verifier,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            armed: Armed::From(Instant::now()),
+            armed_before: false,
+            verifier: Verifier::default(),
+        }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    pub(super) fn wants_arming(&self, now: Instant) -> bool {
+        matches!(self.armed, Armed::From(at) if at <= now)
+    }
+
+    /// Notes that the receive is armed; says whether it had been before.
+    pub(super) fn arm(&mut self) -> bool {
+        self.armed = Armed::Yes;
+        std::mem::replace(&mut self.armed_before, true)
+    }
+
+    /// Notes that the receive ended, and when it may be armed again.
+    pub(super) fn disarm_until(&mut self, at: Instant) {
+        self.armed = Armed::From(at);
+    }
+
+    /// Takes the next bytes; the number of them that were not what they should be.
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> u64 {
+        self.verifier.update(bytes).mismatched
+    }
+
+    /// Closes it; at the end of a stream, after the verdict was sent. A sender that does not wait for it loses it.
+    pub(super) fn close(mut self, end_of_stream: bool) {
+        if end_of_stream && let Err(error) = writeln!(self.stream, "{}", self.verifier.verdict()) {
+            eprintln!("foreign: the verdict could not be sent: {error}");
+        }
+    }
+}

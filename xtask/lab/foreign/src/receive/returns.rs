@@ -1,0 +1,128 @@
+//! Giving buffers back, or not.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use zcrx_daemon::uapi::ZcrxRqe;
+
+use crate::fault::{Fate, Fault};
+use crate::ledger::Ledger;
+use crate::queue::Queue;
+use crate::refill::Full;
+
+/// An area id that no kernel hands out: one less than the most areas a 16-bit id can name.
+const NO_SUCH_AREA: u64 = 0xfffe << zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
+/// Completions that are scattered together.
+const SCATTER_BATCH: usize = 64;
+/// Coprime to the batch: neighbours end up that far apart.
+const SCATTER_STRIDE: usize = 23;
+
+/// One completion's data, to be returned some day.
+#[derive(Clone, Copy)]
+struct Debt {
+    entry: ZcrxRqe,
+    buffer: usize,
+}
+
+/// What is to be returned, by why it is not yet.
+pub(super) struct Returns {
+    pub(super) ledger: Ledger,
+    /// The refill ring was full.
+    stash: VecDeque<Debt>,
+    /// Until a moment; all waits are equally long, so the first is due first.
+    waiting: VecDeque<(Instant, Debt)>,
+    /// Until the fault ends.
+    kept: Vec<Debt>,
+    /// Until the batch is whole.
+    scatter: Vec<Debt>,
+}
+
+impl Returns {
+    pub(super) fn new(buffers: u32) -> Self {
+        Self {
+            ledger: Ledger::new(buffers),
+            stash: VecDeque::new(),
+            waiting: VecDeque::new(),
+            kept: Vec::new(),
+            scatter: Vec::new(),
+        }
+    }
+
+    /// One completion's data has been read: does with its buffer what the fault says.
+    pub(super) fn done_with(&mut self, queue: &mut Queue, off: u64, bytes: u32, fault: Option<Fault>) {
+        let debt = Debt { entry: queue.entry(off, bytes), buffer: queue.buffer_of(off) };
+        self.ledger.dispense(debt.buffer);
+        match fault.map_or(Fate::Return, |fault| fault.fate(self.ledger.dispensed)) {
+            Fate::Return => self.give_back(queue, debt),
+            Fate::ReturnOrDrop => match queue.refill.push(debt.entry) {
+                Ok(()) => self.ledger.give_back(debt.buffer),
+                Err(Full) => self.ledger.dropped += 1,
+            },
+            Fate::ReturnTwice => {
+                self.give_back(queue, debt);
+                self.ledger.returned_twice += u64::from(queue.refill.push(debt.entry).is_ok());
+            }
+            Fate::BadToken => {
+                let off = (debt.entry.off & !zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_MASK) | NO_SUCH_AREA;
+                self.give_back_badly(queue, debt, off);
+            }
+            Fate::BadOffset => {
+                let area_bytes = u64::from(queue.buffers) * queue.buffer_bytes as u64;
+                self.give_back_badly(queue, debt, debt.entry.off + area_bytes);
+            }
+            Fate::HoldFor(time) => self.waiting.push_back((Instant::now() + time, debt)),
+            Fate::Hold => self.kept.push(debt),
+            Fate::Scatter => {
+                self.scatter.push(debt);
+                if self.scatter.len() == SCATTER_BATCH {
+                    let batch = std::mem::take(&mut self.scatter);
+                    for i in 0..SCATTER_BATCH {
+                        self.give_back(queue, batch[i * SCATTER_STRIDE % SCATTER_BATCH]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns what has become due or fits now.
+    pub(super) fn progress(&mut self, queue: &mut Queue, now: Instant) {
+        while let Some((_, debt)) = self.waiting.pop_front_if(|(due, _)| *due <= now) {
+            self.stash.push_back(debt);
+        }
+        while let Some(debt) = self.stash.pop_front() {
+            if queue.refill.push(debt.entry).is_err() {
+                self.stash.push_front(debt);
+                break;
+            }
+            self.ledger.give_back(debt.buffer);
+        }
+    }
+
+    /// The fault is over: returns all that can be returned.
+    pub(super) fn release_all(&mut self, queue: &mut Queue) {
+        self.stash.extend(self.kept.drain(..));
+        self.stash.extend(self.scatter.drain(..));
+        self.stash.extend(self.waiting.drain(..).map(|(_, debt)| debt));
+        self.progress(queue, Instant::now());
+    }
+
+    /// Entries that wait for room in the refill ring.
+    pub(super) fn stashed(&self) -> usize {
+        self.stash.len()
+    }
+
+    fn give_back(&mut self, queue: &mut Queue, debt: Debt) {
+        // What is stashed goes first, in order.
+        if self.stash.is_empty() && queue.refill.push(debt.entry).is_ok() {
+            self.ledger.give_back(debt.buffer);
+        } else {
+            self.stash.push_back(debt);
+        }
+    }
+
+    /// Publishes an entry that names no buffer in place of the right one, which stays held.
+    fn give_back_badly(&mut self, queue: &mut Queue, debt: Debt, off: u64) {
+        self.ledger.bad += u64::from(queue.refill.push(ZcrxRqe { off, ..debt.entry }).is_ok());
+        self.kept.push(debt);
+    }
+}

@@ -1,0 +1,79 @@
+//! zcrxd, the real one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::metrics::Metrics;
+use super::namespace::Namespace;
+use super::process::Process;
+use super::{artefacts, eventually, program, work};
+
+/// Where its web endpoint listens, in its own network namespace.
+const WEB: &str = "127.0.0.1:9965";
+
+/// How long starting and stopping may take. Attaching probes to an emulated kernel takes seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon<'a> {
+    process: Process,
+    namespace: &'a Namespace,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts it with further arguments of `zcrxd run` and waits until it answers.
+    pub(crate) fn start(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
+        let mut command = namespace.command(program("zcrxd"));
+        command.args(["run", "--web.listen-address", WEB, "--runtime-dir"]).arg(work().join("run"));
+        let process = Process::start("zcrxd", command.args(arguments))?;
+        let mut daemon = Self { process, namespace };
+        eventually("zcrxd answers", LIMIT, || {
+            daemon.process.alive()?;
+            Ok(daemon.metrics().ok())
+        })?;
+        Ok(daemon)
+    }
+
+    /// Scrapes it; the last scrape becomes an artefact.
+    pub(crate) fn metrics(&self) -> Result<Metrics> {
+        let address: SocketAddr = WEB.parse().context("an address is an address")?;
+        let metrics = self.namespace.enter(|| Metrics::scrape(address))?;
+        std::fs::write(artefacts().join("metrics.prom"), &metrics.text).context("cannot keep the metrics")?;
+        Ok(metrics)
+    }
+
+    /// Scrapes it until the metrics say so.
+    pub(crate) fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        test: impl Fn(&Metrics) -> bool,
+    ) -> Result<Metrics> {
+        eventually(what, limit, || {
+            self.process.alive()?;
+            Ok(Some(self.metrics()?).filter(&test))
+        })
+    }
+
+    /// The process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Asks it to stop and fails unless it does so in good order; what it logged.
+    pub(crate) fn stop(mut self) -> Result<String> {
+        self.process.signal(libc::SIGTERM)?;
+        let status = self.process.wait(LIMIT)?;
+        let log = self.process.stderr();
+        ensure!(status.success(), "zcrxd stopped with {status}: {log}");
+        Ok(log)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
+}

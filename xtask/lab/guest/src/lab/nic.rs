@@ -1,0 +1,173 @@
+//! The software NIC: a pair of interfaces, one in each of two network namespaces.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use netlink_bindings::ethtool;
+use netlink_socket2::NetlinkSocket;
+
+use super::namespace::Namespace;
+
+/// The module built for this kernel, if there is one.
+pub(crate) fn module() -> Option<PathBuf> {
+    let directory = super::program("guest").parent()?.to_owned();
+    let mut entries = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    entries.find(|path| path.extension().is_some_and(|extension| extension == "ko"))
+}
+
+/// Why there is no NIC on this kernel; `None` if there is one.
+pub(crate) fn missing() -> Option<String> {
+    let told = || fs::read_to_string(super::program("no-nic")).ok();
+    module()
+        .is_none()
+        .then(|| told().unwrap_or_else(|| "the software NIC is not built for this kernel".to_owned()))
+}
+
+fn module_name() -> Option<String> {
+    Some(module()?.file_stem()?.to_string_lossy().replace('-', "_"))
+}
+
+fn loaded() -> Option<String> {
+    module_name().filter(|name| Path::new("/sys/module").join(name).exists())
+}
+
+/// Loads a module with parameters as on insmod's command line.
+pub(crate) fn insert(path: &Path, parameters: &str) -> Result<()> {
+    let image = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parameters = CString::new(parameters).context("module parameters hold no NUL")?;
+    // SAFETY: the image is readable for its length, the parameters are a NUL-terminated string.
+    let result =
+        unsafe { libc::syscall(libc::SYS_init_module, image.as_ptr(), image.len(), parameters.as_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error()).with_context(|| format!("cannot load {}", path.display()));
+    }
+    Ok(())
+}
+
+/// The receiving end's interface.
+pub(crate) const RX: &str = "zcn0";
+/// The sending end's interface.
+const TX: &str = "zcn1";
+/// The receiving end's address.
+pub(crate) const RX_ADDRESS: &str = "10.9.0.1";
+/// The queue that traffic to [`PORT`] is steered to; all else goes to queue 0.
+pub(crate) const QUEUE: u32 = 1;
+/// The TCP port that is steered to [`QUEUE`].
+pub(crate) const PORT: u16 = 9999;
+
+/// The pair, up: one end in each of two namespaces, header split on, traffic steered.
+#[derive(Debug)]
+pub(crate) struct Nic {
+    /// The receiving host.
+    pub rx: Namespace,
+    /// The sending host.
+    pub tx: Namespace,
+}
+
+impl Nic {
+    /// Loads the module and sets everything up as zcrx wants it.
+    pub(crate) fn pair() -> Result<Self> {
+        Self::with("")
+    }
+
+    /// Like [`Nic::pair`], with module parameters.
+    pub(crate) fn with(parameters: &str) -> Result<Self> {
+        insert(&module().context("there is no software NIC")?, parameters)?;
+        let (rx, tx) = (Namespace::create()?, Namespace::create()?);
+        for (namespace, interface, host) in [(&rx, RX, "1"), (&tx, TX, "2")] {
+            namespace.adopt(interface)?;
+            namespace.run("ip", &["addr", "add", &format!("10.9.0.{host}/24"), "dev", interface])?;
+            namespace.run("ip", &["addr", "add", &format!("fd09::{host}/64"), "dev", interface, "nodad"])?;
+            namespace.run("ip", &["link", "set", interface, "up"])?;
+        }
+        let nic = Self { rx, tx };
+        nic.header_split(true, 0)?;
+        nic.ethtool(&["-X", RX, "equal", "1"])?;
+        let (port, queue) = (PORT.to_string(), QUEUE.to_string());
+        nic.ethtool(&["-N", RX, "flow-type", "tcp4", "dst-port", &port, "action", &queue])?;
+        Ok(nic)
+    }
+
+    /// Where senders send to.
+    pub(crate) fn address() -> String {
+        format!("{RX_ADDRESS}:{PORT}")
+    }
+
+    /// Calls ethtool at the receiving end.
+    pub(crate) fn ethtool(&self, arguments: &[&str]) -> Result<String> {
+        self.rx.run("ethtool", arguments)
+    }
+
+    /// Sets header split and its threshold at the receiving end. Over netlink: ethtool's program learned it late.
+    pub(crate) fn header_split(&self, on: bool, threshold: u32) -> Result<()> {
+        const OFF: u8 = 1;
+        const ON: u8 = 2;
+        const RINGS_SET: u8 = 16;
+        self.rx.enter(|| {
+            let mut request = ethtool::Request::new().op_rings_set_do();
+            // The bindings number ethtool's commands by place in the specification, which leaves some out.
+            request.header_mut().cmd = RINGS_SET;
+            let header = request.encode().nested_header().push_dev_name_bytes(RX.as_bytes()).end_nested();
+            drop(header.push_tcp_data_split(if on { ON } else { OFF }).push_hds_thresh(threshold));
+            let mut socket = NetlinkSocket::new();
+            let mut reply = socket.request(&request).context("cannot ask for header split")?;
+            reply.recv_ack().context("header split is refused")
+        })
+    }
+
+    /// One of the receiving end's own counters, as in `rx1_niov_bytes`.
+    pub(crate) fn stat(&self, name: &str) -> Result<u64> {
+        let table = self.ethtool(&["-S", RX])?;
+        let value = table.lines().find_map(|line| {
+            let (key, value) = line.trim().split_once(": ")?;
+            (key == name).then(|| value.parse().ok())?
+        });
+        value.with_context(|| format!("the NIC has no counter {name}"))
+    }
+
+    /// Sets one of the receiving end's fault knobs.
+    pub(crate) fn knob(&self, name: &str, value: &str) -> Result<()> {
+        let path = Path::new("/sys/kernel/debug/zcnic").join(RX).join(name);
+        fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Removes the NIC, if it is loaded, after its interfaces have come home from the scenario's namespaces.
+pub(crate) fn remove(limit: Duration) -> Result<()> {
+    let Some(name) = loaded() else { return Ok(()) };
+    // Pools that outlive an interface are listed under the loopback of the namespace it was in: that must be ours.
+    super::eventually("the NIC's interfaces are back", limit, || Ok((others()?.len() >= 2).then_some(())))?;
+    unload(&name, limit)
+}
+
+/// Unloads a module in a process of its own, because that may block for ever.
+pub(crate) fn unload(name: &str, limit: Duration) -> Result<()> {
+    let mut child = Command::new("/bin/busybox")
+        .args(["rmmod", name])
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot start rmmod")?;
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().context("cannot wait for rmmod")? {
+            if status.success() {
+                return Ok(());
+            }
+            bail!("rmmod {name} failed ({status})");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("rmmod {name} did not end within {} s", limit.as_secs())
+}
+
+/// Interfaces of the current namespace other than the loopback.
+fn others() -> Result<Vec<String>> {
+    let entries = fs::read_dir("/sys/class/net").context("cannot read /sys/class/net")?;
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    Ok(names.filter(|name| name != "lo").collect())
+}

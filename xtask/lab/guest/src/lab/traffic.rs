@@ -1,0 +1,39 @@
+//! Test traffic: `zcrxd send`, whose bytes the receiving end verifies.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::namespace::Namespace;
+use super::process::Process;
+use super::program;
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    process: Process,
+}
+
+impl Traffic {
+    /// Begins to send.
+    pub(crate) fn start(from: &Namespace, to: &str, bytes: u64, arguments: &[&str]) -> Result<Self> {
+        let mut command = from.command(program("zcrxd"));
+        command.args(["send", "--to", to, "--bytes", &bytes.to_string()]).args(arguments);
+        Ok(Self { process: Process::start("send", &mut command)? })
+    }
+
+    /// Waits until all is sent and verified by the receiver; fails if it is not.
+    pub(crate) fn finish(self, limit: Duration) -> Result<String> {
+        self.process.finish(limit)
+    }
+
+    /// Waits until it ends, well or not: whether well.
+    pub(crate) fn end(mut self, limit: Duration) -> Result<bool> {
+        Ok(self.process.wait(limit)?.success())
+    }
+
+    /// Ends it.
+    pub(crate) fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
+}

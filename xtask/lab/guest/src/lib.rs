@@ -1,0 +1,3 @@
+//! What a lab guest and the host say to each other.
+
+pub mod protocol;

@@ -1,0 +1,120 @@
+//! Results on their way from a guest to the host: one JSON object per line, a [`Message::File`] followed by its bytes.
+//!
+//! The guest speaks, the host listens: what a guest is to run is on its command line.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the virtio-serial port that carries the results.
+pub const PORT: &str = "zcrx.results";
+
+/// What a scenario needs of the kernel it runs on; found out by asking that kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// A virtual machine of its own: the scenario would disturb a machine in use.
+    Guest,
+    /// io_uring with zero-copy receive compiled in. Linux 6.15.
+    Zcrx,
+    /// Interface queues without a device. Linux 7.1.
+    Nodev,
+    /// Notifications of failed allocations and copies. Linux 7.2.
+    Events,
+    /// The software NIC, which is built for kernels that have headers.
+    Nic,
+    /// Type information of the running kernel.
+    Btf,
+}
+
+impl Need {
+    /// Every need.
+    pub const ALL: [Self; 6] = [Self::Guest, Self::Zcrx, Self::Nodev, Self::Events, Self::Nic, Self::Btf];
+
+    /// The name shown to people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Zcrx => "zcrx",
+            Self::Nodev => "nodev",
+            Self::Events => "events",
+            Self::Nic => "nic",
+            Self::Btf => "btf",
+        }
+    }
+}
+
+/// A scenario as the host knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScenarioInfo {
+    /// Its name on the command line and in results.
+    pub name: String,
+    /// What it shows, in one line.
+    pub about: String,
+    /// What it needs of the kernel.
+    pub needs: Vec<Need>,
+    /// Hard stop, seconds. Generous: time never decides a result.
+    pub limit: u64,
+    /// Whether the default set has it.
+    pub default: bool,
+}
+
+/// How a scenario ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// All it asserts holds.
+    Passed,
+    /// Something does not hold; says what.
+    Failed(String),
+    /// It was not run; says why.
+    Skipped(String),
+}
+
+/// One line from the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Message {
+    /// The guest is up.
+    Hello {
+        /// Kernel release, as uname says it.
+        release: String,
+        /// For each need, what stands in its way; `None` if it is met.
+        needs: BTreeMap<Need, Option<String>>,
+    },
+    /// Something measured that belongs in the table of kernels.
+    Fact {
+        /// What was looked at.
+        name: String,
+        /// What was found.
+        value: String,
+    },
+    /// A scenario starts.
+    Begin {
+        /// Its name.
+        scenario: String,
+    },
+    /// An artefact of a scenario; its bytes follow the line.
+    File {
+        /// The scenario's name.
+        scenario: String,
+        /// File name.
+        name: String,
+        /// How many bytes follow.
+        bytes: u64,
+    },
+    /// A scenario has ended.
+    End {
+        /// Its name.
+        scenario: String,
+        /// How.
+        outcome: Outcome,
+        /// How long it took, milliseconds.
+        milliseconds: u64,
+    },
+    /// Everything that was asked for has been run, or the kernel is no longer fit for more: the guest is going down.
+    Done {
+        /// Scenarios that were not started, because the kernel was left in a state that others should not start from.
+        left: Vec<String>,
+    },
+}

@@ -1,0 +1,24 @@
+//! The machine itself.
+
+use anyhow::{Result, ensure};
+
+use super::Scenario;
+use crate::lab;
+use crate::lab::namespace::Namespace;
+
+/// Whether the lab works at all.
+pub(crate) const BOOT: Scenario = Scenario {
+    name: "boot",
+    about: "the kernel runs, and two network namespaces can be made",
+    needs: &[],
+    limit: 60,
+    default: true,
+    run: || {
+        let (one, other) = (Namespace::create()?, Namespace::create()?);
+        for namespace in [&one, &other] {
+            let links = namespace.run("ip", &["-o", "link"])?;
+            ensure!(links.lines().count() == 1 && links.contains("lo:"), "not only the loopback: {links}");
+        }
+        lab::facts::add("release", &lab::kernel_release())
+    },
+};

@@ -1,0 +1,80 @@
+//! What the lab shows, one function per scenario.
+
+mod boot;
+mod registration;
+
+use std::fmt;
+use std::fs;
+
+use anyhow::{Context, Result};
+use zcrx_lab_guest::protocol::{Need, ScenarioInfo};
+
+use crate::lab;
+
+/// Exit status of a scenario that found out that it cannot run here.
+pub(crate) const SKIPPED: i32 = 77;
+
+/// One scenario.
+pub(crate) struct Scenario {
+    /// Its name on the command line and in results.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    /// What it needs of the kernel.
+    pub needs: &'static [Need],
+    /// Hard stop, seconds.
+    pub limit: u64,
+    /// Whether the default set has it.
+    pub default: bool,
+    /// The scenario.
+    pub run: fn() -> Result<()>,
+}
+
+impl Scenario {
+    /// What the host may know.
+    pub(crate) fn info(&self) -> ScenarioInfo {
+        ScenarioInfo {
+            name: self.name.to_owned(),
+            about: self.about.to_owned(),
+            needs: self.needs.to_vec(),
+            limit: self.limit,
+            default: self.default,
+        }
+    }
+}
+
+/// Every scenario, in the order they are run.
+pub(crate) const ALL: &[Scenario] = &[boot::BOOT, registration::REQUESTS, registration::INTERFACES];
+
+/// The scenario of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+/// Ends a scenario because something it cannot know beforehand is missing.
+#[derive(Debug)]
+pub(crate) struct Skip(pub String);
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// Runs one scenario in this process and leaves its verdict.
+pub(crate) fn run(name: &str) -> Result<()> {
+    let scenario = find(name).with_context(|| format!("there is no scenario {name}"))?;
+    let Err(error) = (scenario.run)() else { return Ok(()) };
+    fs::write(lab::verdict(), format!("{error:#}")).context("cannot leave the verdict")?;
+    let code = match error.downcast_ref::<Skip>() {
+        Some(_) => SKIPPED,
+        None => {
+            eprintln!("{error:?}");
+            1
+        }
+    };
+    #[expect(clippy::exit, reason = "the exit status is the verdict's first word")]
+    std::process::exit(code)
+}

@@ -1,0 +1,151 @@
+//! The guest's file system: a cpio archive in the "newc" format, which the kernel unpacks at boot.
+//!
+//! It is not compressed: an emulated processor unpacks it more slowly than QEMU reads it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+const DIRECTORY: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+
+/// An archive in the making. Folders are added on their own.
+#[derive(Debug, Default)]
+pub(crate) struct Archive {
+    bytes: Vec<u8>,
+    known: BTreeSet<PathBuf>,
+}
+
+impl Archive {
+    /// An archive that holds nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a folder.
+    pub(crate) fn directory(&mut self, path: &str) {
+        self.folders(Path::new(path));
+    }
+
+    /// Adds a file with its mode bits.
+    pub(crate) fn file(&mut self, path: impl AsRef<Path>, from: &Path) -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        let mode = fs::metadata(from)
+            .with_context(|| format!("cannot stat {}", from.display()))?
+            .permissions()
+            .mode();
+        self.content(path.as_ref(), REGULAR | (mode & 0o777), &content);
+        Ok(())
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn link(&mut self, path: impl AsRef<Path>, target: &str) {
+        self.content(path.as_ref(), LINK | 0o777, target.as_bytes());
+    }
+
+    /// Adds a program of this machine with the libraries it needs, at the places where it looks for them.
+    pub(crate) fn program(&mut self, path: &str, from: &Path) -> Result<()> {
+        self.file(path, from)?;
+        // ldd fails on a static program, which needs nothing.
+        let listed = Command::new("ldd").arg(from).output().context("cannot run ldd")?;
+        let libraries = String::from_utf8_lossy(&listed.stdout);
+        for word in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+            if !self.known.contains(&relative(Path::new(word))) {
+                let real =
+                    fs::canonicalize(word).with_context(|| format!("cannot find the library {word}"))?;
+                self.file(word, &real)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The finished archive.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.entry(Path::new("TRAILER!!!"), 0, &[]);
+        self.bytes
+    }
+
+    /// Adds a file with this text.
+    pub(crate) fn text(&mut self, path: &str, text: &str) {
+        self.content(Path::new(path), REGULAR | 0o644, text.as_bytes());
+    }
+
+    fn content(&mut self, path: &Path, mode: u32, content: &[u8]) {
+        let path = relative(path);
+        if let Some(parent) = path.parent() {
+            self.folders(parent);
+        }
+        if self.known.insert(path.clone()) {
+            self.entry(&path, mode, content);
+        }
+    }
+
+    fn folders(&mut self, path: &Path) {
+        let path = relative(path);
+        if path.as_os_str().is_empty() || self.known.contains(&path) {
+            return;
+        }
+        if let Some(parent) = path.parent() {
+            self.folders(&parent.to_owned());
+        }
+        self.entry(&path, DIRECTORY | 0o755, &[]);
+        self.known.insert(path);
+    }
+
+    fn entry(&mut self, path: &Path, mode: u32, content: &[u8]) {
+        let name = path.as_os_str().as_encoded_bytes();
+        let inode = self.known.len() as u32 + 1;
+        self.bytes.extend_from_slice(b"070701");
+        // inode, mode, uid, gid, links, mtime, size, device (2), rdevice (2), name size with its NUL, checksum
+        let fields = [inode, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        for field in fields {
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend_from_slice(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+}
+
+/// Names in an archive have no leading slash.
+fn relative(path: &Path) -> PathBuf {
+    path.strip_prefix("/").unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn cpio_reads_what_was_written() -> Result<()> {
+        let mut archive = Archive::new();
+        archive.directory("/work");
+        archive.file("/lab/passwd", Path::new("/etc/passwd"))?;
+        archive.link("/init", "lab/guest");
+        let mut child = Command::new("cpio")
+            .args(["-it", "--quiet"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start cpio")?;
+        child.stdin.take().context("cpio has an input")?.write_all(&archive.finish())?;
+        let listed = child.wait_with_output()?;
+        assert!(listed.status.success());
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "work\nlab\nlab/passwd\ninit\n");
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! `cargo xtask test`: every check there is, each whatever became of the others, and one table at the end.
+
+mod chores;
+mod embedded;
+mod licences;
+mod links;
+mod outfit;
+mod rust;
+mod summary;
+
+use std::cell::OnceCell;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use self::outfit::Outfit;
+use self::summary::{Outcome, Row, Tally};
+use crate::setup::{self, Record};
+use crate::tools::cache::Cache;
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only these checks (may be repeated)
+    #[arg(long, value_name = "CHECK")]
+    only: Vec<Check>,
+    /// Boot no kernels
+    #[arg(long)]
+    no_lab: bool,
+    /// Run the lab on every kernel of the support statement instead of the newest
+    #[arg(long, conflicts_with = "no_lab")]
+    matrix: bool,
+}
+
+/// One check, in the order in which they run: cheap ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// The eBPF toolchain can be prepared
+    Setup,
+    /// Programs that other checks call upon, as far as they can be had
+    Outfit,
+    /// rustfmt
+    Format,
+    /// Relative links of the documents
+    Links,
+    /// clippy, for the host
+    Lint,
+    /// clippy, for the BPF target
+    LintBpf,
+    /// Unit and integration tests
+    Tests,
+    /// Examples in the documentation
+    DocTests,
+    /// rustdoc
+    Docs,
+    /// Models of the lock-free parts, all interleavings
+    Loom,
+    /// The daemon carries its eBPF programs
+    Embedded,
+    /// The demo, in short
+    Demo,
+    /// Real kernels in virtual machines
+    Lab,
+    /// cargo-deny: licences, bans, sources
+    Licences,
+    /// cargo-deny: known vulnerabilities
+    Advisories,
+}
+
+/// What the checks share.
+struct Bench<'a> {
+    cache: &'a Cache,
+    options: &'a Options,
+    toolchain: OnceCell<Record>,
+    outfit: OnceCell<Outfit>,
+}
+
+/// Runs the checks that were asked for; fails if any failed.
+pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
+    let bench = Bench { cache, options, toolchain: OnceCell::new(), outfit: OnceCell::new() };
+    let mut rows = Vec::new();
+    for &check in Check::value_variants() {
+        let left_out = options.no_lab && check == Check::Lab;
+        if left_out || !(options.only.is_empty() || options.only.contains(&check)) {
+            continue;
+        }
+        let name = check.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        println!("\n== {name} ==");
+        let begin = Instant::now();
+        let outcome = bench.perform(check).unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            Outcome::Checked(Tally::one(false))
+        });
+        rows.push(Row { name, outcome, took: begin.elapsed() });
+    }
+    println!("\n{}\n", summary::table(&rows));
+    let total: Tally = rows.iter().map(|row| row.outcome.tally()).sum();
+    println!("{total}");
+    if total.failed > 0 {
+        bail!("some checks failed");
+    }
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn perform(&self, check: Check) -> Result<Outcome> {
+        match check {
+            Check::Setup => self.toolchain().map(|_| Outcome::Checked(Tally::one(true))),
+            Check::Outfit => Ok(self.outfit().outcome()),
+            Check::Format => rust::format(),
+            Check::Links => links::check(),
+            Check::Lint => rust::lint(),
+            Check::LintBpf => match self.toolchain() {
+                Ok(toolchain) => rust::lint_bpf(toolchain),
+                Err(error) => Ok(Outcome::Skipped(format!("no eBPF toolchain: {error}"))),
+            },
+            Check::Tests => rust::tests(self.outfit()),
+            Check::DocTests => rust::doc_tests(),
+            Check::Docs => rust::docs(),
+            Check::Loom => rust::loom(),
+            Check::Embedded => embedded::check(),
+            Check::Demo => chores::demo(self.outfit()),
+            Check::Lab => chores::lab(self.outfit(), self.options.matrix),
+            Check::Licences => licences::check(self.cache),
+            Check::Advisories => licences::advisories(self.cache),
+        }
+    }
+
+    fn toolchain(&self) -> Result<&Record> {
+        if let Some(toolchain) = self.toolchain.get() {
+            return Ok(toolchain);
+        }
+        let toolchain = setup::run(self.cache)?;
+        Ok(self.toolchain.get_or_init(|| toolchain))
+    }
+
+    fn outfit(&self) -> &Outfit {
+        self.outfit.get_or_init(|| Outfit::get(self.cache, !self.options.no_lab))
+    }
+}

@@ -1,0 +1,113 @@
+//! The checks that cargo and its companions make.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::outfit::Outfit;
+use super::summary::{Outcome, Tally};
+use crate::setup::Record;
+use crate::tools::command::{find, shown};
+use crate::tools::workspace::{cargo, root};
+
+/// The daemon's sources, where the models of its lock-free parts are.
+const DAEMON: &str = "zcrx-daemon/src";
+
+/// rustfmt on every crate, the eBPF programs included.
+pub(super) fn format() -> Result<Outcome> {
+    one(cargo().args(["fmt", "--all", "--check"]))
+}
+
+/// clippy on everything that runs on the host.
+pub(super) fn lint() -> Result<Outcome> {
+    one(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// clippy on what runs in the kernel.
+pub(super) fn lint_bpf(toolchain: &Record) -> Result<Outcome> {
+    if !toolchain.toolchain.join("bin/cargo-clippy").is_file() {
+        return Ok(Outcome::Skipped(format!("{} has no clippy", toolchain.rustc)));
+    }
+    let mut command = match find("rustup") {
+        Some(rustup) => {
+            let mut command = Command::new(rustup);
+            command.arg("run").arg(&toolchain.toolchain).arg("cargo").current_dir(root());
+            command
+        }
+        None => cargo(),
+    };
+    one(command
+        .args(["clippy", "--package", "zcrx-ebpf", "--release", "--target", "bpfel-unknown-none"])
+        // Apart from the host's artifacts: another compiler would throw those away.
+        .args(["-Z", "build-std=core", "--target-dir", "target/bpf", "--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1"))
+}
+
+/// Unit and integration tests, by nextest where it is installed.
+pub(super) fn tests(outfit: &Outfit) -> Result<Outcome> {
+    let mut command = cargo();
+    command.envs(outfit.path().map(|path| ("PATH", path)));
+    if find("cargo-nextest").is_some() {
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"]);
+    } else {
+        command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
+    }
+    runner(&mut command)
+}
+
+/// The examples in the documentation.
+pub(super) fn doc_tests() -> Result<Outcome> {
+    runner(cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))
+}
+
+/// rustdoc, with its warnings as errors.
+pub(super) fn docs() -> Result<Outcome> {
+    one(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The models of the lock-free parts.
+pub(super) fn loom() -> Result<Outcome> {
+    if !mentions(&root().join(DAEMON), "cfg(loom)")? {
+        return Ok(Outcome::Skipped("no part has a model".to_owned()));
+    }
+    runner(
+        cargo()
+            .args(["test", "--package", "zcrx-daemon", "--lib", "--target-dir", "target/loom", "loom"])
+            .env("RUSTFLAGS", "--cfg loom")
+            // The models need no eBPF object.
+            .env("AYA_BUILD_SKIP", "1"),
+    )
+}
+
+fn one(command: &mut Command) -> Result<Outcome> {
+    let (succeeded, _) = shown(command)?;
+    Ok(Outcome::Checked(Tally::one(succeeded)))
+}
+
+fn runner(command: &mut Command) -> Result<Outcome> {
+    let (succeeded, printed) = shown(command)?;
+    Ok(Outcome::Checked(Tally::of_runner(succeeded, &printed)))
+}
+
+/// Whether any Rust source below a folder contains a text.
+fn mentions(directory: &Path, text: &str) -> Result<bool> {
+    let entries = directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
+        let found = if path.is_dir() {
+            mentions(&path, text)?
+        } else if path.extension() == Some(OsStr::new("rs")) {
+            let source =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            source.contains(text)
+        } else {
+            false
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,14 @@
+//! What the programs could not record: slots of the per-CPU array `LOST`.
+
+/// A registration's details found the ring buffer full. The registration is counted all the same.
+pub const REGISTRATION_EVENT: u32 = 0;
+/// A registration's result found the table of results full.
+pub const REGISTRATION_COUNT: u32 = 1;
+/// A page-pool event belonged to a pool for which the table had no room.
+pub const PAGE_POOL_EVENT: u32 = 2;
+/// A record of a snapshot found the ring buffer full.
+pub const SNAPSHOT_RECORD: u32 = 3;
+/// An allocation could not be followed from entry to exit.
+pub const ALLOCATION_CALL: u32 = 4;
+/// Number of slots.
+pub const SLOTS: u32 = 5;

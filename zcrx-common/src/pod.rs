@@ -1,0 +1,26 @@
+//! `aya::Pod`: user space may copy these types out of maps as bytes.
+
+use crate::{allocation, offsets::Offsets, page_pool, registration, snapshot};
+
+/// Marks types that are safe to make from any bytes.
+macro_rules! pod {
+    ($($type:ty),+ $(,)?) => {
+        $(
+            // SAFETY: `repr(C)`, made of integers and arrays of integers only, without padding (asserted by
+            // size where the type is declared): every byte pattern is a value and every byte is initialised.
+            unsafe impl aya::Pod for $type {}
+        )+
+    };
+}
+
+pod!(
+    Offsets,
+    allocation::Key,
+    allocation::State,
+    page_pool::Count,
+    page_pool::Identity,
+    page_pool::Key,
+    registration::Call,
+    registration::Event,
+    snapshot::Config,
+);

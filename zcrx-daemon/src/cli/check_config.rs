@@ -1,0 +1,31 @@
+//! `zcrxd check-config`.
+
+use std::path::PathBuf;
+
+use super::{Exit, complain, print};
+use crate::config::{self, Flags};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Configuration file (TOML)
+    file: PathBuf,
+}
+
+/// Prints the effective configuration with the verdict as its first line, a comment: the whole is a file again.
+pub(super) fn run(args: &Args) -> Exit {
+    match config::load(Some(&args.file), &Flags::default()) {
+        Ok(config) => {
+            let queues = match config.queues.len() {
+                0 => "no queues: zcrxd will observe".to_owned(),
+                1 => "1 queue".to_owned(),
+                many => format!("{many} queues"),
+            };
+            print(&format!("# {} is good, {queues}\n{config}", args.file.display()));
+            Exit::Done
+        }
+        Err(error) => {
+            complain(&error);
+            (&error).into()
+        }
+    }
+}

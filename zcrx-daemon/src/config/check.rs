@@ -1,0 +1,297 @@
+//! From what was said to what will be done: ranges, forms, and things that must not be said twice.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+
+use super::address::{FORMS, parse_address};
+use super::file::{Draft, QueueDraft, SizeDraft};
+use super::said::{Document, Problem, Said, Source};
+use super::size::parse_size;
+use super::{Config, DEFAULT_WEB_ADDRESS, Log};
+use crate::model::BackendKind;
+use crate::receive::{BackendChoice, QueueConfig};
+
+/// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
+const MAX_CQ_ENTRIES: u32 = 65536;
+/// IO_RQ_MAX_ENTRIES.
+const MAX_REFILL_ENTRIES: u32 = 32768;
+/// The kernel refuses areas above this.
+const MAX_AREA_BYTES: u64 = bytesize::TIB;
+/// IFNAMSIZ less its terminator.
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// Makes the configuration; what is wrong goes to `problems`, and if anything does, the result is not to be used.
+pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
+    let mut checker = Checker { document, problems };
+    let config = Config {
+        web: checker.web(draft.web.listen_addresses.as_deref()),
+        probes: draft.probes.enabled.unwrap_or(true),
+        log: Log { level: checker.level(draft.log.level), format: draft.log.format.unwrap_or_default() },
+        runtime_dir: draft.runtime_dir.as_ref().map(|said| PathBuf::from(&said.value)),
+        queues: draft
+            .queues
+            .iter()
+            .zip(0..)
+            .filter_map(|(queue, position)| checker.queue(queue, position))
+            .collect(),
+    };
+    checker.nothing_twice(&draft.queues);
+    config
+}
+
+struct Checker<'a> {
+    document: &'a Document<'a>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn refuse(&mut self, source: &Source, what: impl Into<String>, mend: impl Into<String>) {
+        let problem = Problem { place: self.document.place(source), what: what.into(), mend: mend.into() };
+        self.problems.push(problem);
+    }
+
+    fn web(&mut self, said: Option<&[Said<String>]>) -> Vec<SocketAddr> {
+        let addresses: Vec<_> =
+            said.unwrap_or_default().iter().filter_map(|said| self.address(said)).collect();
+        if addresses.is_empty() { vec![DEFAULT_WEB_ADDRESS] } else { addresses }
+    }
+
+    fn level(&mut self, said: Option<Said<String>>) -> String {
+        let Some(said) = said else { return "info".to_owned() };
+        if said.value.trim().is_empty() || EnvFilter::builder().parse(&said.value).is_err() {
+            self.refuse(
+                &said.source,
+                format!("log level {:?} is not known", said.value),
+                "write error, warn, info, debug or trace, or directives such as info,zcrx_daemon::probe=debug",
+            );
+        }
+        said.value
+    }
+
+    fn address(&mut self, said: &Said<String>) -> Option<SocketAddr> {
+        parse_address(&said.value).map_err(|what| self.refuse(&said.source, what, FORMS)).ok()
+    }
+
+    /// `position` is what a queue without an interface is called by.
+    fn queue(&mut self, said: &Said<QueueDraft>, position: u32) -> Option<QueueConfig> {
+        let before = self.problems.len();
+        let draft = &said.value;
+        let default = QueueConfig::new(Vec::new());
+        let config = QueueConfig {
+            interface: draft.interface.as_ref().map(|said| self.interface(said)),
+            queue: self.number(
+                "queue",
+                draft.queue.as_ref(),
+                0..=u32::MAX - 1,
+                if draft.interface.is_some() { 0 } else { position },
+            ),
+            backend: self
+                .word(draft.backend.as_ref(), "backend", "auto, device, nodev or copy")
+                .unwrap_or(default.backend),
+            listen: self.listen(said),
+            area_bytes: self.area(draft.area.as_ref()).unwrap_or(default.area_bytes),
+            refill_entries: self.number(
+                "refill_entries",
+                draft.refill_entries.as_ref(),
+                1..=MAX_REFILL_ENTRIES,
+                default.refill_entries,
+            ),
+            cq_entries: self.number(
+                "cq_entries",
+                draft.cq_entries.as_ref(),
+                1..=MAX_CQ_ENTRIES,
+                default.cq_entries,
+            ),
+            sink: self
+                .word(draft.sink.as_ref(), "sink", "discard, verify, forward:HOST:PORT or forward:unix:PATH")
+                .unwrap_or(default.sink),
+        };
+        self.device_matches_backend(said, config.backend);
+        (self.problems.len() == before).then_some(config)
+    }
+
+    fn interface(&mut self, said: &Said<String>) -> String {
+        let name = &said.value;
+        if name.is_empty()
+            || name.len() > MAX_INTERFACE_NAME
+            || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
+        {
+            self.refuse(
+                &said.source,
+                format!("{name:?} cannot be the name of an interface"),
+                "`ip link` lists those of this host",
+            );
+        }
+        name.clone()
+    }
+
+    fn number(
+        &mut self,
+        key: &str,
+        said: Option<&Said<i64>>,
+        allowed: RangeInclusive<u32>,
+        default: u32,
+    ) -> u32 {
+        let Some(said) = said else { return default };
+        match u32::try_from(said.value) {
+            Ok(value) if allowed.contains(&value) => value,
+            _ => {
+                let (least, most) = (allowed.start(), allowed.end());
+                self.refuse(
+                    &said.source,
+                    format!("{key} {} is out of range", said.value),
+                    format!("write a number from {least} to {most}"),
+                );
+                default
+            }
+        }
+    }
+
+    /// One of a few words, which the receive path's own types know.
+    fn word<T: FromStr>(&mut self, said: Option<&Said<String>>, key: &str, allowed: &str) -> Option<T> {
+        let said = said?;
+        let known = said.value.parse();
+        known
+            .map_err(|_| {
+                self.refuse(
+                    &said.source,
+                    format!("{key} {:?} is not known", said.value),
+                    format!("write {allowed}"),
+                );
+            })
+            .ok()
+    }
+
+    fn listen(&mut self, said: &Said<QueueDraft>) -> Vec<SocketAddr> {
+        let addresses = said.value.listen.as_deref().unwrap_or_default();
+        if addresses.is_empty() {
+            self.refuse(
+                &said.source,
+                "the queue has no address to accept connections on",
+                "give it one: listen = [\"127.0.0.1:7000\"] in the file, or --listen 127.0.0.1:7000",
+            );
+        }
+        addresses.iter().filter_map(|said| self.address(said)).collect()
+    }
+
+    fn area(&mut self, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+        let said = said?;
+        let parsed = match &said.value {
+            SizeDraft::Bytes(bytes) => {
+                u64::try_from(*bytes).map_err(|_| format!("area {bytes} is less than nothing"))
+            }
+            SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("area {what}")),
+        };
+        let page = procfs::page_size();
+        match parsed {
+            Err(what) => self.refuse(&said.source, what, ""),
+            Ok(0) => self.refuse(&said.source, "area 0 holds no buffer", "64MiB is a good start"),
+            Ok(bytes) if bytes > MAX_AREA_BYTES => {
+                self.refuse(
+                    &said.source,
+                    format!("area {bytes} is more than the kernel takes"),
+                    "1TiB is the most",
+                );
+            }
+            Ok(bytes) if !bytes.is_multiple_of(page) => {
+                let rounded = bytes.next_multiple_of(page);
+                self.refuse(
+                    &said.source,
+                    format!("area {bytes} is not a multiple of the page size, {page}"),
+                    format!("{rounded} is the next that is"),
+                );
+            }
+            Ok(bytes) => return Some(bytes),
+        }
+        None
+    }
+
+    /// An interface goes with a backend that has a device, and the reverse.
+    fn device_matches_backend(&mut self, said: &Said<QueueDraft>, backend: BackendChoice) {
+        let draft = &said.value;
+        match (&draft.interface, backend) {
+            (None, BackendChoice::Only(BackendKind::Device)) => self.refuse(
+                draft.backend.as_ref().map_or(&said.source, |said| &said.source),
+                "backend device receives on a queue of an interface, and none is named",
+                "name it: interface = \"eth0\" and queue = 0 in the file, or --interface eth0 --queue 0",
+            ),
+            (Some(interface), BackendChoice::Only(kind @ (BackendKind::Nodev | BackendKind::Copy))) => self
+                .refuse(
+                    &interface.source,
+                    format!("backend {kind} has no device, yet interface {} is named", interface.value),
+                    "leave interface out, or set backend to device or auto",
+                ),
+            (None, _) => {
+                if let Some(queue) = &draft.queue {
+                    self.refuse(
+                        &queue.source,
+                        "a hardware queue is named without its interface",
+                        "name the interface too, or leave queue out",
+                    );
+                }
+            }
+            (Some(_), BackendChoice::Auto | BackendChoice::Only(BackendKind::Device)) => {}
+        }
+    }
+
+    /// Two queues cannot have the same hardware queue or the same address.
+    fn nothing_twice(&mut self, queues: &[Said<QueueDraft>]) {
+        let mut hardware = Seen::default();
+        let mut addresses = Seen::default();
+        for Said { value: draft, source } in queues {
+            if let Some(interface) = &draft.interface {
+                let queue = draft.queue.as_ref().map_or(0, |said| said.value);
+                let at = draft.queue.as_ref().map_or(source, |said| &said.source);
+                if let Some(first) = hardware.first((interface.value.clone(), queue), at) {
+                    let first = self.document.place(&first);
+                    self.refuse(
+                        at,
+                        format!("queue {queue} of {} is already taken, at {first}", interface.value),
+                        "give each queue its own",
+                    );
+                }
+            }
+            for said in draft.listen.iter().flatten() {
+                // Port 0 is a new port each time.
+                let Some(address) = parse_address(&said.value).ok().filter(|address| address.port() != 0)
+                else {
+                    continue;
+                };
+                if let Some(first) = addresses.first(address, &said.source) {
+                    let first = self.document.place(&first);
+                    self.refuse(
+                        &said.source,
+                        format!("address {address} is already listened on, at {first}"),
+                        "give each queue its own",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Where things were first said.
+struct Seen<K>(HashMap<K, Source>);
+
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Seen<K> {
+    /// Where `key` was said before, if it was.
+    fn first(&mut self, key: K, at: &Source) -> Option<Source> {
+        let earlier = self.0.get(&key).cloned();
+        if earlier.is_none() {
+            self.0.insert(key, at.clone());
+        }
+        earlier
+    }
+}

@@ -1,0 +1,83 @@
+//! A configuration, written out in the file's language.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::size::write_size;
+use super::{Config, LogFormat};
+use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
+
+#[derive(Serialize)]
+struct Effective<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_dir: Option<String>,
+    web: Web,
+    probes: Probes,
+    log: Log<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    queue: Vec<Queue<'a>>,
+}
+
+#[derive(Serialize)]
+struct Web {
+    listen_addresses: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Probes {
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+struct Log<'a> {
+    level: &'a str,
+    format: LogFormat,
+}
+
+#[derive(Serialize)]
+struct Queue<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<&'a str>,
+    #[serde(rename = "queue", skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    backend: &'static str,
+    listen: Vec<String>,
+    area: String,
+    refill_entries: u32,
+    cq_entries: u32,
+    sink: String,
+}
+
+impl<'a> From<&'a QueueConfig> for Queue<'a> {
+    fn from(config: &'a QueueConfig) -> Self {
+        Self {
+            interface: config.interface.as_deref(),
+            // A queue index means something on an interface only.
+            index: config.interface.as_ref().map(|_| config.queue),
+            backend: match config.backend {
+                BackendChoice::Auto => "auto",
+                BackendChoice::Only(kind) => kind.name(),
+            },
+            listen: config.listen.iter().map(ToString::to_string).collect(),
+            area: write_size(config.area_bytes),
+            refill_entries: config.refill_entries,
+            cq_entries: config.cq_entries,
+            sink: match &config.sink {
+                SinkConfig::Forward(destination) => format!("forward:{destination}"),
+                plain @ (SinkConfig::Discard | SinkConfig::Verify) => plain.name().to_owned(),
+            },
+        }
+    }
+}
+
+pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let effective = Effective {
+        runtime_dir: config.runtime_dir.as_ref().map(|dir| dir.display().to_string()),
+        web: Web { listen_addresses: config.web.iter().map(ToString::to_string).collect() },
+        probes: Probes { enabled: config.probes },
+        log: Log { level: &config.log.level, format: config.log.format },
+        queue: config.queues.iter().map(Queue::from).collect(),
+    };
+    f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)
+}

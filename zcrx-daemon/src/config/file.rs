@@ -1,0 +1,72 @@
+//! The language of the file.
+
+use serde::Deserialize;
+
+use super::LogFormat;
+use super::said::{Document, Problem, Said, Source};
+
+/// What file and flags say, before anyone has checked it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Draft {
+    pub(super) runtime_dir: Option<Said<String>>,
+    pub(super) web: WebDraft,
+    pub(super) probes: ProbesDraft,
+    pub(super) log: LogDraft,
+    #[serde(rename = "queue")]
+    pub(super) queues: Vec<Said<QueueDraft>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WebDraft {
+    pub(super) listen_addresses: Option<Vec<Said<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProbesDraft {
+    pub(super) enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogDraft {
+    pub(super) level: Option<Said<String>>,
+    pub(super) format: Option<LogFormat>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct QueueDraft {
+    pub(super) interface: Option<Said<String>>,
+    pub(super) queue: Option<Said<i64>>,
+    pub(super) backend: Option<Said<String>>,
+    pub(super) listen: Option<Vec<Said<String>>>,
+    pub(super) area: Option<Said<SizeDraft>>,
+    pub(super) refill_entries: Option<Said<i64>>,
+    pub(super) cq_entries: Option<Said<i64>>,
+    pub(super) sink: Option<Said<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a size: \"64MiB\", or a number of bytes")]
+pub(super) enum SizeDraft {
+    Bytes(i64),
+    Text(String),
+}
+
+/// Reads the file's text. What is no TOML, or not this language, ends it at the first place; values are judged
+/// later, all of them.
+pub(super) fn parse(document: &Document<'_>) -> Result<Draft, Problem> {
+    toml::from_str(document.text).map_err(|error| {
+        let place =
+            error.span().map_or_else(|| document.name.to_owned(), |span| document.place(&Source::File(span)));
+        Problem { place, what: plain(error.message()), mend: String::new() }
+    })
+}
+
+/// One line, without Rust's words.
+fn plain(message: &str) -> String {
+    message.replace('\n', ", ").replace("expected i64", "expected a whole number")
+}

@@ -1,0 +1,157 @@
+//! The flags of `zcrxd run`: the file's settings, spelled for a command line.
+
+use std::path::PathBuf;
+
+use super::LogFormat;
+use super::file::{Draft, QueueDraft, SizeDraft};
+use super::said::{Problem, Said, Source};
+
+/// Flags that override the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// The one receive queue.
+    #[command(flatten)]
+    pub queue: QueueFlags,
+    /// Address of the web endpoint; may be repeated [default: 127.0.0.1:9965]
+    #[arg(long = "web.listen-address", value_name = "ADDR", help_heading = "Web endpoint")]
+    pub web: Vec<String>,
+    /// Attach no probes
+    #[arg(long, help_heading = "Options")]
+    pub no_probes: bool,
+    /// error, warn, info, debug, trace, or directives as in RUST_LOG, which goes before this [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", help_heading = "Logging")]
+    pub log_level: Option<String>,
+    /// Form of a log line [default: text]
+    #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Logging", aliases = ["log-format"])]
+    pub log_format: Option<LogFormat>,
+    /// Where the lock of the one daemon lives [default: $RUNTIME_DIRECTORY, /run/zcrxd for root, else zcrxd under
+    /// $XDG_RUNTIME_DIR]
+    #[arg(long, value_name = "DIR", help_heading = "Options")]
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// Flags that describe one receive queue.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Receive queue (alters the file's queue, or makes the only one)")]
+pub struct QueueFlags {
+    /// Accept TCP connections on this address and receive what they send; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+    /// Network interface of the queue
+    #[arg(long, value_name = "IF")]
+    pub interface: Option<String>,
+    /// Hardware queue of the interface [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub queue: Option<i64>,
+    /// What carries the data: auto, device, nodev or copy [default: auto]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
+    /// What consumes the data: discard, verify, forward:HOST:PORT or forward:unix:PATH [default: discard]
+    #[arg(long, value_name = "SINK")]
+    pub sink: Option<String>,
+    /// Size of the area the data lands in, such as 64MiB
+    #[arg(long, value_name = "SIZE")]
+    pub area: Option<String>,
+    /// Entries of the refill ring
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub refill_entries: Option<i64>,
+    /// Entries of the completion queue
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub cq_entries: Option<i64>,
+}
+
+impl Flags {
+    /// Lays these flags over what the file says.
+    pub(super) fn lay_over(&self, mut draft: Draft) -> Result<Draft, Problem> {
+        if !self.web.is_empty() {
+            draft.web.listen_addresses = Some(said_all(&self.web, "--web.listen-address"));
+        }
+        if self.no_probes {
+            draft.probes.enabled = Some(false);
+        }
+        if let Some(level) = &self.log_level {
+            draft.log.level = Some(Said::by_flag(level.clone(), "--log.level"));
+        }
+        draft.log.format = self.log_format.or(draft.log.format);
+        if let Some(dir) = &self.runtime_dir {
+            draft.runtime_dir = Some(Said::by_flag(dir.to_string_lossy().into_owned(), "--runtime-dir"));
+        }
+        let Some((first, queue)) = self.queue.draft() else { return Ok(draft) };
+        match draft.queues.as_mut_slice() {
+            [] => draft.queues.push(Said::by_flag(queue, first)),
+            [only] => only.value.override_with(queue),
+            [_, _, ..] => {
+                return Err(Problem {
+                    place: first.to_owned(),
+                    what: format!(
+                        "the file has {} queues, and a flag cannot tell which one it means",
+                        draft.queues.len()
+                    ),
+                    mend: "change it in the file".to_owned(),
+                });
+            }
+        }
+        Ok(draft)
+    }
+}
+
+impl QueueFlags {
+    /// The queue as the flags describe it, and the first flag that was given; `None` if none was.
+    fn draft(&self) -> Option<(&'static str, QueueDraft)> {
+        let said = |value: Option<&String>, flag| value.map(|value| Said::by_flag(value.clone(), flag));
+        let number = |value: Option<i64>, flag| value.map(|value| Said::by_flag(value, flag));
+        let draft = QueueDraft {
+            interface: said(self.interface.as_ref(), "--interface"),
+            queue: number(self.queue, "--queue"),
+            backend: said(self.backend.as_ref(), "--backend"),
+            listen: (!self.listen.is_empty()).then(|| said_all(&self.listen, "--listen")),
+            area: self.area.clone().map(|area| Said::by_flag(SizeDraft::Text(area), "--area")),
+            refill_entries: number(self.refill_entries, "--refill-entries"),
+            cq_entries: number(self.cq_entries, "--cq-entries"),
+            sink: said(self.sink.as_ref(), "--sink"),
+        };
+        draft.first_flag().map(|flag| (flag, draft))
+    }
+}
+
+impl QueueDraft {
+    fn override_with(&mut self, flags: Self) {
+        self.interface = flags.interface.or(self.interface.take());
+        self.queue = flags.queue.or(self.queue.take());
+        self.backend = flags.backend.or(self.backend.take());
+        self.listen = flags.listen.or(self.listen.take());
+        self.area = flags.area.or(self.area.take());
+        self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
+        self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
+        self.sink = flags.sink.or(self.sink.take());
+    }
+
+    fn first_flag(&self) -> Option<&'static str> {
+        const fn source<T>(said: Option<&Said<T>>) -> Option<&Source> {
+            match said {
+                Some(said) => Some(&said.source),
+                None => None,
+            }
+        }
+        [
+            self.listen.as_ref().and_then(|listen| listen.first()).map(|said| &said.source),
+            source(self.interface.as_ref()),
+            source(self.queue.as_ref()),
+            source(self.backend.as_ref()),
+            source(self.area.as_ref()),
+            source(self.refill_entries.as_ref()),
+            source(self.cq_entries.as_ref()),
+            source(self.sink.as_ref()),
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(|source| match source {
+            Source::Flag(flag) => Some(*flag),
+            Source::File(_) => None,
+        })
+    }
+}
+
+fn said_all(values: &[String], flag: &'static str) -> Vec<Said<String>> {
+    values.iter().map(|value| Said::by_flag(value.clone(), flag)).collect()
+}

@@ -1,0 +1,123 @@
+//! Configuration: one TOML file, and flags that override it.
+//!
+//! What is wrong is said in the place where it was written (`zcrxd.toml:7:18`, or the flag), with what is
+//! allowed and how to mend it, and everything that is wrong is said at once. The file's language ([`file`]) and
+//! the flags ([`Flags`]) both end as drafts; [`check`] makes a [`Config`] of them or says why it cannot.
+
+mod address;
+mod check;
+mod effective;
+mod file;
+mod flags;
+mod said;
+mod size;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::receive::QueueConfig;
+
+pub use flags::{Flags, QueueFlags};
+pub use said::Problem;
+pub use size::parse_size;
+
+/// The web endpoint's default address.
+pub const DEFAULT_WEB_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9965);
+
+/// What the daemon does: checked, complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses of the web endpoint, at least one.
+    pub web: Vec<SocketAddr>,
+    /// Whether to attach probes.
+    pub probes: bool,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Where the lock of the one daemon lives; `None` for the user's own place.
+    pub runtime_dir: Option<PathBuf>,
+    /// Own receive queues; none means that zcrxd only observes.
+    pub queues: Vec<QueueConfig>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives as `RUST_LOG` has them, which goes before this.
+    pub level: String,
+    /// Form of a log line.
+    pub format: LogFormat,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot read the configuration: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something in it is wrong: everything that is, a line each.
+    #[error("{}", Lines(.0))]
+    Wrong(Vec<Problem>),
+}
+
+/// Reads the file, if there is one, lays the flags over it, and checks what comes out.
+pub fn load(path: Option<&Path>, flags: &Flags) -> Result<Config, ConfigError> {
+    let (name, text) = match path {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            (path.display().to_string(), text)
+        }
+        None => (String::new(), String::new()),
+    };
+    let document = said::Document { name: &name, text: &text };
+    let mut problems = Vec::new();
+    let config = file::parse(&document)
+        .and_then(|draft| flags.lay_over(draft))
+        .map(|draft| check::check(draft, &document, &mut problems))
+        .map_err(|problem| ConfigError::Wrong(vec![problem]))?;
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Wrong(problems)) }
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Config {
+    /// The effective configuration, every default spelled out, in the file's own language.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        effective::write(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! One daemon per user.
+//!
+//! Two daemons of one user are a mistake nearly always: they fight for queues and count everything twice. The
+//! lock is a file in the user's runtime directory, held by `flock`: it is gone with the process, however that
+//! ends. Daemons of different users do not exclude each other (an ordinary user must not be able to keep root's
+//! from starting); whoever wants two names another directory and other addresses.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+const LOCK: &str = "zcrxd.lock";
+
+/// Held while this daemon is the one.
+pub(super) struct Instance {
+    // The lock lives as long as the open file.
+    _lock: File,
+}
+
+/// Why this daemon may not run.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// There is one already.
+    #[error(
+        "another zcrxd is running{}: stop it first, or run this one with another --runtime-dir ({} is locked)",
+        pid.map(|pid| format!(", pid {pid}")).unwrap_or_default(), lock.display()
+    )]
+    Taken {
+        /// Its process id, if it has written it down yet.
+        pid: Option<u32>,
+        /// The lock it holds.
+        lock: PathBuf,
+    },
+    /// The runtime directory cannot be used.
+    #[error("cannot use {} as runtime directory: {reason}; name another with --runtime-dir", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Instance {
+    /// Takes the lock in `dir`, or in the user's own place.
+    pub(super) fn claim(dir: Option<&Path>) -> Result<Self, InstanceError> {
+        let dir = dir.map_or_else(default_dir, Path::to_owned);
+        let unusable = |reason: String| InstanceError::Directory { dir: dir.clone(), reason };
+        prepare(&dir).map_err(unusable)?;
+        let path = dir.join(LOCK);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(|error| unusable(format!("cannot open {LOCK} there: {error}")))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(InstanceError::Taken { pid: read_pid(&mut lock), lock: path });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(unusable(format!("cannot lock {LOCK} there: {error}")));
+            }
+        }
+        write_pid(&mut lock).map_err(|error| unusable(format!("cannot write {LOCK} there: {error}")))?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// What systemd gives the service, else the user's own place.
+fn default_dir() -> PathBuf {
+    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(dir) = from("RUNTIME_DIRECTORY") {
+        return dir;
+    }
+    let user = geteuid();
+    if user.is_root() {
+        return PathBuf::from("/run/zcrxd");
+    }
+    from("XDG_RUNTIME_DIR")
+        .map_or_else(|| std::env::temp_dir().join(format!("zcrxd-{user}")), |dir| dir.join("zcrxd"))
+}
+
+/// Makes the directory if it is not there. One that another user could write to is refused: the lock would be
+/// theirs to take.
+fn prepare(dir: &Path) -> Result<(), String> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let found = std::fs::symlink_metadata(dir).map_err(|error| error.to_string())?;
+    if !found.is_dir() {
+        return Err("it is not a directory".to_owned());
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(format!("it belongs to user {}, this is user {}", found.uid(), geteuid()));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err("others may write to it (chmod go-w)".to_owned());
+    }
+    Ok(())
+}
+
+fn write_pid(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+fn read_pid(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    /// A directory of this test alone, removed at its end.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> io::Result<Self> {
+            let dir = std::env::temp_dir().join(format!("zcrxd-test-{name}-{}", std::process::id()));
+            DirBuilder::new().mode(0o700).create(&dir)?;
+            Ok(Self(dir))
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn refusal(dir: &Path) -> String {
+        Instance::claim(Some(dir)).map_or_else(|error| error.to_string(), |_| "none".to_owned())
+    }
+
+    #[test]
+    fn the_second_is_told_the_pid_of_the_first_and_may_follow_it() -> Outcome {
+        let place = Place::new("second")?;
+        let dir = place.0.join("run");
+        let first = Instance::claim(Some(&dir))?;
+        let said = refusal(&dir);
+        assert!(
+            said.starts_with(&format!("another zcrxd is running, pid {}: ", std::process::id())),
+            "{said}"
+        );
+        drop(first);
+        Instance::claim(Some(&dir))?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_place_that_others_can_write_to_is_refused() -> Outcome {
+        let place = Place::new("open")?;
+        std::fs::set_permissions(&place.0, PermissionsExt::from_mode(0o777))?;
+        assert!(refusal(&place.0).contains("others may write to it"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() -> Outcome {
+        let place = Place::new("link")?;
+        let target = place.0.join("target");
+        std::os::unix::fs::symlink(&target, place.0.join(LOCK))?;
+        assert!(refusal(&place.0).contains("cannot open zcrxd.lock there"));
+        assert!(!target.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_directory_is_refused() -> Outcome {
+        let place = Place::new("file")?;
+        let file = place.0.join("file");
+        std::fs::write(&file, "")?;
+        assert!(refusal(&file).contains("it is not a directory"));
+        assert!(refusal(&place.0.join("a/b")).contains("No such file or directory"));
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! The last line: what all queues did together.
+
+use std::fmt;
+
+use crate::model::ReceiveSample;
+
+/// Sums over all queues, at their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    queues: usize,
+    accepted: u64,
+    open: u64,
+    bytes: u64,
+    completions: u64,
+    dispensed: u64,
+    returned: u64,
+    held: u64,
+    mismatched: u64,
+}
+
+impl Totals {
+    pub(super) fn of(queues: &[ReceiveSample]) -> Self {
+        queues.iter().fold(Self { queues: queues.len(), ..Self::default() }, |sum, queue| Self {
+            queues: sum.queues,
+            accepted: sum.accepted + queue.accepted,
+            open: sum.open + queue.connections,
+            bytes: sum.bytes + queue.bytes,
+            completions: sum.completions + queue.completions,
+            dispensed: sum.dispensed + queue.dispensed,
+            returned: sum.returned + queue.returned,
+            held: sum.held + queue.held(),
+            mismatched: sum.mismatched + queue.mismatched_bytes,
+        })
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.queues == 0 {
+            return f.write_str("observed only");
+        }
+        write!(
+            f,
+            "{} bytes in {} completions of {} connections ({} open); buffers dispensed {} = returned {} + held {}",
+            self.bytes, self.completions, self.accepted, self.open, self.dispensed, self.returned, self.held
+        )?;
+        if self.mismatched > 0 {
+            write!(f, "; {} bytes were not what was sent", self.mismatched)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::fixture::queue;
+
+    #[test]
+    fn queues_add_up() {
+        let mut other = queue();
+        other.mismatched_bytes = 5;
+        assert_eq!(
+            Totals::of(&[queue(), other]).to_string(),
+            "246913578 bytes in 18000 completions of 8 connections (4 open); \
+             buffers dispensed 18000 = returned 17800 + held 200; 5 bytes were not what was sent"
+        );
+        assert_eq!(Totals::of(&[]).to_string(), "observed only");
+    }
+}

@@ -1,0 +1,324 @@
+//! A network interface as zcrx meets it: its queues, and the settings a queue needs before it can be registered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A value that was read, or why it could not be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading<T> {
+    /// What the kernel said.
+    Known(T),
+    /// Why it said nothing, in words.
+    Unknown(String),
+}
+
+impl<T> Reading<T> {
+    /// The value, if there is one.
+    pub const fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Why there is none.
+    pub fn unknown(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(reason) => Some(reason),
+        }
+    }
+}
+
+/// Which network namespace an interface lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NetNamespace {
+    /// Never used twice in one boot; 1 is the initial namespace. Linux 5.14.
+    pub cookie: u64,
+    /// What `/proc/*/ns/net` shows in brackets.
+    pub inode: u64,
+}
+
+/// One XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XdpProgram {
+    /// Where it runs.
+    pub mode: XdpMode,
+    /// BPF program id.
+    pub id: u32,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the stack, on an skb.
+    Generic,
+    /// On the NIC.
+    Offload,
+}
+
+/// What feeds a queue with memory instead of the driver's own pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryProvider {
+    /// zcrx. Linux 6.15.
+    IoUring {
+        /// Buffer length that was asked for, bytes, where the kernel tells (7.2).
+        rx_buf_len: Option<u64>,
+    },
+    /// Device memory, by the id of its binding. Linux 6.12.
+    Dmabuf {
+        /// Id of the binding.
+        id: u32,
+    },
+}
+
+/// One receive queue, as the netdev netlink family tells it. Linux 6.8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RxQueue {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Queue index.
+    pub id: u32,
+    /// NAPI instance that polls it; `None` when the driver does not say or the interface is down.
+    pub napi_id: Option<u32>,
+    /// Who feeds it, if not the driver.
+    pub provider: Option<MemoryProvider>,
+    /// Whether an AF_XDP socket has it (always false before Linux 6.15, which does not tell).
+    pub af_xdp: bool,
+}
+
+/// One page pool. Linux 6.8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagePool {
+    /// Its id, unique in one boot.
+    pub id: u64,
+    /// Interface it feeds; `None` when that is gone.
+    pub ifindex: Option<u32>,
+    /// NAPI instance that uses it.
+    pub napi_id: Option<u64>,
+    /// Pages or niovs taken from the pool and not yet back.
+    pub inflight: Option<u64>,
+    /// The same, bytes.
+    pub inflight_bytes: Option<u64>,
+    /// When its driver let go of it, CLOCK_BOOTTIME seconds; `None` while it is in use.
+    pub detached_at: Option<u64>,
+    /// Who feeds it, if not the page allocator.
+    pub provider: Option<MemoryProvider>,
+    /// Its counters; `None` on kernels built without `CONFIG_PAGE_POOL_STATS`.
+    pub stats: Option<PagePoolStats>,
+}
+
+/// A page pool's own counters, named as `struct page_pool_stats` names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagePoolStats {
+    /// From the cache.
+    pub alloc_fast: u64,
+    /// From the page allocator; stays 0 under a memory provider.
+    pub alloc_slow: u64,
+    /// From the page allocator, of higher order.
+    pub alloc_slow_high_order: u64,
+    /// Times the recycling ring was empty: under a memory provider, every call of the provider.
+    pub alloc_empty: u64,
+    /// Times the cache was filled from the recycling ring.
+    pub alloc_refill: u64,
+    /// Pages that could not be taken from the ring because they sit on another NUMA node.
+    pub alloc_waive: u64,
+    /// Returned to the cache.
+    pub recycle_cached: u64,
+    /// Not returned to the cache, because it was full.
+    pub recycle_cache_full: u64,
+    /// Returned to the recycling ring.
+    pub recycle_ring: u64,
+    /// Not returned to the ring, because it was full.
+    pub recycle_ring_full: u64,
+    /// Given up because somebody else still held the page.
+    pub recycle_released_refcnt: u64,
+}
+
+/// What a driver counts for one receive queue. Linux 6.9; each counter only where the driver keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStats {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Receive queue index.
+    pub queue: u32,
+    /// Packets received.
+    pub packets: Option<u64>,
+    /// Bytes received.
+    pub bytes: Option<u64>,
+    /// Buffers that could not be had.
+    pub alloc_fail: Option<u64>,
+    /// Packets the NIC dropped.
+    pub hw_drops: Option<u64>,
+    /// Of these, for want of a posted buffer.
+    pub hw_drop_overruns: Option<u64>,
+}
+
+/// How many channels (interrupt vectors with queues) there are, as `ethtool -l` shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channels {
+    /// Receive only.
+    pub rx: u32,
+    /// Transmit only.
+    pub tx: u32,
+    /// Link, mailbox and the like.
+    pub other: u32,
+    /// Both ways.
+    pub combined: u32,
+    /// Most of `rx`.
+    pub rx_max: u32,
+    /// Most of `tx`.
+    pub tx_max: u32,
+    /// Most of `other`.
+    pub other_max: u32,
+    /// Most of `combined`.
+    pub combined_max: u32,
+}
+
+impl Channels {
+    /// Receive queues they make.
+    pub const fn rx_queues(&self) -> u32 {
+        self.rx + self.combined
+    }
+}
+
+/// Whether the NIC puts TCP headers and payload into different buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeaderSplit {
+    /// The driver decides, and reports nothing.
+    Auto,
+    /// Never.
+    Off,
+    /// Always.
+    On,
+}
+
+impl HeaderSplit {
+    /// ethtool's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::On => "on",
+        }
+    }
+}
+
+/// Ring parameters, as `ethtool -g` shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rings {
+    /// Receive ring, descriptors.
+    pub rx: Option<u32>,
+    /// Most of `rx`.
+    pub rx_max: Option<u32>,
+    /// Transmit ring, descriptors.
+    pub tx: Option<u32>,
+    /// Most of `tx`.
+    pub tx_max: Option<u32>,
+    /// Receive buffer length, bytes.
+    pub rx_buf_len: Option<u32>,
+    /// TCP header split.
+    pub tcp_data_split: HeaderSplit,
+    /// Packets shorter than this are not split, bytes. Linux 6.14, where the driver has it.
+    pub hds_thresh: Option<u32>,
+    /// Most of `hds_thresh`.
+    pub hds_thresh_max: Option<u32>,
+}
+
+/// One feature bit, as `ethtool -k` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// In force.
+    pub active: bool,
+    /// Asked for; differs from `active` where the driver cannot comply at present.
+    pub wanted: bool,
+    /// Cannot be changed.
+    pub fixed: bool,
+}
+
+/// Receive side scaling, as `ethtool -x` shows it: the default context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rss {
+    /// Indirection table: hash bucket to queue.
+    pub table: Vec<u32>,
+    /// Hash key, hexadecimal.
+    pub key: String,
+    /// Hash function, as a bit of `ETH_RSS_HASH_*`.
+    pub hash_function: u8,
+}
+
+/// One flow steering (ntuple) rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRule {
+    /// Its place in the table, and its name when it is to be deleted. `None` when the driver is to choose.
+    pub location: Option<u32>,
+    /// `struct ethtool_rx_flow_spec` with its location cleared, hexadecimal: enough to put the rule back exactly.
+    pub spec: String,
+    /// RSS context it spreads over, where the spec says so.
+    pub rss_context: u32,
+    /// The same in words.
+    pub text: String,
+}
+
+/// The table of flow steering rules, as `ethtool -n` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRules {
+    /// Places there are; `None` when the driver does not say.
+    pub capacity: Option<u32>,
+    /// Whether the driver wants to choose the place of a rule itself.
+    pub driver_places: bool,
+    /// The rules.
+    pub rules: Vec<FlowRule>,
+}
+
+/// Everything of an interface that zcrx depends on and that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Channels.
+    pub channels: Reading<Channels>,
+    /// Ring parameters.
+    pub rings: Reading<Rings>,
+    /// Feature bits by their ethtool name.
+    pub features: Reading<BTreeMap<String, Feature>>,
+    /// Receive side scaling.
+    pub rss: Reading<Rss>,
+    /// Flow steering.
+    pub rules: Reading<FlowRules>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Interface index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Namespace it lives in.
+    pub netns: Reading<NetNamespace>,
+    /// Kind of virtual interface ("veth", "vlan"); `None` for hardware.
+    pub kind: Option<String>,
+    /// Driver.
+    pub driver: Reading<String>,
+    /// Place on its bus ("0000:03:00.0"); `None` without one.
+    pub bus: Option<String>,
+    /// Hardware address.
+    pub mac: Option<String>,
+    /// Largest packet, bytes.
+    pub mtu: Option<u32>,
+    /// Administratively up.
+    pub up: bool,
+    /// XDP programs attached.
+    pub xdp: Vec<XdpProgram>,
+    /// Receive queues in use; empty while the interface is down.
+    pub queues: Reading<Vec<RxQueue>>,
+    /// What can be set.
+    #[serde(flatten)]
+    pub setup: Setup,
+}

@@ -1,0 +1,244 @@
+//! Taking steps behind a journal: forward, back when one fails, and back to the start when asked.
+
+use super::NetError;
+use super::journal::{Identity, Journal, JournalError};
+use super::merge::way_back;
+use super::plan::{Wanted, target};
+use super::step::{Step, same_rule, steps};
+use crate::model::{FlowRule, Setup};
+
+/// Rounds of looking and stepping before giving up on a driver that keeps answering with something else.
+const ROUNDS: usize = 4;
+
+/// An interface that can be read and changed.
+pub trait Device {
+    /// As it is now.
+    fn read(&mut self) -> Result<Setup, NetError>;
+
+    /// Takes one step; for an added rule, tells the place it went to.
+    fn take(&mut self, step: &Step) -> Result<Option<u32>, NetError>;
+}
+
+/// Where journals are kept.
+pub trait Keep {
+    /// Keeps a journal so that it outlives the process and the machine's next crash.
+    fn save(&mut self, journal: &Journal) -> Result<(), JournalError>;
+
+    /// Forgets it.
+    fn forget(&mut self, identity: &Identity) -> Result<(), JournalError>;
+}
+
+/// A change that did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A step failed, and all before it were taken back.
+    #[error("{0}; everything before it was taken back")]
+    TakenBack(#[source] Failure),
+    /// A step failed, and so did the way back.
+    #[error("{failure}; taking back failed too: {back}. `zcrxd nic restore` tries again")]
+    Stuck {
+        /// The step that failed first.
+        failure: Failure,
+        /// What failed on the way back.
+        back: String,
+    },
+    /// The interface cannot be read.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The journal cannot be kept, so nothing more is changed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The kernel or driver refused it.
+    #[error("{command}: {error}")]
+    Refused {
+        /// The step, in ethtool's words.
+        command: String,
+        /// Why.
+        error: NetError,
+    },
+    /// The driver takes the steps and stays as it is.
+    #[error("the driver accepts but does not do: {0}")]
+    Ignored(String),
+    /// The interface cannot be read.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The journal cannot be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Failure {
+    /// Whether a capability is missing.
+    pub const fn is_permission(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } | Self::Net(error) if error.is_permission())
+    }
+}
+
+/// What restoring did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Steps taken.
+    pub steps: Vec<Step>,
+    /// What somebody else changed since and was left alone.
+    pub foreign: Vec<String>,
+    /// Steps that failed, each with the reason; empty means that all is back and the journal is forgotten.
+    pub failed: Vec<String>,
+}
+
+/// Leads an interface to where it is wanted, or leaves it as it was.
+///
+/// An interface prepared before keeps its first original. Returns the steps taken; none means nothing was amiss.
+pub fn apply(
+    device: &mut impl Device,
+    keep: &mut impl Keep,
+    identity: &Identity,
+    earlier: Option<Journal>,
+    wanted: &Wanted,
+) -> Result<Vec<Step>, ApplyError> {
+    let before = device.read()?;
+    let mut journal = match &earlier {
+        Some(earlier) => {
+            let mut journal = earlier.clone();
+            journal.adopt(&before);
+            journal
+        }
+        None => Journal::begin(identity.clone(), before.clone()),
+    };
+    let mut walk = Walk { device, keep, journal: &mut journal, name: &identity.name, taken: Vec::new() };
+    let Err(failure) = walk.to(|now| target(now, wanted)) else {
+        return Ok(walk.taken);
+    };
+    // Only this call's own changes go back: those of an earlier one are the next restore's.
+    let earlier_rules = earlier.as_ref().map_or(&[][..], |earlier| &earlier.added);
+    let mut added = walk.journal.added.clone();
+    added.retain(|rule| !earlier_rules.iter().any(|other| same_rule(other, rule)));
+    let back = walk.back(&before, &added);
+    if !back.failed.is_empty() {
+        return Err(ApplyError::Stuck { failure, back: back.failed.join("; ") });
+    }
+    match &earlier {
+        Some(earlier) => keep.save(earlier)?,
+        None => keep.forget(identity)?,
+    }
+    Err(ApplyError::TakenBack(failure))
+}
+
+/// Puts back what was there before the first [`apply`], and forgets the journal once all is back.
+pub fn restore(
+    device: &mut impl Device,
+    keep: &mut impl Keep,
+    mut journal: Journal,
+) -> Result<Restored, JournalError> {
+    let identity = journal.identity.clone();
+    let mut walk = Walk { device, keep, journal: &mut journal, name: &identity.name, taken: Vec::new() };
+    let (original, added) = (walk.journal.original.clone(), walk.journal.added.clone());
+    let restored = walk.back(&original, &added);
+    if restored.failed.is_empty() {
+        keep.forget(&identity)?;
+    }
+    Ok(restored)
+}
+
+/// Steps being taken: each is in the journal before it begins and after it ends.
+struct Walk<'a, D, K> {
+    device: &'a mut D,
+    keep: &'a mut K,
+    journal: &'a mut Journal,
+    name: &'a str,
+    taken: Vec<Step>,
+}
+
+impl<D: Device, K: Keep> Walk<'_, D, K> {
+    /// Goes on until the interface is at the goal, which may depend on how it answers.
+    fn to(&mut self, goal: impl Fn(&Setup) -> Setup) -> Result<(), Failure> {
+        for _ in 0..ROUNDS {
+            let now = self.device.read()?;
+            let steps = steps(&now, &goal(&now));
+            if steps.is_empty() {
+                return Ok(());
+            }
+            for step in steps {
+                self.journal.begun = Some(step.clone());
+                self.keep.save(self.journal)?;
+                self.take(step)?;
+                self.keep.save(self.journal)?;
+            }
+        }
+        let now = self.device.read()?;
+        let missing = steps(&now, &goal(&now));
+        if missing.is_empty() { Ok(()) } else { Err(Failure::Ignored(self.commands(&missing))) }
+    }
+
+    /// Goes back as far as possible: what cannot be put back does not keep the rest from it.
+    fn back(&mut self, original: &Setup, added: &[FlowRule]) -> Restored {
+        let mut refused: Vec<Step> = Vec::new();
+        let mut failed = Vec::new();
+        for round in 0..=ROUNDS {
+            let now = match self.device.read() {
+                Ok(now) => now,
+                Err(error) => {
+                    failed.push(error.to_string());
+                    return Restored { steps: self.taken.clone(), foreign: Vec::new(), failed };
+                }
+            };
+            let way = way_back(self.journal, original, added, &now);
+            let mut steps = steps(&now, &way.target);
+            steps.retain(|step| !refused.contains(step));
+            if round == ROUNDS && !steps.is_empty() {
+                failed.push(Failure::Ignored(self.commands(&steps)).to_string());
+            }
+            if round == ROUNDS || steps.is_empty() {
+                return Restored { steps: self.taken.clone(), foreign: way.foreign, failed };
+            }
+            for step in steps {
+                self.journal.begun = Some(step.clone());
+                // A full disk must not keep the interface from being put back: the way is in memory too.
+                let kept = self.keep.save(self.journal);
+                if let Err(failure) = self.take(step.clone()) {
+                    failed.push(failure.to_string());
+                    refused.push(step);
+                }
+                if let Err(error) = kept.and_then(|()| self.keep.save(self.journal)) {
+                    failed.push(error.to_string());
+                }
+            }
+        }
+        Restored { steps: self.taken.clone(), foreign: Vec::new(), failed }
+    }
+
+    /// Takes a step and records how it left the interface, which a failed step may have changed as well.
+    fn take(&mut self, step: Step) -> Result<(), Failure> {
+        let before = self.device.read()?;
+        let result = self.device.take(&step);
+        let now = self.device.read()?;
+        match result {
+            Ok(place) => {
+                if let (Step::InsertRule(rule), Some(place)) = (&step, place) {
+                    // The driver may say the rule in its own way; what it says is what will be found again.
+                    let told = now.rules.known().and_then(|rules| {
+                        rules.rules.iter().find(|other| other.location == Some(place)).cloned()
+                    });
+                    let asked = FlowRule { location: Some(place), ..rule.clone() };
+                    self.journal.added.push(told.unwrap_or(asked));
+                }
+                self.journal.ended(&before, &now);
+                self.taken.push(step);
+                Ok(())
+            }
+            Err(error) => {
+                self.journal.ended(&before, &now);
+                Err(Failure::Refused { command: step.command(self.name), error })
+            }
+        }
+    }
+
+    fn commands(&self, steps: &[Step]) -> String {
+        let commands: Vec<String> = steps.iter().map(|step| step.command(self.name)).collect();
+        commands.join("; ")
+    }
+}

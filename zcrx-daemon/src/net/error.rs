@@ -1,0 +1,72 @@
+//! What can go wrong when the kernel is asked about an interface.
+
+use std::io;
+
+use crate::model::Reading;
+
+/// A question or a change that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// No such interface here.
+    #[error("no interface {0:?} in this network namespace (`ip link` lists what there is)")]
+    NoInterface(String),
+    /// The kernel refused.
+    #[error("{what}: {reason}")]
+    Refused {
+        /// What was asked, in words.
+        what: String,
+        /// The errno, if it was one.
+        errno: Option<i32>,
+        /// The kernel's own words where it has any, else the errno's.
+        reason: String,
+    },
+    /// The kernel answered something this program cannot read.
+    #[error("{what}: the kernel's answer cannot be read: {reason}")]
+    Unreadable {
+        /// What was asked, in words.
+        what: String,
+        /// What is wrong with the answer.
+        reason: &'static str,
+    },
+}
+
+impl NetError {
+    /// From an errno.
+    pub(crate) fn errno(what: impl Into<String>, error: &io::Error) -> Self {
+        Self::Refused { what: what.into(), errno: error.raw_os_error(), reason: error.to_string() }
+    }
+
+    /// The errno, if the kernel gave one.
+    pub const fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Refused { errno, .. } => *errno,
+            Self::NoInterface(_) | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// Whether a capability is missing.
+    pub const fn is_permission(&self) -> bool {
+        matches!(self.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+    }
+
+    /// Why a value stays unknown: an unsupported request is the driver's or kernel's lack, not a failure.
+    fn lack(&self) -> String {
+        match self.raw_os_error() {
+            Some(libc::EOPNOTSUPP | libc::ENOTTY) => "the driver does not offer it".to_owned(),
+            Some(libc::EPERM | libc::EACCES) => "needs CAP_NET_ADMIN".to_owned(),
+            _ => match self {
+                Self::Refused { reason, .. } => reason.clone(),
+                Self::NoInterface(_) | Self::Unreadable { .. } => self.to_string(),
+            },
+        }
+    }
+}
+
+impl<T> From<Result<T, NetError>> for Reading<T> {
+    fn from(result: Result<T, NetError>) -> Self {
+        match result {
+            Ok(value) => Self::Known(value),
+            Err(error) => Self::Unknown(error.lack()),
+        }
+    }
+}

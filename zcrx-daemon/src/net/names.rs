@@ -1,0 +1,20 @@
+//! Names of interfaces, in this network namespace.
+
+use nix::net::if_::if_indextoname;
+
+/// The name of an interface; `None` if it is gone.
+pub fn interface_name(index: u32) -> Option<String> {
+    // nix takes the NULL of a failed call for success and answers with an empty name.
+    if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interface_name;
+
+    #[test]
+    fn what_is_not_there_has_no_name() {
+        assert_eq!(interface_name(1).as_deref(), Some("lo"), "interface 1 is lo in every network namespace");
+        assert_eq!(interface_name(i32::MAX as u32), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Preparing an interface for zcrx and putting it back, from its name to its journal.
+
+use std::path::PathBuf;
+
+use super::apply::{ApplyError, Restored, apply, restore};
+use super::device::Nic;
+use super::journal::{Identity, JournalError, Store, boot_id, directories};
+use super::plan::{Plan, Wanted, plan};
+use super::step::Step;
+use super::{NetError, Netlink, interface, own_namespace};
+
+/// A preparation that did not come about. Nothing is changed then, unless it says so.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The interface cannot be read.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// Its journal cannot be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A need that no step can meet.
+    #[error("{} cannot be prepared for zcrx as asked: {}", .0.interface, blocks(.0))]
+    Blocked(Box<Plan>),
+    /// Nobody may change it.
+    #[error("changing {} needs CAP_NET_ADMIN, which this process does not have", .0.interface)]
+    NotPermitted(Box<Plan>),
+    /// A step failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+fn blocks(plan: &Plan) -> String {
+    let blocked = plan.checks.iter().filter(|check| check.verdict == super::Verdict::Blocked);
+    let told: Vec<String> = blocked.map(|check| format!("{}: {}", check.need, check.found)).collect();
+    told.join("; ")
+}
+
+/// Leads an interface of this namespace to where it is wanted. Returns the steps taken; none if it was there.
+///
+/// The way back is in the first of the directories that can be written (see [`directories`]). Needs CAP_NET_ADMIN.
+pub fn prepare(name: &str, wanted: &Wanted, directories: &[PathBuf]) -> Result<Vec<Step>, PrepareError> {
+    let found = interface(&mut Netlink::new(), name)?;
+    let plan = plan(&found, wanted);
+    if plan.is_blocked() {
+        return Err(PrepareError::Blocked(Box::new(plan)));
+    }
+    if plan.steps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let permitted = caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN);
+    // Where capabilities cannot be asked for, the kernel will say no itself.
+    if !permitted.unwrap_or(true) {
+        return Err(PrepareError::NotPermitted(Box::new(plan)));
+    }
+    let mut store = Store::open(directories)?;
+    let identity = Identity::of(&found)?;
+    let earlier = store.load(&identity)?;
+    match apply(&mut Nic::new(&found), &mut store, &identity, earlier, wanted) {
+        Err(ApplyError::TakenBack(failure)) if failure.is_permission() => {
+            Err(PrepareError::NotPermitted(Box::new(plan)))
+        }
+        result => Ok(result?),
+    }
+}
+
+/// What became of one interface that had been prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutBack {
+    /// Its name, now if it is there, else then.
+    pub interface: String,
+    /// What was done.
+    pub outcome: Outcome,
+}
+
+/// What was done with a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The interface was put back, as far as it says.
+    Restored(Restored),
+    /// The host was booted since, and the kernel set the interface up anew: the journal is forgotten.
+    Rebooted,
+    /// The interface is gone, or in another namespace: the journal is forgotten.
+    Gone,
+}
+
+/// Puts back what [`prepare`] changed of one interface, or of all in this namespace. Nothing to put back is no error.
+pub fn put_back(
+    name: Option<&str>,
+    explicit: Option<&std::path::Path>,
+) -> Result<Vec<PutBack>, PrepareError> {
+    let boot_id = boot_id()?;
+    let namespace = own_namespace()?.cookie;
+    let mut netlink = Netlink::new();
+    let links = netlink.links()?;
+    let mut done = Vec::new();
+    for mut store in Store::open_existing(&directories(explicit)) {
+        for journal in store.all()? {
+            let identity = journal.identity.clone();
+            let rebooted = identity.boot_id != boot_id;
+            if !rebooted && identity.netns_cookie != namespace {
+                continue;
+            }
+            let link = links.iter().find(|link| !rebooted && link.index == identity.index);
+            let interface = link.map_or(&identity.name, |link| &link.name).clone();
+            if name.is_some_and(|name| name != interface) {
+                continue;
+            }
+            let outcome = match link {
+                Some(link) => {
+                    let mut nic = Nic::new(&super::interface(&mut netlink, &link.name)?);
+                    Outcome::Restored(restore(&mut nic, &mut store, journal)?)
+                }
+                None => {
+                    store.remove(&identity)?;
+                    if rebooted { Outcome::Rebooted } else { Outcome::Gone }
+                }
+            };
+            done.push(PutBack { interface, outcome });
+        }
+    }
+    if let Some(name) = name
+        && done.is_empty()
+    {
+        // A name that never existed is a mistake; one that was never prepared is fine.
+        netlink.link(name)?;
+    }
+    Ok(done)
+}

@@ -1,0 +1,159 @@
+//! Attaches one probe: its alternatives in order, until one works.
+
+use aya::{
+    Btf, Ebpf,
+    programs::{self, ProgramError},
+};
+
+use super::{
+    catalogue::{Alternative, Function, Hook, Probe, Program},
+    refusal,
+};
+use crate::{
+    kernel::{Kernel, Part, Symbols},
+    model::{Attempt, Mechanism, ProbeStatus},
+};
+
+/// What attaching needs to know.
+pub(super) struct Host<'a> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) btf: Part<Btf>,
+    pub(super) symbols: Part<Symbols>,
+}
+
+/// Attaches the first alternative that works and notes what was refused before it.
+pub(super) fn attach(ebpf: &mut Ebpf, probe: &Probe, host: &Host<'_>) -> ProbeStatus {
+    let mut status = probe.untried();
+    for alternative in probe.alternatives {
+        match try_alternative(ebpf, alternative, host) {
+            Ok(target) => {
+                status.attached = Some((alternative.mechanism, target));
+                break;
+            }
+            Err(refused) => status.refused.push(Attempt {
+                mechanism: alternative.mechanism,
+                target: refused.target,
+                error: refused.reason,
+            }),
+        }
+    }
+    status
+}
+
+/// Why an alternative was refused, and on what.
+struct Refused {
+    target: String,
+    reason: String,
+}
+
+/// Attaches all programs of an alternative, or none. Returns what they are attached to.
+fn try_alternative(ebpf: &mut Ebpf, alternative: &Alternative, host: &Host<'_>) -> Result<String, Refused> {
+    let target = if alternative.functions.is_empty() {
+        alternative.target()
+    } else {
+        find_function(alternative, host).map_err(|reason| Refused { target: alternative.target(), reason })?
+    };
+    for (done, program) in alternative.programs.iter().enumerate() {
+        if let Err(reason) = attach_program(ebpf, program, &target, alternative.mechanism, host) {
+            for program in &alternative.programs[..=done] {
+                unload(ebpf, program);
+            }
+            return Err(Refused { target, reason });
+        }
+    }
+    Ok(target)
+}
+
+/// The name under which this kernel has the function that an alternative wants.
+fn find_function(alternative: &Alternative, host: &Host<'_>) -> Result<String, String> {
+    for function in alternative.functions {
+        let found = match alternative.mechanism {
+            // A trampoline is made from the function's prototype.
+            Mechanism::Fexit => by_prototype(function, host)?.then(|| function.name.to_owned()),
+            // A breakpoint needs only an address, and finds compilers' variants too.
+            _ => by_symbol(function, host)?,
+        };
+        if let Some(name) = found {
+            return Ok(name);
+        }
+    }
+    let names: Vec<String> =
+        alternative.functions.iter().map(|f| format!("{} (Linux {})", f.name, f.kernels)).collect();
+    Err(format!("this kernel has no {}", names.join(" and no ")))
+}
+
+fn by_prototype(function: &Function, host: &Host<'_>) -> Result<bool, String> {
+    let btf = host.kernel.btf.as_ref().map_err(Clone::clone)?;
+    match btf.function(function.name).map_err(|error| error.to_string())? {
+        None => Ok(false),
+        Some(found) if found.arity == function.arity => Ok(true),
+        Some(found) => Err(format!(
+            "{} has {} parameters on this kernel, not {}: its meaning may have changed",
+            function.name, found.arity, function.arity
+        )),
+    }
+}
+
+fn by_symbol(function: &Function, host: &Host<'_>) -> Result<Option<String>, String> {
+    match &host.symbols {
+        Ok(symbols) => Ok(symbols.get(function.name).map(|symbol| symbol.name.clone())),
+        // The symbol table may be hidden; the types tell of all functions that were not inlined.
+        Err(hidden) => match by_prototype(function, host) {
+            Ok(exists) => Ok(exists.then(|| function.name.to_owned())),
+            Err(reason) => Err(format!("{reason}, and {hidden}")),
+        },
+    }
+}
+
+/// Loads and attaches one program.
+fn attach_program(
+    ebpf: &mut Ebpf,
+    program: &Program,
+    function: &str,
+    mechanism: Mechanism,
+    host: &Host<'_>,
+) -> Result<(), String> {
+    let loaded = ebpf
+        .program_mut(program.name)
+        .ok_or_else(|| format!("the eBPF object has no program {}", program.name))?;
+    let btf = host.btf.as_ref().map_err(Clone::clone);
+    let result = match (loaded, program.hook) {
+        (programs::Program::FEntry(loaded), Hook::Entry) => {
+            loaded.load(function, btf?).and_then(|()| loaded.attach().map(drop))
+        }
+        (programs::Program::FExit(loaded), Hook::Exit) => {
+            loaded.load(function, btf?).and_then(|()| loaded.attach().map(drop))
+        }
+        (programs::Program::KProbe(loaded), Hook::Entry | Hook::Exit) => {
+            loaded.load().and_then(|()| loaded.attach(function, 0).map(drop))
+        }
+        (programs::Program::BtfTracePoint(loaded), Hook::TpBtf(tracepoint)) => {
+            loaded.load(tracepoint, btf?).and_then(|()| loaded.attach().map(drop))
+        }
+        (programs::Program::RawTracePoint(loaded), Hook::RawTracepoint(tracepoint)) => {
+            loaded.load().and_then(|()| loaded.attach(tracepoint).map(drop))
+        }
+        // An iterator does its work when it is read, which takes a link of its own.
+        (programs::Program::Iter(loaded), Hook::Iterator(kind)) => loaded.load(kind, btf?),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    result.map_err(|error| refusal::words(&error, mechanism, host.kernel))
+}
+
+/// Takes a program back out; one that was never loaded has nothing to lose.
+fn unload(ebpf: &mut Ebpf, program: &Program) {
+    let Some(loaded) = ebpf.program_mut(program.name) else { return };
+    let result = match loaded {
+        programs::Program::FEntry(loaded) => loaded.unload(),
+        programs::Program::FExit(loaded) => loaded.unload(),
+        programs::Program::KProbe(loaded) => loaded.unload(),
+        programs::Program::BtfTracePoint(loaded) => loaded.unload(),
+        programs::Program::RawTracePoint(loaded) => loaded.unload(),
+        programs::Program::Iter(loaded) => loaded.unload(),
+        _ => Ok(()),
+    };
+    match result {
+        Ok(()) | Err(ProgramError::NotLoaded) => {}
+        Err(error) => tracing::warn!("program {} stays loaded: {error}", program.name),
+    }
+}

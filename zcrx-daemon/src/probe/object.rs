@@ -1,0 +1,83 @@
+//! The eBPF object: loading it into aya, and getting at its maps.
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Map, MapData, MapError},
+};
+use tracing::warn;
+use tracing_log::log;
+
+use super::{offsets, refusal};
+use crate::kernel::{Capability, Kernel};
+
+/// The compiled programs; empty if the daemon was built without them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/zcrx-ebpf"));
+
+/// Creates the maps and prepares the programs. No program is handed to the kernel yet: one that is refused
+/// must not take the others down.
+pub(super) fn load(kernel: &Kernel) -> Result<Ebpf, String> {
+    if OBJECT.is_empty() {
+        return Err("built without its eBPF programs: run `cargo xtask setup`, then build again".to_owned());
+    }
+    // Without them not even a map can be made; CAP_SYS_ADMIN stands for both.
+    if !kernel.privileges.has(Capability::CAP_SYS_ADMIN) {
+        let lacking = kernel.privileges.lacking(&[Capability::CAP_BPF, Capability::CAP_PERFMON]);
+        if !lacking.is_empty() {
+            return Err(refusal::lacking(&lacking));
+        }
+    }
+    let offsets = offsets::resolve(&kernel.btf);
+    let level = log_level();
+    EbpfLoader::new()
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("AYA_LOG_LEVEL", &level, false)
+        .load(OBJECT)
+        .map_err(|error| reason(&error))
+}
+
+/// An error with its causes, on one line.
+fn reason(error: &EbpfError) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words = format!("{words}: {cause_words}");
+        }
+        source = cause.source();
+    }
+    words
+}
+
+/// A map by name, as the type that the caller expects.
+pub(super) fn map<M>(ebpf: &mut Ebpf, name: &str) -> Option<M>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name)?;
+    M::try_from(map).inspect_err(|error| warn!("map {name}: {error}")).ok()
+}
+
+/// Reader of what the programs log.
+pub(super) fn logger(ebpf: &mut Ebpf) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+    aya_log::EbpfLogger::init(ebpf)
+        .inspect_err(|error| warn!("log lines of the programs are lost: {error}"))
+        .ok()
+}
+
+/// The most verbose level that someone listens to, in aya's numbers: they are those of the `log` crate.
+fn log_level() -> u8 {
+    log::max_level() as u8
+}
+
+/// One value per CPU, added up.
+pub(super) fn values<V, T>(per_cpu: &aya::maps::PerCpuValues<V>, part: impl Fn(&V) -> T) -> T
+where
+    V: aya::Pod,
+    T: std::iter::Sum,
+{
+    per_cpu.iter().map(part).sum()
+}
+
+/// What readers hold.
+pub(super) type PerCpuHashMap<K, V> = aya::maps::PerCpuHashMap<MapData, K, V>;

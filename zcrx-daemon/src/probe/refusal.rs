@@ -1,0 +1,92 @@
+//! Why a probe could not be attached, in words that lead to a mend.
+
+use std::io;
+
+use aya::{programs::ProgramError, sys::SyscallError};
+
+use crate::{
+    kernel::{Capability, Kernel},
+    model::Mechanism,
+};
+
+/// The kernel's own errno for "not supported", which user space should never see, yet does.
+const ENOTSUPP: i32 = 524;
+
+/// Names missing capabilities.
+pub(super) fn lacking(capabilities: &[Capability]) -> String {
+    let names: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
+    format!("needs CAP_BPF and CAP_PERFMON (or root): this process lacks {}", names.join(" and "))
+}
+
+/// What aya's error means for this mechanism on this kernel.
+pub(super) fn words(error: &ProgramError, mechanism: Mechanism, kernel: &Kernel) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            load(io_error, &verifier_log.to_string(), mechanism, kernel)
+        }
+        ProgramError::KProbeError(_) => no_kprobes(kernel),
+        ProgramError::SyscallError(SyscallError { call, io_error }) => {
+            syscall(call, io_error, mechanism, kernel)
+        }
+        other => other.to_string(),
+    }
+}
+
+fn load(error: &io::Error, log: &str, mechanism: Mechanism, kernel: &Kernel) -> String {
+    tracing::debug!("the verifier said:\n{log}");
+    let said = last_words(log);
+    match (error.raw_os_error(), said) {
+        (Some(libc::EPERM), None) if !kernel.privileges.has(Capability::CAP_SYS_ADMIN) => {
+            let missing = kernel.privileges.lacking(&[Capability::CAP_BPF, Capability::CAP_PERFMON]);
+            if missing.is_empty() {
+                "the kernel refuses the program (EPERM, without a word)".to_owned()
+            } else {
+                lacking(&missing)
+            }
+        }
+        (Some(libc::EPERM), None) if mechanism == Mechanism::Fexit => {
+            "this kernel refuses BPF trampolines (EPERM, without a word from the verifier)".to_owned()
+        }
+        (Some(libc::EPERM), None) => "the kernel refuses the program (EPERM, without a word)".to_owned(),
+        (_, Some(said)) => format!("the verifier refuses the program ({error}): {said}"),
+        (_, None) => format!("the kernel refuses the program: {error}"),
+    }
+}
+
+/// What the verifier found: its last line but for the statistics that it ends with.
+fn last_words(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let is_statistic = |line: &str| STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_statistic(line))
+}
+
+fn syscall(call: &str, error: &io::Error, mechanism: Mechanism, kernel: &Kernel) -> String {
+    match (call, error.raw_os_error()) {
+        ("perf_event_open", Some(libc::EACCES | libc::EPERM)) => {
+            let paranoid = kernel.sysctls.perf_event_paranoid.as_ref();
+            let paranoid = paranoid.map_or_else(ToString::to_string, ToString::to_string);
+            format!(
+                "perf_event_open is refused: needs CAP_SYS_ADMIN, or kernel.perf_event_paranoid below 3 (it is {paranoid})"
+            )
+        }
+        ("perf_event_open", Some(libc::ENOENT | libc::EINVAL | libc::EADDRNOTAVAIL))
+            if mechanism == Mechanism::Kretprobe =>
+        {
+            format!("the kernel cannot put a breakpoint there: {error}")
+        }
+        ("bpf_raw_tracepoint_open", Some(libc::ENOENT)) => "this kernel has no such tracepoint".to_owned(),
+        ("bpf_raw_tracepoint_open", Some(ENOTSUPP)) => {
+            "this kernel cannot attach there (ENOTSUPP: no trampolines on this architecture)".to_owned()
+        }
+        _ => format!("{call}: {error}"),
+    }
+}
+
+fn no_kprobes(kernel: &Kernel) -> String {
+    let why = match &kernel.config {
+        Ok(config) if !config.is_on("CONFIG_KPROBES") => "it was built without CONFIG_KPROBES",
+        Ok(config) if !config.is_on("CONFIG_KPROBE_EVENTS") => "it was built without CONFIG_KPROBE_EVENTS",
+        _ => "there is no /sys/bus/event_source/devices/kprobe",
+    };
+    format!("this kernel has no kprobes: {why}")
+}

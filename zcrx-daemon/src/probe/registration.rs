@@ -1,0 +1,166 @@
+//! Reads what the registration probe counted and noted.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::CStr,
+    os::unix::fs::MetadataExt as _,
+    time::Duration,
+};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
+use zcrx_common::registration::{Event, HAS_ARGUMENTS, HAS_DURATION};
+
+use super::object::{self, PerCpuHashMap};
+use crate::model::{Registration, RegistrationCount};
+
+/// Registrations that are remembered one by one.
+const RECENT: usize = 64;
+
+/// `ZCRX_REG_IMPORT` and `ZCRX_REG_NODEV`: no interface is meant.
+const WITHOUT_INTERFACE: u32 = 1 << 0 | 1 << 1;
+
+pub(super) struct Reader {
+    results: PerCpuHashMap<i32, u64>,
+    events: RingBuf<MapData>,
+    recent: VecDeque<Registration>,
+    netns: Option<u64>,
+}
+
+impl Reader {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Option<Self> {
+        Some(Self {
+            results: object::map(ebpf, "REGISTRATIONS")?,
+            events: object::map(ebpf, "REGISTRATION_EVENTS")?,
+            recent: VecDeque::with_capacity(RECENT),
+            netns: std::fs::metadata("/proc/self/ns/net").ok().map(|namespace| namespace.ino()),
+        })
+    }
+
+    /// Attempts by result; `None` if the kernel did not say.
+    pub(super) fn counts(&self) -> Option<Vec<RegistrationCount>> {
+        let mut counts = BTreeMap::new();
+        for entry in &self.results {
+            let (result, attempts) = entry.ok()?;
+            counts.insert(errno(result), object::values(&attempts, |&count| count));
+        }
+        Some(counts.into_iter().map(|(errno, count)| RegistrationCount { errno, count }).collect())
+    }
+
+    /// Drains new events and returns the last ones, newest last.
+    pub(super) fn recent(&mut self) -> Vec<Registration> {
+        while let Some(item) = self.events.next() {
+            if item.len() < size_of::<Event>() {
+                continue;
+            }
+            // SAFETY: the record is at least as long as `Event`, which is valid for every byte pattern;
+            // the read is unaligned because a ring buffer promises 8 bytes only.
+            let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(registration(&event, self.netns));
+        }
+        self.recent.iter().cloned().collect()
+    }
+}
+
+/// 0, or the positive errno.
+const fn errno(result: i32) -> i32 {
+    if result < 0 { result.wrapping_neg() } else { 0 }
+}
+
+fn registration(event: &Event, own_netns: Option<u64>) -> Registration {
+    let asked = (event.known & HAS_ARGUMENTS != 0).then_some(event.arguments);
+    let ifindex = asked.filter(|asked| asked.flags & WITHOUT_INTERFACE == 0).map(|asked| asked.if_idx);
+    // An index means another interface in another namespace.
+    let same_namespace = event.netns != 0 && own_netns == Some(u64::from(event.netns));
+    Registration {
+        at: Duration::from_nanos(event.at_ns),
+        pid: event.pid,
+        tid: event.tid,
+        comm: text(&event.comm),
+        errno: errno(event.result),
+        duration: (event.known & HAS_DURATION != 0).then(|| Duration::from_nanos(event.duration_ns)),
+        ifindex,
+        interface: ifindex.filter(|_| same_namespace).and_then(interface_name),
+        queue: ifindex.and(asked).map(|asked| asked.if_rxq),
+        words: Some(text(&event.words)).filter(|words| !words.is_empty()),
+    }
+}
+
+/// A zero-terminated name of the kernel's.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// The name of an interface of this network namespace.
+fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: if_indextoname writes at most IF_NAMESIZE bytes, zero-terminated, into the buffer.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: a success leaves a zero-terminated name in the buffer, which lives on.
+    Some(unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use zcrx_common::registration::Arguments;
+
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            at_ns: 5,
+            duration_ns: 0,
+            pid: 10,
+            tid: 11,
+            result: -libc::EPERM,
+            known: HAS_ARGUMENTS,
+            netns: 77,
+            reserved: 0,
+            arguments: Arguments { if_idx: 1, if_rxq: 3, rq_entries: 8, flags: 0 },
+            comm: *b"caller\0\0\0\0\0\0\0\0\0\0",
+            words: [0; 96],
+        }
+    }
+
+    #[test]
+    fn the_loopback_interface_is_named_in_its_own_namespace_only() {
+        let here = registration(&event(), Some(77));
+        assert_eq!((here.ifindex, here.queue), (Some(1), Some(3)));
+        assert_eq!(here.interface.as_deref(), Some("lo"));
+        assert_eq!(registration(&event(), Some(78)).interface, None);
+        assert_eq!(registration(&event(), None).interface, None);
+    }
+
+    #[test]
+    fn what_was_not_seen_is_unknown() {
+        let unseen = registration(&Event { known: 0, ..event() }, Some(77));
+        assert_eq!((unseen.ifindex, unseen.queue, unseen.duration), (None, None, None));
+        assert_eq!(unseen.errno, libc::EPERM);
+        assert_eq!(unseen.comm, "caller");
+        assert_eq!(unseen.words, None);
+    }
+
+    #[test]
+    fn what_the_kernel_said_is_kept() {
+        let mut words = [0; 96];
+        words[..4].copy_from_slice(b"busy");
+        let said = registration(&Event { words, ..event() }, None).words;
+        assert_eq!(said.as_deref(), Some("busy"));
+    }
+
+    #[test]
+    fn a_queue_without_device_has_no_interface() {
+        let nodev = Arguments { if_idx: 0, if_rxq: 0, rq_entries: 8, flags: 1 << 1 };
+        let nodev = registration(&Event { arguments: nodev, result: 0, ..event() }, Some(77));
+        assert_eq!((nodev.ifindex, nodev.queue, nodev.errno), (None, None, 0));
+    }
+}

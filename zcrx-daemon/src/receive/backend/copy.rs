@@ -1,0 +1,145 @@
+//! The software interface queue, filled by ordinary receives.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use io_uring::{cqueue, opcode, squeue, types};
+
+use super::posted::{GROUP, Posted};
+use super::zcrx::Area;
+use super::{Backend, Completion};
+use crate::model::{BackendKind, Refusal};
+use crate::receive::config::QueueConfig;
+use crate::receive::pool::Pool;
+use crate::receive::refill::MappedRing;
+use crate::receive::ring::{Ring, SETUP_FLAGS};
+use crate::receive::software::RingContext;
+use crate::uapi::ZcrxIfqReg;
+
+/// Works on every kernel with io_uring's deferred task work (Linux 6.1), as any user.
+pub(super) struct CopyBackend {
+    /// Holds the registered queue.
+    context: RingContext,
+    posted: Posted,
+    area_address: u64,
+    starvations: u64,
+    starving: bool,
+}
+
+impl CopyBackend {
+    /// Registers a software queue and posts its first buffers.
+    pub(super) fn register(ring: &Ring, config: &QueueConfig) -> Result<(Self, Pool), Refusal> {
+        let refuse = |step: &str, error: &io::Error, mend: &str| Refusal {
+            backend: BackendKind::Copy,
+            step: step.to_owned(),
+            errno: error.raw_os_error(),
+            reason: error.to_string(),
+            mend: mend.to_owned(),
+        };
+        let memory =
+            |error: io::Error| refuse("map its memory", &error, "make area_bytes smaller or free memory");
+        let mut area = Area::new(config, 0).map_err(memory)?;
+        let mut reg =
+            ZcrxIfqReg { if_rxq: config.queue, rq_entries: config.refill_entries, ..ZcrxIfqReg::default() };
+        // Privileged: this queue takes no hardware and sees no data but its own sockets', which is what the check
+        // protects. That is why the backend works as any user.
+        let mut context = RingContext::new(true, SETUP_FLAGS);
+        // SAFETY: the region is mapped as long as the queue, which lives in the backend: the pool that is made below
+        // shares its ownership, and both are dropped together. User space accesses it by atomics.
+        unsafe { context.register_ifq(Some(&mut reg), Some(&mut area.region_desc), Some(&mut area.reg)) }
+            .map_err(|errno| {
+                refuse("register a software queue", &errno.into(), "check area_bytes and refill_entries")
+            })?;
+        let ifq = context.ifq().expect("a registration that succeeded leaves a queue");
+        let niovs = ifq.allocator.niovs();
+        let buffer_bytes = u64::from(ifq.allocator.niov_bytes());
+        let refill = MappedRing::new(Arc::clone(&area.region), &reg.offsets, reg.rq_entries)
+            .expect("the software queue places its ring inside its region");
+        let posted = Posted::register(ring, niovs)
+            .map_err(|error| refuse("register a buffer ring", &error, "use Linux 6.1 or later"))?;
+        let area_address = area.memory.address();
+        let pool = Pool::new(area.memory, refill, area.reg.rq_area_token, buffer_bytes);
+        let mut backend = Self { context, posted, area_address, starvations: 0, starving: false };
+        backend.post();
+        Ok((backend, pool))
+    }
+
+    /// Posts as many buffers as there is room for, or as there are.
+    fn post(&mut self) {
+        let Some(ifq) = self.context.ifq() else { return };
+        while self.posted.has_room() {
+            let Some(niov) = ifq.allocator.alloc() else { break };
+            let address = self.area_address + ifq.allocator.offset_of(niov) as u64;
+            if let Err(niov) = self.posted.post(niov, address, ifq.allocator.niov_bytes()) {
+                ifq.allocator.release(niov);
+                break;
+            }
+        }
+        self.posted.commit();
+    }
+
+    /// The data in a posted buffer goes to user space.
+    fn data(&mut self, id: u16, bytes: u32, pool: &mut Pool) -> Completion {
+        let (Some(ifq), Some(niov)) = (self.context.ifq(), self.posted.take(id)) else {
+            return Completion::Failed(libc::EIO);
+        };
+        if bytes == 0 {
+            ifq.allocator.release(niov);
+            return Completion::Nothing;
+        }
+        let cqe = ifq.allocator.dispense(niov, 0);
+        ifq.allocator.release(niov);
+        pool.dispense(cqe.off, bytes).map_or(Completion::Failed(libc::EFAULT), Completion::Data)
+    }
+}
+
+impl Backend for CopyBackend {
+    fn receive(&self, socket: RawFd) -> squeue::Entry {
+        opcode::RecvMulti::new(types::Fd(socket), GROUP).build()
+    }
+
+    fn completion(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Completion {
+        let buffer = cqueue::buffer_select(cqe.flags());
+        match (cqe.result(), buffer) {
+            (bytes @ 1.., Some(id)) => self.data(id, bytes as u32, pool),
+            (0, Some(id)) => {
+                self.data(id, 0, pool);
+                Completion::End
+            }
+            (0, None) => Completion::End,
+            (result, _) if result == -libc::ENOBUFS => Completion::NoBuffers(libc::ENOBUFS),
+            (result, _) if result == -libc::EAGAIN || result == -libc::EINTR => Completion::Nothing,
+            (result, _) => {
+                Completion::Failed(result.checked_neg().filter(|errno| *errno > 0).unwrap_or(libc::EIO))
+            }
+        }
+    }
+
+    fn settle(&mut self, _ring: &Ring, _pool: &mut Pool, waiting: usize) -> io::Result<usize> {
+        self.post();
+        let starving = waiting > 0 && self.posted.len() == 0;
+        if starving && !self.starving {
+            self.starvations += 1;
+        }
+        self.starving = starving;
+        Ok(waiting.min(self.posted.len()))
+    }
+
+    fn retries_by_time(&self) -> bool {
+        // Whoever gives a buffer back is in this process: `settle` sees it.
+        false
+    }
+
+    fn starvations(&self) -> Option<u64> {
+        Some(self.starvations)
+    }
+
+    fn starving(&self) -> bool {
+        self.starving
+    }
+
+    fn copied_bytes(&self, received: u64) -> Option<u64> {
+        Some(received)
+    }
+}

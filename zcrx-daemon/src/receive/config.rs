@@ -1,0 +1,281 @@
+//! What one queue is asked to do.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::ReceiveError;
+use super::mapping::page_bytes;
+use crate::model::BackendKind;
+use crate::uapi::zcrx::IO_RQ_MAX_ENTRIES;
+
+/// The most bytes the kernel takes as an area: 1 TiB.
+const AREA_MAX_BYTES: u64 = 1 << 40;
+/// The most completion queue entries the kernel gives: `IORING_MAX_CQ_ENTRIES`.
+const CQ_MAX_ENTRIES: u32 = 65536;
+
+/// One receive queue.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    /// The network interface; needed by the backend `device` alone.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Hardware queue index; without an interface, a number to tell queues apart.
+    #[serde(default)]
+    pub queue: u32,
+    /// `auto`, `device`, `nodev` or `copy`.
+    #[serde(default)]
+    pub backend: BackendChoice,
+    /// Addresses to accept connections on.
+    pub listen: Vec<SocketAddr>,
+    /// Area size in bytes, rounded up to whole pages.
+    #[serde(default = "default_area_bytes")]
+    pub area_bytes: u64,
+    /// Refill ring entries, rounded up to a power of two.
+    #[serde(default = "default_refill_entries")]
+    pub refill_entries: u32,
+    /// Completion queue entries, rounded up to a power of two.
+    #[serde(default = "default_cq_entries")]
+    pub cq_entries: u32,
+    /// `discard`, `verify`, `forward:ADDRESS:PORT` or `forward:unix:PATH`.
+    #[serde(default)]
+    pub sink: SinkConfig,
+}
+
+const fn default_area_bytes() -> u64 {
+    16 << 20
+}
+
+const fn default_refill_entries() -> u32 {
+    4096
+}
+
+const fn default_cq_entries() -> u32 {
+    4096
+}
+
+impl QueueConfig {
+    /// A queue that listens on `listen`, all else by default.
+    pub fn new(listen: Vec<SocketAddr>) -> Self {
+        Self {
+            interface: None,
+            queue: 0,
+            backend: BackendChoice::default(),
+            listen,
+            area_bytes: default_area_bytes(),
+            refill_entries: default_refill_entries(),
+            cq_entries: default_cq_entries(),
+            sink: SinkConfig::default(),
+        }
+    }
+
+    /// Refuses what cannot be meant. Says which key, what is wrong with it and how to mend it; asks nobody.
+    pub fn check(&self) -> Result<(), ReceiveError> {
+        let bad = |key, what: String, mend: &'static str| Err(ReceiveError::Config { key, what, mend });
+        let page = page_bytes() as u64;
+        if self.listen.is_empty() {
+            return bad("listen", "no address to listen on".to_owned(), "give at least one, as 0.0.0.0:9000");
+        }
+        if self.backend == BackendChoice::Only(BackendKind::Device) && self.interface.is_none() {
+            return bad("interface", "backend device needs an interface".to_owned(), "name one, as eth0");
+        }
+        if !(page..=AREA_MAX_BYTES).contains(&self.area_bytes) {
+            let what = format!("{} is not within {page}..={AREA_MAX_BYTES} bytes", self.area_bytes);
+            return bad("area_bytes", what, "give at least one page; 16777216 is a good start");
+        }
+        if !(1..=IO_RQ_MAX_ENTRIES).contains(&self.refill_entries) {
+            let what = format!("{} is not within 1..={IO_RQ_MAX_ENTRIES}", self.refill_entries);
+            return bad("refill_entries", what, "give about as many as the area has pages");
+        }
+        if !(1..=CQ_MAX_ENTRIES).contains(&self.cq_entries) {
+            let what = format!("{} is not within 1..={CQ_MAX_ENTRIES}", self.cq_entries);
+            return bad("cq_entries", what, "4096 is a good start");
+        }
+        Ok(())
+    }
+}
+
+/// Which backend to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum BackendChoice {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// This one, or none.
+    Only(BackendKind),
+}
+
+/// Where received data goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum SinkConfig {
+    /// Nowhere.
+    #[default]
+    Discard,
+    /// Compared with the test pattern of [`super::pattern`], with a verdict for the sender.
+    Verify,
+    /// To another socket: one connection for each that is accepted.
+    Forward(Destination),
+}
+
+/// A socket to forward to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// `HOST:PORT`; a name is looked up once, at the start.
+    Tcp(String),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl SinkConfig {
+    /// The name used in samples: without the destination.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Discard => "discard",
+            Self::Verify => "verify",
+            Self::Forward(_) => "forward",
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A word that names no backend, or no sink.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseChoiceError {
+    /// No such backend.
+    #[error("unknown backend {0:?}: use auto, device, nodev or copy")]
+    Backend(String),
+    /// No such sink.
+    #[error("unknown sink {0:?}: use discard, verify, forward:HOST:PORT or forward:unix:PATH")]
+    Sink(String),
+}
+
+impl FromStr for BackendChoice {
+    type Err = ParseChoiceError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let kinds = [BackendKind::Device, BackendKind::Nodev, BackendKind::Copy];
+        match kinds.into_iter().find(|kind| kind.name() == word) {
+            Some(kind) => Ok(Self::Only(kind)),
+            None if word == "auto" => Ok(Self::Auto),
+            None => Err(ParseChoiceError::Backend(word.to_owned())),
+        }
+    }
+}
+
+impl FromStr for SinkConfig {
+    type Err = ParseChoiceError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let error = || ParseChoiceError::Sink(word.to_owned());
+        match word {
+            "discard" => return Ok(Self::Discard),
+            "verify" => return Ok(Self::Verify),
+            _ => {}
+        }
+        let to = word.strip_prefix("forward:").ok_or_else(error)?;
+        if let Some(path) = to.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err(error())
+            } else {
+                Ok(Self::Forward(Destination::Unix(path.into())))
+            };
+        }
+        let (host, port) = to.rsplit_once(':').ok_or_else(error)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(error());
+        }
+        Ok(Self::Forward(Destination::Tcp(to.to_owned())))
+    }
+}
+
+impl TryFrom<String> for BackendChoice {
+    type Error = ParseChoiceError;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        word.parse()
+    }
+}
+
+impl TryFrom<String> for SinkConfig {
+    type Error = ParseChoiceError;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        word.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<QueueConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn an_address_is_enough() {
+        let config = parse("listen = ['127.0.0.1:9000']").expect("all else has a default");
+        assert_eq!(config, QueueConfig::new(vec![([127, 0, 0, 1], 9000).into()]));
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let config = parse(
+            "interface = 'eth0'\nqueue = 3\nbackend = 'device'\nlisten = ['[::]:9000', '0.0.0.0:9001']\n\
+             area_bytes = 4194304\nrefill_entries = 64\ncq_entries = 128\nsink = 'forward:unix:/run/x.sock'",
+        )
+        .expect("valid");
+        assert_eq!(config.backend, BackendChoice::Only(BackendKind::Device));
+        assert_eq!(config.sink, SinkConfig::Forward(Destination::Unix("/run/x.sock".into())));
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused_with_what_would_do() {
+        for (text, hint) in [
+            ("listen = []\nspeed = 3", "unknown field `speed`"),
+            ("listen = []\nbackend = 'fast'", "use auto, device, nodev or copy"),
+            ("listen = []\nsink = 'file'", "use discard, verify, forward:HOST:PORT or forward:unix:PATH"),
+            ("listen = []\nsink = 'forward:unix:'", "unknown sink"),
+            ("listen = []\nsink = 'forward:host:99999'", "unknown sink"),
+            ("queue = 1", "missing field `listen`"),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_by_key() {
+        let good = QueueConfig::new(vec![([127, 0, 0, 1], 9000).into()]);
+        for (key, bad) in [
+            ("listen", QueueConfig { listen: Vec::new(), ..good.clone() }),
+            ("interface", QueueConfig { backend: BackendChoice::Only(BackendKind::Device), ..good.clone() }),
+            ("area_bytes", QueueConfig { area_bytes: 0, ..good.clone() }),
+            ("area_bytes", QueueConfig { area_bytes: AREA_MAX_BYTES + 1, ..good.clone() }),
+            ("refill_entries", QueueConfig { refill_entries: 0, ..good.clone() }),
+            ("refill_entries", QueueConfig { refill_entries: IO_RQ_MAX_ENTRIES + 1, ..good.clone() }),
+            ("cq_entries", QueueConfig { cq_entries: 0, ..good.clone() }),
+        ] {
+            match bad.check() {
+                Err(ReceiveError::Config { key: named, .. }) => assert_eq!(named, key),
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+    }
+}

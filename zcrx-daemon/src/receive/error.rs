@@ -1,0 +1,121 @@
+//! Why a queue cannot receive.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::model::Refusal;
+use crate::uapi::errno;
+
+/// One clear line each: what, where, how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// A value that cannot be meant.
+    #[error("{key}: {what}; {mend}")]
+    Config {
+        /// The configuration key.
+        key: &'static str,
+        /// What is wrong with its value.
+        what: String,
+        /// What would do.
+        mend: &'static str,
+    },
+    /// An address cannot be listened on.
+    #[error("listen: cannot listen on {address}: {source}; {}", mend_of_bind(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No such interface.
+    #[error("interface: there is no {interface:?} in this network namespace; `ip link` shows what there is")]
+    NoInterface {
+        /// The name given.
+        interface: String,
+    },
+    /// The interface has fewer receive queues.
+    #[error("queue: {interface} has {queues} receive queues, so no queue {queue}; use 0 to {}", queues.saturating_sub(1))]
+    NoQueue {
+        /// The interface.
+        interface: String,
+        /// The queue asked for.
+        queue: u32,
+        /// How many there are.
+        queues: u32,
+    },
+    /// The destination of a forward sink makes no sense.
+    #[error("sink: cannot forward to {destination}: {source}; give HOST:PORT or unix:PATH")]
+    Destination {
+        /// As configured.
+        destination: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No ring can be made.
+    #[error("io_uring: cannot make a ring: {meaning} ({}); {mend}", name_of(source))]
+    Ring {
+        /// The errno.
+        source: io::Error,
+        /// What it means here.
+        meaning: String,
+        /// What would help.
+        mend: &'static str,
+    },
+    /// A ring stopped working.
+    #[error("io_uring: the ring failed: {source}")]
+    RingFailed {
+        /// How.
+        #[from]
+        source: io::Error,
+    },
+    /// Memory for the area or the rings cannot be had.
+    #[error("area_bytes: cannot map {bytes} bytes: {source}; make the area smaller or free memory")]
+    Memory {
+        /// How many.
+        bytes: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No backend works: the first refusal is the one asked for.
+    #[error("backend: {}", describe(refused))]
+    NoBackend {
+        /// Each that was tried, best first.
+        refused: Vec<Refusal>,
+    },
+    /// The thread cannot be started.
+    #[error("cannot start a receive thread: {source}; raise the limit of processes (`ulimit -u`)")]
+    Thread {
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// One refusal in one line.
+pub(super) fn describe_refusal(refusal: &Refusal) -> String {
+    let errno = refusal.errno.map_or_else(String::new, |number| format!(" ({})", errno_name(number)));
+    format!("{} cannot {}: {}{errno}; {}", refusal.backend, refusal.step, refusal.reason, refusal.mend)
+}
+
+/// The name of an errno, or its number.
+pub(super) fn errno_name(number: i32) -> String {
+    errno::name(number).map_or_else(|| format!("errno {number}"), str::to_owned)
+}
+
+fn describe(refused: &[Refusal]) -> String {
+    refused.iter().map(describe_refusal).collect::<Vec<_>>().join("; ")
+}
+
+fn name_of(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), errno_name)
+}
+
+fn mend_of_bind(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has that port: stop it (`ss -ltnp` shows it) or use another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "no interface has that address: use one that `ip address` shows",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: use a higher one",
+        _ => "use another address",
+    }
+}

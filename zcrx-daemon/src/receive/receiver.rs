@@ -1,0 +1,134 @@
+//! All own queues: started together, sampled from any thread, stopped together.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use tracing::error;
+
+use super::backend::check_interface;
+use super::config::{QueueConfig, SinkConfig};
+use super::error::ReceiveError;
+use super::pool::short_name;
+use super::stats::Stats;
+use super::target::Target;
+use super::wake::Wake;
+use super::worker::{self, Plan};
+use crate::model::{QueueKey, ReceiveSample};
+
+/// The running receive path. Dropping it stops it.
+#[derive(Debug)]
+pub struct Receiver {
+    queues: Vec<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    stats: Arc<Stats>,
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Receiver {
+    /// Starts a thread for each queue and waits until each receives.
+    ///
+    /// The first queue that cannot start makes the whole call fail; those that had started are stopped again.
+    pub fn start(configs: Vec<QueueConfig>) -> Result<Self, ReceiveError> {
+        // All input is looked at before anything is done.
+        for config in &configs {
+            config.check()?;
+            check_interface(config)?;
+        }
+        let mut receiver = Self { queues: Vec::with_capacity(configs.len()) };
+        for config in configs {
+            receiver.queues.push(Queue::start(config)?);
+        }
+        Ok(receiver)
+    }
+
+    /// What every queue says of itself now. Cheap, from any thread.
+    pub fn sample(&self) -> Vec<ReceiveSample> {
+        self.queues.iter().map(|queue| queue.stats.sample()).collect()
+    }
+
+    /// Stops every queue: connections are closed and buffers accounted for, within a second. Gives the last samples.
+    pub fn stop(mut self) -> Vec<ReceiveSample> {
+        self.stop_all();
+        self.sample()
+    }
+
+    fn stop_all(&mut self) {
+        for queue in &self.queues {
+            queue.wake.stop();
+        }
+        for queue in &mut self.queues {
+            if let Some(thread) = queue.thread.take()
+                && thread.join().is_err()
+            {
+                error!(queue = ?queue.stats.sample().key, "a receive thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.stop_all();
+    }
+}
+
+impl Queue {
+    fn start(config: QueueConfig) -> Result<Self, ReceiveError> {
+        let listeners = config
+            .listen
+            .iter()
+            .map(|address| {
+                TcpListener::bind(address)
+                    .map_err(|source| ReceiveError::Listen { address: *address, source })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let target = match &config.sink {
+            SinkConfig::Forward(destination) => Some(Target::resolve(destination)?),
+            SinkConfig::Discard | SinkConfig::Verify => None,
+        };
+        // As bound: port 0 has become a real one.
+        let listen = listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .map(|address| address.to_string())
+            .collect();
+        let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
+        let stats = Arc::new(Stats::new(key, config.sink.name(), listen));
+        let wake = Arc::new(Wake::new()?);
+        let name = short_name(config.interface.as_deref(), config.queue);
+        let thread_name = format!("zcrx-rx-{name}");
+        let plan =
+            Plan { name, config, listeners, target, stats: Arc::clone(&stats), wake: Arc::clone(&wake) };
+        let (started, outcome) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(thread_name)
+            .spawn(move || worker::run(&plan, &started))
+            .map_err(|source| ReceiveError::Thread { source })?;
+        let queue = Self { stats, wake, thread: Some(thread) };
+        match outcome.recv() {
+            Ok(Ok(_selection)) => Ok(queue),
+            Ok(Err(error)) => {
+                queue.join();
+                Err(error)
+            }
+            Err(_) => {
+                queue.join();
+                Err(std::io::Error::other("the receive thread panicked at its start").into())
+            }
+        }
+    }
+
+    /// Waits for a thread that ends by itself.
+    fn join(mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed by then, and the caller gets an error as well.
+            let _panicked = thread.join();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What other threads may see of a queue: written once per batch, read at any time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::pool::Pool;
+use super::refill::MappedRing;
+use crate::model::{QueueKey, QueueState, ReceiveSample, Selection};
+
+/// Counters of one queue, from the start of its thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) dispensed: u64,
+    pub(super) returned: u64,
+    pub(super) stashed: u64,
+    pub(super) cq_overflows: u64,
+    pub(super) bytes: u64,
+    pub(super) copied_bytes: Option<u64>,
+    pub(super) completions: u64,
+    pub(super) rearms: u64,
+    pub(super) starvations: Option<u64>,
+    pub(super) starving: Option<bool>,
+    pub(super) accepted: u64,
+    pub(super) connections: u64,
+    pub(super) verified_bytes: u64,
+    pub(super) mismatched_bytes: u64,
+}
+
+/// The shape of a registered queue.
+#[derive(Clone, Debug)]
+struct Geometry {
+    area_bytes: u64,
+    buffer_bytes: u64,
+    /// Read when a sample is taken: the other side moves the head at times of its own.
+    refill: MappedRing,
+    refill_capacity: u32,
+    cq_capacity: u32,
+}
+
+#[derive(Debug)]
+struct State {
+    selection: Selection,
+    life: QueueState,
+    reason: String,
+    geometry: Option<Geometry>,
+    counters: Counters,
+    errors: BTreeMap<i32, u64>,
+}
+
+/// One queue's statistics, shared between its thread and whoever takes samples.
+#[derive(Debug)]
+pub(super) struct Stats {
+    key: QueueKey,
+    sink: &'static str,
+    listen: Vec<String>,
+    cq_depth: AtomicU32,
+    state: Mutex<State>,
+}
+
+impl Stats {
+    pub(super) fn new(key: QueueKey, sink: &'static str, listen: Vec<String>) -> Self {
+        let state = State {
+            selection: Selection { backend: None, refused: Vec::new() },
+            life: QueueState::Failed,
+            reason: "not started yet".to_owned(),
+            geometry: None,
+            counters: Counters::default(),
+            errors: BTreeMap::new(),
+        };
+        Self { key, sink, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
+    }
+
+    /// A queue was registered.
+    pub(super) fn registered(
+        &self,
+        selection: &Selection,
+        pool: &Pool,
+        refill_capacity: u32,
+        cq_capacity: u32,
+    ) {
+        let geometry = Geometry {
+            area_bytes: pool.area().bytes() as u64,
+            buffer_bytes: pool.buffer_bytes(),
+            refill: pool.refill_memory().clone(),
+            refill_capacity,
+            cq_capacity,
+        };
+        self.with(|state| {
+            state.selection = selection.clone();
+            state.geometry = Some(geometry);
+        });
+    }
+
+    /// The queue's life took a turn.
+    pub(super) fn turned(&self, turn: QueueState, reason: &str) {
+        self.with(|state| {
+            state.life = turn;
+            reason.clone_into(&mut state.reason);
+            if matches!(turn, QueueState::Failed | QueueState::Stopped) {
+                // Ring and area are gone, and with them what they held.
+                state.geometry = None;
+                state.counters.starving = state.counters.starving.map(|_| false);
+            }
+        });
+    }
+
+    /// Once per batch. Takes the errnos of completions that ended with an error since the last time.
+    pub(super) fn publish(&self, counters: &Counters, errors: &mut Vec<i32>) {
+        self.with(|state| {
+            state.counters = *counters;
+            for errno in errors.drain(..) {
+                *state.errors.entry(errno).or_default() += 1;
+            }
+        });
+    }
+
+    /// Completions found waiting; 0 once they are dealt with.
+    pub(super) fn cq_depth(&self, depth: u32) {
+        self.cq_depth.store(depth, Ordering::Relaxed);
+    }
+
+    /// The queue as it is now.
+    pub(super) fn sample(&self) -> ReceiveSample {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (counters, geometry) = (&state.counters, state.geometry.as_ref());
+        ReceiveSample {
+            key: self.key.clone(),
+            selection: state.selection.clone(),
+            state: state.life,
+            state_reason: state.reason.clone(),
+            listen: self.listen.clone(),
+            sink: self.sink.to_owned(),
+            area_bytes: geometry.map_or(0, |geometry| geometry.area_bytes),
+            buffer_bytes: geometry.map_or(0, |geometry| geometry.buffer_bytes),
+            buffers: geometry.map_or(0, |geometry| geometry.area_bytes / geometry.buffer_bytes),
+            dispensed: counters.dispensed,
+            returned: counters.returned,
+            stashed: counters.stashed,
+            refill_capacity: geometry.map_or(0, |geometry| geometry.refill_capacity),
+            refill_depth: geometry.map_or(0, |geometry| geometry.refill.depth()),
+            cq_capacity: geometry.map_or(0, |geometry| geometry.cq_capacity),
+            cq_depth: self.cq_depth.load(Ordering::Relaxed),
+            cq_overflows: counters.cq_overflows,
+            bytes: counters.bytes,
+            copied_bytes: counters.copied_bytes,
+            completions: counters.completions,
+            errors: state.errors.clone(),
+            rearms: counters.rearms,
+            starvations: counters.starvations,
+            starving: counters.starving,
+            accepted: counters.accepted,
+            connections: counters.connections,
+            verified_bytes: counters.verified_bytes,
+            mismatched_bytes: counters.mismatched_bytes,
+        }
+    }
+
+    /// A panic in between would leave plain numbers behind, which are good enough to be shown.
+    fn with(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

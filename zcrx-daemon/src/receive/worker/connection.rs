@@ -1,0 +1,57 @@
+//! One accepted connection.
+
+use socket2::Socket;
+
+use super::forward::Forward;
+use crate::receive::pattern::Verifier;
+
+/// How a connection's receive stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// A request is in flight.
+    Armed,
+    /// None is, but one will be: a buffer is waited for, or room in the completion queue.
+    Waiting,
+    /// No data will come.
+    Ended,
+}
+
+/// Where a connection's data goes.
+pub(super) enum Sink {
+    Discard,
+    Verify(Box<Verify>),
+    Forward(Box<Forward>),
+}
+
+/// The state of a verified stream.
+#[derive(Default)]
+pub(super) struct Verify {
+    pub(super) verifier: Verifier,
+    /// The verdict's line, once the stream has ended.
+    pub(super) line: Vec<u8>,
+    /// How much of it is sent, bytes.
+    pub(super) sent: usize,
+}
+
+/// One accepted connection.
+pub(super) struct Connection {
+    pub(super) socket: Socket,
+    pub(super) receive: Receive,
+    pub(super) sink: Sink,
+    /// Requests in flight that name this connection. It is forgotten when it is closing and there are none.
+    pub(super) in_flight: u32,
+    /// Of no further use: what still comes is given back unread.
+    pub(super) closing: bool,
+}
+
+impl Connection {
+    pub(super) const fn new(socket: Socket, sink: Sink) -> Self {
+        Self { socket, receive: Receive::Ended, sink, in_flight: 0, closing: false }
+    }
+
+    /// The other end, for logs.
+    pub(super) fn peer(&self) -> String {
+        let address = self.socket.peer_addr().ok().and_then(|address| address.as_socket());
+        address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())
+    }
+}

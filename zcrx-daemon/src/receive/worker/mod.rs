@@ -1,0 +1,107 @@
+//! The thread of one queue: makes a ring, registers the queue, receives until it is told to stop.
+
+mod accept;
+mod connection;
+mod forward;
+mod op;
+mod retry;
+mod session;
+mod sinks;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use self::session::Session;
+use super::ReceiveError;
+use super::config::{BackendChoice, QueueConfig};
+use super::error::describe_refusal;
+use super::pool::degradation;
+use super::stats::{Counters, Stats};
+use super::target::Target;
+use super::wake::Wake;
+use crate::model::{BackendKind, QueueState, Selection};
+
+/// Pauses between attempts to bring a failed queue back.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// All that a receive thread needs. Outlives any one ring: listeners stay when a queue is registered again.
+pub(super) struct Plan {
+    /// The queue's name in logs.
+    pub(super) name: String,
+    pub(super) config: QueueConfig,
+    pub(super) listeners: Vec<TcpListener>,
+    /// Of a forward sink.
+    pub(super) target: Option<Target>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) wake: Arc<Wake>,
+}
+
+/// The thread's whole life. Tells `started` how the first registration went, and ends if it failed.
+pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
+    let mut session = match Session::open(plan, Counters::default()) {
+        Ok(session) => session,
+        Err(error) => {
+            plan.stats.turned(QueueState::Failed, &error.to_string());
+            // Nobody listens any more only if the starter is gone, and with it the interest.
+            let _gone = started.send(Err(error));
+            return;
+        }
+    };
+    running(plan, session.selection());
+    let _gone = started.send(Ok(session.selection().clone()));
+    loop {
+        let result = session.run();
+        let counters = session.close();
+        let Err(failure) = result else { break };
+        error!(queue = plan.name, %failure, "queue failed");
+        plan.stats.turned(QueueState::Failed, &failure.to_string());
+        match reopen(plan, counters) {
+            Some(reopened) => session = reopened,
+            None => break,
+        }
+        running(plan, session.selection());
+    }
+    plan.stats.turned(QueueState::Stopped, "stopped on request");
+}
+
+/// Tries until it works (or until it is stopped: `None`).
+fn reopen(plan: &Plan, counters: Counters) -> Option<Session<'_>> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        plan.wake.sleep(pause);
+        if plan.wake.stopped() {
+            return None;
+        }
+        match Session::open(plan, counters) {
+            Ok(session) => return Some(session),
+            Err(error) => {
+                warn!(queue = plan.name, %error, "queue is still failed");
+                plan.stats.turned(QueueState::Failed, &error.to_string());
+            }
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Says what the queue runs on, and why not on something better.
+fn running(plan: &Plan, selection: &Selection) {
+    let Some(kind) = selection.backend else { return };
+    for refusal in &selection.refused {
+        info!(queue = plan.name, "{}", describe_refusal(refusal));
+    }
+    let asked_for = plan.config.backend == BackendChoice::Only(kind) || kind == BackendKind::Device;
+    if asked_for {
+        info!(queue = plan.name, backend = %kind, "receiving");
+        plan.stats.turned(QueueState::Running, "");
+    } else {
+        let why = selection.refused.iter().map(describe_refusal).collect::<Vec<_>>().join("; ");
+        let reason = format!("backend {kind}: {}. {why}", degradation(kind));
+        warn!(queue = plan.name, backend = %kind, "receiving, degraded: {}", degradation(kind));
+        plan.stats.turned(QueueState::Degraded, &reason);
+    }
+}

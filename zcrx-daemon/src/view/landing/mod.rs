@@ -1,0 +1,91 @@
+//! The landing page: what a person wants to know first, on one page without anything from elsewhere.
+//!
+//! It is made on the server from one observation and needs no script; where there is one, it takes a new copy
+//! of itself every few seconds. All text goes through `maud`, which escapes it: thread names and the kernel's
+//! words come from outside.
+
+mod format;
+mod kernel_side;
+mod queue;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::observe::Observation;
+
+/// Takes a new copy of the page every few seconds, unless nobody looks or text is selected.
+pub const REFRESH: &str = include_str!("refresh.js");
+const STYLE: &str = include_str!("style.css");
+
+/// The page. `not_ready` are the reasons why the daemon does not do all it was told to, none if it does.
+pub fn page(observation: &Observation, not_ready: &[String]) -> String {
+    let host = &observation.host;
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "zcrxd" }
+                link rel="icon" href="data:,";
+                style { (PreEscaped(STYLE)) }
+                noscript { meta http-equiv="refresh" content="10"; }
+                script src="/refresh.js" defer {}
+            }
+            body {
+                main {
+                    (header(observation, not_ready))
+                    section {
+                        h2 { "Receive queues" }
+                        @if host.receive.is_empty() {
+                            p.quiet {
+                                "None: zcrxd observes. " code { "zcrxd run --listen 127.0.0.1:7000" }
+                                " receives too."
+                            }
+                        }
+                        @for sample in &host.receive { (queue::card(sample)) }
+                    }
+                    (kernel_side::probes(&host.probe.probes))
+                    (kernel_side::registrations(&host.probe, observation.monotonic))
+                    (kernel_side::page_pools(&host.probe))
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn header(observation: &Observation, not_ready: &[String]) -> Markup {
+    let process = observation.process.as_ref();
+    let now = observation.host.at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    html! {
+        header {
+            h1 { "zcrxd " small { (env!("CARGO_PKG_VERSION")) } }
+            @if not_ready.is_empty() {
+                span.pill.good { "ready" }
+            } @else {
+                span.pill.bad { "not ready" }
+            }
+            nav {
+                a href="/metrics" { "metrics" }
+                a href="/healthz" { "healthz" }
+                a href="/readyz" { "readyz" }
+            }
+        }
+        p.quiet {
+            "Linux " (observation.host.kernel)
+            @if let Some(started) = process.and_then(|process| process.started) {
+                " · up " (format::duration(now.saturating_sub(started)))
+            }
+            @if let Some(process) = process {
+                " · " (format::bytes(process.resident_bytes)) " resident"
+            }
+            " · " (format::utc(now))
+        }
+        @if !not_ready.is_empty() {
+            ul.reasons { @for reason in not_ready { li { (reason) } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! One own queue: where its buffers are, and what it did.
+
+use maud::{Markup, html};
+
+use super::format::{bytes, count, percent};
+use crate::model::{QueueState, ReceiveSample};
+use crate::observe::errno_label;
+
+pub(super) fn card(queue: &ReceiveSample) -> Markup {
+    let tone = match queue.state {
+        QueueState::Running => "good",
+        QueueState::Degraded => "fair",
+        QueueState::Failed | QueueState::Stopped => "bad",
+    };
+    html! {
+        article {
+            h3 {
+                (queue.key) " "
+                span.pill.(tone) { (queue.state.name()) }
+                @if queue.starving == Some(true) { " " span.pill.bad { "starving" } }
+            }
+            p {
+                @match queue.selection.backend {
+                    Some(backend) => { "Backend " strong { (backend) } },
+                    None => { "No backend works" },
+                }
+                ", sink " strong { (queue.sink) } ", listening on "
+                @for (index, address) in queue.listen.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    code { (address) }
+                }
+                @if !queue.state_reason.is_empty() { ". " span.(tone) { (queue.state_reason) } }
+            }
+            @if !queue.selection.refused.is_empty() {
+                details {
+                    summary { "Why not a better backend" }
+                    dl {
+                        @for refusal in &queue.selection.refused {
+                            dt {
+                                (refusal.backend)
+                                @if let Some(errno) = refusal.errno { " " code { (errno_label(errno)) } }
+                            }
+                            dd { (refusal.step) ": " (refusal.reason) ". " span.mend { (refusal.mend) } }
+                        }
+                    }
+                }
+            }
+            (bars(queue))
+            (figures(queue))
+        }
+    }
+}
+
+/// Where the buffers are: with the consumer, on their way back, or elsewhere (which only the allocator knows).
+fn bars(queue: &ReceiveSample) -> Markup {
+    let held = queue.held().min(queue.buffers);
+    let waiting = u64::from(queue.refill_depth).min(queue.buffers - held);
+    let rest = queue.buffers - held - waiting;
+    html! {
+        div.bars {
+            span { "Area " small { (bytes(queue.area_bytes)) } }
+            div.bar title=(format!("{held} held, {waiting} in the refill ring, {rest} free or in flight")) {
+                i.held style=(width(held, queue.buffers)) {}
+                i.waiting style=(width(waiting, queue.buffers)) {}
+            }
+            span.legend {
+                b.held { (count(held)) } " held · "
+                b.waiting { (count(waiting)) } " in the refill ring · "
+                (count(rest)) " free or in flight"
+            }
+
+            span { "Refill ring" }
+            div.bar { i.waiting style=(width(queue.refill_depth.into(), queue.refill_capacity.into())) {} }
+            span.legend {
+                (count(queue.refill_depth.into())) " of " (count(queue.refill_capacity.into())) " entries"
+                @if queue.stashed > 0 { ", " span.fair { (count(queue.stashed)) " wait for room" } }
+            }
+
+            span { "Completions" }
+            div.bar { i.plain style=(width(queue.cq_depth.into(), queue.cq_capacity.into())) {} }
+            span.legend {
+                (count(queue.cq_depth.into())) " of " (count(queue.cq_capacity.into())) " waiting"
+                @if queue.cq_overflows > 0 { ", " span.bad { (count(queue.cq_overflows)) " overflowed" } }
+            }
+        }
+    }
+}
+
+fn width(part: u64, whole: u64) -> String {
+    format!("width:{}", percent(part, whole))
+}
+
+fn figures(queue: &ReceiveSample) -> Markup {
+    html! {
+        dl.figures {
+            (figure("received", &bytes(queue.bytes), ""))
+            @if let Some(copied) = queue.copied_bytes { (figure("of it copied", &bytes(copied), "")) }
+            (figure("completions", &count(queue.completions), ""))
+            (figure("connections", &format!("{} of {}", count(queue.connections), count(queue.accepted)), ""))
+            (figure("dispensed", &count(queue.dispensed), ""))
+            (figure("returned", &count(queue.returned), ""))
+            @if let Some(starvations) = queue.starvations {
+                (figure("starvations", &count(starvations), if starvations > 0 { "fair" } else { "" }))
+            }
+            @if queue.sink == "verify" {
+                (figure("verified", &bytes(queue.verified_bytes), ""))
+                (figure("mismatched", &bytes(queue.mismatched_bytes), if queue.mismatched_bytes > 0 { "bad" } else { "" }))
+            }
+            @for (errno, times) in &queue.errors { (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair")) }
+        }
+    }
+}
+
+fn figure(name: &str, value: &str, tone: &str) -> Markup {
+    html! { div { dt { (name) } dd class=(tone) { (value) } } }
+}

@@ -1,0 +1,228 @@
+//! Reading interfaces of namespaces made for the purpose: real kernels' answers, compared with what `ip` and
+//! `ethtool` were told.
+
+use std::error::Error;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::Command;
+
+use zcrx_daemon::model::XdpMode;
+use zcrx_daemon::net::{self, NetError, Netlink};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Set in the process that runs inside the namespace.
+const INSIDE: &str = "ZCRXD_TEST_NAMESPACE";
+
+/// Runs a test again in a new network namespace: as root, or as root of a new user namespace, which any user may
+/// make where the host allows it.
+fn in_new_namespace(test: &str, body: fn() -> Outcome) -> Outcome {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    // SAFETY: geteuid takes nothing and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    let namespaces: &[&str] = if root { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
+    let output = Command::new("unshare")
+        .args(namespaces)
+        .arg("--")
+        .arg(std::env::current_exe()?)
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || !said.contains("1 passed") {
+        return Err(format!("{said}\n{}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(())
+}
+
+fn run(line: &str) -> Outcome {
+    let mut words = line.split_whitespace();
+    let status = Command::new(words.next().ok_or("empty command")?).args(words).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{line}: {status}").into()) }
+}
+
+/// A pair with four queues in each direction.
+fn veth() -> Outcome {
+    run("ip link add zt0 numrxqueues 4 numtxqueues 4 type veth peer name zt1 numrxqueues 4 numtxqueues 4")?;
+    run("ip link set zt0 up")?;
+    run("ip link set zt1 up")
+}
+
+#[test]
+fn an_interface_is_read_as_it_was_made() -> Outcome {
+    in_new_namespace("an_interface_is_read_as_it_was_made", || {
+        veth()?;
+        run("ip link set zt0 address 02:00:00:00:00:2a mtu 1400")?;
+        let interface = net::interface(&mut Netlink::new(), "zt0")?;
+        assert_eq!(interface.name, "zt0");
+        assert_eq!(interface.kind.as_deref(), Some("veth"));
+        assert_eq!(interface.driver.known().map(String::as_str), Some("veth"));
+        assert_eq!(interface.mac.as_deref(), Some("02:00:00:00:00:2a"));
+        assert_eq!(interface.mtu, Some(1400));
+        assert!(interface.up && interface.xdp.is_empty());
+        let channels = interface.setup.channels.known().ok_or("veth has channels")?;
+        assert_eq!((channels.rx, channels.rx_max, channels.combined_max), (4, 4, 0));
+        let queues = interface.queues.known().ok_or("the kernel lists queues")?;
+        assert_eq!(queues.iter().map(|queue| queue.id).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(queues.iter().all(|queue| queue.provider.is_none() && !queue.af_xdp));
+        assert!(interface.setup.rings.unknown().is_some_and(|why| why.contains("does not offer")));
+        assert!(interface.setup.rss.unknown().is_some_and(|why| why.contains("does not offer")));
+        Ok(())
+    })
+}
+
+#[test]
+fn features_agree_with_ethtool() -> Outcome {
+    in_new_namespace("features_agree_with_ethtool", || {
+        veth()?;
+        run("ethtool -K zt0 gro on tso off")?;
+        let interface = net::interface(&mut Netlink::new(), "zt0")?;
+        let features = interface.setup.features.known().ok_or("veth has features")?;
+        let output = Command::new("ethtool").args(["-k", "zt0"]).output()?;
+        let said = String::from_utf8(output.stdout)?;
+        // ethtool says some features under names of its own, of which "tcp-segmentation-offload" is a group.
+        let renamed = [("rx-gro", "generic-receive-offload"), ("rx-ntuple-filter", "ntuple-filters")];
+        let mut compared = 0;
+        for (name, feature) in features {
+            let shown =
+                renamed.iter().find(|(kernel, _)| kernel == name).map_or(name.as_str(), |(_, shown)| shown);
+            let Some(line) =
+                said.lines().map(str::trim).find_map(|line| line.strip_prefix(&format!("{shown}: ")))
+            else {
+                continue;
+            };
+            assert_eq!(line.starts_with("on"), feature.active, "{name}: {line}");
+            assert_eq!(line.contains("[fixed]"), feature.fixed, "{name}: {line}");
+            compared += 1;
+        }
+        assert!(compared > 30, "only {compared} features were found in what ethtool says");
+        assert!(features.get("rx-gro").is_some_and(|feature| feature.active));
+        assert!(features.get("tx-tcp-segmentation").is_some_and(|feature| !feature.active));
+        Ok(())
+    })
+}
+
+#[test]
+fn settings_arrive_in_the_kernel() -> Outcome {
+    in_new_namespace("settings_arrive_in_the_kernel", || {
+        veth()?;
+        let mut netlink = Netlink::new();
+        let index = netlink.link("zt0")?.index;
+        let mut channels = netlink.channels(index)?;
+        channels.rx = 2;
+        netlink.set_channels(index, &channels)?;
+        assert_eq!(netlink.channels(index)?, channels);
+        assert_eq!(netlink.queues(Some(index))?.len(), 2);
+        netlink.set_feature(index, "rx-gro", true)?;
+        assert!(
+            netlink.features(index)?.get("rx-gro").is_some_and(|feature| feature.active && feature.wanted)
+        );
+        netlink.set_feature(index, "rx-gro", false)?;
+        assert!(
+            netlink.features(index)?.get("rx-gro").is_some_and(|feature| !feature.active && !feature.wanted)
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_refusal_keeps_the_kernels_words() -> Outcome {
+    in_new_namespace("a_refusal_keeps_the_kernels_words", || {
+        veth()?;
+        let mut netlink = Netlink::new();
+        let index = netlink.link("zt0")?.index;
+        let mut channels = netlink.channels(index)?;
+        channels.rx = 9;
+        let error = netlink.set_channels(index, &channels).err().ok_or("nine queues are too many")?;
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+        assert!(error.to_string().contains("exceeds maximum"), "{error}");
+        assert!(matches!(netlink.link("nothere"), Err(NetError::NoInterface(_))));
+        assert!(matches!(netlink.link("a-name-too-long-for-any-interface"), Err(NetError::NoInterface(_))));
+        Ok(())
+    })
+}
+
+/// `bpf(2)` with the head of its argument that is needed here.
+fn bpf(command: libc::c_long, argument: &mut [u64; 16]) -> std::io::Result<OwnedFd> {
+    // SAFETY: the argument is larger than what either command reads, zero where nothing was set, and what it
+    // points to lives in the caller's frame.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, argument.as_mut_ptr(), size_of::<[u64; 16]>()) };
+    let fd = i32::try_from(result).ok().filter(|fd| *fd >= 0).ok_or_else(std::io::Error::last_os_error)?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches a program that passes every packet, for as long as the result is kept.
+fn pass_all(ifindex: u32, flags: u32) -> std::io::Result<(OwnedFd, OwnedFd)> {
+    const BPF_PROG_LOAD: libc::c_long = 5;
+    const BPF_LINK_CREATE: libc::c_long = 28;
+    const PROG_TYPE_XDP: u64 = 6;
+    const ATTACH_TYPE_XDP: u64 = 37;
+    // r0 = XDP_PASS; exit
+    let program: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    let license = c"GPL";
+    let mut load = [0; 16];
+    load[0] = PROG_TYPE_XDP | (program.len() as u64) << 32;
+    load[1] = program.as_ptr().expose_provenance() as u64;
+    load[2] = license.as_ptr().expose_provenance() as u64;
+    let program = bpf(BPF_PROG_LOAD, &mut load)?;
+    let mut create = [0; 16];
+    create[0] = program.as_raw_fd() as u64 | u64::from(ifindex) << 32;
+    create[1] = ATTACH_TYPE_XDP | u64::from(flags) << 32;
+    let link = bpf(BPF_LINK_CREATE, &mut create)?;
+    Ok((program, link))
+}
+
+#[test]
+fn an_xdp_program_is_seen() -> Outcome {
+    in_new_namespace("an_xdp_program_is_seen", || {
+        veth()?;
+        let mut netlink = Netlink::new();
+        let index = netlink.link("zt0")?.index;
+        for (flags, mode) in [(1 << 1, XdpMode::Generic), (1 << 2, XdpMode::Native)] {
+            let attached = match pass_all(index, flags) {
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    eprintln!("skipped: only root of the initial user namespace may load an XDP program");
+                    return Ok(());
+                }
+                other => other?,
+            };
+            let modes: Vec<_> =
+                net::interface(&mut netlink, "zt0")?.xdp.iter().map(|program| program.mode).collect();
+            assert_eq!(modes, [mode]);
+            drop(attached);
+            assert!(net::interface(&mut netlink, "zt0")?.xdp.is_empty());
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn another_namespace_is_looked_into() -> Outcome {
+    in_new_namespace("another_namespace_is_looked_into", || {
+        let mut child = Command::new("unshare").args(["--net", "--", "sleep", "30"]).spawn()?;
+        let own = net::own_namespace()?;
+        let other = (0..100)
+            .find_map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                net::namespaces()
+                    .into_iter()
+                    .find(|namespace| namespace.pid == Some(child.id()) && namespace.inode != own.inode)
+            })
+            .ok_or("the child's namespace is not listed")?;
+        let (namespace, names) = net::inside(&other.path, || {
+            let names = Netlink::new()
+                .links()
+                .map(|links| links.into_iter().map(|link| link.name).collect::<Vec<_>>());
+            (net::own_namespace(), names)
+        })?;
+        child.kill()?;
+        child.wait()?;
+        assert_eq!(namespace?.inode, other.inode);
+        assert!(names?.contains(&"lo".to_owned()));
+        assert_eq!(net::own_namespace()?, own, "looking around did not move the caller");
+        Ok(())
+    })
+}

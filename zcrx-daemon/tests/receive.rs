@@ -1,0 +1,315 @@
+//! The receive path on this machine: real TCP over 127.0.0.1 into the `copy` backend, which works everywhere.
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use zcrx_daemon::model::{BackendKind, QueueState, ReceiveSample};
+use zcrx_daemon::receive::pattern::{self, Verdict};
+use zcrx_daemon::receive::{BackendChoice, Destination, QueueConfig, ReceiveError, Receiver, SinkConfig};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(sink: SinkConfig) -> QueueConfig {
+    QueueConfig { backend: BackendChoice::Only(BackendKind::Copy), sink, ..QueueConfig::new(vec![ANY_PORT]) }
+}
+
+fn sample(receiver: &Receiver) -> ReceiveSample {
+    receiver.sample().into_iter().next().expect("one queue was started")
+}
+
+fn address(receiver: &Receiver) -> Result<SocketAddr, Box<dyn Error>> {
+    Ok(sample(receiver).listen.first().ok_or("no listener")?.parse()?)
+}
+
+/// Samples until one is as it should be.
+fn wait_for(
+    receiver: &Receiver,
+    what: &str,
+    is_so: impl Fn(&ReceiveSample) -> bool,
+) -> Result<ReceiveSample, Box<dyn Error>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let sample = sample(receiver);
+        if is_so(&sample) {
+            return Ok(sample);
+        }
+        if Instant::now() > end {
+            return Err(format!("not within {PATIENCE:?}: {what}; {sample:#?}").into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What must hold of every queue that has been stopped.
+fn assert_accounted(sample: &ReceiveSample) {
+    assert_eq!(sample.state, QueueState::Stopped);
+    // What is stashed was given back; with nobody left to consume the refill ring it had no room.
+    assert_eq!(sample.held(), sample.stashed, "buffers are missing: {sample:#?}");
+    assert_eq!(sample.connections, 0, "{sample:#?}");
+    assert_eq!(sample.completions, sample.dispensed, "{sample:#?}");
+    assert_eq!(sample.copied_bytes, Some(sample.bytes), "{sample:#?}");
+}
+
+fn stop(receiver: Receiver) -> ReceiveSample {
+    let begin = Instant::now();
+    let sample = receiver.stop().into_iter().next().expect("one queue was started");
+    assert!(begin.elapsed() < Duration::from_secs(1), "stopping took {:?}", begin.elapsed());
+    assert_accounted(&sample);
+    sample
+}
+
+#[test]
+fn every_byte_is_verified_and_every_buffer_comes_back() -> Outcome {
+    let receiver = Receiver::start(vec![config(SinkConfig::Verify)])?;
+    let address = address(&receiver)?;
+    let bytes = 32 << 20;
+    assert_eq!(pattern::send(address, bytes, 42)?, Verdict::Ok { payload: bytes });
+    assert_eq!(pattern::send(address, 0, 1)?, Verdict::Ok { payload: 0 });
+    assert_eq!(pattern::send(address, 1, u64::MAX)?, Verdict::Ok { payload: 1 });
+
+    let idle = wait_for(&receiver, "connections closed", |sample| sample.connections == 0)?;
+    assert_eq!(idle.state, QueueState::Running);
+    assert_eq!(idle.selection.backend, Some(BackendKind::Copy));
+    assert_eq!((idle.accepted, idle.verified_bytes, idle.mismatched_bytes), (3, bytes + 1, 0));
+    assert_eq!(idle.bytes, bytes + 1 + 3 * pattern::HEADER_BYTES as u64);
+    assert_eq!(idle.buffers * idle.buffer_bytes, idle.area_bytes);
+    assert_eq!(idle.held(), 0);
+    assert!(idle.dispensed > idle.buffers, "32 MiB through 16 MiB: buffers were used again");
+
+    let last = stop(receiver);
+    assert_eq!(last.errors.keys().next(), None, "{:?}", last.errors);
+    Ok(())
+}
+
+#[test]
+fn wrong_bytes_are_found() -> Outcome {
+    let receiver = Receiver::start(vec![config(SinkConfig::Verify)])?;
+    let mut stream = TcpStream::connect(address(&receiver)?)?;
+    let mut payload = vec![0; 100_000];
+    pattern::fill(7, 0, &mut payload);
+    payload[60_000] ^= 1;
+    payload[60_001] ^= 1;
+    stream.write_all(&pattern::header(7))?;
+    stream.write_all(&payload)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert_eq!(answer, "bad 2 of 100000, first at 60000\n");
+    assert_eq!(stop(receiver).mismatched_bytes, 2);
+    Ok(())
+}
+
+#[test]
+fn many_connections_share_a_small_area() -> Outcome {
+    let small = QueueConfig {
+        area_bytes: 64 * 4096,
+        refill_entries: 16,
+        cq_entries: 16,
+        ..config(SinkConfig::Verify)
+    };
+    let receiver = Receiver::start(vec![small])?;
+    let address = address(&receiver)?;
+    // More connections than buffers, and half of them never say anything: they must not hold any.
+    let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
+    let senders: Vec<_> = (0..100_u64)
+        .map(|seed| thread::spawn(move || pattern::send(address, 100_000 + seed, seed)))
+        .collect();
+    for (seed, sender) in senders.into_iter().enumerate() {
+        let verdict = sender.join().map_err(|_| "a sender panicked")??;
+        assert_eq!(verdict, Verdict::Ok { payload: 100_000 + seed as u64 });
+    }
+    wait_for(&receiver, "only idle connections are left", |sample| sample.connections == 100)?;
+    drop(idle);
+    wait_for(&receiver, "no connections are left", |sample| sample.connections == 0)?;
+    assert_eq!(stop(receiver).accepted, 200);
+    Ok(())
+}
+
+#[test]
+fn stopping_in_the_middle_closes_connections_and_loses_no_buffer() -> Outcome {
+    let receiver = Receiver::start(vec![config(SinkConfig::Discard)])?;
+    let address = address(&receiver)?;
+    let senders: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address)?;
+            Ok(thread::spawn(move || while stream.write_all(&[7; 16384]).is_ok() {}))
+        })
+        .collect::<std::io::Result<_>>()?;
+    wait_for(&receiver, "traffic", |sample| sample.bytes > 16 << 20)?;
+    stop(receiver);
+    for sender in senders {
+        sender.join().map_err(|_| "a sender panicked")?;
+    }
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    Ok(())
+}
+
+/// The area holds 1 MiB, the destination's and the sender's sockets hold what they hold, and the rest must wait.
+#[test]
+fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome {
+    let destination = TcpListener::bind(ANY_PORT)?;
+    let to = Destination::Tcp(destination.local_addr()?.to_string());
+    let small = QueueConfig { area_bytes: 1 << 20, ..config(SinkConfig::Forward(to)) };
+    let receiver = Receiver::start(vec![small])?;
+    let address = address(&receiver)?;
+
+    let bytes = 32_usize << 20;
+    let mut sent = vec![0; bytes];
+    pattern::fill(3, 0, &mut sent);
+    let data = sent.clone();
+    let sender = thread::spawn(move || -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(&data)
+    });
+    let (mut slow, _) = destination.accept()?;
+
+    // A short starvation may come and go while the sockets in between still take something.
+    let starved = |sample: &ReceiveSample| sample.starving == Some(true) && sample.held() == sample.buffers;
+    wait_for(&receiver, "starvation", starved)?;
+    thread::sleep(Duration::from_millis(300));
+    let still = wait_for(&receiver, "starvation that lasts", starved)?;
+    assert!(still.starvations >= Some(1), "{still:#?}");
+    assert!(still.errors.contains_key(&libc::ENOBUFS), "{:?}", still.errors);
+    thread::sleep(Duration::from_millis(200));
+    let later = sample(&receiver);
+    assert_eq!(
+        (later.rearms, later.bytes),
+        (still.rearms, still.bytes),
+        "waiting is not trying all the time"
+    );
+
+    let mut received = Vec::new();
+    slow.read_to_end(&mut received)?;
+    sender.join().map_err(|_| "the sender panicked")??;
+    assert!(received == sent, "{} of {bytes} bytes arrived, or others", received.len());
+    let recovered = wait_for(&receiver, "recovery", |sample| sample.connections == 0)?;
+    assert_eq!((recovered.starving, recovered.held()), (Some(false), 0));
+    assert_eq!(stop(receiver).bytes, bytes as u64);
+    Ok(())
+}
+
+#[test]
+fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
+    let destination = TcpListener::bind(ANY_PORT)?;
+    let to = Destination::Tcp(destination.local_addr()?.to_string());
+    let small = QueueConfig { area_bytes: 1 << 20, ..config(SinkConfig::Forward(to)) };
+    let receiver = Receiver::start(vec![small])?;
+    let address = address(&receiver)?;
+    let sender = thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("the receiver listens");
+        while stream.write_all(&[7; 16384]).is_ok() {}
+    });
+    let (_slow, _) = destination.accept()?;
+    wait_for(&receiver, "starvation", |sample| sample.starving == Some(true))?;
+    stop(receiver);
+    sender.join().map_err(|_| "the sender panicked")?;
+    Ok(())
+}
+
+#[test]
+fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
+    let path = std::env::temp_dir().join(format!("zcrxd-test-{}.sock", std::process::id()));
+    let _none_there = std::fs::remove_file(&path);
+    let receiver = Receiver::start(vec![config(SinkConfig::Forward(Destination::Unix(path.clone())))])?;
+    let mut stream = TcpStream::connect(address(&receiver)?)?;
+    stream.write_all(b"first ")?;
+    wait_for(&receiver, "a failed connect", |sample| sample.errors.contains_key(&libc::ENOENT))?;
+    let destination = UnixListener::bind(&path)?;
+    stream.write_all(b"second")?;
+    stream.shutdown(Shutdown::Write)?;
+    let (mut late, _) = destination.accept()?;
+    let mut received = String::new();
+    late.read_to_string(&mut received)?;
+    assert_eq!(received, "first second");
+    std::fs::remove_file(&path)?;
+    stop(receiver);
+    Ok(())
+}
+
+#[test]
+fn a_lost_destination_ends_the_connection() -> Outcome {
+    let destination = TcpListener::bind(ANY_PORT)?;
+    let to = Destination::Tcp(destination.local_addr()?.to_string());
+    let receiver = Receiver::start(vec![config(SinkConfig::Forward(to))])?;
+    let mut stream = TcpStream::connect(address(&receiver)?)?;
+    stream.write_all(&[1; 1000])?;
+    let (lost, _) = destination.accept()?;
+    drop(lost);
+    while stream.write_all(&[1; 1000]).is_ok() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let sample = wait_for(&receiver, "the connection ended", |sample| sample.connections == 0)?;
+    assert_eq!(sample.held(), 0);
+    let errors = sample.errors;
+    assert!(errors.contains_key(&libc::EPIPE) || errors.contains_key(&libc::ECONNRESET), "{errors:?}");
+    stop(receiver);
+    Ok(())
+}
+
+#[test]
+fn auto_takes_the_best_that_works_and_says_why_not_better() -> Outcome {
+    let receiver = Receiver::start(vec![QueueConfig::new(vec![ANY_PORT])])?;
+    let sample = sample(&receiver);
+    let best = sample.selection.backend.ok_or("a running queue has a backend")?;
+    let refused: Vec<_> = sample.selection.refused.iter().map(|refusal| refusal.backend).collect();
+    match best {
+        BackendKind::Copy => assert_eq!(refused, [BackendKind::Device, BackendKind::Nodev]),
+        BackendKind::Nodev => assert_eq!(refused, [BackendKind::Device]),
+        BackendKind::Device => panic!("no interface was named"),
+    }
+    assert_eq!(sample.state, QueueState::Degraded);
+    for refusal in &sample.selection.refused {
+        assert!(!refusal.reason.is_empty() && !refusal.mend.is_empty(), "{refusal:?}");
+        assert!(sample.state_reason.contains(&refusal.reason), "{}", sample.state_reason);
+    }
+    assert_eq!(receiver.stop().len(), 1);
+    Ok(())
+}
+
+/// Each refusal is one line that says what and how to mend it.
+#[test]
+fn bad_input_is_refused_with_one_line() -> Outcome {
+    let taken = TcpListener::bind(ANY_PORT)?;
+    let good = config(SinkConfig::Discard);
+    let cases = [
+        (QueueConfig { listen: vec![taken.local_addr()?], ..good.clone() }, "use another port"),
+        (QueueConfig { interface: Some("no-such-if".to_owned()), ..good.clone() }, "no \"no-such-if\""),
+        (QueueConfig { interface: Some("lo".to_owned()), queue: 99, ..good.clone() }, "no queue 99"),
+        (QueueConfig { refill_entries: 0, ..good.clone() }, "refill_entries"),
+        (
+            QueueConfig {
+                interface: Some("lo".to_owned()),
+                backend: BackendChoice::Only(BackendKind::Device),
+                ..good.clone()
+            },
+            "device cannot register interface queue lo:0",
+        ),
+    ];
+    for (config, hint) in cases {
+        let error = match Receiver::start(vec![good.clone(), config]) {
+            Err(error) => error.to_string(),
+            Ok(_) => return Err(format!("accepted, but should say {hint:?}").into()),
+        };
+        assert!(error.contains(hint) && !error.contains('\n'), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_port_in_use_is_told_from_other_errors() -> Outcome {
+    let taken = TcpListener::bind(ANY_PORT)?;
+    let address = taken.local_addr()?;
+    let twice = QueueConfig { listen: vec![address], ..config(SinkConfig::Discard) };
+    match Receiver::start(vec![twice]) {
+        Err(ReceiveError::Listen { address: named, .. }) => assert_eq!(named, address),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What a person gets who writes a configuration file.
+
+use crate::harness::{Outcome, Place, output, refusal, zcrxd};
+
+#[test]
+fn a_good_file_gets_a_verdict_and_what_it_amounts_to() -> Outcome {
+    let place = Place::new("config-good")?;
+    let file = place.file("zcrxd.toml", "[[queue]]\nlisten = [\"127.0.0.1:7000\"]\narea = \"8MiB\"\n")?;
+    let said = output(zcrxd(&["check-config", &file]))?;
+    assert_eq!(said.status.code(), Some(0));
+    let text = String::from_utf8(said.stdout)?;
+    assert_eq!(text.lines().next(), Some(format!("# {file} is good, 1 queue").as_str()));
+    for line in ["area = \"8MiB\"", "backend = \"auto\"", "listen_addresses = [\"127.0.0.1:9965\"]"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    // What it prints is a file that amounts to the same.
+    let printed = place.file("printed.toml", &text)?;
+    let again = output(zcrxd(&["check-config", &printed]))?;
+    let effective = |text: &str| text.lines().skip(1).collect::<Vec<_>>().join("\n");
+    assert_eq!(effective(&String::from_utf8(again.stdout)?), effective(&text));
+    Ok(())
+}
+
+#[test]
+fn a_bad_file_gets_a_line_for_each_mistake_and_exit_code_2() -> Outcome {
+    let place = Place::new("config-bad")?;
+    let file = place
+        .file("zcrxd.toml", "[[queue]]\nlisten = [\"127.0.0.1:7000\"]\nrefill_entries = 0\nsink = \"x\"\n")?;
+    for command in [vec!["check-config", &file], vec!["run", "--config", &file]] {
+        let (code, said) = refusal(zcrxd(&command))?;
+        assert_eq!(code, Some(2));
+        assert_eq!(
+            said,
+            format!(
+                "zcrxd: {file}:3:18: refill_entries 0 is out of range; write a number from 1 to 32768\n\
+                 zcrxd: {file}:4:8: sink \"x\" is not known; write discard, verify, forward:HOST:PORT or \
+                 forward:unix:PATH\n"
+            )
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_key_is_refused_where_it_stands() -> Outcome {
+    let place = Place::new("config-unknown")?;
+    let file = place.file("zcrxd.toml", "[probes]\nenable = true\n")?;
+    let (code, said) = refusal(zcrxd(&["check-config", &file]))?;
+    assert_eq!(code, Some(2));
+    assert_eq!(said, format!("zcrxd: {file}:2:1: unknown field `enable`, expected `enabled`\n"));
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() -> Outcome {
+    let (code, said) = refusal(zcrxd(&["run", "--config", "/no/such/zcrxd.toml"]))?;
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("zcrxd: /no/such/zcrxd.toml: cannot read the configuration: "), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_bad_flag_is_named() -> Outcome {
+    let (code, said) = refusal(zcrxd(&["run", "--listen", "127.0.0.1:0", "--area", "5000"]))?;
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("zcrxd: --area: area 5000 is not a multiple of the page size"), "{said}");
+    let (code, _) = refusal(zcrxd(&["run", "--no-such-flag"]))?;
+    assert_eq!(code, Some(2));
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! How the daemon starts, refuses to, and ends.
+
+use std::net::TcpListener;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Daemon, Outcome, Place, output, refusal, zcrxd};
+
+#[test]
+fn without_arguments_it_observes_and_a_signal_ends_it() -> Outcome {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let daemon = Daemon::start(&format!("observe-{signal}"), &[])?;
+        assert_eq!(daemon.get("/readyz")?.status, 200);
+        let (status, said) = daemon.end(signal)?;
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(said.contains(&format!("stopping on {signal}")), "{said}");
+        assert!(said.trim_end().ends_with("ended: observed only"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_is_told_the_pid_of_the_first() -> Outcome {
+    let place = Place::new("second")?;
+    let dir = place.path().join("run").display().to_string();
+    let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
+    let first = Daemon::spawn(zcrxd(&args), place)?;
+    let (code, said) = refusal(zcrxd(&args))?;
+    assert_eq!(code, Some(3));
+    assert_eq!(
+        said,
+        format!(
+            "zcrxd: another zcrxd is running, pid {}: stop it first, or run this one with another --runtime-dir \
+             ({dir}/zcrxd.lock is locked)\n",
+            first.pid()
+        )
+    );
+    assert_eq!(first.get("/healthz")?.status, 200, "the first one is not disturbed");
+    Ok(())
+}
+
+#[test]
+fn a_killed_daemon_leaves_no_lock() -> Outcome {
+    let place = Place::new("killed")?;
+    let dir = place.path().join("run").display().to_string();
+    let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
+    let first = Daemon::spawn(zcrxd(&args), Place::new("killed-first")?)?;
+    first.end(Signal::SIGKILL)?;
+    Daemon::spawn(zcrxd(&args), place)?.end(Signal::SIGTERM)?;
+    Ok(())
+}
+
+#[test]
+fn a_web_port_in_use_is_named_with_the_way_to_its_owner() -> Outcome {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?;
+    let place = Place::new("port")?;
+    let dir = place.path().join("run").display().to_string();
+    let (code, said) =
+        refusal(zcrxd(&["run", "--runtime-dir", &dir, "--web.listen-address", &address.to_string()]))?;
+    assert_eq!(code, Some(3));
+    assert_eq!(
+        said,
+        format!(
+            "zcrxd: cannot listen on web address {address}: Address already in use (os error 98); `ss -ltnp 'sport = \
+             :{}'` shows who does, --web.listen-address names another\n",
+            address.port()
+        )
+    );
+    Ok(())
+}
+
+#[test]
+fn an_address_that_no_interface_has_is_refused() -> Outcome {
+    let place = Place::new("address")?;
+    let dir = place.path().join("run").display().to_string();
+    // TEST-NET-1: no host has it.
+    let (code, said) =
+        refusal(zcrxd(&["run", "--runtime-dir", &dir, "--web.listen-address", "192.0.2.1:9965"]))?;
+    assert_eq!(code, Some(3));
+    assert!(said.contains("192.0.2.1:9965") && said.contains("no interface has it"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_bad_rust_log_is_refused() -> Outcome {
+    let mut command = zcrxd(&["run"]);
+    command.env("RUST_LOG", "=loud");
+    let (code, said) = refusal(command)?;
+    assert_eq!(code, Some(2));
+    assert!(said.contains("is RUST_LOG what it should be?"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn log_lines_are_json_objects_when_asked() -> Outcome {
+    let daemon = Daemon::start("json", &["--no-probes", "--log.format", "json"])?;
+    let (_, said) = daemon.end(Signal::SIGTERM)?;
+    for line in said.lines() {
+        let object: serde_json::Value = serde_json::from_str(line)?;
+        assert_eq!(object["level"], "INFO", "{line}");
+        assert!(object["message"].is_string(), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_probes_there_are_is_told_as_text_and_as_json() -> Outcome {
+    let text = output(zcrxd(&["probes"]))?;
+    assert_eq!(text.status.code(), Some(0));
+    let text = String::from_utf8(text.stdout)?;
+    let json = output(zcrxd(&["probes", "--format", "json"]))?;
+    let probes: serde_json::Value = serde_json::from_slice(&json.stdout)?;
+    let probes = probes.as_array().ok_or("not a list")?;
+    assert!(!probes.is_empty(), "the catalogue is empty");
+    for probe in probes {
+        let name = probe["name"].as_str().ok_or("a probe without a name")?;
+        let line =
+            text.lines().find(|line| line.starts_with(name)).ok_or_else(|| format!("{name} is not told"))?;
+        assert_eq!(line.contains("NOT attached"), probe["attached"].is_null(), "{line}");
+    }
+    let attached = probes.iter().filter(|probe| !probe["attached"].is_null()).count();
+    assert!(text.ends_with(&format!("\n{attached} of {} attached\n", probes.len())), "{text}");
+    Ok(())
+}

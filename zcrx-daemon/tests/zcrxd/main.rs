@@ -1,0 +1,8 @@
+//! The program as its users meet it: a real process, real sockets, real traffic on loopback.
+
+mod config;
+mod harness;
+mod lifecycle;
+mod traffic;
+mod unprivileged;
+mod web;

@@ -1,0 +1,109 @@
+//! The web endpoint, as clients of all kinds see it.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Daemon, Outcome, request};
+
+#[test]
+fn every_path_answers_in_its_own_type() -> Outcome {
+    let daemon = Daemon::start("web-paths", &["--no-probes"])?;
+    for (path, status, kind, words) in [
+        ("/", 200, "text/html; charset=utf-8", "<h1>zcrxd "),
+        ("/refresh.js", 200, "text/javascript; charset=utf-8", "setInterval"),
+        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "# TYPE zcrx_build_info gauge"),
+        ("/healthz", 200, "text/plain; charset=utf-8", "alive"),
+        ("/readyz", 200, "text/plain; charset=utf-8", "ready"),
+        ("/nothing", 404, "text/plain; charset=utf-8", "/metrics"),
+    ] {
+        let answer = daemon.get(path)?;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.head.contains(&format!("content-type: {kind}")), "{path}: {}", answer.head);
+        assert!(answer.body.contains(words), "{path}: {}", answer.body);
+        assert!(answer.head.contains("x-content-type-options: nosniff"), "{path}");
+    }
+    Ok(())
+}
+
+#[test]
+fn only_get_and_head() -> Outcome {
+    let daemon = Daemon::start("web-methods", &["--no-probes"])?;
+    let head = request(daemon.web, "HEAD /metrics HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n")?;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    let post = request(
+        daemon.web,
+        "POST /metrics HTTP/1.1\r\nHost: zcrxd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    )?;
+    assert_eq!(post.status, 405);
+    assert!(post.head.contains("allow: get"), "{}", post.head);
+    Ok(())
+}
+
+#[test]
+fn the_page_allows_no_foreign_code() -> Outcome {
+    let daemon = Daemon::start("web-policy", &["--no-probes"])?;
+    let answer = daemon.get("/")?;
+    assert!(answer.head.contains("content-security-policy: default-src 'none'"), "{}", answer.head);
+    Ok(())
+}
+
+#[test]
+fn a_scrape_is_served_however_many_connections_a_client_holds() -> Outcome {
+    let daemon = Daemon::start("web-flood", &["--no-probes"])?;
+    let mut held = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(daemon.web)?;
+        // Some say nothing, some begin and never end, some talk nonsense. Those closed meanwhile cannot be written to.
+        match number % 3 {
+            0 => {}
+            1 => stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: zc").unwrap_or_default(),
+            _ => stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap_or_default(),
+        }
+        held.push(stream);
+        if number % 100 == 99 {
+            assert_eq!(daemon.get("/metrics")?.status, 200);
+        }
+    }
+    assert!(daemon.metric("zcrx_web_connections_evicted_total")?.is_some_and(|evicted| evicted > 0.0));
+    assert!(daemon.metric("zcrx_web_connections ")?.is_some_and(|open| open <= 64.0));
+    Ok(())
+}
+
+#[test]
+fn a_head_without_end_is_refused() -> Outcome {
+    let daemon = Daemon::start("web-head", &["--no-probes"])?;
+    let long = format!("GET / HTTP/1.1\r\nHost: zcrxd\r\nX: {}\r\n\r\n", "x".repeat(14 << 10));
+    assert_eq!(
+        request(daemon.web, &format!("{long}GET / HTTP/1.1\r\nConnection: close\r\n\r\n"))?.status,
+        200
+    );
+    let endless = format!("GET / HTTP/1.1\r\nHost: zcrxd\r\nX: {}", "x".repeat(16 << 10));
+    assert_eq!(request(daemon.web, &endless)?.status, 431);
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(65));
+    assert_eq!(request(daemon.web, &many)?.status, 431);
+    assert_eq!(daemon.get("/healthz")?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn promtool_finds_nothing_in_a_live_scrape() -> Outcome {
+    let daemon = Daemon::start("web-promtool", &["--listen", "127.0.0.1:0"])?;
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = spawned else {
+        println!(
+            "skipped: promtool is not installed (Debian: apt-get install prometheus, or promtool from trixie on)"
+        );
+        return Ok(());
+    };
+    promtool.stdin.take().ok_or("no standard input")?.write_all(daemon.get("/metrics")?.body.as_bytes())?;
+    let output = promtool.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    Ok(())
+}

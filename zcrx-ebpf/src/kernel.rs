@@ -1,0 +1,99 @@
+//! Reads fields of kernel structures at the offsets that user space found.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+    generated::{bpf_probe_read_kernel, bpf_probe_read_user},
+};
+use zcrx_common::{
+    offsets::{ABSENT, Offsets},
+    registration::{REGISTER_ZCRX_IFQ, SYSCALL_IO_URING_REGISTER},
+};
+
+/// Written by user space and frozen before the programs are loaded.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets::NONE;
+
+/// The offset of a field, [`ABSENT`] where this kernel has none.
+macro_rules! offset {
+    ($field:ident) => {{
+        // SAFETY: a read of an initialised static. Volatile, because what the compiler sees (all absent) is
+        // not what the kernel will see.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$field) }
+    }};
+}
+pub(crate) use offset;
+
+/// Whether this kernel has the field.
+#[inline(always)]
+pub(crate) fn has(offset: u32) -> bool {
+    offset != ABSENT
+}
+
+/// Reads a `T` from kernel memory at `base + offset`; all zeroes where the field is absent or the address
+/// cannot be read. `T` must be valid for every byte pattern.
+///
+/// The helper's result is not looked at: it clears the destination when it fails, and one branch less for
+/// each field keeps the verifier's work bounded.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
+    if offset == ABSENT {
+        return T::default();
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the destination is `size_of::<T>()` bytes of our stack, and the helper initialises all of it,
+    // with zeroes if `base + offset` faults.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (base + u64::from(offset)) as *const c_void,
+        );
+        value.assume_init()
+    }
+}
+
+/// Reads a `T` from the current task's memory into `value` and says whether it could; all zeroes if not. `T`
+/// must be valid for every byte pattern.
+///
+/// Not an `Option`: the compiler leaves the payload of `None` unwritten and may still move it about, which the
+/// verifier takes for a read of something uninitialised.
+#[inline(always)]
+pub(crate) fn read_user<T: Copy>(address: u64, value: &mut T) -> bool {
+    // SAFETY: the destination is `size_of::<T>()` bytes that the caller lent; a fault is reported, not taken.
+    unsafe {
+        bpf_probe_read_user((&raw mut *value).cast(), size_of::<T>() as u32, address as *const c_void) == 0
+    }
+}
+
+/// If the current task is inside `io_uring_register(_, IORING_REGISTER_ZCRX_IFQ, arg, _)`: `arg`, else 0.
+///
+/// It is read from the registers saved when the task entered the kernel, so it needs no probe on the way.
+/// Not for raw tracepoints: needs a kernel with type information.
+#[inline(always)]
+pub(crate) fn registration_argument() -> u64 {
+    if !has(offset!(syscall_number)) || !has(offset!(syscall_arg1)) || !has(offset!(syscall_arg2)) {
+        return 0;
+    }
+    // SAFETY: both helpers take and return pointers that the verifier tracks; the current task always has
+    // saved registers while it is in a system call.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
+    let number: u32 = read(registers, offset!(syscall_number));
+    let opcode: u64 = read(registers, offset!(syscall_arg1));
+    // The top bit says that the ring is a registered one.
+    if number != SYSCALL_IO_URING_REGISTER || opcode as u32 & 0x7fff_ffff != REGISTER_ZCRX_IFQ {
+        return 0;
+    }
+    read(registers, offset!(syscall_arg2))
+}
+
+/// Inode number of the current task's network namespace, 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn current_netns() -> u32 {
+    // SAFETY: the helper has no preconditions; its result is read only through probe reads.
+    let task = unsafe { bpf_get_current_task() };
+    let namespaces: u64 = read(task, offset!(task_nsproxy));
+    let net: u64 = read(namespaces, offset!(nsproxy_net));
+    read(net, offset!(net_inum))
+}

@@ -1,0 +1,155 @@
+//! Registrations of interface queues: result, duration and what was asked for.
+//!
+//! The tracepoint at the end of `io_uring_register` sees every result, also those of checks that come before
+//! zcrx is reached (a wrong thread, a restriction). The function probes add only the time it took.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, map, raw_tracepoint},
+    maps::{LruHashMap, PerCpuHashMap, RingBuf},
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext,
+    },
+};
+use aya_log_ebpf::debug;
+use zcrx_common::{
+    loss::{REGISTRATION_COUNT, REGISTRATION_EVENT},
+    registration::{Arguments, Call, Event, HAS_ARGUMENTS, HAS_DURATION, REGISTER_ZCRX_IFQ, RESULTS},
+};
+
+use crate::{extack, kernel, loss};
+
+/// Attempts by result (0 or negative errno).
+#[map]
+static REGISTRATIONS: PerCpuHashMap<i32, u64> = PerCpuHashMap::with_max_entries(RESULTS, 0);
+
+/// Details, drained when user space takes a sample: registrations are rare and nobody is woken for one.
+#[map]
+static REGISTRATION_EVENTS: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
+
+/// Calls under way, by pid and tid. A thread can be killed inside the call: the oldest entry makes room.
+#[map]
+static REGISTRATION_CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(256, 0);
+
+#[btf_tracepoint(function = "io_uring_register")]
+fn registration_tp_btf(ctx: BtfTracePointContext) -> i32 {
+    if ctx.arg::<u32>(1) == REGISTER_ZCRX_IFQ {
+        let mut arguments = Arguments::default();
+        let address = kernel::registration_argument();
+        let known =
+            if address != 0 && kernel::read_user(address, &mut arguments) { HAS_ARGUMENTS } else { 0 };
+        ended(&ctx, ctx.arg::<i64>(4) as i32, arguments, known);
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "io_uring_register")]
+fn registration_raw(ctx: RawTracePointContext) -> i32 {
+    if ctx.arg::<u32>(1) == REGISTER_ZCRX_IFQ {
+        ended(&ctx, ctx.arg::<i64>(4) as i32, Arguments::default(), 0);
+    }
+    0
+}
+
+#[fentry]
+fn registration_fentry(_ctx: FEntryContext) -> i32 {
+    entered();
+    0
+}
+
+#[fexit]
+fn registration_fexit(_ctx: FExitContext) -> i32 {
+    left();
+    0
+}
+
+#[kprobe]
+fn registration_kprobe(_ctx: ProbeContext) -> u32 {
+    entered();
+    0
+}
+
+#[kretprobe]
+fn registration_kretprobe(_ctx: RetProbeContext) -> u32 {
+    left();
+    0
+}
+
+#[inline(always)]
+fn entered() {
+    // SAFETY: the clock helper has no preconditions.
+    let call = Call { entered_ns: unsafe { bpf_ktime_get_ns() }, left_ns: 0 };
+    // An LRU map makes room by itself; if it cannot, the duration stays unknown.
+    let _ = REGISTRATION_CALLS.insert(bpf_get_current_pid_tgid(), call, 0);
+}
+
+#[inline(always)]
+fn left() {
+    if let Some(call) = REGISTRATION_CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) {
+        // SAFETY: the entry is this thread's own; even if the map recycles it now, the memory stays a map
+        // value and the write is of an integer. The clock helper has no preconditions.
+        unsafe { (*call).left_ns = bpf_ktime_get_ns() };
+    }
+}
+
+#[inline(always)]
+fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u32) {
+    count(result);
+    let thread = bpf_get_current_pid_tgid();
+    if result < 0 {
+        debug!(ctx, "zcrx registration by pid {} refused: errno {}", (thread >> 32) as u32, -result);
+    }
+    let duration_ns = duration(thread);
+    let Some(mut entry) = REGISTRATION_EVENTS.reserve::<Event>(0) else {
+        loss::count(REGISTRATION_EVENT);
+        return;
+    };
+    if duration_ns != 0 {
+        known |= HAS_DURATION;
+    }
+    // Filled in where it lies: it is too long for the stack.
+    // SAFETY: zeroes are a value of `Event`, and the entry is ours until it is submitted.
+    let event = unsafe {
+        entry.as_mut_ptr().write_bytes(0, 1);
+        entry.assume_init_mut()
+    };
+    // SAFETY: the clock helper has no preconditions.
+    event.at_ns = unsafe { bpf_ktime_get_ns() };
+    event.duration_ns = duration_ns;
+    event.pid = (thread >> 32) as u32;
+    event.tid = thread as u32;
+    event.result = result;
+    event.known = known;
+    event.netns = kernel::current_netns();
+    event.arguments = arguments;
+    event.comm = bpf_get_current_comm().unwrap_or_default();
+    extack::take(thread, &mut event.words);
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Nanoseconds of this thread's call, 0 if its entry and exit were not both seen. Forgets the call.
+#[inline(always)]
+fn duration(thread: u64) -> u64 {
+    // SAFETY: the value is copied at once; only this thread writes its entry, and it is here.
+    let Some(call) = (unsafe { REGISTRATION_CALLS.get(thread) }).copied() else { return 0 };
+    let _ = REGISTRATION_CALLS.remove(thread);
+    if call.left_ns > call.entered_ns { call.left_ns - call.entered_ns } else { 0 }
+}
+
+#[inline(always)]
+fn count(result: i32) {
+    if let Some(attempts) = REGISTRATIONS.get_ptr_mut(result) {
+        // SAFETY: this CPU's own value, and the kernel does not let a program interrupt itself on one CPU.
+        unsafe { *attempts += 1 };
+    } else if REGISTRATIONS.insert(result, 1, u64::from(BPF_NOEXIST)).is_err() {
+        // Another CPU may have made the entry meanwhile.
+        match REGISTRATIONS.get_ptr_mut(result) {
+            // SAFETY: as above.
+            Some(attempts) => unsafe { *attempts += 1 },
+            None => loss::count(REGISTRATION_COUNT),
+        }
+    }
+}

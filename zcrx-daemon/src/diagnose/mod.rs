@@ -13,7 +13,7 @@ mod episodes;
 pub mod facts;
 mod forecast;
 #[cfg(test)]
-mod queue_model;
+pub(crate) mod queue_model;
 mod reference;
 mod report;
 mod rule;

@@ -3,6 +3,7 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
+mod episode;
 mod host;
 mod interface;
 mod probe;
@@ -10,7 +11,9 @@ mod queue;
 mod receive;
 mod registration;
 mod snapshot;
+mod window;
 
+pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use host::HostSample;
 pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
@@ -24,3 +27,4 @@ pub use snapshot::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
     SocketBacklog,
 };
+pub use window::{CopyCount, NicFigures, QueueSample, Window};

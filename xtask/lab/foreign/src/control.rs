@@ -38,8 +38,11 @@ impl Control {
         let stdin = std::io::stdin();
         let flags = fcntl_getfl(stdin.as_fd()).context("standard input")?;
         fcntl_setfl(stdin.as_fd(), flags | OFlags::NONBLOCK).context("standard input")?;
-        #[expect(clippy::fn_to_numeric_cast_any, reason = "signal(2) takes the handler's address as a number")]
-        let handler = ask_for_report as libc::sighandler_t;
+        #[expect(
+            clippy::fn_to_numeric_cast_any,
+            reason = "signal(2) takes the handler's address as a number"
+        )]
+        let handler = ask_for_report as *const () as libc::sighandler_t;
         // SAFETY: the handler only stores to an atomic, which is safe at any point of any thread.
         unsafe { libc::signal(libc::SIGUSR1, handler) };
         Ok(Self { line: Vec::new(), open: true })

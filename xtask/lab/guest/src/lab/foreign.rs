@@ -39,7 +39,12 @@ impl Foreign {
     }
 
     /// Asks it until it says so.
-    pub(crate) fn until(&mut self, what: &str, limit: Duration, test: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(crate) fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        test: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         eventually(what, limit, || Ok(Some(self.truth()?).filter(&test)))
     }
 
@@ -66,7 +71,9 @@ impl Foreign {
         let said = self.process.stdout();
         let Some((whole, _)) = said.rsplit_once('\n') else { return Ok(None) };
         let line = whole.rsplit('\n').next().unwrap_or_default();
-        serde_json::from_str(line).map(Some).with_context(|| format!("the foreign program said something odd: {line}"))
+        serde_json::from_str(line)
+            .map(Some)
+            .with_context(|| format!("the foreign program said something odd: {line}"))
     }
 }
 

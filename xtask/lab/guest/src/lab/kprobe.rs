@@ -50,6 +50,9 @@ impl Drop for Kprobe {
 
 fn append(file: &str, line: &str) -> Result<()> {
     let path = Path::new(TRACING).join(file);
-    let mut file = File::options().append(true).open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut file = File::options()
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
     file.write_all(line.as_bytes()).with_context(|| format!("cannot write {line:?} to {}", path.display()))
 }

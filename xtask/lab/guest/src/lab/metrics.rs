@@ -49,7 +49,8 @@ impl Metrics {
     /// Reads the text format.
     fn parse(text: &str) -> Result<Self> {
         let lines = text.lines().filter(|line| !(line.is_empty() || line.starts_with('#')));
-        let samples: Result<_> = lines.map(|line| sample(line).with_context(|| format!("no sample: {line}"))).collect();
+        let samples: Result<_> =
+            lines.map(|line| sample(line).with_context(|| format!("no sample: {line}"))).collect();
         Ok(Self { text: text.to_owned(), samples: samples? })
     }
 
@@ -81,7 +82,11 @@ fn sample(line: &str) -> Option<Sample> {
     };
     let Some(mut rest) = rest else {
         let (name, value) = head.split_once(' ')?;
-        return Some(Sample { name: name.to_owned(), labels: BTreeMap::new(), value: value.trim().parse().ok()? });
+        return Some(Sample {
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+            value: value.trim().parse().ok()?,
+        });
     };
     let mut labels = BTreeMap::new();
     while !rest.starts_with('}') {

@@ -28,7 +28,8 @@ impl Process {
         static STARTED: AtomicU32 = AtomicU32::new(1);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let path = |suffix: &str| super::artefacts().join(format!("{name}-{number}.{suffix}"));
-        let create = |path: &PathBuf| File::create(path).with_context(|| format!("cannot make {}", path.display()));
+        let create =
+            |path: &PathBuf| File::create(path).with_context(|| format!("cannot make {}", path.display()));
         let (stdout, stderr) = (path("out"), path("err"));
         command.stdin(Stdio::piped()).stdout(create(&stdout)?).stderr(create(&stderr)?);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
@@ -73,7 +74,8 @@ impl Process {
     pub(crate) fn signal(&self, signal: i32) -> Result<()> {
         // SAFETY: kill takes no pointers; the child has not been waited for, so its id is its own.
         if unsafe { libc::kill(self.child.id() as i32, signal) } != 0 {
-            return Err(std::io::Error::last_os_error()).with_context(|| format!("cannot signal {}", self.name));
+            return Err(std::io::Error::last_os_error())
+                .with_context(|| format!("cannot signal {}", self.name));
         }
         Ok(())
     }

@@ -1,0 +1,94 @@
+//! C: the area cannot cover what is posted and on its way.
+
+use std::time::Duration;
+
+use super::missing;
+use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::thresholds::{CONSIDERABLE, MOST, POOL_CACHE};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::AreaTooSmall,
+    title: "Area too small",
+    signature: "allocations fail again and again although the owner reads and returns promptly: the buffers are posted \
+                to the NIC and on their way",
+    remedy: "make the area at least the receive ring, the bandwidth-delay product, the sum of the sockets' receive \
+             buffers, the completion backlog and 128 buffers of the pool's cache together; or make the receive ring \
+             smaller; or add an area (Linux 7.3)",
+    judge,
+};
+
+/// A consumer that has a buffer back within this time is prompt.
+const PROMPT: Duration = Duration::from_millis(100);
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    let placement = &facts.placement;
+    if !facts.starved() || !some(facts.recent.returned) {
+        return Judgement::Not;
+    }
+    let (Some(total), Some(held), Some(completed)) = (placement.total, placement.held, placement.completed)
+    else {
+        return Judgement::Untold(missing::HELD);
+    };
+    let user = held + completed + placement.stashed.unwrap_or(0);
+    let with_user = placement.share(Some(user)).unwrap_or(1.0);
+    let in_sockets = placement.share(placement.sockets).unwrap_or(0.0);
+    if with_user >= MOST || in_sockets >= MOST || !facts.recent_is_long_enough() {
+        return Judgement::Not;
+    }
+    let ring = facts.now.nic.ring.map(u64::from);
+    let rate = facts.recent.rate(facts.recent.returned).unwrap_or(0.0);
+    let hold = Duration::from_secs_f64(if rate > 0.0 { user as f64 / rate } else { 0.0 });
+    // A full ring and a full cache leave less than a quarter of the area for everything else.
+    let ring_takes_all =
+        ring.is_some_and(|ring| (ring + POOL_CACHE) as f64 >= total as f64 * (1.0 - CONSIDERABLE));
+    let confidence = match (ring_takes_all, ring) {
+        (true, _) => Confidence::High,
+        (false, None) if hold <= PROMPT => Confidence::Medium,
+        (false, _) => Confidence::Low,
+    };
+    Case::new(confidence, 1.0 - with_user - in_sockets)
+        .evidence(format!(
+            "user space has only {} and returns {}",
+            words::buffers(facts, user),
+            words::rate(rate)
+        ))
+        .evidence(format!("it has a buffer for {} on average", words::time(hold)))
+        .evidence_if(ring.map(|ring| {
+            format!(
+                "the receive ring of {ring} and the pool's cache of {POOL_CACHE} can take {} of {total} buffers",
+                (ring + POOL_CACHE).min(total)
+            )
+        }))
+        .evidence_if(facts.recent.failures.map(|failures| {
+            format!("{} failed in {}", words::count(failures, "allocation"), words::recently(facts))
+        }))
+        .doubt_if(hold > PROMPT, || format!("{} is not prompt", words::time(hold)))
+        .doubt_if(facts.entries_thrown_away(), || {
+            "refill entries are consumed without giving a buffer back".to_owned()
+        })
+        .fits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn a_synthetic_area_no_larger_than_the_ring_comes_first() {
+        let mut queue = Queue { buffers: 600, ring: 512, bursts: Some(700), ..Queue::default() };
+        let verdict = verdict(&queue.run(8));
+        let finding = first(&verdict, Cause::AreaTooSmall);
+        assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
+    }
+
+    #[test]
+    fn an_owner_that_holds_most_is_not_excused_by_the_area() {
+        let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
+        let verdict = verdict(&queue.run(8));
+        assert!(verdict.causes.iter().all(|finding| finding.cause != Cause::AreaTooSmall), "{verdict:?}");
+    }
+}

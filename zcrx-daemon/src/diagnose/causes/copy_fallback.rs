@@ -1,0 +1,71 @@
+//! I: the kernel copies, and finds no buffer to copy into.
+
+use super::missing;
+use crate::diagnose::facts::{Facts, none, some, without_device};
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::CopyFallback,
+    title: "Copy fallback without a free buffer",
+    signature: "receives end with ENOMEM while the NIC gets its buffers: data that the NIC did not place in the area must \
+                be copied, copies take buffers from the freelist only, and the freelist is empty",
+    remedy: "make the data arrive in the area: TCP header split, RSS and flow steering to this queue; a larger area \
+             leaves buffers on the freelist",
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    let Some(enomem) = facts.recent.enomem else {
+        return if some(facts.recent.copied_bytes) {
+            Judgement::Untold(missing::ERRORS)
+        } else {
+            Judgement::Not
+        };
+    };
+    if enomem == 0 {
+        return Judgement::Not;
+    }
+    let starved = some(facts.recent.failures);
+    let copied = facts.recent.copied_bytes.zip(facts.recent.bytes).filter(|(_, bytes)| *bytes > 0);
+    Case::new(Confidence::High, if starved { 0.5 } else { 1.0 })
+        .evidence(format!(
+            "{} ended with ENOMEM in {}",
+            words::count(enomem, "receive"),
+            words::recently(facts)
+        ))
+        .evidence_if(facts.placement.free.filter(|&free| free == 0).map(|_| "no buffer is free".to_owned()))
+        .evidence_if(
+            facts
+                .recent
+                .yielded
+                .filter(|&yielded| yielded > 0 && !starved)
+                .map(|yielded| format!("the NIC's own allocations succeed: {yielded} buffers")),
+        )
+        .evidence_if(copied.map(|(copied, bytes)| {
+            format!("{:.0} % of the payload is copied", copied as f64 / bytes as f64 * 100.0)
+        }))
+        .doubt_if(
+            none(facts.recent.copied_bytes) && facts.placement.free.is_some_and(|free| free > 0),
+            || "nothing was copied, and buffers are free".to_owned(),
+        )
+        .doubt_if(without_device(facts.now) == Some(true), || {
+            "there is no device: copies are all there is".to_owned()
+        })
+        .fits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn synthetic_copies_without_a_free_buffer_come_first() {
+        let mut queue = Queue { copied: 0.5, buffers: 640, bursts: Some(300), ..Queue::default() };
+        let verdict = verdict(&queue.run(8));
+        let finding = first(&verdict, Cause::CopyFallback);
+        assert!(finding.evidence.iter().any(|words| words == "no buffer is free"), "{finding:?}");
+    }
+}

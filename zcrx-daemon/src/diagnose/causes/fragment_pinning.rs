@@ -1,0 +1,78 @@
+//! F: refill entries return fragments of buffers whose other fragments are still out.
+
+use super::missing;
+use crate::diagnose::facts::{Facts, none, some};
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::thresholds::WASTED;
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::FragmentPinning,
+    title: "Fragment pinning (up to Linux 7.2)",
+    signature: "allocations fail though the refill ring is not empty: one call looks at 64 entries, and all of them \
+                return fragments of buffers that have further fragments out",
+    remedy: "return the fragments of one buffer next to each other; FLUSH_RQ (Linux 6.19); Linux 7.3 looks at more \
+             entries (256 with 4 KiB pages) and joins fragments",
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    if !facts.starved() {
+        return Judgement::Not;
+    }
+    let consuming = facts.consuming().unwrap_or(facts.recent);
+    let Some(wasted) = consuming.wasted() else { return Judgement::Untold(missing::ALLOCATIONS) };
+    let considerable = facts.wasted_share().is_some_and(|share| share >= WASTED);
+    if !considerable || facts.fragmented() == Some(false) {
+        return Judgement::Not;
+    }
+    // A step in which calls consumed entries, failed, and yielded nothing is the signature itself.
+    let in_vain = facts.window.steps().rev().take(4).any(|(earlier, later)| {
+        let step = crate::diagnose::facts::Change::between(earlier, later);
+        some(step.failures) && some(step.consumed) && none(step.yielded)
+    });
+    let waiting = facts.placement.refill_depth.unwrap_or(0);
+    let confidence = if in_vain || waiting > 64 { Confidence::High } else { Confidence::Medium };
+    let pinned = facts.placement.held.zip(facts.placement.pending).map(|(held, pending)| held + pending);
+    Case::new(
+        confidence,
+        facts.placement.share(pinned).unwrap_or(0.5).max(facts.wasted_share().unwrap_or(0.0)),
+    )
+    .evidence(format!(
+        "of {} refill entries consumed in {}, {wasted} gave no buffer back",
+        consuming.consumed.unwrap_or(0),
+        words::last(consuming.span)
+    ))
+    .evidence_if(
+        facts
+            .placement
+            .fragments
+            .map(|fragments| format!("user space has {fragments:.1} references to each buffer that it has")),
+    )
+    .evidence_if((waiting > 0).then(|| format!("{waiting} entries wait in the refill ring all the while")))
+    .doubt_if(facts.fragmented().is_none(), || {
+        "references per buffer are unknown: the entries may be bad".to_owned()
+    })
+    .fits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn synthetic_fragments_returned_far_apart_come_first() {
+        let mut queue = Queue { fragments: 32, pinning: true, ..Queue::default() };
+        let verdict = verdict(&queue.run(8));
+        let finding = first(&verdict, Cause::FragmentPinning);
+        assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
+    }
+
+    #[test]
+    fn synthetic_fragments_alone_are_no_trouble() {
+        let verdict = verdict(&Queue { fragments: 8, ..Queue::default() }.run(8));
+        assert!(verdict.causes.is_empty() && verdict.alarms.is_empty(), "{verdict:?}");
+    }
+}

@@ -1,0 +1,39 @@
+//! K: data of a flow lies in the buffers of another queue.
+
+use crate::diagnose::facts::Facts;
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::MissteeredFlow,
+    title: "Missteered flow",
+    signature: "receives end with EFAULT: the flow's packets were placed in the area of another queue",
+    remedy: "give each connection to the ring whose queue it arrives on (SO_INCOMING_NAPI_ID names it), and steer flows \
+             by rule so that they stay there",
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    let Some(efault) = facts.recent.efault.filter(|&efault| efault > 0) else { return Judgement::Not };
+    Case::new(Confidence::High, if facts.starved() { 0.3 } else { 1.0 })
+        .evidence(format!(
+            "{} ended with EFAULT in {}",
+            words::count(efault, "receive"),
+            words::recently(facts)
+        ))
+        .fits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn synthetic_receives_that_end_with_efault_come_first() {
+        let mut queue = Queue { missteered_per_second: 3.0, ..Queue::default() };
+        let verdict = verdict(&queue.run(5));
+        first(&verdict, Cause::MissteeredFlow);
+    }
+}

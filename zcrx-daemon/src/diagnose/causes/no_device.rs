@@ -1,0 +1,47 @@
+//! L: there is no device that would consume the refill ring by itself.
+
+use crate::diagnose::facts::{Facts, none, some, without_device};
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::NoDevice,
+    title: "No device (ZCRX_REG_NODEV)",
+    signature: "the queue has no interface, everything is copied, and returned entries stay in the refill ring: only a \
+                device's allocations consume it",
+    remedy: "FLUSH_RQ whenever entries wait and buffers get scarce (Linux 7.1); or use a device",
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    if without_device(facts.now) != Some(true) {
+        return Judgement::Not;
+    }
+    let waiting = facts.placement.refill_depth.unwrap_or(0);
+    let nothing_free = facts.placement.free == Some(0) || facts.placement.free.is_none();
+    let fails = some(facts.recent.enomem) || none(facts.recent.bytes) && facts.recent_is_long_enough();
+    if waiting == 0 || !nothing_free || !fails {
+        return Judgement::Not;
+    }
+    Case::new(Confidence::High, 1.0)
+        .evidence(format!("{waiting} returned entries wait in the refill ring, and no buffer is free"))
+        .evidence_if(facts.recent.enomem.filter(|&enomem| enomem > 0).map(|enomem| {
+            format!("{} ended with ENOMEM in {}", words::count(enomem, "receive"), words::recently(facts))
+        }))
+        .evidence("the queue has no device that would consume the ring".to_owned())
+        .fits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn a_synthetic_queue_without_device_that_is_never_flushed_comes_first() {
+        let mut queue = Queue { device: false, copied: 1.0, ..Queue::default() };
+        let verdict = verdict(&queue.run(5));
+        first(&verdict, Cause::NoDevice);
+    }
+}

@@ -1,0 +1,110 @@
+//! D: the refill ring has no room for what the owner returns.
+
+use super::missing;
+use crate::diagnose::facts::{Facts, Floor};
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::thresholds::{CONSIDERABLE, NEGLIGIBLE, WASTED};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::RefillRingFull,
+    title: "Refill ring full, returns stashed or dropped",
+    signature: "tail - head of the refill ring reaches its size; what the owner could not publish is stashed, or, where \
+                it drops it, held for ever",
+    remedy: "rq_entries at least the most completions that are ever outstanding; keep what does not fit in a stash and \
+             publish it later, never drop it; IORING_REGISTER_ZCRX_CTRL with FLUSH_RQ when the ring is full (Linux 6.19)",
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    let placement = &facts.placement;
+    let Some(entries) = placement.refill_entries else { return Judgement::Untold(missing::HELD) };
+    match placement.stashed {
+        Some(stashed) => judge_own(facts, entries, stashed),
+        None => judge_foreign(facts, entries),
+    }
+}
+
+/// A queue of our own says what it stashed.
+fn judge_own(facts: &Facts<'_>, entries: u64, stashed: u64) -> Judgement {
+    let share = facts.placement.share(Some(stashed)).unwrap_or(0.0);
+    if !facts.starved() && share < CONSIDERABLE || share < NEGLIGIBLE {
+        return Judgement::Not;
+    }
+    Case::new(Confidence::High, share)
+        .evidence(format!(
+            "{} are returned and find no room in the refill ring",
+            words::buffers(facts, stashed)
+        ))
+        .evidence(size(facts, entries))
+        .fits()
+}
+
+/// Of a foreign queue one sees the ring full, and what seems to be held from then on.
+fn judge_foreign(facts: &Facts<'_>, entries: u64) -> Judgement {
+    let placement = &facts.placement;
+    let growth = facts.held_floor.filter(Floor::rises).map(|floor| floor.growth());
+    if !facts.refill_was_full() || !(facts.starved() || growth.is_some()) {
+        return Judgement::Not;
+    }
+    let Some(held) = placement.held else { return Judgement::Untold(missing::HELD) };
+    // With nothing coming back any more, all that is held was dropped; before that, what the floor gained.
+    let ended = !facts.returning() && facts.cq_shallow() == Some(true);
+    let grown = growth.unwrap_or(0) as f64 / placement.fragments.unwrap_or(1.0);
+    let lost = if ended { held } else { held.min(grown as u64) };
+    let share = placement.share(Some(lost)).unwrap_or(0.0);
+    Case::new(Confidence::High, share)
+        .evidence(size(facts, entries))
+        .evidence(format!("since then {} seem held and do not come back", words::buffers(facts, lost)))
+        .doubt_if(
+            facts.fragmented() == Some(true) && facts.wasted_share().is_some_and(|share| share >= WASTED),
+            || {
+                "entries are consumed and give no buffer back: the ring may be full because of that"
+                    .to_owned()
+            },
+        )
+        .doubt_if(!ended && facts.returning() && growth.is_none(), || {
+            "what is held does not grow: the owner may stash what does not fit".to_owned()
+        })
+        .fits()
+}
+
+fn size(facts: &Facts<'_>, entries: u64) -> String {
+    format!(
+        "the refill ring of {entries} entries was seen {:.0} % full",
+        facts.fullest_refill.unwrap_or(0.0) * 100.0
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Overflow, Queue, first, verdict};
+
+    #[test]
+    fn a_synthetic_program_that_drops_what_does_not_fit_is_told_from_one_that_never_returns() {
+        let mut queue = Queue {
+            refill_entries: 64,
+            arrivals_per_second: 2_000.0,
+            bursts: Some(300),
+            return_batch: 200,
+            overflow: Overflow::Drop,
+            ..Queue::default()
+        };
+        let verdict = verdict(&queue.run(20));
+        first(&verdict, Cause::RefillRingFull);
+    }
+
+    #[test]
+    fn a_full_ring_of_an_idle_synthetic_queue_is_no_trouble() {
+        let mut queue =
+            Queue { refill_entries: 64, arrivals_per_second: 500.0, bursts: Some(499), ..Queue::default() };
+        queue.run(1);
+        queue.arrivals_per_second = 0.0;
+        let window = queue.run(10);
+        assert!(Facts::of(&window).is_some_and(|facts| facts.refill_was_full()));
+        let verdict = verdict(&window);
+        assert!(verdict.causes.is_empty() && verdict.alarms.is_empty(), "{verdict:?}");
+    }
+}

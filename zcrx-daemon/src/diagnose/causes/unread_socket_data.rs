@@ -1,0 +1,102 @@
+//! B: data waits in sockets that no receive is armed for.
+
+use super::missing;
+use crate::diagnose::facts::{Facts, none, some};
+use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::thresholds::{CONSIDERABLE, POOL_CACHE};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::UnreadSocketData,
+    title: "Unread socket data",
+    signature: "allocations fail, the refill ring is empty, the completion queue is empty and the owner holds little; \
+                the buffers are in the receive queues of sockets",
+    remedy: "arm a receive (RECV_ZC) on every connection, cap SO_RCVBUF, and size the area for the sum of the receive \
+             buffers",
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    if !facts.starved() {
+        return Judgement::Not;
+    }
+    let placement = &facts.placement;
+    let Some(shallow) = facts.cq_shallow() else { return Judgement::Untold(missing::HELD) };
+    // Without the sockets' own figures: what the kernel has beyond a full receive ring and a full cache.
+    let ring = facts.now.nic.ring.map(u64::from);
+    let supposed = placement
+        .kernel
+        .zip(ring)
+        .map(|(in_kernel, ring)| in_kernel.saturating_sub(ring).saturating_sub(POOL_CACHE));
+    let Some(unread) = placement.sockets.or(supposed) else { return Judgement::Untold(missing::SOCKETS) };
+    let Some(share) = placement.share(Some(unread)) else { return Judgement::Untold(missing::AREA) };
+    if share < CONSIDERABLE {
+        return Judgement::Not;
+    }
+    let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
+    let held_most = placement.held.is_some_and(|held| held > unread);
+    Case::new(Confidence::High, share)
+        .evidence_if(backlog.map(|backlog| {
+            format!(
+                "{} hold {} unread bytes, {}",
+                words::count(u64::from(backlog.sockets), "socket"),
+                backlog.unread_bytes,
+                words::buffers(facts, unread)
+            )
+        }))
+        .evidence_if(shallow.then(|| "the completion queue is empty: nothing fetches them".to_owned()))
+        .evidence_if(
+            none(facts.recent.bytes).then(|| format!("nothing was received in {}", words::recently(facts))),
+        )
+        .doubt_if(backlog.is_none(), || {
+            "the sockets were not looked at: this is what the kernel has beyond a full receive ring"
+                .to_owned()
+        })
+        .doubt_if(some(facts.whole.enospc), || {
+            "a receive ended with ENOSPC: it may not have been armed again".to_owned()
+        })
+        .doubt_if(facts.owner_stopped_reading(), || {
+            "completions wait unread: the owner has stopped altogether".to_owned()
+        })
+        .doubt_if(held_most, || {
+            format!("the owner holds more: {}", words::buffers(facts, placement.held.unwrap_or(0)))
+        })
+        .fits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn synthetic_sockets_without_a_receive_come_first() {
+        let mut queue = Queue { armed: false, socket_limit: 100_000, ..Queue::default() };
+        let verdict = verdict(&queue.run(5));
+        let finding = first(&verdict, Cause::UnreadSocketData);
+        assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
+        assert!(finding.evidence[0].contains("unread bytes"), "{finding:?}");
+    }
+
+    #[test]
+    fn without_the_sockets_figures_it_is_less_sure() {
+        let mut queue =
+            Queue { armed: false, socket_limit: 100_000, tells_sockets: false, ..Queue::default() };
+        let verdict = verdict(&queue.run(5));
+        assert_eq!(first(&verdict, Cause::UnreadSocketData).confidence, Confidence::Medium);
+    }
+
+    #[test]
+    fn with_neither_sockets_nor_ring_it_says_what_is_missing() {
+        let mut queue = Queue {
+            armed: false,
+            socket_limit: 100_000,
+            tells_sockets: false,
+            tells_ring: false,
+            ..Queue::default()
+        };
+        let verdict = verdict(&queue.run(5));
+        assert!(verdict.missing.iter().any(|missing| missing == missing::SOCKETS), "{verdict:?}");
+    }
+}

@@ -1,0 +1,118 @@
+//! What changed between two samples of one queue.
+
+use std::time::Duration;
+
+use crate::model::QueueSample;
+
+/// How far the counters of a queue went between two samples. `None` where one of the samples does not know, or where
+/// a counter went back because its source was replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Time between the samples.
+    pub span: Duration,
+    /// Allocations that failed: as the probe counts them, else the NIC, else the software queue.
+    pub failures: Option<u64>,
+    /// Provider calls.
+    pub calls: Option<u64>,
+    /// Buffers that provider calls yielded.
+    pub yielded: Option<u64>,
+    /// Of these, from the freelist.
+    pub from_freelist: Option<u64>,
+    /// Refill entries that provider calls consumed.
+    pub consumed: Option<u64>,
+    /// Refill entries that the owner published.
+    pub returned: Option<u64>,
+    /// Completions that the owner read.
+    pub cq_read: Option<u64>,
+    /// Completions that found no room.
+    pub cq_overflows: Option<u64>,
+    /// Payload received, bytes.
+    pub bytes: Option<u64>,
+    /// Packets dropped by the NIC.
+    pub drops: Option<u64>,
+    /// Runs of the NAPI poll function.
+    pub polls: Option<u64>,
+    /// Copies made by the kernel.
+    pub copies: Option<u64>,
+    /// Bytes copied by the kernel.
+    pub copied_bytes: Option<u64>,
+    /// Receives that ended with ENOMEM.
+    pub enomem: Option<u64>,
+    /// Receives that ended with ENOSPC.
+    pub enospc: Option<u64>,
+    /// Receives that ended with EFAULT.
+    pub efault: Option<u64>,
+}
+
+impl Change {
+    /// From the earlier to the later of two samples.
+    pub fn between(earlier: &QueueSample, later: &QueueSample) -> Self {
+        let counter = |read: fn(&QueueSample) -> Option<u64>| read(later)?.checked_sub(read(earlier)?);
+        // Ring indices run modulo 2^32: a difference is right across the wrap, as long as it is below 2^32.
+        let index =
+            |read: fn(&QueueSample) -> Option<u32>| Some(read(later)?.wrapping_sub(read(earlier)?) as u64);
+        Self {
+            span: later.at.saturating_sub(earlier.at),
+            failures: counter(failures),
+            calls: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.calls)),
+            yielded: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.buffers)),
+            from_freelist: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.from_freelist)),
+            consumed: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.consumed)),
+            returned: counter(|sample| Some(sample.own.as_ref()?.returned))
+                .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.refill?.tail))),
+            cq_read: index(|sample| Some(sample.kernel.as_ref()?.cq?.head))
+                .or_else(|| counter(|sample| Some(sample.own.as_ref()?.completions))),
+            cq_overflows: counter(|sample| Some(sample.own.as_ref()?.cq_overflows))
+                .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.cq?.overflow))),
+            bytes: counter(bytes),
+            drops: counter(|sample| sample.nic.hw_drops),
+            polls: counter(|sample| sample.napi_polls),
+            copies: counter(|sample| Some(sample.copies?.calls)),
+            copied_bytes: counter(|sample| Some(sample.copies?.bytes))
+                .or_else(|| counter(|sample| sample.own.as_ref()?.copied_bytes)),
+            enomem: counter(|sample| error(sample, libc::ENOMEM)),
+            enospc: counter(|sample| error(sample, libc::ENOSPC)),
+            efault: counter(|sample| error(sample, libc::EFAULT)),
+        }
+    }
+
+    /// A count per second; `None` where the count is, or where no time passed.
+    pub fn rate(&self, count: Option<u64>) -> Option<f64> {
+        let seconds = self.span.as_secs_f64();
+        (seconds > 0.0).then_some(count? as f64 / seconds)
+    }
+
+    /// Refill entries that gave no buffer back: fragments of pinned buffers, or bad entries. `None` also where copies
+    /// are made and not counted: the entry of a copy gives its buffer to the freelist and not to the caller.
+    pub fn wasted(&self) -> Option<u64> {
+        let recycled = self.yielded?.saturating_sub(self.from_freelist?);
+        let copies = if some(self.copied_bytes) { self.copies? } else { 0 };
+        Some(self.consumed?.saturating_sub(recycled).saturating_sub(copies))
+    }
+}
+
+/// Whether a count is known and not zero.
+pub(in crate::diagnose) fn some(count: Option<u64>) -> bool {
+    count.is_some_and(|count| count > 0)
+}
+
+/// Whether a count is known to be zero.
+pub(in crate::diagnose) fn none(count: Option<u64>) -> bool {
+    count == Some(0)
+}
+
+/// Failed allocations so far, from the best source there is.
+fn failures(sample: &QueueSample) -> Option<u64> {
+    let probed = sample.kernel.as_ref().and_then(|kernel| kernel.allocation).map(|count| count.failures);
+    probed.or(sample.nic.alloc_fail).or_else(|| sample.own.as_ref()?.starvations)
+}
+
+/// Payload received so far, from the best source there is.
+fn bytes(sample: &QueueSample) -> Option<u64> {
+    sample.own.as_ref().map(|own| own.bytes).or(sample.received_bytes).or(sample.nic.rx_bytes)
+}
+
+fn error(sample: &QueueSample, errno: i32) -> Option<u64> {
+    let errors = sample.own.as_ref().map(|own| &own.errors).or(sample.errors.as_ref())?;
+    Some(errors.get(&errno).copied().unwrap_or(0))
+}

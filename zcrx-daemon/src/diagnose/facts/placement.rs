@@ -1,0 +1,129 @@
+//! Where the buffers of a queue are.
+
+use crate::model::{BackendKind, KernelQueue, QueueSample};
+
+/// Where the buffers of an area are at one moment. Counts are buffers; where the kernel delivers buffers in fragments,
+/// references are divided by the references per buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Placement {
+    /// Buffers there are.
+    pub total: Option<u64>,
+    /// On the freelist.
+    pub free: Option<u64>,
+    /// Held by the owner's code: read from the completion queue and not returned. Without the stashed.
+    pub held: Option<u64>,
+    /// Returned by the owner's code, but not published, because the refill ring is full.
+    pub stashed: Option<u64>,
+    /// In completions that the owner has not read.
+    pub completed: Option<u64>,
+    /// In the refill ring, not consumed.
+    pub pending: Option<u64>,
+    /// In sockets, not received: at least so many, since fragments may leave buffers half empty.
+    pub sockets: Option<u64>,
+    /// In the kernel's hands and not free: posted to the NIC, in the pool's cache, in sockets.
+    pub kernel: Option<u64>,
+    /// Of these, not in sockets: at most so many.
+    pub posted: Option<u64>,
+    /// References per buffer that user space has; above 1, buffers are delivered in fragments.
+    pub fragments: Option<f64>,
+    /// Entries of the refill ring.
+    pub refill_entries: Option<u64>,
+    /// Entries that wait in it.
+    pub refill_depth: Option<u64>,
+    /// Entries of the completion queue.
+    pub cq_entries: Option<u64>,
+    /// Completions that wait in it.
+    pub cq_depth: Option<u64>,
+}
+
+impl Placement {
+    /// Where they are in this sample.
+    pub fn of(sample: &QueueSample) -> Self {
+        let kernel = sample.kernel.as_ref();
+        let own = sample.own.as_ref();
+        let refill = kernel.and_then(|kernel| kernel.refill);
+        let cq = kernel.and_then(|kernel| kernel.cq);
+        let total =
+            kernel.map(KernelQueue::buffers).filter(|&buffers| buffers > 0).or(own.map(|own| own.buffers));
+        let user_buffers = kernel.and_then(KernelQueue::user_buffers);
+        let fragments = references(sample)
+            .zip(user_buffers)
+            .filter(|(_, buffers)| *buffers > 0)
+            .map(|(references, buffers)| (references as f64 / buffers as f64).max(1.0));
+        let buffers_of = |references: u64| {
+            let buffers = (references as f64 / fragments.unwrap_or(1.0)).round() as u64;
+            total.map_or(buffers, |total| buffers.min(total))
+        };
+        let refill_depth =
+            refill.map(|refill| u64::from(refill.pending())).or(own.map(|own| u64::from(own.refill_depth)));
+        let cq_depth = cq.map(|cq| u64::from(cq.depth())).or(own.map(|own| u64::from(own.cq_depth)));
+        let free = kernel.filter(|kernel| !kernel.areas.is_empty()).map(KernelQueue::free);
+        let in_kernel = total
+            .zip(free)
+            .zip(user_buffers)
+            .map(|((total, free), user)| total.saturating_sub(free).saturating_sub(user));
+        let sockets = kernel.and_then(|kernel| kernel.sockets).zip(sample.buffer_bytes).map(
+            |(backlog, buffer_bytes)| {
+                let buffers = backlog.unread_bytes.div_ceil(buffer_bytes.max(1));
+                in_kernel.map_or(buffers, |in_kernel| buffers.min(in_kernel))
+            },
+        );
+        Self {
+            total,
+            free,
+            held: held_references(sample).map(buffers_of),
+            stashed: own.map(|own| own.stashed),
+            completed: cq_depth.map(|depth| {
+                let references = references(sample).map_or(depth, |references| depth.min(references));
+                buffers_of(references)
+            }),
+            pending: refill_depth.map(buffers_of),
+            sockets,
+            kernel: in_kernel,
+            posted: in_kernel.zip(sockets).map(|(in_kernel, sockets)| in_kernel - sockets),
+            fragments,
+            refill_entries: refill
+                .map(|refill| u64::from(refill.entries))
+                .or(own.map(|own| u64::from(own.refill_capacity))),
+            refill_depth,
+            cq_entries: cq.map(|cq| u64::from(cq.entries)).or(own.map(|own| u64::from(own.cq_capacity))),
+            cq_depth,
+        }
+    }
+
+    /// So many buffers as a share of the area, 0 to 1.
+    pub fn share(&self, buffers: Option<u64>) -> Option<f64> {
+        let total = self.total.filter(|&total| total > 0)?;
+        Some((buffers? as f64 / total as f64).min(1.0))
+    }
+}
+
+/// References that user space has to buffers: held, in unread completions, in the refill ring.
+fn references(sample: &QueueSample) -> Option<u64> {
+    let areas = &sample.kernel.as_ref()?.areas;
+    if areas.is_empty() {
+        return None;
+    }
+    areas.iter().map(|area| area.user_references).sum()
+}
+
+/// References that the owner's code holds: read, and neither returned nor stashed.
+pub(in crate::diagnose) fn held_references(sample: &QueueSample) -> Option<u64> {
+    if let Some(own) = &sample.own {
+        return Some(own.held().saturating_sub(own.stashed));
+    }
+    let kernel = sample.kernel.as_ref()?;
+    let elsewhere = u64::from(kernel.refill?.pending()) + u64::from(kernel.cq?.depth());
+    Some(references(sample)?.saturating_sub(elsewhere))
+}
+
+/// Whether the queue has no device; `None` where that is unknown.
+pub(in crate::diagnose) fn without_device(sample: &QueueSample) -> Option<bool> {
+    if let Some(backend) = sample.own.as_ref().and_then(|own| own.selection.backend) {
+        return Some(backend == BackendKind::Nodev);
+    }
+    // A device that was read has both; one of them alone means that the other could not be read.
+    let kernel = sample.kernel.as_ref()?;
+    let named = sample.key.interface.is_some() || kernel.interface.is_some();
+    Some(!named && kernel.ifindex.is_none() && kernel.queue.is_none() && kernel.pool.is_none())
+}

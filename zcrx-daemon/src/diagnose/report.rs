@@ -1,0 +1,153 @@
+//! A diagnosis in words.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::causes::RULES;
+use super::forecast::{Answer, Forecast, Starvation};
+use super::{Diagnosis, diagnose, forecast, words};
+use crate::model::{Cause, Episode, Finding, Owner, QueueKey, Window};
+
+/// Everything there is to say of one queue.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Which queue.
+    pub key: QueueKey,
+    /// Whose.
+    pub owner: Option<Owner>,
+    /// When, CLOCK_MONOTONIC.
+    pub at: Duration,
+    /// What is wrong, and why.
+    pub diagnosis: Diagnosis,
+    /// What is to be expected.
+    pub forecast: Forecast,
+    /// The episode that lasts.
+    pub episode: Option<Episode>,
+}
+
+impl Report {
+    /// Of a window and the episode that lasts, if one does; `None` if the window is empty.
+    pub fn of(window: &Window, episode: Option<&Episode>) -> Option<Self> {
+        let now = window.last()?;
+        Some(Self {
+            key: now.key.clone(),
+            owner: now.owner.clone(),
+            at: now.at,
+            diagnosis: diagnose(window),
+            forecast: forecast(window)?,
+            episode: episode.cloned(),
+        })
+    }
+
+    /// Whether anything is wrong now.
+    pub fn troubled(&self) -> bool {
+        !self.diagnosis.alarms.is_empty() || self.episode.is_some()
+    }
+}
+
+/// Writes a report as text: the verdict first.
+pub fn write_report(out: &mut impl Write, report: &Report) -> fmt::Result {
+    write!(out, "{}{}: ", report.key, of_owner(report.owner.as_ref()))?;
+    match report.diagnosis.alarms.first() {
+        Some(alarm) => {
+            let since = report.at.saturating_sub(alarm.since);
+            writeln!(out, "{}, for {}", alarm.trouble.words(), words::time(since))?;
+        }
+        None => writeln!(out, "nothing is wrong")?,
+    }
+    for alarm in &report.diagnosis.alarms {
+        writeln!(out, "  {}", alarm.words)?;
+    }
+    // During an episode, its diagnosis stands until a surer one is made: the window may have forgotten the begin.
+    let diagnosis = report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis);
+    write_causes(out, diagnosis)?;
+    write_forecast(out, &report.forecast)
+}
+
+/// Writes an episode as text.
+pub fn write_episode(out: &mut impl Write, episode: &Episode, now: Duration) -> fmt::Result {
+    let lasted = words::time(episode.lasted(now));
+    writeln!(
+        out,
+        "{}{}: {} for {lasted}{}",
+        episode.key,
+        of_owner(episode.owner.as_ref()),
+        episode.trouble.name(),
+        if episode.ended.is_some() { "" } else { ", and still" }
+    )?;
+    let count = |what: Option<u64>| what.map_or_else(|| "unknown".to_owned(), |what| what.to_string());
+    writeln!(
+        out,
+        "  meanwhile: failed allocations {}, bytes received {}, packets dropped {}",
+        count(episode.failed_allocations),
+        count(episode.bytes),
+        count(episode.drops)
+    )?;
+    write_causes(out, &episode.diagnosis)
+}
+
+fn of_owner(owner: Option<&Owner>) -> String {
+    owner.map_or_else(String::new, |owner| format!(" ({}, pid {})", owner.comm, owner.pid))
+}
+
+fn write_causes(out: &mut impl Write, diagnosis: &Diagnosis) -> fmt::Result {
+    for (position, finding) in diagnosis.causes.iter().enumerate() {
+        write_finding(out, finding, position == 0)?;
+    }
+    if !diagnosis.alarms.is_empty() && diagnosis.causes.is_empty() {
+        writeln!(out, "  cause: unknown")?;
+    }
+    if !diagnosis.alarms.is_empty() {
+        for missing in &diagnosis.missing {
+            writeln!(out, "  not known, and would help to tell: {missing}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_finding(out: &mut impl Write, finding: &Finding, first: bool) -> fmt::Result {
+    writeln!(
+        out,
+        "  {}: {} ({}, confidence {}, effect {:.0} %)",
+        if first { "cause" } else { "also" },
+        title(finding.cause),
+        finding.cause.letter(),
+        finding.confidence.name(),
+        finding.effect * 100.0
+    )?;
+    for words in &finding.evidence {
+        writeln!(out, "    + {words}")?;
+    }
+    for words in &finding.against {
+        writeln!(out, "    - {words}")?;
+    }
+    writeln!(out, "    do: {}", finding.remedy)
+}
+
+fn title(cause: Cause) -> &'static str {
+    RULES.iter().find(|rule| rule.cause == cause).map_or(cause.name(), |rule| rule.title)
+}
+
+fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
+    match &forecast.starvation {
+        Answer::Known(Starvation::Now) => {}
+        Answer::Known(Starvation::In(time)) => {
+            writeln!(out, "  starves in {} at this rate", words::time(*time))?;
+        }
+        Answer::Known(Starvation::NotAtThisRate) => writeln!(out, "  does not starve at this rate")?,
+        Answer::Unknown(why) => writeln!(out, "  time to starvation unknown: {why}")?,
+    }
+    if let Some(headroom) = forecast.headroom {
+        writeln!(out, "  headroom: {:.0} % of the area can still be given out", headroom * 100.0)?;
+    }
+    match &forecast.sizes {
+        Answer::Known(sizes) => writeln!(
+            out,
+            "  sizes for this load: an area of {} buffers, a refill ring of {} entries",
+            sizes.area_buffers, sizes.refill_entries
+        ),
+        Answer::Unknown(why) => writeln!(out, "  sizes for this load unknown: {why}"),
+    }
+}

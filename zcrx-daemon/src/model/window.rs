@@ -1,0 +1,189 @@
+//! One queue at one moment, and its last moments: what a diagnosis is made from.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{KernelQueue, Owner, QueueKey, ReceiveSample};
+
+/// Everything that was known of one queue at one moment. What no source could tell is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueSample {
+    /// When: CLOCK_MONOTONIC, which is what `bpf_ktime_get_ns` counts by.
+    pub at: Duration,
+    /// Which queue.
+    pub key: QueueKey,
+    /// Which life of it: another number after each registration. Counters of two lives are never compared.
+    pub generation: u64,
+    /// The process it belongs to.
+    pub owner: Option<Owner>,
+    /// Size of one buffer (niov), bytes.
+    pub buffer_bytes: Option<u64>,
+    /// The kernel's state of it; `None` where no snapshot can be had, and after its end.
+    pub kernel: Option<KernelQueue>,
+    /// What zcrxd's own receive path says; `None` for the queues of other programs.
+    pub own: Option<ReceiveSample>,
+    /// What its interface says.
+    #[serde(default)]
+    pub nic: NicFigures,
+    /// Runs of `napi_poll` for the queue's NAPI instance.
+    pub napi_polls: Option<u64>,
+    /// Payload that receives handed to the owner, bytes, as probes counted it.
+    pub received_bytes: Option<u64>,
+    /// Payload that the kernel copied into buffers because the NIC had not placed it there.
+    pub copies: Option<CopyCount>,
+    /// Receives that ended with an error, by positive errno, as probes counted them.
+    pub errors: Option<BTreeMap<i32, u64>>,
+    /// How long the oldest buffer that user space holds has been out; known of own queues, or where residence is
+    /// sampled.
+    pub oldest_held: Option<Duration>,
+}
+
+/// What netdev netlink and ethtool tell of one receive queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NicFigures {
+    /// Payload and headers received, bytes (qstats `rx-bytes`).
+    pub rx_bytes: Option<u64>,
+    /// Buffers that could not be had (qstats `rx-alloc-fail`).
+    pub alloc_fail: Option<u64>,
+    /// Packets that the NIC dropped (qstats `rx-hw-drops`).
+    pub hw_drops: Option<u64>,
+    /// Receive ring, descriptors.
+    pub ring: Option<u32>,
+    /// Buffers the page pool is responsible for (`page-pool-get` `inflight`).
+    pub pool_inflight: Option<u64>,
+    /// How long the page pool has been detached from its queue without being able to go (`page-pool-get`
+    /// `detach-time`); `None` while it is attached.
+    pub pool_detached_for: Option<Duration>,
+}
+
+/// What the copy fallback did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyCount {
+    /// Copies.
+    pub calls: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+}
+
+/// The last samples of one queue in one of its lives, oldest first, bounded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    capacity: usize,
+    samples: VecDeque<QueueSample>,
+}
+
+impl Window {
+    /// An empty window for so many samples; at least two, since nothing can be told from one.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(2);
+        Self { capacity, samples: VecDeque::with_capacity(capacity) }
+    }
+
+    /// How many samples it holds at most.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Adds a sample. A sample of another queue or another life forgets the ones before; one that is not newer than
+    /// the last is ignored.
+    pub fn push(&mut self, sample: QueueSample) {
+        if let Some(last) = self.samples.back() {
+            if last.key != sample.key || last.generation != sample.generation {
+                self.samples.clear();
+            } else if sample.at <= last.at {
+                return;
+            }
+        }
+        if self.samples.len() == self.capacity {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+    }
+
+    /// The samples, oldest first.
+    pub fn samples(&self) -> impl DoubleEndedIterator<Item = &QueueSample> + ExactSizeIterator {
+        self.samples.iter()
+    }
+
+    /// Each sample with the one after it, oldest first.
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = (&QueueSample, &QueueSample)> {
+        self.samples.iter().zip(self.samples.iter().skip(1))
+    }
+
+    /// The newest sample.
+    pub fn last(&self) -> Option<&QueueSample> {
+        self.samples.back()
+    }
+}
+
+impl QueueSample {
+    /// A sample that knows nothing but which queue, which life and when.
+    pub fn unknown(key: QueueKey, generation: u64, at: Duration) -> Self {
+        Self {
+            at,
+            key,
+            generation,
+            owner: None,
+            buffer_bytes: None,
+            kernel: None,
+            own: None,
+            nic: NicFigures::default(),
+            napi_polls: None,
+            received_bytes: None,
+            copies: None,
+            errors: None,
+            oldest_held: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(generation: u64, second: u64) -> QueueSample {
+        let key = QueueKey { interface: Some("eth0".to_owned()), queue: 3 };
+        QueueSample::unknown(key, generation, Duration::from_secs(second))
+    }
+
+    fn seconds(window: &Window) -> Vec<u64> {
+        window.samples().map(|sample| sample.at.as_secs()).collect()
+    }
+
+    #[test]
+    fn the_oldest_sample_makes_room() {
+        let mut window = Window::new(3);
+        (1..=5).for_each(|second| window.push(sample(1, second)));
+        assert_eq!(seconds(&window), [3, 4, 5]);
+        assert_eq!(window.steps().count(), 2);
+    }
+
+    #[test]
+    fn a_new_life_begins_a_new_window() {
+        let mut window = Window::new(3);
+        window.push(sample(1, 1));
+        window.push(sample(2, 2));
+        assert_eq!(seconds(&window), [2]);
+    }
+
+    #[test]
+    fn time_does_not_go_back() {
+        let mut window = Window::new(3);
+        window.push(sample(1, 2));
+        window.push(sample(1, 2));
+        window.push(sample(1, 1));
+        assert_eq!(seconds(&window), [2]);
+    }
+
+    #[test]
+    fn serde_keeps_it() -> Result<(), serde_json::Error> {
+        let mut window = Window::new(4);
+        window.push(sample(1, 2));
+        let text = serde_json::to_string(&window)?;
+        assert_eq!(serde_json::from_str::<Window>(&text)?, window);
+        Ok(())
+    }
+}

@@ -1,7 +1,7 @@
 //! A: the owner holds buffers, or leaves completions unread, for too long.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, none, some};
+use crate::diagnose::facts::Facts;
 use crate::diagnose::rule::{Case, Judgement, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, MOST, TREND};
 use crate::diagnose::words;
@@ -36,7 +36,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
-    let returning = some(facts.recent.returned);
+    let returning = facts.returning();
     let confidence = if returning && share >= MOST { Confidence::High } else { Confidence::Medium };
     let grows = facts.held_floor.filter(|floor| floor.rises() && floor.span >= TREND);
     Case::new(confidence, share)
@@ -52,8 +52,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             )
         }))
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
-        .doubt_if(none(facts.recent.returned) && waiting < CONSIDERABLE, || {
-            format!("nothing came back in {}: held buffers may be lost", words::recently(facts))
+        .doubt_if(!returning && waiting < CONSIDERABLE, || {
+            format!("nothing came back in {}: held buffers may be lost", words::last(facts.latest.span))
         })
         .doubt_if(grows.is_some() && facts.cq_shallow() == Some(true), || {
             format!(

@@ -343,7 +343,7 @@ impl ModelNic {
 
     fn prepare(&mut self, disk: &mut Disk, wanted: &Wanted) -> Result<Vec<Step>, ApplyError> {
         let earlier = disk.journal.clone();
-        apply(self, disk, &identity(), earlier, wanted)
+        apply(self, disk, &identity(), earlier.as_ref(), wanted)
     }
 
     /// What `zcrxd nic restore` does with what is on the disk.

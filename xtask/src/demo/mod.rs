@@ -59,8 +59,10 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     let mut daemon = Daemon::start(program, reader.address)?;
     section("zcrxd");
     println!("Page for people: http://{}/   metrics: http://{}/metrics", daemon.web, daemon.web);
+    daemon.said("queue software:").iter().for_each(|line| println!("{line}"));
+    let scrape = Scrape::fetch(daemon.web)?;
     for queue in [VERIFY, FORWARD] {
-        report.say("queue", backend(&Scrape::fetch(daemon.web)?, queue));
+        report.say("queue", backend(&scrape, queue));
     }
 
     section(&format!("Real TCP data for {} s, every byte compared with what was sent", options.seconds));
@@ -81,19 +83,20 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
         return keep(daemon, &report);
     }
     let (status, took) = daemon.stop()?;
-    println!("{}", daemon.last_words().lines().last().unwrap_or_default().trim());
+    println!("zcrxd {}", daemon.totals());
     report.check(status.success(), || format!("zcrxd ended with {status}:\n{}", daemon.last_words()));
     report.check(took <= END, || format!("zcrxd took {:.1} s to end, more than 1 s", took.as_secs_f64()));
     report.say("end", format!("{:.2} s after SIGTERM", took.as_secs_f64()));
     print!("\n{report}");
-    report.verdict()
+    report.verdict()?;
+    daemon.forget()
 }
 
 fn section(title: &str) {
     println!("\n== {title} ==");
 }
 
-/// What a queue runs on, and why on nothing better.
+/// What a queue runs on, and what refused to carry it.
 fn backend(scrape: &Scrape, queue: u32) -> String {
     let index = queue.to_string();
     let of_queue = |name| scrape.all(name).filter(|series| series.label("queue") == index);
@@ -108,9 +111,8 @@ fn backend(scrape: &Scrape, queue: u32) -> String {
         text += "; ";
         text += refused.label("backend");
         text += " refused: ";
-        text += errno.unwrap_or("not possible here");
+        text += errno.unwrap_or("not possible as configured");
     }
-    println!("{text}");
     text
 }
 
@@ -207,7 +209,7 @@ fn keep(mut daemon: Daemon, report: &Report) -> Result<()> {
     // SAFETY: ignoring a signal has no preconditions; the daemon was started before and still ends on it.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let status = daemon.wait()?;
-    println!("{}", daemon.last_words().lines().last().unwrap_or_default().trim());
+    println!("zcrxd {}", daemon.totals());
     if !status.success() {
         bail!("zcrxd ended with {status}:\n{}", daemon.last_words());
     }

@@ -221,10 +221,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Both fail only if it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.kill().ok();
+        self.child.wait().ok();
         if let Some(archive) = self.archive.take() {
-            let _ = fs::remove_file(archive);
+            fs::remove_file(archive).ok();
         }
     }
 }

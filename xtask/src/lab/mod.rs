@@ -6,6 +6,7 @@ mod machine;
 mod module;
 mod programs;
 mod session;
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,17 @@ use self::initramfs::Archive;
 use self::kernels::{Kernel, Kernels, Row};
 use self::machine::{Accelerator, Machine};
 use self::module::Unavailable;
-use self::programs::{Programs, workspace};
+use self::programs::Programs;
 use self::session::{Ground, Report};
+use self::table::{Column, Table};
+use crate::setup;
 use crate::tools::apt::Network;
 use crate::tools::cache::Cache;
 use crate::tools::command::{find, require};
+use crate::tools::workspace::{root, target};
+
+/// The table of kernels.
+const DOCUMENT: &str = "docs/kernels.md";
 
 /// The name of the row for the machine's own kernel.
 const HOST: &str = "host";
@@ -86,7 +93,7 @@ pub(crate) fn run(arguments: LabArguments) -> Result<()> {
             }
             lab.close(&tally)
         }
-        LabCommand::Matrix { check: _ } => bail!("not yet"),
+        LabCommand::Matrix { check } => matrix(&Lab::open(network)?, check),
         LabCommand::Shell { kernel } => {
             let lab = Lab::open(network)?;
             let rows = lab.rows(&kernel.into_iter().collect::<Vec<_>>())?;
@@ -127,6 +134,36 @@ fn list(network: Network) -> Result<()> {
     Ok(())
 }
 
+/// Measures every kernel, prints the table, and writes it or compares it with the one that is committed.
+fn matrix(lab: &Lab, check: bool) -> Result<()> {
+    let scenarios = lab.programs.scenarios()?;
+    let mut tally = Tally::default();
+    let mut columns = Vec::new();
+    for row in lab.kernels.rows().iter().chain([&host_row()]) {
+        let report = lab.run_row(row, &scenarios, true)?;
+        tally.add(&report);
+        columns.push(Column { series: row.series.clone(), report });
+    }
+    let (host, kernels) = columns.split_last().context("the host's kernel has a column")?;
+    let table = Table { kernels, host: Some(host), scenarios: &scenarios };
+    let document = table.document();
+    println!("\n{document}");
+    let path = root().join(DOCUMENT);
+    if check {
+        let committed =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let differences = table.differences(&committed);
+        if !differences.is_empty() {
+            lab.close(&tally)?;
+            bail!("{DOCUMENT} is stale; run `cargo xtask lab matrix`:\n  {}", differences.join("\n  "));
+        }
+    } else {
+        fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("written to {DOCUMENT}");
+    }
+    lab.close(&tally)
+}
+
 /// Everything one run of the lab works with.
 struct Lab {
     cache: Cache,
@@ -141,11 +178,13 @@ impl Lab {
     fn open(network: Network) -> Result<Self> {
         require("qemu-system-x86_64", "qemu-system-x86")?;
         let cache = Cache::open()?;
+        if let Err(error) = setup::run(&cache) {
+            eprintln!("lab: {error:#}\nlab: going on without: zcrxd will have no probes");
+        }
         let kernels = Kernels::choose(&cache, network)?;
         let programs = Programs::build()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        let directory =
-            workspace().join("target/lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
+        let directory = target()?.join("lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         Ok(Self { cache, network, kernels, programs, directory, started: Instant::now() })
     }
@@ -235,7 +274,7 @@ impl Lab {
         }
         archive.program("/sbin/ethtool", &require("ethtool", "ethtool")?)?;
         archive.program("/sbin/ip", &require("ip", "iproute2")?)?;
-        match module::build(&self.cache, self.network, kernel, &workspace().join("xtask/lab/nic"))? {
+        match module::build(&self.cache, self.network, kernel, &root().join("xtask/lab/nic"))? {
             Ok(module) => {
                 archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)?
             }

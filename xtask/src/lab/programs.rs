@@ -1,12 +1,13 @@
 //! The programs a guest runs, built static because a guest has no libraries of its own to rely on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use zcrx_lab_guest::protocol::ScenarioInfo;
 
 use crate::tools::command::output;
+use crate::tools::workspace::{cargo, target};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -19,8 +20,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
-        let root = workspace();
-        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let status = cargo()
             .args(["build", "--quiet", "--release", "--target", TARGET])
             .args([
                 "--package",
@@ -31,14 +31,12 @@ impl Programs {
                 "zcrx-lab-foreign",
             ])
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .current_dir(&root)
             .status()
             .context("cannot run cargo")?;
         if !status.success() {
             bail!("the programs for the guest cannot be built: see cargo's messages above");
         }
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        Ok(Self { directory: target.join(TARGET).join("release") })
+        Ok(Self { directory: target()?.join(TARGET).join("release") })
     }
 
     /// The guest's init.
@@ -56,10 +54,4 @@ impl Programs {
         let list = output(Command::new(self.guest()).arg("list"))?;
         serde_json::from_str(&list).context("the guest's list of scenarios cannot be read")
     }
-}
-
-/// The root of the workspace.
-pub(crate) fn workspace() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_owned()
 }

@@ -97,11 +97,11 @@ pub fn apply(
     device: &mut impl Device,
     keep: &mut impl Keep,
     identity: &Identity,
-    earlier: Option<Journal>,
+    earlier: Option<&Journal>,
     wanted: &Wanted,
 ) -> Result<Vec<Step>, ApplyError> {
     let before = device.read()?;
-    let mut journal = match &earlier {
+    let mut journal = match earlier {
         Some(earlier) => {
             let mut journal = earlier.clone();
             journal.adopt(&before);
@@ -114,14 +114,14 @@ pub fn apply(
         return Ok(walk.taken);
     };
     // Only this call's own changes go back: those of an earlier one are the next restore's.
-    let earlier_rules = earlier.as_ref().map_or(&[][..], |earlier| &earlier.added);
+    let earlier_rules = earlier.map_or(&[][..], |earlier| &earlier.added);
     let mut added = walk.journal.added.clone();
     added.retain(|rule| !earlier_rules.iter().any(|other| same_rule(other, rule)));
     let back = walk.back(&before, &added);
     if !back.failed.is_empty() {
         return Err(ApplyError::Stuck { failure, back: back.failed.join("; ") });
     }
-    match &earlier {
+    match earlier {
         Some(earlier) => keep.save(earlier)?,
         None => keep.forget(identity)?,
     }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
@@ -22,6 +24,10 @@ use crate::uapi::{
     RegionDesc, ZcrxAreaReg, ZcrxCqe, ZcrxEventDesc, ZcrxIfqReg, ZcrxRqe, ZcrxStats, query, register,
     registration,
 };
+
+/// The kernel takes its time to let go of a queue whose ring was closed: until then it is EEXIST to the next one.
+const BUSY_ATTEMPTS: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Memory to register: the area, and a region for the refill ring with room for statistics behind it.
 pub(super) struct Area {
@@ -121,12 +127,22 @@ impl ZcrxBackend {
                 stats_offset: stats_offset as u64,
                 ..ZcrxEventDesc::default()
             });
-        // SAFETY: area and region stay mapped until the ring is gone: the pool and the backend own them, and whoever
-        // owns these drops the ring first. The kernel pins the pages on top of that.
-        unsafe {
-            register::zcrx_ifq(ring.fd(), &mut reg, &mut area.reg, &mut area.region_desc, events.as_mut())
+        let mut attempts = 0;
+        loop {
+            // SAFETY: area and region stay mapped until the ring is gone: the pool and the backend own them, and
+            // whoever owns these drops the ring first. The kernel pins the pages on top of that.
+            let result = unsafe {
+                register::zcrx_ifq(ring.fd(), &mut reg, &mut area.reg, &mut area.region_desc, events.as_mut())
+            };
+            match result {
+                Ok(()) => break,
+                Err(error) if error.raw_os_error() == Some(libc::EEXIST) && attempts < BUSY_ATTEMPTS => {
+                    attempts += 1;
+                    thread::sleep(BUSY_PAUSE);
+                }
+                Err(error) => return Err(refuse(&error)),
+            }
         }
-        .map_err(|error| refuse(&error))?;
 
         let refill =
             MappedRing::new(Arc::clone(&area.region), &reg.offsets, reg.rq_entries).map_err(|error| {

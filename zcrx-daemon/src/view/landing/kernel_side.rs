@@ -105,7 +105,7 @@ fn registration_row(registration: &Registration, now: Duration) -> Markup {
                 @if registration.errno == 0 { span.pill.good { "ok" } }
                 @else { span.pill.bad { (errno_label(registration.errno)) } }
             }
-            td { @if let Some(took) = registration.duration { (duration(took)) } }
+            td { (or_unknown(registration.duration.map(duration))) }
         }
     }
 }

@@ -1,6 +1,11 @@
 //! zcrxd, the real one.
 
+use std::fs::Permissions;
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -26,8 +31,30 @@ pub(crate) struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     /// Starts it with further arguments of `zcrxd run` and waits until it answers.
     pub(crate) fn start(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(namespace, namespace.command(program("zcrxd")), arguments)
+    }
+
+    /// Like [`Daemon::start`], as a user with no privileges at all.
+    pub(crate) fn start_as_nobody(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
+        const NOBODY: u32 = 65534;
         let mut command = namespace.command(program("zcrxd"));
-        command.args(["run", "--web.listen-address", WEB, "--runtime-dir"]).arg(work().join("run"));
+        // Not uid(), which would come before the namespace is entered.
+        // SAFETY: between fork and exec only setgid and setuid are called, which are async-signal-safe.
+        unsafe {
+            command.pre_exec(|| match libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0 {
+                true => Ok(()),
+                false => Err(io::Error::last_os_error()),
+            });
+        }
+        Self::spawn(namespace, command, arguments)
+    }
+
+    fn spawn(namespace: &'a Namespace, mut command: Command, arguments: &[&str]) -> Result<Self> {
+        let directory = work().join("run");
+        std::fs::create_dir_all(&directory).context("cannot make the daemon's runtime directory")?;
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o777))
+            .context("cannot open it to all")?;
+        command.args(["run", "--web.listen-address", WEB, "--runtime-dir"]).arg(directory);
         let process = Process::start("zcrxd", command.args(arguments))?;
         let mut daemon = Self { process, namespace };
         eventually("zcrxd answers", LIMIT, || {

@@ -1,7 +1,12 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod preparing;
+mod probes;
+mod receive;
 mod registration;
+mod starvation;
+mod upheaval;
 
 use std::fmt;
 use std::fs;
@@ -9,7 +14,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::{Need, ScenarioInfo};
 
-use crate::lab;
+use crate::{features, lab};
 
 /// Exit status of a scenario that found out that it cannot run here.
 pub(crate) const SKIPPED: i32 = 77;
@@ -44,7 +49,34 @@ impl Scenario {
 }
 
 /// Every scenario, in the order they are run.
-pub(crate) const ALL: &[Scenario] = &[boot::BOOT, registration::REQUESTS, registration::INTERFACES];
+pub(crate) const ALL: &[Scenario] = &[
+    boot::BOOT,
+    probes::ATTACH,
+    registration::REQUESTS,
+    registration::INTERFACES,
+    probes::COUNTED,
+    receive::COPY,
+    receive::NODEV,
+    receive::AUTO,
+    receive::ZERO_COPY,
+    receive::CONNECTIONS,
+    starvation::NEVER_RETURN,
+    starvation::SLOW,
+    starvation::NOT_READING,
+    starvation::CQ_STALL,
+    starvation::RING_OVERFLOW,
+    starvation::BAD_TOKEN,
+    preparing::APPLY_AND_RESTORE,
+    preparing::KILLED,
+    preparing::MEDDLED,
+    preparing::REFUSED,
+    upheaval::DOWN_UP,
+    upheaval::UNLOAD,
+    upheaval::KILL_DAEMON,
+    upheaval::KILL_FOREIGN,
+    upheaval::CYCLES,
+    probes::REFUSED,
+];
 
 /// The scenario of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Scenario> {

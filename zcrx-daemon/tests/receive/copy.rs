@@ -1,68 +1,24 @@
-//! The receive path on this machine: real TCP over 127.0.0.1 into the `copy` backend, which works everywhere.
+//! The `copy` backend, which works everywhere: real TCP over 127.0.0.1.
 
-use std::error::Error;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zcrx_daemon::model::{BackendKind, QueueState, ReceiveSample};
 use zcrx_daemon::receive::pattern::{self, Verdict};
 use zcrx_daemon::receive::{BackendChoice, Destination, QueueConfig, ReceiveError, Receiver, SinkConfig};
 
-type Outcome = Result<(), Box<dyn Error>>;
+use crate::{ANY_PORT, Outcome, address, sample, stop, wait_for};
 
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The user and group that own nothing.
+const NOBODY: u32 = 65534;
 
 fn config(sink: SinkConfig) -> QueueConfig {
     QueueConfig { backend: BackendChoice::Only(BackendKind::Copy), sink, ..QueueConfig::new(vec![ANY_PORT]) }
-}
-
-fn sample(receiver: &Receiver) -> ReceiveSample {
-    receiver.sample().into_iter().next().expect("one queue was started")
-}
-
-fn address(receiver: &Receiver) -> Result<SocketAddr, Box<dyn Error>> {
-    Ok(sample(receiver).listen.first().ok_or("no listener")?.parse()?)
-}
-
-/// Samples until one is as it should be.
-fn wait_for(
-    receiver: &Receiver,
-    what: &str,
-    is_so: impl Fn(&ReceiveSample) -> bool,
-) -> Result<ReceiveSample, Box<dyn Error>> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let sample = sample(receiver);
-        if is_so(&sample) {
-            return Ok(sample);
-        }
-        if Instant::now() > end {
-            return Err(format!("not within {PATIENCE:?}: {what}; {sample:#?}").into());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// What must hold of every queue that has been stopped.
-fn assert_accounted(sample: &ReceiveSample) {
-    assert_eq!(sample.state, QueueState::Stopped);
-    // What is stashed was given back; with nobody left to consume the refill ring it had no room.
-    assert_eq!(sample.held(), sample.stashed, "buffers are missing: {sample:#?}");
-    assert_eq!(sample.connections, 0, "{sample:#?}");
-    assert_eq!(sample.completions, sample.dispensed, "{sample:#?}");
-    assert_eq!(sample.copied_bytes, Some(sample.bytes), "{sample:#?}");
-}
-
-fn stop(receiver: Receiver) -> ReceiveSample {
-    let begin = Instant::now();
-    let sample = receiver.stop().into_iter().next().expect("one queue was started");
-    assert!(begin.elapsed() < Duration::from_secs(1), "stopping took {:?}", begin.elapsed());
-    assert_accounted(&sample);
-    sample
 }
 
 #[test]
@@ -311,5 +267,27 @@ fn a_port_in_use_is_told_from_other_errors() -> Outcome {
         Err(ReceiveError::Listen { address: named, .. }) => assert_eq!(named, address),
         other => panic!("{other:?}"),
     }
+    Ok(())
+}
+
+/// As root, the backend's tests are run once more as nobody; anyone else is an ordinary user already.
+#[test]
+fn an_ordinary_user_needs_no_privilege() -> Outcome {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return Ok(());
+    }
+    // Nobody may not be allowed to reach the build directory.
+    let program = std::env::temp_dir().join(format!("zcrxd-test-receive-{}", std::process::id()));
+    std::fs::copy(std::env::current_exe()?, &program)?;
+    let output = Command::new(&program)
+        .args(["copy::every_byte", "copy::a_slow_destination", "copy::auto"])
+        .current_dir("/")
+        .gid(NOBODY)
+        .uid(NOBODY)
+        .output()?;
+    std::fs::remove_file(&program)?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && report.contains("3 passed"), "{report}");
     Ok(())
 }

@@ -1,0 +1,142 @@
+//! What happens to a queue from outside: its interface, its driver, its owner go away.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use super::Scenario;
+use super::receive::{TRANSFER, on_device};
+use crate::lab::eventually;
+use crate::lab::foreign::Foreign;
+use crate::lab::nic::{self, Nic};
+use crate::lab::process::Process;
+use crate::lab::program;
+use crate::lab::traffic::Traffic;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
+
+/// The interface goes down and comes back.
+pub(super) const DOWN_UP: Scenario = Scenario {
+    name: "interface-down-up",
+    about: "the interface goes down and up amid a transfer, which then goes on to its verified end",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let daemon = on_device(&nic, &[])?;
+        let traffic = Traffic::start(&nic.tx, &Nic::address(), 32 << 20, &[])?;
+        flowing(&nic)?;
+        nic.rx.run("ip", &["link", "set", nic::RX, "down"])?;
+        nic.rx.run("ip", &["link", "set", nic::RX, "up"])?;
+        traffic.finish(TRANSFER)?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// The driver is unloaded under a bound queue.
+pub(super) const UNLOAD: Scenario = Scenario {
+    name: "module-removed",
+    about: "the NIC's module is removed amid a transfer into a bound queue; zcrxd lives on and stops in good order",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let mut daemon = on_device(&nic, &[])?;
+        let _traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
+        flowing(&nic)?;
+        nic::unload("zcnic", LIMIT)?;
+        daemon.process().alive()?;
+        daemon.metrics().context("zcrxd does not answer without its interface")?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// zcrxd is killed.
+pub(super) const KILL_DAEMON: Scenario = Scenario {
+    name: "zcrxd-killed",
+    about: "zcrxd is killed amid a transfer; the queue can be registered again, nothing is left behind",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let daemon = on_device(&nic, &[])?;
+        let traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
+        flowing(&nic)?;
+        daemon.kill()?;
+        traffic.kill()?;
+        registered_again(&nic)
+    },
+};
+
+/// A program that holds buffers is killed.
+pub(super) const KILL_FOREIGN: Scenario = Scenario {
+    name: "holder-killed",
+    about: "a program is killed while it holds every buffer of its queue; the queue can be registered again",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let listen = Nic::address();
+        let arguments =
+            ["--interface", nic::RX, "--queue", "1", "--listen", &listen, "--fault", "never-return"];
+        let foreign = Foreign::start(&nic.rx, &arguments)?;
+        let traffic = Traffic::start(&nic.tx, &listen, 64 << 20, &[])?;
+        eventually("the NIC finds no buffer", LIMIT, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        foreign.kill()?;
+        traffic.kill()?;
+        registered_again(&nic)
+    },
+};
+
+/// Many lives.
+pub(super) const CYCLES: Scenario = Scenario {
+    name: "fifty-kills",
+    about: "50 times a program registers the queue and is killed",
+    needs: NEEDS,
+    limit: 300,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        for cycle in 1..=50 {
+            hold(&nic).with_context(|| format!("cycle {cycle}"))?.kill()?;
+        }
+        let starts = nic.stat("rx1_starts")?;
+        ensure!(starts >= 50, "the queue was started {starts} times, and not once for each registration");
+        Ok(())
+    },
+};
+
+/// Waits until payload arrives in the area.
+fn flowing(nic: &Nic) -> Result<()> {
+    eventually("payload arrives", LIMIT, || Ok((nic.stat("rx1_niov_bytes")? > 1 << 20).then_some(())))
+}
+
+/// Registers the queue once more: the kernel lets go of a dead owner's only after a while.
+fn registered_again(nic: &Nic) -> Result<()> {
+    hold(nic)?.kill()
+}
+
+/// A program that has registered the queue and stays.
+fn hold(nic: &Nic) -> Result<Process> {
+    eventually("the queue can be registered", LIMIT, || {
+        let mut command = nic.rx.command(program("foreign"));
+        command.args(["register", "--hold", "--interface", nic::RX, "--queue", "1", "--area-buffers", "512"]);
+        let mut process = Process::start("register", &mut command)?;
+        let answered = eventually("the kernel answers", LIMIT, || {
+            Ok(process.stdout().contains('\n').then(|| process.stdout()))
+        })?;
+        if answered.contains("\"errno\":0") {
+            return Ok(Some(process));
+        }
+        // Still bound to the one before, or not yet torn down.
+        ensure!(answered.contains("EEXIST") || answered.contains("EBUSY"), "refused: {answered}");
+        process.wait(LIMIT)?;
+        Ok(None)
+    })
+}

@@ -15,6 +15,7 @@ mod forecast;
 #[cfg(test)]
 pub(crate) mod queue_model;
 mod reference;
+mod replay;
 mod report;
 mod rule;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use episodes::{Event, Tally, Tracker};
 use facts::Facts;
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
 pub use reference::reference;
+pub use replay::{Replayed, replay};
 pub use report::{Report, write_episode, write_report};
 pub use rule::{Case, Judgement, Rule};
 pub use watch::{Life, Watch};

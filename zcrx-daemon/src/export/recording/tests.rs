@@ -43,7 +43,7 @@ fn roomy() -> Limits {
     Limits { keep_free_bytes: 0, ..Limits::default() }
 }
 
-fn recorder(place: &Path, limits: Limits) -> Result<Recorder, RecordError> {
+fn recorder_in(place: &Path, limits: Limits) -> Result<Recorder, RecordError> {
     Recorder::new(place.to_owned(), limits, "7.3.4".to_owned())
 }
 
@@ -66,7 +66,7 @@ fn slow() -> Queue {
 #[test]
 fn a_recording_holds_the_time_before_the_episode_and_all_of_it() -> Outcome {
     let place = Place::new("whole");
-    let mut recorder = recorder(&place.0, roomy())?;
+    let mut recorder = recorder_in(&place.0, roomy())?;
     let mut watch = Watch::new(120);
     let mut queue = Queue::default();
     record(&mut recorder, &mut watch, &mut queue, 10);
@@ -95,7 +95,7 @@ fn a_recording_holds_the_time_before_the_episode_and_all_of_it() -> Outcome {
 #[test]
 fn a_replay_gives_the_verdict_of_the_live_queue() -> Outcome {
     let place = Place::new("replay");
-    let mut recorder = recorder(&place.0, roomy())?;
+    let mut recorder = recorder_in(&place.0, roomy())?;
     let mut watch = Watch::new(120);
     let mut queue = Queue::default();
     record(&mut recorder, &mut watch, &mut queue, 10);
@@ -116,7 +116,7 @@ fn a_replay_gives_the_verdict_of_the_live_queue() -> Outcome {
 #[test]
 fn a_torn_last_line_is_left_out_and_told() -> Outcome {
     let place = Place::new("torn");
-    let mut recorder = recorder(&place.0, roomy())?;
+    let mut recorder = recorder_in(&place.0, roomy())?;
     record(&mut recorder, &mut Watch::new(60), &mut slow(), 6);
     let file = recorder.last().ok_or("no recording")?;
     let whole = Recording::read(file)?;
@@ -131,11 +131,11 @@ fn a_torn_last_line_is_left_out_and_told() -> Outcome {
 #[test]
 fn what_cannot_be_read_says_why() -> Outcome {
     let place = Place::new("unreadable");
-    let mut recorder = recorder(&place.0, roomy())?;
+    let mut recorder = recorder_in(&place.0, roomy())?;
     record(&mut recorder, &mut Watch::new(60), &mut slow(), 6);
     let text = fs::read_to_string(recorder.last().ok_or("no recording")?)?;
     let other = place.0.join("other");
-    let mut refused = |text: String| -> Result<String, Box<dyn Error>> {
+    let refused = |text: String| -> Result<String, Box<dyn Error>> {
         fs::write(&other, text)?;
         Ok(Recording::read(&other).err().ok_or("it was read")?.to_string())
     };
@@ -156,13 +156,13 @@ fn what_cannot_be_read_says_why() -> Outcome {
 fn the_directory_keeps_its_bound_by_removing_the_oldest() -> Outcome {
     let place = Place::new("bound");
     let limits = Limits { total_bytes: 400_000, file_bytes: 100_000, keep_free_bytes: 0 };
-    let mut recorder = recorder(&place.0, limits)?;
+    let mut recorder = recorder_in(&place.0, limits)?;
     fs::write(place.0.join("somebody-elses"), "stays")?;
     let mut written = Vec::new();
     for _ in 0..12 {
         // Long enough for more samples than fit.
         record(&mut recorder, &mut Watch::new(60), &mut slow(), 60);
-        let open = std::mem::replace(&mut recorder, super::tests::recorder(&place.0, limits)?);
+        let open = std::mem::replace(&mut recorder, recorder_in(&place.0, limits)?);
         written.extend(open.last().cloned());
         let sizes: Vec<_> =
             place.files().iter().map(|file| Ok(fs::metadata(file)?.len())).collect::<std::io::Result<_>>()?;
@@ -179,7 +179,7 @@ fn the_directory_keeps_its_bound_by_removing_the_oldest() -> Outcome {
 fn a_disk_that_is_almost_full_is_left_alone() -> Outcome {
     let place = Place::new("disk");
     let limits = Limits { keep_free_bytes: u64::MAX / 2, ..Limits::default() };
-    let mut recorder = recorder(&place.0, limits)?;
+    let mut recorder = recorder_in(&place.0, limits)?;
     let mut watch = Watch::new(60);
     let mut said = Vec::new();
     slow().run_with(6, |sample| {
@@ -195,7 +195,7 @@ fn a_disk_that_is_almost_full_is_left_alone() -> Outcome {
 
 #[test]
 fn a_directory_that_cannot_be_made_says_so() {
-    let error = recorder(Path::new("/proc/no-such-place"), roomy()).err().map(|error| error.to_string());
+    let error = recorder_in(Path::new("/proc/no-such-place"), roomy()).err().map(|error| error.to_string());
     assert!(
         error.is_some_and(|error| error.starts_with("/proc/no-such-place: cannot keep recordings there"))
     );
@@ -203,15 +203,15 @@ fn a_directory_that_cannot_be_made_says_so() {
 
 #[test]
 fn names_of_queues_make_file_names() {
-    assert_eq!(super::directory::file_name_part("../../etc"), "_.._etc");
-    assert_eq!(super::directory::file_name_part("eth0.100-3"), "eth0.100-3");
+    assert_eq!(directory::file_name_part("../../etc"), "_.._etc");
+    assert_eq!(directory::file_name_part("eth0.100-3"), "eth0.100-3");
 }
 
 /// What the process to be killed does; nothing when run as a test of its own.
 #[test]
 fn killed_while_recording() -> Outcome {
     let Some(place) = std::env::var_os("ZCRXD_TEST_RECORD_UNTIL_KILLED") else { return Ok(()) };
-    let mut recorder = recorder(Path::new(&place), roomy())?;
+    let mut recorder = recorder_in(Path::new(&place), roomy())?;
     let mut watch = Watch::new(60);
     let mut queue = slow();
     loop {

@@ -223,7 +223,8 @@ fn keep(mut daemon: Daemon, report: &Report) -> Result<()> {
     if !status.success() {
         bail!("zcrxd ended with {status}:\n{}", daemon.last_words());
     }
-    report.verdict()
+    report.verdict()?;
+    daemon.forget()
 }
 
 /// Waits until something holds, asking often; returns whether it came to hold.

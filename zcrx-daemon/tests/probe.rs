@@ -201,6 +201,10 @@ fn a_kernel_that_shows_no_types_still_counts() {
     let seen = by_pid(&sample, pid);
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].errno, seen[0].ifindex, seen[0].queue), (errno, None, None));
+    // What cannot be right without types is not said at all.
+    assert_eq!(sample.snapshot, None);
+    let refused = &status(&sample, "snapshot").refused;
+    assert!(refused.iter().all(|attempt| attempt.error == "none, for this test"), "{refused:?}");
 }
 
 #[test]

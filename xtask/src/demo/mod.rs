@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the real daemon receives real TCP data while one watches, starves once, and accounts for it.
 
 mod daemon;
+mod lab;
 mod registration;
 mod report;
 mod scrape;
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Leave zcrxd running at the end, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Show real zero copy instead: the newest kernel in a virtual machine, with a software NIC
+    #[arg(long, conflicts_with_all = ["seconds", "keep"])]
+    lab: bool,
 }
 
 /// What the daemon's end may take.
@@ -40,6 +44,9 @@ const END: Duration = Duration::from_secs(1);
 
 /// Shows it; fails if anything is not as it should be.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
+    if options.lab {
+        return lab::run(cache);
+    }
     section("Set-up");
     if let Err(error) = setup::run(cache) {
         println!("{error:#}\ngoing on without: zcrxd will have no kernel probes");

@@ -21,7 +21,8 @@ use self::kernels::{Kernel, Kernels, Row};
 use self::machine::{Accelerator, Machine};
 use self::module::Unavailable;
 use self::programs::Programs;
-use self::session::{Ground, Report};
+use self::session::Ground;
+pub(crate) use self::session::Report;
 use self::table::{Column, Table};
 use crate::setup;
 use crate::tools::apt::Network;
@@ -162,6 +163,17 @@ fn matrix(lab: &Lab, check: bool) -> Result<()> {
         println!("written to {DOCUMENT}");
     }
     lab.close(&tally)
+}
+
+/// Runs scenarios on the newest kernel that can be had. Returns what they came to, and where each has the folder
+/// of its artefacts.
+pub(crate) fn run_on_newest(names: &[&str]) -> Result<(Report, PathBuf)> {
+    let lab = Lab::open(Network::Online)?;
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+    let scenarios = lab.scenarios(&names)?;
+    let rows = lab.rows(&[])?;
+    let row = rows.first().context("one kernel is the newest")?;
+    Ok((lab.run_row(row, &scenarios, true)?, lab.directory.join(&row.series)))
 }
 
 /// Everything one run of the lab works with.

@@ -132,13 +132,14 @@ fn monotonic() -> Duration {
 mod tests {
     use std::os::fd::AsRawFd as _;
 
-    use super::*;
+    use super::{super::offsets, *};
     use crate::kernel::{Kernel, Symbols};
 
     /// Two sources that know nothing of each other: a file met by the iterator, and the symbol table.
     #[test]
     fn what_is_learnt_is_what_the_symbol_table_says() -> Result<(), String> {
-        let mut ebpf = match object::load(&Kernel::inspect()) {
+        let kernel = Kernel::inspect();
+        let mut ebpf = match object::load(&kernel, &offsets::resolve(&kernel.btf)) {
             Ok(ebpf) => ebpf,
             Err(reason) => {
                 println!("skipped: {reason}");

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use zcrx_daemon::model::{BackendKind, QueueState};
 use zcrx_daemon::receive::pattern::{self, Verdict};
-use zcrx_daemon::receive::{BackendChoice, Destination, QueueConfig, Receiver, SinkConfig};
+use zcrx_daemon::receive::{BackendChoice, Destination, QueueConfig, SinkConfig};
 
-use crate::{ANY_PORT, Outcome, address, sample, stop, wait_for};
+use crate::{ANY_PORT, Outcome, address, sample, start, stop, wait_for};
 
 /// A queue of the kernel's, and where its traffic comes from.
 fn config(kind: BackendKind, sink: SinkConfig) -> Result<QueueConfig, Box<dyn std::error::Error>> {
@@ -54,7 +54,7 @@ fn enter_sender_netns() {
 }
 
 fn verifies(kind: BackendKind) -> Outcome {
-    let receiver = Receiver::start(vec![config(kind, SinkConfig::Verify)?])?;
+    let receiver = start(config(kind, SinkConfig::Verify)?)?;
     let address = address(&receiver)?;
     assert_eq!(sample(&receiver).selection.backend, Some(kind));
     assert_eq!(sample(&receiver).state, QueueState::Running);
@@ -77,7 +77,7 @@ fn survives_want(kind: BackendKind) -> Outcome {
         cq_entries: 256,
         ..config(kind, SinkConfig::Verify)?
     };
-    let receiver = Receiver::start(vec![small])?;
+    let receiver = start(small)?;
     let address = address(&receiver)?;
     as_sender(kind, || {
         // Senders inherit this thread's network namespace.
@@ -98,7 +98,7 @@ fn recovers_from_a_slow_destination(kind: BackendKind) -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
     let small = QueueConfig { area_bytes: 2 << 20, ..config(kind, SinkConfig::Forward(to))? };
-    let receiver = Receiver::start(vec![small])?;
+    let receiver = start(small)?;
     let address = address(&receiver)?;
     let bytes = 32_usize << 20;
     let mut sent = vec![0; bytes];
@@ -133,7 +133,7 @@ fn recovers_from_a_slow_destination(kind: BackendKind) -> Outcome {
 }
 
 fn stops_under_load(kind: BackendKind) -> Outcome {
-    let receiver = Receiver::start(vec![config(kind, SinkConfig::Discard)?])?;
+    let receiver = start(config(kind, SinkConfig::Discard)?)?;
     let address: SocketAddr = address(&receiver)?;
     thread::scope(|scope| -> Outcome {
         scope.spawn(move || {

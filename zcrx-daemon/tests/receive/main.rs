@@ -9,12 +9,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use zcrx_daemon::model::{BackendKind, QueueState, ReceiveSample};
-use zcrx_daemon::receive::Receiver;
+use zcrx_daemon::receive::{QueueConfig, ReceiveError, Receiver};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts one queue. What it logs is shown if the test fails.
+fn start(config: QueueConfig) -> Result<Receiver, ReceiveError> {
+    // All but the first test find it done.
+    let _done = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
+    Receiver::start(vec![config])
+}
 
 fn sample(receiver: &Receiver) -> ReceiveSample {
     receiver.sample().into_iter().next().expect("one queue was started")
@@ -58,6 +65,7 @@ fn assert_accounted(sample: &ReceiveSample) {
 fn stop(receiver: Receiver) -> ReceiveSample {
     let begin = Instant::now();
     let sample = receiver.stop().into_iter().next().expect("one queue was started");
+    println!("stopped in {:?}", begin.elapsed());
     assert!(begin.elapsed() < Duration::from_secs(1), "stopping took {:?}", begin.elapsed());
     assert_accounted(&sample);
     sample

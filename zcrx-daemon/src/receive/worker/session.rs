@@ -291,7 +291,11 @@ impl<'p> Session<'p> {
                     if go_on {
                         self.receive_again(index)?;
                     } else {
-                        warn!(queue = self.plan.name, "no buffer for too long: giving a connection up");
+                        warn!(
+                            queue = self.plan.name,
+                            "no buffer to copy into for too long: giving a connection up; its data comes by another \
+                             queue than this one, or area_bytes is less than the NIC's ring takes"
+                        );
                         self.close_connection(index)?;
                     }
                 }

@@ -116,15 +116,22 @@ fn figures(queue: &ReceiveSample) -> Markup {
             (figure("dispensed", &count(queue.dispensed), ""))
             (figure("returned", &count(queue.returned), ""))
             @if let Some(starvations) = queue.starvations {
-                (figure("starvations", &count(starvations), if starvations > 0 { "fair" } else { "" }))
+                (figure("starvations", &count(starvations), if_any(starvations, "fair")))
             }
             @if queue.sink == "verify" {
                 (figure("verified", &bytes(queue.verified_bytes), ""))
-                (figure("mismatched", &bytes(queue.mismatched_bytes), if queue.mismatched_bytes > 0 { "bad" } else { "" }))
+                (figure("mismatched", &bytes(queue.mismatched_bytes), if_any(queue.mismatched_bytes, "bad")))
             }
-            @for (errno, times) in &queue.errors { (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair")) }
+            @for (errno, times) in &queue.errors {
+                (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair"))
+            }
         }
     }
+}
+
+/// The tone of a number that should be 0.
+const fn if_any(number: u64, tone: &'static str) -> &'static str {
+    if number > 0 { tone } else { "" }
 }
 
 fn figure(name: &str, value: &str, tone: &str) -> Markup {

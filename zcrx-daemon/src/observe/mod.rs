@@ -6,6 +6,7 @@
 #[cfg(test)]
 pub(crate) mod fixture;
 mod process;
+mod queues;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +15,7 @@ use crate::net;
 use crate::uapi;
 
 pub use process::ProcessSample;
+pub use queues::{Join, NicSample};
 
 /// What the web endpoint counts about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

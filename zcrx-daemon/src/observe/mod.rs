@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod identity;
 mod join;
 mod process;
+mod queues;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +21,7 @@ use identity::Identities;
 use join::Whereabouts;
 
 pub use process::ProcessSample;
+pub use queues::{Join, NicSample};
 
 /// What the web endpoint counts about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,12 @@ use zcrx_daemon::{
     probe::Probes,
 };
 
+/// Samples are taken from any thread.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Probes>();
+};
+
 /// Mechanisms of the registration probe, best first.
 const ORDER: [Mechanism; 4] =
     [Mechanism::Fexit, Mechanism::Kretprobe, Mechanism::TpBtf, Mechanism::RawTracepoint];
@@ -195,6 +201,10 @@ fn a_kernel_that_shows_no_types_still_counts() {
     let seen = by_pid(&sample, pid);
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].errno, seen[0].ifindex, seen[0].queue), (errno, None, None));
+    // What cannot be right without types is not said at all.
+    assert_eq!(sample.snapshot, None);
+    let refused = &status(&sample, "snapshot").refused;
+    assert!(refused.iter().all(|attempt| attempt.error == "none, for this test"), "{refused:?}");
 }
 
 #[test]
@@ -213,6 +223,28 @@ fn without_capabilities_every_refusal_names_them() {
         let named = probe.refused.iter().all(|attempt| attempt.error.contains("CAP_BPF and CAP_PERFMON"));
         assert!(named || no_programs(probe), "{:?}", probe.refused);
     }
+}
+
+#[test]
+fn a_snapshot_is_taken_within_its_span_and_rings_without_queues_are_left_out() {
+    let kernel = Kernel::inspect();
+    let probes = Probes::attach(&kernel);
+    let sample = probes.sample();
+    let status = status(&sample, "snapshot");
+    let Some(snapshot) = &sample.snapshot else {
+        println!("skipped: {:?}", status.refused);
+        assert!(status.attached.is_none());
+        return;
+    };
+    assert!(snapshot.began < snapshot.ended);
+    let own = std::process::id();
+    // The ring that the probe learnt from is ours, and had no queue.
+    assert!(
+        snapshot.queues.iter().all(|queue| queue.owners.iter().all(|owner| owner.pid != own)),
+        "{snapshot:?}"
+    );
+    let again = probes.sample().snapshot.expect("what worked once works again");
+    assert!(again.began >= snapshot.ended);
 }
 
 /// A page pool that lives for the length of one system call: the kernel feeds `packets` to an XDP program that

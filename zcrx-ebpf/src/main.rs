@@ -3,6 +3,21 @@
 //! For any other target than BPF this is an empty program, so that the whole workspace builds, lints and
 //! tests on the host.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        clippy::inline_always,
+        reason = "a call costs stack, and what the verifier knew of the arguments"
+    ),
+    expect(
+        clippy::needless_pass_by_value,
+        reason = "aya-ebpf hands contexts over by value: each is one pointer"
+    ),
+    expect(clippy::fn_to_numeric_cast_any, reason = "bpf_loop takes its callback as a pointer"),
+    expect(clippy::implicit_saturating_sub, reason = "the comparison is what the verifier follows"),
+    expect(clippy::single_match_else, reason = "both arms of a look-up are equally likely"),
+    expect(clippy::verbose_bit_mask, reason = "pointer tags are masked as in the kernel's text")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod allocation;

@@ -32,8 +32,8 @@ pub(super) struct Daemon {
     pub verify: SocketAddr,
     /// Where [`FORWARD`] listens.
     pub forward: SocketAddr,
-    /// What it said.
-    pub log: PathBuf,
+    directory: PathBuf,
+    log: PathBuf,
     program: PathBuf,
     child: Child,
 }
@@ -65,12 +65,14 @@ impl Daemon {
             .arg("run")
             .arg("--config")
             .arg(&config)
+            // The demo shows what is logged unless told otherwise.
+            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(said.try_clone().context("cannot share the log")?)
             .stderr(said);
         die_with_parent(&mut command);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let mut daemon = Self { web, verify, forward, log, program, child };
+        let mut daemon = Self { web, verify, forward, directory, log, program, child };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -106,9 +108,33 @@ impl Daemon {
         self.child.wait().context("cannot wait for zcrxd")
     }
 
-    /// The last lines that it said.
+    /// The last lines that it said, and where the others are.
     pub(super) fn last_words(&self) -> String {
-        tail(&self.log, 8)
+        let said = self.all_said();
+        let lines: Vec<_> = said.lines().collect();
+        format!("{}\n(all of it: {})", lines[lines.len().saturating_sub(8)..].join("\n"), self.log.display())
+    }
+
+    /// Its closing line.
+    pub(super) fn totals(&self) -> String {
+        self.said("ended:").pop().unwrap_or_default()
+    }
+
+    /// What it said of something: its lines from there on.
+    pub(super) fn said(&self, of: &str) -> Vec<String> {
+        let said = self.all_said();
+        said.lines().filter_map(|line| Some(line[line.find(of)?..].to_owned())).collect()
+    }
+
+    /// Removes what it wrote, once all is well.
+    pub(super) fn forget(self) -> Result<()> {
+        let directory = self.directory.clone();
+        drop(self);
+        fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))
+    }
+
+    fn all_said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -196,10 +222,4 @@ fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let addresses: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     addresses.try_into().map_err(|_| anyhow::anyhow!("there are as many addresses as listeners"))
-}
-
-fn tail(path: &Path, lines: usize) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let all: Vec<_> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
 }

@@ -20,9 +20,11 @@ use self::daemon::{Daemon, FORWARD, VERIFY};
 use self::report::{Report, count};
 use self::scrape::Scrape;
 use self::stream::Reader;
+use crate::lab;
 use crate::setup;
 use crate::tools::cache::Cache;
 use crate::tools::command::{find, output};
+use crate::tools::deb::ensure_lab;
 
 /// How the demo runs.
 #[derive(Debug, Args)]
@@ -44,7 +46,9 @@ const END: Duration = Duration::from_secs(1);
 /// Shows it; fails if anything is not as it should be.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     if options.lab {
-        return crate::lab::demo(Duration::from_secs(options.seconds));
+        section("Set-up");
+        ensure_lab(cache)?;
+        return lab::demo(Duration::from_secs(options.seconds));
     }
     section("Set-up");
     if let Err(error) = setup::run(cache) {
@@ -65,8 +69,10 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     let mut daemon = Daemon::start(program, reader.address)?;
     section("zcrxd");
     println!("Page for people: http://{}/   metrics: http://{}/metrics", daemon.web, daemon.web);
+    daemon.said("queue software:").iter().for_each(|line| println!("{line}"));
+    let scrape = Scrape::fetch(daemon.web)?;
     for queue in [VERIFY, FORWARD] {
-        report.say("queue", backend(&Scrape::fetch(daemon.web)?, queue));
+        report.say("queue", backend(&scrape, queue));
     }
 
     section(&format!("Real TCP data for {} s, every byte compared with what was sent", options.seconds));
@@ -87,19 +93,20 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
         return keep(daemon, &report);
     }
     let (status, took) = daemon.stop()?;
-    println!("{}", daemon.last_words().lines().last().unwrap_or_default().trim());
+    println!("zcrxd {}", daemon.totals());
     report.check(status.success(), || format!("zcrxd ended with {status}:\n{}", daemon.last_words()));
     report.check(took <= END, || format!("zcrxd took {:.1} s to end, more than 1 s", took.as_secs_f64()));
     report.say("end", format!("{:.2} s after SIGTERM", took.as_secs_f64()));
     print!("\n{report}");
-    report.verdict()
+    report.verdict()?;
+    daemon.forget()
 }
 
 fn section(title: &str) {
     println!("\n== {title} ==");
 }
 
-/// What a queue runs on, and why on nothing better.
+/// What a queue runs on, and what refused to carry it.
 fn backend(scrape: &Scrape, queue: u32) -> String {
     let index = queue.to_string();
     let of_queue = |name| scrape.all(name).filter(|series| series.label("queue") == index);
@@ -114,9 +121,8 @@ fn backend(scrape: &Scrape, queue: u32) -> String {
         text += "; ";
         text += refused.label("backend");
         text += " refused: ";
-        text += errno.unwrap_or("not possible here");
+        text += errno.unwrap_or("not possible as configured");
     }
-    println!("{text}");
     text
 }
 
@@ -213,11 +219,12 @@ fn keep(mut daemon: Daemon, report: &Report) -> Result<()> {
     // SAFETY: ignoring a signal has no preconditions; the daemon was started before and still ends on it.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let status = daemon.wait()?;
-    println!("{}", daemon.last_words().lines().last().unwrap_or_default().trim());
+    println!("zcrxd {}", daemon.totals());
     if !status.success() {
         bail!("zcrxd ended with {status}:\n{}", daemon.last_words());
     }
-    report.verdict()
+    report.verdict()?;
+    daemon.forget()
 }
 
 /// Waits until something holds, asking often; returns whether it came to hold.

@@ -56,7 +56,8 @@ impl Scrape {
         Self::parse(get(address, "/metrics")?)
     }
 
-    fn parse(text: String) -> Result<Self> {
+    /// Takes apart what was scraped.
+    pub(super) fn parse(text: String) -> Result<Self> {
         let lines = text.lines().filter(|line| !(line.is_empty() || line.starts_with('#')));
         let series = lines
             .map(|line| series(line).with_context(|| format!("this is no metric: {line}")))

@@ -10,17 +10,8 @@ use super::summary::{Outcome, Tally};
 use crate::tools::apt::{self, Apt, Network};
 use crate::tools::cache::Cache;
 use crate::tools::command::find;
-use crate::tools::deb::{install, unpack};
+use crate::tools::deb::{ensure_lab, unpack};
 use crate::tools::progress::step;
-
-/// What the lab calls upon, each with the package that brings it.
-const LAB: [(&str, &str); 5] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("ethtool", "ethtool"),
-    ("ip", "iproute2"),
-    ("mmdebstrap", "mmdebstrap"),
-];
 
 /// What is there now.
 #[derive(Debug, Default)]
@@ -29,7 +20,7 @@ pub(super) struct Outfit {
     promtool: Option<PathBuf>,
     /// What could not be had.
     missing: Vec<String>,
-    /// Whether what the lab needs is among that.
+    /// Why the lab cannot run, if it cannot.
     pub no_lab: Option<String>,
 }
 
@@ -43,15 +34,9 @@ impl Outfit {
                 Err(error) => outfit.missing.push(format!("promtool: {error:#}")),
             }
         }
-        let packages: Vec<_> =
-            LAB.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
-        if lab && !packages.is_empty() {
-            let all = packages.join(" ");
-            if let Err(error) = step(&format!("apt-get install {all}"), || install(cache, &packages)) {
-                let what = format!("the lab: {error:#}; by hand: sudo apt-get install {all}");
-                outfit.missing.push(what.clone());
-                outfit.no_lab = Some(what);
-            }
+        if lab && let Err(error) = ensure_lab(cache) {
+            outfit.missing.push(format!("{error:#}"));
+            outfit.no_lab = Some(format!("{error:#}"));
         }
         outfit
     }

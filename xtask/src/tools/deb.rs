@@ -8,6 +8,28 @@ use anyhow::{Context, Result, bail};
 
 use super::cache::Cache;
 use super::command::{find, run};
+use super::progress::step;
+
+/// What the lab calls upon, each with the package that brings it.
+const LAB: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("ethtool", "ethtool"),
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+];
+
+/// Installs what the lab calls upon and is missing, or says how to.
+pub(crate) fn ensure_lab(cache: &Cache) -> Result<()> {
+    let missing = LAB.iter().filter(|(program, _)| find(program).is_none());
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let all = packages.join(" ");
+    step(&format!("apt-get install {all}"), || install(cache, &packages))
+        .with_context(|| format!("the lab needs more than is installed; by hand: sudo apt-get install {all}"))
+}
 
 /// Unpacks the members that match a pattern into a folder, without that many leading parts of their paths.
 pub(crate) fn unpack(package: &Path, members: &str, strip: usize, into: &Path) -> Result<()> {

@@ -189,10 +189,10 @@ fn restore(args: &RestoreArgs) -> Exit {
         let name = &put_back.interface;
         match &put_back.outcome {
             Outcome::Rebooted => {
-                print(&format!("{name}: the host was booted since; there is nothing to put back.\n"))
+                print(&format!("{name}: the host was booted since; there is nothing to put back.\n"));
             }
             Outcome::Gone => {
-                print(&format!("{name}: the interface is gone; there is nothing to put back.\n"))
+                print(&format!("{name}: the interface is gone; there is nothing to put back.\n"));
             }
             Outcome::Restored(restored) => {
                 let commands: Vec<String> = restored.steps.iter().map(|step| step.command(name)).collect();

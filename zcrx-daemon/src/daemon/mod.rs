@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::Config;
 use crate::export::Phase;
@@ -61,6 +61,12 @@ pub enum DaemonError {
     /// The receive threads did not end in time.
     #[error("the receive threads did not end within {} ms", STOP_LIMIT.as_millis())]
     Hung,
+    /// A second signal came before all had ended.
+    #[error("ended at once on a second signal, {name}")]
+    Impatient {
+        /// The signal.
+        name: &'static str,
+    },
 }
 
 /// Runs the daemon until SIGINT or SIGTERM.
@@ -106,8 +112,7 @@ async fn live(config: &Config) -> Result<(), DaemonError> {
     let ended = tokio::select! {
         ended = sources.stop(STOP_LIMIT) => ended,
         name = signals.next() => {
-            warn!("{name} again: ending at once");
-            Err(DaemonError::Hung)
+            Err(DaemonError::Impatient { name })
         }
     };
     drop(stop);
@@ -125,12 +130,6 @@ fn announce(web: &[SocketAddr], sources: &Sources) {
         let backend = queue.selection.backend.map_or("no backend", |backend| backend.name());
         let listen = queue.listen.join(", ");
         info!("queue {} receives on {listen} with backend {backend}, sink {}", queue.key, queue.sink);
-        for refusal in &queue.selection.refused {
-            warn!(
-                "queue {}: backend {} refused at \"{}\": {}; {}",
-                queue.key, refusal.backend, refusal.step, refusal.reason, refusal.mend
-            );
-        }
     }
     for address in web {
         info!("web endpoint on http://{address}/");

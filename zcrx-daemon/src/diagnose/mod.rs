@@ -10,25 +10,31 @@
 mod alarms;
 pub mod causes;
 mod episodes;
-mod facts;
+pub mod facts;
 mod forecast;
 #[cfg(test)]
-mod queue_model;
+pub(crate) mod queue_model;
 mod reference;
+mod replay;
 mod report;
 mod rule;
+#[cfg(test)]
+mod tests;
 mod thresholds;
+mod watch;
 mod words;
 
 use crate::model::{Confidence, Diagnosis, Finding, Window};
 
 pub use alarms::alarms;
 pub use episodes::{Event, Tally, Tracker};
-pub use facts::Facts;
+use facts::Facts;
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
 pub use reference::reference;
+pub use replay::{Replayed, replay};
 pub use report::{Report, write_episode, write_report};
 pub use rule::{Case, Judgement, Rule};
+pub use watch::{Life, Watch};
 
 /// What the window says about its queue. An empty window says nothing.
 pub fn diagnose(window: &Window) -> Diagnosis {

@@ -13,60 +13,60 @@ use crate::model::{
 
 /// What the owner does with a buffer for which the refill ring has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overflow {
+pub(crate) enum Overflow {
     Stash,
     Drop,
 }
 
 /// The queue: what it is, what its owner does, what happens to it, and where its buffers are.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     // What it is.
-    pub(super) buffers: u64,
-    pub(super) ring: u64,
-    pub(super) refill_entries: u64,
-    pub(super) cq_entries: u64,
-    pub(super) device: bool,
+    pub(crate) buffers: u64,
+    pub(crate) ring: u64,
+    pub(crate) refill_entries: u64,
+    pub(crate) cq_entries: u64,
+    pub(crate) device: bool,
     /// Sum of the sockets' receive buffers, in buffers: senders wait beyond that.
-    pub(super) socket_limit: u64,
+    pub(crate) socket_limit: u64,
     // Load.
-    pub(super) arrivals_per_second: f64,
+    pub(crate) arrivals_per_second: f64,
     /// Packets come in bunches of so many.
-    pub(super) bursts: Option<u64>,
+    pub(crate) bursts: Option<u64>,
     /// Share of the payload that the NIC does not place in the area.
-    pub(super) copied: f64,
+    pub(crate) copied: f64,
     /// Completions (and references) per buffer.
-    pub(super) fragments: u64,
+    pub(crate) fragments: u64,
     // What the owner does.
-    pub(super) owner_runs: bool,
-    pub(super) armed: bool,
-    pub(super) rearms: bool,
-    pub(super) returns_per_second: f64,
-    pub(super) return_batch: u64,
-    pub(super) overflow: Overflow,
+    pub(crate) owner_runs: bool,
+    pub(crate) armed: bool,
+    pub(crate) rearms: bool,
+    pub(crate) returns_per_second: f64,
+    pub(crate) return_batch: u64,
+    pub(crate) overflow: Overflow,
     /// Share of the buffers that it never returns.
-    pub(super) leak: f64,
+    pub(crate) leak: f64,
     /// Share of its entries that the kernel cannot use.
-    pub(super) bad_entries: f64,
+    pub(crate) bad_entries: f64,
     /// Share of its entries that come twice.
-    pub(super) double_entries: f64,
+    pub(crate) double_entries: f64,
     /// Fragments of a buffer are returned as far apart as can be.
-    pub(super) pinning: bool,
+    pub(crate) pinning: bool,
     // What happens.
-    pub(super) napi_restarts: bool,
-    pub(super) missteered_per_second: f64,
-    pub(super) torn_down: bool,
+    pub(crate) napi_restarts: bool,
+    pub(crate) missteered_per_second: f64,
+    pub(crate) torn_down: bool,
     // What is known.
-    pub(super) tells_sockets: bool,
-    pub(super) tells_ring: bool,
-    pub(super) tells_drops: bool,
-    pub(super) cadence: Duration,
-    pub(super) state: State,
+    pub(crate) tells_sockets: bool,
+    pub(crate) tells_ring: bool,
+    pub(crate) tells_drops: bool,
+    pub(crate) cadence: Duration,
+    pub(crate) state: State,
 }
 
 /// Where the buffers are, and what was counted.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     milliseconds: u64,
     started: bool,
     free: u64,
@@ -86,7 +86,7 @@ pub(super) struct State {
     pending_bad: u64,
     napi_dead: bool,
     /// Fractions of packets, returns and the like that were not whole yet.
-    rest: [f64; 6],
+    rest: [f64; 8],
     /// References consumed of buffers that are still pinned.
     unpinned: u64,
     allocation: AllocationCount,
@@ -149,12 +149,12 @@ impl Default for Queue {
 }
 
 /// The diagnosis of a window.
-pub(super) fn verdict(window: &Window) -> Diagnosis {
+pub(crate) fn verdict(window: &Window) -> Diagnosis {
     diagnose(window)
 }
 
 /// The first finding, which must be this one.
-pub(super) fn first(diagnosis: &Diagnosis, cause: Cause) -> &Finding {
+pub(crate) fn first(diagnosis: &Diagnosis, cause: Cause) -> &Finding {
     let finding = diagnosis.cause().unwrap_or_else(|| panic!("no cause in {diagnosis:#?}"));
     assert_eq!(finding.cause, cause, "{diagnosis:#?}");
     finding
@@ -162,14 +162,14 @@ pub(super) fn first(diagnosis: &Diagnosis, cause: Cause) -> &Finding {
 
 impl Queue {
     /// Lets it run for so many seconds and gives the samples of that time.
-    pub(super) fn run(&mut self, seconds: u64) -> Window {
+    pub(crate) fn run(&mut self, seconds: u64) -> Window {
         let mut window = Window::new(120);
         self.run_with(seconds, |sample| window.push(sample));
         window
     }
 
     /// The same, sample by sample.
-    pub(super) fn run_with(&mut self, seconds: u64, mut sampled: impl FnMut(QueueSample)) {
+    pub(crate) fn run_with(&mut self, seconds: u64, mut sampled: impl FnMut(QueueSample)) {
         let cadence = self.cadence.as_millis() as u64;
         if !self.state.started {
             self.state.started = true;
@@ -378,8 +378,8 @@ impl Queue {
             Overflow::Stash => self.state.stashed = returning - published,
             Overflow::Drop => self.state.lost += returning - published,
         }
-        let bad = (published as f64 * self.bad_entries).round() as u64;
-        let double = ((published as f64 * self.double_entries).round() as u64).min(room - published);
+        let bad = self.whole(6, published as f64 * self.bad_entries).min(published);
+        let double = self.whole(7, published as f64 * self.double_entries).min(room - published);
         self.state.lost += bad;
         self.state.pending += published - bad;
         self.state.pending_bad += bad + double;

@@ -134,7 +134,7 @@ fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
     match &forecast.starvation {
         Answer::Known(Starvation::Now) => {}
         Answer::Known(Starvation::In(time)) => {
-            writeln!(out, "  starves in {} at this rate", words::time(*time))?
+            writeln!(out, "  starves in {} at this rate", words::time(*time))?;
         }
         Answer::Known(Starvation::NotAtThisRate) => writeln!(out, "  does not starve at this rate")?,
         Answer::Unknown(why) => writeln!(out, "  time to starvation unknown: {why}")?,

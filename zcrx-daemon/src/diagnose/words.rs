@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::facts::Facts;
 
 /// "952 of 1024 buffers (93 %)", or "952 buffers" where the size of the area is unknown.
-pub fn buffers(facts: &Facts<'_>, count: u64) -> String {
+pub(super) fn buffers(facts: &Facts<'_>, count: u64) -> String {
     match (facts.placement.total, facts.placement.share(Some(count))) {
         (Some(total), Some(share)) => format!("{count} of {total} buffers ({:.0} %)", share * 100.0),
         _ => format!("{count} buffers"),
@@ -13,7 +13,7 @@ pub fn buffers(facts: &Facts<'_>, count: u64) -> String {
 }
 
 /// "4.1 s", "130 ms", "3 min".
-pub fn time(duration: Duration) -> String {
+pub(super) fn time(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 0.001 {
         format!("{:.0} us", seconds * 1e6)
@@ -27,7 +27,7 @@ pub fn time(duration: Duration) -> String {
 }
 
 /// "12 a second", "0.5 a second".
-pub fn rate(per_second: f64) -> String {
+pub(super) fn rate(per_second: f64) -> String {
     if per_second >= 10.0 || per_second == 0.0 {
         format!("{per_second:.0} a second")
     } else {
@@ -36,11 +36,16 @@ pub fn rate(per_second: f64) -> String {
 }
 
 /// "the last 2.0 s".
-pub fn recently(facts: &Facts<'_>) -> String {
-    format!("the last {}", time(facts.recent.span))
+pub(super) fn recently(facts: &Facts<'_>) -> String {
+    last(facts.recent.span)
+}
+
+/// "the last 60.0 s".
+pub(super) fn last(span: Duration) -> String {
+    format!("the last {}", time(span))
 }
 
 /// "1 allocation", "3 allocations".
-pub fn count(number: u64, one: &str) -> String {
+pub(super) fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }

@@ -82,6 +82,11 @@ impl Window {
         Self { capacity, samples: VecDeque::with_capacity(capacity) }
     }
 
+    /// How many samples it holds at most.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Adds a sample. A sample of another queue or another life forgets the ones before; one that is not newer than
     /// the last is ignored.
     pub fn push(&mut self, sample: QueueSample) {

@@ -97,11 +97,11 @@ pub fn apply(
     device: &mut impl Device,
     keep: &mut impl Keep,
     identity: &Identity,
-    earlier: Option<Journal>,
+    earlier: Option<&Journal>,
     wanted: &Wanted,
 ) -> Result<Vec<Step>, ApplyError> {
     let before = device.read()?;
-    let mut journal = match &earlier {
+    let mut journal = match earlier {
         Some(earlier) => {
             let mut journal = earlier.clone();
             journal.adopt(&before);
@@ -114,14 +114,15 @@ pub fn apply(
         return Ok(walk.taken);
     };
     // Only this call's own changes go back: those of an earlier one are the next restore's.
-    let earlier_rules = earlier.as_ref().map_or(&[][..], |earlier| &earlier.added);
+    walk.settle();
+    let earlier_rules = earlier.map_or(&[][..], |earlier| &earlier.added);
     let mut added = walk.journal.added.clone();
     added.retain(|rule| !earlier_rules.iter().any(|other| same_rule(other, rule)));
     let back = walk.back(&before, &added);
     if !back.failed.is_empty() {
         return Err(ApplyError::Stuck { failure, back: back.failed.join("; ") });
     }
-    match &earlier {
+    match earlier {
         Some(earlier) => keep.save(earlier)?,
         None => keep.forget(identity)?,
     }
@@ -136,6 +137,7 @@ pub fn restore(
 ) -> Result<Restored, JournalError> {
     let identity = journal.identity.clone();
     let mut walk = Walk { device, keep, journal: &mut journal, name: &identity.name, taken: Vec::new() };
+    walk.settle();
     let (original, added) = (walk.journal.original.clone(), walk.journal.added.clone());
     let restored = walk.back(&original, &added);
     if restored.failed.is_empty() {
@@ -172,6 +174,14 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
         let now = self.device.read()?;
         let missing = steps(&now, &goal(&now));
         if missing.is_empty() { Ok(()) } else { Err(Failure::Ignored(self.commands(&missing))) }
+    }
+
+    /// Accounts for a step that was begun and whose end is unknown, before another one takes its place in the journal.
+    fn settle(&mut self) {
+        // An interface that cannot be read is told of by whatever comes next.
+        if let Ok(now) = self.device.read() {
+            self.journal.adopt(&now);
+        }
     }
 
     /// Goes back as far as possible: what cannot be put back does not keep the rest from it.

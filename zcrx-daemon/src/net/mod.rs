@@ -8,6 +8,7 @@ mod device;
 mod error;
 mod ethtool;
 mod flow;
+mod hint;
 mod ioctl;
 mod journal;
 mod link;
@@ -26,6 +27,7 @@ pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
 pub use device::Nic;
 pub use error::NetError;
 pub use flow::{Flow, FlowError};
+pub use hint::hint;
 pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
 pub use link::Link;
 pub use names::interface_name;
@@ -38,11 +40,13 @@ pub use rss::Spread;
 pub use step::{NTUPLE, Part, Step, steps};
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(|digit| DIGITS[usize::from(digit)]).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let pair = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(pair).collect()).flatten()
+    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(pair).collect()).flatten()
 }

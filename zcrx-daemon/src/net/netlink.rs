@@ -85,11 +85,8 @@ fn refused(what: &str, error: &ReplyError) -> NetError {
 /// The bindings read the first four of either, which is wrong once a counter passes 2^32.
 pub(super) fn uint(attributes: &[u8], number: u16) -> Option<u64> {
     let value = utils::find_attr(attributes, number)?;
-    match *value {
-        [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d]).into()),
-        [a, b, c, d, e, f, g, h] => Some(u64::from_ne_bytes([a, b, c, d, e, f, g, h])),
-        _ => None,
-    }
+    let short = || value.try_into().ok().map(u32::from_ne_bytes).map(u64::from);
+    short().or_else(|| value.try_into().ok().map(u64::from_ne_bytes))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub fn prepare(name: &str, wanted: &Wanted, directories: &[PathBuf]) -> Result<V
     let mut store = Store::open(directories)?;
     let identity = Identity::of(&found)?;
     let earlier = store.load(&identity)?;
-    match apply(&mut Nic::new(&found), &mut store, &identity, earlier, wanted) {
+    match apply(&mut Nic::new(&found), &mut store, &identity, earlier.as_ref(), wanted) {
         Err(ApplyError::TakenBack(failure)) if failure.is_permission() => {
             Err(PrepareError::NotPermitted(Box::new(plan)))
         }
@@ -105,15 +105,12 @@ pub fn put_back(
             if name.is_some_and(|name| name != interface) {
                 continue;
             }
-            let outcome = match link {
-                Some(link) => {
-                    let mut nic = Nic::new(&super::interface(&mut netlink, &link.name)?);
-                    Outcome::Restored(restore(&mut nic, &mut store, journal)?)
-                }
-                None => {
-                    store.remove(&identity)?;
-                    if rebooted { Outcome::Rebooted } else { Outcome::Gone }
-                }
+            let outcome = if let Some(link) = link {
+                let mut nic = Nic::new(&super::interface(&mut netlink, &link.name)?);
+                Outcome::Restored(restore(&mut nic, &mut store, journal)?)
+            } else {
+                store.remove(&identity)?;
+                if rebooted { Outcome::Rebooted } else { Outcome::Gone }
             };
             done.push(PutBack { interface, outcome });
         }

@@ -37,7 +37,7 @@ fn interface_of(netlink: &mut Netlink, link: Link) -> Interface {
 /// What can be set of an interface, as it is now.
 pub fn setup(netlink: &mut Netlink, ifindex: u32, name: &str) -> Setup {
     let (rss, rules) = match ioctl::Ethtool::open(name) {
-        Ok(ethtool) => (ethtool.rss().into(), ethtool.rules().map(flow_rules).into()),
+        Ok(ethtool) => (ethtool.rss().into(), ethtool.rules().map(|rules| flow_rules(&rules)).into()),
         Err(error) => (Reading::Unknown(error.to_string()), Reading::Unknown(error.to_string())),
     };
     Setup {
@@ -49,7 +49,7 @@ pub fn setup(netlink: &mut Netlink, ifindex: u32, name: &str) -> Setup {
     }
 }
 
-fn flow_rules(raw: ioctl::RawRules) -> FlowRules {
+fn flow_rules(raw: &ioctl::RawRules) -> FlowRules {
     FlowRules {
         capacity: raw.capacity,
         driver_places: raw.driver_places,

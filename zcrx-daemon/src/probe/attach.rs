@@ -1,9 +1,13 @@
 //! Attaches one probe: its alternatives in order, until one works.
 
+use std::time::Instant;
+
 use aya::{
     Btf, Ebpf,
     programs::{self, ProgramError},
 };
+
+use zcrx_common::offsets::{ABSENT, Offsets};
 
 use super::{
     catalogue::{Alternative, Function, Hook, Probe, Program},
@@ -17,12 +21,22 @@ use crate::{
 /// What attaching needs to know.
 pub(super) struct Host<'a> {
     pub(super) kernel: &'a Kernel,
+    pub(super) offsets: &'a Offsets,
     pub(super) btf: Part<Btf>,
     pub(super) symbols: Part<Symbols>,
 }
 
 /// Attaches the first alternative that works and notes what was refused before it.
 pub(super) fn attach(ebpf: &mut Ebpf, probe: &Probe, host: &Host<'_>) -> ProbeStatus {
+    let absent = host.offsets.entries().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| name);
+    let lacking: Vec<_> = absent.filter(|name| probe.needs.contains(name)).collect();
+    if !lacking.is_empty() {
+        let reason = match &host.kernel.btf {
+            Ok(_) => format!("this kernel's types have nothing for {}", lacking.join(", ")),
+            Err(reason) => reason.clone(),
+        };
+        return probe.refused(&reason);
+    }
     let mut status = probe.untried();
     for alternative in probe.alternatives {
         match try_alternative(ebpf, alternative, host) {
@@ -117,6 +131,7 @@ fn attach_program(
         .program_mut(program.name)
         .ok_or_else(|| format!("the eBPF object has no program {}", program.name))?;
     let btf = host.btf.as_ref().map_err(Clone::clone);
+    let started = Instant::now();
     let result = match (loaded, program.hook) {
         (programs::Program::FEntry(loaded), Hook::Entry) => {
             loaded.load(function, btf?).and_then(|()| loaded.attach().map(drop))
@@ -137,6 +152,7 @@ fn attach_program(
         (programs::Program::Iter(loaded), Hook::Iterator(kind)) => loaded.load(kind, btf?),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
+    tracing::debug!(program = program.name, took = ?started.elapsed(), accepted = result.is_ok());
     result.map_err(|error| refusal::words(&error, mechanism, host.kernel))
 }
 

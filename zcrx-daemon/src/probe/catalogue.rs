@@ -14,6 +14,8 @@ pub(super) struct Probe {
     pub(super) name: &'static str,
     pub(super) tells: &'static str,
     pub(super) lost_without: &'static str,
+    /// Fields of kernel structures, as named in `Offsets`, without which what it says would be wrong.
+    pub(super) needs: &'static [&'static str],
     /// Ways to attach it; the first that works is used.
     pub(super) alternatives: &'static [Alternative],
 }
@@ -78,6 +80,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
         tells: "every registration of an interface queue by any process: result, duration, interface, queue, \
                 process",
         lost_without: "failed and past registrations, and who tried them",
+        needs: &[],
         alternatives: &[
             // The tracepoint comes last in the call and reports it. The exit goes in before the entry, so
             // that no call is seen to begin that is not seen to end.
@@ -107,6 +110,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
         name: EXTACK,
         tells: "the kernel's own words for a failed registration",
         lost_without: "which of several reasons an errno of a failed registration stands for",
+        needs: &["syscall_number", "syscall_arg1", "syscall_arg2"],
         alternatives: &[Alternative {
             mechanism: Mechanism::TpBtf,
             functions: &[],
@@ -117,6 +121,13 @@ pub(super) const CATALOGUE: &[Probe] = &[
         name: ALLOCATION,
         tells: "how zcrx feeds each NIC queue: calls, buffers, refill entries consumed, failures, starvations",
         lost_without: "when and for how long a queue starved, and refill entries that were wasted",
+        needs: &[
+            "page_pool_id",
+            "page_pool_provider_state",
+            "page_pool_cache",
+            "page_pool_held",
+            "ifq_cached_head",
+        ],
         alternatives: &[
             Alternative {
                 mechanism: Mechanism::Fexit,
@@ -140,6 +151,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
         name: PAGE_POOL,
         tells: "buffers that each page pool took in and gave up, and which pools a memory provider feeds",
         lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
+        needs: &[],
         alternatives: &[
             Alternative {
                 mechanism: Mechanism::TpBtf,
@@ -172,6 +184,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
         tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
                 completion queue",
         lost_without: "queues of other programs, and how full any of them is",
+        needs: &["file_operations", "file_private", "task_tgid", "ring_queues", "ifq_netdev", "ifq_rxq"],
         alternatives: &[Alternative {
             mechanism: Mechanism::Iterator,
             functions: &[],
@@ -193,6 +206,16 @@ impl Probe {
             attached: None,
             refused: Vec::new(),
         }
+    }
+
+    /// Its status when every alternative is refused for the same reason.
+    pub(super) fn refused(&self, reason: &str) -> ProbeStatus {
+        let attempt = |alternative: &Alternative| Attempt {
+            mechanism: alternative.mechanism,
+            target: alternative.target(),
+            error: reason.to_owned(),
+        };
+        ProbeStatus { refused: self.alternatives.iter().map(attempt).collect(), ..self.untried() }
     }
 }
 
@@ -220,17 +243,7 @@ impl Hook {
 
 /// The status of every probe when nothing can be attached at all.
 pub(super) fn all_refused(reason: &str) -> Vec<ProbeStatus> {
-    CATALOGUE
-        .iter()
-        .map(|probe| {
-            let attempt = |alternative: &Alternative| Attempt {
-                mechanism: alternative.mechanism,
-                target: alternative.target(),
-                error: reason.to_owned(),
-            };
-            ProbeStatus { refused: probe.alternatives.iter().map(attempt).collect(), ..probe.untried() }
-        })
-        .collect()
+    CATALOGUE.iter().map(|probe| probe.refused(reason)).collect()
 }
 
 /// Every kernel function that some alternative wants.
@@ -246,6 +259,8 @@ pub(super) fn function_names() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use zcrx_common::offsets::Offsets;
 
     use super::*;
 
@@ -274,6 +289,15 @@ mod tests {
         for probe in CATALOGUE {
             let mechanisms: BTreeSet<_> = probe.alternatives.iter().map(|one| one.mechanism).collect();
             assert_eq!(mechanisms.len(), probe.alternatives.len(), "{}", probe.name);
+        }
+    }
+
+    #[test]
+    fn needs_are_fields_that_are_looked_up() {
+        for probe in CATALOGUE {
+            for need in probe.needs {
+                assert!(Offsets::NAMES.contains(need), "{}: {need}", probe.name);
+            }
         }
     }
 

@@ -48,12 +48,14 @@ impl Probes {
     /// Lines that the programs log arrive through the `log` crate; how much they log is fixed by the level
     /// that is set now.
     pub fn attach(kernel: &Kernel) -> Self {
-        let mut ebpf = match object::load(kernel) {
+        let offsets = offsets::resolve(&kernel.btf);
+        let mut ebpf = match object::load(kernel, &offsets) {
             Ok(ebpf) => ebpf,
             Err(reason) => return Self { status: catalogue::all_refused(&reason), attached: None },
         };
         let host = attach::Host {
             kernel,
+            offsets: &offsets,
             // For aya, which has to find the same types by its own means.
             btf: aya::Btf::from_sys_fs().map_err(|error| error.to_string()),
             symbols: Symbols::look_up(&catalogue::function_names()),

@@ -6,8 +6,9 @@ use aya::{
 };
 use tracing::warn;
 use tracing_log::log;
+use zcrx_common::offsets::Offsets;
 
-use super::{offsets, refusal};
+use super::refusal;
 use crate::kernel::{Capability, Kernel};
 
 /// The compiled programs; empty if the daemon was built without them.
@@ -15,7 +16,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/zc
 
 /// Creates the maps and prepares the programs. No program is handed to the kernel yet: one that is refused
 /// must not take the others down.
-pub(super) fn load(kernel: &Kernel) -> Result<Ebpf, String> {
+pub(super) fn load(kernel: &Kernel, offsets: &Offsets) -> Result<Ebpf, String> {
     if OBJECT.is_empty() {
         return Err("built without its eBPF programs: run `cargo xtask setup`, then build again".to_owned());
     }
@@ -26,10 +27,9 @@ pub(super) fn load(kernel: &Kernel) -> Result<Ebpf, String> {
             return Err(refusal::lacking(&lacking));
         }
     }
-    let offsets = offsets::resolve(&kernel.btf);
     let level = log_level();
     EbpfLoader::new()
-        .override_global("OFFSETS", &offsets, true)
+        .override_global("OFFSETS", offsets, true)
         .override_global("AYA_LOG_LEVEL", &level, false)
         .load(OBJECT)
         .map_err(|error| reason(&error))

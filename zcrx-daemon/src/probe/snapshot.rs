@@ -127,3 +127,42 @@ fn monotonic() -> Duration {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use super::{super::offsets, *};
+    use crate::kernel::{Kernel, Symbols};
+
+    /// Two sources that know nothing of each other: a file met by the iterator, and the symbol table.
+    #[test]
+    fn what_is_learnt_is_what_the_symbol_table_says() -> Result<(), String> {
+        let kernel = Kernel::inspect();
+        let mut ebpf = match object::load(&kernel, &offsets::resolve(&kernel.btf)) {
+            Ok(ebpf) => ebpf,
+            Err(reason) => {
+                println!("skipped: {reason}");
+                return Ok(());
+            }
+        };
+        let table = Symbols::look_up(&["io_uring_fops"])?;
+        let Some(address) = table.get("io_uring_fops").and_then(|symbol| symbol.address) else {
+            println!("skipped: this kernel hides its addresses");
+            return Ok(());
+        };
+        let btf = aya::Btf::from_sys_fs().map_err(|error| error.to_string())?;
+        for (name, kind) in PROGRAMS.iter().zip(["task_file", "task"]) {
+            let program = ebpf.program_mut(name).ok_or("a program is missing")?;
+            let program: &mut Iter = program.try_into().map_err(|_| "a program is no iterator")?;
+            program.load(kind, &btf).map_err(|error| error.to_string())?;
+        }
+        let mut reader = Reader::new(&mut ebpf)?;
+        let ring = operations::own_ring()?;
+        assert_eq!(reader.asked.ring_operations, address);
+        reader.asked.ring_operations = 0;
+        let learnt = reader.learn(&mut ebpf, ring.as_raw_fd() as u32);
+        assert_eq!(learnt, Ok(address));
+        Ok(())
+    }
+}

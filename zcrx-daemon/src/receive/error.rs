@@ -83,7 +83,9 @@ pub enum ReceiveError {
         refused: Vec<Refusal>,
     },
     /// The thread cannot be started.
-    #[error("cannot start a receive thread: {source}; raise the limit of processes (`ulimit -u`)")]
+    #[error(
+        "cannot start a receive thread: {source}; raise the limits of processes and open files (`ulimit -u -n`)"
+    )]
     Thread {
         /// Why not.
         source: io::Error,

@@ -100,9 +100,9 @@ impl Queue {
             .collect();
         let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
         let stats = Arc::new(Stats::new(key, config.sink.name(), listen));
-        let wake = Arc::new(Wake::new()?);
+        let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
         let name = short_name(config.interface.as_deref(), config.queue);
-        let thread_name = format!("zcrx-rx-{name}");
+        let thread_name = thread_name(&name);
         let plan =
             Plan { name, config, listeners, target, stats: Arc::clone(&stats), wake: Arc::clone(&wake) };
         let (started, outcome) = mpsc::sync_channel(1);
@@ -130,5 +130,25 @@ impl Queue {
             // A panic has been printed by then, and the caller gets an error as well.
             let _panicked = thread.join();
         }
+    }
+}
+
+/// The kernel keeps 15 bytes of a thread's name. The queue's number at its end matters more than the whole interface.
+fn thread_name(queue: &str) -> String {
+    const PREFIX: &str = "zcrx-rx-";
+    let (interface, number) = queue.rsplit_once(':').unwrap_or((queue, ""));
+    let room = 15_usize.saturating_sub(PREFIX.len() + 1 + number.len());
+    let interface: String = interface.chars().take(room).collect();
+    format!("{PREFIX}{interface}:{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_names_fit_and_keep_the_queues_number() {
+        assert_eq!(thread_name("eth0:3"), "zcrx-rx-eth0:3");
+        assert_eq!(thread_name("enp65s0f0np0:12"), "zcrx-rx-enp6:12");
     }
 }

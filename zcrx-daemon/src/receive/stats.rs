@@ -32,8 +32,8 @@ pub(super) struct Counters {
 struct Geometry {
     area_bytes: u64,
     buffer_bytes: u64,
-    /// Read when a sample is taken: the other side moves the head at times of its own.
-    refill: MappedRing,
+    /// Read when a sample is taken: the other side moves the head at times of its own. `None` once the ring is gone.
+    refill: Option<MappedRing>,
     refill_capacity: u32,
     cq_capacity: u32,
 }
@@ -82,7 +82,7 @@ impl Stats {
         let geometry = Geometry {
             area_bytes: pool.area().bytes() as u64,
             buffer_bytes: pool.buffer_bytes(),
-            refill: pool.refill_memory().clone(),
+            refill: Some(pool.refill_memory().clone()),
             refill_capacity,
             cq_capacity,
         };
@@ -97,10 +97,14 @@ impl Stats {
         self.with(|state| {
             state.life = turn;
             reason.clone_into(&mut state.reason);
-            if matches!(turn, QueueState::Failed | QueueState::Stopped) {
-                // Ring and area are gone, and with them what they held.
-                state.geometry = None;
-                state.counters.starving = state.counters.starving.map(|_| false);
+            if !matches!(turn, QueueState::Failed | QueueState::Stopped) {
+                return;
+            }
+            // Ring and area are gone. The last word on a stopped queue still says how big they were.
+            state.counters.starving = state.counters.starving.map(|_| false);
+            match &mut state.geometry {
+                Some(geometry) if turn == QueueState::Stopped => geometry.refill = None,
+                geometry => *geometry = None,
             }
         });
     }
@@ -138,7 +142,7 @@ impl Stats {
             returned: counters.returned,
             stashed: counters.stashed,
             refill_capacity: geometry.map_or(0, |geometry| geometry.refill_capacity),
-            refill_depth: geometry.map_or(0, |geometry| geometry.refill.depth()),
+            refill_depth: geometry.and_then(|geometry| geometry.refill.as_ref()).map_or(0, MappedRing::depth),
             cq_capacity: geometry.map_or(0, |geometry| geometry.cq_capacity),
             cq_depth: self.cq_depth.load(Ordering::Relaxed),
             cq_overflows: counters.cq_overflows,

@@ -42,7 +42,7 @@ impl Control {
             clippy::fn_to_numeric_cast_any,
             reason = "signal(2) takes the handler's address as a number"
         )]
-        let handler = ask_for_report as libc::sighandler_t;
+        let handler = ask_for_report as *const () as libc::sighandler_t;
         // SAFETY: the handler only stores to an atomic, which is safe at any point of any thread.
         unsafe { libc::signal(libc::SIGUSR1, handler) };
         Ok(Self { line: Vec::new(), open: true })

@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     BadOffset(u64),
     /// A refill ring of 64 entries, and what does not fit is dropped, as liburing's example does.
     RingOverflow,
-    /// Does not arm the receive: data stays in the socket.
+    /// Does not receive: data stays in the socket.
     NotReading,
     /// Makes the kernel post completions, but takes none.
     CqStall,

@@ -84,7 +84,8 @@ fn if_index(name: &str) -> io::Result<u32> {
 pub(crate) fn new_ring(cq_entries: u32) -> io::Result<Ring> {
     let mut builder = Ring::builder();
     builder.setup_clamp().setup_single_issuer().setup_defer_taskrun().setup_cqsize(cq_entries);
-    builder.build(256)
+    // The kernel refuses a submission queue larger than the completion queue.
+    builder.build(cq_entries.min(256))
 }
 
 /// Bytes of a region for a refill ring of `entries`, its header and its statistics, in whole pages.

@@ -7,12 +7,13 @@ mod truth;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use io_uring::{cqueue, opcode, types};
-use zcrx_daemon::uapi::errno;
+use zcrx_daemon::uapi::{errno, register, zcrx};
 
 use crate::control::{Control, Order};
 use crate::fault::Fault;
@@ -23,6 +24,8 @@ use truth::Truth;
 
 /// How long the loop sleeps at most: it also looks for orders, new connections and due buffers.
 const TICK: Duration = Duration::from_millis(10);
+/// `user_data` of cancellations.
+const CANCEL_USER_DATA: u64 = EVENT_USER_DATA - 1;
 /// Pause before a receive that ended with ENOMEM or ENOSPC is armed again.
 const REARM_PAUSE: Duration = Duration::from_millis(20);
 
@@ -68,15 +71,17 @@ struct Receiver {
     connections: HashMap<u64, Connection>,
     next_connection: u64,
     accepted: u64,
+    is_nodev: bool,
     fault: Option<Fault>,
     fault_after: Option<u64>,
     active: bool,
     received_bytes: u64,
     mismatched_bytes: u64,
     rearmed: u64,
-    /// Terminal results of receives, and ends of streams as "EOF".
+    /// How receives ended: "EOF" at the end of the stream, "DATA" with data but no longer armed, or the errno.
     endings: BTreeMap<String, u64>,
-    events: u64,
+    alloc_fail_events: u64,
+    copy_events: u64,
     started: Instant,
 }
 
@@ -97,6 +102,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         connections: HashMap::new(),
         next_connection: 0,
         accepted: 0,
+        is_nodev: queue_args.interface.is_none(),
         fault: args.fault,
         fault_after: args.fault.map(|_| args.fault_after),
         active: false,
@@ -104,15 +110,16 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         mismatched_bytes: 0,
         rearmed: 0,
         endings: BTreeMap::new(),
-        events: 0,
+        alloc_fail_events: 0,
+        copy_events: 0,
         started: Instant::now(),
     };
     let mut next_report = Instant::now();
     loop {
-        receiver.begin_fault_when_due();
+        receiver.begin_fault_when_due()?;
         while let Some(order) = control.poll()? {
             match order {
-                Order::Hold => receiver.hold(),
+                Order::Hold => receiver.hold()?,
                 Order::Resume => receiver.resume(),
                 Order::Report => next_report = Instant::now(),
                 Order::Quit => {
@@ -124,6 +131,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         receiver.accept()?;
         receiver.arm()?;
         receiver.returns.progress(&mut receiver.queue, Instant::now());
+        receiver.flush()?;
         receiver.wait()?;
         receiver.reap()?;
         if Instant::now() >= next_report {
@@ -139,17 +147,34 @@ impl Receiver {
         self.fault.filter(|_| self.active)
     }
 
-    fn begin_fault_when_due(&mut self) {
+    fn begin_fault_when_due(&mut self) -> anyhow::Result<()> {
         if self.fault_after.is_some_and(|after| self.received_bytes >= after) {
-            self.fault_after = None;
-            self.active = true;
+            self.hold()?;
         }
+        Ok(())
     }
 
     /// Begins the fault; without one chosen, buffers are simply held.
-    fn hold(&mut self) {
-        self.fault.get_or_insert(Fault::NeverReturn);
+    fn hold(&mut self) -> anyhow::Result<()> {
+        self.fault_after = None;
         self.active = true;
+        if *self.fault.get_or_insert(Fault::NeverReturn) == Fault::NotReading {
+            self.cancel_receives()?;
+        }
+        Ok(())
+    }
+
+    /// Ends all armed receives; each completes with ECANCELED.
+    fn cancel_receives(&mut self) -> anyhow::Result<()> {
+        for id in self.connections.iter().filter_map(|(id, connection)| connection.is_armed().then_some(*id))
+        {
+            let entry = opcode::AsyncCancel::new(id).build().user_data(CANCEL_USER_DATA);
+            // SAFETY: the entry points to no memory.
+            while unsafe { self.ring.submission().push(&entry) }.is_err() {
+                self.ring.submit().context("submitting")?;
+            }
+        }
+        Ok(())
     }
 
     fn resume(&mut self) {
@@ -196,6 +221,16 @@ impl Receiver {
         Ok(())
     }
 
+    /// Without a device nobody but us makes the kernel look at the refill ring. With one, not flushing is part of
+    /// being an ordinary application: few do.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        if self.is_nodev && self.queue.refill.pending() > 0 {
+            register::zcrx_flush_rq(self.ring.as_fd(), self.queue.zcrx_id)
+                .context("flushing the refill ring")?;
+        }
+        Ok(())
+    }
+
     /// Submits, lets the kernel post completions, and sleeps until there is one, at most a tick.
     fn wait(&mut self) -> anyhow::Result<()> {
         let stalled = self.active_fault() == Some(Fault::CqStall);
@@ -227,9 +262,17 @@ impl Receiver {
 
     fn complete(&mut self, completion: &cqueue::Entry32) -> anyhow::Result<()> {
         let id = completion.user_data();
-        if id == EVENT_USER_DATA {
-            self.events += 1;
-            return Ok(());
+        match id {
+            EVENT_USER_DATA => {
+                match completion.result().cast_unsigned() {
+                    zcrx::ZCRX_EVENT_ALLOC_FAIL => self.alloc_fail_events += 1,
+                    zcrx::ZCRX_EVENT_COPY => self.copy_events += 1,
+                    other => anyhow::bail!("the kernel posted event {other}, which was not asked for"),
+                }
+                return Ok(());
+            }
+            CANCEL_USER_DATA => return Ok(()),
+            _ => {}
         }
         let connection = self.connections.get_mut(&id).context("a completion for no connection")?;
         if let Ok(bytes @ 1..) = u32::try_from(completion.result()) {
@@ -245,30 +288,24 @@ impl Receiver {
         Ok(())
     }
 
-    /// A receive ended. Lack of room is no end of the stream; all else is.
+    /// A receive ended. Data, lack of room and our own cancellation are no end of the stream; all else is.
     fn end_of_receive(&mut self, id: u64, result: i32) {
-        let reason = match result {
-            0 => "EOF".to_owned(),
-            1.. => "DISARMED".to_owned(),
-            _ => errno::name(-result).map_or_else(|| result.to_string(), str::to_owned),
+        let (reason, rearm_at) = match result {
+            0 => ("EOF".to_owned(), None),
+            1.. => ("DATA".to_owned(), Some(Instant::now())),
+            _ => {
+                let reason = errno::name(-result).map_or_else(|| result.to_string(), str::to_owned);
+                let goes_on = matches!(-result, libc::ENOMEM | libc::ENOSPC | libc::ECANCELED);
+                (reason, goes_on.then(|| Instant::now() + REARM_PAUSE))
+            }
         };
         *self.endings.entry(reason).or_default() += 1;
-        let rearm_at = match -result {
-            libc::ENOMEM | libc::ENOSPC => Some(Instant::now() + REARM_PAUSE),
-            errno if errno < 0 => Some(Instant::now()),
-            _ => None,
-        };
-        match rearm_at {
-            Some(at) => {
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.disarm_until(at);
-                }
+        if let Some(at) = rearm_at {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.disarm_until(at);
             }
-            None => {
-                if let Some(connection) = self.connections.remove(&id) {
-                    connection.close(result == 0);
-                }
-            }
+        } else if let Some(connection) = self.connections.remove(&id) {
+            connection.close(result == 0);
         }
     }
 

@@ -67,3 +67,56 @@ impl RefillRing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::Mapping;
+
+    const CAPACITY: u32 = 4;
+    const OFFSETS: ZcrxOffsets = ZcrxOffsets { head: 0, tail: 64, rqes: 128, __resv2: 0, __resv: [0; 2] };
+
+    /// The kernel's end: takes the oldest entry.
+    fn take(region: &Mapping) -> Option<u64> {
+        // SAFETY: the offsets of `OFFSETS` lie within the region, whose only other user is the ring on this thread.
+        unsafe {
+            let head = region.start().add(OFFSETS.head as usize).cast::<AtomicU32>().as_ref();
+            let tail = region.start().add(OFFSETS.tail as usize).cast::<AtomicU32>().as_ref();
+            let position = head.load(Ordering::Relaxed);
+            if position == tail.load(Ordering::Acquire) {
+                return None;
+            }
+            let entries = region.start().add(OFFSETS.rqes as usize).cast::<ZcrxRqe>();
+            let entry = entries.add((position % CAPACITY) as usize).read();
+            head.store(position.wrapping_add(1), Ordering::Release);
+            Some(entry.off)
+        }
+    }
+
+    fn entry(off: u64) -> ZcrxRqe {
+        ZcrxRqe { off, ..ZcrxRqe::default() }
+    }
+
+    #[test]
+    fn entries_come_out_in_order_and_a_full_ring_takes_none_across_the_wrap() {
+        let region = Mapping::new(4096).expect("a page can be mapped");
+        // SAFETY: the region is as `OFFSETS` says, and outlives the ring.
+        let mut ring = unsafe { RefillRing::new(region.start(), &OFFSETS, CAPACITY) };
+        // Positions run freely: begin just before they wrap.
+        for offset in [OFFSETS.head, OFFSETS.tail] {
+            // SAFETY: within the region; nobody else looks.
+            unsafe { region.start().add(offset as usize).cast::<u32>().write(u32::MAX - 1) };
+        }
+        for round in 0..3 {
+            for i in 0..4 {
+                assert!(ring.push(entry(round * 4 + i)).is_ok());
+            }
+            assert!(ring.push(entry(99)).is_err());
+            assert_eq!(ring.pending(), CAPACITY);
+            for i in 0..4 {
+                assert_eq!(take(&region), Some(round * 4 + i));
+            }
+            assert_eq!((take(&region), ring.pending()), (None, 0));
+        }
+    }
+}

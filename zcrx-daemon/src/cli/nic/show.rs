@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Format, json, refuse};
 use crate::cli::{Exit, complain, print};
-use crate::model::{Interface, MemoryProvider, PagePool, QueueStats, Reading, RxQueue, XdpMode};
+use crate::model::{Channels, Interface, MemoryProvider, PagePool, QueueStats, Reading, RxQueue, XdpMode};
 use crate::net::{self, NTUPLE, NetError, Netlink, Spread};
 
 /// Features that change what zcrx sees, by the kernel's name.
@@ -127,7 +127,7 @@ fn interface_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStat
             format!("{}{threshold}", rings.tcp_data_split.name())
         }),
     );
-    let queues = interface.setup.channels.known().map_or(0, |channels| channels.rx_queues());
+    let queues = interface.setup.channels.known().map_or(0, Channels::rx_queues);
     say(
         "rss",
         or_why(&interface.setup.rss, |rss| {

@@ -32,7 +32,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     else {
         return Judgement::Untold(missing::HELD);
     };
-    let user = held + completed + placement.pending.unwrap_or(0) + placement.stashed.unwrap_or(0);
+    let user = held + completed + placement.stashed.unwrap_or(0);
     let with_user = placement.share(Some(user)).unwrap_or(1.0);
     let in_sockets = placement.share(placement.sockets).unwrap_or(0.0);
     if with_user >= MOST || in_sockets >= MOST || !facts.recent_is_long_enough() {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_synthetic_area_no_larger_than_the_ring_comes_first() {
-        let mut queue = Queue { buffers: 600, ring: 512, bursts: Some(400), ..Queue::default() };
+        let mut queue = Queue { buffers: 600, ring: 512, bursts: Some(700), ..Queue::default() };
         let verdict = verdict(&queue.run(8));
         let finding = first(&verdict, Cause::AreaTooSmall);
         assert_eq!(finding.confidence, Confidence::High, "{finding:?}");

@@ -16,7 +16,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Judgement {
-    let Some(wasted) = facts.recent.wasted() else {
+    let consuming = facts.consuming().unwrap_or(facts.recent);
+    let Some(wasted) = consuming.wasted() else {
         return if facts.starved() { Judgement::Untold(missing::ALLOCATIONS) } else { Judgement::Not };
     };
     if facts.fragmented().is_none() && facts.starved() && wasted > 0 {
@@ -31,8 +32,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     Case::new(Confidence::High, effect)
         .evidence(format!(
             "of {} refill entries consumed in {}, {wasted} ({:.0} %) gave no buffer back",
-            facts.recent.consumed.unwrap_or(0),
-            words::recently(facts),
+            consuming.consumed.unwrap_or(0),
+            words::last(consuming.span),
             share * 100.0
         ))
         .evidence("no buffer is out in fragments: each entry should give one back".to_owned())

@@ -20,7 +20,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let now = some(facts.recent.enospc) || some(facts.recent.cq_overflows);
     // Once refused and never armed again: nothing arrives from then on.
     let since = some(facts.whole.enospc) && none(facts.recent.bytes) && some(placement.sockets);
-    if !now && !since && !(full && facts.owner_stopped_reading()) {
+    let stuck = full && facts.owner_stopped_reading();
+    if !(now || since || stuck) {
         return Judgement::Not;
     }
     let known = some(facts.whole.enospc);

@@ -21,7 +21,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if !facts.starved() {
         return Judgement::Not;
     }
-    let Some(wasted) = facts.recent.wasted() else { return Judgement::Untold(missing::ALLOCATIONS) };
+    let consuming = facts.consuming().unwrap_or(facts.recent);
+    let Some(wasted) = consuming.wasted() else { return Judgement::Untold(missing::ALLOCATIONS) };
     let considerable = facts.wasted_share().is_some_and(|share| share >= WASTED);
     if !considerable || facts.fragmented() == Some(false) {
         return Judgement::Not;
@@ -39,9 +40,9 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         facts.placement.share(pinned).unwrap_or(0.5).max(facts.wasted_share().unwrap_or(0.0)),
     )
     .evidence(format!(
-        "{} consumed in {} gave no buffer back",
-        words::count(wasted, "refill entry").replace("entrys", "entries"),
-        words::recently(facts)
+        "of {} refill entries consumed in {}, {wasted} gave no buffer back",
+        consuming.consumed.unwrap_or(0),
+        words::last(consuming.span)
     ))
     .evidence_if(
         facts

@@ -25,22 +25,30 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE || facts.cq_shallow() == Some(false) || facts.owner_stopped_reading() {
         return Judgement::Not;
     }
-    let nothing_returns = none(facts.recent.returned) && facts.recent_is_long_enough();
+    let nothing_returns = !facts.returning() && facts.latest.returned.is_some();
+    let for_long = facts.returns_ended();
     let grew = facts.held_floor.filter(|floor| {
         floor.rises()
             && floor.span >= TREND
             && placement.share(Some(floor.growth())).is_some_and(|growth| growth >= LEAK_GROWTH)
     });
-    let confidence = match (facts.starved(), nothing_returns, grew) {
-        (true, true, _) if share >= MOST => Confidence::High,
-        (false, true, _) if share >= MOST && none(facts.recent.bytes) => Confidence::Medium,
-        (_, true, Some(_)) | (_, _, Some(_)) => Confidence::Medium,
-        (true, true, None) => Confidence::Low,
+    let idle = none(facts.recent.bytes) && for_long;
+    let confidence = match (facts.starved(), share >= MOST) {
+        (true, true) if for_long => Confidence::High,
+        (true, true) if nothing_returns => Confidence::Medium,
+        (false, true) if idle => Confidence::Medium,
+        _ if grew.is_some() => Confidence::Medium,
+        (true, false) if for_long => Confidence::Low,
         _ => return Judgement::Not,
     };
     Case::new(confidence, share)
         .evidence(format!("the owner holds {} and leaves no completion unread", words::buffers(facts, held)))
-        .evidence_if(nothing_returns.then(|| format!("it returned nothing in {}", words::recently(facts))))
+        .evidence_if(nothing_returns.then(|| {
+            format!(
+                "it returned nothing in {}",
+                words::last(if for_long { facts.recent.span } else { facts.latest.span })
+            )
+        }))
         .evidence_if(grew.map(|floor| {
             format!(
                 "the least it held grew from {} to {} buffers in {}",
@@ -50,6 +58,9 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             )
         }))
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
+        .doubt_if(facts.now.own.is_some(), || {
+            "zcrxd's own receive path accounts for each buffer until its sink is done with it".to_owned()
+        })
         .doubt_if(facts.refill_was_full(), || {
             "the refill ring was full: returns may have been dropped for want of room".to_owned()
         })
@@ -78,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_synthetic_slow_leak_is_seen_before_the_queue_starves() {
-        let mut queue = Queue { leak: 0.003, buffers: 4096, ..Queue::default() };
+        let mut queue = Queue { leak: 0.004, buffers: 4096, ..Queue::default() };
         let window = queue.run(40);
         let verdict = verdict(&window);
         let finding = first(&verdict, Cause::NeverReturned);

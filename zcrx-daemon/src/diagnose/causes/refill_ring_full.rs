@@ -1,9 +1,9 @@
 //! D: the refill ring has no room for what the owner returns.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, none, some};
+use crate::diagnose::facts::{Facts, Floor};
 use crate::diagnose::rule::{Case, Judgement, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, NEGLIGIBLE};
+use crate::diagnose::thresholds::{CONSIDERABLE, NEGLIGIBLE, WASTED};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -44,19 +44,27 @@ fn judge_own(facts: &Facts<'_>, entries: u64, stashed: u64) -> Judgement {
 /// Of a foreign queue one sees the ring full, and what seems to be held from then on.
 fn judge_foreign(facts: &Facts<'_>, entries: u64) -> Judgement {
     let placement = &facts.placement;
-    let growth = facts.held_floor.filter(|floor| floor.rises()).map(|floor| floor.growth());
+    let growth = facts.held_floor.filter(Floor::rises).map(|floor| floor.growth());
     if !facts.refill_was_full() || !(facts.starved() || growth.is_some()) {
         return Judgement::Not;
     }
     let Some(held) = placement.held else { return Judgement::Untold(missing::HELD) };
     // With nothing coming back any more, all that is held was dropped; before that, what the floor gained.
-    let ended = none(facts.recent.returned) && facts.cq_shallow() == Some(true);
-    let lost = if ended { held } else { growth.unwrap_or(0) };
+    let ended = !facts.returning() && facts.cq_shallow() == Some(true);
+    let grown = growth.unwrap_or(0) as f64 / placement.fragments.unwrap_or(1.0);
+    let lost = if ended { held } else { held.min(grown as u64) };
     let share = placement.share(Some(lost)).unwrap_or(0.0);
     Case::new(Confidence::High, share)
         .evidence(size(facts, entries))
         .evidence(format!("since then {} seem held and do not come back", words::buffers(facts, lost)))
-        .doubt_if(!ended && some(facts.recent.returned) && growth.is_none(), || {
+        .doubt_if(
+            facts.fragmented() == Some(true) && facts.wasted_share().is_some_and(|share| share >= WASTED),
+            || {
+                "entries are consumed and give no buffer back: the ring may be full because of that"
+                    .to_owned()
+            },
+        )
+        .doubt_if(!ended && facts.returning() && growth.is_none(), || {
             "what is held does not grow: the owner may stash what does not fit".to_owned()
         })
         .fits()
@@ -91,10 +99,12 @@ mod tests {
     #[test]
     fn a_full_ring_of_an_idle_synthetic_queue_is_no_trouble() {
         let mut queue =
-            Queue { refill_entries: 64, bursts: Some(300), return_batch: 200, ..Queue::default() };
-        queue.run(10);
+            Queue { refill_entries: 64, arrivals_per_second: 500.0, bursts: Some(499), ..Queue::default() };
+        queue.run(1);
         queue.arrivals_per_second = 0.0;
-        let verdict = verdict(&queue.run(10));
+        let window = queue.run(10);
+        assert!(Facts::of(&window).is_some_and(|facts| facts.refill_was_full()));
+        let verdict = verdict(&window);
         assert!(verdict.causes.is_empty() && verdict.alarms.is_empty(), "{verdict:?}");
     }
 }

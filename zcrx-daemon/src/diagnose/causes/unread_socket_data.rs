@@ -1,7 +1,7 @@
 //! B: data waits in sockets that no receive is armed for.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, none};
+use crate::diagnose::facts::{Facts, none, some};
 use crate::diagnose::rule::{Case, Judgement, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, POOL_CACHE};
 use crate::diagnose::words;
@@ -52,6 +52,9 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .doubt_if(backlog.is_none(), || {
             "the sockets were not looked at: this is what the kernel has beyond a full receive ring"
                 .to_owned()
+        })
+        .doubt_if(some(facts.whole.enospc), || {
+            "a receive ended with ENOSPC: it may not have been armed again".to_owned()
         })
         .doubt_if(facts.owner_stopped_reading(), || {
             "completions wait unread: the owner has stopped altogether".to_owned()

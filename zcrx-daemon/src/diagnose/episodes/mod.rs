@@ -25,8 +25,11 @@ pub enum Event {
 /// What was counted since the tracker was made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// Episodes begun, by cause as it is known by now; `None` is an unknown cause.
-    pub episodes: BTreeMap<Option<Cause>, u64>,
+    /// Episodes begun.
+    pub begun: u64,
+    /// Episodes ended, by cause; `None` is an unknown cause. An open episode's cause may still be reconsidered, and a
+    /// counter must not go back: hence it is counted at the end.
+    pub ended: BTreeMap<Option<Cause>, u64>,
     /// Time in ended episodes.
     pub starved: Duration,
     /// Allocations that failed outside episodes, and healed by themselves.
@@ -174,7 +177,7 @@ impl Tracker {
                 let open = Open::begin(&alarm, diagnosis, &self.window, sample);
                 let failures = open.episode.failed_allocations.unwrap_or(0);
                 self.tally.healed_failures = self.tally.healed_failures.saturating_sub(failures);
-                *self.tally.episodes.entry(open.episode.cause()).or_default() += 1;
+                self.tally.begun += 1;
                 events.push(Event::Began(open.episode.clone()));
                 self.open = Some(open);
             }
@@ -184,13 +187,7 @@ impl Tracker {
         open.since = open.since.plus(Meanwhile::of(&change));
         let last = trouble.map(|alarm| alarm.last).or_else(|| still_starving(&self.window, open.last_alarm));
         if let Some(last) = last {
-            let before = open.episode.cause();
             if open.go_on(last, diagnosis, now) {
-                if let Some(count) = self.tally.episodes.get_mut(&before) {
-                    *count -= 1;
-                }
-                self.tally.episodes.retain(|_, count| *count > 0);
-                *self.tally.episodes.entry(open.episode.cause()).or_default() += 1;
                 events.push(Event::Reconsidered(open.episode.clone()));
             }
         } else if now.saturating_sub(open.last_alarm) >= CALM {
@@ -202,6 +199,7 @@ impl Tracker {
     /// The queue is gone, or nobody looks any more: ends the open episode.
     pub fn end(&mut self) -> Option<Event> {
         let episode = self.open.take()?.end();
+        *self.tally.ended.entry(episode.cause()).or_default() += 1;
         self.tally.starved += episode.lasted(episode.began);
         Some(Event::Ended(episode))
     }

@@ -32,6 +32,8 @@ pub struct Change {
     pub drops: Option<u64>,
     /// Runs of the NAPI poll function.
     pub polls: Option<u64>,
+    /// Copies made by the kernel.
+    pub copies: Option<u64>,
     /// Bytes copied by the kernel.
     pub copied_bytes: Option<u64>,
     /// Receives that ended with ENOMEM.
@@ -65,6 +67,7 @@ impl Change {
             bytes: counter(bytes),
             drops: counter(|sample| sample.nic.hw_drops),
             polls: counter(|sample| sample.napi_polls),
+            copies: counter(|sample| Some(sample.copies?.calls)),
             copied_bytes: counter(|sample| Some(sample.copies?.bytes))
                 .or_else(|| counter(|sample| sample.own.as_ref()?.copied_bytes)),
             enomem: counter(|sample| error(sample, libc::ENOMEM)),
@@ -79,31 +82,33 @@ impl Change {
         (seconds > 0.0).then_some(count? as f64 / seconds)
     }
 
-    /// Refill entries that gave no buffer back: fragments of pinned buffers, or bad entries.
+    /// Refill entries that gave no buffer back: fragments of pinned buffers, or bad entries. `None` also where copies
+    /// are made and not counted: the entry of a copy gives its buffer to the freelist and not to the caller.
     pub fn wasted(&self) -> Option<u64> {
         let recycled = self.yielded?.saturating_sub(self.from_freelist?);
-        Some(self.consumed?.saturating_sub(recycled))
+        let copies = if some(self.copied_bytes) { self.copies? } else { 0 };
+        Some(self.consumed?.saturating_sub(recycled).saturating_sub(copies))
     }
 }
 
 /// Whether a count is known and not zero.
-pub fn some(count: Option<u64>) -> bool {
+pub(in crate::diagnose) fn some(count: Option<u64>) -> bool {
     count.is_some_and(|count| count > 0)
 }
 
 /// Whether a count is known to be zero.
-pub fn none(count: Option<u64>) -> bool {
+pub(in crate::diagnose) fn none(count: Option<u64>) -> bool {
     count == Some(0)
 }
 
 /// Failed allocations so far, from the best source there is.
-pub fn failures(sample: &QueueSample) -> Option<u64> {
+fn failures(sample: &QueueSample) -> Option<u64> {
     let probed = sample.kernel.as_ref().and_then(|kernel| kernel.allocation).map(|count| count.failures);
     probed.or(sample.nic.alloc_fail).or_else(|| sample.own.as_ref()?.starvations)
 }
 
 /// Payload received so far, from the best source there is.
-pub fn bytes(sample: &QueueSample) -> Option<u64> {
+fn bytes(sample: &QueueSample) -> Option<u64> {
     sample.own.as_ref().map(|own| own.bytes).or(sample.received_bytes).or(sample.nic.rx_bytes)
 }
 

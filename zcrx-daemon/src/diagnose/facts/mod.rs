@@ -8,11 +8,13 @@ mod trend;
 
 use std::time::Duration;
 
-use super::thresholds::{RECENT, SHALLOW};
+use super::thresholds::{LASTING, LATEST, RECENT, SHALLOW};
 use crate::model::{QueueSample, Window};
 
-pub use change::{Change, bytes, failures, none, some};
-pub use placement::{Placement, held_references, without_device};
+pub use change::Change;
+pub(super) use change::{none, some};
+pub use placement::Placement;
+pub(super) use placement::{held_references, without_device};
 pub use trend::Floor;
 
 /// What a window says.
@@ -25,10 +27,14 @@ pub struct Facts<'w> {
     pub placement: Placement,
     /// What changed in the last two seconds or so.
     pub recent: Change,
+    /// What changed in the last quarter of a second, or in the last step if that is longer.
+    pub latest: Change,
     /// What changed in the whole window.
     pub whole: Change,
     /// What the owner's code holds, in references, at its least.
     pub held_floor: Option<Floor>,
+    /// The most references per buffer in any sample: the last fragment of each buffer has company no more.
+    pub most_fragments: Option<f64>,
     /// The fullest the refill ring was seen, 0 to 1.
     pub fullest_refill: Option<f64>,
 }
@@ -38,23 +44,28 @@ impl<'w> Facts<'w> {
     pub fn of(window: &'w Window) -> Option<Self> {
         let now = window.last()?;
         let oldest = window.samples().next()?;
-        let since = now.at.saturating_sub(RECENT);
-        let before = window.samples().rev().find(|sample| sample.at <= since).unwrap_or(oldest);
-        let fullest_refill = window
-            .samples()
-            .filter_map(|sample| {
-                let placement = Placement::of(sample);
-                Some(placement.refill_depth? as f64 / placement.refill_entries.filter(|&e| e > 0)? as f64)
-            })
-            .reduce(f64::max);
+        let before = |time: Duration| {
+            let since = now.at.saturating_sub(time);
+            window.samples().rev().find(|sample| sample.at <= since).unwrap_or(oldest)
+        };
+        let placements: Vec<_> = window.samples().map(Placement::of).collect();
+        let most = |read: fn(&Placement) -> Option<f64>| placements.iter().filter_map(read).reduce(f64::max);
+        let fullness = |placement: &Placement| {
+            Some(
+                placement.refill_depth? as f64
+                    / placement.refill_entries.filter(|&entries| entries > 0)? as f64,
+            )
+        };
         Some(Self {
             window,
             now,
             placement: Placement::of(now),
-            recent: Change::between(before, now),
+            recent: Change::between(before(RECENT), now),
+            latest: Change::between(before(LATEST), now),
             whole: Change::between(oldest, now),
             held_floor: Floor::of(window, held_references),
-            fullest_refill,
+            most_fragments: most(|placement| placement.fragments),
+            fullest_refill: most(fullness),
         })
     }
 
@@ -71,6 +82,20 @@ impl<'w> Facts<'w> {
     /// Whether a receive of the software interface queue waits for a buffer.
     pub fn software_starving(&self) -> bool {
         self.now.own.as_ref().and_then(|own| own.starving) == Some(true)
+    }
+
+    /// Whether buffers came back just now.
+    pub fn returning(&self) -> bool {
+        some(self.latest.returned)
+    }
+
+    /// Whether no buffer has come back for long enough to mean something.
+    pub fn returns_ended(&self) -> bool {
+        let returning =
+            |(earlier, later): &(&QueueSample, &QueueSample)| !none(Change::between(earlier, later).returned);
+        let last = self.window.steps().rev().find(returning);
+        let quiet = last.map_or(self.whole.span, |(_, later)| self.now.at.saturating_sub(later.at));
+        quiet >= LASTING
     }
 
     /// Whether completions wait and the owner has read none of late.
@@ -100,16 +125,22 @@ impl<'w> Facts<'w> {
         self.fullest_refill.is_some_and(|fullest| fullest >= 1.0)
     }
 
-    /// The share of recently consumed refill entries that gave no buffer back, 0 to 1.
+    /// The newest stretch of time in which refill entries were consumed: the recent past, else the whole window. A
+    /// queue that wasted all it had consumes nothing any more.
+    pub fn consuming(&self) -> Option<Change> {
+        [self.recent, self.whole].into_iter().find(|change| some(change.consumed))
+    }
+
+    /// The share of the refill entries consumed of late that gave no buffer back, 0 to 1.
     pub fn wasted_share(&self) -> Option<f64> {
-        let consumed = self.recent.consumed.filter(|&consumed| consumed > 0)?;
-        Some(self.recent.wasted()? as f64 / consumed as f64)
+        let change = self.consuming()?;
+        Some(change.wasted()? as f64 / change.consumed? as f64)
     }
 
     /// Whether buffers are delivered in fragments, so that one refill entry returns less than a buffer. `None` where
     /// references are not counted.
     pub fn fragmented(&self) -> Option<bool> {
-        self.placement.fragments.map(|fragments| fragments > 1.05)
+        self.most_fragments.map(|fragments| fragments > 1.05)
     }
 
     /// Whether refill entries are thrown away: consumed without a buffer, though there are no fragments.

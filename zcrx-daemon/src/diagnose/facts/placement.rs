@@ -1,6 +1,6 @@
 //! Where the buffers of a queue are.
 
-use crate::model::{BackendKind, QueueSample};
+use crate::model::{BackendKind, KernelQueue, QueueSample};
 
 /// Where the buffers of an area are at one moment. Counts are buffers; where the kernel delivers buffers in fragments,
 /// references are divided by the references per buffer.
@@ -43,11 +43,9 @@ impl Placement {
         let own = sample.own.as_ref();
         let refill = kernel.and_then(|kernel| kernel.refill);
         let cq = kernel.and_then(|kernel| kernel.cq);
-        let total = kernel
-            .map(|kernel| kernel.buffers())
-            .filter(|&buffers| buffers > 0)
-            .or(own.map(|own| own.buffers));
-        let user_buffers = kernel.and_then(|kernel| kernel.user_buffers());
+        let total =
+            kernel.map(KernelQueue::buffers).filter(|&buffers| buffers > 0).or(own.map(|own| own.buffers));
+        let user_buffers = kernel.and_then(KernelQueue::user_buffers);
         let fragments = references(sample)
             .zip(user_buffers)
             .filter(|(_, buffers)| *buffers > 0)
@@ -59,7 +57,7 @@ impl Placement {
         let refill_depth =
             refill.map(|refill| u64::from(refill.pending())).or(own.map(|own| u64::from(own.refill_depth)));
         let cq_depth = cq.map(|cq| u64::from(cq.depth())).or(own.map(|own| u64::from(own.cq_depth)));
-        let free = kernel.filter(|kernel| !kernel.areas.is_empty()).map(|kernel| kernel.free());
+        let free = kernel.filter(|kernel| !kernel.areas.is_empty()).map(KernelQueue::free);
         let in_kernel = total
             .zip(free)
             .zip(user_buffers)
@@ -110,7 +108,7 @@ fn references(sample: &QueueSample) -> Option<u64> {
 }
 
 /// References that the owner's code holds: read, and neither returned nor stashed.
-pub fn held_references(sample: &QueueSample) -> Option<u64> {
+pub(in crate::diagnose) fn held_references(sample: &QueueSample) -> Option<u64> {
     if let Some(own) = &sample.own {
         return Some(own.held().saturating_sub(own.stashed));
     }
@@ -120,7 +118,7 @@ pub fn held_references(sample: &QueueSample) -> Option<u64> {
 }
 
 /// Whether the queue has no device; `None` where that is unknown.
-pub fn without_device(sample: &QueueSample) -> Option<bool> {
+pub(in crate::diagnose) fn without_device(sample: &QueueSample) -> Option<bool> {
     if let Some(backend) = sample.own.as_ref().and_then(|own| own.selection.backend) {
         return Some(backend == BackendKind::Nodev);
     }

@@ -27,3 +27,6 @@ pub struct Endpoint {
 pub fn router(endpoint: Arc<Endpoint>) -> axum::Router {
     routes::router(endpoint)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,8 @@ const HTML_TYPE: &str = "text/html; charset=utf-8";
 const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 
 /// The page needs its own style and script, and asks only this endpoint for itself.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'";
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'";
 
 pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
     Router::new()

@@ -85,6 +85,13 @@ impl Connections {
         });
     }
 
+    /// Closes all that is still open.
+    fn close(&self) {
+        for connection in self.with(|book| std::mem::take(&mut book.open)).into_values() {
+            connection.abort();
+        }
+    }
+
     fn leave(&self, number: u64) {
         self.with(|book| book.open.remove(&number));
     }
@@ -124,6 +131,7 @@ impl Server {
             // Who has not read its answer by then loses it.
             tokio::time::timeout(limits.goodbye, graceful.shutdown()).await.ok();
         }
+        connections.close();
     }
 }
 

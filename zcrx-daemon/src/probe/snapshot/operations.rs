@@ -40,7 +40,7 @@ pub(super) fn find(learn: impl FnOnce(u32) -> Result<u64, String>) -> Result<Ope
 }
 
 /// A ring that is never used.
-fn own_ring() -> Part<OwnedFd> {
+pub(super) fn own_ring() -> Part<OwnedFd> {
     let mut params = [0_u8; 120];
     // SAFETY: the parameters have the size of `struct io_uring_params` and outlive the call.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::format::{count, duration};
-use crate::model::{ProbeSample, ProbeStatus, Registration};
+use crate::model::{PagePoolCount, ProbeSample, ProbeStatus, Registration};
 use crate::observe::errno_label;
 
 pub(super) fn probes(probes: &[ProbeStatus]) -> Markup {
@@ -105,7 +105,7 @@ fn registration_row(registration: &Registration, now: Duration) -> Markup {
                 @if registration.errno == 0 { span.pill.good { "ok" } }
                 @else { span.pill.bad { (errno_label(registration.errno)) } }
             }
-            td { @if let Some(took) = registration.duration { (duration(took)) } }
+            td { (or_unknown(registration.duration.map(duration))) }
         }
     }
 }
@@ -119,20 +119,28 @@ pub(super) fn page_pools(sample: &ProbeSample) -> Markup {
                 p.quiet { "None took in or gave up a page since zcrxd started." }
             } @else {
                 div.scroll { table {
-                    thead { tr { th { "Pool" } th { "Interface" } th { "Fed by" } th.number { "Taken in" } th.number { "Given up" } } }
-                    tbody {
-                        @for pool in pools {
-                            tr {
-                                td { (or_unknown(pool.id)) }
-                                td { (or_unknown(pool.interface.clone().or(pool.ifindex.map(|ifindex| format!("interface {ifindex}"))))) }
-                                td { (or_unknown(pool.provider.map(|provider| if provider { "memory provider" } else { "pages" }))) }
-                                td.number { (count(pool.held)) }
-                                td.number { (count(pool.released)) }
-                            }
-                        }
-                    }
+                    thead { tr {
+                        th { "Pool" } th { "Interface" } th { "Fed by" }
+                        th.number { "Taken in" } th.number { "Given up" }
+                    } }
+                    tbody { @for pool in pools { (page_pool_row(pool)) } }
                 } }
             }
+        }
+    }
+}
+
+fn page_pool_row(pool: &PagePoolCount) -> Markup {
+    let interface =
+        pool.interface.clone().or_else(|| pool.ifindex.map(|ifindex| format!("interface {ifindex}")));
+    let fed_by = pool.provider.map(|provider| if provider { "memory provider" } else { "pages" });
+    html! {
+        tr {
+            td { (or_unknown(pool.id)) }
+            td { (or_unknown(interface)) }
+            td { (or_unknown(fed_by)) }
+            td.number { (count(pool.held)) }
+            td.number { (count(pool.released)) }
         }
     }
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format::{bytes, count, percent};
-use crate::model::{QueueState, ReceiveSample};
+use crate::model::{BackendKind, QueueState, ReceiveSample};
 use crate::observe::errno_label;
 
 pub(super) fn card(queue: &ReceiveSample) -> Markup {
@@ -29,11 +29,11 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
                     @if index > 0 { ", " }
                     code { (address) }
                 }
-                @if !queue.state_reason.is_empty() { ". " span.(tone) { (queue.state_reason) } }
+                @if let Some(reason) = reason(queue) { ". " span.(tone) { (reason) } }
             }
             @if !queue.selection.refused.is_empty() {
                 details {
-                    summary { "Why not a better backend" }
+                    summary { "Why not a better backend: " (refused_names(queue)) " refused" }
                     dl {
                         @for refusal in &queue.selection.refused {
                             dt {
@@ -49,6 +49,22 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
             (figures(queue))
         }
     }
+}
+
+/// Why the queue is not simply running. What was refused is told apart, so for that the effect is enough.
+fn reason(queue: &ReceiveSample) -> Option<&str> {
+    if queue.state == QueueState::Degraded && !queue.selection.refused.is_empty() {
+        return match queue.selection.backend {
+            Some(BackendKind::Copy) => Some("Every byte is copied, by an ordinary receive"),
+            Some(BackendKind::Nodev) => Some("Every byte is copied, by the kernel"),
+            Some(BackendKind::Device) | None => Some(&queue.state_reason),
+        };
+    }
+    (!queue.state_reason.is_empty()).then_some(&queue.state_reason)
+}
+
+fn refused_names(queue: &ReceiveSample) -> String {
+    queue.selection.refused.iter().map(|refusal| refusal.backend.name()).collect::<Vec<_>>().join(" and ")
 }
 
 /// Where the buffers are: with the consumer, on their way back, or elsewhere (which only the allocator knows).
@@ -100,15 +116,22 @@ fn figures(queue: &ReceiveSample) -> Markup {
             (figure("dispensed", &count(queue.dispensed), ""))
             (figure("returned", &count(queue.returned), ""))
             @if let Some(starvations) = queue.starvations {
-                (figure("starvations", &count(starvations), if starvations > 0 { "fair" } else { "" }))
+                (figure("starvations", &count(starvations), if_any(starvations, "fair")))
             }
             @if queue.sink == "verify" {
                 (figure("verified", &bytes(queue.verified_bytes), ""))
-                (figure("mismatched", &bytes(queue.mismatched_bytes), if queue.mismatched_bytes > 0 { "bad" } else { "" }))
+                (figure("mismatched", &bytes(queue.mismatched_bytes), if_any(queue.mismatched_bytes, "bad")))
             }
-            @for (errno, times) in &queue.errors { (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair")) }
+            @for (errno, times) in &queue.errors {
+                (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair"))
+            }
         }
     }
+}
+
+/// The tone of a number that should be 0.
+const fn if_any(number: u64, tone: &'static str) -> &'static str {
+    if number > 0 { tone } else { "" }
 }
 
 fn figure(name: &str, value: &str, tone: &str) -> Markup {

@@ -40,6 +40,10 @@ impl Connection {
         matches!(self.armed, Armed::From(at) if at <= now)
     }
 
+    pub(super) fn is_armed(&self) -> bool {
+        matches!(self.armed, Armed::Yes)
+    }
+
     /// Notes that the receive is armed; says whether it had been before.
     pub(super) fn arm(&mut self) -> bool {
         self.armed = Armed::Yes;

@@ -10,7 +10,7 @@ use crate::ledger::Ledger;
 use crate::queue::Queue;
 use crate::refill::Full;
 
-/// An area id that no kernel hands out: one less than the most areas a 16-bit id can name.
+/// An area id far beyond the 1024 areas that a queue can have.
 const NO_SUCH_AREA: u64 = 0xfffe << zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
 /// Completions that are scattered together.
 const SCATTER_BATCH: usize = 64;
@@ -22,6 +22,7 @@ const SCATTER_STRIDE: usize = 23;
 struct Debt {
     entry: ZcrxRqe,
     buffer: usize,
+    since: Instant,
 }
 
 /// What is to be returned, by why it is not yet.
@@ -50,7 +51,8 @@ impl Returns {
 
     /// One completion's data has been read: does with its buffer what the fault says.
     pub(super) fn done_with(&mut self, queue: &mut Queue, off: u64, bytes: u32, fault: Option<Fault>) {
-        let debt = Debt { entry: queue.entry(off, bytes), buffer: queue.buffer_of(off) };
+        let debt =
+            Debt { entry: queue.entry(off, bytes), buffer: queue.buffer_of(off), since: Instant::now() };
         self.ledger.dispense(debt.buffer);
         match fault.map_or(Fate::Return, |fault| fault.fate(self.ledger.dispensed)) {
             Fate::Return => self.give_back(queue, debt),
@@ -70,7 +72,7 @@ impl Returns {
                 let area_bytes = u64::from(queue.buffers) * queue.buffer_bytes as u64;
                 self.give_back_badly(queue, debt, debt.entry.off + area_bytes);
             }
-            Fate::HoldFor(time) => self.waiting.push_back((Instant::now() + time, debt)),
+            Fate::HoldFor(time) => self.waiting.push_back((debt.since + time, debt)),
             Fate::Hold => self.kept.push(debt),
             Fate::Scatter => {
                 self.scatter.push(debt);
@@ -104,6 +106,12 @@ impl Returns {
         self.stash.extend(self.scatter.drain(..));
         self.stash.extend(self.waiting.drain(..).map(|(_, debt)| debt));
         self.progress(queue, Instant::now());
+    }
+
+    /// Since when the oldest debt is held; what was dropped is not known any more.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let waiting = self.waiting.iter().map(|(_, debt)| debt);
+        self.stash.iter().chain(waiting).chain(&self.kept).chain(&self.scatter).map(|debt| debt.since).min()
     }
 
     /// Entries that wait for room in the refill ring.

@@ -32,6 +32,8 @@ pub(super) struct Truth {
     /// Completions not returned (dispensed - returned), and the buffers they are in.
     held: u64,
     held_buffers: u64,
+    /// Age of the oldest of them that was not dropped.
+    oldest_held_milliseconds: Option<u128>,
     /// Entries published beyond the one that every completion is due.
     returned_twice: u64,
     bad: u64,
@@ -45,11 +47,12 @@ pub(super) struct Truth {
     cq_ready: usize,
     cq_entries: usize,
     cq_overflow: u32,
-    /// How the receives ended: "EOF", or the errno's name.
+    /// How receives ended: "EOF" at the end of the stream, "DATA" with data but no longer armed, or the errno.
     endings: BTreeMap<String, u64>,
     rearmed: u64,
-    /// Event completions. Linux 7.2.
-    events: u64,
+    /// Event completions: each kind at most once, as none is armed again. Linux 7.2.
+    alloc_fail_events: u64,
+    copy_events: u64,
     /// What the kernel counted as copied. Linux 7.2.
     copied_fragments: Option<u64>,
     copied_bytes: Option<u64>,
@@ -78,6 +81,7 @@ impl Truth {
             dropped: ledger.dropped,
             held: ledger.held(),
             held_buffers: ledger.held_buffers(),
+            oldest_held_milliseconds: receiver.returns.oldest().map(|since| since.elapsed().as_millis()),
             returned_twice: ledger.returned_twice,
             bad: ledger.bad,
             refill_head: refill.head(),
@@ -90,7 +94,8 @@ impl Truth {
             cq_overflow: cq.overflow(),
             endings: receiver.endings.clone(),
             rearmed: receiver.rearmed,
-            events: receiver.events,
+            alloc_fail_events: receiver.alloc_fail_events,
+            copy_events: receiver.copy_events,
             copied_fragments: copied.map(|(fragments, _)| fragments),
             copied_bytes: copied.map(|(_, bytes)| bytes),
         }

@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod preparing;
 mod probes;
 mod receive;
 mod registration;
@@ -65,6 +66,10 @@ pub(crate) const ALL: &[Scenario] = &[
     starvation::CQ_STALL,
     starvation::RING_OVERFLOW,
     starvation::BAD_TOKEN,
+    preparing::APPLY_AND_RESTORE,
+    preparing::KILLED,
+    preparing::MEDDLED,
+    preparing::REFUSED,
     upheaval::DOWN_UP,
     upheaval::UNLOAD,
     upheaval::KILL_DAEMON,

@@ -1,73 +1,29 @@
-//! The receive path on this machine: real TCP over 127.0.0.1 into the `copy` backend, which works everywhere.
+//! The `copy` backend, which works everywhere: real TCP over 127.0.0.1.
 
-use std::error::Error;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zcrx_daemon::model::{BackendKind, QueueState, ReceiveSample};
 use zcrx_daemon::receive::pattern::{self, Verdict};
 use zcrx_daemon::receive::{BackendChoice, Destination, QueueConfig, ReceiveError, Receiver, SinkConfig};
 
-type Outcome = Result<(), Box<dyn Error>>;
+use crate::{ANY_PORT, Outcome, address, sample, start, stop, wait_for};
 
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The user and group that own nothing.
+const NOBODY: u32 = 65534;
 
 fn config(sink: SinkConfig) -> QueueConfig {
     QueueConfig { backend: BackendChoice::Only(BackendKind::Copy), sink, ..QueueConfig::new(vec![ANY_PORT]) }
 }
 
-fn sample(receiver: &Receiver) -> ReceiveSample {
-    receiver.sample().into_iter().next().expect("one queue was started")
-}
-
-fn address(receiver: &Receiver) -> Result<SocketAddr, Box<dyn Error>> {
-    Ok(sample(receiver).listen.first().ok_or("no listener")?.parse()?)
-}
-
-/// Samples until one is as it should be.
-fn wait_for(
-    receiver: &Receiver,
-    what: &str,
-    is_so: impl Fn(&ReceiveSample) -> bool,
-) -> Result<ReceiveSample, Box<dyn Error>> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let sample = sample(receiver);
-        if is_so(&sample) {
-            return Ok(sample);
-        }
-        if Instant::now() > end {
-            return Err(format!("not within {PATIENCE:?}: {what}; {sample:#?}").into());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// What must hold of every queue that has been stopped.
-fn assert_accounted(sample: &ReceiveSample) {
-    assert_eq!(sample.state, QueueState::Stopped);
-    // What is stashed was given back; with nobody left to consume the refill ring it had no room.
-    assert_eq!(sample.held(), sample.stashed, "buffers are missing: {sample:#?}");
-    assert_eq!(sample.connections, 0, "{sample:#?}");
-    assert_eq!(sample.completions, sample.dispensed, "{sample:#?}");
-    assert_eq!(sample.copied_bytes, Some(sample.bytes), "{sample:#?}");
-}
-
-fn stop(receiver: Receiver) -> ReceiveSample {
-    let begin = Instant::now();
-    let sample = receiver.stop().into_iter().next().expect("one queue was started");
-    assert!(begin.elapsed() < Duration::from_secs(1), "stopping took {:?}", begin.elapsed());
-    assert_accounted(&sample);
-    sample
-}
-
 #[test]
 fn every_byte_is_verified_and_every_buffer_comes_back() -> Outcome {
-    let receiver = Receiver::start(vec![config(SinkConfig::Verify)])?;
+    let receiver = start(config(SinkConfig::Verify))?;
     let address = address(&receiver)?;
     let bytes = 32 << 20;
     assert_eq!(pattern::send(address, bytes, 42)?, Verdict::Ok { payload: bytes });
@@ -90,7 +46,7 @@ fn every_byte_is_verified_and_every_buffer_comes_back() -> Outcome {
 
 #[test]
 fn wrong_bytes_are_found() -> Outcome {
-    let receiver = Receiver::start(vec![config(SinkConfig::Verify)])?;
+    let receiver = start(config(SinkConfig::Verify))?;
     let mut stream = TcpStream::connect(address(&receiver)?)?;
     let mut payload = vec![0; 100_000];
     pattern::fill(7, 0, &mut payload);
@@ -114,7 +70,7 @@ fn many_connections_share_a_small_area() -> Outcome {
         cq_entries: 16,
         ..config(SinkConfig::Verify)
     };
-    let receiver = Receiver::start(vec![small])?;
+    let receiver = start(small)?;
     let address = address(&receiver)?;
     // More connections than buffers, and half of them never say anything: they must not hold any.
     let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
@@ -134,7 +90,7 @@ fn many_connections_share_a_small_area() -> Outcome {
 
 #[test]
 fn stopping_in_the_middle_closes_connections_and_loses_no_buffer() -> Outcome {
-    let receiver = Receiver::start(vec![config(SinkConfig::Discard)])?;
+    let receiver = start(config(SinkConfig::Discard))?;
     let address = address(&receiver)?;
     let senders: Vec<_> = (0..4)
         .map(|_| {
@@ -157,7 +113,7 @@ fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome 
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
     let small = QueueConfig { area_bytes: 1 << 20, ..config(SinkConfig::Forward(to)) };
-    let receiver = Receiver::start(vec![small])?;
+    let receiver = start(small)?;
     let address = address(&receiver)?;
 
     let bytes = 32_usize << 20;
@@ -200,7 +156,7 @@ fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
     let small = QueueConfig { area_bytes: 1 << 20, ..config(SinkConfig::Forward(to)) };
-    let receiver = Receiver::start(vec![small])?;
+    let receiver = start(small)?;
     let address = address(&receiver)?;
     let sender = thread::spawn(move || {
         let mut stream = TcpStream::connect(address).expect("the receiver listens");
@@ -217,7 +173,7 @@ fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
 fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
     let path = std::env::temp_dir().join(format!("zcrxd-test-{}.sock", std::process::id()));
     let _none_there = std::fs::remove_file(&path);
-    let receiver = Receiver::start(vec![config(SinkConfig::Forward(Destination::Unix(path.clone())))])?;
+    let receiver = start(config(SinkConfig::Forward(Destination::Unix(path.clone()))))?;
     let mut stream = TcpStream::connect(address(&receiver)?)?;
     stream.write_all(b"first ")?;
     wait_for(&receiver, "a failed connect", |sample| sample.errors.contains_key(&libc::ENOENT))?;
@@ -237,7 +193,7 @@ fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
 fn a_lost_destination_ends_the_connection() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
-    let receiver = Receiver::start(vec![config(SinkConfig::Forward(to))])?;
+    let receiver = start(config(SinkConfig::Forward(to)))?;
     let mut stream = TcpStream::connect(address(&receiver)?)?;
     stream.write_all(&[1; 1000])?;
     let (lost, _) = destination.accept()?;
@@ -255,7 +211,7 @@ fn a_lost_destination_ends_the_connection() -> Outcome {
 
 #[test]
 fn auto_takes_the_best_that_works_and_says_why_not_better() -> Outcome {
-    let receiver = Receiver::start(vec![QueueConfig::new(vec![ANY_PORT])])?;
+    let receiver = start(QueueConfig::new(vec![ANY_PORT]))?;
     let sample = sample(&receiver);
     let best = sample.selection.backend.ok_or("a running queue has a backend")?;
     let refused: Vec<_> = sample.selection.refused.iter().map(|refusal| refusal.backend).collect();
@@ -307,9 +263,31 @@ fn a_port_in_use_is_told_from_other_errors() -> Outcome {
     let taken = TcpListener::bind(ANY_PORT)?;
     let address = taken.local_addr()?;
     let twice = QueueConfig { listen: vec![address], ..config(SinkConfig::Discard) };
-    match Receiver::start(vec![twice]) {
+    match start(twice) {
         Err(ReceiveError::Listen { address: named, .. }) => assert_eq!(named, address),
         other => panic!("{other:?}"),
     }
+    Ok(())
+}
+
+/// As root, the backend's tests are run once more as nobody; anyone else is an ordinary user already.
+#[test]
+fn an_ordinary_user_needs_no_privilege() -> Outcome {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return Ok(());
+    }
+    // Nobody may not be allowed to reach the build directory.
+    let program = std::env::temp_dir().join(format!("zcrxd-test-receive-{}", std::process::id()));
+    std::fs::copy(std::env::current_exe()?, &program)?;
+    let output = Command::new(&program)
+        .args(["copy::every_byte", "copy::a_slow_destination", "copy::auto"])
+        .current_dir("/")
+        .gid(NOBODY)
+        .uid(NOBODY)
+        .output()?;
+    std::fs::remove_file(&program)?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && report.contains("3 passed"), "{report}");
     Ok(())
 }

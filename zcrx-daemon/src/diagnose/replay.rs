@@ -1,0 +1,81 @@
+//! What a row of samples would have told when it was live.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::episodes::Event;
+use super::report::Report;
+use super::watch::{Life, Watch};
+use crate::model::{Episode, QueueKey, QueueSample};
+
+/// One queue after a replay.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Replayed {
+    /// The queue.
+    pub key: QueueKey,
+    /// Its episodes, oldest first, as they ended; the last one may be open.
+    pub episodes: Vec<Episode>,
+    /// What there is to say at the last sample.
+    pub report: Report,
+}
+
+/// Feeds samples, in the order of their time, to trackers that remember `window` samples. Each event is told with the
+/// time of its sample.
+pub fn replay(
+    samples: &mut dyn Iterator<Item = &QueueSample>,
+    window: usize,
+    mut tell: impl FnMut(&QueueSample, &Event),
+) -> Vec<Replayed> {
+    let mut watches: BTreeMap<Life, Watch> = BTreeMap::new();
+    let mut episodes: BTreeMap<Life, BTreeMap<Duration, Episode>> = BTreeMap::new();
+    for sample in samples {
+        let life = (sample.key.clone(), sample.generation);
+        // A watch for each: a recording does not say when a queue was gone.
+        let watch = watches.entry(life.clone()).or_insert_with(|| Watch::new(window));
+        watch.feed(vec![sample.clone()], |life, _, events| {
+            for event in events {
+                let (Event::Began(episode) | Event::Reconsidered(episode) | Event::Ended(episode)) = event;
+                episodes.entry(life.clone()).or_default().insert(episode.began, episode.clone());
+                tell(sample, event);
+            }
+        });
+    }
+    let mut replayed = Vec::new();
+    for (life, watch) in &watches {
+        for (_, tracker) in watch.trackers() {
+            let mut past = episodes.remove(life).unwrap_or_default();
+            if let Some(open) = tracker.open() {
+                past.insert(open.began, open.clone());
+            }
+            let Some(report) = Report::of(tracker.window(), tracker.open()) else { continue };
+            replayed.push(Replayed { key: life.0.clone(), episodes: past.into_values().collect(), report });
+        }
+    }
+    replayed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::Queue;
+    use crate::model::Cause;
+
+    #[test]
+    fn two_queues_are_told_apart() {
+        let mut samples = Vec::new();
+        Queue { leak: 1.0, ..Queue::default() }.run_with(8, |sample| samples.push(sample));
+        Queue::default().run_with(8, |mut sample| {
+            sample.key.queue = 4;
+            samples.push(sample);
+        });
+        let mut told = 0;
+        let replayed = replay(&mut samples.iter(), 120, |_, _| told += 1);
+        let [leaky, healthy] = replayed.as_slice() else { panic!("{replayed:#?}") };
+        assert_eq!(leaky.episodes.len(), 1);
+        assert_eq!(leaky.episodes[0].cause(), Some(Cause::NeverReturned));
+        assert!(leaky.report.troubled() && !healthy.report.troubled());
+        assert_eq!((healthy.key.queue, healthy.episodes.len(), told), (4, 0, 1));
+    }
+}

@@ -1,0 +1,110 @@
+//! Diagnoses that concern no single cause.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::queue_model::Queue;
+use super::*;
+use crate::model::{
+    BackendKind, Cause, QueueKey, QueueSample, QueueState, ReceiveSample, Selection, Trouble,
+};
+
+/// An own queue of 4096 buffers that returns 1000 a second; synthetic.
+fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
+    let key = QueueKey { interface: None, queue: 0 };
+    let returned = 10_000 + second * 1_000;
+    let own = ReceiveSample {
+        key: key.clone(),
+        selection: Selection { backend: Some(BackendKind::Copy), refused: Vec::new() },
+        state: QueueState::Running,
+        state_reason: String::new(),
+        listen: Vec::new(),
+        sink: "forward".to_owned(),
+        area_bytes: 4096 * 4096,
+        buffer_bytes: 4096,
+        buffers: 4096,
+        dispensed: returned + held,
+        returned,
+        stashed,
+        refill_capacity: 64,
+        refill_depth: 0,
+        cq_capacity: 1024,
+        cq_depth: 12,
+        cq_overflows: 0,
+        bytes: returned * 4096,
+        copied_bytes: None,
+        completions: returned + held,
+        errors: BTreeMap::new(),
+        rearms: 0,
+        starvations: Some(second * 50),
+        starving: Some(held > 4_000),
+        accepted: 1,
+        connections: 1,
+        verified_bytes: 0,
+        mismatched_bytes: 0,
+    };
+    QueueSample { own: Some(own), ..QueueSample::unknown(key, 1, Duration::from_secs(second)) }
+}
+
+fn window(samples: impl Iterator<Item = QueueSample>) -> Window {
+    let mut window = Window::new(120);
+    samples.for_each(|sample| window.push(sample));
+    window
+}
+
+fn causes(diagnosis: &Diagnosis) -> Vec<Cause> {
+    diagnosis.causes.iter().map(|finding| finding.cause).collect()
+}
+
+#[test]
+fn two_causes_at_once_are_named_in_the_order_of_their_effect() {
+    let mostly_slow = diagnose(&window((1..9).map(|second| own(second, 4_090, 1_200))));
+    assert_eq!(causes(&mostly_slow), [Cause::SlowConsumer, Cause::RefillRingFull], "{mostly_slow:#?}");
+    assert_eq!(mostly_slow.alarms.first().map(|alarm| alarm.trouble), Some(Trouble::Starving));
+    let mostly_full = diagnose(&window((1..9).map(|second| own(second, 4_090, 2_800))));
+    assert_eq!(causes(&mostly_full), [Cause::RefillRingFull, Cause::SlowConsumer], "{mostly_full:#?}");
+}
+
+#[test]
+fn without_figures_the_cause_is_unknown_and_the_figures_are_named() {
+    let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
+    let mut window = Window::new(120);
+    queue.run_with(8, |sample| {
+        let bare = QueueSample::unknown(sample.key.clone(), 1, sample.at);
+        window.push(QueueSample { nic: sample.nic, ..bare });
+    });
+    let diagnosis = diagnose(&window);
+    assert_eq!(diagnosis.alarms.first().map(|alarm| alarm.trouble), Some(Trouble::DroppingPackets));
+    assert_eq!(causes(&diagnosis), []);
+    assert!(
+        diagnosis.missing.iter().any(|missing| missing.starts_with("what user space holds")),
+        "{diagnosis:?}"
+    );
+    let report = Report::of(&window, None).expect("samples");
+    let mut text = String::new();
+    write_report(&mut text, &report).expect("a String takes everything");
+    assert!(text.contains("cause: unknown"), "{text}");
+}
+
+#[test]
+fn one_sample_says_nothing_and_does_not_fail() {
+    let diagnosis = diagnose(&window([own(1, 4_090, 0)].into_iter()));
+    assert_eq!(diagnosis.alarms, []);
+    assert_eq!(diagnose(&Window::new(3)), Diagnosis::default());
+}
+
+#[test]
+fn the_report_names_the_cause_with_numbers_and_says_what_to_do() {
+    let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
+    let report = Report::of(&queue.run(8), None).expect("samples");
+    let mut text = String::new();
+    write_report(&mut text, &report).expect("a String takes everything");
+    let begin = "eth0:3 (model, pid 4242): starving: ";
+    assert!(
+        text.starts_with(begin) || text.starts_with("eth0:3 (model, pid 4242): dropping packets: "),
+        "{text}"
+    );
+    assert!(text.contains("\n  cause: Slow consumer (A, confidence high, effect "), "{text}");
+    assert!(text.contains("of 4096 buffers ("), "{text}");
+    assert!(text.contains("\n    do: process or copy out sooner"), "{text}");
+}

@@ -1,0 +1,83 @@
+//! Follows all queues of a host at once.
+
+use std::collections::BTreeMap;
+
+use super::episodes::{Event, Tracker};
+use crate::model::{QueueKey, QueueSample};
+
+/// One life of one queue.
+pub type Life = (QueueKey, u64);
+
+/// A tracker for each queue that is there.
+pub struct Watch {
+    samples: usize,
+    trackers: BTreeMap<Life, Tracker>,
+}
+
+impl Watch {
+    /// A watch that remembers so many samples of each queue.
+    pub const fn new(samples: usize) -> Self {
+        Self { samples, trackers: BTreeMap::new() }
+    }
+
+    /// The queues that were there the last time.
+    pub fn trackers(&self) -> impl Iterator<Item = (&Life, &Tracker)> {
+        self.trackers.iter()
+    }
+
+    /// Takes in one sample of each queue there is. What becomes of each is told with its tracker. A queue of which there
+    /// is no sample any more is gone: its episode ends, is told last, and its past is forgotten.
+    pub fn feed(&mut self, samples: Vec<QueueSample>, mut tell: impl FnMut(&Life, &Tracker, &[Event])) {
+        let lives: Vec<Life> = samples.iter().map(|sample| (sample.key.clone(), sample.generation)).collect();
+        self.trackers.retain(|life, tracker| {
+            let there = lives.contains(life);
+            if there {
+                return true;
+            }
+            let ended = tracker.end();
+            tell(life, tracker, ended.as_slice());
+            false
+        });
+        for (life, sample) in lives.into_iter().zip(samples) {
+            let tracker = self.trackers.entry(life.clone()).or_insert_with(|| Tracker::new(self.samples));
+            let events = tracker.feed(sample);
+            tell(&life, tracker, &events);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::diagnose::queue_model::Queue;
+    use crate::model::Cause;
+
+    #[test]
+    fn a_queue_that_goes_ends_its_episode_and_is_forgotten() {
+        let mut watch = Watch::new(120);
+        let mut told = Vec::new();
+        let mut queue = Queue { leak: 1.0, ..Queue::default() };
+        queue.run_with(8, |sample| watch.feed(vec![sample], |_, _, events| told.extend_from_slice(events)));
+        assert!(matches!(told.as_slice(), [Event::Began(_)]), "{told:#?}");
+        watch.feed(Vec::new(), |_, _, events| told.extend_from_slice(events));
+        let [_, Event::Ended(episode)] = told.as_slice() else { panic!("{told:#?}") };
+        assert_eq!(episode.cause(), Some(Cause::NeverReturned));
+        assert_eq!(watch.trackers().count(), 0);
+    }
+
+    #[test]
+    fn two_lives_and_two_queues_are_followed_apart() {
+        let sample = |queue, generation, second| {
+            let key = QueueKey { interface: Some("eth0".to_owned()), queue };
+            QueueSample::unknown(key, generation, Duration::from_secs(second))
+        };
+        let mut watch = Watch::new(120);
+        watch.feed(vec![sample(1, 1, 1), sample(2, 2, 1)], |_, _, _| {});
+        watch.feed(vec![sample(1, 1, 2), sample(2, 3, 2)], |_, _, _| {});
+        let lengths: Vec<_> =
+            watch.trackers().map(|(life, tracker)| (life.1, tracker.window().samples().len())).collect();
+        assert_eq!(lengths, [(1, 2), (3, 1)]);
+    }
+}

@@ -1,0 +1,149 @@
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Connections, Endpoint, Limits, Server, router};
+use crate::export::Phase;
+use crate::model::{ProbeSample, QueueState, ReceiveSample};
+use crate::observe::fixture::queue;
+use crate::observe::{Memory, Observer};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// An endpoint on a port of its own.
+struct Fixture {
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    phase: watch::Sender<Phase>,
+    stop: watch::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Fixture {
+    async fn start(queues: Vec<ReceiveSample>, limits: Limits) -> Result<Self, Box<dyn Error>> {
+        let (phase, phase_seen) = watch::channel(Phase::Running);
+        let (stop, stopped) = watch::channel(());
+        let observer = Observer {
+            kernel: "6.18.0".to_owned(),
+            receive: Box::new(move || queues.clone()),
+            probe: Box::new(ProbeSample::default),
+            web: Box::new(Default::default),
+            memory: Memory::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let connections = Arc::new(Connections::default());
+        let server = Server {
+            listeners: vec![listener],
+            routes: router(Arc::new(Endpoint { observer, phase: phase_seen })),
+            connections: Arc::clone(&connections),
+            limits,
+        };
+        Ok(Self { address, connections, phase, stop, server: tokio::spawn(server.run(stopped)) })
+    }
+
+    async fn get(&self, path: &str) -> Result<String, Box<dyn Error>> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+}
+
+/// Whether the other side has closed, which is waited for.
+async fn closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    // A reset is an end too.
+    stream.read_to_end(&mut rest).await.map_or(true, |_| true)
+}
+
+#[tokio::test]
+async fn readiness_follows_the_phase() -> Outcome {
+    let endpoint = Fixture::start(vec![queue()], Limits::default()).await?;
+    assert!(endpoint.get("/readyz").await?.starts_with("HTTP/1.1 200 "), "a degraded queue receives");
+    for (phase, word) in [(Phase::Starting, "starting"), (Phase::Stopping, "stopping")] {
+        endpoint.phase.send_replace(phase);
+        let answer = endpoint.get("/readyz").await?;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(word), "{answer}");
+        assert!(endpoint.get("/healthz").await?.starts_with("HTTP/1.1 200 "), "{phase:?} is alive");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_queue_is_a_reason_everywhere() -> Outcome {
+    let failed = ReceiveSample {
+        state: QueueState::Failed,
+        state_reason: "the interface is gone".to_owned(),
+        ..queue()
+    };
+    let endpoint = Fixture::start(vec![failed], Limits::default()).await?;
+    let answer = endpoint.get("/readyz").await?;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("queue eth0:3 failed: the interface is gone"), "{answer}");
+    assert!(endpoint.get("/").await?.contains("queue eth0:3 failed: the interface is gone"));
+    let metrics = endpoint.get("/metrics").await?;
+    assert!(
+        metrics.contains("zcrx_receive_state{interface=\"eth0\",queue=\"3\",state=\"failed\"} 1"),
+        "{metrics}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_connection_too_many_closes_the_oldest() -> Outcome {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let endpoint = Fixture::start(Vec::new(), limits).await?;
+    let mut oldest = TcpStream::connect(endpoint.address).await?;
+    let mut second = TcpStream::connect(endpoint.address).await?;
+    let mut third = TcpStream::connect(endpoint.address).await?;
+    assert!(closed(&mut oldest).await);
+    let sample = endpoint.connections.sample();
+    assert_eq!((sample.connections, sample.accepted, sample.evicted), (2, 3, 1));
+    for stream in [&mut second, &mut third] {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: zcrxd\r\n\r\n").await?;
+        let mut status = [0; 15];
+        stream.read_exact(&mut status).await?;
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_does_not_finish_a_request_is_closed() -> Outcome {
+    let limits = Limits { head: Duration::from_millis(20), ..Limits::default() };
+    let endpoint = Fixture::start(Vec::new(), limits).await?;
+    for begin in [&b""[..], b"GET / HT"] {
+        let mut slow = TcpStream::connect(endpoint.address).await?;
+        slow.write_all(begin).await?;
+        assert!(closed(&mut slow).await);
+    }
+    let mut idle = TcpStream::connect(endpoint.address).await?;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: zcrxd\r\n\r\n").await?;
+    assert!(closed(&mut idle).await, "answered, and idle since");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_those_who_hold_connections() -> Outcome {
+    let endpoint = Fixture::start(Vec::new(), Limits::default()).await?;
+    let mut idle = TcpStream::connect(endpoint.address).await?;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: zcrxd\r\n\r\n").await?;
+    let mut begun = TcpStream::connect(endpoint.address).await?;
+    begun.write_all(b"GET / HT").await?;
+    assert!(endpoint.get("/healthz").await?.contains("alive"));
+    drop(endpoint.stop);
+    endpoint.server.await?;
+    assert!(closed(&mut idle).await);
+    assert!(closed(&mut begun).await);
+    assert_eq!(endpoint.connections.sample().connections, 0);
+    Ok(())
+}

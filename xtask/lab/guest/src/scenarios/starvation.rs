@@ -103,8 +103,9 @@ fn starve(fault: &str, end: End, signature: fn(&Value) -> Result<bool>) -> Resul
     // An armed receive goes on by itself: this fault must be there before the first is armed.
     let after = if fault == "not-reading" { "0" } else { "1000000" };
     if fault == "not-reading" {
-        // The socket must be allowed more than the area has, or TCP's window ends the flow before the buffers do.
-        nic.receive_buffers(4 * BYTES)?;
+        // The socket must take more than the area has from the start (it grows only for those who read), or TCP's
+        // window ends the flow before the buffers do.
+        nic.receive_buffers(4 * BYTES, 4 * BYTES)?;
     }
     let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
     arguments.extend(["--area-buffers", "1024", "--fault", fault, "--fault-after", after]);

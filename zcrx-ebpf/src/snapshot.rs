@@ -33,6 +33,7 @@ use crate::{
 const NODE_SLOTS: u32 = 64;
 /// Rings registered with one thread (the kernel's limit).
 const REGISTERED_RINGS: u32 = 16;
+
 #[map]
 static SNAPSHOT_CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 

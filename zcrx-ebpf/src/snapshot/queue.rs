@@ -15,6 +15,7 @@ use crate::kernel::{has, offset, read};
 const MOST_AREAS: u32 = 1024;
 /// Page pools of one device that are looked at.
 const MOST_POOLS: u32 = 4096;
+
 #[repr(C)]
 pub(super) struct QueueWalk {
     pub(super) ring: u64,

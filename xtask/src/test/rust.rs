@@ -57,11 +57,9 @@ pub(super) fn doc_tests() -> Result<Outcome> {
     runner(cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))
 }
 
-/// rustdoc, with its warnings as errors; of private items too, since who reads it works on them.
+/// rustdoc, with its warnings as errors.
 pub(super) fn docs() -> Result<Outcome> {
-    one(cargo()
-        .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings"))
+    one(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn one(command: &mut Command) -> Result<Outcome> {

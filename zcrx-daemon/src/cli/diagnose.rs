@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> Exit {
 fn answer(args: &Args) -> Result<(String, Exit), DiagnoseError> {
     let recording = Recording::read(&args.recording)?;
     let file = args.recording.display().to_string();
-    let mut queues = replay(recording.samples(), recording.header.window, |_, _| {});
+    let mut queues = replay(&mut recording.samples(), recording.header.window, |_, _| {});
     if queues.is_empty() {
         return Err(DiagnoseError::Empty(file));
     }

@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> Exit {
         }
     };
     let mut events = Vec::new();
-    let queues = replay(recording.samples(), recording.header.window, |sample, event| {
+    let queues = replay(&mut recording.samples(), recording.header.window, |sample, event| {
         events.push((sample.at, event.clone()));
     });
     // Writing to a String cannot fail.

@@ -23,8 +23,8 @@ pub struct Replayed {
 
 /// Feeds samples, in the order of their time, to trackers that remember `window` samples. Each event is told with the
 /// time of its sample.
-pub fn replay<'a>(
-    samples: impl IntoIterator<Item = &'a QueueSample>,
+pub fn replay(
+    samples: &mut dyn Iterator<Item = &QueueSample>,
     window: usize,
     mut tell: impl FnMut(&QueueSample, &Event),
 ) -> Vec<Replayed> {
@@ -71,7 +71,7 @@ mod tests {
             samples.push(sample);
         });
         let mut told = 0;
-        let replayed = replay(&samples, 120, |_, _| told += 1);
+        let replayed = replay(&mut samples.iter(), 120, |_, _| told += 1);
         let [leaky, healthy] = replayed.as_slice() else { panic!("{replayed:#?}") };
         assert_eq!(leaky.episodes.len(), 1);
         assert_eq!(leaky.episodes[0].cause(), Some(Cause::NeverReturned));

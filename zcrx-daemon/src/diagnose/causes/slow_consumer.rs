@@ -37,7 +37,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Not;
     }
     let returning = facts.returning();
-    let confidence = if returning && share >= MOST { Confidence::High } else { Confidence::Medium };
+    // The own receive path accounts for each buffer until its sink is done with it: what it holds is not lost.
+    let accounted = facts.now.own.is_some();
+    let confidence =
+        if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
     let grows = facts.held_floor.filter(|floor| floor.rises() && floor.span >= TREND);
     Case::new(confidence, share)
         .evidence(format!(
@@ -52,10 +55,13 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             )
         }))
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
-        .doubt_if(!returning && waiting < CONSIDERABLE, || {
+        .evidence_if((!returning && accounted).then(|| {
+            format!("its sink has been done with none in {}", words::last(facts.latest.span))
+        }))
+        .doubt_if(!returning && !accounted && waiting < CONSIDERABLE, || {
             format!("nothing came back in {}: held buffers may be lost", words::last(facts.latest.span))
         })
-        .doubt_if(grows.is_some() && facts.cq_shallow() == Some(true), || {
+        .doubt_if(grows.is_some() && !accounted && facts.cq_shallow() == Some(true), || {
             format!(
                 "what it holds only grew in the last {}, though it reads its completions: it may lose buffers",
                 words::time(facts.whole.span)

@@ -5,6 +5,7 @@
 //! both what is exported and what `docs/metrics.md` says ([`reference`]).
 
 mod host;
+mod ifq;
 mod page_pool;
 mod probe;
 mod receive;
@@ -32,6 +33,8 @@ fn families(observation: &Observation) -> Vec<MetricFamily> {
     let host = &observation.host;
     table::collect(host::OBSERVATION, std::slice::from_ref(observation), &mut families);
     table::collect(receive::QUEUE, &host.receive, &mut families);
+    table::collect(ifq::SNAPSHOT, host.probe.snapshot.as_slice(), &mut families);
+    table::collect(ifq::IFQ, &host.queues, &mut families);
     table::collect(registration::REGISTRATION, std::slice::from_ref(&host.probe), &mut families);
     table::collect(page_pool::PAGE_POOL, host.probe.page_pools.as_deref().unwrap_or_default(), &mut families);
     table::collect(probe::PROBE, &host.probe.probes, &mut families);

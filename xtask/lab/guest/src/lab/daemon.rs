@@ -17,8 +17,8 @@ use super::{artefacts, eventually, program, work};
 /// Where its web endpoint listens, in its own network namespace.
 const WEB: &str = "127.0.0.1:9965";
 
-/// How long starting and stopping may take. Attaching probes to an emulated kernel takes seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long starting and stopping may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn runtime_directory() -> PathBuf {
     work().join("run")

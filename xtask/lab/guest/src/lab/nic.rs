@@ -87,7 +87,7 @@ impl Nic {
         }
         let nic = Self { rx, tx };
         // A socket that takes more than the area has would turn every slow moment into drops.
-        nic.receive_buffers(1 << 20)?;
+        nic.receive_buffers(128 << 10, 1 << 20)?;
         nic.header_split(true, 0)?;
         nic.ethtool(&["-X", RX, "equal", "1"])?;
         let (port, queue) = (PORT.to_string(), QUEUE.to_string());
@@ -95,9 +95,9 @@ impl Nic {
         Ok(nic)
     }
 
-    /// Sets how much the receiving end's sockets may hold, bytes.
-    pub(crate) fn receive_buffers(&self, bytes: u64) -> Result<()> {
-        let limits = format!("4096 131072 {bytes}");
+    /// Sets how much the receiving end's sockets hold at first and at most, bytes.
+    pub(crate) fn receive_buffers(&self, first: u64, most: u64) -> Result<()> {
+        let limits = format!("4096 {first} {most}");
         self.rx.enter(|| fs::write("/proc/sys/net/ipv4/tcp_rmem", limits).context("cannot set tcp_rmem"))
     }
 

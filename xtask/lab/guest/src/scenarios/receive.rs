@@ -22,7 +22,7 @@ pub(super) const ZERO_COPY: Scenario = Scenario {
     name: "zero-copy",
     about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
-    limit: 180,
+    limit: 400,
     default: true,
     run: || {
         const BYTES: u64 = 64 << 20;
@@ -59,7 +59,7 @@ pub(super) const CONNECTIONS: Scenario = Scenario {
     name: "zero-copy-connections",
     about: "16 connections at once on one zcrx queue, every byte verified, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
-    limit: 180,
+    limit: 400,
     default: false,
     run: || {
         const BYTES: u64 = 1 << 20;

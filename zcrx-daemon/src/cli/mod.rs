@@ -5,6 +5,7 @@ mod diagnose;
 mod exit;
 mod nic;
 mod probes;
+mod queues;
 mod replay;
 mod run;
 mod send;
@@ -43,6 +44,8 @@ enum Command {
     Nic(nic::Args),
     /// Attach the probes, tell which this kernel allows and what is lost, and detach them
     Probes(probes::Args),
+    /// Show every zcrx queue on this host as the kernel has it, whoever owns it
+    Queues(queues::Args),
     /// Say what is wrong with a queue, why, and what to do
     Diagnose(diagnose::Args),
     /// Go through a recording, sample by sample
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(&args),
         Command::Nic(args) => nic::run(&args),
         Command::Probes(args) => probes::run(&args),
+        Command::Queues(args) => queues::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Replay(args) => replay::run(&args),
     };

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::export::http::Connections;
 use crate::kernel::Kernel;
 use crate::model::{ProbeSample, ProbeStatus, QueueState, ReceiveSample};
-use crate::observe::Observer;
+use crate::observe::{Memory, Observer};
 use crate::probe::Probes;
 use crate::receive::Receiver;
 
@@ -44,6 +44,7 @@ impl Sources {
             receive: Box::new(move || receive.receive()),
             probe: Box::new(move || probe.probe()),
             web: Box::new(move || web.sample()),
+            memory: Memory::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProbeSample, ReceiveSample};
+use super::{ProbeSample, QueueSample, ReceiveSample};
 
 /// One joined observation: what every view and every export is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,4 +17,6 @@ pub struct HostSample {
     pub receive: Vec<ReceiveSample>,
     /// The kernel's side.
     pub probe: ProbeSample,
+    /// Every queue, own and other, with all that is known of it.
+    pub queues: Vec<QueueSample>,
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, WebSample};
 use crate::model::{
-    Attempt, BackendKind, HostSample, Mechanism, PagePoolCount, ProbeSample, ProbeStatus, QueueKey,
-    QueueState, ReceiveSample, Refusal, Registration, RegistrationCount, Selection,
+    AllocationCount, AreaState, Attempt, BackendKind, CqState, HostSample, KernelQueue, KernelSnapshot,
+    Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus, QueueKey, QueueSample, QueueState,
+    ReceiveSample, RefillState, Refusal, Registration, RegistrationCount, Selection, SocketBacklog,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -41,6 +42,7 @@ pub(crate) fn queue() -> ReceiveSample {
         buffers: 16384,
         dispensed: 9000,
         returned: 8900,
+        reclaimed: 0,
         stashed: 20,
         refill_capacity: 4096,
         refill_depth: 1000,
@@ -58,6 +60,55 @@ pub(crate) fn queue() -> ReceiveSample {
         connections: 2,
         verified_bytes: 123_000_000,
         mismatched_bytes: 0,
+    }
+}
+
+/// A queue of another program that starves since 2.5 s, every optional value known.
+pub(crate) fn kernel_queue() -> KernelQueue {
+    KernelQueue {
+        ifq: 0xffff_8880_1234_5600,
+        ring: Some(0xffff_8880_1234_0000),
+        zcrx_id: Some(0),
+        ifindex: Some(2),
+        interface: Some("eth0".to_owned()),
+        netns: Some(4_026_531_840),
+        queue: Some(7),
+        owners: vec![
+            Owner { pid: 4243, comm: "<child>".to_owned(), fd: Some(5), cgroup: Some(99) },
+            Owner { pid: 4242, comm: "receiver".to_owned(), fd: Some(5), cgroup: Some(99) },
+        ],
+        refill: Some(RefillState { entries: 1024, cached_head: u32::MAX - 4, tail: 100 }),
+        areas: vec![AreaState {
+            buffers: 2048,
+            free: 0,
+            user_buffers: Some(1900),
+            user_references: Some(2000),
+        }],
+        pool: Some(PoolState { id: 17, cache: Some(64), held: 2050, released: 5 }),
+        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2 }),
+        sockets: Some(SocketBacklog { sockets: 3, unread_bytes: 65536, limit_bytes: 6_291_456 }),
+        allocation: Some(AllocationCount {
+            calls: 500,
+            failures: 40,
+            buffers: 30_000,
+            consumed: 31_000,
+            from_freelist: 2048,
+            last_success: Some(Duration::from_millis(997_400)),
+            starving_since: Some(Duration::from_millis(997_500)),
+            starvations: 3,
+            starved: Duration::from_millis(1500),
+        }),
+    }
+}
+
+/// The same, as it is joined.
+pub(crate) fn foreign_queue() -> QueueSample {
+    let kernel = kernel_queue();
+    let key = QueueKey { interface: kernel.interface.clone(), queue: 7 };
+    QueueSample {
+        owner: kernel.owners.last().cloned(),
+        kernel: Some(kernel),
+        ..QueueSample::unknown(key, 1, Duration::from_secs(1000))
     }
 }
 
@@ -109,7 +160,12 @@ pub(crate) fn full() -> Observation {
             held: 16384,
             released: 4,
         }]),
-        snapshot: None,
+        snapshot: Some(KernelSnapshot {
+            began: Duration::from_millis(999_999),
+            ended: Duration::from_secs(1000),
+            queues: vec![kernel_queue()],
+            incomplete: vec!["a record found the buffer full".to_owned()],
+        }),
         lost_events: Some(5),
     };
     Observation {
@@ -118,6 +174,7 @@ pub(crate) fn full() -> Observation {
             kernel: "7.3.4".to_owned(),
             receive: vec![queue()],
             probe,
+            queues: vec![foreign_queue()],
         },
         monotonic: Duration::from_secs(1000),
         took: vec![("receive", Duration::from_micros(3)), ("probe", Duration::from_micros(90))],
@@ -142,6 +199,7 @@ pub(crate) fn bare() -> Observation {
             kernel: "5.10.0".to_owned(),
             receive: Vec::new(),
             probe: ProbeSample::default(),
+            queues: Vec::new(),
         },
         monotonic: Duration::ZERO,
         took: Vec::new(),

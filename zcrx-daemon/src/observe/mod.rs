@@ -5,14 +5,20 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod identity;
+mod join;
 mod process;
 mod queues;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample};
+use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, QueueSample, ReceiveSample};
 use crate::net;
 use crate::uapi;
+
+use identity::Identities;
+use join::Whereabouts;
 
 pub use process::ProcessSample;
 pub use queues::{Join, NicSample};
@@ -50,7 +56,7 @@ pub type ProbeSource = Box<dyn Fn() -> ProbeSample + Send + Sync>;
 /// Answers with the web endpoint's own figures.
 pub type WebSource = Box<dyn Fn() -> WebSample + Send + Sync>;
 
-/// The sources of one host.
+/// The sources of one host, and what has to be remembered from one look to the next.
 pub struct Observer {
     /// Kernel release.
     pub kernel: String,
@@ -60,7 +66,13 @@ pub struct Observer {
     pub probe: ProbeSource,
     /// The web endpoint.
     pub web: WebSource,
+    /// Names and generations of queues.
+    pub memory: Memory,
 }
+
+/// What an [`Observer`] remembers; new ones remember nothing.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<Identities>);
 
 impl Observer {
     /// Asks every source once.
@@ -74,13 +86,25 @@ impl Observer {
                 name_pools(pools, &net::Netlink::new().page_pools().unwrap_or_default());
             });
         }
+        let now = monotonic();
+        let queues = self.join(&receive, &probe, now);
         Observation {
-            host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe },
-            monotonic: monotonic(),
+            host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe, queues },
+            monotonic: now,
             took,
             process: ProcessSample::of_self(),
             web: (self.web)(),
         }
+    }
+
+    fn join(&self, receive: &[ReceiveSample], probe: &ProbeSample, now: Duration) -> Vec<QueueSample> {
+        let here = Whereabouts {
+            pid: std::process::id(),
+            netns: net::own_namespace().ok().map(|namespace| namespace.inode),
+        };
+        // The end of a look and the begin of the next replace the whole list: a panic leaves nothing half made.
+        let identities = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        join::join(receive, probe.snapshot.as_ref(), now, here, identities)
     }
 }
 
@@ -138,6 +162,7 @@ mod tests {
             receive: Box::new(Vec::new),
             probe: Box::new(|| ProbeSample { lost_events: Some(3), ..ProbeSample::default() }),
             web: Box::new(|| WebSample { accepted: 2, ..WebSample::default() }),
+            memory: Memory::default(),
         };
         let observation = observer.observe();
         assert_eq!(observation.host.probe.lost_events, Some(3));

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use super::{Connections, Endpoint, Limits, Server, router};
 use crate::export::Phase;
 use crate::model::{ProbeSample, QueueState, ReceiveSample};
-use crate::observe::Observer;
 use crate::observe::fixture::queue;
+use crate::observe::{Memory, Observer};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -34,6 +34,7 @@ impl Fixture {
             receive: Box::new(move || queues.clone()),
             probe: Box::new(ProbeSample::default),
             web: Box::new(Default::default),
+            memory: Memory::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

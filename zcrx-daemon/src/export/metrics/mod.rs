@@ -2,9 +2,10 @@
 //!
 //! Nothing is registered and nothing is kept between scrapes: a queue or a process that is gone takes its series
 //! with it, and two scrapes at once cannot disturb each other. Each metric is one row of a table; the rows are
-//! both what is exported and what `docs/metrics.md` says ([`reference`]).
+//! both what is exported and what `docs/metrics.md` says ([`reference()`]).
 
 mod host;
+mod ifq;
 mod page_pool;
 mod probe;
 mod receive;
@@ -32,6 +33,8 @@ fn families(observation: &Observation) -> Vec<MetricFamily> {
     let host = &observation.host;
     table::collect(host::OBSERVATION, std::slice::from_ref(observation), &mut families);
     table::collect(receive::QUEUE, &host.receive, &mut families);
+    table::collect(ifq::SNAPSHOT, host.probe.snapshot.as_slice(), &mut families);
+    table::collect(ifq::IFQ, &host.queues, &mut families);
     table::collect(registration::REGISTRATION, std::slice::from_ref(&host.probe), &mut families);
     table::collect(page_pool::PAGE_POOL, host.probe.page_pools.as_deref().unwrap_or_default(), &mut families);
     table::collect(probe::PROBE, &host.probe.probes, &mut families);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::table::{Metric, Subject};
-use super::{host, page_pool, probe, receive, registration};
+use super::{host, ifq, page_pool, probe, receive, registration};
 
 const HEAD: &str = "\
 # Metrics
@@ -18,14 +18,17 @@ Rules that hold for all of them:
 - Base units: seconds and bytes. A counter counts from the start of zcrxd, or of what it counts.
 - Unknown is not zero: a value that cannot be known on this host is an absent series.
 - A series exists while the thing it is about exists; nothing goes on after a queue is gone.
-- `interface` is left out for a queue without a device (backends `nodev` and `copy`). `errno` is a name such as
-  `EINVAL`. Process ids and names appear in `_info` series only.
+- `interface` is left out for a queue without a device (backends `nodev` and `copy`); `queue` is then just a number.
+  Where another network namespace has an interface of the same name, that one is called `eth0~1`. `errno` is a name
+  such as `EINVAL`. Process ids and names appear in `_info` series only.
 ";
 
 /// The reference of every metric, as Markdown.
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();
     section(&mut page, "Own receive queues", &[receive::QUEUE]);
+    section(&mut page, "Queues in the kernel, of any process", &[ifq::IFQ]);
+    section(&mut page, "Snapshots of these queues", &[ifq::SNAPSHOT]);
     section(&mut page, "Registrations of interface queues, by any process", &[registration::REGISTRATION]);
     section(&mut page, "Page pools", &[page_pool::PAGE_POOL]);
     section(&mut page, "Probes", &[probe::PROBE]);

@@ -97,8 +97,39 @@ fn values_and_labels_are_those_of_the_sample() -> Outcome {
         r#"zcrx_probe_attached{probe="page_pool"} 0"#,
         r#"zcrx_page_pool_holds_total{interface="eth0",page_pool="17"} 16384"#,
         "process_cpu_seconds_total 1.25",
+        r#"zcrx_ifq_refill_ring_pending{interface="eth0",queue="7"} 105"#,
+        r#"zcrx_ifq_kernel_buffers{interface="eth0",queue="7"} 148"#,
+        r#"zcrx_ifq_unaccounted_buffers{interface="eth0",queue="7"} 3"#,
+        r#"zcrx_ifq_starving_seconds{interface="eth0",queue="7"} 2.5"#,
+        r#"zcrx_ifq_starved_seconds_total{interface="eth0",queue="7"} 1.5"#,
+        r#"zcrx_ifq_owners{interface="eth0",queue="7"} 2"#,
+        "zcrx_snapshot_duration_seconds 0.001",
+        "zcrx_snapshot_incomplete 1",
     ] {
         assert!(text.lines().any(|exported| exported == line), "missing: {line}\nin:\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_could_not_be_read_of_a_queue_is_absent() -> Outcome {
+    let mut observation = full();
+    let kernel = observation.host.queues[0].kernel.get_or_insert_default();
+    kernel.areas[0].user_references = None;
+    kernel.areas[0].user_buffers = None;
+    kernel.pool = None;
+    kernel.allocation = None;
+    let partly = names(&observation);
+    for absent in
+        ["user_references", "kernel_buffers", "unaccounted_buffers", "starving", "allocations_total"]
+    {
+        assert!(!partly.contains(&format!("zcrx_ifq_{absent}")), "{absent} is exported");
+    }
+    assert!(partly.contains("zcrx_ifq_free_buffers"));
+    observation.host.queues[0].kernel.get_or_insert_default().areas.clear();
+    let less = names(&observation);
+    for absent in ["area_buffers", "free_buffers", "user_buffers", "user_references"] {
+        assert!(!less.contains(&format!("zcrx_ifq_{absent}")), "{absent} is exported");
     }
     Ok(())
 }

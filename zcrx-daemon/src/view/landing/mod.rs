@@ -5,6 +5,7 @@
 //! words come from outside.
 
 mod format;
+mod kernel_queue;
 mod kernel_side;
 mod queue;
 
@@ -44,6 +45,7 @@ pub fn page(observation: &Observation, not_ready: &[String]) -> String {
                         }
                         @for sample in &host.receive { (queue::card(sample)) }
                     }
+                    (kernel_queue::section(host.probe.snapshot.as_ref(), &host.queues))
                     (kernel_side::probes(&host.probe.probes))
                     (kernel_side::registrations(&host.probe, observation.monotonic))
                     (kernel_side::page_pools(&host.probe))

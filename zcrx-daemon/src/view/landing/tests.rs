@@ -6,6 +6,7 @@ fn what_comes_from_outside_is_escaped() {
     let html = page(&full(), &["queue <eth0>".to_owned()]);
     assert!(html.contains("&lt;b&gt;&amp;"), "the thread name is shown, escaped");
     assert!(!html.contains("<b>&"));
+    assert!(!html.contains("<child>"));
     assert!(html.contains("queue &lt;eth0&gt;"));
 }
 
@@ -30,6 +31,11 @@ fn a_person_finds_backend_refusals_and_losses() {
         "starving",
         "5.0 s ago",
         "memory provider",
+        "no buffers for 2.5 s",
+        "receiver",
+        "pid 4242",
+        "105 of 1\u{202f}024 entries",
+        "Something may be missing: a record found the buffer full",
     ] {
         assert!(html.contains(words), "{words} is not on the page");
     }

@@ -1,0 +1,174 @@
+//! `zcrxd queues`.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::{Exit, complain, print};
+use crate::kernel::Kernel;
+use crate::model::{KernelSnapshot, QueueSample};
+use crate::observe::{Memory, Observation, Observer, WebSample};
+use crate::probe::Probes;
+
+const AFTER_HELP: &str = "\
+Works on its own, whether zcrxd runs or not. Counts of allocations begin with the command, so only a running zcrxd has
+any.
+
+Exit codes:
+  0  the kernel was read; there may be no queue
+  1  something may be missing, and standard error says what
+  3  the kernel's state cannot be read here: `zcrxd probes` says why";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// Form of the answer
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs: a list, one object for each queue
+    Json,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let observation = look();
+    let Some(snapshot) = &observation.host.probe.snapshot else {
+        complain(&"the kernel's queues cannot be read on this host; `zcrxd probes` says why");
+        return Exit::Host;
+    };
+    let queues = &observation.host.queues;
+    match args.format {
+        Format::Text => print(&table(queues)),
+        Format::Json => match json(queues) {
+            Ok(text) => print(&text),
+            Err(error) => {
+                complain(&error);
+                return Exit::Bad;
+            }
+        },
+    }
+    exit(snapshot)
+}
+
+fn look() -> Observation {
+    let kernel = Kernel::inspect();
+    let probes = Probes::attach(&kernel);
+    let observer = Observer {
+        kernel: kernel.release.unwrap_or_else(|reason| format!("unknown: {reason}")),
+        receive: Box::new(Vec::new),
+        probe: Box::new(move || probes.sample()),
+        web: Box::new(WebSample::default),
+        memory: Memory::default(),
+    };
+    observer.observe()
+}
+
+fn exit(snapshot: &KernelSnapshot) -> Exit {
+    for reason in &snapshot.incomplete {
+        complain(&format!("something may be missing: {reason}"));
+    }
+    if snapshot.incomplete.is_empty() { Exit::Done } else { Exit::Bad }
+}
+
+/// Samples as they are, without the kernel's addresses: answers are pasted into mails, and addresses are what attackers
+/// look for.
+fn json(queues: &[QueueSample]) -> serde_json::Result<String> {
+    let mut list = serde_json::to_value(queues)?;
+    for queue in list.as_array_mut().into_iter().flatten() {
+        if let Some(kernel) = queue.get_mut("kernel").and_then(Value::as_object_mut) {
+            kernel.remove("ifq");
+            kernel.remove("ring");
+        }
+    }
+    Ok(serde_json::to_string_pretty(&list)? + "\n")
+}
+
+const HEAD: [&str; 8] = ["QUEUE", "OWNER", "BUFFERS", "FREE", "USER", "KERNEL", "REFILL", "UNREAD CQ"];
+
+fn table(queues: &[QueueSample]) -> String {
+    if queues.is_empty() {
+        return "No process on this host has registered a zcrx queue.\n".to_owned();
+    }
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(queues.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..HEAD.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (position, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            // Names to the left, numbers to the right. Writing to a String cannot fail.
+            let _: std::fmt::Result = match position {
+                0 | 1 => write!(line, "{cell:width$}  "),
+                _ => write!(line, "{cell:>width$}  "),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(sample: &QueueSample) -> [String; 8] {
+    let said = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let kernel = sample.kernel.as_ref();
+    let areas = kernel.filter(|kernel| !kernel.areas.is_empty());
+    let user = areas.and_then(|kernel| kernel.user_buffers());
+    let rest = areas.zip(user).map(|(kernel, user)| kernel.buffers().saturating_sub(kernel.free() + user));
+    let owner = sample.owner.as_ref().map(|owner| format!("{} ({})", printable(&owner.comm), owner.pid));
+    let part = |part: u32, whole: u32| format!("{part}/{whole}");
+    [
+        sample.key.to_string(),
+        said(owner),
+        said(areas.map(|kernel| kernel.buffers().to_string())),
+        said(areas.map(|kernel| kernel.free().to_string())),
+        said(user.map(|user| user.to_string())),
+        said(rest.map(|rest| rest.to_string())),
+        said(kernel.and_then(|kernel| kernel.refill).map(|refill| part(refill.pending(), refill.entries))),
+        said(kernel.and_then(|kernel| kernel.cq).map(|cq| part(cq.depth(), cq.entries))),
+    ]
+}
+
+/// A process chooses its name: what would move the cursor is not for a terminal.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::QueueKey;
+    use crate::observe::fixture::foreign_queue;
+
+    #[test]
+    fn figures_stand_in_columns_and_what_is_unknown_is_a_dash() {
+        let mut evil =
+            QueueSample::unknown(QueueKey { interface: None, queue: 0 }, 2, std::time::Duration::ZERO);
+        evil.owner = foreign_queue().owner.map(|mut owner| {
+            owner.comm = "\u{1b}[2J".to_owned();
+            owner
+        });
+        assert_eq!(
+            table(&[foreign_queue(), evil]),
+            "QUEUE       OWNER            BUFFERS  FREE  USER  KERNEL    REFILL  UNREAD CQ\n\
+             eth0:7      receiver (4242)     2048     0  1900     148  105/1024    30/4096\n\
+             software:0  ?[2J (4242)            -     -     -       -         -          -\n"
+        );
+    }
+
+    #[test]
+    fn json_tells_everything_but_addresses() -> Result<(), serde_json::Error> {
+        let text = json(&[foreign_queue()])?;
+        let list: Value = serde_json::from_str(&text)?;
+        assert_eq!(list[0]["kernel"]["refill"]["entries"], 1024);
+        assert_eq!(list[0]["kernel"]["owners"][1]["comm"], "receiver");
+        assert_eq!((list[0]["kernel"].get("ifq"), list[0]["kernel"].get("ring")), (None, None));
+        assert!(!text.contains("18446612"), "a kernel address: {text}");
+        Ok(())
+    }
+}

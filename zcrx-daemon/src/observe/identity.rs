@@ -1,0 +1,124 @@
+//! Which queue is which, from one look to the next.
+
+use crate::model::QueueKey;
+
+/// What stays the same as long as a queue lives, and is another after it was registered anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// A queue in the kernel. An address is used again, a page pool's id is not. A driver that restarts the hardware
+    /// queue makes a new pool, and its counters begin anew: that is a new life too.
+    Kernel { ifq: u64, pool: Option<u32> },
+    /// An own queue that the kernel does not know, or that was not found there.
+    Own(QueueKey),
+}
+
+/// The queues of the last look, with the name and the number each was given.
+#[derive(Debug, Default)]
+pub(super) struct Identities {
+    known: Vec<Known>,
+    last_generation: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    life: Life,
+    wanted: QueueKey,
+    key: QueueKey,
+    generation: u64,
+}
+
+impl Identities {
+    /// Names the queues of this look, each by the name it is wanted to have; the answers are in the same order. A queue
+    /// that lives on keeps its name and its generation; queues that are gone are forgotten.
+    pub(super) fn name(&mut self, queues: Vec<(Life, QueueKey)>) -> Vec<(QueueKey, u64)> {
+        let lives_on = |(life, wanted): &(Life, QueueKey)| {
+            self.known.iter().find(|known| known.life == *life && known.wanted == *wanted).cloned()
+        };
+        let known: Vec<Option<Known>> = queues.iter().map(lives_on).collect();
+        let mut taken: Vec<QueueKey> = known.iter().flatten().map(|known| known.key.clone()).collect();
+        let named = queues.into_iter().zip(known).map(|((life, wanted), known)| {
+            known.unwrap_or_else(|| {
+                self.last_generation += 1;
+                let key = free_name(&wanted, &taken);
+                taken.push(key.clone());
+                Known { life, wanted, key, generation: self.last_generation }
+            })
+        });
+        self.known = named.collect();
+        self.known.iter().map(|known| (known.key.clone(), known.generation)).collect()
+    }
+}
+
+/// The name that is wanted, or the next one that nobody has. A hardware queue has one provider only, so two of one name
+/// are in two network namespaces: the second becomes `eth0~1:3`. Queues without a device are numbered.
+fn free_name(wanted: &QueueKey, taken: &[QueueKey]) -> QueueKey {
+    let mut key = wanted.clone();
+    let mut next = 0;
+    while taken.contains(&key) {
+        next += 1;
+        match &wanted.interface {
+            Some(interface) => key.interface = Some(format!("{interface}~{next}")),
+            None => key.queue = wanted.queue.wrapping_add(next),
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(interface: Option<&str>, queue: u32) -> QueueKey {
+        QueueKey { interface: interface.map(str::to_owned), queue }
+    }
+
+    fn life(ifq: u64, pool: u32) -> Life {
+        Life::Kernel { ifq, pool: Some(pool) }
+    }
+
+    fn said(named: &[(QueueKey, u64)]) -> Vec<String> {
+        named.iter().map(|(key, generation)| format!("{key} {generation}")).collect()
+    }
+
+    #[test]
+    fn a_queue_keeps_its_name_and_a_registration_makes_a_new_generation() {
+        let mut identities = Identities::default();
+        let eth0 = key(Some("eth0"), 3);
+        assert_eq!(said(&identities.name(vec![(life(7, 1), eth0.clone())])), ["eth0:3 1"]);
+        assert_eq!(said(&identities.name(vec![(life(7, 1), eth0.clone())])), ["eth0:3 1"]);
+        assert_eq!(said(&identities.name(vec![(life(7, 2), eth0.clone())])), ["eth0:3 2"], "another pool");
+        assert_eq!(said(&identities.name(vec![(life(8, 2), eth0.clone())])), ["eth0:3 3"], "another address");
+        assert_eq!(said(&identities.name(Vec::new())), [""; 0]);
+        assert_eq!(said(&identities.name(vec![(life(8, 2), eth0)])), ["eth0:3 4"], "it was gone");
+    }
+
+    #[test]
+    fn namesakes_of_other_namespaces_are_told_apart_for_as_long_as_they_live() {
+        let mut identities = Identities::default();
+        let eth0 = key(Some("eth0"), 3);
+        let both = vec![(life(7, 1), eth0.clone()), (life(8, 2), eth0.clone())];
+        assert_eq!(said(&identities.name(both)), ["eth0:3 1", "eth0~1:3 2"]);
+        let second = (life(8, 2), eth0.clone());
+        assert_eq!(said(&identities.name(vec![second.clone()])), ["eth0~1:3 2"]);
+        let third = (life(9, 3), eth0);
+        assert_eq!(said(&identities.name(vec![third, second])), ["eth0:3 3", "eth0~1:3 2"]);
+    }
+
+    #[test]
+    fn queues_without_a_device_are_numbered() {
+        let mut identities = Identities::default();
+        let queues = vec![
+            (Life::Own(key(None, 0)), key(None, 0)),
+            (Life::Kernel { ifq: 7, pool: None }, key(None, 0)),
+            (Life::Kernel { ifq: 8, pool: None }, key(None, 0)),
+        ];
+        assert_eq!(said(&identities.name(queues)), ["software:0 1", "software:1 2", "software:2 3"]);
+    }
+
+    #[test]
+    fn a_renamed_interface_is_another_queue() {
+        let mut identities = Identities::default();
+        identities.name(vec![(life(7, 1), key(Some("eth0"), 3))]);
+        assert_eq!(said(&identities.name(vec![(life(7, 1), key(Some("lan0"), 3))])), ["lan0:3 2"]);
+    }
+}

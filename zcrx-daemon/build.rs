@@ -47,7 +47,7 @@ fn main() -> Result<()> {
 
 /// A compiler for the BPF target.
 struct Toolchain {
-    /// Its name in rustup.
+    /// Its name in rustup, or the path it is installed at.
     name: String,
     /// Directory that holds bpf-linker, unless that is on `PATH`.
     linker: Option<PathBuf>,
@@ -82,8 +82,15 @@ impl Toolchain {
 
     /// Sets up this process's environment, which the inner cargo inherits.
     fn use_it(&self) -> Result<()> {
-        let version = Command::new("rustup")
-            .args(["run", &self.name, "rustc", "--version"])
+        let root = Path::new(&self.name);
+        // A path needs no rustup to be run: a system's own compiler may be all there is.
+        let mut rustc =
+            Command::new(if root.is_absolute() { root.join("bin/rustc") } else { "rustup".into() });
+        if !root.is_absolute() {
+            rustc.args(["run", &self.name, "rustc"]);
+        }
+        let version = rustc
+            .arg("--version")
             .output()
             .with_context(|| format!("run rustc of toolchain {}", self.name))?;
         anyhow::ensure!(

@@ -137,6 +137,10 @@ offsets! {
     task_nsproxy: 8 = "task_struct" "nsproxy";
     /// Its network namespace.
     nsproxy_net: 8 = "nsproxy" "net_ns";
+    /// The interfaces of a network namespace, hashed by index.
+    net_interfaces: 8 = "net" "dev_index_head";
+    /// A device's link in that hash table.
+    netdev_index_link: 8 = "net_device" "index_hlist";
     /// Inode number of a network namespace, as `stat -L /proc/PID/ns/net` shows it.
     net_inum: 4 = "net" "ns.inum";
 

@@ -37,6 +37,8 @@ pub struct Event {
     pub netns: u32,
     /// Keeps the record free of padding.
     pub reserved: u32,
+    /// Name of the interface asked for, zero-terminated; empty if it could not be read or there is none.
+    pub interface: [u8; 16],
     /// What the caller asked for; only with [`HAS_ARGUMENTS`].
     pub arguments: Arguments,
     /// Thread name, zero-terminated.
@@ -70,5 +72,5 @@ pub struct Call {
 }
 
 const _: () = assert!(size_of::<Arguments>() == 16);
-const _: () = assert!(size_of::<Event>() == 168);
+const _: () = assert!(size_of::<Event>() == 184);
 const _: () = assert!(size_of::<Call>() == 16);

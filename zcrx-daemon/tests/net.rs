@@ -3,10 +3,11 @@
 
 use std::error::Error;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Command;
 
 use zcrx_daemon::model::XdpMode;
-use zcrx_daemon::net::{self, NetError, Netlink};
+use zcrx_daemon::net::{self, Identity, NetError, Netlink, Nic, Outcome as Restored, Step, Store, Wanted};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -223,6 +224,101 @@ fn another_namespace_is_looked_into() -> Outcome {
         assert_eq!(namespace?.inode, other.inode);
         assert!(names?.contains(&"lo".to_owned()));
         assert_eq!(net::own_namespace()?, own, "looking around did not move the caller");
+        Ok(())
+    })
+}
+
+/// A folder for one test, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Result<Self, std::io::Error> {
+        let path = std::env::temp_dir().join(format!("zcrxd-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// What `ethtool` shows of an interface's channels and features.
+fn shown(interface: &str) -> Result<String, Box<dyn Error>> {
+    let mut shown = String::new();
+    for option in ["-l", "-k"] {
+        shown += &String::from_utf8(Command::new("ethtool").args([option, interface]).output()?.stdout)?;
+    }
+    Ok(shown)
+}
+
+/// Prepares zt0 as far as a veth goes: two more queues.
+fn grow(folder: &Folder) -> Result<Vec<Step>, Box<dyn Error>> {
+    let interface = net::interface(&mut Netlink::new(), "zt0")?;
+    let mut store = Store::open(std::slice::from_ref(&folder.0))?;
+    let identity = Identity::of(&interface)?;
+    let earlier = store.load(&identity)?;
+    let wanted = Wanted::new(vec![2], &[])?;
+    Ok(net::apply(&mut Nic::new(&interface), &mut store, &identity, earlier.as_ref(), &wanted)?)
+}
+
+#[test]
+fn a_real_interface_is_prepared_and_put_back() -> Outcome {
+    in_new_namespace("a_real_interface_is_prepared_and_put_back", || {
+        veth()?;
+        run("ethtool -L zt0 rx 1")?;
+        let folder = Folder::new("put-back")?;
+        let original = shown("zt0")?;
+        assert_eq!(grow(&folder)?.len(), 1);
+        assert_ne!(shown("zt0")?, original);
+        assert!(grow(&folder)?.is_empty(), "it is prepared already");
+        // Renamed meanwhile: the index tells which it is.
+        run("ip link set zt0 down")?;
+        run("ip link set zt0 name zt9")?;
+        let done = net::put_back(None, Some(&folder.0))?;
+        assert_eq!(done.len(), 1);
+        assert_eq!(done[0].interface, "zt9");
+        assert!(
+            matches!(&done[0].outcome, Restored::Restored(restored) if restored.failed.is_empty()),
+            "{done:?}"
+        );
+        run("ip link set zt9 name zt0")?;
+        run("ip link set zt0 up")?;
+        assert_eq!(shown("zt0")?, original);
+        assert!(net::put_back(Some("zt0"), Some(&folder.0))?.is_empty(), "there is nothing left to put back");
+        assert!(net::put_back(Some("zt5"), Some(&folder.0)).is_err(), "zt5 never was");
+        Ok(())
+    })
+}
+
+#[test]
+fn journals_of_what_is_gone_are_forgotten() -> Outcome {
+    in_new_namespace("journals_of_what_is_gone_are_forgotten", || {
+        let folder = Folder::new("gone")?;
+        let outcome = || -> Result<Vec<Restored>, Box<dyn Error>> {
+            Ok(net::put_back(None, Some(&folder.0))?.into_iter().map(|done| done.outcome).collect())
+        };
+        veth()?;
+        run("ethtool -L zt0 rx 1")?;
+        grow(&folder)?;
+        run("ip link del zt0")?;
+        assert_eq!(outcome()?, [Restored::Gone]);
+        assert_eq!(outcome()?, []);
+        veth()?;
+        run("ethtool -L zt0 rx 1")?;
+        grow(&folder)?;
+        let journal = std::fs::read_dir(&folder.0)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .ok_or("there is no journal")?;
+        let text = std::fs::read_to_string(&journal)?;
+        std::fs::write(&journal, text.replace(&net::boot_id()?, "another boot"))?;
+        assert_eq!(outcome()?, [Restored::Rebooted]);
+        std::fs::write(&journal, "{")?;
+        let error = outcome().err().ok_or("half a journal is none")?.to_string();
+        assert!(error.contains("is no journal of this zcrxd"), "{error}");
         Ok(())
     })
 }

@@ -365,7 +365,13 @@ fn is_back(nic: &ModelNic, disk: &Disk, original: &Setup) -> TestCaseResult {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        // A meddler has little to do on most interfaces.
+        max_global_rejects: 65536,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn prepared_and_put_back(nic in nic(), wanted in wanted()) {

@@ -3,7 +3,7 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_loop, bpf_task_pt_regs,
     generated::{bpf_probe_read_kernel, bpf_probe_read_user},
 };
 use zcrx_common::{
@@ -88,12 +88,57 @@ pub(crate) fn registration_argument() -> u64 {
     read(registers, offset!(syscall_arg2))
 }
 
-/// Inode number of the current task's network namespace, 0 if it cannot be read.
+/// The current task's network namespace, 0 if it cannot be read.
 #[inline(always)]
-pub(crate) fn current_netns() -> u32 {
+pub(crate) fn current_net() -> u64 {
     // SAFETY: the helper has no preconditions; its result is read only through probe reads.
     let task = unsafe { bpf_get_current_task() };
     let namespaces: u64 = read(task, offset!(task_nsproxy));
-    let net: u64 = read(namespaces, offset!(nsproxy_net));
-    read(net, offset!(net_inum))
+    read(namespaces, offset!(nsproxy_net))
+}
+
+/// Buckets of a namespace's hash table of interfaces (`NETDEV_HASHENTRIES`).
+const BUCKETS: u32 = 256;
+/// Interfaces of one bucket that are looked at.
+const MOST_INTERFACES: u32 = 64;
+
+#[repr(C)]
+struct InterfaceWalk {
+    /// Link of the next device.
+    link: u64,
+    ifindex: u32,
+    /// Keeps the structure free of padding.
+    reserved: u32,
+    /// The device, once found.
+    found: u64,
+}
+
+/// The device with that index in a namespace, 0 if there is none.
+#[inline(always)]
+pub(crate) fn find_interface(net: u64, ifindex: u32) -> u64 {
+    if !has(offset!(netdev_index_link)) || !has(offset!(net_interfaces)) || !has(offset!(netdev_ifindex)) {
+        return 0;
+    }
+    let table: u64 = read(net, offset!(net_interfaces));
+    let bucket = table + u64::from(ifindex % BUCKETS) * 8;
+    let mut walk = InterfaceWalk { link: read(bucket, 0), ifindex, reserved: 0, found: 0 };
+    // SAFETY: the callback gets the context that it was written for, which outlives the loop.
+    unsafe { bpf_loop(MOST_INTERFACES, visit_interface as *mut c_void, (&raw mut walk).cast(), 0) };
+    walk.found
+}
+
+unsafe extern "C" fn visit_interface(_index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `find_interface` passes this context.
+    let walk = unsafe { &mut *context.cast::<InterfaceWalk>() };
+    if walk.link == 0 {
+        return 1;
+    }
+    let netdev = walk.link - u64::from(offset!(netdev_index_link));
+    if read::<u32>(netdev, offset!(netdev_ifindex)) == walk.ifindex {
+        walk.found = netdev;
+        return 1;
+    }
+    // The first word of a `struct hlist_node` is the next one.
+    walk.link = read(walk.link, 0);
+    0
 }

@@ -20,7 +20,11 @@ use zcrx_common::{
     registration::{Arguments, Call, Event, HAS_ARGUMENTS, HAS_DURATION, REGISTER_ZCRX_IFQ, RESULTS},
 };
 
-use crate::{extack, kernel, loss};
+use crate::{
+    extack,
+    kernel::{self, offset, read},
+    loss,
+};
 
 /// Attempts by result (0 or negative errno).
 #[map]
@@ -103,6 +107,8 @@ fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u
         debug!(ctx, "zcrx registration by pid {} refused: errno {}", (thread >> 32) as u32, -result);
     }
     let duration_ns = duration(thread);
+    let net = kernel::current_net();
+    let netdev = if known & HAS_ARGUMENTS != 0 { kernel::find_interface(net, arguments.if_idx) } else { 0 };
     let Some(mut entry) = REGISTRATION_EVENTS.reserve::<Event>(0) else {
         loss::count(REGISTRATION_EVENT);
         return;
@@ -123,7 +129,8 @@ fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u
     event.tid = thread as u32;
     event.result = result;
     event.known = known;
-    event.netns = kernel::current_netns();
+    event.netns = read(net, offset!(net_inum));
+    event.interface = read(netdev, offset!(netdev_name));
     event.arguments = arguments;
     event.comm = bpf_get_current_comm().unwrap_or_default();
     extack::take(thread, &mut event.words);

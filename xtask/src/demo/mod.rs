@@ -1,7 +1,6 @@
 //! `cargo xtask demo`: the real daemon receives real TCP data while one watches, starves once, and accounts for it.
 
 mod daemon;
-mod lab;
 mod registration;
 mod report;
 mod scrape;
@@ -21,9 +20,11 @@ use self::daemon::{Daemon, FORWARD, VERIFY};
 use self::report::{Report, count};
 use self::scrape::Scrape;
 use self::stream::Reader;
+use crate::lab;
 use crate::setup;
 use crate::tools::cache::Cache;
 use crate::tools::command::{find, output};
+use crate::tools::deb::ensure_lab;
 
 /// How the demo runs.
 #[derive(Debug, Args)]
@@ -34,8 +35,8 @@ pub(crate) struct Options {
     /// Leave zcrxd running at the end, until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// Show real zero copy instead: the newest kernel in a virtual machine, with a software NIC
-    #[arg(long, conflicts_with_all = ["seconds", "keep"])]
+    /// Show it in a virtual machine instead, on a kernel and a software NIC that can do zero copy
+    #[arg(long, conflicts_with = "keep")]
     lab: bool,
 }
 
@@ -45,7 +46,9 @@ const END: Duration = Duration::from_secs(1);
 /// Shows it; fails if anything is not as it should be.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     if options.lab {
-        return lab::run(cache);
+        section("Set-up");
+        ensure_lab(cache)?;
+        return lab::demo(Duration::from_secs(options.seconds));
     }
     section("Set-up");
     if let Err(error) = setup::run(cache) {
@@ -220,7 +223,8 @@ fn keep(mut daemon: Daemon, report: &Report) -> Result<()> {
     if !status.success() {
         bail!("zcrxd ended with {status}:\n{}", daemon.last_words());
     }
-    report.verdict()
+    report.verdict()?;
+    daemon.forget()
 }
 
 /// Waits until something holds, asking often; returns whether it came to hold.

@@ -1,5 +1,6 @@
 //! The lab: real kernels in virtual machines, with a software NIC that hosts zcrx queues.
 
+mod demo;
 mod initramfs;
 mod kernels;
 mod machine;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use zcrx_lab_guest::protocol::{Outcome, ScenarioInfo};
 
+pub(crate) use self::demo::demo;
 use self::initramfs::Archive;
 use self::kernels::{Kernel, Kernels, Row};
 use self::machine::{Accelerator, Machine};
@@ -165,17 +167,6 @@ fn matrix(lab: &Lab, check: bool) -> Result<()> {
     lab.close(&tally)
 }
 
-/// Runs scenarios on the newest kernel that can be had. Returns what they came to, and where each has the folder
-/// of its artefacts.
-pub(crate) fn run_on_newest(names: &[&str]) -> Result<(Report, PathBuf)> {
-    let lab = Lab::open(Network::Online)?;
-    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-    let scenarios = lab.scenarios(&names)?;
-    let rows = lab.rows(&[])?;
-    let row = rows.first().context("one kernel is the newest")?;
-    Ok((lab.run_row(row, &scenarios, true)?, lab.directory.join(&row.series)))
-}
-
 /// Everything one run of the lab works with.
 struct Lab {
     cache: Cache,
@@ -265,13 +256,17 @@ impl Lab {
 
     /// A machine with this kernel and all that scenarios need.
     fn machine(&self, kernel: &Kernel, directory: &Path) -> Result<Machine> {
+        self.machine_with(kernel, self.archive(kernel)?, directory)
+    }
+
+    fn machine_with(&self, kernel: &Kernel, archive: Archive, directory: &Path) -> Result<Machine> {
         let image = self.kernels.image(kernel)?;
-        let mut machine = Machine::new(&image, self.archive(kernel)?, directory)?;
+        let mut machine = Machine::new(&image, archive.finish(), directory)?;
         machine.accelerator = Accelerator::probe(&self.cache, &image, &self.programs.guest())?;
         Ok(machine)
     }
 
-    fn archive(&self, kernel: &Kernel) -> Result<Vec<u8>> {
+    fn archive(&self, kernel: &Kernel) -> Result<Archive> {
         let mut archive = Archive::new();
         archive.link("/init", "lab/guest");
         for program in self.programs.all() {
@@ -292,7 +287,7 @@ impl Lab {
             }
             Err(Unavailable(reason)) => archive.text("/lab/no-nic", &reason),
         }
-        Ok(archive.finish())
+        Ok(archive)
     }
 
     /// The closing line, and the error if something failed.

@@ -224,7 +224,7 @@ impl Boot<'_> {
 }
 
 /// Reads messages in a thread of their own; artefacts are written to their place on the way.
-fn listen(results: impl Read + Send + 'static, directory: PathBuf) -> Receiver<Result<Message>> {
+pub(crate) fn listen(results: impl Read + Send + 'static, directory: PathBuf) -> Receiver<Result<Message>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut results = BufReader::new(results);

@@ -18,7 +18,8 @@ const LICENCE: &[u8] = b"Dual MIT/GPL\0";
 
 /// Builds the daemon and looks into it.
 pub(super) fn check() -> Result<Outcome> {
-    run(cargo().args(["build", "--workspace", "--bins"]))?;
+    // As the demo builds it, so that it is built once for both.
+    run(cargo().args(["build", "--package", "zcrx-daemon", "--bin", "zcrxd"]))?;
     let path = target()?.join("debug/zcrxd");
     let daemon = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let Some(object) = bpf_object(&daemon) else {

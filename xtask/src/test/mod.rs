@@ -48,14 +48,12 @@ enum Check {
     Lint,
     /// clippy, for the BPF target
     LintBpf,
-    /// Unit and integration tests
+    /// Unit and integration tests, and models of the lock-free parts
     Tests,
     /// Examples in the documentation
     DocTests,
     /// rustdoc
     Docs,
-    /// Models of the lock-free parts, all interleavings
-    Loom,
     /// The daemon carries its eBPF programs
     Embedded,
     /// The demo, in short
@@ -118,7 +116,6 @@ impl Bench<'_> {
             Check::Tests => rust::tests(self.outfit()),
             Check::DocTests => rust::doc_tests(),
             Check::Docs => rust::docs(),
-            Check::Loom => rust::loom(),
             Check::Embedded => embedded::check(),
             Check::Demo => chores::demo(self.outfit()),
             Check::Lab => chores::lab(self.outfit(), self.options.matrix),

@@ -1,19 +1,14 @@
 //! The checks that cargo and its companions make.
 
-use std::ffi::OsStr;
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::outfit::Outfit;
 use super::summary::{Outcome, Tally};
 use crate::setup::Record;
 use crate::tools::command::{find, shown};
 use crate::tools::workspace::{cargo, root};
-
-/// The daemon's sources, where the models of its lock-free parts are.
-const DAEMON: &str = "zcrx-daemon/src";
 
 /// rustfmt on every crate, the eBPF programs included.
 pub(super) fn format() -> Result<Outcome> {
@@ -67,20 +62,6 @@ pub(super) fn docs() -> Result<Outcome> {
     one(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The models of the lock-free parts.
-pub(super) fn loom() -> Result<Outcome> {
-    if !mentions(&root().join(DAEMON), "cfg(loom)")? {
-        return Ok(Outcome::Skipped("no part has a model".to_owned()));
-    }
-    runner(
-        cargo()
-            .args(["test", "--package", "zcrx-daemon", "--lib", "--target-dir", "target/loom", "loom"])
-            .env("RUSTFLAGS", "--cfg loom")
-            // The models need no eBPF object.
-            .env("AYA_BUILD_SKIP", "1"),
-    )
-}
-
 fn one(command: &mut Command) -> Result<Outcome> {
     let (succeeded, _) = shown(command)?;
     Ok(Outcome::Checked(Tally::one(succeeded)))
@@ -89,25 +70,4 @@ fn one(command: &mut Command) -> Result<Outcome> {
 fn runner(command: &mut Command) -> Result<Outcome> {
     let (succeeded, printed) = shown(command)?;
     Ok(Outcome::Checked(Tally::of_runner(succeeded, &printed)))
-}
-
-/// Whether any Rust source below a folder contains a text.
-fn mentions(directory: &Path, text: &str) -> Result<bool> {
-    let entries = directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))?;
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
-        let found = if path.is_dir() {
-            mentions(&path, text)?
-        } else if path.extension() == Some(OsStr::new("rs")) {
-            let source =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            source.contains(text)
-        } else {
-            false
-        };
-        if found {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

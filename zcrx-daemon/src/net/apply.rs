@@ -114,6 +114,7 @@ pub fn apply(
         return Ok(walk.taken);
     };
     // Only this call's own changes go back: those of an earlier one are the next restore's.
+    walk.settle();
     let earlier_rules = earlier.map_or(&[][..], |earlier| &earlier.added);
     let mut added = walk.journal.added.clone();
     added.retain(|rule| !earlier_rules.iter().any(|other| same_rule(other, rule)));
@@ -136,6 +137,7 @@ pub fn restore(
 ) -> Result<Restored, JournalError> {
     let identity = journal.identity.clone();
     let mut walk = Walk { device, keep, journal: &mut journal, name: &identity.name, taken: Vec::new() };
+    walk.settle();
     let (original, added) = (walk.journal.original.clone(), walk.journal.added.clone());
     let restored = walk.back(&original, &added);
     if restored.failed.is_empty() {
@@ -172,6 +174,14 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
         let now = self.device.read()?;
         let missing = steps(&now, &goal(&now));
         if missing.is_empty() { Ok(()) } else { Err(Failure::Ignored(self.commands(&missing))) }
+    }
+
+    /// Accounts for a step that was begun and whose end is unknown, before another one takes its place in the journal.
+    fn settle(&mut self) {
+        // An interface that cannot be read is told of by whatever comes next.
+        if let Ok(now) = self.device.read() {
+            self.journal.adopt(&now);
+        }
     }
 
     /// Goes back as far as possible: what cannot be put back does not keep the rest from it.

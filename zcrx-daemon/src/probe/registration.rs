@@ -2,8 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ffi::CStr,
-    os::unix::fs::MetadataExt as _,
     time::Duration,
 };
 
@@ -26,7 +24,6 @@ pub(super) struct Reader {
     results: PerCpuHashMap<i32, u64>,
     events: RingBuf<MapData>,
     recent: VecDeque<Registration>,
-    netns: Option<u64>,
 }
 
 impl Reader {
@@ -35,7 +32,6 @@ impl Reader {
             results: object::map(ebpf, "REGISTRATIONS")?,
             events: object::map(ebpf, "REGISTRATION_EVENTS")?,
             recent: VecDeque::with_capacity(RECENT),
-            netns: std::fs::metadata("/proc/self/ns/net").ok().map(|namespace| namespace.ino()),
         })
     }
 
@@ -61,7 +57,7 @@ impl Reader {
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
             }
-            self.recent.push_back(registration(&event, self.netns));
+            self.recent.push_back(registration(&event));
         }
         self.recent.iter().cloned().collect()
     }
@@ -72,11 +68,9 @@ const fn errno(result: i32) -> i32 {
     if result < 0 { result.wrapping_neg() } else { 0 }
 }
 
-fn registration(event: &Event, own_netns: Option<u64>) -> Registration {
+fn registration(event: &Event) -> Registration {
     let asked = (event.known & HAS_ARGUMENTS != 0).then_some(event.arguments);
     let ifindex = asked.filter(|asked| asked.flags & WITHOUT_INTERFACE == 0).map(|asked| asked.if_idx);
-    // An index means another interface in another namespace.
-    let same_namespace = event.netns != 0 && own_netns == Some(u64::from(event.netns));
     Registration {
         at: Duration::from_nanos(event.at_ns),
         pid: event.pid,
@@ -85,7 +79,7 @@ fn registration(event: &Event, own_netns: Option<u64>) -> Registration {
         errno: errno(event.result),
         duration: (event.known & HAS_DURATION != 0).then(|| Duration::from_nanos(event.duration_ns)),
         ifindex,
-        interface: ifindex.filter(|_| same_namespace).and_then(interface_name),
+        interface: ifindex.map(|_| text(&event.interface)).filter(|name| !name.is_empty()),
         queue: ifindex.and(asked).map(|asked| asked.if_rxq),
         words: Some(text(&event.words)).filter(|words| !words.is_empty()),
     }
@@ -95,18 +89,6 @@ fn registration(event: &Event, own_netns: Option<u64>) -> Registration {
 pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-/// The name of an interface of this network namespace.
-fn interface_name(index: u32) -> Option<String> {
-    let mut name = [0; libc::IF_NAMESIZE];
-    // SAFETY: if_indextoname writes at most IF_NAMESIZE bytes, zero-terminated, into the buffer.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
-    if found.is_null() {
-        return None;
-    }
-    // SAFETY: a success leaves a zero-terminated name in the buffer, which lives on.
-    Some(unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -125,6 +107,7 @@ mod tests {
             known: HAS_ARGUMENTS,
             netns: 77,
             reserved: 0,
+            interface: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
             arguments: Arguments { if_idx: 1, if_rxq: 3, rq_entries: 8, flags: 0 },
             comm: *b"caller\0\0\0\0\0\0\0\0\0\0",
             words: [0; 96],
@@ -132,18 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn the_loopback_interface_is_named_in_its_own_namespace_only() {
-        let here = registration(&event(), Some(77));
-        assert_eq!((here.ifindex, here.queue), (Some(1), Some(3)));
-        assert_eq!(here.interface.as_deref(), Some("lo"));
-        assert_eq!(registration(&event(), Some(78)).interface, None);
-        assert_eq!(registration(&event(), None).interface, None);
+    fn what_was_asked_for_is_told() {
+        let asked = registration(&event());
+        assert_eq!((asked.ifindex, asked.queue, asked.interface.as_deref()), (Some(1), Some(3), Some("lo")));
+        let nameless = registration(&Event { interface: [0; 16], ..event() });
+        assert_eq!((nameless.ifindex, nameless.interface), (Some(1), None));
     }
 
     #[test]
     fn what_was_not_seen_is_unknown() {
-        let unseen = registration(&Event { known: 0, ..event() }, Some(77));
+        let unseen = registration(&Event { known: 0, ..event() });
         assert_eq!((unseen.ifindex, unseen.queue, unseen.duration), (None, None, None));
+        assert_eq!(unseen.interface, None);
         assert_eq!(unseen.errno, libc::EPERM);
         assert_eq!(unseen.comm, "caller");
         assert_eq!(unseen.words, None);
@@ -153,14 +136,14 @@ mod tests {
     fn what_the_kernel_said_is_kept() {
         let mut words = [0; 96];
         words[..4].copy_from_slice(b"busy");
-        let said = registration(&Event { words, ..event() }, None).words;
+        let said = registration(&Event { words, ..event() }).words;
         assert_eq!(said.as_deref(), Some("busy"));
     }
 
     #[test]
     fn a_queue_without_device_has_no_interface() {
         let nodev = Arguments { if_idx: 0, if_rxq: 0, rq_entries: 8, flags: 1 << 1 };
-        let nodev = registration(&Event { arguments: nodev, result: 0, ..event() }, Some(77));
+        let nodev = registration(&Event { arguments: nodev, result: 0, ..event() });
         assert_eq!((nodev.ifindex, nodev.queue, nodev.errno), (None, None, 0));
     }
 }

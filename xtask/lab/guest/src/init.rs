@@ -79,7 +79,7 @@ pub(crate) fn shell() -> Result<()> {
 }
 
 /// The kernel gives process 1 no PATH.
-fn set_path() {
+pub(crate) fn set_path() {
     // SAFETY: process 1 has only this thread yet.
     unsafe { std::env::set_var("PATH", "/lab:/bin:/sbin") };
 }
@@ -217,7 +217,7 @@ fn hand_over(scenario: &Scenario, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-fn mount_all() -> Result<()> {
+pub(crate) fn mount_all() -> Result<()> {
     for (kind, target, options) in [
         ("proc", "/proc", ""),
         ("sysfs", "/sys", ""),
@@ -265,7 +265,7 @@ fn mount(source: &str, target: &str, kind: &str, options: &str) -> Result<()> {
 }
 
 /// Ends the machine. QEMU is told to end instead of starting it again, which is faster than powering off.
-fn power_off() -> Result<()> {
+pub(crate) fn power_off() -> Result<()> {
     // SAFETY: both calls take no pointers.
     unsafe {
         libc::sync();

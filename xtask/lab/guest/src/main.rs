@@ -4,6 +4,7 @@
 //! scenarios one after another; `scenario NAME` is one of them in a process of its own; `list` tells the host what
 //! there is.
 
+mod demo;
 mod features;
 mod init;
 mod kmsg;
@@ -26,8 +27,9 @@ fn main() -> Result<()> {
         "run" => init::run(init::Place::Guest, &names),
         "here" => init::run(init::Place::Host, &names),
         "shell" => init::shell(),
+        "demo" => demo::run(),
         "hello" => init::hello(),
         "scenario" => scenarios::run(names.first().context("which scenario?")?),
-        other => bail!("unknown command {other:?}: list, run, here, shell, hello or scenario"),
+        other => bail!("unknown command {other:?}: list, run, here, shell, demo, hello or scenario"),
     }
 }

@@ -1,7 +1,7 @@
 //! The web endpoint.
 //!
 //! It answers on the daemon's one thread, so no request may wait for anything: each is answered from what can be
-//! read at once. Clients may be slow, many or hostile: [`server`] bounds what they can take.
+//! read at once. Clients may be slow, many or hostile: `server` bounds what they can take.
 
 mod routes;
 mod server;

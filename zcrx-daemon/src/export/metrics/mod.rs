@@ -2,7 +2,7 @@
 //!
 //! Nothing is registered and nothing is kept between scrapes: a queue or a process that is gone takes its series
 //! with it, and two scrapes at once cannot disturb each other. Each metric is one row of a table; the rows are
-//! both what is exported and what `docs/metrics.md` says ([`reference`]).
+//! both what is exported and what `docs/metrics.md` says ([`reference()`]).
 
 mod diagnosis;
 mod host;

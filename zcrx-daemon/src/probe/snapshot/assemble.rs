@@ -176,7 +176,9 @@ mod tests {
 
     fn assemble(records: &[Vec<u8>]) -> KernelSnapshot {
         let mut assembly = Assembly::default();
-        records.iter().for_each(|record| assembly.add(record));
+        for record in records {
+            assembly.add(record);
+        }
         assembly.finish(Duration::ZERO, Duration::ZERO, Vec::new())
     }
 

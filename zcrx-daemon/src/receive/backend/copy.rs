@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
+use super::area::Area;
 use super::posted::{GROUP, Posted};
-use super::zcrx::Area;
 use super::{Backend, Completion};
 use crate::model::{BackendKind, Refusal};
 use crate::receive::config::QueueConfig;

@@ -1,5 +1,6 @@
 //! What carries data from the network into the area: three ways behind one trait.
 
+mod area;
 mod copy;
 mod posted;
 mod select;

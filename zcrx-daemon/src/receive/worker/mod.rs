@@ -1,9 +1,11 @@
 //! The thread of one queue: makes a ring, registers the queue, receives until it is told to stop.
 
 mod accept;
+mod close;
 mod connection;
 mod forward;
 mod op;
+mod receive;
 mod retry;
 mod session;
 mod sinks;

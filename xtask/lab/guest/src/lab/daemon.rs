@@ -1,16 +1,15 @@
 //! zcrxd, the real one.
 
-use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, get};
 use super::namespace::Namespace;
 use super::process::Process;
 use super::{artefacts, eventually, program, work};
@@ -18,8 +17,12 @@ use super::{artefacts, eventually, program, work};
 /// Where its web endpoint listens, in its own network namespace.
 const WEB: &str = "127.0.0.1:9965";
 
-/// How long starting and stopping may take. Attaching probes to an emulated kernel takes seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long starting and stopping may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
+const LIMIT: Duration = Duration::from_secs(180);
+
+fn runtime_directory() -> PathBuf {
+    work().join("run")
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -31,12 +34,20 @@ pub(crate) struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     /// Starts it with further arguments of `zcrxd run` and waits until it answers.
     pub(crate) fn start(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
-        Self::spawn(namespace, namespace.command(program("zcrxd")), arguments)
+        Self::spawn(namespace, namespace.command(program("zcrxd")), WEB, arguments)
+    }
+
+    /// Like [`Daemon::start`], with its web endpoint open to all interfaces of its namespace.
+    pub(crate) fn start_public(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(namespace, namespace.command(program("zcrxd")), "0.0.0.0:9965", arguments)
     }
 
     /// Like [`Daemon::start`], as a user with no privileges at all.
     pub(crate) fn start_as_nobody(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
         const NOBODY: u32 = 65534;
+        let directory = runtime_directory();
+        std::fs::create_dir_all(&directory).context("cannot make the daemon's runtime directory")?;
+        std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).context("cannot give it away")?;
         let mut command = namespace.command(program("zcrxd"));
         // Not uid(), which would come before the namespace is entered.
         // SAFETY: between fork and exec only setgid and setuid are called, which are async-signal-safe.
@@ -46,22 +57,29 @@ impl<'a> Daemon<'a> {
                 false => Err(io::Error::last_os_error()),
             });
         }
-        Self::spawn(namespace, command, arguments)
+        Self::spawn(namespace, command, WEB, arguments)
     }
 
-    fn spawn(namespace: &'a Namespace, mut command: Command, arguments: &[&str]) -> Result<Self> {
-        let directory = work().join("run");
+    fn spawn(namespace: &'a Namespace, mut command: Command, web: &str, arguments: &[&str]) -> Result<Self> {
+        let directory = runtime_directory();
         std::fs::create_dir_all(&directory).context("cannot make the daemon's runtime directory")?;
-        std::fs::set_permissions(&directory, Permissions::from_mode(0o777))
-            .context("cannot open it to all")?;
-        command.args(["run", "--web.listen-address", WEB, "--runtime-dir"]).arg(directory);
+        command.args(["run", "--web.listen-address", web, "--runtime-dir"]).arg(directory);
         let process = Process::start("zcrxd", command.args(arguments))?;
         let mut daemon = Self { process, namespace };
-        eventually("zcrxd answers", LIMIT, || {
+        // It answers before it has attached its probes and opened its queues.
+        let ready = eventually("zcrxd is ready", LIMIT, || {
             daemon.process.alive()?;
-            Ok(daemon.metrics().ok())
+            Ok(daemon.get("/readyz").ok().filter(|(status, _)| *status == 200))
+        });
+        ready.with_context(|| {
+            format!("/readyz says {:?}; log: {}", daemon.get("/readyz"), daemon.process.stderr())
         })?;
         Ok(daemon)
+    }
+
+    fn get(&self, path: &str) -> Result<(u16, String)> {
+        let address: SocketAddr = WEB.parse().context("an address is an address")?;
+        self.namespace.enter(|| get(address, path))
     }
 
     /// Scrapes it; the last scrape becomes an artefact.

@@ -10,6 +10,20 @@ use anyhow::{Context, Result, bail};
 /// How long a scrape may take, as Prometheus has it by default.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Asks for a page over HTTP, from the current network namespace: status and body.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, SCRAPE_LIMIT)
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_read_timeout(Some(SCRAPE_LIMIT)).context("cannot limit a read")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
+        .with_context(|| format!("cannot ask for {path}"))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).with_context(|| format!("cannot read {path}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.with_context(|| format!("no HTTP answer: {head}"))?, body.to_owned()))
+}
+
 /// One scrape.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -30,20 +44,13 @@ pub(crate) struct Sample {
 }
 
 impl Metrics {
-    /// Asks for them over HTTP, from the current network namespace.
+    /// Asks for them, from the current network namespace.
     pub(crate) fn scrape(address: SocketAddr) -> Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&address, SCRAPE_LIMIT)
-            .with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_read_timeout(Some(SCRAPE_LIMIT)).context("cannot limit a read")?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
-            .context("cannot ask for metrics")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).context("cannot read metrics")?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
-        if !head.starts_with("HTTP/1.1 200 ") {
-            bail!("/metrics answers {}", head.lines().next().unwrap_or_default());
+        let (status, body) = get(address, "/metrics")?;
+        if status != 200 {
+            bail!("/metrics answers {status}");
         }
-        Self::parse(body)
+        Self::parse(&body)
     }
 
     /// Reads the text format.

@@ -87,14 +87,39 @@ impl Nic {
         }
         let nic = Self { rx, tx };
         // A socket that takes more than the area has would turn every slow moment into drops.
-        nic.rx.enter(|| {
-            fs::write("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 1048576").context("cannot set tcp_rmem")
-        })?;
+        nic.receive_buffers(128 << 10, 1 << 20)?;
         nic.header_split(true, 0)?;
         nic.ethtool(&["-X", RX, "equal", "1"])?;
         let (port, queue) = (PORT.to_string(), QUEUE.to_string());
         nic.ethtool(&["-N", RX, "flow-type", "tcp4", "dst-port", &port, "action", &queue])?;
         Ok(nic)
+    }
+
+    /// Sets how much the receiving end's sockets hold at first and at most, bytes.
+    pub(crate) fn receive_buffers(&self, first: u64, most: u64) -> Result<()> {
+        let limits = format!("4096 {first} {most}");
+        self.rx.enter(|| fs::write("/proc/sys/net/ipv4/tcp_rmem", limits).context("cannot set tcp_rmem"))
+    }
+
+    /// Makes the sender wait long before it sends again what is not acknowledged.
+    pub(crate) fn patient_sender(&self) -> Result<()> {
+        self.tx.enter(|| {
+            fs::write("/proc/sys/net/ipv4/tcp_early_retrans", "0")
+                .context("cannot switch tail loss probes off")
+        })?;
+        self.tx.run("ip", &["route", "change", "10.9.0.0/24", "dev", TX, "rto_min", "20s"]).map(drop)
+    }
+
+    /// Segments that the sender has sent more than once.
+    pub(crate) fn segments_resent(&self) -> Result<u64> {
+        let table =
+            self.tx.enter(|| fs::read_to_string("/proc/thread-self/net/snmp").context("cannot read snmp"))?;
+        let mut tcp = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) =
+            (tcp.next().context("no Tcp in snmp")?, tcp.next().context("no values in snmp")?);
+        let mut columns = names.split(' ').zip(values.split(' '));
+        let resent = columns.find_map(|(name, value)| (name == "RetransSegs").then(|| value.parse().ok())?);
+        resent.context("no RetransSegs in snmp")
     }
 
     /// Where senders send to.
@@ -145,7 +170,10 @@ impl Nic {
 pub(crate) fn remove(limit: Duration) -> Result<()> {
     let Some(name) = loaded() else { return Ok(()) };
     // Pools that outlive an interface are listed under the loopback of the namespace it was in: that must be ours.
-    super::eventually("the NIC's interfaces are back", limit, || Ok((others()?.len() >= 2).then_some(())))?;
+    // The sending end may stay away: a killed sender's data keeps its namespace alive until TCP gives up on it.
+    super::eventually("the NIC's receiving end is back", limit, || {
+        Ok(others()?.iter().any(|name| name == RX).then_some(()))
+    })?;
     unload(&name, limit)
 }
 
@@ -167,6 +195,11 @@ pub(crate) fn unload(name: &str, limit: Duration) -> Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     }
     bail!("rmmod {name} did not end within {} s", limit.as_secs())
+}
+
+/// An interface of the current namespace that is neither the loopback nor the NIC's.
+pub(crate) fn other() -> Result<Option<String>> {
+    Ok(others()?.into_iter().find(|name| name != RX && name != TX))
 }
 
 /// Interfaces of the current namespace other than the loopback.

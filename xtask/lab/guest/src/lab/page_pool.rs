@@ -7,7 +7,7 @@ use netlink_bindings::netdev;
 use netlink_socket2::NetlinkSocket;
 
 /// One page pool of the current network namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PagePool {
     /// Its id.
     pub id: u32,
@@ -52,5 +52,14 @@ pub(crate) fn wait_until_none(limit: Duration) -> Result<()> {
         last = list()?.unwrap_or_default();
         Ok(last.is_empty().then_some(()))
     });
-    gone.with_context(|| format!("page pools left behind: {last:?}"))
+    gone.with_context(|| {
+        let tell = |pool: &PagePool| {
+            let number = |value: Option<u32>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+            let (interface, inflight) = (number(pool.ifindex), number(pool.inflight));
+            let since = number(pool.detached);
+            format!("{} of interface {interface}, {inflight} in flight, detached at {since} s", pool.id)
+        };
+        let pools: Vec<_> = last.iter().map(tell).collect();
+        format!("page pools left behind: {}", pools.join("; "))
+    })
 }

@@ -27,13 +27,12 @@ impl Traffic {
         self.process.finish(limit)
     }
 
-    /// Waits until it ends, well or not: whether well.
-    pub(crate) fn end(mut self, limit: Duration) -> Result<bool> {
-        Ok(self.process.wait(limit)?.success())
-    }
-
-    /// Ends it.
-    pub(crate) fn kill(self) -> Result<()> {
-        self.process.kill()
+    /// Ends it, unless it has ended by itself because its receiver is gone.
+    pub(crate) fn abandon(mut self) -> Result<()> {
+        if self.process.ended()?.is_some() {
+            return Ok(());
+        }
+        self.process.signal(libc::SIGKILL)?;
+        self.process.wait(Duration::from_secs(30)).map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! The machine itself.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 
 use super::Scenario;
 use crate::lab;

@@ -20,7 +20,7 @@ pub(super) const ATTACH: Scenario = Scenario {
     name: "probes",
     about: "every probe says how it is attached or why it is not; what is attached exists in this kernel",
     needs: &[],
-    limit: 120,
+    limit: 300,
     default: true,
     run: || {
         let text = output(Command::new(program("zcrxd")).args(["probes", "--format", "json"]))?;
@@ -57,7 +57,7 @@ pub(super) const COUNTED: Scenario = Scenario {
     name: "registrations-counted",
     about: "failed registrations of another process are counted by errno, each once",
     needs: &[Need::Zcrx],
-    limit: 120,
+    limit: 300,
     default: true,
     run: || {
         let host = Namespace::create()?;
@@ -100,7 +100,7 @@ pub(super) const REFUSED: Scenario = Scenario {
     name: "everything-refused",
     about: "without privileges and with io_uring switched off, zcrxd runs, says what it lacks and stops in good order",
     needs: &[Need::Guest],
-    limit: 120,
+    limit: 300,
     default: true,
     run: || {
         // Older kernels do not know the switch; there the missing privileges must do.

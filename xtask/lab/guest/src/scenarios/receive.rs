@@ -22,11 +22,13 @@ pub(super) const ZERO_COPY: Scenario = Scenario {
     name: "zero-copy",
     about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
-    limit: 180,
+    limit: 400,
     default: true,
     run: || {
         const BYTES: u64 = 64 << 20;
         let nic = Nic::pair()?;
+        // What is sent twice is written to the area twice: on a slow machine TCP must not take slow for lost.
+        nic.patient_sender()?;
         let copies = Kprobe::count("io_zcrx_copy_chunk");
         let mut daemon = on_device(&nic, &[])?;
         let niov_before = nic.stat("rx1_niov_bytes")?;
@@ -35,9 +37,10 @@ pub(super) const ZERO_COPY: Scenario = Scenario {
         expect(&metrics, "device", BYTES)?;
         let received = metrics.need("zcrx_receive_bytes_total")? as u64;
         let written = nic.stat("rx1_niov_bytes")? - niov_before;
+        let resent = nic.segments_resent()?;
         ensure!(
-            written == received,
-            "the NIC wrote {written} bytes to buffers of the area, zcrxd received {received}"
+            written == received || (resent > 0 && written > received),
+            "the NIC wrote {written} bytes to buffers of the area, zcrxd received {received}, {resent} segments resent"
         );
         for ordinary in ["rx1_page_bytes", "rx1_unsplit_bytes"] {
             let bytes = nic.stat(ordinary)?;
@@ -56,12 +59,12 @@ pub(super) const CONNECTIONS: Scenario = Scenario {
     name: "zero-copy-connections",
     about: "16 connections at once on one zcrx queue, every byte verified, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
-    limit: 180,
+    limit: 400,
     default: false,
     run: || {
         const BYTES: u64 = 1 << 20;
         let nic = Nic::pair()?;
-        let mut daemon = on_device(&nic, &[])?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &["--connections", "16"])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", 16 * BYTES)?;
@@ -99,7 +102,8 @@ pub(super) const AUTO: Scenario = Scenario {
     run: || {
         let nodev = features::needs(Place::Guest).get(&Need::Nodev).is_some_and(Option::is_none);
         let host = Namespace::create()?;
-        let mut daemon = Daemon::start(&host, &["--listen", "127.0.0.1:9999", "--sink", "verify"])?;
+        let mut daemon =
+            Daemon::start(&host, &["--listen", "127.0.0.1:9999", "--sink", "verify", "--no-probes"])?;
         Traffic::start(&host, "127.0.0.1:9999", 1 << 20, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, if nodev { "nodev" } else { "copy" }, 1 << 20)?;
@@ -151,7 +155,7 @@ pub(super) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()>
 fn loopback(backend: &str) -> Result<()> {
     const BYTES: u64 = 16 << 20;
     let host = Namespace::create()?;
-    let arguments = ["--listen", "127.0.0.1:9999", "--backend", backend, "--sink", "verify"];
+    let arguments = ["--listen", "127.0.0.1:9999", "--backend", backend, "--sink", "verify", "--no-probes"];
     let mut daemon = Daemon::start(&host, &arguments)?;
     Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER)?;
     expect(&settled(&mut daemon)?, backend, BYTES)?;

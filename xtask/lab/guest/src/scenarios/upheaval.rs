@@ -26,7 +26,7 @@ pub(super) const DOWN_UP: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        let daemon = on_device(&nic, &[])?;
+        let daemon = on_device(&nic, &["--no-probes"])?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), 32 << 20, &[])?;
         flowing(&nic)?;
         nic.rx.run("ip", &["link", "set", nic::RX, "down"])?;
@@ -45,7 +45,7 @@ pub(super) const UNLOAD: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        let mut daemon = on_device(&nic, &[])?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
         let _traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
         flowing(&nic)?;
         nic::unload("zcnic", LIMIT)?;
@@ -64,11 +64,11 @@ pub(super) const KILL_DAEMON: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        let daemon = on_device(&nic, &[])?;
+        let daemon = on_device(&nic, &["--no-probes"])?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
         flowing(&nic)?;
         daemon.kill()?;
-        traffic.kill()?;
+        traffic.abandon()?;
         registered_again(&nic)
     },
 };
@@ -89,7 +89,7 @@ pub(super) const KILL_FOREIGN: Scenario = Scenario {
         let traffic = Traffic::start(&nic.tx, &listen, 64 << 20, &[])?;
         eventually("the NIC finds no buffer", LIMIT, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
         foreign.kill()?;
-        traffic.kill()?;
+        traffic.abandon()?;
         registered_again(&nic)
     },
 };

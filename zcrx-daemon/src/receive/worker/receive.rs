@@ -1,0 +1,140 @@
+//! Data comes, and goes to a sink; and what is done about every way a receive can end.
+
+use std::os::fd::AsRawFd;
+
+use io_uring::cqueue;
+use tracing::{error, warn};
+
+use super::connection::{Connection, Receive, Sink};
+use super::op::Op;
+use super::session::Session;
+use crate::receive::ReceiveError;
+use crate::receive::backend::Completion;
+use crate::receive::error::errno_name;
+use crate::receive::pool::Buffer;
+
+/// When a receive whose multishot ended tries again.
+enum Retry {
+    Now,
+    WithRoom,
+    WithBuffer,
+}
+
+impl Session<'_> {
+    /// A completion of a receive.
+    pub(super) fn received(
+        &mut self,
+        index: u32,
+        cqe: &cqueue::Entry32,
+        more: bool,
+    ) -> Result<(), ReceiveError> {
+        let completion = self.backend.completion(cqe, &mut self.pool);
+        let Some(connection) = self.connections.get_mut(index as usize) else {
+            error!(queue = self.plan.name, index, "a receive completed on no connection");
+            return Ok(());
+        };
+        if !more {
+            connection.in_flight -= 1;
+            connection.receive = Receive::Waiting;
+        }
+        let closing = connection.closing;
+        let mut retry = Retry::Now;
+        match completion {
+            Completion::Data(buffer) => {
+                self.counters.completions += 1;
+                self.counters.bytes += buffer.len() as u64;
+                self.waiting.progress();
+                if closing {
+                    self.pool.give_back(buffer);
+                } else {
+                    self.consume(index, buffer)?;
+                }
+            }
+            // A closing connection's errors are of our own making.
+            _ if closing => {}
+            Completion::Nothing => {}
+            Completion::End => return self.stream_ended(index),
+            Completion::QueueFull => {
+                self.errors.push(libc::ENOSPC);
+                retry = Retry::WithRoom;
+            }
+            Completion::NoBuffers(errno) => {
+                self.errors.push(errno);
+                retry = Retry::WithBuffer;
+            }
+            Completion::Failed(errno) => {
+                self.errors.push(errno);
+                let peer = connection.peer();
+                let (errno, means) = (errno_name(errno), meaning(errno));
+                warn!(queue = self.plan.name, peer, errno, "connection failed: {means}");
+                return self.close_connection(index);
+            }
+        }
+        if more || self.forget_if_closed(index) {
+            return Ok(());
+        }
+        match retry {
+            Retry::Now => return self.receive_again(index),
+            Retry::WithRoom => self.crowded_out.push(index),
+            Retry::WithBuffer => self.waiting.push(index),
+        }
+        Ok(())
+    }
+
+    /// Arms a connection's first receive.
+    pub(super) fn receive(&mut self, index: u32) -> Result<(), ReceiveError> {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return Ok(()) };
+        if self.stopping || connection.closing {
+            return Ok(());
+        }
+        connection.receive = Receive::Armed;
+        connection.in_flight += 1;
+        let entry = self.backend.receive(connection.socket.as_raw_fd());
+        // SAFETY: what a receive writes to is the area, which outlives the ring's requests.
+        unsafe { self.push(entry, Op::Receive(index)) }
+    }
+
+    /// Arms a receive whose multishot ended.
+    pub(super) fn receive_again(&mut self, index: u32) -> Result<(), ReceiveError> {
+        let waits = |connection: &Connection| connection.receive == Receive::Waiting && !connection.closing;
+        if self.connections.get(index as usize).is_some_and(waits) {
+            self.counters.rearms += 1;
+            self.receive(index)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a buffer to the connection's sink.
+    fn consume(&mut self, index: u32, buffer: Buffer) -> Result<(), ReceiveError> {
+        let Some(connection) = self.connections.get_mut(index as usize) else {
+            self.pool.give_back(buffer);
+            return Ok(());
+        };
+        match &mut connection.sink {
+            Sink::Discard => self.pool.give_back(buffer),
+            Sink::Verify(verify) => {
+                let checked = verify.verifier.update(self.pool.bytes(&buffer));
+                self.counters.verified_bytes += checked.compared;
+                self.counters.mismatched_bytes += checked.mismatched;
+                self.pool.give_back(buffer);
+            }
+            Sink::Forward(forward) => {
+                forward.queue(buffer);
+                return self.send(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an errno of a receive means, where it says more than its name.
+fn meaning(errno: i32) -> &'static str {
+    match errno {
+        libc::EFAULT => "its data lies in another queue's buffers: the flow is steered to the wrong queue",
+        libc::EPROTONOSUPPORT => "not plain TCP (kTLS and sockmap cannot be received with zero copy)",
+        libc::ECONNRESET => "reset by the peer",
+        libc::ETIMEDOUT => "the peer does not answer",
+        libc::EINVAL => "the kernel does not know the request",
+        _ => "it cannot be received from",
+    }
+}

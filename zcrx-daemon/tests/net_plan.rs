@@ -1,0 +1,216 @@
+//! What `zcrxd nic plan` says of interfaces in every state that matters.
+
+use std::collections::BTreeMap;
+
+use zcrx_daemon::model::{
+    Channels, Feature, FlowRules, HeaderSplit, Interface, MemoryProvider, Reading, Rings, Rss, RxQueue,
+    Setup, XdpMode, XdpProgram,
+};
+use zcrx_daemon::net::{Flow, NTUPLE, Plan, Spread, Verdict, Wanted, plan};
+
+/// Four queues of eight, nothing prepared.
+fn interface() -> Interface {
+    let queue = |id| RxQueue { ifindex: 2, id, napi_id: Some(8193 + id), provider: None, af_xdp: false };
+    Interface {
+        index: 2,
+        name: "eth0".to_owned(),
+        netns: Reading::Unknown("not asked".to_owned()),
+        kind: None,
+        driver: Reading::Known("bnxt_en".to_owned()),
+        bus: None,
+        mac: None,
+        mtu: Some(1500),
+        up: true,
+        xdp: Vec::new(),
+        queues: Reading::Known((0..4).map(queue).collect()),
+        setup: Setup {
+            channels: Reading::Known(Channels { combined: 4, combined_max: 8, ..Channels::default() }),
+            rings: Reading::Known(Rings {
+                rx: Some(512),
+                rx_max: Some(8192),
+                tx: None,
+                tx_max: None,
+                rx_buf_len: None,
+                tcp_data_split: HeaderSplit::Off,
+                hds_thresh: Some(256),
+                hds_thresh_max: Some(1023),
+            }),
+            features: Reading::Known(BTreeMap::from([(
+                NTUPLE.to_owned(),
+                Feature { active: false, wanted: false, fixed: false },
+            )])),
+            rss: Reading::Known(Rss {
+                table: Spread::Default.table(16, 4),
+                key: String::new(),
+                hash_function: 1,
+            }),
+            rules: Reading::Known(FlowRules {
+                capacity: Some(1024),
+                driver_places: false,
+                rules: Vec::new(),
+            }),
+        },
+    }
+}
+
+fn with(change: impl FnOnce(&mut Interface)) -> Interface {
+    let mut interface = interface();
+    change(&mut interface);
+    interface
+}
+
+fn known<T>(reading: &mut Reading<T>) -> &mut T {
+    match reading {
+        Reading::Known(value) => value,
+        Reading::Unknown(why) => unreachable!("the fixture knows everything, not {why}"),
+    }
+}
+
+fn wanted(queues: &[u32], flows: &[&str]) -> Wanted {
+    let flows: Vec<Flow> =
+        flows.iter().map(|flow| flow.parse().expect("flows here are well-formed")).collect();
+    Wanted::new(queues.to_vec(), &flows).expect("wishes here can be had")
+}
+
+fn verdict(plan: &Plan, need: &str) -> Option<Verdict> {
+    plan.checks.iter().find(|check| check.need.starts_with(need)).map(|check| check.verdict)
+}
+
+#[test]
+fn an_unprepared_interface_takes_a_command_for_each_need() {
+    let plan = plan(&interface(), &wanted(&[2, 3], &["tcp4:9999", "tcp6:9999"]));
+    assert_eq!(
+        plan.commands,
+        [
+            "ethtool -K eth0 ntuple on",
+            "ethtool -X eth0 equal 2",
+            "ethtool -G eth0 tcp-data-split on hds-thresh 0",
+            "ethtool -N eth0 flow-type tcp4 dst-port 9999 action 2 loc 1023",
+            "ethtool -N eth0 flow-type tcp6 dst-port 9999 action 3 loc 1022",
+        ]
+    );
+    assert!(!plan.is_blocked());
+}
+
+#[test]
+fn more_queues_come_before_the_table_that_avoids_them() {
+    let plan = plan(&interface(), &wanted(&[5], &[]));
+    assert_eq!(
+        plan.commands,
+        [
+            "ethtool -L eth0 combined 6",
+            "ethtool -X eth0 equal 5",
+            "ethtool -G eth0 tcp-data-split on hds-thresh 0",
+        ]
+    );
+}
+
+#[test]
+fn a_queue_is_always_left_to_ordinary_traffic() {
+    let plan = plan(&interface(), &wanted(&[0, 1, 2, 3], &[]));
+    assert_eq!(plan.commands[0], "ethtool -L eth0 combined 5");
+    assert_eq!(plan.commands[1], "ethtool -X eth0 start 4 equal 1");
+    let full = wanted(&[0, 1, 2, 3, 4, 5, 6, 7], &[]);
+    assert_eq!(
+        verdict(&self::plan(&interface(), &full), "at least 9 receive queues"),
+        Some(Verdict::Blocked)
+    );
+}
+
+#[test]
+fn a_driver_that_places_rules_is_not_told_where() {
+    let interface = with(|interface| known(&mut interface.setup.rules).driver_places = true);
+    let plan = plan(&interface, &wanted(&[1], &["tcp4:80"]));
+    assert_eq!(
+        plan.commands.last().map(String::as_str),
+        Some("ethtool -N eth0 flow-type tcp4 dst-port 80 action 1")
+    );
+}
+
+#[test]
+fn what_is_met_is_left_alone() {
+    let wish = wanted(&[3], &["tcp4:80"]);
+    let prepared = with(|interface| {
+        let rings = known(&mut interface.setup.rings);
+        (rings.tcp_data_split, rings.hds_thresh) = (HeaderSplit::On, Some(0));
+        // Somebody's own weights, which avoid the queue already.
+        known(&mut interface.setup.rss).table = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2];
+        let ntuple = known(&mut interface.setup.features).get_mut(NTUPLE).expect("the fixture has it");
+        (ntuple.wanted, ntuple.active) = (true, true);
+        known(&mut interface.setup.rules).rules.push(wish.flows[0].rule(3, Some(7)));
+    });
+    let plan = plan(&prepared, &wish);
+    assert!(plan.commands.is_empty(), "{:?}", plan.commands);
+    assert!(plan.checks.iter().all(|check| check.verdict == Verdict::Met), "{:?}", plan.checks);
+}
+
+#[test]
+fn what_no_step_can_meet_blocks() {
+    let wish = wanted(&[3], &["tcp4:80"]);
+    let blocked = |need: &str, interface: &Interface| {
+        let plan = plan(interface, &wish);
+        assert_eq!(verdict(&plan, need), Some(Verdict::Blocked), "{need}: {:?}", plan.checks);
+        assert!(plan.is_blocked());
+    };
+    blocked(
+        "no XDP program",
+        &with(|interface| interface.xdp.push(XdpProgram { mode: XdpMode::Native, id: 7 })),
+    );
+    let unsaid = || "the driver does not offer it".to_owned();
+    blocked("tcp-data-split on", &with(|interface| interface.setup.rings = Reading::Unknown(unsaid())));
+    blocked("flow rules", &with(|interface| interface.setup.rules = Reading::Unknown(unsaid())));
+    blocked(
+        "ntuple on",
+        &with(|interface| {
+            known(&mut interface.setup.features).get_mut(NTUPLE).expect("the fixture has it").fixed = true;
+        }),
+    );
+    blocked(
+        "a rule for tcp4:80",
+        &with(|interface| {
+            let elsewhere = Flow { ipv6: false, port: 80, queue: None }.rule(2, Some(9));
+            known(&mut interface.setup.rules).rules.push(elsewhere);
+        }),
+    );
+}
+
+#[test]
+fn what_a_person_should_look_at_does_not_block() {
+    let wish = wanted(&[3], &[]);
+    let advised = |need: &str, interface: &Interface| {
+        let plan = plan(interface, &wish);
+        assert_eq!(verdict(&plan, need), Some(Verdict::Advice), "{need}: {:?}", plan.checks);
+        assert!(!plan.is_blocked());
+    };
+    advised("interface up", &with(|interface| interface.up = false));
+    advised(
+        "queue 3 free",
+        &with(|interface| {
+            known(&mut interface.queues)[3].provider = Some(MemoryProvider::IoUring { rx_buf_len: None });
+        }),
+    );
+    advised(
+        "RSS away",
+        &with(|interface| interface.setup.rss = Reading::Unknown("no such thing".to_owned())),
+    );
+    advised(
+        "nothing else to queue 3",
+        &with(|interface| {
+            let stray = Flow { ipv6: false, port: 22, queue: None }.rule(3, Some(9));
+            known(&mut interface.setup.rules).rules.push(stray);
+        }),
+    );
+}
+
+#[test]
+fn wishes_that_nobody_can_fulfil_say_why() {
+    let refusal = |queues: &[u32], flows: &[&str]| {
+        let flows: Vec<Flow> =
+            flows.iter().map(|flow| flow.parse().expect("flows here are well-formed")).collect();
+        Wanted::new(queues.to_vec(), &flows).map_err(|error| error.to_string()).err().unwrap_or_default()
+    };
+    assert!(refusal(&[], &[]).contains("--queues"));
+    assert!(refusal(&[1], &["tcp4:80@2"]).contains("none of the zcrx queues [1]"));
+    assert!(refusal(&[1, 2], &["tcp4:80@1", "tcp4:80@2"]).contains("asked for twice"));
+    assert_eq!(wanted(&[2, 1, 2], &[]).queues, [1, 2]);
+}

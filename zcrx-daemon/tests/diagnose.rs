@@ -60,7 +60,7 @@ impl Traffic {
                 let block = [0x5a; 16384];
                 while !stop.load(Ordering::Relaxed) {
                     // A full socket is what slow consumers make.
-                    stream.write(&block).ok();
+                    let _sent = stream.write(&block).unwrap_or(0);
                 }
             }));
         }
@@ -168,7 +168,7 @@ fn a_destination_that_reads_too_slowly_is_a_slow_consumer_until_it_reads_again()
     assert_eq!(episode.cause(), Some(Cause::SlowConsumer), "{episode:#?}");
     let finding = episode.diagnosis.cause().ok_or("no finding")?;
     assert_eq!(finding.confidence, Confidence::High);
-    assert!(episode.noticed - episode.began <= Duration::from_secs(3), "{episode:#?}");
+    assert!(episode.noticed.saturating_sub(episode.began) <= Duration::from_secs(3), "{episode:#?}");
 
     rate.store(u64::MAX, Ordering::Relaxed);
     drop(traffic);
@@ -185,7 +185,7 @@ fn a_destination_that_reads_too_slowly_is_a_slow_consumer_until_it_reads_again()
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("software:0: starving for "), "{said}");
     assert!(said.contains("cause: Slow consumer (A, confidence high"), "{said}");
-    assert!(said.contains("At the end of the recording, software:0: nothing is wrong"), "{said}");
+    assert!(said.contains("At the end, software:0: nothing is wrong"), "{said}");
     Ok(())
 }
 
@@ -224,7 +224,7 @@ fn a_queue_that_a_recording_does_not_hold_is_an_error_that_names_those_it_holds(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnose/slow_consumer-destination_blocks.zcrx.jsonl");
     let (code, said) = zcrxd(&["diagnose", "--queue", "eth0:3", "--recording"], Path::new(path))?;
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("holds no samples of queue eth0:3, but of software:0"), "{said}");
+    assert!(said.contains("there is no queue eth0:3, but software:0"), "{said}");
     let (code, said) = zcrxd(&["replay"], Path::new("/dev/null"))?;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("not a recording of zcrxd"), "{said}");

@@ -257,7 +257,7 @@ fn shown(interface: &str) -> Result<String, Box<dyn Error>> {
 /// Prepares zt0 as far as a veth goes: two more queues.
 fn grow(folder: &Folder) -> Result<Vec<Step>, Box<dyn Error>> {
     let interface = net::interface(&mut Netlink::new(), "zt0")?;
-    let mut store = Store::open(&[folder.0.clone()])?;
+    let mut store = Store::open(std::slice::from_ref(&folder.0))?;
     let identity = Identity::of(&interface)?;
     let earlier = store.load(&identity)?;
     let wanted = Wanted::new(vec![2], &[])?;

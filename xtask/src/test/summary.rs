@@ -44,10 +44,11 @@ impl Tally {
     ///
     /// A run that fails without any failed test (it does not compile, say) counts as one failed test.
     pub(super) fn of_runner(succeeded: bool, printed: &str) -> Self {
-        let mut tally: Self = printed
-            .lines()
-            .filter_map(|line| cargo_test(line).or_else(|| nextest(line)).or_else(|| plain(line)))
-            .sum();
+        // nextest repeats what a failed test printed, which may look like another runner's count.
+        let own = [nextest, cargo_test, plain]
+            .into_iter()
+            .find(|count| printed.lines().any(|line| count(line).is_some()));
+        let mut tally: Self = own.map_or_else(Self::default, |count| printed.lines().filter_map(count).sum());
         if !succeeded && tally.failed == 0 {
             tally.failed = 1;
         }
@@ -149,6 +150,13 @@ mod tests {
         assert_eq!(Tally::of_runner(false, printed), Tally { passed: 5, failed: 2, skipped: 3 });
         let one = "     Summary [   0.019s] 1 test run: 1 passed, 0 skipped";
         assert_eq!(Tally::of_runner(true, one), Tally { passed: 1, failed: 0, skipped: 0 });
+    }
+
+    #[test]
+    fn what_a_failed_test_printed_is_not_counted_again() {
+        let printed = "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 314 filtered out\n\
+                       Summary [  46.135s] 315 tests run: 314 passed, 1 failed, 8 skipped";
+        assert_eq!(Tally::of_runner(false, printed), Tally { passed: 314, failed: 1, skipped: 8 });
     }
 
     #[test]

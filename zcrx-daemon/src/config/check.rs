@@ -6,14 +6,17 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
+use nix::unistd::geteuid;
 use tracing_subscriber::EnvFilter;
 
 use super::address::{FORMS, parse_address};
-use super::file::{Draft, QueueDraft, SizeDraft};
+use super::file::{Draft, QueueDraft, RecordingsDraft, SizeDraft};
+use super::interval::parse_interval;
 use super::said::{Document, Problem, Said, Source};
 use super::size::parse_size;
-use super::{Config, DEFAULT_WEB_ADDRESS, Log};
+use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log};
 use crate::model::BackendKind;
 use crate::receive::{BackendChoice, QueueConfig};
 
@@ -26,12 +29,17 @@ const MAX_AREA_BYTES: u64 = bytesize::TIB;
 /// IFNAMSIZ less its terminator.
 const MAX_INTERFACE_NAME: usize = 15;
 
+/// Below, looking costs more than it tells; above, what lasts a second is not seen.
+const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
+
 /// Makes the configuration; what is wrong goes to `problems`, and if anything does, the result is not to be used.
 pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut checker = Checker { document, problems };
     let config = Config {
         web: checker.web(draft.web.listen_addresses.as_deref()),
         probes: draft.probes.enabled.unwrap_or(true),
+        interval: checker.interval(draft.observe.interval.as_ref()),
+        recordings: recordings(&draft.recordings),
         log: Log { level: checker.level(draft.log.level), format: draft.log.format.unwrap_or_default() },
         runtime_dir: draft.runtime_dir.as_ref().map(|said| PathBuf::from(&said.value)),
         queues: draft
@@ -43,6 +51,22 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
     };
     checker.nothing_twice(&draft.queues);
     config
+}
+
+/// Where recordings go: what systemd gives the service, else where programs of this user keep such things.
+fn recordings(draft: &RecordingsDraft) -> Option<PathBuf> {
+    if !draft.enabled.unwrap_or(true) {
+        return None;
+    }
+    if let Some(said) = &draft.directory {
+        return Some(PathBuf::from(&said.value));
+    }
+    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = from("STATE_DIRECTORY")
+        .or_else(|| geteuid().is_root().then(|| PathBuf::from("/var/lib/zcrxd")))
+        .or_else(|| from("XDG_STATE_HOME").map(|dir| dir.join("zcrxd")))
+        .or_else(|| from("HOME").map(|dir| dir.join(".local/state/zcrxd")));
+    state.map(|dir| dir.join("recordings"))
 }
 
 struct Checker<'a> {
@@ -72,6 +96,20 @@ impl Checker<'_> {
             );
         }
         said.value
+    }
+
+    fn interval(&mut self, said: Option<&Said<String>>) -> Duration {
+        let Some(said) = said else { return DEFAULT_INTERVAL };
+        match parse_interval(&said.value) {
+            Ok(interval) if INTERVALS.contains(&interval) => return interval,
+            Ok(_) => self.refuse(
+                &said.source,
+                format!("interval {:?} is out of range", said.value),
+                "write a time from 50ms to 10s",
+            ),
+            Err(what) => self.refuse(&said.source, format!("interval {what}"), ""),
+        }
+        DEFAULT_INTERVAL
     }
 
     fn address(&mut self, said: &Said<String>) -> Option<SocketAddr> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::interval::write_interval;
 use super::size::write_size;
 use super::{Config, LogFormat};
 use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
@@ -14,6 +15,8 @@ struct Effective<'a> {
     runtime_dir: Option<String>,
     web: Web,
     probes: Probes,
+    observe: Observe,
+    recordings: Recordings,
     log: Log<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     queue: Vec<Queue<'a>>,
@@ -27,6 +30,18 @@ struct Web {
 #[derive(Serialize)]
 struct Probes {
     enabled: bool,
+}
+
+#[derive(Serialize)]
+struct Observe {
+    interval: String,
+}
+
+#[derive(Serialize)]
+struct Recordings {
+    enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +91,11 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         runtime_dir: config.runtime_dir.as_ref().map(|dir| dir.display().to_string()),
         web: Web { listen_addresses: config.web.iter().map(ToString::to_string).collect() },
         probes: Probes { enabled: config.probes },
+        observe: Observe { interval: write_interval(config.interval) },
+        recordings: Recordings {
+            enabled: config.recordings.is_some(),
+            directory: config.recordings.as_ref().map(|dir| dir.display().to_string()),
+        },
         log: Log { level: &config.log.level, format: config.log.format },
         queue: config.queues.iter().map(Queue::from).collect(),
     };

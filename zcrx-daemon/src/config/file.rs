@@ -12,6 +12,8 @@ pub(super) struct Draft {
     pub(super) runtime_dir: Option<Said<String>>,
     pub(super) web: WebDraft,
     pub(super) probes: ProbesDraft,
+    pub(super) observe: ObserveDraft,
+    pub(super) recordings: RecordingsDraft,
     pub(super) log: LogDraft,
     #[serde(rename = "queue")]
     pub(super) queues: Vec<Said<QueueDraft>>,
@@ -27,6 +29,19 @@ pub(super) struct WebDraft {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ObserveDraft {
+    pub(super) interval: Option<Said<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RecordingsDraft {
+    pub(super) enabled: Option<bool>,
+    pub(super) directory: Option<Said<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -18,6 +18,13 @@ pub struct Flags {
     /// Attach no probes
     #[arg(long, help_heading = "Options")]
     pub no_probes: bool,
+    /// How often queues are looked at for a diagnosis [default: 1s]
+    #[arg(long = "observe.interval", value_name = "TIME", help_heading = "Options")]
+    pub interval: Option<String>,
+    /// Where episodes are recorded [default: recordings under $STATE_DIRECTORY, /var/lib/zcrxd for root, else zcrxd
+    /// under $XDG_STATE_HOME]
+    #[arg(long = "recordings.directory", value_name = "DIR", help_heading = "Options")]
+    pub recordings: Option<PathBuf>,
     /// error, warn, info, debug, trace, or directives as in RUST_LOG, which goes before this [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", help_heading = "Logging")]
     pub log_level: Option<String>,
@@ -68,6 +75,14 @@ impl Flags {
         }
         if self.no_probes {
             draft.probes.enabled = Some(false);
+        }
+        if let Some(interval) = &self.interval {
+            draft.observe.interval = Some(Said::by_flag(interval.clone(), "--observe.interval"));
+        }
+        if let Some(dir) = &self.recordings {
+            draft.recordings.enabled = Some(true);
+            let dir = dir.to_string_lossy().into_owned();
+            draft.recordings.directory = Some(Said::by_flag(dir, "--recordings.directory"));
         }
         if let Some(level) = &self.log_level {
             draft.log.level = Some(Said::by_flag(level.clone(), "--log.level"));

@@ -2,19 +2,21 @@
 //!
 //! What is wrong is said in the place where it was written (`zcrxd.toml:7:18`, or the flag), with what is
 //! allowed and how to mend it, and everything that is wrong is said at once. The file's language ([`file`]) and
-//! the flags ([`Flags`]) both end as drafts; [`check`] makes a [`Config`] of them or says why it cannot.
+//! the flags ([`Flags`]) both end as drafts; `check` makes a [`Config`] of them or says why it cannot.
 
 mod address;
 mod check;
 mod effective;
 mod file;
 mod flags;
+mod interval;
 mod said;
 mod size;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,10 @@ pub use size::parse_size;
 pub const DEFAULT_WEB_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9965);
 
+/// How often queues are looked at, if nothing else is said: cheap enough for any host, and often enough to name a cause
+/// within two seconds.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the daemon does: checked, complete.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +41,10 @@ pub struct Config {
     pub web: Vec<SocketAddr>,
     /// Whether to attach probes.
     pub probes: bool,
+    /// How often queues are looked at for a diagnosis.
+    pub interval: Duration,
+    /// Where episodes are recorded; `None` for nowhere.
+    pub recordings: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
     /// Where the lock of the one daemon lives; `None` for the user's own place.

@@ -7,6 +7,7 @@
 mod bind;
 mod instance;
 mod log;
+mod sampler;
 mod sources;
 mod totals;
 
@@ -26,6 +27,7 @@ use crate::kernel::Kernel;
 use crate::receive::ReceiveError;
 
 use instance::Instance;
+use sampler::{Sampler, Sampling};
 use sources::Sources;
 use totals::Totals;
 
@@ -34,6 +36,9 @@ pub use instance::InstanceError;
 
 /// How long the end may take before the process ends without it.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
+
+/// How long a look that is under way may delay the end. A disk that hangs must not.
+const LAST_LOOK: Duration = Duration::from_millis(300);
 
 /// Why the daemon did not start, or did not end as it should.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +98,9 @@ async fn live(config: &Config) -> Result<(), DaemonError> {
     let sources = Arc::new(Sources::new(&kernel));
     let connections = Arc::new(Connections::default());
     let (phase, phase_seen) = watch::channel(Phase::Starting);
-    let endpoint = Endpoint { observer: sources.observer(&connections), phase: phase_seen };
+    let observer = Arc::new(sources.observer(&connections));
+    let (told, diagnosis) = watch::channel(Arc::default());
+    let endpoint = Endpoint { observer: Arc::clone(&observer), diagnosis, phase: phase_seen };
     let (stop, stopped) = watch::channel(());
     let server =
         Server { listeners, routes: router(Arc::new(endpoint)), connections, limits: Limits::default() };
@@ -103,10 +110,13 @@ async fn live(config: &Config) -> Result<(), DaemonError> {
     if started.is_ok() {
         phase.send_replace(Phase::Running);
         announce(&addresses, &sources);
-        let watching = tokio::spawn(Arc::clone(&sources).watch());
+        let sampling = Sampling { interval: config.interval, recordings: config.recordings.clone() };
+        let sampler = Sampler::start(observer, sampling, told)?;
         let name = signals.next().await;
-        watching.abort();
         info!("stopping on {name}");
+        // Before the queues end: that they do is no trouble of theirs.
+        let stopping = tokio::task::spawn_blocking(|| sampler.stop());
+        tokio::time::timeout(LAST_LOOK, stopping).await.ok();
     }
     phase.send_replace(Phase::Stopping);
     let ended = tokio::select! {

@@ -9,13 +9,10 @@ use super::DaemonError;
 use crate::config::Config;
 use crate::export::http::Connections;
 use crate::kernel::Kernel;
-use crate::model::{ProbeSample, ProbeStatus, QueueState, ReceiveSample};
+use crate::model::{ProbeSample, ProbeStatus, ReceiveSample};
 use crate::observe::{Memory, Observer};
 use crate::probe::Probes;
 use crate::receive::Receiver;
-
-/// How often events are fetched from the kernel and states compared.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Sources {
     release: String,
@@ -96,25 +93,6 @@ impl Sources {
 
     fn probe(&self) -> ProbeSample {
         self.probes.get().map(Probes::sample).unwrap_or_default()
-    }
-
-    /// Fetches events before the kernel has to drop them, and says when a queue's state changes.
-    pub(super) async fn watch(self: Arc<Self>) {
-        let mut before = self.receive();
-        loop {
-            tokio::time::sleep(WATCH_EVERY).await;
-            self.probe();
-            let now = self.receive();
-            for (before, now) in before.iter().zip(&now).filter(|(before, now)| before.state != now.state) {
-                let (from, to) = (before.state.name(), now.state.name());
-                if now.state == QueueState::Running {
-                    info!("queue {}: {from} to {to}", now.key);
-                } else {
-                    warn!("queue {}: {from} to {to}: {}", now.key, now.state_reason);
-                }
-            }
-            before = now;
-        }
     }
 
     fn with_own<T>(&self, use_it: impl FnOnce(&mut Own) -> T) -> T {

@@ -14,6 +14,7 @@ pub(super) struct Totals {
     completions: u64,
     dispensed: u64,
     returned: u64,
+    reclaimed: u64,
     held: u64,
     mismatched: u64,
 }
@@ -28,6 +29,7 @@ impl Totals {
             completions: sum.completions + queue.completions,
             dispensed: sum.dispensed + queue.dispensed,
             returned: sum.returned + queue.returned,
+            reclaimed: sum.reclaimed + queue.reclaimed,
             held: sum.held + queue.held(),
             mismatched: sum.mismatched + queue.mismatched_bytes,
         })
@@ -44,6 +46,9 @@ impl fmt::Display for Totals {
             "{} bytes in {} completions of {} connections ({} open); buffers dispensed {} = returned {} + held {}",
             self.bytes, self.completions, self.accepted, self.open, self.dispensed, self.returned, self.held
         )?;
+        if self.reclaimed > 0 {
+            write!(f, " + reclaimed {} with queues that were registered again", self.reclaimed)?;
+        }
         if self.mismatched > 0 {
             write!(f, "; {} bytes were not what was sent", self.mismatched)
         } else {

@@ -12,6 +12,7 @@ pub mod causes;
 mod episodes;
 pub mod facts;
 mod forecast;
+mod host;
 #[cfg(test)]
 pub(crate) mod queue_model;
 mod reference;
@@ -30,9 +31,12 @@ pub use alarms::alarms;
 pub use episodes::{Event, Tally, Tracker};
 use facts::Facts;
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
+#[cfg(test)]
+pub(crate) use host::fixture::troubled;
+pub use host::{HostDiagnosis, HostWatch, Past};
 pub use reference::reference;
 pub use replay::{Replayed, replay};
-pub use report::{Report, write_episode, write_report};
+pub use report::{Report, title, write_episode, write_report};
 pub use rule::{Case, Judgement, Rule};
 pub use watch::{Life, Watch};
 

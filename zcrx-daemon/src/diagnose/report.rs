@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::causes::RULES;
 use super::forecast::{Answer, Forecast, Starvation};
@@ -11,7 +11,7 @@ use super::{Diagnosis, diagnose, forecast, words};
 use crate::model::{Cause, Episode, Finding, Owner, QueueKey, Window};
 
 /// Everything there is to say of one queue.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Which queue.
     pub key: QueueKey,
@@ -126,7 +126,8 @@ fn write_finding(out: &mut impl Write, finding: &Finding, first: bool) -> fmt::R
     writeln!(out, "    do: {}", finding.remedy)
 }
 
-fn title(cause: Cause) -> &'static str {
+/// What a cause is called among people.
+pub fn title(cause: Cause) -> &'static str {
     RULES.iter().find(|rule| rule.cause == cause).map_or(cause.name(), |rule| rule.title)
 }
 

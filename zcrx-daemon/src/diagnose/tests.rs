@@ -24,6 +24,7 @@ fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
         buffer_bytes: 4096,
         buffers: 4096,
         dispensed: returned + held,
+        reclaimed: 0,
         returned,
         stashed,
         refill_capacity: 64,

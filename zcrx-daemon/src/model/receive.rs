@@ -83,8 +83,11 @@ pub struct ReceiveSample {
     pub buffers: u64,
     /// Completions that handed (part of) a buffer to user space.
     pub dispensed: u64,
-    /// Refill entries published. `dispensed - returned` is what user space holds.
+    /// Refill entries published.
     pub returned: u64,
+    /// Held when their queue was torn down, which took them back without a refill entry.
+    #[serde(default)]
+    pub reclaimed: u64,
     /// Returned by the consumer but not published yet, because the refill ring was full.
     pub stashed: u64,
     /// Refill ring capacity, entries.
@@ -126,6 +129,6 @@ pub struct ReceiveSample {
 impl ReceiveSample {
     /// Buffers (more exactly: outstanding completions) that user space holds.
     pub const fn held(&self) -> u64 {
-        self.dispensed.saturating_sub(self.returned)
+        self.dispensed.saturating_sub(self.returned + self.reclaimed)
     }
 }

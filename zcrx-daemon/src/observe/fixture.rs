@@ -42,6 +42,7 @@ pub(crate) fn queue() -> ReceiveSample {
         buffers: 16384,
         dispensed: 9000,
         returned: 8900,
+        reclaimed: 0,
         stashed: 20,
         refill_capacity: 4096,
         refill_depth: 1000,

@@ -1,18 +1,11 @@
-//! Lays the kernel's queues and the own ones side by side.
+//! Joins what the sources say of each queue into one sample of it: the owner's own figures, the kernel's, the NIC's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::identity::{Identities, Life};
-use crate::model::{BackendKind, KernelQueue, KernelSnapshot, QueueKey, QueueSample, ReceiveSample};
-
-/// Where zcrxd itself lives: by this its own queues are known.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Whereabouts {
-    /// Process id, as the kernel's owners are told by.
-    pub(super) pid: u32,
-    /// Inode of its network namespace, where that can be read.
-    pub(super) netns: Option<u64>,
-}
+use super::nic::{NicSample, buffer_bytes};
+use crate::model::{BackendKind, KernelQueue, KernelSnapshot, Owner, QueueKey, QueueSample, ReceiveSample};
 
 /// Who knows of a queue.
 #[derive(Clone, Copy)]
@@ -21,15 +14,70 @@ enum Seen<'a> {
     ByItself(&'a ReceiveSample),
 }
 
-/// One sample for each queue there is.
-pub(super) fn join(
-    receive: &[ReceiveSample],
-    snapshot: Option<&KernelSnapshot>,
-    at: Duration,
-    here: Whereabouts,
-    identities: &mut Identities,
-) -> Vec<QueueSample> {
-    let kernel = snapshot.map(|snapshot| snapshot.queues.as_slice()).unwrap_or_default();
+/// Joins what the sources say of each queue into one sample of it, and remembers which queues there were.
+#[derive(Debug, Default)]
+pub struct Join {
+    identities: Identities,
+    /// By page pool, whose it was: a pool may outlive its queue.
+    pools: BTreeMap<u32, (QueueKey, u64, Option<Owner>)>,
+}
+
+impl Join {
+    /// One sample of each queue there is, and of each page pool whose queue is gone.
+    pub fn samples(
+        &mut self,
+        at: Duration,
+        receive: &[ReceiveSample],
+        snapshot: Option<&KernelSnapshot>,
+        nic: &NicSample,
+    ) -> Vec<QueueSample> {
+        let kernel = snapshot.map(|snapshot| snapshot.queues.as_slice()).unwrap_or_default();
+        let seen = lay_side_by_side(receive, kernel, nic.netns);
+        let names = self.identities.name(seen.iter().map(life).collect());
+        let mut samples: Vec<_> = seen
+            .iter()
+            .zip(names)
+            .map(|(seen, (key, generation))| sample(seen, QueueSample::unknown(key, generation, at), nic))
+            .collect();
+        for sample in &samples {
+            if let Some(pool) = sample.kernel.as_ref().and_then(|kernel| kernel.pool) {
+                let whose = (sample.key.clone(), sample.generation, sample.owner.clone());
+                self.pools.insert(pool.id, whose);
+            }
+        }
+        samples.extend(self.left_behind(at, kernel, nic));
+        samples
+    }
+
+    /// Whether a look at page pools is due although no queue is there.
+    pub(super) fn remembers_pools(&self) -> bool {
+        !self.pools.is_empty()
+    }
+
+    /// Pools that are detached, and whose queue was seen while it lived. Pools that are gone are forgotten.
+    fn left_behind(&mut self, at: Duration, kernel: &[KernelQueue], nic: &NicSample) -> Vec<QueueSample> {
+        let lives = |id| kernel.iter().any(|queue| queue.pool.is_some_and(|pool| pool.id == id));
+        self.pools.retain(|id, _| lives(*id) || nic.pool(*id).is_some());
+        let gone = self.pools.iter().filter(|(id, _)| !lives(**id));
+        gone.filter_map(|(id, (key, generation, owner))| {
+            let pool = nic.pool(*id).filter(|pool| pool.detached_at.is_some())?;
+            Some(QueueSample {
+                owner: owner.clone(),
+                nic: nic.pool_figures(pool),
+                ..QueueSample::unknown(key.clone(), *generation, at)
+            })
+        })
+        .collect()
+    }
+}
+
+/// Own queues and the kernel's, those that are the same together, in the order in which they are given names.
+fn lay_side_by_side<'a>(
+    receive: &'a [ReceiveSample],
+    kernel: &'a [KernelQueue],
+    netns: Option<u64>,
+) -> Vec<Seen<'a>> {
+    let here = Whereabouts { pid: std::process::id(), netns };
     let mut unmatched: Vec<&ReceiveSample> = receive.iter().collect();
     let mut seen = Vec::new();
     for queue in kernel {
@@ -44,8 +92,16 @@ pub(super) fn join(
         Seen::ByKernel(_, Some(_)) | Seen::ByItself(_) => 1,
         Seen::ByKernel(_, None) => 2,
     });
-    let names = identities.name(seen.iter().map(life).collect());
-    seen.iter().zip(names).map(|(seen, (key, generation))| sample(seen, key, generation, at)).collect()
+    seen
+}
+
+/// Where zcrxd itself lives: by this its own queues are known.
+#[derive(Clone, Copy)]
+struct Whereabouts {
+    /// Process id, as the kernel's owners are told by.
+    pid: u32,
+    /// Inode of its network namespace, where that can be read.
+    netns: Option<u64>,
 }
 
 /// The own queue that this one in the kernel is.
@@ -63,7 +119,7 @@ fn own_of<'r>(
                 && own.key.interface.as_ref() == Some(interface)
                 && own.key.queue == index
         };
-        return own.iter().find(same).copied().filter(|_| queue.netns == here.netns);
+        return own.iter().find(same).copied().filter(|_| queue.netns.is_none() || queue.netns == here.netns);
     }
     // Without a device there is only what it looks like; of two that look alike neither is claimed.
     let mine = |queue: &KernelQueue| queue.owners.iter().any(|owner| owner.pid == here.pid);
@@ -96,28 +152,38 @@ fn name(queue: &KernelQueue) -> QueueKey {
     QueueKey { interface: queue.interface.clone().or_else(unnamed), queue: queue.queue.unwrap_or(0) }
 }
 
-fn sample(seen: &Seen<'_>, key: QueueKey, generation: u64, at: Duration) -> QueueSample {
-    let (kernel, own) = match *seen {
-        Seen::ByKernel(queue, own) => (Some(queue), own),
-        Seen::ByItself(own) => (None, Some(own)),
-    };
-    QueueSample {
-        // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not wrap.
-        owner: kernel.and_then(|queue| queue.owners.iter().min_by_key(|owner| owner.pid)).cloned(),
-        buffer_bytes: own.map(|own| own.buffer_bytes),
-        kernel: kernel.cloned(),
-        own: own.cloned(),
-        ..QueueSample::unknown(key, generation, at)
+fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample {
+    let own = |own: &ReceiveSample| (Some(own.buffer_bytes), Some(own.clone()));
+    match *seen {
+        Seen::ByItself(by_itself) => {
+            let (buffer_bytes, own) = own(by_itself);
+            QueueSample { buffer_bytes, own, ..unknown }
+        }
+        Seen::ByKernel(queue, matched) => {
+            let (by_itself, own) = matched.map_or((None, None), own);
+            let pool = queue.pool.filter(|_| nic.sees(queue)).and_then(|pool| nic.pool(pool.id));
+            QueueSample {
+                // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not
+                // wrap.
+                owner: queue.owners.iter().min_by_key(|owner| owner.pid).cloned(),
+                buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
+                kernel: Some(queue.clone()),
+                own,
+                nic: nic.figures(queue),
+                ..unknown
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AreaState, Owner, RefillState};
+    use crate::model::{AreaState, NicFigures, PagePool, PoolState, QueueStats, RefillState};
     use crate::observe::fixture;
 
-    const HERE: Whereabouts = Whereabouts { pid: 10, netns: Some(1) };
+    const AT: Duration = Duration::from_secs(1);
+    const NETNS: u64 = 1;
 
     fn own(backend: BackendKind, interface: Option<&str>, queue: u32) -> ReceiveSample {
         let mut own = fixture::queue();
@@ -133,8 +199,35 @@ mod tests {
             interface: Some("eth0".to_owned()),
             netns: Some(netns),
             queue: Some(3),
+            pool: Some(PoolState { id: 17, cache: None, held: 10, released: 0 }),
             ..KernelQueue::default()
         }
+    }
+
+    fn snapshot(queues: Vec<KernelQueue>) -> KernelSnapshot {
+        KernelSnapshot { queues, ..KernelSnapshot::default() }
+    }
+
+    fn nic() -> NicSample {
+        let stats = QueueStats { ifindex: 2, queue: 3, hw_drops: Some(5), ..QueueStats::default() };
+        let pool = PagePool {
+            id: 17,
+            ifindex: Some(2),
+            inflight: Some(100),
+            inflight_bytes: Some(409_600),
+            ..PagePool::default()
+        };
+        NicSample {
+            netns: Some(NETNS),
+            boottime: Duration::from_secs(100),
+            stats: vec![stats],
+            pools: vec![pool],
+            rings: BTreeMap::from([(2, 512)]),
+        }
+    }
+
+    fn own_pid() -> u32 {
+        std::process::id()
     }
 
     /// One without a device, of the size of the fixture's.
@@ -150,8 +243,7 @@ mod tests {
     }
 
     fn said(receive: &[ReceiveSample], queues: Vec<KernelQueue>) -> Vec<String> {
-        let snapshot = KernelSnapshot { queues, ..KernelSnapshot::default() };
-        let joined = join(receive, Some(&snapshot), Duration::ZERO, HERE, &mut Identities::default());
+        let joined = Join::default().samples(AT, receive, Some(&snapshot(queues)), &nic());
         let mark = |is: bool, mark| if is { mark } else { "" };
         let say = |sample: &QueueSample| {
             let kernel = mark(sample.kernel.is_some(), " kernel");
@@ -184,14 +276,14 @@ mod tests {
     #[test]
     fn own_queues_without_a_device_are_known_by_their_looks() {
         let nodev = |queue| own(BackendKind::Nodev, None, queue);
-        assert_eq!(said(&[nodev(0)], vec![without_device(7, 10)]), ["software:0 kernel own"]);
+        assert_eq!(said(&[nodev(0)], vec![without_device(7, own_pid())]), ["software:0 kernel own"]);
         assert_eq!(
-            said(&[nodev(0)], vec![without_device(7, 11)]),
+            said(&[nodev(0)], vec![without_device(7, own_pid() + 1)]),
             ["software:0 own", "software:1 kernel"],
             "another process"
         );
         assert_eq!(
-            said(&[nodev(0), nodev(1)], vec![without_device(7, 10), without_device(8, 10)]),
+            said(&[nodev(0), nodev(1)], vec![without_device(7, own_pid()), without_device(8, own_pid())]),
             ["software:0 own", "software:1 own", "software:2 kernel", "software:3 kernel"],
             "twins are not guessed at"
         );
@@ -200,8 +292,37 @@ mod tests {
     #[test]
     fn without_a_snapshot_own_queues_are_all_there_is() {
         let copy = own(BackendKind::Copy, None, 0);
-        let joined = join(&[copy], None, Duration::ZERO, HERE, &mut Identities::default());
-        assert_eq!(joined.len(), 1);
-        assert!(joined[0].own.is_some() && joined[0].kernel.is_none());
+        let joined = Join::default().samples(AT, &[copy], None, &NicSample::default());
+        let [sample] = joined.as_slice() else { panic!("{joined:#?}") };
+        assert_eq!((sample.kernel.is_none(), sample.buffer_bytes), (true, Some(4096)));
+    }
+
+    #[test]
+    fn a_foreign_queue_has_the_kernels_and_the_nics_figures() {
+        let samples = Join::default().samples(AT, &[], Some(&snapshot(vec![on_device(7, NETNS)])), &nic());
+        let [sample] = samples.as_slice() else { panic!("{samples:#?}") };
+        assert_eq!((sample.nic.hw_drops, sample.nic.ring), (Some(5), Some(512)));
+        assert_eq!((sample.nic.pool_inflight, sample.buffer_bytes), (Some(100), Some(4096)));
+    }
+
+    #[test]
+    fn figures_of_another_namespace_are_not_taken_for_this_ones() {
+        let samples = Join::default().samples(AT, &[], Some(&snapshot(vec![on_device(7, 43)])), &nic());
+        assert_eq!((samples[0].nic, samples[0].buffer_bytes), (NicFigures::default(), None));
+    }
+
+    #[test]
+    fn a_pool_that_outlives_its_queue_is_told_under_the_queues_name() {
+        let mut join = Join::default();
+        let alive = join.samples(AT, &[], Some(&snapshot(vec![on_device(7, NETNS)])), &nic());
+        let mut nic = nic();
+        nic.pools[0].detached_at = Some(94);
+        let gone = join.samples(AT * 2, &[], Some(&snapshot(Vec::new())), &nic);
+        let [sample] = gone.as_slice() else { panic!("{gone:#?}") };
+        assert_eq!((&sample.key, sample.generation), (&alive[0].key, alive[0].generation));
+        assert_eq!(sample.nic.pool_detached_for, Some(Duration::from_secs(6)));
+        nic.pools.clear();
+        assert_eq!(join.samples(AT * 3, &[], Some(&snapshot(Vec::new())), &nic), []);
+        assert!(!join.remembers_pools());
     }
 }

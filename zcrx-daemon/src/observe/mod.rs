@@ -7,21 +7,19 @@
 pub(crate) mod fixture;
 mod identity;
 mod join;
+mod nic;
 mod process;
-mod queues;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, QueueSample, ReceiveSample};
+use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample};
 use crate::net;
 use crate::uapi;
 
-use identity::Identities;
-use join::Whereabouts;
-
+pub use join::Join;
+pub use nic::NicSample;
 pub use process::ProcessSample;
-pub use queues::{Join, NicSample};
 
 /// What the web endpoint counts about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,24 +68,31 @@ pub struct Observer {
     pub memory: Memory,
 }
 
-/// What an [`Observer`] remembers; new ones remember nothing.
-#[derive(Debug, Default)]
-pub struct Memory(Mutex<Identities>);
+/// What an [`Observer`] remembers; a new one remembers nothing.
+#[derive(Default)]
+pub struct Memory(Mutex<Remembered>);
+
+#[derive(Default)]
+struct Remembered {
+    join: Join,
+    netlink: net::Netlink,
+}
 
 impl Observer {
     /// Asks every source once.
     pub fn observe(&self) -> Observation {
+        // One look at a time: two that overlap would each take the other's queues for gone or new. A panic elsewhere
+        // leaves nothing half made, since each look replaces what is remembered.
+        let remembered = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut took = Vec::new();
         let receive = timed("receive", &mut took, &self.receive);
         let mut probe = timed("probe", &mut took, &self.probe);
+        let nic = remembered.read_nic(&probe, &mut took);
         if let Some(pools) = &mut probe.page_pools {
-            timed("netdev", &mut took, || {
-                // A kernel that cannot tell leaves the pools without a name.
-                name_pools(pools, &net::Netlink::new().page_pools().unwrap_or_default());
-            });
+            name_pools(pools, &nic.pools);
         }
         let now = monotonic();
-        let queues = self.join(&receive, &probe, now);
+        let queues = remembered.join.samples(now, &receive, probe.snapshot.as_ref(), &nic);
         Observation {
             host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe, queues },
             monotonic: now,
@@ -96,15 +101,17 @@ impl Observer {
             web: (self.web)(),
         }
     }
+}
 
-    fn join(&self, receive: &[ReceiveSample], probe: &ProbeSample, now: Duration) -> Vec<QueueSample> {
-        let here = Whereabouts {
-            pid: std::process::id(),
-            netns: net::own_namespace().ok().map(|namespace| namespace.inode),
-        };
-        // The end of a look and the begin of the next replace the whole list: a panic leaves nothing half made.
-        let identities = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-        join::join(receive, probe.snapshot.as_ref(), now, here, identities)
+impl Remembered {
+    /// Asks the interfaces, if anything is known that they could tell more of.
+    fn read_nic(&mut self, probe: &ProbeSample, took: &mut Vec<(&'static str, Duration)>) -> NicSample {
+        let queues = probe.snapshot.as_ref().is_some_and(|snapshot| !snapshot.queues.is_empty());
+        let pools = probe.page_pools.as_ref().is_some_and(|pools| !pools.is_empty());
+        if !(queues || pools || self.join.remembers_pools()) {
+            return NicSample::default();
+        }
+        timed("netdev", took, || NicSample::read(&mut self.netlink, probe.snapshot.as_ref()))
     }
 }
 

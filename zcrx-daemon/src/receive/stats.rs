@@ -13,6 +13,7 @@ use crate::model::{QueueKey, QueueState, ReceiveSample, Selection};
 pub(super) struct Counters {
     pub(super) dispensed: u64,
     pub(super) returned: u64,
+    pub(super) reclaimed: u64,
     pub(super) stashed: u64,
     pub(super) cq_overflows: u64,
     pub(super) bytes: u64,
@@ -140,6 +141,7 @@ impl Stats {
             buffers: geometry.map_or(0, |geometry| geometry.area_bytes / geometry.buffer_bytes),
             dispensed: counters.dispensed,
             returned: counters.returned,
+            reclaimed: counters.reclaimed,
             stashed: counters.stashed,
             refill_capacity: geometry.map_or(0, |geometry| geometry.refill_capacity),
             refill_depth: geometry.and_then(|geometry| geometry.refill.as_ref()).map_or(0, MappedRing::depth),

@@ -131,6 +131,9 @@ fn interface_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStat
     say(
         "rss",
         or_why(&interface.setup.rss, |rss| {
+            if rss.table.is_empty() {
+                return "no table".to_owned();
+            }
             format!("{} buckets, {}", rss.table.len(), spread_words(&Spread::of(&rss.table, queues)))
         }),
     );

@@ -36,7 +36,8 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
 }
 
 async fn scrape(State(endpoint): State<Arc<Endpoint>>) -> Response {
-    match metrics::render(&endpoint.observer.observe()) {
+    let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+    match metrics::render(&endpoint.observer.observe(), &diagnosis) {
         Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n"))
             .into_response(),
@@ -46,7 +47,8 @@ async fn scrape(State(endpoint): State<Arc<Endpoint>>) -> Response {
 async fn page(State(endpoint): State<Arc<Endpoint>>) -> Response {
     let observation = endpoint.observer.observe();
     let reasons = not_ready(*endpoint.phase.borrow(), &observation.host.receive);
-    let html = landing::page(&observation, &reasons);
+    let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+    let html = landing::page(&observation, &diagnosis, &reasons);
     ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
 }
 

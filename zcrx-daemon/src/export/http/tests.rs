@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Connections, Endpoint, Limits, Server, router};
+use crate::diagnose::troubled;
 use crate::export::Phase;
 use crate::model::{ProbeSample, QueueState, ReceiveSample};
 use crate::observe::fixture::queue;
@@ -29,6 +30,8 @@ impl Fixture {
     async fn start(queues: Vec<ReceiveSample>, limits: Limits) -> Result<Self, Box<dyn Error>> {
         let (phase, phase_seen) = watch::channel(Phase::Running);
         let (stop, stopped) = watch::channel(());
+        // What was last said stays readable without the one who said it.
+        let (_, diagnosis) = watch::channel(Arc::new(troubled()));
         let observer = Observer {
             kernel: "6.18.0".to_owned(),
             receive: Box::new(move || queues.clone()),
@@ -41,7 +44,7 @@ impl Fixture {
         let connections = Arc::new(Connections::default());
         let server = Server {
             listeners: vec![listener],
-            routes: router(Arc::new(Endpoint { observer, phase: phase_seen })),
+            routes: router(Arc::new(Endpoint { observer: Arc::new(observer), diagnosis, phase: phase_seen })),
             connections: Arc::clone(&connections),
             limits,
         };

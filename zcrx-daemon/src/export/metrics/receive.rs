@@ -69,9 +69,14 @@ pub(super) static QUEUE: &[Row] = &[
         "Refill entries published.",
         One(|queue| Some(queue.returned as f64)),
     ),
+    Row::counter(
+        "zcrx_receive_buffers_reclaimed_total",
+        "Buffers still held when their queue was torn down, which took them back without a refill entry.",
+        One(|queue| Some(queue.reclaimed as f64)),
+    ),
     Row::gauge(
         "zcrx_receive_buffers_held",
-        "Buffers that user space holds: dispensed and not returned.",
+        "Buffers that user space holds: dispensed, and neither returned nor reclaimed.",
         One(|queue| Some(queue.held() as f64)),
     ),
     Row::gauge(

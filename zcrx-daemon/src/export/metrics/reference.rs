@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::table::{Metric, Subject};
-use super::{host, ifq, page_pool, probe, receive, registration};
+use super::{diagnosis, host, ifq, page_pool, probe, receive, registration};
 
 const HEAD: &str = "\
 # Metrics
@@ -29,6 +29,9 @@ pub fn reference() -> String {
     section(&mut page, "Own receive queues", &[receive::QUEUE]);
     section(&mut page, "Queues in the kernel, of any process", &[ifq::IFQ]);
     section(&mut page, "Snapshots of these queues", &[ifq::SNAPSHOT]);
+    section(&mut page, "What is wrong with queues, and what is to be expected", &[diagnosis::NOW]);
+    section(&mut page, "What was wrong", &[diagnosis::PAST]);
+    section(&mut page, "How current this is", &[diagnosis::AGE]);
     section(&mut page, "Registrations of interface queues, by any process", &[registration::REGISTRATION]);
     section(&mut page, "Page pools", &[page_pool::PAGE_POOL]);
     section(&mut page, "Probes", &[probe::PROBE]);

@@ -4,15 +4,21 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{families, reference, render};
+use super::reference;
+use crate::diagnose::{Answer, HostDiagnosis, Starvation, troubled};
 use crate::model::{BackendKind, PagePoolCount};
 use crate::observe::Observation;
 use crate::observe::fixture::{bare, full, queue};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-fn names(observation: &Observation) -> BTreeSet<String> {
-    families(observation).iter().map(|family| family.name().to_owned()).collect()
+/// The scrape of a host of which nothing is diagnosed.
+fn render(observation: &Observation) -> Result<String, prometheus::Error> {
+    super::render(observation, &HostDiagnosis::default())
+}
+
+fn names(observation: &Observation, diagnosis: &HostDiagnosis) -> BTreeSet<String> {
+    super::families(observation, diagnosis).iter().map(|family| family.name().to_owned()).collect()
 }
 
 /// The names in the first column of the reference's tables.
@@ -47,12 +53,12 @@ fn reference_is_current() -> Outcome {
 
 #[test]
 fn everything_documented_is_exported_and_the_reverse() {
-    assert_eq!(names(&full()), documented());
+    assert_eq!(names(&full(), &troubled()), documented());
 }
 
 #[test]
 fn what_is_unknown_is_absent() {
-    let known = names(&bare());
+    let known = names(&bare(), &HostDiagnosis::default());
     let expected = [
         "zcrx_build_info",
         "zcrx_kernel_info",
@@ -81,7 +87,7 @@ fn a_device_queue_has_no_allocator_figures() -> Outcome {
 
 #[test]
 fn values_and_labels_are_those_of_the_sample() -> Outcome {
-    let text = render(&full())?;
+    let text = super::render(&full(), &troubled())?;
     for line in [
         r#"zcrx_receive_bytes_total{interface="eth0",queue="3"} 123456789"#,
         r#"zcrx_receive_buffers_held{interface="eth0",queue="3"} 100"#,
@@ -105,6 +111,15 @@ fn values_and_labels_are_those_of_the_sample() -> Outcome {
         r#"zcrx_ifq_owners{interface="eth0",queue="7"} 2"#,
         "zcrx_snapshot_duration_seconds 0.001",
         "zcrx_snapshot_incomplete 1",
+        r#"zcrx_queue_troubled{interface="eth0",queue="7"} 1"#,
+        r#"zcrx_queue_trouble_seconds{interface="eth0",queue="7",trouble="starving"} 2.5"#,
+        r#"zcrx_queue_cause_effect_ratio{interface="eth0",queue="7",cause="slow_consumer",confidence="high"} 0.9"#,
+        r#"zcrx_queue_time_to_starvation_seconds{interface="eth0",queue="7"} 30"#,
+        r#"zcrx_queue_recommended_refill_entries{interface="eth0",queue="7"} 4096"#,
+        r#"zcrx_starvation_episodes_total{interface="eth0",queue="7",cause="slow_consumer"} 1"#,
+        r#"zcrx_starvation_episodes_total{interface="eth0",queue="7",cause="unknown"} 0"#,
+        r#"zcrx_starvation_episode_seconds_total{interface="eth0",queue="7"} 7.5"#,
+        "zcrx_diagnosis_age_seconds 0",
     ] {
         assert!(text.lines().any(|exported| exported == line), "missing: {line}\nin:\n{text}");
     }
@@ -112,14 +127,14 @@ fn values_and_labels_are_those_of_the_sample() -> Outcome {
 }
 
 #[test]
-fn what_could_not_be_read_of_a_queue_is_absent() -> Outcome {
+fn what_could_not_be_read_of_a_queue_is_absent() {
     let mut observation = full();
     let kernel = observation.host.queues[0].kernel.get_or_insert_default();
     kernel.areas[0].user_references = None;
     kernel.areas[0].user_buffers = None;
     kernel.pool = None;
     kernel.allocation = None;
-    let partly = names(&observation);
+    let partly = names(&observation, &HostDiagnosis::default());
     for absent in
         ["user_references", "kernel_buffers", "unaccounted_buffers", "starving", "allocations_total"]
     {
@@ -127,9 +142,29 @@ fn what_could_not_be_read_of_a_queue_is_absent() -> Outcome {
     }
     assert!(partly.contains("zcrx_ifq_free_buffers"));
     observation.host.queues[0].kernel.get_or_insert_default().areas.clear();
-    let less = names(&observation);
+    let less = names(&observation, &HostDiagnosis::default());
     for absent in ["area_buffers", "free_buffers", "user_buffers", "user_references"] {
         assert!(!less.contains(&format!("zcrx_ifq_{absent}")), "{absent} is exported");
+    }
+}
+
+#[test]
+fn a_calm_queue_that_does_not_starve_says_so() -> Outcome {
+    let mut diagnosis = troubled();
+    let report = &mut diagnosis.queues[0];
+    report.diagnosis.alarms.clear();
+    report.episode = None;
+    report.forecast.starvation = Answer::Known(Starvation::NotAtThisRate);
+    report.forecast.sizes = Answer::Unknown("watched for 1 s only".to_owned());
+    let text = super::render(&full(), &diagnosis)?;
+    // Prometheus reads inf in any case.
+    for (name, value) in [("troubled", "0"), ("time_to_starvation_seconds", "inf")] {
+        let line = format!(r#"zcrx_queue_{name}{{interface="eth0",queue="7"}} {value}"#);
+        assert!(text.lines().any(|exported| exported == line), "missing: {line}");
+    }
+    let exported = names(&full(), &diagnosis);
+    for absent in ["trouble", "cause_effect_ratio", "recommended_area_buffers"] {
+        assert!(!exported.contains(&format!("zcrx_queue_{absent}")), "{absent} is exported");
     }
     Ok(())
 }
@@ -181,7 +216,11 @@ fn promtool_has_nothing_to_complain_about() -> Outcome {
         );
         return Ok(());
     };
-    promtool.stdin.take().ok_or("no standard input")?.write_all(render(&full())?.as_bytes())?;
+    promtool
+        .stdin
+        .take()
+        .ok_or("no standard input")?
+        .write_all(super::render(&full(), &troubled())?.as_bytes())?;
     let output = promtool.wait_with_output()?;
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));

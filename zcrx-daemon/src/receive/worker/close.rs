@@ -36,8 +36,8 @@ impl Session<'_> {
             );
             self.abandon();
         }
-        // What was held is gone with the queue: nobody can give it back any more, and nobody holds it.
-        counters.returned = counters.dispensed;
+        // What was held is gone with the queue: nobody can return it any more, and nobody holds it.
+        counters.reclaimed = counters.dispensed - counters.returned;
         counters.stashed = 0;
         counters
     }

@@ -4,6 +4,7 @@
 //! of itself every few seconds. All text goes through `maud`, which escapes it: thread names and the kernel's
 //! words come from outside.
 
+mod diagnosis;
 mod format;
 mod kernel_queue;
 mod kernel_side;
@@ -11,6 +12,7 @@ mod queue;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::diagnose::HostDiagnosis;
 use crate::observe::Observation;
 
 /// Takes a new copy of the page every few seconds, unless nobody looks or text is selected.
@@ -18,7 +20,7 @@ pub const REFRESH: &str = include_str!("refresh.js");
 const STYLE: &str = include_str!("style.css");
 
 /// The page. `not_ready` are the reasons why the daemon does not do all it was told to, none if it does.
-pub fn page(observation: &Observation, not_ready: &[String]) -> String {
+pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[String]) -> String {
     let host = &observation.host;
     html! {
         (DOCTYPE)
@@ -35,6 +37,7 @@ pub fn page(observation: &Observation, not_ready: &[String]) -> String {
             body {
                 main {
                     (header(observation, not_ready))
+                    (diagnosis::section(diagnosis))
                     section {
                         h2 { "Receive queues" }
                         @if host.receive.is_empty() {

@@ -1,9 +1,10 @@
 use super::page;
+use crate::diagnose::{HostDiagnosis, troubled};
 use crate::observe::fixture::{bare, full, queue};
 
 #[test]
 fn what_comes_from_outside_is_escaped() {
-    let html = page(&full(), &["queue <eth0>".to_owned()]);
+    let html = page(&full(), &troubled(), &["queue <eth0>".to_owned()]);
     assert!(html.contains("&lt;b&gt;&amp;"), "the thread name is shown, escaped");
     assert!(!html.contains("<b>&"));
     assert!(!html.contains("<child>"));
@@ -12,7 +13,7 @@ fn what_comes_from_outside_is_escaped() {
 
 #[test]
 fn nothing_is_taken_from_elsewhere() {
-    let html = page(&full(), &[]);
+    let html = page(&full(), &troubled(), &[]);
     for outside in ["http:", "https:", "//", "@import", "url("] {
         assert!(!html.contains(outside), "{outside} in the page");
     }
@@ -20,7 +21,7 @@ fn nothing_is_taken_from_elsewhere() {
 
 #[test]
 fn a_person_finds_backend_refusals_and_losses() {
-    let html = page(&full(), &[]);
+    let html = page(&full(), &troubled(), &[]);
     for words in [
         "EOPNOTSUPP",
         "the driver has no queue management",
@@ -34,6 +35,11 @@ fn a_person_finds_backend_refusals_and_losses() {
         "no buffers for 2.5 s",
         "receiver",
         "pid 4242",
+        "Slow consumer",
+        "1 900 buffers are &lt;held&gt;",
+        "copy out sooner",
+        "starves in 30 s",
+        "an area of 4\u{202f}096 buffers",
         "105 of 1\u{202f}024 entries",
         "Something may be missing: a record found the buffer full",
     ] {
@@ -43,7 +49,7 @@ fn a_person_finds_backend_refusals_and_losses() {
 
 #[test]
 fn a_host_that_tells_nothing_gets_a_page_that_says_so() {
-    let html = page(&bare(), &["starting".to_owned()]);
+    let html = page(&bare(), &HostDiagnosis::default(), &["starting".to_owned()]);
     for words in ["None: zcrxd observes", "Switched off", "not ready", "starting"] {
         assert!(html.contains(words), "{words} is not on the page");
     }
@@ -58,7 +64,7 @@ fn bars_stay_within_their_frame() {
     odd.returned = 0;
     odd.refill_capacity = 0;
     observation.host.receive = vec![odd];
-    let html = page(&observation, &[]);
+    let html = page(&observation, &HostDiagnosis::default(), &[]);
     assert!(html.contains("i class=\"held\" style=\"width:100.0%\""));
     assert!(html.contains("i class=\"waiting\" style=\"width:0.0%\""));
 }

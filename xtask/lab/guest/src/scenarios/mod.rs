@@ -70,6 +70,7 @@ pub(crate) const ALL: &[Scenario] = &[
     preparing::KILLED,
     preparing::MEDDLED,
     preparing::REFUSED,
+    preparing::BOUND,
     upheaval::DOWN_UP,
     upheaval::UNLOAD,
     upheaval::KILL_DAEMON,

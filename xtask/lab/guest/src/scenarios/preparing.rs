@@ -11,9 +11,10 @@ use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
+use crate::lab::foreign::Foreign;
 use crate::lab::nic::{self, Nic};
 use crate::lab::process::Process;
-use crate::lab::{program, work};
+use crate::lab::{eventually, program, work};
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 const LIMIT: Duration = Duration::from_mins(1);
@@ -137,6 +138,31 @@ pub(crate) const REFUSED: Scenario = Scenario {
             "a journal is left of what was taken back"
         );
         done(apply(&nic)).map(drop)
+    },
+};
+
+/// A queue in use holds the settings it depends on.
+pub(crate) const BOUND: Scenario = Scenario {
+    name: "nic-bound",
+    about: "restore under a registered queue says what the kernel says, keeps its journal, and succeeds afterwards",
+    needs: NEEDS,
+    limit: 120,
+    default: true,
+    run: || {
+        let nic = as_it_comes()?;
+        let original = shown(&nic)?;
+        done(apply(&nic))?;
+        let foreign = Foreign::start(&nic.rx, &["--interface", nic::RX, "--queue", "3"])?;
+        let bound = run(zcrxd(&nic, "show"))?;
+        ensure!(text(&bound).contains("zcrx"), "the queue's owner is not shown: {}", text(&bound));
+        let refused = run(restore(&nic))?;
+        let said = text(&refused);
+        ensure!(refused.status.code() == Some(3), "restore under a queue: {} {said}", refused.status);
+        ensure!(said.contains("memory provider"), "the kernel's words are lost: {said}");
+        foreign.quit()?;
+        // The kernel lets go of the queue a little later.
+        eventually("everything is back", LIMIT, || Ok(run(restore(&nic))?.status.success().then_some(())))?;
+        same("after the queue is gone", &original, &shown(&nic)?)
     },
 };
 

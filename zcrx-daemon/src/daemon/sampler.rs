@@ -1,0 +1,166 @@
+//! Looks at all queues once in a while, says what is wrong with them, and records episodes.
+
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::DaemonError;
+use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
+use crate::export::recording::{Limits, RecordError, Recorder};
+use crate::model::{Cause, Episode, QueueState, ReceiveSample};
+use crate::observe::Observer;
+
+/// What a diagnosis looks back on, and what a recording begins with.
+const MEMORY: Duration = Duration::from_mins(1);
+
+/// How, and how often.
+pub(super) struct Sampling {
+    pub(super) interval: Duration,
+    /// Where episodes are recorded; `None` for nowhere.
+    pub(super) recordings: Option<PathBuf>,
+}
+
+/// The thread that looks.
+pub(super) struct Sampler {
+    // Its end is the sign to stop.
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Sampler {
+    /// Begins; what is found is told to `told` after each look. A thread of its own, since a look at interfaces may
+    /// wait for a driver and a recording for a disk.
+    pub(super) fn start(
+        observer: Arc<Observer>,
+        sampling: Sampling,
+        told: watch::Sender<Arc<HostDiagnosis>>,
+    ) -> Result<Self, DaemonError> {
+        let (stop, stopped) = mpsc::channel();
+        let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
+        let flight = Flight::new(sampling.recordings, observer.kernel.clone());
+        let round = Round { observer, watch: HostWatch::new(samples), flight, before: Vec::new(), told };
+        let thread = thread::Builder::new()
+            .name("zcrxd-sampler".to_owned())
+            .spawn(move || round.go_on(sampling.interval, &stopped))
+            .map_err(|source| DaemonError::System { what: "start the sampling thread", source })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the open episodes, so that their recordings are complete. May take as long as a look.
+    pub(super) fn stop(self) {
+        drop(self.stop);
+        // A panic in there has been printed.
+        self.thread.join().ok();
+    }
+}
+
+struct Round {
+    observer: Arc<Observer>,
+    watch: HostWatch,
+    flight: Flight,
+    before: Vec<ReceiveSample>,
+    told: watch::Sender<Arc<HostDiagnosis>>,
+}
+
+impl Round {
+    fn go_on(mut self, interval: Duration, stopped: &mpsc::Receiver<()>) {
+        let mut next = Instant::now();
+        let end = loop {
+            let observation = self.observer.observe();
+            let now = observation.monotonic;
+            tell_states(&self.before, &observation.host.receive);
+            self.before = observation.host.receive;
+            let flight = &mut self.flight;
+            let diagnosis = self.watch.feed(now, observation.host.queues, |life, tracker, events| {
+                flight.take(life, tracker, events);
+            });
+            self.told.send_replace(Arc::new(diagnosis));
+            // A look that took too long is not made up for.
+            next = (next + interval).max(Instant::now());
+            let pause = next.saturating_duration_since(Instant::now());
+            if stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                break now;
+            }
+        };
+        let flight = &mut self.flight;
+        self.watch.feed(end, Vec::new(), |life, tracker, events| flight.take(life, tracker, events));
+    }
+}
+
+/// Says and records what becomes of episodes.
+struct Flight {
+    directory: Option<PathBuf>,
+    kernel: String,
+    /// Made with the first episode: a host on which nothing goes wrong gets no directory.
+    recorder: Option<Recorder>,
+}
+
+impl Flight {
+    const fn new(directory: Option<PathBuf>, kernel: String) -> Self {
+        Self { directory, kernel, recorder: None }
+    }
+
+    fn take(&mut self, life: &Life, tracker: &Tracker, events: &[Event]) {
+        events.iter().for_each(say);
+        if let Err(error) = self.record(life, tracker, events) {
+            warn!("{error}");
+        }
+        let began = events.iter().any(|event| matches!(event, Event::Began(_)));
+        if let Some(file) = self.recorder.as_ref().and_then(Recorder::last).filter(|_| began) {
+            info!("queue {}: recorded in {}", life.0, file.display());
+        }
+    }
+
+    fn record(&mut self, life: &Life, tracker: &Tracker, events: &[Event]) -> Result<(), RecordError> {
+        if self.recorder.is_none() {
+            if events.is_empty() {
+                return Ok(());
+            }
+            let Some(directory) = &self.directory else { return Ok(()) };
+            self.recorder = Some(Recorder::new(directory.clone(), Limits::default(), self.kernel.clone())?);
+        }
+        self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.record(life, tracker, events))
+    }
+}
+
+fn say(event: &Event) {
+    let cause = |episode: &Episode| episode.cause().map_or("unknown", Cause::name);
+    match event {
+        Event::Began(episode) => {
+            warn!("queue {}: {}; cause: {}", episode.key, episode.trouble.words(), cause(episode));
+        }
+        Event::Reconsidered(episode) => {
+            warn!(
+                "queue {}: still {}; cause is rather {}",
+                episode.key,
+                episode.trouble.name(),
+                cause(episode)
+            );
+        }
+        Event::Ended(episode) => {
+            let lasted = episode.lasted(episode.noticed).as_secs_f64();
+            info!(
+                "queue {}: {} for {lasted:.1} s, now over; cause: {}",
+                episode.key,
+                episode.trouble.name(),
+                cause(episode)
+            );
+        }
+    }
+}
+
+/// Says which own queues are in another state than before.
+fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
+    for (before, now) in before.iter().zip(now).filter(|(before, now)| before.state != now.state) {
+        let (from, to) = (before.state.name(), now.state.name());
+        if now.state == QueueState::Running {
+            info!("queue {}: {from} to {to}", now.key);
+        } else {
+            warn!("queue {}: {from} to {to}: {}", now.key, now.state_reason);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What there is to say of all queues of a host: now, and of what is over.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::episodes::{Event, Tracker};
+use super::report::Report;
+use super::watch::{Life, Watch};
+use crate::model::{Cause, Episode, QueueKey, QueueSample};
+
+/// How long a queue's count of episodes stays after the queue is gone: an episode that ends with its queue would else
+/// be seen by no scrape.
+const REMEMBERED: Duration = Duration::from_mins(5);
+
+/// Episodes that are over, the last ones of the host.
+const RECENT_EPISODES: usize = 20;
+
+/// All that is said of a host at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostDiagnosis {
+    /// When, CLOCK_MONOTONIC; `None` before the first sample.
+    pub at: Option<Duration>,
+    /// Every queue there is.
+    pub queues: Vec<Report>,
+    /// The last episodes that are over, newest last, bounded.
+    pub recent: Vec<Episode>,
+    /// What was counted of each queue, and of those that are gone since a few minutes.
+    #[serde(skip)]
+    pub past: Vec<Past>,
+}
+
+impl HostDiagnosis {
+    /// Whether anything is wrong with any queue now.
+    pub fn troubled(&self) -> bool {
+        self.queues.iter().any(Report::troubled)
+    }
+}
+
+/// The episodes of the queues of one name, over all their lives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// The name.
+    pub key: QueueKey,
+    /// Episodes that are over, by the cause that was first in the end; `None` is an unknown one.
+    pub ended: BTreeMap<Option<Cause>, u64>,
+    /// Time in these.
+    pub starved: Duration,
+    last_seen: Duration,
+}
+
+impl Past {
+    /// Nothing yet.
+    pub const fn new(key: QueueKey, now: Duration) -> Self {
+        Self { key, ended: BTreeMap::new(), starved: Duration::ZERO, last_seen: now }
+    }
+
+    fn count(&mut self, episode: &Episode, now: Duration) {
+        *self.ended.entry(episode.cause()).or_default() += 1;
+        self.starved += episode.lasted(now);
+    }
+}
+
+/// Follows all queues of a host, and remembers what is over.
+pub struct HostWatch {
+    watch: Watch,
+    past: BTreeMap<QueueKey, Past>,
+    recent: VecDeque<Episode>,
+}
+
+impl HostWatch {
+    /// A watch that remembers so many samples of each queue.
+    pub const fn new(samples: usize) -> Self {
+        Self { watch: Watch::new(samples), past: BTreeMap::new(), recent: VecDeque::new() }
+    }
+
+    /// Takes in one sample of each queue there is, as [`Watch::feed`] does, and says what there is to say.
+    pub fn feed(
+        &mut self,
+        now: Duration,
+        samples: Vec<QueueSample>,
+        mut tell: impl FnMut(&Life, &Tracker, &[Event]),
+    ) -> HostDiagnosis {
+        for sample in &samples {
+            let past = self.past.entry(sample.key.clone());
+            past.or_insert_with(|| Past::new(sample.key.clone(), now)).last_seen = now;
+        }
+        let (past, recent) = (&mut self.past, &mut self.recent);
+        self.watch.feed(samples, |life, tracker, events| {
+            for event in events {
+                let Event::Ended(episode) = event else { continue };
+                let key = &life.0;
+                past.entry(key.clone()).or_insert_with(|| Past::new(key.clone(), now)).count(episode, now);
+                if recent.len() == RECENT_EPISODES {
+                    recent.pop_front();
+                }
+                recent.push_back(episode.clone());
+            }
+            tell(life, tracker, events);
+        });
+        self.past.retain(|_, past| now.saturating_sub(past.last_seen) <= REMEMBERED);
+        let reports =
+            self.watch.trackers().filter_map(|(_, tracker)| Report::of(tracker.window(), tracker.open()));
+        HostDiagnosis {
+            at: Some(now),
+            queues: reports.collect(),
+            recent: self.recent.iter().cloned().collect(),
+            past: self.past.values().cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod fixture {
+    //! A diagnosis in which everything that can be known is known.
+
+    use super::*;
+    use crate::diagnose::{Answer, Forecast, Sizes, Starvation};
+    use crate::model::{Alarm, Confidence, Diagnosis, Finding, Trouble};
+    use crate::observe::fixture::foreign_queue;
+
+    pub(crate) fn troubled() -> HostDiagnosis {
+        let queue = foreign_queue();
+        let began = Duration::from_millis(997_500);
+        let finding = Finding {
+            cause: Cause::SlowConsumer,
+            confidence: Confidence::High,
+            effect: 0.9,
+            evidence: vec!["1 900 buffers are <held>".to_owned()],
+            against: vec!["the sockets are not known".to_owned()],
+            remedy: "copy out sooner".to_owned(),
+        };
+        let alarm = Alarm {
+            trouble: Trouble::Starving,
+            since: began,
+            last: queue.at,
+            words: "no allocation has succeeded for 2.5 s".to_owned(),
+        };
+        let diagnosis = Diagnosis { alarms: vec![alarm], causes: vec![finding], missing: Vec::new() };
+        let episode = Episode {
+            key: queue.key.clone(),
+            generation: queue.generation,
+            owner: queue.owner.clone(),
+            began,
+            noticed: queue.at,
+            ended: None,
+            trouble: Trouble::Starving,
+            diagnosis: diagnosis.clone(),
+            failed_allocations: Some(40),
+            bytes: Some(0),
+            drops: Some(7),
+        };
+        let over = Episode { ended: Some(began), began: Duration::from_secs(990), ..episode.clone() };
+        let sizes = Sizes { area_buffers: 4096, area_bytes: Some(16 << 20), refill_entries: 4096 };
+        let mut past = Past::new(queue.key.clone(), queue.at);
+        past.count(&over, queue.at);
+        let report = Report {
+            key: queue.key,
+            owner: queue.owner,
+            at: queue.at,
+            diagnosis,
+            forecast: Forecast {
+                starvation: Answer::Known(Starvation::In(Duration::from_secs(30))),
+                headroom: Some(0.25),
+                arrivals: Some(2000.0),
+                returns: Some(1500.0),
+                hold_time: Some(Duration::from_millis(12)),
+                sizes: Answer::Known(sizes),
+            },
+            episode: Some(episode),
+        };
+        HostDiagnosis { at: Some(queue.at), queues: vec![report], recent: vec![over], past: vec![past] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::Queue;
+
+    #[test]
+    fn an_episode_that_ends_with_its_queue_is_counted_and_then_forgotten() {
+        let mut watch = HostWatch::new(120);
+        let mut queue = Queue { leak: 1.0, ..Queue::default() };
+        let (mut last, mut at) = (HostDiagnosis::default(), Duration::ZERO);
+        queue.run_with(8, |sample| {
+            at = sample.at;
+            last = watch.feed(at, vec![sample], |_, _, _| {});
+        });
+        assert!(last.troubled(), "{last:#?}");
+        assert!(last.past[0].ended.is_empty(), "it lasts");
+        let gone = watch.feed(at, Vec::new(), |_, _, _| {});
+        assert!(!gone.troubled());
+        assert_eq!(gone.past[0].ended, BTreeMap::from([(Some(Cause::NeverReturned), 1)]));
+        assert!(gone.past[0].starved > Duration::ZERO);
+        assert_eq!(gone.recent.len(), 1);
+        let later = watch.feed(at + REMEMBERED + Duration::from_secs(1), Vec::new(), |_, _, _| {});
+        assert_eq!((later.past.len(), later.recent.len()), (0, 1));
+    }
+
+    #[test]
+    fn it_can_be_sent_and_read() -> Result<(), serde_json::Error> {
+        let mut said = fixture::troubled();
+        let text = serde_json::to_string(&said)?;
+        said.past.clear();
+        assert_eq!(serde_json::from_str::<HostDiagnosis>(&text)?, said);
+        Ok(())
+    }
+}

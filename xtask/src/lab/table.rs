@@ -83,7 +83,8 @@ impl Table<'_> {
     fn rows(&self) -> Vec<Row> {
         let mut rows: Vec<Row> = vec![(
             RELEASE.to_owned(),
-            Box::new(|report| report.release.clone().unwrap_or_else(|| "-".to_owned())),
+            // What follows the version says who built it, which for the host's own kernel is nobody's business.
+            Box::new(|report| report.release.as_ref().map_or("-", |release| version(release)).to_owned()),
         )];
         for need in [Need::Zcrx, Need::Nodev, Need::Events, Need::Btf] {
             rows.push((
@@ -137,38 +138,47 @@ impl Table<'_> {
         names
     }
 
-    /// Why what was not passed was not, and what the probes are attached to; kernels with the same answer together.
+    /// What the probes are attached to, and why what was not passed was not: kernels with the same answer together,
+    /// and then scenarios with the same answer on the same kernels.
     fn reasons(&self, text: &mut String, columns: &[&Column]) {
-        let mut lines: Vec<(String, Vec<String>)> = Vec::new();
-        let mut add = |line: String, series: &str| match lines.iter_mut().find(|(known, _)| *known == line) {
-            Some((_, kernels)) => kernels.push(series.to_owned()),
-            None => lines.push((line, vec![series.to_owned()])),
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut add = |about: String, says: String, series: &str| match answers
+            .iter_mut()
+            .find(|answer| answer.about == about && answer.says == says)
+        {
+            Some(answer) => answer.kernels.push(series.to_owned()),
+            None => answers.push(Answer { about, says, kernels: vec![series.to_owned()] }),
         };
         for probe in self.probes() {
             for column in columns {
                 if let Some(fact) = column.report.facts.get(&probe).filter(|fact| *fact != "-") {
-                    add(format!("{} is attached as `{fact}`", title(&probe)), &column.series);
+                    add(title(&probe), format!("is attached as `{fact}`"), &column.series);
                 }
             }
         }
         for scenario in self.scenarios {
             for column in columns {
                 let verdict = column.report.verdicts.iter().find(|verdict| verdict.scenario == scenario.name);
-                let name = &scenario.name;
+                let name = format!("`{}`", scenario.name);
                 match verdict.map(|verdict| &verdict.outcome) {
-                    Some(Outcome::Skipped(reason)) => {
-                        add(format!("`{name}` skipped: {reason}"), &column.series);
-                    }
-                    Some(Outcome::Failed(reason)) => {
-                        add(format!("`{name}` FAILED: {reason}"), &column.series);
-                    }
+                    Some(Outcome::Skipped(reason)) => add(name, format!("skipped: {reason}"), &column.series),
+                    Some(Outcome::Failed(reason)) => add(name, format!("FAILED: {reason}"), &column.series),
                     Some(Outcome::Passed) | None => {}
                 }
             }
         }
+        let mut lines: Vec<Answer> = Vec::new();
+        for answer in answers {
+            match lines.iter_mut().find(|line| line.says == answer.says && line.kernels == answer.kernels) {
+                Some(line) => {
+                    write!(line.about, ", {}", answer.about).expect("writing to a String cannot fail");
+                }
+                None => lines.push(answer),
+            }
+        }
         text.push('\n');
-        for (line, kernels) in lines {
-            write_line(text, format_args!("- {line} ({})", kernels.join(", ")));
+        for line in lines {
+            write_line(text, format_args!("- {} {} ({})", line.about, line.says, line.kernels.join(", ")));
         }
     }
 
@@ -202,6 +212,18 @@ impl Table<'_> {
         }
         differences
     }
+}
+
+/// The version in a release: "7.3.4" of "7.3.4+deb13-cloud-amd64".
+fn version(release: &str) -> &str {
+    release.split(['+', '-']).next().unwrap_or(release)
+}
+
+/// The same answer about something on some kernels.
+struct Answer {
+    about: String,
+    says: String,
+    kernels: Vec<String>,
 }
 
 fn title(probe: &str) -> String {

@@ -19,7 +19,7 @@ const PORT: u16 = 9965;
 const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
 
 /// How long the guest may be silent.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Boots the newest kernel that has the software NIC and tells what happens there for that long after it is ready.
 pub(crate) fn demo(duration: Duration) -> Result<()> {

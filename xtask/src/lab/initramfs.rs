@@ -86,7 +86,7 @@ impl Archive {
             return;
         }
         if let Some(parent) = path.parent() {
-            self.folders(&parent.to_owned());
+            self.folders(parent);
         }
         self.entry(&path, DIRECTORY | 0o755, &[]);
         self.known.insert(path);

@@ -78,6 +78,9 @@ impl Kernel {
     }
 }
 
+/// Major, minor and patch number.
+type Version = (u32, u32, u32);
+
 /// What came of the search for one series.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -185,7 +188,7 @@ impl Kernels {
                 let found =
                     found.lines().next().with_context(|| format!("{package} has no module {name}"))?;
                 let target = directory.join(format!("{name}.ko"));
-                if found.ends_with(".xz") {
+                if Path::new(found).extension().is_some_and(|extension| extension == "xz") {
                     let file = fs::File::create(&target)
                         .with_context(|| format!("cannot make {}", target.display()))?;
                     run(Command::new("xz").args(["-dc", found]).stdout(file))?;
@@ -257,7 +260,7 @@ fn search(cache: &Cache, network: Network) -> Result<Choice> {
     // The image is in linux-image up to 6.18 and in linux-binary from 6.19, where linux-image is an empty package.
     let mut names = apt.names("linux-image-")?;
     names.extend(apt.names("linux-binary-")?);
-    let mut newest: BTreeMap<(u32, u32), ((u32, u32, u32), Kernel)> = BTreeMap::new();
+    let mut newest: BTreeMap<(u32, u32), (Version, Kernel)> = BTreeMap::new();
     for package in names {
         let Some((release, version)) = release_of(&package) else { continue };
         let series = (version.0, version.1);
@@ -288,7 +291,7 @@ fn search(cache: &Cache, network: Network) -> Result<Choice> {
 }
 
 /// The release in a package's name, with its version: "linux-image-6.18.15+deb13-cloud-amd64".
-fn release_of(package: &str) -> Option<(&str, (u32, u32, u32))> {
+fn release_of(package: &str) -> Option<(&str, Version)> {
     let release = package.strip_prefix("linux-image-").or_else(|| package.strip_prefix("linux-binary-"))?;
     let version = release.strip_suffix(FLAVOUR)?.strip_suffix('-')?;
     let mut numbers = version.split('+').next()?.splitn(3, '.').map(str::parse);

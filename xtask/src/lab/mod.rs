@@ -283,7 +283,7 @@ impl Lab {
         archive.program("/sbin/ip", &require("ip", "iproute2")?)?;
         match module::build(&self.cache, self.network, kernel, &root().join("xtask/lab/nic"))? {
             Ok(module) => {
-                archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)?
+                archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)?;
             }
             Err(Unavailable(reason)) => archive.text("/lab/no-nic", &reason),
         }

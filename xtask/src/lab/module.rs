@@ -46,23 +46,20 @@ pub(crate) fn build(
         key = key.bytes(file.file_name().unwrap_or_default().as_encoded_bytes()).file(file)?;
     }
     let key = key.name();
-    let directory = match cache.get(KIND, &key) {
-        Some(directory) => directory,
-        None => {
-            // SAFETY: geteuid takes nothing and cannot fail.
-            if unsafe { libc::geteuid() } != 0 {
-                return Ok(Err(Unavailable(
-                    "building the software NIC needs root, to change root".to_owned(),
-                )));
-            }
-            let root = match build_root(cache, network, kernel, headers) {
-                Ok(root) => root,
-                Err(error) => {
-                    return Ok(Err(Unavailable(format!("the software NIC cannot be built: {error:#}"))));
-                }
-            };
-            cache.build(KIND, &key, |directory| compile(kernel, &files, &root, directory))?
+    let directory = if let Some(directory) = cache.get(KIND, &key) {
+        directory
+    } else {
+        // SAFETY: geteuid takes nothing and cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            return Ok(Err(Unavailable("building the software NIC needs root, to change root".to_owned())));
         }
+        let root = match build_root(cache, network, kernel, headers) {
+            Ok(root) => root,
+            Err(error) => {
+                return Ok(Err(Unavailable(format!("the software NIC cannot be built: {error:#}"))));
+            }
+        };
+        cache.build(KIND, &key, |directory| compile(kernel, &files, &root, directory))?
     };
     let mut entries = fs::read_dir(&directory)
         .with_context(|| format!("cannot read {}", directory.display()))?

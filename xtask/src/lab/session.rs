@@ -16,10 +16,10 @@ use super::programs::Programs;
 use crate::tools::command::require;
 
 /// How long a machine may take until it speaks. Emulated boots take five seconds; a busy host many times that.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_mins(1);
 
 /// What a scenario may take beyond its own limit, for the guest to end it and clean up.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// All artefacts of one boot together, bytes.
 const ARTEFACTS_CAP: u64 = 256 << 20;

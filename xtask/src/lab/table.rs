@@ -13,6 +13,9 @@ const PROBE: &str = "probe ";
 /// The row that changes with every point release, and so says nothing about staleness.
 const RELEASE: &str = "Release";
 
+/// A row's title, and what it reads from a report.
+type Row = (String, Box<dyn Fn(&Report) -> String>);
+
 /// One kernel's column.
 #[derive(Clone, Debug)]
 pub(crate) struct Column {
@@ -77,8 +80,8 @@ impl Table<'_> {
     }
 
     /// Every row with what it reads from a report.
-    fn rows(&self) -> Vec<(String, Box<dyn Fn(&Report) -> String>)> {
-        let mut rows: Vec<(String, Box<dyn Fn(&Report) -> String>)> = vec![(
+    fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = vec![(
             RELEASE.to_owned(),
             Box::new(|report| report.release.clone().unwrap_or_else(|| "-".to_owned())),
         )];
@@ -154,10 +157,10 @@ impl Table<'_> {
                 let name = &scenario.name;
                 match verdict.map(|verdict| &verdict.outcome) {
                     Some(Outcome::Skipped(reason)) => {
-                        add(format!("`{name}` skipped: {reason}"), &column.series)
+                        add(format!("`{name}` skipped: {reason}"), &column.series);
                     }
                     Some(Outcome::Failed(reason)) => {
-                        add(format!("`{name}` FAILED: {reason}"), &column.series)
+                        add(format!("`{name}` FAILED: {reason}"), &column.series);
                     }
                     Some(Outcome::Passed) | None => {}
                 }
@@ -185,10 +188,10 @@ impl Table<'_> {
             match then.get(&(row.clone(), series.clone())) {
                 Some(said) if said == cell => {}
                 Some(said) => {
-                    differences.push(format!("{row} on {series}: measured {cell}, the table says {said}"))
+                    differences.push(format!("{row} on {series}: measured {cell}, the table says {said}"));
                 }
                 None => {
-                    differences.push(format!("{row} on {series}: measured {cell}, the table says nothing"))
+                    differences.push(format!("{row} on {series}: measured {cell}, the table says nothing"));
                 }
             }
         }

@@ -82,11 +82,6 @@ impl Apt {
         Ok(apt)
     }
 
-    /// The mirror the machine's own apt uses.
-    pub(crate) fn mirror(&self) -> &str {
-        &self.mirror
-    }
-
     /// The sources of these suites in the format of sources.list, for tools that want their own.
     pub(crate) fn sources(&self) -> String {
         let line = |suite: &String| {

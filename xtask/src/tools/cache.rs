@@ -24,11 +24,11 @@ impl Cache {
             .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("zcrxd")))
             .or_else(|| variable("HOME").map(|path| path.join(".cache/zcrxd")))
             .context("no place for the cache: set ZCRX_CACHE or HOME")?;
-        Self::at(root)
+        Self::at(&root)
     }
 
-    fn at(root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&root).with_context(|| format!("cannot make the cache {}", root.display()))?;
+    fn at(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root).with_context(|| format!("cannot make the cache {}", root.display()))?;
         let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
         Ok(Self { root })
     }
@@ -138,7 +138,7 @@ mod tests {
         if root.exists() {
             fs::remove_dir_all(&root)?;
         }
-        Cache::at(root)
+        Cache::at(&root)
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub struct ReceiveSample {
     /// Refill entries published.
     pub returned: u64,
     /// Held when their queue was torn down, which took them back without a refill entry.
+    #[serde(default)]
     pub reclaimed: u64,
     /// Returned by the consumer but not published yet, because the refill ring was full.
     pub stashed: u64,

@@ -16,7 +16,7 @@ use crate::results::Results;
 /// The guest's address on QEMU's user network, where forwarded ports lead to.
 const OUTSIDE: &str = "10.0.2.15/24";
 /// How long each step may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// What each transfer carries.
 const BYTES: u64 = 32 << 20;
 /// The queue of the application that is not zcrxd, and the port that is steered to it.

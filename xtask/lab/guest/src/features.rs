@@ -43,7 +43,7 @@ fn zcrx() -> Result<(), String> {
     #[repr(C)]
     #[derive(Clone, Copy, Default)]
     struct Op {
-        op: u8,
+        code: u8,
         resv: u8,
         flags: u16,
         resv2: u32,

@@ -29,7 +29,7 @@ pub(crate) enum Place {
 const MARKER: &str = "zcrx-lab: this machine boots";
 
 /// How long processes may take to die, interfaces to come back and page pools to drain once a scenario is over.
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// Runs scenarios and reports; in a guest, never returns.
 pub(crate) fn run(place: Place, names: &[String]) -> Result<()> {
@@ -90,15 +90,14 @@ fn serve(mut results: Results, place: Place, names: &[String]) -> Result<()> {
     let mut names = names.iter();
     for name in names.by_ref() {
         let started = Instant::now();
-        let (outcome, dirty) = match scenarios::find(name) {
+        let unmet = |scenario: &Scenario| scenario.needs.iter().find_map(|need| needs.get(need)?.clone());
+        let (outcome, dirty) = match scenarios::find(name).map(|scenario| (scenario, unmet(scenario))) {
             None => (Outcome::Failed(format!("there is no scenario {name}")), false),
-            Some(scenario) => match scenario.needs.iter().find_map(|need| needs.get(need)?.clone()) {
-                Some(reason) => (Outcome::Skipped(reason), false),
-                None => {
-                    results.say(&Message::Begin { scenario: name.clone() })?;
-                    run_one(scenario, &mut results)?
-                }
-            },
+            Some((_, Some(reason))) => (Outcome::Skipped(reason), false),
+            Some((scenario, None)) => {
+                results.say(&Message::Begin { scenario: name.clone() })?;
+                run_one(scenario, &mut results)?
+            }
         };
         let milliseconds = started.elapsed().as_millis() as u64;
         results.say(&Message::End { scenario: name.clone(), outcome, milliseconds })?;
@@ -134,10 +133,10 @@ fn run_one(scenario: &Scenario, results: &mut Results) -> Result<(Outcome, bool)
         results.say(&fact)?;
     }
     hand_over(scenario, results)?;
-    Ok(match failures.is_empty() {
-        true => (Outcome::Passed, false),
-        false => (Outcome::Failed(failures.join("; ")), true),
-    })
+    if failures.is_empty() {
+        return Ok((Outcome::Passed, false));
+    }
+    Ok((Outcome::Failed(failures.join("; ")), true))
 }
 
 enum Ended {

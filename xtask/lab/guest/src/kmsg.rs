@@ -1,5 +1,6 @@
 //! The kernel's own log: what it said during a scenario, and whether that is a complaint.
 
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -55,7 +56,9 @@ impl Kmsg {
                     let micros: u64 =
                         head.split(',').nth(2).and_then(|field| field.parse().ok()).unwrap_or(0);
                     let line = text.lines().next().unwrap_or_default();
-                    said.push_str(&format!("[{:5}.{:06}] {line}\n", micros / 1_000_000, micros % 1_000_000));
+                    let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+                    writeln!(said, "[{seconds:5}.{micros:06}] {line}")
+                        .context("writing to a String cannot fail")?;
                 }
                 // Records were overwritten before they were read: the next read gets the oldest that is left.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => said.push_str("(records lost)\n"),

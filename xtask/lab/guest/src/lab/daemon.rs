@@ -18,7 +18,7 @@ use super::{artefacts, eventually, program, work};
 const WEB: &str = "127.0.0.1:9965";
 
 /// How long starting and stopping may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 
 fn runtime_directory() -> PathBuf {
     work().join("run")
@@ -52,9 +52,9 @@ impl<'a> Daemon<'a> {
         // Not uid(), which would come before the namespace is entered.
         // SAFETY: between fork and exec only setgid and setuid are called, which are async-signal-safe.
         unsafe {
-            command.pre_exec(|| match libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0 {
-                true => Ok(()),
-                false => Err(io::Error::last_os_error()),
+            command.pre_exec(|| {
+                let done = libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0;
+                if done { Ok(()) } else { Err(io::Error::last_os_error()) }
             });
         }
         Self::spawn(namespace, command, WEB, arguments)

@@ -76,6 +76,11 @@ impl Metrics {
         self.sum(name).with_context(|| format!("the metric {name} is absent"))
     }
 
+    /// Like [`Metrics::need`], for a metric that counts whole things.
+    pub(crate) fn count(&self, name: &str) -> Result<u64> {
+        self.need(name).map(|value| value as u64)
+    }
+
     /// The label of the first sample of a metric.
     pub(crate) fn label(&self, name: &str, label: &str) -> Option<&str> {
         self.of(name).next()?.labels.get(label).map(String::as_str)

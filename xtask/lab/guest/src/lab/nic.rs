@@ -84,6 +84,11 @@ impl Nic {
             namespace.run("ip", &["addr", "add", &format!("10.9.0.{host}/24"), "dev", interface])?;
             namespace.run("ip", &["addr", "add", &format!("fd09::{host}/64"), "dev", interface, "nodad"])?;
             namespace.run("ip", &["link", "set", interface, "up"])?;
+            // What a dead program's sockets still have to say must not keep its namespace alive for minutes.
+            namespace.enter(|| {
+                fs::write("/proc/sys/net/ipv4/tcp_orphan_retries", "1")
+                    .context("cannot set tcp_orphan_retries")
+            })?;
         }
         let nic = Self { rx, tx };
         // A socket that takes more than the area has would turn every slow moment into drops.
@@ -162,7 +167,7 @@ impl Nic {
     /// Sets one of the receiving end's fault knobs.
     pub(crate) fn knob(&self, name: &str, value: &str) -> Result<()> {
         let path = Path::new("/sys/kernel/debug/zcnic").join(RX).join(name);
-        fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))
+        self.rx.enter(|| fs::write(&path, value).with_context(|| format!("cannot write {}", path.display())))
     }
 }
 

@@ -101,13 +101,11 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let scenario = find(name).with_context(|| format!("there is no scenario {name}"))?;
     let Err(error) = (scenario.run)() else { return Ok(()) };
     fs::write(lab::verdict(), format!("{error:#}")).context("cannot leave the verdict")?;
-    let code = match error.downcast_ref::<Skip>() {
-        Some(_) => SKIPPED,
-        None => {
-            eprintln!("{error:?}");
-            1
-        }
-    };
+    let skipped = error.is::<Skip>();
+    if !skipped {
+        eprintln!("{error:?}");
+    }
+    let code = if skipped { SKIPPED } else { 1 };
     #[expect(clippy::exit, reason = "the exit status is the verdict's first word")]
     std::process::exit(code)
 }

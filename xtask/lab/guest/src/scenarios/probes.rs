@@ -29,22 +29,19 @@ pub(super) const ATTACH: Scenario = Scenario {
         let functions = functions()?;
         for probe in &probes {
             let name = probe["name"].as_str().context("a probe without a name")?;
-            let value = match probe["attached"].as_array().map(Vec::as_slice) {
-                Some([mechanism, target]) => {
-                    let (mechanism, target) =
-                        (mechanism.as_str().unwrap_or("?"), target.as_str().unwrap_or("?"));
-                    let on_function = mechanism == "fexit" || mechanism == "kretprobe";
-                    ensure!(
-                        !on_function || functions.contains(target),
-                        "{name} is said to be attached to {target}, which this kernel does not have"
-                    );
-                    format!("{mechanism} {target}")
-                }
-                _ => {
-                    let refused = probe["refused"].as_array().map_or(0, Vec::len);
-                    ensure!(refused > 0, "{name} is not attached, and no reason is given");
-                    "-".to_owned()
-                }
+            let attached = probe["attached"].as_array().map(Vec::as_slice);
+            let value = if let Some([mechanism, target]) = attached {
+                let (mechanism, target) = (mechanism.as_str().unwrap_or("?"), target.as_str().unwrap_or("?"));
+                let on_function = mechanism == "fexit" || mechanism == "kretprobe";
+                ensure!(
+                    !on_function || functions.contains(target),
+                    "{name} is said to be attached to {target}, which this kernel does not have"
+                );
+                format!("{mechanism} {target}")
+            } else {
+                let refused = probe["refused"].as_array().map_or(0, Vec::len);
+                ensure!(refused > 0, "{name} is not attached, and no reason is given");
+                "-".to_owned()
             };
             facts::add(&format!("probe {name}"), &value)?;
         }
@@ -80,14 +77,14 @@ pub(super) const COUNTED: Scenario = Scenario {
         let metrics = daemon.until("all are counted", Duration::from_secs(20), |metrics| {
             metrics.sum("zcrx_registrations_total") >= before.sum("zcrx_registrations_total").map(|n| n + 3.0)
         })?;
-        for (errno, expected) in [("EOPNOTSUPP", 2.0), ("EPERM", 1.0)] {
+        for (errno, expected) in [("EOPNOTSUPP", 2), ("EPERM", 1)] {
             let counted: f64 = metrics
                 .of("zcrx_registration_failures_total")
                 .filter(|sample| sample.labels.get("errno").is_some_and(|label| label == errno))
                 .map(|sample| sample.value)
                 .sum();
             ensure!(
-                counted == expected,
+                counted as u64 == expected,
                 "{counted} failures with {errno} are counted, and {expected} were made"
             );
         }

@@ -14,7 +14,7 @@ use crate::lab::process::Process;
 use crate::lab::program;
 use crate::lab::traffic::Traffic;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 
 /// The interface goes down and comes back.

@@ -156,14 +156,17 @@ fn matrix(lab: &Lab, check: bool) -> Result<()> {
         let committed =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let differences = table.differences(&committed);
-        if !differences.is_empty() {
-            lab.close(&tally)?;
-            bail!("{DOCUMENT} is stale; run `cargo xtask lab matrix`:\n  {}", differences.join("\n  "));
+        for difference in &differences {
+            println!("{DOCUMENT} is stale: {difference}");
         }
-    } else {
-        fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("written to {DOCUMENT}");
+        lab.close(&tally)?;
+        if !differences.is_empty() {
+            bail!("{DOCUMENT} is stale in {} places; run `cargo xtask lab matrix`", differences.len());
+        }
+        return Ok(());
     }
+    fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("written to {DOCUMENT}");
     lab.close(&tally)
 }
 

@@ -15,7 +15,7 @@ use crate::model::{Cause, Episode, QueueState, ReceiveSample};
 use crate::observe::Observer;
 
 /// What a diagnosis looks back on, and what a recording begins with.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY: Duration = Duration::from_mins(1);
 
 /// How, and how often.
 pub(super) struct Sampling {

@@ -12,7 +12,7 @@ use crate::model::{Cause, Episode, QueueKey, QueueSample};
 
 /// How long a queue's count of episodes stays after the queue is gone: an episode that ends with its queue would else
 /// be seen by no scrape.
-const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBERED: Duration = Duration::from_mins(5);
 
 /// Episodes that are over, the last ones of the host.
 const RECENT_EPISODES: usize = 20;

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// Generous: a loaded machine is no failure. What is waited for is always a state, never a time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary under test, with nothing of the environment that would change what it does.
 pub(crate) fn zcrxd(args: &[&str]) -> Command {

@@ -43,7 +43,7 @@ pub(crate) const KILLED: Scenario = Scenario {
     about: "after SIGKILL at any moment of zcrxd nic apply or restore, restore leaves no trace",
     needs: NEEDS,
     limit: 500,
-    default: true,
+    default: false,
     run: || {
         let nic = as_it_comes()?;
         set_by_hand(&nic)?;

@@ -27,7 +27,7 @@ impl Sender {
         let thread = thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {
                 // A write that finds no room is what is wanted here.
-                stream.write(&[7; 65536]).ok();
+                stream.write_all(&[7; 16384]).ok();
             }
         });
         Ok(Self { stop, thread: Some(thread) })
@@ -98,7 +98,7 @@ fn a_destination_that_does_not_read_is_a_slow_consumer_from_begin_to_end() -> Ou
 
     let sender = Sender::start(daemon.listen[0])?;
     let (mut blocked, _) = destination.accept()?;
-    daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled == 1.0)?;
+    daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled > 0.0)?;
     let cause = "zcrx_queue_cause_effect_ratio{queue=\"0\",cause=\"slow_consumer\"";
     daemon.wait_metric(cause, |effect| effect > 0.5)?;
     assert!(daemon.get("/")?.body.contains("Slow consumer"));
@@ -113,7 +113,7 @@ fn a_destination_that_does_not_read_is_a_slow_consumer_from_begin_to_end() -> Ou
     drop(sender);
     thread::spawn(move || std::io::copy(&mut blocked, &mut std::io::sink()));
     let ended = "zcrx_starvation_episodes_total{queue=\"0\",cause=\"slow_consumer\"}";
-    daemon.wait_metric(ended, |episodes| episodes == 1.0)?;
+    daemon.wait_metric(ended, |episodes| episodes > 0.0)?;
     daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled == 0.0)?;
     assert!(daemon.get("/")?.body.contains("Episodes that are over"));
     let recording = std::fs::read_to_string(files[0].path())?;

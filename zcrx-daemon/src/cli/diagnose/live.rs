@@ -21,7 +21,7 @@ const CADENCE: Duration = Duration::from_millis(400);
 const SAMPLES: usize = 150;
 
 /// How long ago an episode may have ended to be told of: what the running zcrxd looks back on.
-const LATELY: Duration = Duration::from_secs(60);
+const LATELY: Duration = Duration::from_mins(1);
 
 /// How long to look at the host if nothing is said: an episode is told once it has lasted a second.
 const LOOK: Duration = Duration::from_secs(4);

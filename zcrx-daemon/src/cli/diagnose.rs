@@ -1,37 +1,45 @@
 //! `zcrxd diagnose`.
 
+mod live;
+
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Exit, complain, print};
 use crate::diagnose::{Replayed, replay, write_episode, write_report};
 use crate::export::recording::{Header, ReadError, Recording};
-use crate::kernel::Kernel;
-use crate::model::{ProbeStatus, QueueKey, QueueSample};
-use crate::net::Netlink;
-use crate::observe::{Join, NicSample};
-use crate::probe::Probes;
+use crate::model::QueueKey;
+
+use live::Live;
 
 const AFTER_HELP: &str = "\
+Asks the running zcrxd, if there is one; else it attaches probes of its own and looks at the host for a few seconds.
+
 Exit codes:
   0  nothing is wrong
-  1  a queue starves, or starved in the time looked at
+  1  a queue starves, or starved in the time looked at (of a running zcrxd: in the last minute)
   2  the recording cannot be read, or there is no such queue
-  3  this host does not show its queues: the reasons are told";
+  3  this host does not show its queues, or the running zcrxd does not answer: the reasons are told";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// Look at a recording of an episode, and not at this host
-    #[arg(long, value_name = "FILE", conflicts_with = "watch_for")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch_for", "watch"])]
     recording: Option<PathBuf>,
-    /// How many seconds to look at this host
-    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = clap::value_parser!(u64).range(1..=600))]
-    watch_for: u64,
+    /// Look at this host for so many seconds, and do not ask the running zcrxd [default without one: 4]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    watch_for: Option<u64>,
+    /// Say it again every two seconds, until interrupted
+    #[arg(long)]
+    watch: bool,
+    /// Runtime directory of the zcrxd to ask [default: as `zcrxd run` has it]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["watch_for", "recording"])]
+    runtime_dir: Option<PathBuf>,
     /// Only this queue, such as `eth0:3`, or `software:0` for one without a device
     #[arg(long, value_name = "IF:N", value_parser = queue_key)]
     queue: Option<QueueKey>,
@@ -40,14 +48,14 @@ pub(super) struct Args {
     format: Format,
 }
 
-/// How often queues are looked at: often enough to have several samples of a two seconds' trouble.
-const CADENCE: Duration = Duration::from_millis(400);
+/// How often `--watch` says it.
+const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Format {
     /// For people
     Text,
-    /// For programs: one object
+    /// For programs: one object, with `--watch` one on each line
     Json,
 }
 
@@ -72,106 +80,112 @@ enum DiagnoseError {
     Empty(String),
     #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would mend it")]
     NoSnapshot(String),
+    #[error("the zcrxd that listens on {} does not answer: {reason}", socket.display())]
+    Unanswered { socket: PathBuf, reason: String },
     #[error("the answer cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match answer(args) {
-        Ok((text, exit)) => {
-            print(&text);
-            exit
+    let done = match &args.recording {
+        Some(file) => of_recording(args, file),
+        None => of_host(args),
+    };
+    done.unwrap_or_else(|error| {
+        complain(&error);
+        match error {
+            DiagnoseError::NoSnapshot(_) | DiagnoseError::Unanswered { .. } => Exit::Host,
+            _ => Exit::Usage,
         }
-        Err(error) => {
-            complain(&error);
-            if matches!(error, DiagnoseError::NoSnapshot(_)) { Exit::Host } else { Exit::Usage }
-        }
-    }
+    })
 }
 
-fn answer(args: &Args) -> Result<(String, Exit), DiagnoseError> {
-    let recording = args.recording.as_deref().map(Recording::read).transpose()?;
-    let place =
-        args.recording.as_ref().map_or_else(|| "this host".to_owned(), |file| file.display().to_string());
-    let mut queues = if let Some(recording) = &recording {
-        replay(&mut recording.samples(), recording.header.window, |_, _| {})
-    } else {
-        let samples = look(Duration::from_secs(args.watch_for))?;
-        replay(&mut samples.iter(), samples.len(), |_, _| {})
-    };
-    if queues.is_empty() && recording.is_some() {
+fn of_recording(args: &Args, file: &Path) -> Result<Exit, DiagnoseError> {
+    let recording = Recording::read(file)?;
+    let queues = replay(&mut recording.samples(), recording.header.window, |_, _| {});
+    let place = file.display().to_string();
+    if queues.is_empty() {
         return Err(DiagnoseError::Empty(place));
     }
-    if let Some(asked) = &args.queue {
-        let there: Vec<_> = queues.iter().map(|queue| queue.key.to_string()).collect();
-        queues.retain(|queue| queue.key == *asked);
-        if queues.is_empty() {
-            let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
-            return Err(DiagnoseError::NoSuchQueue { place, asked: asked.clone(), there });
-        }
-    }
-    let torn = recording.as_ref().is_some_and(|recording| recording.torn);
-    let text = match args.format {
-        Format::Text if queues.is_empty() => "There is no zcrx queue on this host.\n".to_owned(),
-        Format::Text => verdict(&queues, torn),
+    let queues = asked_for(args, &place, queues)?;
+    print(&match args.format {
+        Format::Text => verdict(&queues, recording.torn),
         Format::Json => {
-            let header = recording.as_ref().map(|recording| &recording.header);
-            serde_json::to_string_pretty(&Answer { recording: header, torn, queues: &queues })? + "\n"
+            let answer = Answer { recording: Some(&recording.header), torn: recording.torn, queues: &queues };
+            serde_json::to_string_pretty(&answer)? + "\n"
         }
-    };
-    Ok((text, exit(&queues)))
+    });
+    Ok(exit(&queues))
 }
 
-/// Samples every queue of this host for so long.
-fn look(time: Duration) -> Result<Vec<QueueSample>, DiagnoseError> {
-    let probes = Probes::attach(&Kernel::inspect());
-    let (mut netlink, mut join) = (Netlink::new(), Join::default());
-    let mut samples = Vec::new();
-    let begin = Instant::now();
+fn of_host(args: &Args) -> Result<Exit, DiagnoseError> {
+    let mut live = Live::find(args.runtime_dir.as_deref(), args.watch_for.is_some());
+    let time = args.watch_for.map(Duration::from_secs);
+    let queues = asked_for(args, "this host", live.diagnose(time)?)?;
+    print(&said(args, &queues)?);
+    if !args.watch {
+        return Ok(exit(&queues));
+    }
     loop {
-        let probed = probes.sample();
-        let Some(snapshot) = probed.snapshot else {
-            return Err(DiagnoseError::NoSnapshot(refusals(&probed.probes)));
-        };
-        let nic = NicSample::read(&mut netlink, Some(&snapshot));
-        samples.extend(join.samples(snapshot.began, &[], Some(&snapshot), &nic));
-        if begin.elapsed() >= time {
-            return Ok(samples);
+        live.pause(AGAIN);
+        // A queue that was there may go and come back.
+        let mut queues = live.diagnose(Some(AGAIN))?;
+        queues.retain(|queue| args.queue.as_ref().is_none_or(|asked| queue.key == *asked));
+        let text = said(args, &queues)?;
+        let separated = if matches!(args.format, Format::Text) { format!("\n{text}") } else { text };
+        if io::Write::write_all(&mut io::stdout(), separated.as_bytes()).is_err() {
+            // Whoever read it has left.
+            return Ok(exit(&queues));
         }
-        thread::sleep(CADENCE);
     }
 }
 
-/// Why there is no snapshot, as its probe was told.
-fn refusals(probes: &[ProbeStatus]) -> String {
-    let probe = probes.iter().find(|probe| probe.name == "snapshot");
-    let words: Vec<_> = probe
-        .map(|probe| {
-            probe.refused.iter().map(|attempt| format!("{}: {}", attempt.target, attempt.error)).collect()
-        })
-        .unwrap_or_default();
-    if words.is_empty() { "there is no snapshot".to_owned() } else { words.join("; ") }
+/// The queues, or the one that was asked for, which must be there.
+fn asked_for(args: &Args, place: &str, mut queues: Vec<Replayed>) -> Result<Vec<Replayed>, DiagnoseError> {
+    let Some(asked) = &args.queue else { return Ok(queues) };
+    let there: Vec<_> = queues.iter().map(|queue| queue.key.to_string()).collect();
+    queues.retain(|queue| queue.key == *asked);
+    if queues.is_empty() {
+        let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
+        return Err(DiagnoseError::NoSuchQueue { place: place.to_owned(), asked: asked.clone(), there });
+    }
+    Ok(queues)
 }
 
-/// What was found, in words: every episode, and how each queue stands at the end.
+fn said(args: &Args, queues: &[Replayed]) -> Result<String, DiagnoseError> {
+    let answer = Answer { recording: None, torn: false, queues };
+    Ok(match args.format {
+        Format::Text if queues.is_empty() => "There is no zcrx queue on this host.\n".to_owned(),
+        Format::Text => words(queues, ""),
+        Format::Json if args.watch => serde_json::to_string(&answer)? + "\n",
+        Format::Json => serde_json::to_string_pretty(&answer)? + "\n",
+    })
+}
+
+/// What was found in a recording, in words: every episode, and how each queue stands at the end.
 pub(super) fn verdict(queues: &[Replayed], torn: bool) -> String {
-    let mut text = String::new();
-    for queue in queues {
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = describe(&mut text, queue);
-    }
+    let mut text = words(queues, "At the end, ");
     if torn {
         text += "The recording's last line is torn: whoever wrote it was killed.\n";
     }
     text
 }
 
-fn describe(text: &mut String, queue: &Replayed) -> std::fmt::Result {
+fn words(queues: &[Replayed], when: &str) -> String {
+    let mut text = String::new();
+    for queue in queues {
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = describe(&mut text, queue, when);
+    }
+    text
+}
+
+fn describe(text: &mut String, queue: &Replayed, when: &str) -> std::fmt::Result {
     for episode in queue.episodes.iter().filter(|episode| episode.ended.is_some()) {
         write_episode(text, episode, queue.report.at)?;
         writeln!(text)?;
     }
-    write!(text, "At the end, ")?;
+    write!(text, "{when}")?;
     write_report(text, &queue.report)
 }
 

@@ -16,6 +16,7 @@ const LOCK: &str = "zcrxd.lock";
 
 /// Held while this daemon is the one.
 pub(super) struct Instance {
+    dir: PathBuf,
     // The lock lives as long as the open file.
     _lock: File,
 }
@@ -70,12 +71,17 @@ impl Instance {
             }
         }
         write_pid(&mut lock).map_err(|error| unusable(format!("cannot write {LOCK} there: {error}")))?;
-        Ok(Self { _lock: lock })
+        Ok(Self { dir, _lock: lock })
+    }
+
+    /// The runtime directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 }
 
 /// What systemd gives the service, else the user's own place.
-fn default_dir() -> PathBuf {
+pub(super) fn default_dir() -> PathBuf {
     let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = from("RUNTIME_DIRECTORY") {
         return dir;

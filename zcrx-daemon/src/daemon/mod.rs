@@ -6,6 +6,7 @@
 
 mod bind;
 mod instance;
+mod local;
 mod log;
 mod sampler;
 mod sources;
@@ -27,12 +28,14 @@ use crate::kernel::Kernel;
 use crate::receive::ReceiveError;
 
 use instance::Instance;
+use local::Local;
 use sampler::{Sampler, Sampling};
 use sources::Sources;
 use totals::Totals;
 
 pub use bind::BindError;
 pub use instance::InstanceError;
+pub use local::{ask, socket};
 
 /// How long the end may take before the process ends without it.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
@@ -90,7 +93,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 async fn live(config: &Config) -> Result<(), DaemonError> {
     // First of all: a signal during the start ends it cleanly too.
     let mut signals = Signals::install()?;
-    let _instance = Instance::claim(config.runtime_dir.as_deref())?;
+    let instance = Instance::claim(config.runtime_dir.as_deref())?;
     let listeners = bind::bind_all(&config.web).await?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let kernel = Kernel::inspect();
@@ -102,8 +105,9 @@ async fn live(config: &Config) -> Result<(), DaemonError> {
     let (told, diagnosis) = watch::channel(Arc::default());
     let endpoint = Endpoint { observer: Arc::clone(&observer), diagnosis, phase: phase_seen };
     let (stop, stopped) = watch::channel(());
-    let server =
-        Server { listeners, routes: router(Arc::new(endpoint)), connections, limits: Limits::default() };
+    let routes = router(Arc::new(endpoint));
+    let _local = Local::serve(&instance, routes.clone())?;
+    let server = Server { listeners, routes, connections, limits: Limits::default() };
     let web = tokio::spawn(server.run(stopped));
 
     let started = sources.start(config, kernel).await;

@@ -62,7 +62,7 @@ pub(crate) struct Daemon {
     said: Vec<String>,
     pub(crate) web: SocketAddr,
     pub(crate) listen: Vec<SocketAddr>,
-    _place: Place,
+    place: Place,
 }
 
 impl Daemon {
@@ -87,8 +87,7 @@ impl Daemon {
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut daemon =
-            Self { child, lines, said: Vec::new(), web: nowhere, listen: Vec::new(), _place: place };
+        let mut daemon = Self { child, lines, said: Vec::new(), web: nowhere, listen: Vec::new(), place };
         daemon.wait_for("ready")?;
         for line in &daemon.said {
             if let Some((_, rest)) = line.split_once("web endpoint on http://") {
@@ -107,6 +106,11 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where its lock and its socket are.
+    pub(crate) fn runtime_dir(&self) -> String {
+        self.place.path().join("run").display().to_string()
     }
 
     /// Waits for a log line that contains these words.

@@ -1,6 +1,7 @@
 //! The program as its users meet it: a real process, real sockets, real traffic on loopback.
 
 mod config;
+mod diagnosis;
 mod harness;
 mod lifecycle;
 mod traffic;

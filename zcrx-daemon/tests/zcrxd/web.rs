@@ -13,6 +13,7 @@ fn every_path_answers_in_its_own_type() -> Outcome {
         ("/", 200, "text/html; charset=utf-8", "<h1>zcrxd "),
         ("/refresh.js", 200, "text/javascript; charset=utf-8", "setInterval"),
         ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "# TYPE zcrx_build_info gauge"),
+        ("/diagnose.json", 200, "application/json", "\"queues\":["),
         ("/healthz", 200, "text/plain; charset=utf-8", "alive"),
         ("/readyz", 200, "text/plain; charset=utf-8", "ready"),
         ("/nothing", 404, "text/plain; charset=utf-8", "/metrics"),

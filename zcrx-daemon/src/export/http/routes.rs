@@ -16,6 +16,7 @@ use crate::view::landing;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML_TYPE: &str = "text/html; charset=utf-8";
+const JSON_TYPE: &str = "application/json";
 const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 
 /// The page needs its own style and script, and asks only this endpoint for itself.
@@ -27,6 +28,7 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
         .route("/", get(page))
         .route("/refresh.js", get(script))
         .route("/metrics", get(scrape))
+        .route("/diagnose.json", get(diagnose))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .fallback(nowhere)
@@ -52,6 +54,17 @@ async fn page(State(endpoint): State<Arc<Endpoint>>) -> Response {
     ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
 }
 
+async fn diagnose(State(endpoint): State<Arc<Endpoint>>) -> Response {
+    let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+    match serde_json::to_string(&*diagnosis) {
+        Ok(json) => ([(CONTENT_TYPE, JSON_TYPE)], json).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the diagnosis cannot be written: {error}\n"))
+                .into_response()
+        }
+    }
+}
+
 async fn script() -> Response {
     ([(CONTENT_TYPE, SCRIPT_TYPE)], landing::REFRESH).into_response()
 }
@@ -69,7 +82,7 @@ async fn ready(State(endpoint): State<Arc<Endpoint>>) -> Response {
 }
 
 async fn nowhere() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "nothing here; there are /, /metrics, /healthz and /readyz\n")
+    (StatusCode::NOT_FOUND, "nothing here; there are /, /metrics, /diagnose.json, /healthz and /readyz\n")
 }
 
 async fn not_that_way() -> (StatusCode, &'static str) {

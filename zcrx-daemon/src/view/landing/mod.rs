@@ -72,6 +72,7 @@ fn header(observation: &Observation, not_ready: &[String]) -> Markup {
             }
             nav {
                 a href="/metrics" { "metrics" }
+                a href="/diagnose.json" { "diagnosis" }
                 a href="/healthz" { "healthz" }
                 a href="/readyz" { "readyz" }
             }

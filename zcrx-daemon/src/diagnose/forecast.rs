@@ -205,6 +205,9 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         (true, None) => return Answer::Unknown("the size of the receive ring is unknown".to_owned()),
     };
     let sockets_peak = peak(&|sample| Placement::of(sample).sockets).unwrap_or(0);
+    if user_peak == 0 && sockets_peak == 0 && !harmed(facts) {
+        return Answer::Unknown("no sample shows a buffer in use".to_owned());
+    }
     let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
     // Sockets that take much of the area will take all that their receive buffers allow.
     let sockets = match (backlog, facts.now.buffer_bytes) {

@@ -23,6 +23,9 @@ const SAMPLES: usize = 150;
 /// How long ago an episode may have ended to be told of: what the running zcrxd looks back on.
 const LATELY: Duration = Duration::from_mins(1);
 
+/// How long to wait for a daemon that has only just been started.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// How long to look at the host if nothing is said: an episode is told once it has lasted a second.
 const LOOK: Duration = Duration::from_secs(4);
 
@@ -95,8 +98,20 @@ fn is_there(socket: &Path) -> bool {
 
 fn ask(socket: &Path) -> Result<HostDiagnosis, DiagnoseError> {
     let unanswered = |reason: String| DiagnoseError::Unanswered { socket: socket.to_owned(), reason };
-    let text = daemon::ask(socket, "/diagnose.json").map_err(|error| unanswered(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| unanswered(format!("its answer cannot be read: {error}")))
+    let begin = Instant::now();
+    loop {
+        let text = daemon::ask(socket, "/diagnose.json").map_err(|error| unanswered(error.to_string()))?;
+        let said: HostDiagnosis = serde_json::from_str(&text)
+            .map_err(|error| unanswered(format!("its answer cannot be read: {error}")))?;
+        // One that is still attaching its probes knows of no queue, which is not the same as that there is none.
+        if said.at.is_some() {
+            return Ok(said);
+        }
+        if begin.elapsed() > STARTING {
+            return Err(unanswered("it is still starting".to_owned()));
+        }
+        thread::sleep(CADENCE);
+    }
 }
 
 impl Alone {

@@ -1,6 +1,8 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod faults;
+mod foreign;
 mod preparing;
 mod probes;
 mod receive;
@@ -66,6 +68,10 @@ pub(crate) const ALL: &[Scenario] = &[
     starvation::CQ_STALL,
     starvation::RING_OVERFLOW,
     starvation::BAD_TOKEN,
+    faults::SMALL_AREA,
+    faults::RETURN_TWICE,
+    faults::WRONG_QUEUE,
+    foreign::LEAK,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,

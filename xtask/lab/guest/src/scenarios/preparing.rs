@@ -1,8 +1,10 @@
 //! `zcrxd nic`: preparing an interface, and putting it back to the byte, as ethtool sees it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use netlink_bindings::ethtool;
@@ -18,7 +20,7 @@ use crate::lab::{eventually, program, work};
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 const LIMIT: Duration = Duration::from_mins(1);
-/// Kills of each sort, spread over the time that the work takes undisturbed.
+/// Kills of each sort, the first after one writing of the journal, each of the others after one more.
 const KILLS: u32 = 8;
 const WANTED: [&str; 6] = ["--queues", "1,3", "--flow", "tcp4:7777", "--flow", "tcp6:7777"];
 
@@ -40,7 +42,7 @@ pub(crate) const APPLY_AND_RESTORE: Scenario = Scenario {
 /// SIGKILL at many moments of apply and of restore.
 pub(crate) const KILLED: Scenario = Scenario {
     name: "nic-killed",
-    about: "after SIGKILL at any moment of zcrxd nic apply or restore, restore leaves no trace",
+    about: "after SIGKILL between any two steps of zcrxd nic apply or restore, restore leaves no trace",
     needs: NEEDS,
     limit: 500,
     default: false,
@@ -48,20 +50,20 @@ pub(crate) const KILLED: Scenario = Scenario {
         let nic = as_it_comes()?;
         set_by_hand(&nic)?;
         let original = shown(&nic)?;
-        let apply = time_of(|| done(apply(&nic)))?;
+        done(apply(&nic))?;
         let prepared = shown(&nic)?;
-        let restore_time = time_of(|| done(restore(&nic)))?;
+        done(restore(&nic))?;
         let mut halfway = 0;
         for turn in 1..=KILLS {
-            let died = killed(&mut self::apply(&nic), apply * turn / KILLS)?;
+            let died = killed(&mut apply(&nic), turn)?;
             let now = shown(&nic)?;
             halfway += u32::from(died && now != prepared && now != original);
             done(restore(&nic))?;
             same("after a killed apply", &original, &shown(&nic)?)?;
         }
         for turn in 1..=KILLS {
-            done(self::apply(&nic))?;
-            let died = killed(&mut restore(&nic), restore_time * turn / KILLS)?;
+            done(apply(&nic))?;
+            let died = killed(&mut restore(&nic), turn)?;
             let now = shown(&nic)?;
             halfway += u32::from(died && now != prepared && now != original);
             done(restore(&nic))?;
@@ -320,21 +322,41 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn time_of<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
-    let start = Instant::now();
-    work()?;
-    Ok(start.elapsed())
-}
-
-/// Kills it after a while; whether it was still running.
-fn killed(command: &mut Command, after: Duration) -> Result<bool> {
+/// Kills it as soon as it has written its journal so many times; whether it was still running.
+///
+/// It writes before and after each step. Progress is what decides when to strike, and not time, which is another on
+/// each machine.
+fn killed(command: &mut Command, writes: u32) -> Result<bool> {
+    let mut seen = journal()?;
     let mut process = Process::start("zcrxd", command)?;
-    std::thread::sleep(after);
-    process.signal(libc::SIGKILL)?;
+    let mut left = writes;
+    while left > 0 && process.ended()?.is_none() {
+        let now = journal()?;
+        if now != seen {
+            (seen, left) = (now, left - 1);
+        }
+    }
+    if process.ended()?.is_none() {
+        process.signal(libc::SIGKILL)?;
+    }
     let status = process.wait(LIMIT)?;
     match (status.signal(), status.success()) {
         (Some(libc::SIGKILL), _) => Ok(true),
         (None, true) => Ok(false),
         _ => bail!("zcrxd ended with {status}: {}", process.stderr()),
     }
+}
+
+/// Which writing of the journal is there: each is a file of its own, renamed into place.
+fn journal() -> Result<Option<(u64, i64)>> {
+    let directory = work().join("state");
+    let Ok(entries) = fs::read_dir(&directory) else { return Ok(None) };
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            // It may be gone or replaced between the two looks.
+            return Ok(fs::metadata(path).ok().map(|found| (found.ino(), found.mtime_nsec())));
+        }
+    }
+    Ok(None)
 }

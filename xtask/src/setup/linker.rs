@@ -102,7 +102,7 @@ fn build(cache: &Cache, compiler: &Compiler) -> Result<PathBuf> {
             .with_context(|| {
                 let by_hand = arguments.join(" ");
                 format!(
-                    "cannot build bpf-linker (it needs crates.io and a C compiler); by hand:\n  LLVM_PREFIX={} cargo \
+                    "cannot build bpf-linker (it needs the crate registry and a C compiler); by hand:\n  LLVM_PREFIX={} cargo \
                      {by_hand}\nthen run `cargo xtask setup` again",
                     llvm.display()
                 )

@@ -54,6 +54,7 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    probes::MECHANISMS,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,

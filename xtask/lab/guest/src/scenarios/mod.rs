@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod check;
 mod faults;
 mod foreign;
 mod preparing;
@@ -54,6 +55,8 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    check::HOST,
+    check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,

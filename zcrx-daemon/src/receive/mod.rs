@@ -30,6 +30,6 @@ mod target;
 mod wake;
 mod worker;
 
-pub use config::{BackendChoice, Destination, ParseChoiceError, QueueConfig, SinkConfig};
+pub use config::{BackendChoice, DEFAULT_AREA_BYTES, Destination, ParseChoiceError, QueueConfig, SinkConfig};
 pub use error::ReceiveError;
 pub use receiver::Receiver;

@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod check;
 mod faults;
 mod foreign;
 mod preparing;
@@ -55,6 +56,8 @@ pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
     probes::MECHANISMS,
+    check::HOST,
+    check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,

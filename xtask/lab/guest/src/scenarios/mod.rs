@@ -1,6 +1,8 @@
 //! What the lab shows, one function per scenario.
 
+mod before;
 mod boot;
+mod churn;
 mod faults;
 mod foreign;
 mod preparing;
@@ -9,6 +11,7 @@ mod receive;
 mod registration;
 mod starvation;
 mod upheaval;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -57,6 +60,7 @@ pub(crate) const ALL: &[Scenario] = &[
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    words::WORDS,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,
@@ -72,6 +76,7 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    before::BEFORE,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,
@@ -82,6 +87,7 @@ pub(crate) const ALL: &[Scenario] = &[
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,
+    churn::CHURN,
     probes::REFUSED,
 ];
 

@@ -23,6 +23,8 @@ struct Load {
     log_level: u32,
     log_size: u32,
     log: u64,
+    kernel: u32,
+    flags: u32,
 }
 
 /// `bpf_attr` of `BPF_LINK_CREATE`, up to what is used.
@@ -34,7 +36,7 @@ struct Link {
     flags: u32,
 }
 
-const _: () = assert!(size_of::<Load>() == 40 && size_of::<Link>() == 16);
+const _: () = assert!(size_of::<Load>() == 48 && size_of::<Link>() == 16);
 
 impl Xdp {
     /// Puts it on one end's interface.
@@ -44,6 +46,8 @@ impl Xdp {
         const PROG_TYPE_XDP: u32 = 6;
         const ATTACH_XDP: u32 = 37;
         const SKB_MODE: u32 = 2;
+        // Without it the kernel refuses the program where header split is on.
+        const HAS_FRAGS: u32 = 1 << 5;
         // r0 = XDP_PASS; exit
         const CODE: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
         let ifindex = end.ifindex()?;
@@ -56,6 +60,8 @@ impl Xdp {
                 log_level: 0,
                 log_size: 0,
                 log: 0,
+                kernel: 0,
+                flags: HAS_FRAGS,
             };
             let program = bpf(PROG_LOAD, &mut load).context("cannot load an XDP program")?;
             let mut link = Link {

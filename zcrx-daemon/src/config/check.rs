@@ -18,6 +18,7 @@ use super::said::{Document, Problem, Said, Source};
 use super::size::parse_size;
 use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log};
 use crate::model::BackendKind;
+use crate::probe;
 use crate::receive::{BackendChoice, QueueConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
@@ -38,6 +39,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
     let config = Config {
         web: checker.web(draft.web.listen_addresses.as_deref()),
         probes: draft.probes.enabled.unwrap_or(true),
+        probe_options: probe::Options { mechanism: draft.probes.mechanism.unwrap_or_default() },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),
         log: Log { level: checker.level(draft.log.level), format: draft.log.format.unwrap_or_default() },

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::interval::write_interval;
 use super::size::write_size;
 use super::{Config, LogFormat};
+use crate::probe::MechanismChoice;
 use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
 
 #[derive(Serialize)]
@@ -30,6 +31,7 @@ struct Web {
 #[derive(Serialize)]
 struct Probes {
     enabled: bool,
+    mechanism: MechanismChoice,
 }
 
 #[derive(Serialize)]
@@ -90,7 +92,7 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     let effective = Effective {
         runtime_dir: config.runtime_dir.as_ref().map(|dir| dir.display().to_string()),
         web: Web { listen_addresses: config.web.iter().map(ToString::to_string).collect() },
-        probes: Probes { enabled: config.probes },
+        probes: Probes { enabled: config.probes, mechanism: config.probe_options.mechanism },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {
             enabled: config.recordings.is_some(),

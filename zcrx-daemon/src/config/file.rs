@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::LogFormat;
 use super::said::{Document, Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// What file and flags say, before anyone has checked it.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +30,7 @@ pub(super) struct WebDraft {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
+    pub(super) mechanism: Option<MechanismChoice>,
 }
 
 #[derive(Debug, Default, Deserialize)]

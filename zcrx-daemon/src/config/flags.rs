@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::LogFormat;
 use super::file::{Draft, QueueDraft, SizeDraft};
 use super::said::{Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// Flags that override the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -18,6 +19,9 @@ pub struct Flags {
     /// Attach no probes
     #[arg(long, help_heading = "Options")]
     pub no_probes: bool,
+    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way [default: auto]
+    #[arg(long, value_name = "MECHANISM", help_heading = "Options")]
+    pub probe_mechanism: Option<MechanismChoice>,
     /// How often queues are looked at for a diagnosis [default: 1s]
     #[arg(long = "observe.interval", value_name = "TIME", help_heading = "Options")]
     pub interval: Option<String>,
@@ -76,6 +80,7 @@ impl Flags {
         if self.no_probes {
             draft.probes.enabled = Some(false);
         }
+        draft.probes.mechanism = self.probe_mechanism.or(draft.probes.mechanism);
         if let Some(interval) = &self.interval {
             draft.observe.interval = Some(Said::by_flag(interval.clone(), "--observe.interval"));
         }

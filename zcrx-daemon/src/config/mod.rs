@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe;
 use crate::receive::QueueConfig;
 
 pub use flags::{Flags, QueueFlags};
@@ -41,6 +42,8 @@ pub struct Config {
     pub web: Vec<SocketAddr>,
     /// Whether to attach probes.
     pub probes: bool,
+    /// How they are attached.
+    pub probe_options: probe::Options,
     /// How often queues are looked at for a diagnosis.
     pub interval: Duration,
     /// Where episodes are recorded; `None` for nowhere.

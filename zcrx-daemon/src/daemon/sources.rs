@@ -48,10 +48,10 @@ impl Sources {
     /// Attaches probes, then starts the queues. Neither waits on the event loop: it serves meanwhile.
     pub(super) async fn start(self: &Arc<Self>, config: &Config, kernel: Kernel) -> Result<(), DaemonError> {
         let sources = Arc::clone(self);
-        let (probes, queues) = (config.probes, config.queues.clone());
+        let (probes, options, queues) = (config.probes, config.probe_options, config.queues.clone());
         let start = move || {
             if probes {
-                let probes = Probes::attach(&kernel);
+                let probes = Probes::attach_with(&kernel, options);
                 tell(&probes.sample().probes);
                 sources.probes.set(probes).ok();
             }

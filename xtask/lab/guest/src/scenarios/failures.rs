@@ -34,7 +34,8 @@ pub(super) const BY_MECHANISM: Scenario = Scenario {
     run: || {
         let nic = Nic::pair()?;
         let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments = ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "1024"];
+        let arguments =
+            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "1024"];
         let mut foreign = Foreign::start(&nic.rx, &arguments)?;
         for mechanism in ["fexit", "kprobe-multi", "kretprobe"] {
             starve(&nic, &mut foreign, mechanism).with_context(|| format!("by {mechanism}"))?;
@@ -75,7 +76,9 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
     let counted = metrics.count("zcrx_ifq_allocation_failures_total")?;
     let calls_counted = metrics.count("zcrx_ifq_allocations_total")? - calls_before;
     let lost = metrics.count("zcrx_probe_lost_events_total")?;
-    println!("{mechanism}: {counted} of {calls_counted} calls failed; the NIC: {failed}, tracefs: {called}; lost {lost}");
+    println!(
+        "{mechanism}: {counted} of {calls_counted} calls failed; the NIC: {failed}, tracefs: {called}; lost {lost}"
+    );
     ensure!(counted == failed, "the NIC failed {failed} times to get a buffer, zcrxd counted {counted}");
     ensure!(calls_counted == called, "tracefs counted {called} calls, zcrxd {calls_counted}");
     ensure!(lost == 0, "{lost} events were lost");

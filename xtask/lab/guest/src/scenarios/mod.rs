@@ -3,6 +3,7 @@
 mod before;
 mod boot;
 mod churn;
+mod failures;
 mod faults;
 mod foreign;
 mod preparing;
@@ -57,6 +58,7 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    probes::MECHANISMS,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
@@ -77,6 +79,7 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::WRONG_QUEUE,
     foreign::LEAK,
     before::BEFORE,
+    failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,

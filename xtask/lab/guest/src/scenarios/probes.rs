@@ -27,8 +27,7 @@ pub(super) const ATTACH: Scenario = Scenario {
     limit: 300,
     default: true,
     run: || {
-        let text = output(Command::new(program("zcrxd")).args(["probes", "--format", "json"]))?;
-        let probes: Vec<Value> = serde_json::from_str(&text).context("`zcrxd probes` printed no list")?;
+        let probes = probes(&[])?;
         ensure!(!probes.is_empty(), "`zcrxd probes` knows no probe");
         let kernel = Offered { symbols: Symbols::read()?, btf: Btf::of_kernel()? };
         let mut names = BTreeSet::new();
@@ -120,6 +119,49 @@ fn may_probe() -> bool {
 
 fn word(value: &Value) -> Result<&str> {
     value.as_str().with_context(|| format!("{value} is no text"))
+}
+
+/// Each mechanism alone.
+pub(super) const MECHANISMS: Scenario = Scenario {
+    name: "probes-mechanisms",
+    about: "told to use one mechanism on functions, zcrxd uses that one or says why it cannot, and no other",
+    needs: &[Need::Guest, Need::Zcrx],
+    limit: 600,
+    default: false,
+    run: || {
+        for (flag, mechanism) in
+            [("fexit", "fexit"), ("kprobe-multi", "kprobe_multi"), ("kretprobe", "kretprobe")]
+        {
+            let probes = probes(&["--probe-mechanism", flag])?;
+            for probe in probes.iter().filter(|probe| is_on_function(probe)) {
+                // Debian's kernels have all three; what is on a function here goes there by the one asked for.
+                let by = probe["attached"][0].as_str().context("attached, and by nothing")?;
+                ensure!(by == mechanism, "asked for {flag}, {} is attached by {by}", probe["name"]);
+            }
+            let by =
+                |name| probes.iter().find(|probe| probe["name"] == name).map(|probe| &probe["attached"][0]);
+            for name in ["allocation", "registration"] {
+                ensure!(
+                    by(name).is_some_and(|by| by == mechanism),
+                    "asked for {flag}, {name}: {:?}",
+                    by(name)
+                );
+            }
+        }
+        Ok(())
+    },
+};
+
+/// What `zcrxd probes` says.
+fn probes(arguments: &[&str]) -> Result<Vec<Value>> {
+    let text = output(Command::new(program("zcrxd")).args(["probes", "--format", "json"]).args(arguments))?;
+    serde_json::from_str(&text).context("`zcrxd probes` printed no list")
+}
+
+/// Whether a probe is attached to a function of the kernel.
+fn is_on_function(probe: &Value) -> bool {
+    let mechanism = probe["attached"][0].as_str();
+    mechanism.is_some_and(|mechanism| ["fexit", "kprobe_multi", "kretprobe"].contains(&mechanism))
 }
 
 /// The registrations that zcrxd counts are those that were made.

@@ -9,6 +9,7 @@ mod identity;
 mod join;
 mod nic;
 mod process;
+mod refusal;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +21,7 @@ use crate::uapi;
 pub use join::Join;
 pub use nic::NicSample;
 pub use process::ProcessSample;
+pub use refusal::{Refusal, refusal};
 
 /// What the web endpoint counts about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,10 @@
 //! What the lab shows, one function per scenario.
 
+mod before;
 mod boot;
 mod check;
+mod churn;
+mod failures;
 mod faults;
 mod foreign;
 mod preparing;
@@ -10,6 +13,7 @@ mod receive;
 mod registration;
 mod starvation;
 mod upheaval;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -61,6 +65,7 @@ pub(crate) const ALL: &[Scenario] = &[
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    words::WORDS,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,
@@ -76,6 +81,8 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    before::BEFORE,
+    failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,
@@ -86,6 +93,7 @@ pub(crate) const ALL: &[Scenario] = &[
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,
+    churn::CHURN,
     probes::REFUSED,
 ];
 

@@ -61,6 +61,10 @@ struct Queue<'a> {
     backend: &'static str,
     listen: Vec<String>,
     area: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area_max: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffer: Option<String>,
     refill_entries: u32,
     cq_entries: u32,
     sink: String,
@@ -78,6 +82,8 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             },
             listen: config.listen.iter().map(ToString::to_string).collect(),
             area: write_size(config.area_bytes),
+            area_max: said(config.area_max_bytes),
+            buffer: said(config.buffer_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
             sink: match &config.sink {
@@ -86,6 +92,11 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             },
         }
     }
+}
+
+/// A size that may be left to its default, which is 0.
+fn said(bytes: u64) -> Option<String> {
+    (bytes > 0).then(|| write_size(bytes))
 }
 
 pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -61,6 +61,8 @@ pub(super) struct QueueDraft {
     pub(super) backend: Option<Said<String>>,
     pub(super) listen: Option<Vec<Said<String>>>,
     pub(super) area: Option<Said<SizeDraft>>,
+    pub(super) area_max: Option<Said<SizeDraft>>,
+    pub(super) buffer: Option<Said<SizeDraft>>,
     pub(super) refill_entries: Option<Said<i64>>,
     pub(super) cq_entries: Option<Said<i64>>,
     pub(super) sink: Option<Said<String>>,

@@ -8,6 +8,7 @@ mod bind;
 mod instance;
 mod local;
 mod log;
+mod manager;
 mod sampler;
 mod sources;
 mod totals;
@@ -114,10 +115,12 @@ async fn live(config: &Config) -> Result<(), DaemonError> {
     if started.is_ok() {
         phase.send_replace(Phase::Running);
         announce(&addresses, &sources);
+        manager::ready(&format!("observing; {} own queues", sources.receive().len()));
         let sampling = Sampling { interval: config.interval, recordings: config.recordings.clone() };
         let sampler = Sampler::start(observer, sampling, told)?;
         let name = signals.next().await;
         info!("stopping on {name}");
+        manager::stopping();
         // Before the queues end: that they do is no trouble of theirs.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());
         tokio::time::timeout(LAST_LOOK, stopping).await.ok();

@@ -11,6 +11,7 @@ mod files;
 mod promql;
 mod queries;
 mod rules;
+pub(crate) mod series;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -24,7 +25,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write deploy/prometheus/{alerts,recording}.yml and dashboards/*.json
+    /// Write deploy/prometheus/{alerts,recording}.yml, dashboards/*.json and the table in docs/fleet.md
     Generate {
         /// Where the runbook can be read: the address of a folder with a page for each alert
         #[arg(long, value_name = "URL", default_value = config::RUNBOOK)]

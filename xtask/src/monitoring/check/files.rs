@@ -6,7 +6,7 @@ use crate::monitoring::{config, files};
 use crate::tools::workspace::root;
 
 pub(super) fn check() -> Result<Vec<String>> {
-    let stale = files::all(config::RUNBOOK)
+    let stale = files::all(config::RUNBOOK)?
         .into_iter()
         .filter(|(name, text)| std::fs::read_to_string(root().join(name)).ok().as_ref() != Some(text));
     Ok(stale

@@ -27,6 +27,9 @@ const CHECKS: &[Check] = &[
     ("every alert has its page, and every page its alert", runbook::check),
 ];
 
+/// How many checks need promtool.
+pub(crate) const PROMTOOL_CHECKS: usize = promtool::CHECKS.len();
+
 /// Passed and failed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {

@@ -119,7 +119,7 @@ fn out(sample: &QueueSample) -> Option<u64> {
 }
 
 /// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring.
-fn available(sample: &QueueSample) -> Option<u64> {
+pub(super) fn available(sample: &QueueSample) -> Option<u64> {
     let placement = Placement::of(sample);
     match (placement.free, &sample.kernel) {
         (Some(free), Some(kernel)) => {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::causes::RULES;
+use super::facts::Facts;
 use super::forecast::{Answer, Forecast, Starvation};
+use super::vitals::Vitals;
 use super::{Diagnosis, diagnose, forecast, words};
 use crate::model::{Cause, Episode, Finding, Owner, QueueKey, Window};
 
@@ -17,6 +19,9 @@ pub struct Report {
     pub key: QueueKey,
     /// Whose.
     pub owner: Option<Owner>,
+    /// The owner's cgroup, which names its unit or its container.
+    #[serde(default)]
+    pub owner_cgroup: Option<String>,
     /// When, CLOCK_MONOTONIC.
     pub at: Duration,
     /// What is wrong, and why.
@@ -25,19 +30,25 @@ pub struct Report {
     pub forecast: Forecast,
     /// The episode that lasts.
     pub episode: Option<Episode>,
+    /// Its figures.
+    #[serde(default)]
+    pub vitals: Vitals,
 }
 
 impl Report {
     /// Of a window and the episode that lasts, if one does; `None` if the window is empty.
     pub fn of(window: &Window, episode: Option<&Episode>) -> Option<Self> {
-        let now = window.last()?;
+        let facts = Facts::of(window)?;
+        let now = facts.now;
         Some(Self {
             key: now.key.clone(),
             owner: now.owner.clone(),
+            owner_cgroup: now.owner_cgroup.clone(),
             at: now.at,
             diagnosis: diagnose(window),
             forecast: forecast(window)?,
             episode: episode.cloned(),
+            vitals: Vitals::of(&facts),
         })
     }
 

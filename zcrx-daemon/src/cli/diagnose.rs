@@ -1,7 +1,5 @@
 //! `zcrxd diagnose`.
 
-mod live;
-
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +12,7 @@ use crate::diagnose::{Replayed, replay, write_episode, write_report};
 use crate::export::recording::{Header, ReadError, Recording};
 use crate::model::QueueKey;
 
-use live::Live;
+use super::live::{Live, LiveError};
 
 const AFTER_HELP: &str = "\
 Asks the running zcrxd, if there is one; else it attaches probes of its own and looks at the host for a few seconds.
@@ -78,10 +76,8 @@ enum DiagnoseError {
     NoSuchQueue { place: String, asked: QueueKey, there: String },
     #[error("{0}: holds no samples")]
     Empty(String),
-    #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would mend it")]
-    NoSnapshot(String),
-    #[error("the zcrxd that listens on {} does not answer: {reason}", socket.display())]
-    Unanswered { socket: PathBuf, reason: String },
+    #[error(transparent)]
+    Live(#[from] LiveError),
     #[error("the answer cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -94,7 +90,7 @@ pub(super) fn run(args: &Args) -> Exit {
     done.unwrap_or_else(|error| {
         complain(&error);
         match error {
-            DiagnoseError::NoSnapshot(_) | DiagnoseError::Unanswered { .. } => Exit::Host,
+            DiagnoseError::Live(_) => Exit::Host,
             _ => Exit::Usage,
         }
     })
@@ -196,7 +192,7 @@ pub(super) fn exit(queues: &[Replayed]) -> Exit {
 }
 
 /// A queue as it is displayed.
-fn queue_key(text: &str) -> Result<QueueKey, String> {
+pub(super) fn queue_key(text: &str) -> Result<QueueKey, String> {
     let wrong = || format!("'{text}' is not INTERFACE:INDEX, such as eth0:3 or software:0");
     let (interface, queue) =
         text.rsplit_once(':').filter(|(interface, _)| !interface.is_empty()).ok_or_else(wrong)?;

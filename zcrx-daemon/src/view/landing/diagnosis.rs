@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::format::{count, duration};
 use crate::diagnose::{HostDiagnosis, Report, Sizes, Starvation, title};
 use crate::model::{Cause, Diagnosis, Episode, Finding, Owner};
+use crate::view::format::{count, duration};
 
 pub(super) fn section(host: &HostDiagnosis) -> Markup {
     let (troubled, calm): (Vec<_>, Vec<_>) = host.queues.iter().partition(|report| report.troubled());

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::format::{bytes, count, duration, percent};
 use crate::model::{KernelQueue, KernelSnapshot, QueueSample};
+use crate::view::format::{bytes, count, duration, percent};
 
 pub(super) fn section(snapshot: Option<&KernelSnapshot>, queues: &[QueueSample]) -> Markup {
     let Some(snapshot) = snapshot else { return html! {} };

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::format::{count, duration};
 use crate::model::{PagePoolCount, ProbeSample, ProbeStatus, Registration};
 use crate::observe::errno_label;
+use crate::view::format::{count, duration};
 
 pub(super) fn probes(probes: &[ProbeStatus]) -> Markup {
     html! {

@@ -5,7 +5,6 @@
 //! words come from outside.
 
 mod diagnosis;
-mod format;
 mod kernel_queue;
 mod kernel_side;
 mod queue;
@@ -14,6 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::diagnose::HostDiagnosis;
 use crate::observe::Observation;
+use crate::view::format;
 
 /// Takes a new copy of the page every few seconds, unless nobody looks or text is selected.
 pub const REFRESH: &str = include_str!("refresh.js");

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::format::{bytes, count, percent};
 use crate::model::{BackendKind, QueueState, ReceiveSample};
 use crate::observe::errno_label;
+use crate::view::format::{bytes, count, percent};
 
 pub(super) fn card(queue: &ReceiveSample) -> Markup {
     let tone = match queue.state {

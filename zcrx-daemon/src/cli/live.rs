@@ -68,8 +68,8 @@ impl Live {
     /// Who it is, in words.
     pub(super) const fn source(&self) -> &'static str {
         match self {
-            Self::Daemon(_) => "as the running zcrxd sees it",
-            Self::Alone(_) => "by probes of its own",
+            Self::Daemon(_) => "by the running zcrxd",
+            Self::Alone(_) => "by own probes",
         }
     }
 

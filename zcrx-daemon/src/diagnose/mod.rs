@@ -37,8 +37,8 @@ pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};
 pub use reference::reference;
 pub use replay::{Replayed, replay};
-pub use report::{Report, title, write_episode, write_report};
-pub use rule::{Case, Judgement, Rule};
+pub use report::{Report, When, title, write_episode, write_report};
+pub use rule::{Case, Judgement, Produced, Rule};
 pub use vitals::{Rates, Trace, Vitals};
 pub use watch::{Life, Watch};
 

@@ -36,6 +36,17 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// `<1s`, `4s`, `3m`, `2h`, `4d`: one place, for columns.
+pub(crate) fn brief(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => "<1s".to_owned(),
+        seconds @ 1..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", (seconds / 86400).min(99_999)),
+    }
+}
+
 /// The time of day, given since the Unix epoch: `14:03:59 UTC`.
 pub(crate) fn utc(since_epoch: Duration) -> String {
     let seconds = since_epoch.as_secs() % 86400;
@@ -119,6 +130,9 @@ mod tests {
             (349_200_000, "4 d 1 h"),
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        for (seconds, text) in [(0, "<1s"), (119, "119s"), (121, "2m"), (7_201, "2h"), (864_000, "10d")] {
+            assert_eq!(brief(Duration::from_secs(seconds)), text);
         }
         assert_eq!(utc(Duration::from_secs(86400 + 3661)), "01:01:01 UTC");
     }

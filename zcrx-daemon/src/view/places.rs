@@ -38,11 +38,6 @@ impl Place {
         }
     }
 
-    /// Whether the application has it in its power to give it back.
-    pub(crate) const fn with_application(self) -> bool {
-        matches!(self, Self::Held | Self::Stashed | Self::Completed)
-    }
-
     /// The name of its style on the page.
     pub(crate) const fn class(self) -> &'static str {
         match self {
@@ -119,7 +114,7 @@ mod tests {
     #[test]
     fn a_bar_is_full_and_shows_what_is_there() {
         assert_eq!(cells(&[1, 0, 9999], 10), [1, 0, 9]);
-        assert_eq!(cells(&[1, 1, 1], 10), [4, 3, 3].map(|cells| cells));
+        assert_eq!(cells(&[1, 1, 1], 10), [3, 3, 4]);
         assert_eq!(cells(&[0, 0], 10), [0, 0]);
         assert_eq!(cells(&[1, 1, 1, 1], 2).iter().sum::<usize>(), 2);
     }

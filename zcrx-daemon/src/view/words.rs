@@ -3,7 +3,7 @@
 use crate::diagnose::{Answer, HostDiagnosis, Report, Sizes, Starvation};
 use crate::model::Diagnosis;
 
-use super::format::{count, duration, share};
+use super::format::{brief, count, duration, share};
 
 /// The state of the host in one line.
 pub(crate) fn summary(host: &HostDiagnosis) -> String {
@@ -64,7 +64,7 @@ pub(crate) fn owner(report: &Report) -> String {
 pub(crate) fn starves(report: &Report) -> String {
     match report.forecast.starvation.known() {
         Some(Starvation::Now) => "now".to_owned(),
-        Some(Starvation::In(time)) => duration(*time),
+        Some(Starvation::In(time)) => brief(*time),
         Some(Starvation::NotAtThisRate) => "no".to_owned(),
         None => "?".to_owned(),
     }
@@ -82,7 +82,7 @@ pub(crate) fn outlook(report: &Report) -> Vec<String> {
     if let Some(headroom) = forecast.headroom {
         said.push(format!("{} of the area can still be given out", share(headroom)));
     }
-    if let Some(time) = forecast.hold_time {
+    if let Some(time) = forecast.hold_time.filter(|time| !time.is_zero()) {
         said.push(format!("a buffer is out for {} on average", duration(time)));
     }
     said.push(match &forecast.sizes {

@@ -36,7 +36,7 @@ fn probe_row(probe: &ProbeStatus) -> Markup {
                     None => { span.pill.bad { "not attached" } },
                 }
                 @if !probe.refused.is_empty() {
-                    details open[probe.attached.is_none()] {
+                    details open[probe.attached.is_none()] data-key=(format!("probe {}", probe.name)) {
                         summary { (probe.refused.len()) " refused" }
                         ul {
                             @for attempt in &probe.refused {

@@ -50,8 +50,8 @@ const RATE: Column = Column { title: "RECEIVED", width: 9, cell: rate };
 const FREE: Column = Column { title: "FREE", width: 4, cell: free };
 const HELD: Column = Column { title: "HELD", width: 4, cell: held_share };
 const FLIGHT: Column = Column { title: "FLIGHT", width: 6, cell: flight };
-const REFILL: Column = Column { title: "REFILL", width: 8, cell: refill };
-const STARVES: Column = Column { title: "STARVES", width: 8, cell: starves };
+const REFILL: Column = Column { title: "REFILL", width: 6, cell: refill };
+const STARVES: Column = Column { title: "STARVES", width: 7, cell: starves };
 const OWNER: Column = Column { title: "OWNER", width: 15, cell: owner };
 const DROPS: Column = Column { title: "DROPS/s", width: 8, cell: drops };
 const PAST: Column = Column { title: "FREE, LAST MINUTE", width: 20, cell: past };
@@ -81,7 +81,7 @@ fn table(screen: &Screen<'_>, rows: &[&Report], chosen: Option<&Report>, area: R
     let fixed: u16 = columns.iter().map(|column| column.width + 1).sum();
     let left = area.width.saturating_sub(key_width + 3 + fixed);
     // The bar is what one looks at; the cause stands in full below.
-    let cause_width = (left / 2).clamp(8, 21).min(left.saturating_sub(10));
+    let cause_width = (left * 11 / 20).clamp(8, 21).min(left.saturating_sub(10));
     let area_width = left.saturating_sub(cause_width + 1).clamp(6, 60);
     let mut titles = vec![" QUEUE", "AREA"];
     let mut widths = vec![key_width + 1, area_width];

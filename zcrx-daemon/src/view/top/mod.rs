@@ -129,7 +129,7 @@ fn footer(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
                 key("s", format!("sort: {}", view.sort.name()));
                 let filter = if view.filter.is_empty() { "filter".to_owned() } else { view.filter.clone() };
                 key("/", filter);
-                key("t", if view.only_troubled { "show all" } else { "trouble only" }.to_owned());
+                key("t", if view.only_troubled { "all" } else { "trouble" }.to_owned());
             }
             Page::One => {
                 key("Esc", "all queues".to_owned());

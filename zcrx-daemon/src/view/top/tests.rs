@@ -128,7 +128,7 @@ fn without_colour_and_unicode_nothing_of_either_is_left() {
         assert!(shown.content.iter().all(|cell| cell.symbol().is_ascii()));
         assert!(shown.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
         let all = lines(&shown).join("\n");
-        assert!(all.contains("[###") && !all.contains('?') || page == Page::All, "{all}");
+        assert!(all.contains("[###"), "{all}");
         let coloured = frame(&host, &view, Look::default(), (120, 40));
         assert!(coloured.content.iter().any(|cell| cell.fg != Color::Reset));
     }

@@ -113,7 +113,7 @@ fn once(args: &Args) -> Result<Exit, TopError> {
     let about = About { interactive: false, ..source.about(look) };
     let width = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
     // Room for all there can be; what stays empty is not printed.
-    let height = if args.queue.is_some() { 400 } else { source.host().queues.len().min(1000) as u16 + 14 };
+    let height = if args.queue.is_some() { 400 } else { source.host().queues.len().min(1000) as u16 + 20 };
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     render(&Screen { host: source.host(), view: &view, about: &about }, area, &mut buffer);

@@ -201,7 +201,7 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         && !facts.starved()
     {
         return Answer::Unknown(format!(
-            "no size is large enough: {} buffers go out and {} come back",
+            "no size is large enough: buffers go out at {} and come back at {}",
             words::rate(arrivals),
             words::rate(returns)
         ));

@@ -53,10 +53,17 @@ mod tests {
     #[test]
     fn every_scenario_that_is_named_is_one_of_the_labs() -> std::io::Result<()> {
         let mut sources = String::new();
-        for file in
-            std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/lab/guest/src/scenarios"))?
-        {
-            sources += &std::fs::read_to_string(file?.path())?;
+        let mut places =
+            vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/lab/guest/src/scenarios")];
+        while let Some(place) = places.pop() {
+            for entry in std::fs::read_dir(place)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    places.push(path);
+                } else {
+                    sources += &std::fs::read_to_string(path)?;
+                }
+            }
         }
         for rule in RULES {
             let Produced::Lab { scenarios, .. } = &rule.produced else { continue };

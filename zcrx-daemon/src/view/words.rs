@@ -1,21 +1,77 @@
 //! What page and terminal both say of a queue.
 
+use std::time::Duration;
+
 use crate::diagnose::{Answer, HostDiagnosis, Report, Sizes, Starvation};
 use crate::model::Diagnosis;
 
 use super::format::{brief, count, duration, share};
 
+/// How soon a starvation must come for the reader to be told before it is there.
+const SOON: Duration = Duration::from_mins(5);
+
+/// How worried to be about a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Worry {
+    /// It is in trouble.
+    Trouble,
+    /// It was, or will be soon.
+    Soon,
+    /// Not at all.
+    None,
+}
+
+impl Worry {
+    /// About this queue.
+    pub(crate) fn about(report: &Report) -> Self {
+        match report.forecast.starvation.known() {
+            _ if !report.diagnosis.alarms.is_empty() => Self::Trouble,
+            _ if report.episode.is_some() => Self::Soon,
+            Some(Starvation::In(time)) if *time <= SOON => Self::Soon,
+            _ => Self::None,
+        }
+    }
+
+    /// The name of its style on the page.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::Trouble => "bad",
+            Self::Soon => "fair",
+            Self::None => "good",
+        }
+    }
+}
+
+/// The greatest worry about any queue.
+pub(crate) fn worry(host: &HostDiagnosis) -> Worry {
+    host.queues.iter().map(Worry::about).min().unwrap_or(Worry::None)
+}
+
 /// The state of the host in one line.
 pub(crate) fn summary(host: &HostDiagnosis) -> String {
     let all = host.queues.len();
     let troubled = host.queues.iter().filter(|report| report.troubled()).count();
-    match (all, troubled) {
+    let soon = host.queues.iter().filter(|report| !report.troubled() && foreseen(report).is_some()).count();
+    let said = match (all, troubled) {
         _ if host.at.is_none() => "not looked yet".to_owned(),
         (0, _) => "no zcrx queue on this host".to_owned(),
         (1, 0) => "1 queue, and nothing is wrong with it".to_owned(),
         (_, 0) => format!("{all} queues, and nothing is wrong with any"),
         (1, _) => "the one queue is in trouble".to_owned(),
         _ => format!("{troubled} of {all} queues in trouble"),
+    };
+    match soon {
+        0 => said,
+        1 => format!("{said}; one will starve soon"),
+        _ => format!("{said}; {soon} will starve soon"),
+    }
+}
+
+/// How long until it starves, if that is soon.
+fn foreseen(report: &Report) -> Option<Duration> {
+    match report.forecast.starvation.known()? {
+        Starvation::In(time) if *time <= SOON => Some(*time),
+        _ => None,
     }
 }
 
@@ -34,7 +90,10 @@ pub(crate) fn verdict(report: &Report) -> String {
             let began = duration(report.at.saturating_sub(episode.began));
             format!("flows again; it was {} {began} ago", episode.trouble.name().replace('_', " "))
         }
-        (None, None) => "nothing is wrong".to_owned(),
+        (None, None) => match foreseen(report) {
+            Some(time) => format!("nothing is wrong yet, but it starves in {}", duration(time)),
+            None => "nothing is wrong".to_owned(),
+        },
     }
 }
 

@@ -10,17 +10,17 @@ use crate::view::words;
 
 /// The verdict on the host, before anything else.
 pub(super) fn banner(host: &HostDiagnosis) -> Markup {
-    let tone = if host.troubled() { "bad" } else { "good" };
-    html! { @if host.at.is_some() { p.banner.(tone) { (words::summary(host)) } } }
+    html! { @if host.at.is_some() { p.banner.(words::worry(host).class()) { (words::summary(host)) } } }
 }
 
 pub(super) fn section(host: &HostDiagnosis) -> Markup {
-    let (troubled, calm): (Vec<_>, Vec<_>) = host.queues.iter().partition(|report| report.troubled());
+    let mut queues: Vec<&Report> = host.queues.iter().collect();
+    queues.sort_by_key(|report| words::Worry::about(report));
     html! {
         @if host.at.is_some() && !host.queues.is_empty() {
             section {
                 h2 { "Queues" }
-                @for report in troubled.into_iter().chain(calm) { (card(report)) }
+                @for report in queues { (card(report)) }
                 (legend())
             }
         }
@@ -39,11 +39,7 @@ pub(super) fn section(host: &HostDiagnosis) -> Markup {
 }
 
 fn card(report: &Report) -> Markup {
-    let tone = match (report.diagnosis.alarms.is_empty(), &report.episode) {
-        (false, _) => "bad",
-        (true, Some(_)) => "fair",
-        (true, None) => "good",
-    };
+    let tone = words::Worry::about(report).class();
     html! {
         article.(tone) {
             h3 {
@@ -54,7 +50,7 @@ fn card(report: &Report) -> Markup {
             @for alarm in &report.diagnosis.alarms { p { (alarm.words) "." } }
             @if report.troubled() { (causes(report, words::diagnosis(report))) }
             (bars(report))
-            p.quiet { (words::outlook(report).join("; ")) "." }
+            p.quiet.outlook { (words::outlook(report).join("; ")) "." }
         }
     }
 }
@@ -98,7 +94,7 @@ fn bars(report: &Report) -> Markup {
                 span { "Area " small { (count(total)) } }
                 div.bar {
                     @for (place, buffers) in found {
-                        @if !matches!(place, Place::Free | Place::Elsewhere) {
+                        @if *buffers > 0 && !matches!(place, Place::Free | Place::Elsewhere) {
                             i.(place.class()) style=(width(*buffers, total)) title=(place.name()) {}
                         }
                     }

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Widget};
 
-use super::{Screen, bars};
+use super::{Screen, bars, tone};
 use crate::diagnose::{Report, title};
 use crate::model::{Cause, Diagnosis, Episode};
 use crate::view::format::{bytes, count, duration, rate, share};
@@ -59,7 +59,7 @@ impl Text {
 }
 
 fn verdict(text: &mut Text, report: &Report) {
-    let tone = if report.troubled() { Style::new().red().bold() } else { Style::new().green() };
+    let tone = tone(words::Worry::about(report));
     text.plain(&format!("{} · {}", report.key, words::owner(report)), 2);
     text.say(&words::verdict(report), 2, tone);
     for alarm in &report.diagnosis.alarms {

@@ -8,7 +8,7 @@ use ratatui::widgets::{
     Block, Borders, Cell, Paragraph, Row, StatefulWidget, Table, TableState, Widget, Wrap,
 };
 
-use super::{Screen, bars, state::held};
+use super::{Screen, bars, state::held, tone};
 use crate::diagnose::{Report, title};
 use crate::view::{format, words};
 
@@ -99,8 +99,15 @@ fn table(screen: &Screen<'_>, rows: &[&Report], chosen: Option<&Report>, area: R
     titles.push("CAUSE");
     widths.push(cause_width);
     let lines = rows.iter().map(|report| {
-        let mark = if report.troubled() { "!" } else { " " };
-        let mut cells: Vec<Cell<'static>> = vec![Cell::from(format!("{mark}{}", report.key))];
+        let worry = words::Worry::about(report);
+        let mark = match worry {
+            words::Worry::Trouble => "!",
+            words::Worry::Soon => "~",
+            words::Worry::None => " ",
+        };
+        let name = Line::from(format!("{mark}{}", report.key));
+        let name = if worry == words::Worry::None { name } else { name.style(tone(worry)) };
+        let mut cells: Vec<Cell<'static>> = vec![Cell::from(name)];
         cells.extend(columns.iter().map(|column| (column.cell)(report, column.width)));
         cells.insert(bar, Cell::from(bars::area(&report.vitals.placement, usize::from(area_width))));
         cells.push(Cell::from(words::cause(report)));
@@ -171,7 +178,7 @@ fn past(report: &Report, width: u16) -> Cell<'static> {
 /// The verdict on one queue, as much of it as fits.
 fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
     let diagnosis = words::diagnosis(report);
-    let tone = if report.troubled() { Style::new().red().bold() } else { Style::new().green() };
+    let tone = tone(words::Worry::about(report));
     let name = format!(" {} · {} ", report.key, words::owner(report));
     let mut lines = vec![Line::from(words::verdict(report)).style(tone)];
     if report.troubled() {
@@ -188,9 +195,9 @@ fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
             None => lines.push(Line::from("Cause: unknown".bold())),
         }
     }
-    // While it starves, when it will is no news.
-    let starving = words::starves(report) == "now";
-    let outlook = words::outlook(report).into_iter().skip(usize::from(starving));
+    // The verdict has said so if it starves now, or soon.
+    let said = words::Worry::about(report) != words::Worry::None && words::starves(report) != "?";
+    let outlook = words::outlook(report).into_iter().skip(usize::from(said));
     lines.push(Line::from(outlook.collect::<Vec<_>>().join("; ")));
     Paragraph::new(lines)
         .wrap(Wrap { trim: false })

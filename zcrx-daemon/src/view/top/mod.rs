@@ -14,7 +14,7 @@ mod tests;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Modifier, Style, Stylize};
+use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Widget, Wrap};
 
@@ -92,6 +92,15 @@ pub fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) -> u16 {
     furthest
 }
 
+/// How a worry looks.
+const fn tone(worry: words::Worry) -> Style {
+    match worry {
+        words::Worry::Trouble => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
+        words::Worry::Soon => Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD),
+        words::Worry::None => Style::new().fg(Color::Green),
+    }
+}
+
 fn header(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
     let about = screen.about;
     let [first, second] = Layout::vertical([Constraint::Length(1); 2]).areas(area);
@@ -103,10 +112,7 @@ fn header(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
     Line::from(about.clock.as_str()).right_aligned().render(right, buffer);
     let line = match &about.problem {
         Some(problem) => Line::from(format!("OLD: {problem}")).style(Style::new().red().bold()),
-        None => {
-            let tone = if screen.host.troubled() { Style::new().red().bold() } else { Style::new().green() };
-            Line::from(words::summary(screen.host)).style(tone)
-        }
+        None => Line::from(words::summary(screen.host)).style(tone(words::worry(screen.host))),
     };
     line.render(second, buffer);
 }

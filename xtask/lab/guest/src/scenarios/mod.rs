@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod contract;
 mod faults;
 mod foreign;
 mod preparing;
@@ -57,6 +58,10 @@ pub(crate) const ALL: &[Scenario] = &[
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,

@@ -5,6 +5,7 @@ mod boot;
 mod check;
 mod churn;
 mod failures;
+mod contract;
 mod faults;
 mod foreign;
 mod preparing;
@@ -66,6 +67,10 @@ pub(crate) const ALL: &[Scenario] = &[
     registration::INTERFACES,
     probes::COUNTED,
     words::WORDS,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,

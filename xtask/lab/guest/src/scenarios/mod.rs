@@ -79,6 +79,7 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::WRONG_QUEUE,
     foreign::LEAK,
     before::BEFORE,
+    before::WITHOUT_DEVICE,
     failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,

@@ -2,8 +2,10 @@
 
 mod before;
 mod boot;
+mod check;
 mod churn;
 mod failures;
+mod contract;
 mod faults;
 mod foreign;
 mod preparing;
@@ -59,10 +61,16 @@ pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
     probes::MECHANISMS,
+    check::HOST,
+    check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
     words::WORDS,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,

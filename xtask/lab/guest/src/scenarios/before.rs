@@ -134,18 +134,6 @@ impl<'a> Stranger<'a> {
         Ok(Self { program: Foreign::start(namespace, &arguments)?, namespace, end: None })
     }
 
-    /// Its identity as zcrxd shows it.
-    fn info<'m>(&self, metrics: &'m Metrics, truth: &Value) -> Result<&'m Sample> {
-        metrics.one("zcrx_ifq_info", &[("pid", &number(truth, "pid")?.to_string())])
-    }
-
-    /// A figure of the queue whose owner it is.
-    fn figure(&self, metrics: &Metrics, truth: &Value, name: &str) -> Result<u64> {
-        let label = |label: &str| self.info(metrics, truth).map(|info| info.label(label));
-        let place = [("interface", label("interface")?), ("queue", label("queue")?)];
-        metrics.one(name, &place).map(Sample::count)
-    }
-
     /// Every figure is the truth, at a moment at which nothing moves: the program says the same before and after.
     fn agrees_at_rest(&mut self, daemon: &Daemon<'_>) -> Result<()> {
         let mut differences = Vec::new();
@@ -187,7 +175,7 @@ impl<'a> Stranger<'a> {
         let mut differences = Vec::new();
         if let Some(posted) = posted {
             // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the cache.
-            let cache = self.figure(metrics, truth, "zcrx_ifq_pool_cache_buffers")?;
+            let cache = figure(metrics, truth, "zcrx_ifq_pool_cache_buffers")?;
             expected.push(("zcrx_ifq_kernel_buffers", posted + cache));
             let inflight = self.inflight(metrics, truth)?;
             expected.push(("zcrx_ifq_pool_inflight_buffers", inflight));
@@ -198,7 +186,7 @@ impl<'a> Stranger<'a> {
             expected.push(("zcrx_ifq_free_buffers", own("buffers")? - user));
         }
         for (metric, expected) in expected {
-            let shown = self.figure(metrics, truth, metric)?;
+            let shown = figure(metrics, truth, metric)?;
             if shown != expected {
                 differences.push(format!("{metric} is {shown} and should be {expected}"));
             }
@@ -209,7 +197,7 @@ impl<'a> Stranger<'a> {
 
     /// What netlink says is in flight in the page pool that zcrxd says is this queue's.
     fn inflight(&self, metrics: &Metrics, truth: &Value) -> Result<u64> {
-        let id: u32 = self.info(metrics, truth)?.label("page_pool").parse().context("no page pool")?;
+        let id: u32 = identity(metrics, truth)?.label("page_pool").parse().context("no page pool")?;
         let pools = self.namespace.enter(page_pool::list)?.context("the kernel lists no page pools")?;
         let pool = pools.iter().find(|pool| pool.id == id);
         let pool = pool.with_context(|| format!("netlink knows no page pool {id}: {pools:?}"))?;
@@ -218,7 +206,7 @@ impl<'a> Stranger<'a> {
 
     /// Labels of its identity that are not what they should be.
     fn wrong_identity(&self, metrics: &Metrics, truth: &Value) -> Result<Vec<String>> {
-        let info = self.info(metrics, truth)?;
+        let info = identity(metrics, truth)?;
         let mut expected =
             vec![("comm", "foreign".to_owned()), ("zcrx_id", number(truth, "zcrx_id")?.to_string())];
         if let Some(end) = self.end {
@@ -236,6 +224,18 @@ impl<'a> Stranger<'a> {
         let wrong = expected.into_iter().filter(|(label, value)| !info.has(label, value));
         Ok(wrong.map(|(label, value)| format!("{label} should be {value}: {:?}", info.labels)).collect())
     }
+}
+
+/// The identity, as zcrxd shows it, of the queue whose owner said this.
+fn identity<'m>(metrics: &'m Metrics, truth: &Value) -> Result<&'m Sample> {
+    metrics.one("zcrx_ifq_info", &[("pid", &number(truth, "pid")?.to_string())])
+}
+
+/// A figure of that queue.
+fn figure(metrics: &Metrics, truth: &Value, name: &str) -> Result<u64> {
+    let info = identity(metrics, truth)?;
+    let place = [("interface", info.label("interface")), ("queue", info.label("queue"))];
+    metrics.one(name, &place).map(Sample::count)
 }
 
 /// Whether the program did anything between two reports.
@@ -324,14 +324,14 @@ fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<
             ),
         ];
         for (metric, bounds) in bounds {
-            let shown = stranger.figure(&metrics, &after, metric)?;
+            let shown = figure(&metrics, &after, metric)?;
             ensure!(
                 bounds.contains(&shown),
                 "{metric} is {shown}, outside {bounds:?}: {before} then {after}"
             );
         }
-        let total = stranger.figure(&metrics, &after, "zcrx_ifq_area_buffers")?;
-        let free = stranger.figure(&metrics, &after, "zcrx_ifq_free_buffers")?;
+        let total = figure(&metrics, &after, "zcrx_ifq_area_buffers")?;
+        let free = figure(&metrics, &after, "zcrx_ifq_free_buffers")?;
         ensure!(free <= total, "{free} of {total} buffers are free");
     }
     println!("{amid} of {looks} looks were amid traffic");

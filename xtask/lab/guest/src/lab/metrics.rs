@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(metrics.label("a", "why"), Some("a \"b\", {c}="));
         assert_eq!(metrics.sum("b"), Some(1.5));
         assert_eq!(metrics.sum("c"), None);
-        assert_eq!(metrics.one("a", &[("q", "1"), ("why", "")])?.value, 3.0);
+        assert_eq!(metrics.one("a", &[("q", "1"), ("why", "")])?.count(), 3);
         assert!(metrics.one("a", &[]).is_err(), "there are two");
         Ok(())
     }

@@ -4,8 +4,8 @@ mod before;
 mod boot;
 mod check;
 mod churn;
-mod failures;
 mod contract;
+mod failures;
 mod faults;
 mod foreign;
 mod preparing;
@@ -87,6 +87,7 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::WRONG_QUEUE,
     foreign::LEAK,
     before::BEFORE,
+    before::WITHOUT_DEVICE,
     failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,

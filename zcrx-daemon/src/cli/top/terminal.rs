@@ -69,7 +69,8 @@ impl Session {
             if wait(left.min(ATTENTION))? == Waited::HungUp {
                 return Ok(());
             }
-            if event::poll(Duration::ZERO)? {
+            // All there are: crossterm may have read more than one, of which no wait would tell again.
+            while event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         match self.view.press(key, self.source.host()) {

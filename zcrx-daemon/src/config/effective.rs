@@ -32,6 +32,7 @@ struct Web {
 struct Probes {
     enabled: bool,
     mechanism: MechanismChoice,
+    statistics: bool,
 }
 
 #[derive(Serialize)]
@@ -92,7 +93,11 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     let effective = Effective {
         runtime_dir: config.runtime_dir.as_ref().map(|dir| dir.display().to_string()),
         web: Web { listen_addresses: config.web.iter().map(ToString::to_string).collect() },
-        probes: Probes { enabled: config.probes, mechanism: config.probe_options.mechanism },
+        probes: Probes {
+            enabled: config.probes,
+            mechanism: config.probe_options.mechanism,
+            statistics: config.probe_options.statistics,
+        },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {
             enabled: config.recordings.is_some(),

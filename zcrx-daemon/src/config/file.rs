@@ -31,6 +31,7 @@ pub(super) struct WebDraft {
 pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
     pub(super) mechanism: Option<MechanismChoice>,
+    pub(super) statistics: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod delivery;
 mod faults;
 mod foreign;
 mod preparing;
@@ -73,6 +74,10 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    delivery::COPIED,
+    delivery::COPIED_KRETPROBE,
+    delivery::COPIED_KPROBE_MULTI,
+    delivery::ON_DEVICE,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,

@@ -14,6 +14,7 @@ mod receive;
 mod registration;
 mod snapshot;
 mod window;
+mod zcrx;
 
 pub use cost::{MapCost, ProbeCost, ProgramCost};
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
@@ -35,3 +36,4 @@ pub use snapshot::{
     SocketBacklog,
 };
 pub use window::{CopyCount, NicFigures, QueueSample, Window};
+pub use zcrx::{CopyCounts, EventCounts, Fallback, ZcrxCounts, ZcrxFeature, ZcrxSample};

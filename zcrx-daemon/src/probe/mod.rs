@@ -139,6 +139,11 @@ impl Probes {
     }
 }
 
+/// Whether zcrxd cannot do what it is for without the probe of that name: show the queues there are.
+pub fn is_essential(name: &str) -> bool {
+    name == catalogue::SNAPSHOT
+}
+
 /// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:
 /// then the probe counts as refused.
 fn snapshot(ebpf: &mut Ebpf, status: &mut [ProbeStatus]) -> Option<snapshot::Reader> {

@@ -53,7 +53,7 @@ pub struct Attempt {
 /// One probe of the catalogue, as it stands on this kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeStatus {
-    /// Its name: the module in zcrx-ebpf that holds its programs.
+    /// Its name, with which the names of its programs in zcrx-ebpf begin.
     pub name: String,
     /// What it tells.
     pub tells: String,

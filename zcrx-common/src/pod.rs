@@ -23,4 +23,6 @@ pod!(
     registration::Call,
     registration::Event,
     snapshot::Config,
+    snapshot::Sockets,
+    snapshot::SocketsKey,
 );

@@ -53,8 +53,9 @@ fn without_hardware(interface: &Interface) -> Option<String> {
     if let Some(kind) = &interface.kind {
         return Some(format!("a virtual interface ({kind})"));
     }
-    // Software that is no netdev driver of its own, such as the loopback, has neither.
-    (interface.driver.known().is_none() && interface.bus.is_none()).then(|| "no driver".to_owned())
+    // The loopback has neither driver nor rings; a driver may hide its name, but then has rings.
+    let bare = interface.driver.known().is_none() && interface.setup.rings.known().is_none();
+    bare.then(|| "no driver and no rings".to_owned())
 }
 
 fn driver(interface: &Interface) -> Finding {

@@ -9,6 +9,7 @@ mod identity;
 mod join;
 mod nic;
 mod process;
+mod refused;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -76,6 +77,7 @@ pub struct Memory(Mutex<Remembered>);
 struct Remembered {
     join: Join,
     netlink: net::Netlink,
+    explained: refused::Explained,
 }
 
 impl Observer {
@@ -87,6 +89,7 @@ impl Observer {
         let mut took = Vec::new();
         let receive = timed("receive", &mut took, &self.receive);
         let mut probe = timed("probe", &mut took, &self.probe);
+        remembered.explained.fill(&mut probe.recent_registrations);
         let nic = remembered.read_nic(&probe, &mut took);
         if let Some(pools) = &mut probe.page_pools {
             name_pools(pools, &nic.pools);

@@ -8,6 +8,7 @@ pub(super) const EXTACK: &str = "extack";
 pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
 pub(super) const SNAPSHOT: &str = "snapshot";
+pub(super) const SOCKETS: &str = "sockets";
 
 /// One probe.
 pub(super) struct Probe {
@@ -192,6 +193,37 @@ pub(super) const CATALOGUE: &[Probe] = &[
                 Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
                 Program { name: "snapshot_task", hook: Hook::Iterator("task") },
             ],
+        }],
+    },
+    Probe {
+        name: SOCKETS,
+        tells: "how much data waits in the sockets of those who own interface queues",
+        lost_without: "whether buffers are missing because data waits in sockets unread",
+        needs: &[
+            "task_tgid",
+            "task_leader",
+            "task_files",
+            "files_table",
+            "table_files",
+            "table_size",
+            "file_operations",
+            "file_private",
+            "file_inode",
+            "inode_mode",
+            "socket_sock",
+            "sock_family",
+            "sock_state",
+            "sock_type",
+            "sock_protocol",
+            "sock_flags",
+            "sock_receive_limit",
+            "tcp_expected",
+            "tcp_unread",
+        ],
+        alternatives: &[Alternative {
+            mechanism: Mechanism::Iterator,
+            functions: &[],
+            programs: &[Program { name: "snapshot_sockets", hook: Hook::Iterator("task") }],
         }],
     },
 ];

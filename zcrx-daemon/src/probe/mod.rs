@@ -62,11 +62,16 @@ impl Probes {
         };
         let mut status: Vec<_> =
             catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut ebpf, probe, &host)).collect();
-        let snapshot = snapshot(&mut ebpf, &mut status);
+        let mut snapshot = snapshot(&mut ebpf, &mut status);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }
         let is_attached = |name| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
+        if let Some(snapshot) = &mut snapshot
+            && is_attached(catalogue::SOCKETS)
+        {
+            snapshot.with_sockets(&mut ebpf);
+        }
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
                 .then(|| registration::Reader::new(&mut ebpf))

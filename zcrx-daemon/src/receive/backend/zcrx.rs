@@ -13,6 +13,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::area::Area;
 use super::{Backend, Completion};
 use crate::model::{BackendKind, Refusal};
+use crate::net;
 use crate::receive::config::QueueConfig;
 use crate::receive::mapping::{Mapping, page_bytes};
 use crate::receive::pool::Pool;
@@ -74,12 +75,19 @@ impl ZcrxBackend {
                 BackendKind::Device | BackendKind::Copy => registration::Kind::Device,
             };
             let explanation = registration::explain(error.raw_os_error().unwrap_or(0), explain);
+            // What the interface shows is nearer to the truth than what the errno can mean.
+            let shown = match (&config.interface, error.raw_os_error(), kind) {
+                (Some(interface), Some(errno), BackendKind::Device) => {
+                    net::hint(interface, config.queue, errno)
+                }
+                _ => Vec::new(),
+            };
             Refusal {
                 backend: kind,
                 step: step.to_owned(),
                 errno: error.raw_os_error(),
                 reason: explanation.meaning.to_owned(),
-                mend: explanation.mend.to_owned(),
+                mend: [vec![explanation.mend.to_owned()], shown].concat().join("; "),
             }
         };
         let mut area = Area::new(config, size_of::<ZcrxStats>()).map_err(|error| refuse(&error))?;

@@ -103,7 +103,13 @@ fn registration_row(registration: &Registration, now: Duration) -> Markup {
             }
             td {
                 @if registration.errno == 0 { span.pill.good { "ok" } }
-                @else { span.pill.bad { (errno_label(registration.errno)) } }
+                @else {
+                    span.pill.bad { (errno_label(registration.errno)) }
+                    @if let Some(words) = &registration.words { " \u{201c}" (words) "\u{201d}" }
+                    @if !registration.hints.is_empty() {
+                        ul { @for hint in &registration.hints { li { (hint) } } }
+                    }
+                }
             }
             td { (or_unknown(registration.duration.map(duration))) }
         }

@@ -2,6 +2,7 @@
 
 mod boot;
 mod check;
+mod elsewhere;
 mod faults;
 mod foreign;
 mod preparing;
@@ -75,6 +76,8 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    foreign::BACKLOG,
+    elsewhere::NAMESPACE,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,

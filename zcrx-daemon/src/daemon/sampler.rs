@@ -9,10 +9,12 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::DaemonError;
+use super::fault::Trap;
+use super::heart::Beat;
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
 use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration};
-use crate::observe::{Observer, errno_label};
+use crate::observe::{Observer, errno_label, refusal};
 
 /// What a diagnosis looks back on, and what a recording begins with.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -38,18 +40,15 @@ impl Sampler {
         observer: Arc<Observer>,
         sampling: Sampling,
         told: watch::Sender<Arc<HostDiagnosis>>,
+        beat: Arc<Beat>,
+        trap: Arc<Trap>,
     ) -> Result<Self, DaemonError> {
         let (stop, stopped) = mpsc::channel();
         let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
         let flight = Flight::new(sampling.recordings, observer.kernel.clone());
-        let round = Round {
-            observer,
-            watch: HostWatch::new(samples),
-            flight,
-            before: Vec::new(),
-            refused_until: Duration::ZERO,
-            told,
-        };
+        let watch = HostWatch::new(samples);
+        let (before, refused_until) = (Vec::new(), Duration::ZERO);
+        let round = Round { observer, watch, flight, before, refused_until, told, beat, trap };
         let thread = thread::Builder::new()
             .name("zcrxd-sampler".to_owned())
             .spawn(move || round.go_on(sampling.interval, &stopped))
@@ -73,12 +72,16 @@ struct Round {
     /// When the last registration that was told ended.
     refused_until: Duration,
     told: watch::Sender<Arc<HostDiagnosis>>,
+    beat: Arc<Beat>,
+    trap: Arc<Trap>,
 }
 
 impl Round {
     fn go_on(mut self, interval: Duration, stopped: &mpsc::Receiver<()>) {
         let mut next = Instant::now();
         let end = loop {
+            self.beat.beat();
+            self.trap.step_in();
             let observation = self.observer.observe();
             let now = observation.monotonic;
             tell_states(&self.before, &observation.host.receive);
@@ -182,8 +185,9 @@ fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
             refused.pid,
             errno_label(refused.errno)
         );
-        if let Some(words) = &refused.words {
-            line += &format!(", \"{words}\"");
+        if let Some(refusal) = refusal(refused) {
+            let quote = if refusal.said_by_kernel { "\"" } else { "" };
+            line += &format!(": {quote}{}{quote}; {}", refusal.why, refusal.mend);
         }
         if !refused.hints.is_empty() {
             line += &format!("; {}", refused.hints.join("; "));
@@ -205,7 +209,11 @@ fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
 
 /// Says which own queues are in another state than before.
 fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
-    for (before, now) in before.iter().zip(now).filter(|(before, now)| before.state != now.state) {
+    for now in now {
+        let Some(before) = before.iter().find(|before| before.key == now.key) else { continue };
+        if before.state == now.state {
+            continue;
+        }
         let (from, to) = (before.state.name(), now.state.name());
         if now.state == QueueState::Running {
             info!("queue {}: {from} to {to}", now.key);
@@ -223,6 +231,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_once_with_the_kernels_words_and_the_hints() {
         let mut registrations = full().host.probe.recent_registrations;
+        registrations[1].words = Some("tcp-data-split is disabled".to_owned());
         let again = Registration { at: Duration::from_secs(996), ..registrations[1].clone() };
         registrations.push(again);
         let said = refusals(&registrations, Duration::ZERO);

@@ -1,11 +1,10 @@
-//! Why registrations of other programs failed: the errno in words, and what their interface shows.
+//! Why registrations of other programs failed, as far as their interface shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Registration;
 use crate::net::{self, NetError};
-use crate::uapi::registration::{Kind, explain};
 
 /// Failures explained in one look: each may read an interface, which takes a millisecond or so.
 const AT_ONCE: usize = 8;
@@ -46,30 +45,12 @@ impl Explained {
 }
 
 fn hints(registration: &Registration) -> Vec<String> {
-    let kind = if registration.ifindex.is_some() { Kind::Device } else { Kind::Nodev };
-    let mut hints = match (&registration.interface, registration.queue) {
+    match (&registration.interface, registration.queue) {
         (Some(interface), Some(queue)) => {
             of_interface(registration, interface, queue).unwrap_or_else(|error| vec![error.to_string()])
         }
         _ => Vec::new(),
-    };
-    // What the interface cannot explain, such as missing privileges, the errno does.
-    let explains = matches!(
-        registration.errno,
-        libc::EINVAL
-            | libc::EEXIST
-            | libc::EBUSY
-            | libc::ENODEV
-            | libc::ENETDOWN
-            | libc::ERANGE
-            | libc::EOPNOTSUPP
-            | libc::ENODATA
-    );
-    if hints.is_empty() || !explains {
-        let explanation = explain(registration.errno, kind);
-        hints.insert(0, format!("{}: {}", explanation.meaning, explanation.mend));
     }
-    hints
 }
 
 /// Looks at the interface where the caller sees it.
@@ -115,16 +96,6 @@ mod tests {
         assert_eq!(look(&mut [failed(3, libc::EEXIST)]), (1, 1, 2));
         let mut storm: Vec<_> = (10..50).map(|second| failed(second, libc::EINVAL)).collect();
         assert_eq!(look(&mut storm), (AT_ONCE, AT_ONCE, 2 + AT_ONCE), "a storm is explained bit by bit");
-    }
-
-    #[test]
-    fn an_errno_that_no_interface_explains_is_put_into_words() {
-        let mut denied = failed(1, libc::EPERM);
-        (denied.interface, denied.queue, denied.netns) = (Some("lo".to_owned()), Some(0), None);
-        assert!(hints(&denied)[0].contains("CAP_NET_ADMIN"), "{:?}", hints(&denied));
-        let mut unheard = failed(1, libc::EINVAL);
-        (unheard.ifindex, unheard.interface, unheard.queue) = (None, None, None);
-        assert!(hints(&unheard)[0].contains("device-less"), "{:?}", hints(&unheard));
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub(super) static REGISTRATION: &[Row] = &[
     .absent("no failure seen yet, or the registration probe is not attached"),
     Row::gauge(
         "zcrx_registration_last_info",
-        "The last attempt: who asked for what, how it ended (errno left out on success) and the kernel's own words for it, \
-         always 1. What is likely behind a failure is on the page and in the log.",
+        "The last attempt: who asked for what and how it ended (errno left out on success; words are the kernel's own, where \
+         it said any), always 1.",
         Each(&["interface", "ifindex", "queue", "pid", "comm", "errno", "words"], |probe, series| {
             let Some(last) = probe.recent_registrations.last() else { return };
             let text = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();

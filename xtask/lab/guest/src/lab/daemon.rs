@@ -82,7 +82,7 @@ impl<'a> Daemon<'a> {
         self.namespace.enter(|| get(address, path))
     }
 
-    /// One of its pages for people.
+    /// One of its pages, which must be there.
     pub(crate) fn page(&self, path: &str) -> Result<String> {
         let (status, body) = self.get(path)?;
         ensure!(status == 200, "{path} answers {status}");

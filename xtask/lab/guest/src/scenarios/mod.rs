@@ -1,8 +1,12 @@
 //! What the lab shows, one function per scenario.
 
+mod before;
 mod boot;
 mod check;
+mod churn;
+mod contract;
 mod elsewhere;
+mod failures;
 mod faults;
 mod foreign;
 mod preparing;
@@ -11,6 +15,7 @@ mod receive;
 mod registration;
 mod starvation;
 mod upheaval;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -56,11 +61,17 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    probes::MECHANISMS,
     check::HOST,
     check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    words::WORDS,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,
@@ -78,6 +89,8 @@ pub(crate) const ALL: &[Scenario] = &[
     foreign::LEAK,
     foreign::BACKLOG,
     elsewhere::NAMESPACE,
+    before::BEFORE,
+    failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,
@@ -88,6 +101,7 @@ pub(crate) const ALL: &[Scenario] = &[
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,
+    churn::CHURN,
     probes::REFUSED,
 ];
 

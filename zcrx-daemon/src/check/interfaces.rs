@@ -90,12 +90,9 @@ fn need(name: &str, condition: Condition, amiss: Verdict) -> Finding {
 /// Queues that somebody has, one finding for all: to be in use is no fault.
 fn owners(interface: &Interface, kernel: &[KernelQueue]) -> Option<Finding> {
     let finding = |verdict, found| Some(Finding::new(Group::Interfaces, "owners", verdict, found));
-    let queues = match interface.queues.known() {
-        Some(queues) => queues,
-        None => {
-            let why = interface.queues.unknown().unwrap_or("not told");
-            return finding(Verdict::Skip, format!("who has its queues cannot be seen ({why})"));
-        }
+    let Some(queues) = interface.queues.known() else {
+        let why = interface.queues.unknown().unwrap_or("not told");
+        return finding(Verdict::Skip, format!("who has its queues cannot be seen ({why})"));
     };
     let taken: Vec<String> = queues
         .iter()

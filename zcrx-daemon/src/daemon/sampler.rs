@@ -179,19 +179,18 @@ fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
     for refused in registrations.iter().filter(|one| one.errno != 0 && one.at > after) {
         let interface = refused.interface.as_deref().unwrap_or("an unknown interface");
         let queue = refused.queue.map(|queue| format!(":{queue}")).unwrap_or_default();
-        let mut line = format!(
+        let who = format!(
             "{} ({}) could not register {interface}{queue}: {}",
             refused.comm,
             refused.pid,
             errno_label(refused.errno)
         );
-        if let Some(refusal) = refusal(refused) {
+        let why = refusal(refused).map_or_else(String::new, |refusal| {
             let quote = if refusal.said_by_kernel { "\"" } else { "" };
-            line += &format!(": {quote}{}{quote}; {}", refusal.why, refusal.mend);
-        }
-        if !refused.hints.is_empty() {
-            line += &format!("; {}", refused.hints.join("; "));
-        }
+            format!(": {quote}{}{quote}; {}", refusal.why, refusal.mend)
+        });
+        let shown = refused.hints.iter().map(|hint| format!("; {hint}")).collect::<String>();
+        let line = who + &why + &shown;
         match lines.iter_mut().find(|(known, _)| *known == line) {
             Some((_, times)) => *times += 1,
             None => lines.push((line, 1)),

@@ -225,6 +225,7 @@ mod tests {
             ..PagePool::default()
         };
         NicSample {
+            elsewhere: BTreeMap::new(),
             netns: Some(NETNS),
             boottime: Duration::from_secs(100),
             stats: vec![stats],

@@ -189,7 +189,7 @@ fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
             let quote = if refusal.said_by_kernel { "\"" } else { "" };
             format!(": {quote}{}{quote}; {}", refusal.why, refusal.mend)
         });
-        let shown = refused.hints.iter().map(|hint| format!("; {hint}")).collect::<String>();
+        let shown = refused.hints.iter().flat_map(|hint| ["; ", hint.as_str()]).collect::<String>();
         let line = who + &why + &shown;
         match lines.iter_mut().find(|(known, _)| *known == line) {
             Some((_, times)) => *times += 1,

@@ -91,6 +91,45 @@ offsets! {
     /// What a kind keeps for a file: the ring context, the queue.
     file_private: 8 = "file" "private_data";
 
+    /// Open files of a task.
+    task_files: 8 = "task_struct" "files";
+    /// The table of descriptors.
+    files_table: 8 = "files_struct" "fdt";
+    /// Its files, by descriptor.
+    table_files: 8 = "fdtable" "fd";
+    /// How many descriptors it has room for.
+    table_size: 4 = "fdtable" "max_fds";
+    /// The inode of a file.
+    file_inode: 8 = "file" "f_inode";
+    /// Its type and permissions.
+    inode_mode: 2 = "inode" "i_mode";
+    /// Files registered with a ring: how many slots.
+    ring_files_count: 4 = "io_ring_ctx" "file_table.data.nr";
+    /// The slots.
+    ring_files: 8 = "io_ring_ctx" "file_table.data.nodes";
+    /// The file in a slot, with flags in its low bits.
+    slot_file: 8 = "io_rsrc_node" "file_ptr";
+    /// The kernel's side of a socket.
+    socket_sock: 8 = "socket" "sk";
+    /// Address family of a socket.
+    sock_family: 2 = "sock" "__sk_common.skc_family";
+    /// State of its connection.
+    sock_state: 1 = "sock" "__sk_common.skc_state";
+    /// Its type: a stream, datagrams.
+    sock_type: 2 = "sock" "sk_type";
+    /// Its protocol.
+    sock_protocol: 2 = "sock" "sk_protocol";
+    /// Flags (`SOCK_DONE` and others).
+    sock_flags: 8 = "sock" "__sk_common.skc_flags";
+    /// Most that may wait in it, bytes.
+    sock_receive_limit: 4 = "sock" "sk_rcvbuf";
+    /// NAPI instance that delivered to it last.
+    sock_napi: 4 = "sock" "sk_napi_id";
+    /// The next byte that it expects.
+    tcp_expected: 4 = "tcp_sock" "rcv_nxt";
+    /// The next byte that user space has not received.
+    tcp_unread: 4 = "tcp_sock" "copied_seq";
+
     /// Interface queues of a ring: an xarray's head from 6.16 on, one pointer in 6.15.
     ring_queues: 8 = "io_ring_ctx" "zcrx_ctxs.xa_head" | "io_ring_ctx" "ifq";
     /// The memory that a ring shares with user space.
@@ -141,10 +180,6 @@ offsets! {
     /// User space's references to each buffer of an area.
     area_user_refs: 8 = "io_zcrx_area" "user_refs";
 
-    /// What a socket of user space stands for.
-    socket_sock: 8 = "socket" "sk";
-    /// Flags of a socket, as bits by number.
-    sock_flags: 8 = "sock_common" "skc_flags";
     /// How far a TCP socket was read.
     tcp_copied_seq: 4 = "tcp_sock" "copied_seq";
     /// How far it has received, the end of the stream included.
@@ -175,6 +210,10 @@ offsets! {
     page_pool_held: 4 = "page_pool" "pages_state_hold_cnt";
     /// Buffers a page pool gave up.
     page_pool_released: 4 = "page_pool" "pages_state_release_cnt";
+    /// The NAPI instance that uses a page pool.
+    page_pool_napi: 8 = "page_pool" "p.napi";
+    /// The id of a NAPI instance.
+    napi_id: 4 = "napi_struct" "napi_id";
     /// A page pool's link in the list of its device.
     page_pool_link: 8 = "page_pool" "user.list";
     /// The first page pool of a device.

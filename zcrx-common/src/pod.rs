@@ -24,4 +24,6 @@ pod!(
     registration::Call,
     registration::Event,
     snapshot::Config,
+    snapshot::Sockets,
+    snapshot::SocketsKey,
 );

@@ -2,7 +2,8 @@
 //!
 //! User space asks: it writes [`Config`] with a new generation and reads the iterators to their end. The programs
 //! put records into a ring buffer: for each ring [`Ring`], once per process that holds it; behind the first of
-//! these, for each of its queues [`Queue`] and for each area [`Area`].
+//! these, for each of its queues [`Queue`] and for each area [`Area`]. Sockets are too many for a record each: they are
+//! added up in a map, by [`SocketsKey`].
 
 /// Kinds of records.
 pub mod kind {
@@ -110,6 +111,10 @@ pub struct Queue {
     pub pool_held: u32,
     /// Page pool: buffers given up.
     pub pool_released: u32,
+    /// Page pool: NAPI instance that uses it, 0 if its driver does not say.
+    pub napi_id: u32,
+    /// Keeps the record free of padding.
+    pub reserved: u32,
     /// Interface name, zero-terminated.
     pub interface: [u8; 16],
 }
@@ -136,7 +141,38 @@ pub struct Area {
     pub user_references: u64,
 }
 
+/// Owners of queues, and sums of their sockets, that are kept at one time.
+pub const OWNERS: u32 = 4096;
+
+/// The connected TCP sockets of one owner whose data came by one NAPI instance.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketsKey {
+    /// Process, in the initial pid namespace.
+    pub pid: u32,
+    /// NAPI instance that delivered to them last; 0 if none has yet, or it was the loopback.
+    pub napi_id: u32,
+}
+
+/// What waits in these sockets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// The snapshot that added them up; older sums mean nothing.
+    pub generation: u64,
+    /// Payload in order that nobody has received, bytes.
+    pub unread_bytes: u64,
+    /// Sum of their receive buffer limits, bytes.
+    pub limit_bytes: u64,
+    /// Sockets.
+    pub sockets: u32,
+    /// Keeps the value free of padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<SocketsKey>() == 8);
+const _: () = assert!(size_of::<Sockets>() == 32);
 const _: () = assert!(size_of::<Config>() == 32);
 const _: () = assert!(size_of::<Ring>() == 64);
-const _: () = assert!(size_of::<Queue>() == 88);
+const _: () = assert!(size_of::<Queue>() == 96);
 const _: () = assert!(size_of::<Area>() == 40);

@@ -9,6 +9,7 @@
 
 mod area;
 mod queue;
+mod sockets;
 
 use core::ffi::c_void;
 
@@ -23,7 +24,10 @@ use zcrx_common::{
     snapshot::{Config, HAS_MORE_IDS, NO_ID, REGISTERED, Ring, kind},
 };
 
-use self::queue::{QueueWalk, queue, visit_queue};
+use self::{
+    queue::{QueueWalk, queue, visit_queue},
+    sockets::note_owner,
+};
 use crate::{
     kernel::{has, offset, read},
     loss,
@@ -159,6 +163,7 @@ fn visit_ring(task: u64, fd: u32, ring: u64, generation: u64) {
     if let Some(mut entry) = reserve::<Ring>() {
         let record = entry.write(Ring::default());
         own(record, kind::RING, task, fd, ring);
+        note_owner(record.pid, generation);
         let shared: u64 = read(ring, offset!(ring_shared));
         if shared != 0 {
             record.cq_entries = read(ring, offset!(ring_cq_entries));
@@ -188,7 +193,9 @@ fn visit_ring(task: u64, fd: u32, ring: u64, generation: u64) {
 #[inline(always)]
 fn visit_exported(task: u64, fd: u32, ifq: u64, generation: u64) {
     if let Some(mut entry) = reserve::<Ring>() {
-        own(entry.write(Ring::default()), kind::EXPORTED, task, fd, ifq);
+        let record = entry.write(Ring::default());
+        own(record, kind::EXPORTED, task, fd, ifq);
+        note_owner(record.pid, generation);
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
     if first_visit(ifq, generation) {

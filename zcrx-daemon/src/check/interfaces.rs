@@ -53,8 +53,9 @@ fn without_hardware(interface: &Interface) -> Option<String> {
     if let Some(kind) = &interface.kind {
         return Some(format!("a virtual interface ({kind})"));
     }
-    // Software that is no netdev driver of its own, such as the loopback, has neither.
-    (interface.driver.known().is_none() && interface.bus.is_none()).then(|| "no driver".to_owned())
+    // The loopback has neither driver nor rings; a driver may hide its name, but then has rings.
+    let bare = interface.driver.known().is_none() && interface.setup.rings.known().is_none();
+    bare.then(|| "no driver and no rings".to_owned())
 }
 
 fn driver(interface: &Interface) -> Finding {
@@ -89,12 +90,9 @@ fn need(name: &str, condition: Condition, amiss: Verdict) -> Finding {
 /// Queues that somebody has, one finding for all: to be in use is no fault.
 fn owners(interface: &Interface, kernel: &[KernelQueue]) -> Option<Finding> {
     let finding = |verdict, found| Some(Finding::new(Group::Interfaces, "owners", verdict, found));
-    let queues = match interface.queues.known() {
-        Some(queues) => queues,
-        None => {
-            let why = interface.queues.unknown().unwrap_or("not told");
-            return finding(Verdict::Skip, format!("who has its queues cannot be seen ({why})"));
-        }
+    let Some(queues) = interface.queues.known() else {
+        let why = interface.queues.unknown().unwrap_or("not told");
+        return finding(Verdict::Skip, format!("who has its queues cannot be seen ({why})"));
     };
     let taken: Vec<String> = queues
         .iter()

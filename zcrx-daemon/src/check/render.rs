@@ -1,6 +1,6 @@
 //! The report for people.
 
-use super::{CheckReport, Finding, Verdict};
+use super::{CheckReport, Finding, Summary, Verdict};
 
 /// How the text is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +24,12 @@ pub fn text(report: &CheckReport, style: Style) -> String {
     for finding in &report.findings {
         if group != Some(finding.group) {
             group = Some(finding.group);
-            text += &format!("\n{}\n", finding.group.title());
+            text.extend(["\n", finding.group.title(), "\n"]);
         }
         describe(&mut text, finding, width, style);
     }
-    let summary = report.summary;
-    text += &format!(
-        "\n{} pass, {} warn, {} fail, {} skip\n",
-        summary.pass, summary.warn, summary.fail, summary.skip
-    );
-    text
+    let Summary { pass, warn, fail, skip } = report.summary;
+    text + &format!("\n{pass} pass, {warn} warn, {fail} fail, {skip} skip\n")
 }
 
 fn name(finding: &Finding) -> String {
@@ -96,7 +92,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Group, Summary};
+    use crate::check::Group;
 
     fn report() -> CheckReport {
         let mut driver =

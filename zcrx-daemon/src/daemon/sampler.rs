@@ -13,8 +13,8 @@ use super::fault::Trap;
 use super::heart::Beat;
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
-use crate::model::{Cause, Episode, QueueState, ReceiveSample};
-use crate::observe::Observer;
+use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration};
+use crate::observe::{Observer, errno_label, refusal};
 
 /// What a diagnosis looks back on, and what a recording begins with.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -47,7 +47,8 @@ impl Sampler {
         let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
         let flight = Flight::new(sampling.recordings, observer.kernel.clone());
         let watch = HostWatch::new(samples);
-        let round = Round { observer, watch, flight, before: Vec::new(), told, beat, trap };
+        let (before, refused_until) = (Vec::new(), Duration::ZERO);
+        let round = Round { observer, watch, flight, before, refused_until, told, beat, trap };
         let thread = thread::Builder::new()
             .name("zcrxd-sampler".to_owned())
             .spawn(move || round.go_on(sampling.interval, &stopped))
@@ -68,6 +69,8 @@ struct Round {
     watch: HostWatch,
     flight: Flight,
     before: Vec<ReceiveSample>,
+    /// When the last registration that was told ended.
+    refused_until: Duration,
     told: watch::Sender<Arc<HostDiagnosis>>,
     beat: Arc<Beat>,
     trap: Arc<Trap>,
@@ -83,6 +86,11 @@ impl Round {
             let now = observation.monotonic;
             tell_states(&self.before, &observation.host.receive);
             self.before = observation.host.receive;
+            let registrations = &observation.host.probe.recent_registrations;
+            for line in refusals(registrations, self.refused_until) {
+                warn!("{line}");
+            }
+            self.refused_until = registrations.last().map_or(self.refused_until, |last| last.at);
             let flight = &mut self.flight;
             let diagnosis = self.watch.feed(now, observation.host.queues, |life, tracker, events| {
                 flight.take(life, tracker, events);
@@ -162,6 +170,42 @@ fn say(event: &Event) {
     }
 }
 
+/// Lines about refused registrations in one look at most: a program may try in a loop.
+const MOST_REFUSALS: usize = 8;
+
+/// What to say of registrations that were refused after that moment; the same one again and again is one line.
+fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for refused in registrations.iter().filter(|one| one.errno != 0 && one.at > after) {
+        let interface = refused.interface.as_deref().unwrap_or("an unknown interface");
+        let queue = refused.queue.map(|queue| format!(":{queue}")).unwrap_or_default();
+        let who = format!(
+            "{} ({}) could not register {interface}{queue}: {}",
+            refused.comm,
+            refused.pid,
+            errno_label(refused.errno)
+        );
+        let why = refusal(refused).map_or_else(String::new, |refusal| {
+            let quote = if refusal.said_by_kernel { "\"" } else { "" };
+            format!(": {quote}{}{quote}; {}", refusal.why, refusal.mend)
+        });
+        let shown = refused.hints.iter().flat_map(|hint| ["; ", hint.as_str()]).collect::<String>();
+        let line = who + &why + &shown;
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, times)) => *times += 1,
+            None => lines.push((line, 1)),
+        }
+    }
+    let more = lines.len().saturating_sub(MOST_REFUSALS);
+    let told = lines.into_iter().take(MOST_REFUSALS);
+    let mut said: Vec<_> =
+        told.map(|(line, times)| if times > 1 { format!("{line} ({times} times)") } else { line }).collect();
+    if more > 0 {
+        said.push(format!("{more} more registrations were refused"));
+    }
+    said
+}
+
 /// Says which own queues are in another state than before.
 fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
     for now in now {
@@ -175,5 +219,31 @@ fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
         } else {
             warn!("queue {}: {from} to {to}: {}", now.key, now.state_reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::fixture::full;
+
+    #[test]
+    fn a_refusal_is_told_once_with_the_kernels_words_and_the_hints() {
+        let mut registrations = full().host.probe.recent_registrations;
+        registrations[1].words = Some("tcp-data-split is disabled".to_owned());
+        let again = Registration { at: Duration::from_secs(996), ..registrations[1].clone() };
+        registrations.push(again);
+        let said = refusals(&registrations, Duration::ZERO);
+        let [line] = said.as_slice() else { panic!("{said:#?}") };
+        for word in [
+            "could not register eth0:3",
+            "EINVAL",
+            "\"tcp-data-split is disabled\"",
+            "ethtool -G",
+            "(2 times)",
+        ] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        assert_eq!(refusals(&registrations, Duration::from_secs(996)), [""; 0]);
     }
 }

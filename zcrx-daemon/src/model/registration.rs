@@ -25,8 +25,15 @@ pub struct Registration {
     pub interface: Option<String>,
     /// Queue index asked for, where the arguments could be read.
     pub queue: Option<u32>,
+    /// Inode of the caller's network namespace, where it could be read.
+    #[serde(default)]
+    pub netns: Option<u64>,
     /// The kernel's own words for a failure ("tcp-data-split is disabled"), where it said any and they were seen.
     pub words: Option<String>,
+    /// Of a failure: what is likely behind it, likeliest first, each with what mends it, and what was checked and found
+    /// well. Looked up soon after, so the interface may have changed meanwhile.
+    #[serde(default)]
+    pub hints: Vec<String>,
 }
 
 /// How many attempts ended with one result.

@@ -47,8 +47,14 @@ pub struct KernelQueue {
     pub pool: Option<PoolState>,
     /// The completion queue of the ring.
     pub cq: Option<CqState>,
-    /// Sockets with data that the owner has not received yet, as far as they are known.
+    /// NAPI instance that serves the queue, where the driver tells.
+    #[serde(default)]
+    pub napi_id: Option<u32>,
+    /// Connected TCP sockets of the owners that the queue feeds, and what waits in them.
     pub sockets: Option<SocketBacklog>,
+    /// Why [`Self::sockets`] is unknown, if it is.
+    #[serde(default)]
+    pub sockets_unknown: Option<String>,
     /// What the allocation probe counted since it was attached or the queue was made.
     pub allocation: Option<AllocationCount>,
     /// What the delivery probe counted, likewise.
@@ -155,7 +161,7 @@ impl CqState {
 pub struct SocketBacklog {
     /// Sockets looked at.
     pub sockets: u32,
-    /// Unread payload, bytes.
+    /// Payload in order that nobody has received, bytes. What came out of order is not in it.
     pub unread_bytes: u64,
     /// Sum of their receive buffer limits, bytes.
     pub limit_bytes: u64,

@@ -31,6 +31,9 @@ pub struct QueueSample {
     /// What its interface says.
     #[serde(default)]
     pub nic: NicFigures,
+    /// Why nothing is known from the NIC, where its network namespace cannot be entered.
+    #[serde(default)]
+    pub nic_unknown: Option<String>,
     /// Runs of `napi_poll` for the queue's NAPI instance.
     pub napi_polls: Option<u64>,
     /// Payload that receives handed to the owner, bytes, as probes counted it.
@@ -136,6 +139,7 @@ impl QueueSample {
             kernel: None,
             own: None,
             nic: NicFigures::default(),
+            nic_unknown: None,
             napi_polls: None,
             received_bytes: None,
             copies: None,

@@ -32,7 +32,7 @@ pub use hint::hint;
 pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
 pub use link::Link;
 pub use names::interface_name;
-pub use namespace::{Namespace, inside, namespaces, own_namespace};
+pub use namespace::{Namespace, inside, namespaces, own_namespace, way_into};
 pub use netlink::Netlink;
 pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan};
 pub use prepare::{Outcome, PrepareError, PutBack, prepare, put_back};

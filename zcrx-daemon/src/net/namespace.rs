@@ -64,6 +64,15 @@ pub fn namespaces() -> Vec<Namespace> {
     namespaces
 }
 
+/// A way into the namespace of that inode: through one of these processes, or by a name that `ip netns` gave it.
+///
+/// Does not go through all processes, so it may be asked often.
+pub fn way_into(inode: u64, pids: impl IntoIterator<Item = u32>) -> Option<PathBuf> {
+    let processes = pids.into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
+    let named = fs::read_dir(NAMED).into_iter().flatten().flatten().map(|entry| entry.path());
+    processes.chain(named).find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode))
+}
+
 fn of_processes() -> impl Iterator<Item = (u32, PathBuf)> {
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -97,4 +106,20 @@ pub fn inside<T: Send>(path: &Path, look: impl FnOnce() -> T + Send) -> Result<T
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_namespace_is_found_through_the_own_process() {
+        let Ok(own) = own_namespace() else {
+            println!("skipped: this kernel does not tell namespaces apart");
+            return;
+        };
+        let pid = std::process::id();
+        assert_eq!(way_into(own.inode, [pid]), Some(PathBuf::from(format!("/proc/{pid}/ns/net"))));
+        assert_eq!(way_into(1, [pid]), None);
+    }
 }

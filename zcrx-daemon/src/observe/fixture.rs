@@ -109,6 +109,8 @@ pub(crate) fn kernel_queue() -> KernelQueue {
         }],
         pool: Some(PoolState { id: 17, cache: Some(64), held: 2050, released: 5 }),
         cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2 }),
+        napi_id: Some(8193),
+        sockets_unknown: None,
         sockets: Some(SocketBacklog { sockets: 3, unread_bytes: 65536, limit_bytes: 6_291_456 }),
         allocation: Some(AllocationCount {
             calls: 500,
@@ -167,7 +169,13 @@ pub(crate) fn full() -> Observation {
         ifindex: Some(2),
         interface: Some("eth0".to_owned()),
         queue: Some(3),
+        netns: Some(4_026_531_840),
         words: None,
+        hints: if errno == 0 {
+            Vec::new()
+        } else {
+            vec!["tcp-data-split of eth0 is <off>: `ethtool -G eth0 tcp-data-split on`".to_owned()]
+        },
     };
     let probe = ProbeSample {
         probes: vec![

@@ -166,7 +166,8 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
         }
         Seen::ByKernel(queue, matched) => {
             let (by_itself, own) = matched.map_or((None, None), own);
-            let pool = queue.pool.filter(|_| nic.sees(queue)).and_then(|pool| nic.pool(pool.id));
+            let nic = nic.of(queue);
+            let pool = queue.pool.and_then(|pool| nic.ok()?.pool(pool.id));
             // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not
             // wrap.
             let owner = queue.owners.iter().min_by_key(|owner| owner.pid).cloned();
@@ -176,7 +177,8 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
                 buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),
                 own,
-                nic: nic.figures(queue),
+                nic: nic.map(|nic| nic.figures(queue)).unwrap_or_default(),
+                nic_unknown: nic.err().map(str::to_owned),
                 received_bytes: queue.delivery.as_ref().map(|count| count.bytes),
                 copies: queue.fallback.map(|count| CopyCount { calls: count.buffers, bytes: count.bytes }),
                 errors: queue.delivery.as_ref().map(|count| count.errors.clone()),
@@ -228,6 +230,7 @@ mod tests {
             ..PagePool::default()
         };
         NicSample {
+            elsewhere: BTreeMap::new(),
             netns: Some(NETNS),
             boottime: Duration::from_secs(100),
             stats: vec![stats],
@@ -319,6 +322,19 @@ mod tests {
     fn figures_of_another_namespace_are_not_taken_for_this_ones() {
         let samples = Join::default().samples(AT, &[], Some(&snapshot(vec![on_device(7, 43)])), &nic());
         assert_eq!((samples[0].nic, samples[0].buffer_bytes), (NicFigures::default(), None));
+        assert_eq!(samples[0].nic_unknown.as_deref(), Some("its network namespace was not looked at"));
+    }
+
+    #[test]
+    fn figures_of_another_namespace_are_taken_from_there() {
+        let mut here = nic();
+        here.elsewhere.insert(43, Ok(NicSample { netns: Some(43), ..nic() }));
+        here.stats.clear();
+        here.elsewhere.insert(44, Err("needs CAP_SYS_ADMIN".to_owned()));
+        let queues = vec![on_device(7, 43), on_device(8, 44)];
+        let samples = Join::default().samples(AT, &[], Some(&snapshot(queues)), &here);
+        assert_eq!((samples[0].nic.hw_drops, &samples[0].nic_unknown), (Some(5), &None));
+        assert_eq!(samples[1].nic_unknown.as_deref(), Some("needs CAP_SYS_ADMIN"));
     }
 
     #[test]

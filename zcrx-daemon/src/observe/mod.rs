@@ -10,6 +10,7 @@ mod join;
 mod nic;
 mod process;
 mod refusal;
+mod refused;
 mod service;
 
 use std::sync::{Mutex, PoisonError};
@@ -93,6 +94,7 @@ pub struct Memory(Mutex<Remembered>);
 struct Remembered {
     join: Join,
     netlink: net::Netlink,
+    explained: refused::Explained,
 }
 
 impl Observer {
@@ -104,6 +106,7 @@ impl Observer {
         let mut took = Vec::new();
         let receive = timed("receive", &mut took, &self.receive);
         let mut probe = timed("probe", &mut took, &self.probe);
+        remembered.explained.fill(&mut probe.recent_registrations);
         let nic = remembered.read_nic(&probe, &mut took);
         if let Some(pools) = &mut probe.page_pools {
             name_pools(pools, &nic.pools);

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats};
-use crate::net::{Netlink, own_namespace};
+use crate::net::{self, Netlink, own_namespace};
 
-/// What netlink tells of the queues of this network namespace.
+/// What netlink tells of queues.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NicSample {
-    /// Inode of the network namespace; figures of queues in others are not to be had from here.
+    /// Inode of the network namespace that [`Self::stats`], [`Self::pools`] and [`Self::rings`] are of.
     pub netns: Option<u64>,
     /// CLOCK_BOOTTIME when it was read: what the detach time of a pool is measured by.
     pub boottime: Duration,
@@ -19,17 +19,33 @@ pub struct NicSample {
     pub pools: Vec<PagePool>,
     /// Receive ring sizes by interface index, descriptors.
     pub rings: BTreeMap<u32, u32>,
+    /// The same of other namespaces that have queues, by inode; or why it cannot be had.
+    pub elsewhere: BTreeMap<u64, Result<Self, String>>,
 }
 
 impl NicSample {
     /// Reads it, for the interfaces of the kernel's queues. What cannot be read is left out.
+    ///
+    /// Other network namespaces are entered for it, on a thread that ends there: that needs CAP_SYS_ADMIN. No socket
+    /// is kept open in them, since it would keep them alive.
     pub fn read(netlink: &mut Netlink, snapshot: Option<&KernelSnapshot>) -> Self {
         let queues = snapshot.map(|snapshot| snapshot.queues.as_slice()).unwrap_or_default();
         let netns = own_namespace().ok().map(|namespace| namespace.inode);
-        let mut sample = Self { netns, ..Self::default() };
-        let here = queues.iter().filter(|queue| sample.sees(queue));
-        let interfaces: BTreeSet<u32> = here.filter_map(|queue| queue.ifindex).collect();
-        for ifindex in interfaces {
+        let (here, there): (Vec<_>, Vec<_>) =
+            queues.iter().partition(|queue| queue.netns.is_none() || queue.netns == netns);
+        let mut sample = Self { netns, ..Self::read_here(netlink, &interfaces(&here)) };
+        let inodes: BTreeSet<u64> = there.iter().filter_map(|queue| queue.netns).collect();
+        for inode in inodes {
+            let of: Vec<_> = there.iter().copied().filter(|queue| queue.netns == Some(inode)).collect();
+            sample.elsewhere.insert(inode, Self::read_there(inode, &of));
+        }
+        sample
+    }
+
+    /// In the namespace that the calling thread is in.
+    fn read_here(netlink: &mut Netlink, interfaces: &BTreeSet<u32>) -> Self {
+        let mut sample = Self::default();
+        for &ifindex in interfaces {
             if let Some(ring) = netlink.rings(ifindex).ok().and_then(|rings| rings.rx) {
                 sample.rings.insert(ifindex, ring);
             }
@@ -41,19 +57,41 @@ impl NicSample {
         sample
     }
 
-    /// Whether the queue's interface is in this namespace: elsewhere, the same index is another interface.
-    pub(super) fn sees(&self, queue: &KernelQueue) -> bool {
-        queue.netns.is_none() || queue.netns == self.netns
+    fn read_there(inode: u64, queues: &[&KernelQueue]) -> Result<Self, String> {
+        let pids = queues.iter().flat_map(|queue| &queue.owners).map(|owner| owner.pid);
+        let path = net::way_into(inode, pids).ok_or_else(|| {
+            format!(
+                "no way into network namespace {inode}: none of the owners that can be looked at lives in it"
+            )
+        })?;
+        let interfaces = interfaces(queues);
+        let look = || Self::read_here(&mut Netlink::new(), &interfaces);
+        match net::inside(&path, look) {
+            Ok(sample) => Ok(Self { netns: Some(inode), ..sample }),
+            Err(error) if error.is_permission() => {
+                Err(format!("entering network namespace {inode} needs CAP_SYS_ADMIN"))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What is told of the namespace that the queue's interface is in: elsewhere, the same index is another interface.
+    pub(super) fn of(&self, queue: &KernelQueue) -> Result<&Self, &str> {
+        match queue.netns {
+            Some(netns) if self.netns != Some(netns) => match self.elsewhere.get(&netns) {
+                Some(sample) => sample.as_ref().map_err(String::as_str),
+                None => Err("its network namespace was not looked at"),
+            },
+            _ => Ok(self),
+        }
     }
 
     pub(super) fn pool(&self, id: u32) -> Option<&PagePool> {
         self.pools.iter().find(|pool| pool.id == u64::from(id))
     }
 
+    /// What is told of the queue; ask the sample of its namespace ([`Self::of`]).
     pub(super) fn figures(&self, queue: &KernelQueue) -> NicFigures {
-        if !self.sees(queue) {
-            return NicFigures::default();
-        }
         let place = queue.ifindex.zip(queue.queue);
         let stats = self.stats.iter().find(|stats| Some((stats.ifindex, stats.queue)) == place);
         let pool = queue.pool.and_then(|pool| self.pool(pool.id));
@@ -76,6 +114,10 @@ impl NicSample {
     }
 }
 
+fn interfaces(queues: &[&KernelQueue]) -> BTreeSet<u32> {
+    queues.iter().filter_map(|queue| queue.ifindex).collect()
+}
+
 /// What a buffer of the pool has, by what is in flight or by what was asked for at registration.
 pub(super) fn buffer_bytes(pool: &PagePool) -> Option<u64> {
     let asked = match pool.provider {
@@ -94,5 +136,13 @@ mod tests {
     fn reading_works_without_queues_and_privileges() {
         let sample = NicSample::read(&mut Netlink::new(), None);
         assert!(sample.boottime > Duration::ZERO && sample.stats.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_without_a_way_in_says_so() {
+        let queue = KernelQueue { netns: Some(1), ifindex: Some(2), ..KernelQueue::default() };
+        let snapshot = KernelSnapshot { queues: vec![queue.clone()], ..KernelSnapshot::default() };
+        let sample = NicSample::read(&mut Netlink::new(), Some(&snapshot));
+        assert!(sample.of(&queue).is_err_and(|reason| reason.contains("no way into network namespace 1")));
     }
 }

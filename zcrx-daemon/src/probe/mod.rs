@@ -82,12 +82,17 @@ impl Probes {
             catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut hooks, probe, &host)).collect();
         let Hooks { mut ebpf, multi } = hooks;
         let cost = cost::Reader::new(&ebpf, multi.finish(), options.statistics);
-        let snapshot = snapshot(&mut ebpf, &mut status);
+        let mut snapshot = snapshot(&mut ebpf, &mut status);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }
         let is_attached =
             |name: &str| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
+        if let Some(snapshot) = &mut snapshot
+            && is_attached(catalogue::SOCKETS)
+        {
+            snapshot.with_sockets(&mut ebpf);
+        }
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
                 .then(|| registration::Reader::new(&mut ebpf))

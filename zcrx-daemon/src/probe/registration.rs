@@ -81,7 +81,9 @@ fn registration(event: &Event) -> Registration {
         ifindex,
         interface: ifindex.map(|_| text(&event.interface)).filter(|name| !name.is_empty()),
         queue: ifindex.and(asked).map(|asked| asked.if_rxq),
+        netns: (event.netns != 0).then_some(u64::from(event.netns)),
         words: Some(text(&event.words)).filter(|words| !words.is_empty()),
+        hints: Vec::new(),
     }
 }
 
@@ -138,6 +140,7 @@ mod tests {
         words[..4].copy_from_slice(b"busy");
         let said = registration(&Event { words, ..event() }).words;
         assert_eq!(said.as_deref(), Some("busy"));
+        assert_eq!(registration(&event()).netns, Some(77));
     }
 
     #[test]

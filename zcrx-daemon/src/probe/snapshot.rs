@@ -2,6 +2,7 @@
 
 mod assemble;
 mod operations;
+mod sockets;
 
 use std::{io::Read as _, time::Duration};
 
@@ -29,6 +30,7 @@ pub(super) struct Reader {
     config: Array<MapData, Config>,
     records: RingBuf<MapData>,
     asked: Config,
+    sockets: Option<sockets::Reader>,
     /// Reasons, known from the start, why every snapshot lacks something.
     incomplete: Vec<String>,
 }
@@ -41,6 +43,7 @@ impl Reader {
             records: object::map(ebpf, "SNAPSHOT_RECORDS")
                 .ok_or("the eBPF object has no SNAPSHOT_RECORDS")?,
             asked: Config { most_buffers: MOST_BUFFERS, ..Config::default() },
+            sockets: None,
             incomplete: Vec::new(),
         };
         let found = operations::find(|own_fd| reader.learn(ebpf, own_fd))?;
@@ -52,6 +55,11 @@ impl Reader {
             reader.incomplete.push("only processes of zcrxd's own pid namespace are looked at".to_owned());
         }
         Ok(reader)
+    }
+
+    /// Looks at the owners' sockets too, from now on.
+    pub(super) fn with_sockets(&mut self, ebpf: &mut Ebpf) {
+        self.sockets = sockets::Reader::new(ebpf);
     }
 
     /// The operations of the file behind an own descriptor, as the kernel's address.
@@ -81,6 +89,10 @@ impl Reader {
                 incomplete.push(reason);
             }
         }
+        let sums = match &self.sockets {
+            Some(sockets) => sockets.read(ebpf, self.asked.generation),
+            None => Err("the probe for sockets is not attached".to_owned()),
+        };
         let ended = monotonic();
         let mut assembly = Assembly::default();
         while let Some(record) = self.records.next() {
@@ -91,7 +103,7 @@ impl Reader {
         {
             incomplete.push(format!("{} records found the buffer full", after - before));
         }
-        assembly.finish(began, ended, incomplete)
+        assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str))
     }
 }
 

@@ -114,6 +114,8 @@ fn fill_pool(record: &mut Queue, pool: u64) {
     // Released before held: what moves between the two reads never makes the difference negative.
     record.pool_released = read(pool, offset!(page_pool_released));
     record.pool_held = read(pool, offset!(page_pool_held));
+    let napi: u64 = read(pool, offset!(page_pool_napi));
+    record.napi_id = if napi == 0 { 0 } else { read(napi, offset!(napi_id)) };
 }
 
 #[repr(C)]

@@ -30,7 +30,7 @@ const UNREADABLE: &str = "this kernel keeps it elsewhere, or there is no snapsho
 const UNCOUNTED: &str = "references could not be counted";
 const NO_POOL: &str = "the queue has no page pool (no device, or its interface is down)";
 const EXPORTED: &str = "the queue outlived its ring";
-const NO_SOCKETS: &str = "the queue's sockets are not known";
+const NO_SOCKETS: &str = "the sockets probe is not attached; or its owner has several queues, and no NAPI instance tells them apart";
 const NO_PROBE: &str = "the allocation probe is not attached, or the queue has no page pool";
 
 type Row = Metric<QueueSample>;
@@ -184,13 +184,13 @@ pub(super) static IFQ: &[Row] = &[
     .absent(EXPORTED),
     Row::gauge(
         "zcrx_ifq_sockets",
-        "Receiving sockets that were looked at.",
+        "Connected TCP sockets of the owner that the queue feeds: the NAPI instance that delivered to them last is its own.",
         One(|queue| sockets(queue, |sockets| sockets.sockets.into())),
     )
     .absent(NO_SOCKETS),
     Row::gauge(
         "zcrx_ifq_socket_unread_bytes",
-        "Payload in these sockets that no receive has taken.",
+        "Payload in order in these sockets that no receive has taken.",
         One(|queue| sockets(queue, |sockets| sockets.unread_bytes)),
     )
     .absent(NO_SOCKETS),

@@ -20,6 +20,7 @@ pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
 pub(super) const SNAPSHOT: &str = "snapshot";
 pub(super) const TEARDOWN: &str = "teardown";
+pub(super) const SOCKETS: &str = "sockets";
 
 /// One probe.
 pub(super) struct Probe {
@@ -120,6 +121,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
     lives::QUEUE_END_PROBE,
     lives::TEARDOWN_PROBE,
     state::SNAPSHOT_PROBE,
+    state::SOCKETS_PROBE,
 ];
 
 impl Probe {

@@ -1,6 +1,6 @@
 //! Probes of state, of registrations and of the provider's allocation.
 
-use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT};
+use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT, SOCKETS};
 use super::{Alternative, Function, Hook, Probe, Program, on_function};
 use crate::model::Mechanism;
 
@@ -122,5 +122,37 @@ pub(super) const SNAPSHOT_PROBE: Probe = Probe {
             Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
             Program { name: "snapshot_task", hook: Hook::Iterator("task") },
         ],
+    }],
+};
+
+pub(super) const SOCKETS_PROBE: Probe = Probe {
+    name: SOCKETS,
+    tells: "how much data waits in the sockets of those who own interface queues",
+    lost_without: "whether buffers are missing because data waits in sockets unread",
+    needs: &[
+        "task_tgid",
+        "task_leader",
+        "task_files",
+        "files_table",
+        "table_files",
+        "table_size",
+        "file_operations",
+        "file_private",
+        "file_inode",
+        "inode_mode",
+        "socket_sock",
+        "sock_family",
+        "sock_state",
+        "sock_type",
+        "sock_protocol",
+        "sock_flags",
+        "sock_receive_limit",
+        "tcp_expected",
+        "tcp_unread",
+    ],
+    alternatives: &[Alternative {
+        mechanism: Mechanism::Iterator,
+        functions: &[],
+        programs: &[Program { name: "snapshot_sockets", hook: Hook::Iterator("task") }],
     }],
 };

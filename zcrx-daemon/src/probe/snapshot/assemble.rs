@@ -6,7 +6,10 @@ use zcrx_common::snapshot::{
     Area, HAS_DEVICE, HAS_MORE_IDS, HAS_POOL, HAS_REFILL, NO_ID, Queue, REGISTERED, Ring, kind,
 };
 
-use super::super::registration::text;
+use super::{
+    super::registration::text,
+    sockets::{self, Sums},
+};
 use crate::model::{AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState};
 
 /// The records so far.
@@ -86,11 +89,19 @@ impl Assembly {
         began: Duration,
         ended: Duration,
         mut incomplete: Vec<String>,
+        sums: Result<&Sums, &str>,
     ) -> KernelSnapshot {
         if self.more_ids {
             incomplete.push("a ring has queue ids above 4095, which are not looked at".to_owned());
         }
-        let queues = self.queues.values().map(|queue| self.queue(queue)).collect();
+        let mut queues: Vec<_> = self.queues.values().map(|queue| self.queue(queue)).collect();
+        let mut queues_of = BTreeMap::new();
+        for owner in queues.iter().flat_map(|queue| &queue.owners) {
+            *queues_of.entry(owner.pid).or_insert(0) += 1;
+        }
+        for queue in &mut queues {
+            sockets::lay(queue, &queues_of, sums);
+        }
         KernelSnapshot { began, ended, queues, incomplete }
     }
 
@@ -126,7 +137,9 @@ impl Assembly {
                 released: queue.pool_released,
             }),
             cq: ring.and_then(|ring| self.cqs.get(&ring)).copied(),
+            napi_id: (has(HAS_POOL) && queue.napi_id != 0).then_some(queue.napi_id),
             sockets: None,
+            sockets_unknown: None,
             // What the probes on events counted is laid beside it afterwards.
             ..KernelQueue::default()
         }
@@ -180,7 +193,7 @@ mod tests {
         for record in records {
             assembly.add(record);
         }
-        assembly.finish(Duration::ZERO, Duration::ZERO, Vec::new())
+        assembly.finish(Duration::ZERO, Duration::ZERO, Vec::new(), Ok(&Sums::new()))
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::growth::Growth;
 use super::told::Told;
 use super::{Arm, Backend, Completion};
 use crate::model::{BackendKind, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
+use crate::net;
 use crate::receive::config::QueueConfig;
 use crate::receive::mapping::page_bytes;
 use crate::receive::pool::Pool;
@@ -82,7 +83,7 @@ impl ZcrxBackend {
             buffer_bytes = page;
         }
         let mut area = Area::new(config, buffer_bytes, size_of::<ZcrxStats>())
-            .map_err(|error| refusal(kind, step, &error))?;
+            .map_err(|error| refusal(config, kind, step, &error))?;
         let told = Told::new(&features, &area.region);
         let mut events = told.describe(&features);
         reg.rq_entries = config.refill_entries;
@@ -107,7 +108,7 @@ impl ZcrxBackend {
                     features.fall_back(ZcrxFeature::RxBufLen, no_such_buffers(kind, buffer_bytes, number));
                     reg.rx_buf_len = 0;
                 }
-                Err((_, error)) => return Err(refusal(kind, step, &error)),
+                Err((_, error)) => return Err(refusal(config, kind, step, &error)),
             }
         }
 
@@ -271,14 +272,19 @@ impl Backend for ZcrxBackend {
 }
 
 /// A registration that was refused, in words.
-fn refusal(kind: BackendKind, step: &str, error: &io::Error) -> Refusal {
+fn refusal(config: &QueueConfig, kind: BackendKind, step: &str, error: &io::Error) -> Refusal {
     let explanation = registration::explain(error.raw_os_error().unwrap_or(0), table(kind));
+    // What the interface shows is nearer to the truth than what the errno can mean.
+    let shown = match (&config.interface, error.raw_os_error(), kind) {
+        (Some(interface), Some(errno), BackendKind::Device) => net::hint(interface, config.queue, errno),
+        _ => Vec::new(),
+    };
     Refusal {
         backend: kind,
         step: step.to_owned(),
         errno: error.raw_os_error(),
         reason: explanation.meaning.to_owned(),
-        mend: explanation.mend.to_owned(),
+        mend: [vec![explanation.mend.to_owned()], shown].concat().join("; "),
     }
 }
 

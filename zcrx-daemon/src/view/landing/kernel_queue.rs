@@ -66,6 +66,13 @@ fn figures(queue: &QueueSample, kernel: &KernelQueue) -> Markup {
             @if let Some(rest) = kernel.outside_pool() { (figure("unaccounted", &rest.to_string(), "")) }
             @if let Some(sockets) = kernel.sockets {
                 (figure("unread in sockets", &bytes(sockets.unread_bytes), ""))
+                (figure("sockets", &sockets.sockets.to_string(), ""))
+            }
+            @if let Some(reason) = &kernel.sockets_unknown {
+                (figure("unread in sockets", &format!("unknown: {reason}"), ""))
+            }
+            @if let Some(reason) = &queue.nic_unknown {
+                (figure("NIC's figures", &format!("unknown: {reason}"), ""))
             }
             @if let Some(allocation) = kernel.allocation {
                 (figure("allocations", &count(allocation.calls), ""))

@@ -110,6 +110,9 @@ fn registration_row(registration: &Registration, now: Duration) -> Markup {
                         @else { "Can mean: " (refusal.why) }
                     }
                     p.quiet { "Mend: " (refusal.mend) }
+                    @if !registration.hints.is_empty() {
+                        ul { @for hint in &registration.hints { li { (hint) } } }
+                    }
                 }
             }
             td { (or_unknown(registration.duration.map(duration))) }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
+use serde::Serialize;
 use zcrx_daemon::receive::pattern::Verifier;
 
 /// Whether a receive is armed.
@@ -12,6 +13,17 @@ enum Armed {
     /// Not yet, or no longer: may be armed from that moment on.
     From(Instant),
     Yes,
+}
+
+/// What waits in a connection's socket.
+#[derive(Serialize)]
+pub(super) struct Backlog {
+    /// `SO_INCOMING_NAPI_ID`; 0 if its data came by no NIC.
+    napi_id: i32,
+    /// `FIONREAD`.
+    unread_bytes: i32,
+    /// `SO_RCVBUF`.
+    limit_bytes: i32,
 }
 
 /// A stream and what it has carried so far.
@@ -53,6 +65,27 @@ impl Connection {
     /// Notes that the receive ended, and when it may be armed again.
     pub(super) fn disarm_until(&mut self, at: Instant) {
         self.armed = Armed::From(at);
+    }
+
+    /// What the kernel answers about its socket.
+    pub(super) fn backlog(&self) -> Backlog {
+        let option = |name| {
+            let mut value = 0_i32;
+            let mut size = size_of::<i32>() as libc::socklen_t;
+            // SAFETY: an int and its size, which live to the end of the call.
+            let result = unsafe {
+                libc::getsockopt(self.fd(), libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut size)
+            };
+            if result == 0 { value } else { 0 }
+        };
+        let mut unread = 0_i32;
+        // SAFETY: FIONREAD writes one int, which lives to the end of the call.
+        unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut unread) };
+        Backlog {
+            napi_id: option(libc::SO_INCOMING_NAPI_ID),
+            unread_bytes: unread,
+            limit_bytes: option(libc::SO_RCVBUF),
+        }
     }
 
     /// Takes the next bytes; the number of them that were not what they should be.

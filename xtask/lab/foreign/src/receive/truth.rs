@@ -6,6 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::Receiver;
+use super::connection::{Backlog, Connection};
 
 /// The truth of one moment. All counts are since start.
 #[derive(Serialize)]
@@ -24,6 +25,7 @@ pub(super) struct Truth {
     buffer_bytes: usize,
     accepted: u64,
     connections: usize,
+    sockets: Vec<Backlog>,
     received_bytes: u64,
     /// Payload bytes that differ from the test pattern.
     mismatched_bytes: u64,
@@ -80,6 +82,7 @@ impl Truth {
             buffer_bytes: receiver.queue.buffer_bytes,
             accepted: receiver.accepted,
             connections: receiver.connections.len(),
+            sockets: receiver.connections.values().map(Connection::backlog).collect(),
             received_bytes: receiver.received_bytes,
             mismatched_bytes: receiver.mismatched_bytes,
             dispensed: ledger.dispensed,

@@ -84,6 +84,63 @@ pub(super) const LEAK: Scenario = Scenario {
     },
 };
 
+/// Data that nobody fetches, seen from outside.
+pub(super) const BACKLOG: Scenario = Scenario {
+    name: "socket-backlog",
+    about: "what waits in a foreign program's sockets is what its own FIONREAD says, counted only for the connections \
+            that the queue feeds, and named as the cause",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 300,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        nic.receive_buffers(64 << 20, 64 << 20)?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
+        arguments.extend(["--area-buffers", "1024", "--fault", "not-reading"]);
+        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let mut daemon = Daemon::start(&nic.rx, &[])?;
+        if daemon.metrics()?.sum("zcrx_ifq_sockets").is_none() {
+            return Err(super::Skip("the sockets cannot be read here".to_owned()).into());
+        }
+        // By the loopback: the program has it, and the queue has nothing to do with it.
+        let aside = Traffic::start(&nic.rx, &listen, 64 << 10, &[])?;
+        foreign
+            .until("the connection aside holds data", TURN, |truth| sum(truth, false, "unread_bytes") > 0)?;
+        let traffic = Traffic::start(&nic.tx, &listen, 16 << 20, &[])?;
+        eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        let unread = eventually("zcrxd and the program agree", TURN, || {
+            let before = foreign.truth()?;
+            let metrics = daemon.metrics()?;
+            let after = foreign.truth()?;
+            let unread = sum(&before, true, "unread_bytes");
+            let same = metrics.count("zcrx_ifq_socket_unread_bytes")? == unread
+                && metrics.count("zcrx_ifq_socket_limit_bytes")? == sum(&before, true, "limit_bytes")
+                && metrics.count("zcrx_ifq_sockets")? == 1;
+            Ok((same && unread > 0 && before["sockets"] == after["sockets"]).then_some(unread))
+        })?;
+        ensure!(unread > 1 << 20, "only {unread} bytes wait, which starves nobody");
+        daemon.until("the sockets are named first", TURN, |metrics| {
+            first_cause(metrics).is_some_and(|cause| cause == "unread_socket_data")
+        })?;
+        foreign.order("resume")?;
+        traffic.finish(super::receive::TRANSFER)?;
+        aside.finish(super::receive::TRANSFER)?;
+        daemon.until("nothing waits any more", TURN, |metrics| {
+            metrics.sum("zcrx_ifq_socket_unread_bytes") == Some(0.0)
+        })?;
+        foreign.quit()?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// A figure of the program's connections that came by a NIC, or of those that did not, added up.
+fn sum(truth: &serde_json::Value, by_nic: bool, figure: &str) -> u64 {
+    let sockets = truth["sockets"].as_array().into_iter().flatten();
+    let those = sockets.filter(|socket| socket["napi_id"].as_i64().is_some_and(|id| (id > 0) == by_nic));
+    those.filter_map(|socket| socket[figure].as_u64()).sum()
+}
+
 /// The cause that explains most, of those that zcrxd is sure of.
 fn first_cause(metrics: &Metrics) -> Option<String> {
     let most = metrics

@@ -6,6 +6,7 @@ mod check;
 mod churn;
 mod contract;
 mod delivery;
+mod elsewhere;
 mod failures;
 mod faults;
 mod foreign;
@@ -91,6 +92,8 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::COPIED_KRETPROBE,
     delivery::COPIED_KPROBE_MULTI,
     delivery::ON_DEVICE,
+    foreign::BACKLOG,
+    elsewhere::NAMESPACE,
     before::BEFORE,
     before::WITHOUT_DEVICE,
     failures::BY_MECHANISM,

@@ -1,0 +1,189 @@
+//! What waits in the sockets of those who own queues.
+//!
+//! Read after the queues, so that the owners are known: only their files are looked at, the open ones and those
+//! registered with their rings. An owner may have tens of thousands of connections, so they are added up here.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::map, maps::LruHashMap};
+use zcrx_common::snapshot::{OWNERS, Sockets, SocketsKey};
+
+use super::{REGISTERED_RINGS, SNAPSHOT_CONFIG, Task, each, first_visit};
+use crate::kernel::{has, offset, read};
+
+/// Files of one table that are looked at: the kernel's default limit (`fs.nr_open`).
+const MOST_FILES: u32 = 1 << 20;
+
+/// `S_IFMT` and `S_IFSOCK`.
+const FILE_TYPE: u16 = 0o170_000;
+const SOCKET: u16 = 0o140_000;
+/// The low bits of a registered file's pointer, which are flags.
+const SLOT_FLAGS: u64 = 7;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+/// States in which data may wait: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.
+const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+/// `SOCK_DONE`: the peer's FIN has come, which takes one sequence number.
+const DONE: u64 = 1 << 1;
+
+/// The generation in which a process was last seen to own a queue.
+#[map]
+static SNAPSHOT_OWNERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(OWNERS, 0);
+
+#[map]
+static SNAPSHOT_SOCKETS: LruHashMap<SocketsKey, Sockets> = LruHashMap::with_max_entries(OWNERS, 0);
+
+/// Remembers that the sockets of a process are to be looked at.
+#[inline(always)]
+pub(super) fn note_owner(pid: u32, generation: u64) {
+    // At worst an owner's sockets stay unknown.
+    let _ = SNAPSHOT_OWNERS.insert(pid, generation, 0);
+}
+
+#[repr(C)]
+struct FileWalk {
+    /// Array of pointers: to files, or to slots of registered ones.
+    table: u64,
+    ring_operations: u64,
+    generation: u64,
+    pid: u32,
+    /// Keeps the structure free of padding.
+    reserved: u32,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn snapshot_sockets(ctx: *const Task) -> i32 {
+    // SAFETY: the kernel passes a context of this shape; volatile as in `snapshot_task_file`.
+    let task = unsafe { core::ptr::read_volatile(&raw const (*ctx).task) };
+    let Some(config) = SNAPSHOT_CONFIG.get_ptr(0) else { return 0 };
+    if task == 0 {
+        return 0;
+    }
+    // SAFETY: the map has one element, and user space does not write while it reads the iterator.
+    let (generation, ring_operations) = unsafe { ((*config).generation, (*config).ring_operations) };
+    let pid: u32 = read(task, offset!(task_tgid));
+    // SAFETY: the value is copied at once.
+    if unsafe { SNAPSHOT_OWNERS.get(pid) }.copied() != Some(generation) {
+        return 0;
+    }
+    let mut walk = FileWalk { table: 0, ring_operations, generation, pid, reserved: 0 };
+    // Threads share the table of open files.
+    if read::<u64>(task, offset!(task_leader)) == task {
+        let files: u64 = read(task, offset!(task_files));
+        let table: u64 = read(files, offset!(files_table));
+        walk.table = read(table, offset!(table_files));
+        let mut size: u32 = read(table, offset!(table_size));
+        if size > MOST_FILES {
+            size = MOST_FILES;
+        }
+        if walk.table != 0 {
+            each(size, visit_open, &mut walk);
+        }
+    }
+    if has(offset!(registered_rings)) {
+        walk.table = read(task, offset!(task_io_uring));
+        if walk.table != 0 {
+            walk.table += u64::from(offset!(registered_rings));
+            each(REGISTERED_RINGS, visit_open, &mut walk);
+        }
+    }
+    0
+}
+
+unsafe extern "C" fn visit_open(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `snapshot_sockets` passes this context.
+    let walk = unsafe { &*context.cast::<FileWalk>() };
+    let file: u64 = read(walk.table + index * 8, 0);
+    if file == 0 {
+        return 0;
+    }
+    if read::<u64>(file, offset!(file_operations)) != walk.ring_operations {
+        visit_file(file, walk);
+        return 0;
+    }
+    if !has(offset!(ring_files)) || !has(offset!(ring_files_count)) || !has(offset!(slot_file)) {
+        return 0;
+    }
+    let ring: u64 = read(file, offset!(file_private));
+    let mut slots = FileWalk {
+        table: read(ring, offset!(ring_files)),
+        ring_operations: 0,
+        generation: walk.generation,
+        pid: walk.pid,
+        reserved: 0,
+    };
+    let mut count: u32 = read(ring, offset!(ring_files_count));
+    if count > MOST_FILES {
+        count = MOST_FILES;
+    }
+    if slots.table != 0 {
+        each(count, visit_slot, &mut slots);
+    }
+    0
+}
+
+unsafe extern "C" fn visit_slot(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `visit_open` passes this context.
+    let walk = unsafe { &*context.cast::<FileWalk>() };
+    let slot: u64 = read(walk.table + index * 8, 0);
+    if slot != 0 {
+        let file: u64 = read(slot, offset!(slot_file));
+        visit_file(file & !SLOT_FLAGS, walk);
+    }
+    0
+}
+
+/// Adds a file that is a connected TCP socket to its owner's sums.
+#[inline(always)]
+fn visit_file(file: u64, walk: &FileWalk) {
+    let inode: u64 = read(file, offset!(file_inode));
+    let private: u64 = read(file, offset!(file_private));
+    if inode == 0 || private == 0 || read::<u16>(inode, offset!(inode_mode)) & FILE_TYPE != SOCKET {
+        return;
+    }
+    let sock: u64 = read(private, offset!(socket_sock));
+    if sock == 0 || !is_connected(sock) || !first_visit(sock, walk.generation) {
+        return;
+    }
+    // Expected after unread: what arrives between the two reads makes the distance larger, never negative.
+    let received: u32 = read(sock, offset!(tcp_unread));
+    let expected: u32 = read(sock, offset!(tcp_expected));
+    let mut unread = u64::from(expected.wrapping_sub(received));
+    if unread != 0 && read::<u64>(sock, offset!(sock_flags)) & DONE != 0 {
+        unread -= 1;
+    }
+    let limit = u64::from(read::<u32>(sock, offset!(sock_receive_limit)));
+    let key = SocketsKey { pid: walk.pid, napi_id: read(sock, offset!(sock_napi)) };
+    if let Some(sums) = SNAPSHOT_SOCKETS.get_ptr_mut(key) {
+        // SAFETY: a live value of the map; one reader at a time writes it.
+        let sums = unsafe { &mut *sums };
+        if sums.generation == walk.generation {
+            sums.unread_bytes += unread;
+            sums.limit_bytes += limit;
+            sums.sockets += 1;
+            return;
+        }
+    }
+    let first = Sockets {
+        generation: walk.generation,
+        unread_bytes: unread,
+        limit_bytes: limit,
+        sockets: 1,
+        reserved: 0,
+    };
+    let _ = SNAPSHOT_SOCKETS.insert(key, first, 0);
+}
+
+#[inline(always)]
+fn is_connected(sock: u64) -> bool {
+    let family: u16 = read(sock, offset!(sock_family));
+    // Other families number their protocols themselves, and raw sockets have IP's.
+    (family == AF_INET || family == AF_INET6)
+        && read::<u16>(sock, offset!(sock_protocol)) == IPPROTO_TCP
+        && read::<u16>(sock, offset!(sock_type)) == SOCK_STREAM
+        && CONNECTED >> (read::<u8>(sock, offset!(sock_state)) & 31) & 1 == 1
+}

@@ -11,13 +11,15 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use tracing_subscriber::EnvFilter;
 
-use super::address::{FORMS, parse_address};
-use super::file::{Draft, QueueDraft, RecordingsDraft, SizeDraft};
+use super::address::{FORMS, WEB_FORMS, WebAddress, parse_address, parse_web_address};
+use super::file::{Draft, PrivilegesDraft, QueueDraft, RecordingsDraft, SizeDraft, WebDraft};
 use super::interval::parse_interval;
 use super::said::{Document, Problem, Said, Source};
 use super::size::parse_size;
-use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log};
+use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web};
+use crate::kernel::Capability;
 use crate::model::BackendKind;
+use crate::probe;
 use crate::receive::{BackendChoice, QueueConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
@@ -38,11 +40,13 @@ const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration
 pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut checker = Checker { document, problems };
     let config = Config {
-        web: checker.web(draft.web.listen_addresses.as_deref()),
+        web: checker.web(&draft.web),
+        privileges: checker.privileges(&draft.privileges),
         probes: draft.probes.enabled.unwrap_or(true),
+        probe_options: probe::Options { mechanism: draft.probes.mechanism.unwrap_or_default() },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),
-        log: Log { level: checker.level(draft.log.level), format: draft.log.format.unwrap_or_default() },
+        log: Log { level: checker.level(draft.log.level), format: draft.log.format },
         runtime_dir: draft.runtime_dir.as_ref().map(|said| PathBuf::from(&said.value)),
         queues: draft
             .queues
@@ -82,10 +86,37 @@ impl Checker<'_> {
         self.problems.push(problem);
     }
 
-    fn web(&mut self, said: Option<&[Said<String>]>) -> Vec<SocketAddr> {
-        let addresses: Vec<_> =
-            said.unwrap_or_default().iter().filter_map(|said| self.address(said)).collect();
-        if addresses.is_empty() { vec![DEFAULT_WEB_ADDRESS] } else { addresses }
+    fn web(&mut self, draft: &WebDraft) -> Web {
+        let said = draft.listen_addresses.as_deref().unwrap_or_default();
+        let mut listen: Vec<_> = said.iter().filter_map(|said| self.web_address(said)).collect();
+        if listen.is_empty() {
+            listen.push(WebAddress::Ip(DEFAULT_WEB_ADDRESS));
+        }
+        Web {
+            listen,
+            systemd_socket: draft.systemd_socket.unwrap_or(false),
+            config_file: draft.config_file.as_ref().map(|said| PathBuf::from(&said.value)),
+        }
+    }
+
+    fn web_address(&mut self, said: &Said<String>) -> Option<WebAddress> {
+        parse_web_address(&said.value).map_err(|what| self.refuse(&said.source, what, WEB_FORMS)).ok()
+    }
+
+    /// Root is left what it has unless told otherwise: whoever starts zcrxd by hand means to use it.
+    fn privileges(&mut self, draft: &PrivilegesDraft) -> Privileges {
+        let mut keep = Vec::new();
+        for said in draft.keep.as_deref().unwrap_or_default() {
+            match said.value.to_uppercase().parse::<Capability>() {
+                Ok(capability) => keep.push(capability),
+                Err(_) => self.refuse(
+                    &said.source,
+                    format!("{:?} is no capability", said.value),
+                    "capabilities(7) lists them; write CAP_BPF, CAP_NET_ADMIN and so on",
+                ),
+            }
+        }
+        Privileges { drop: draft.drop.unwrap_or(!geteuid().is_root()), keep }
     }
 
     fn level(&mut self, said: Option<Said<String>>) -> String {

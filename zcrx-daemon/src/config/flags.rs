@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::LogFormat;
 use super::file::{Draft, QueueDraft, SizeDraft};
 use super::said::{Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// Flags that override the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -12,12 +13,21 @@ pub struct Flags {
     /// The one receive queue.
     #[command(flatten)]
     pub queue: QueueFlags,
-    /// Address of the web endpoint; may be repeated [default: 127.0.0.1:9965]
+    /// Address of the web endpoint, IP:PORT, :PORT or unix:PATH; may be repeated [default: 127.0.0.1:9965]
     #[arg(long = "web.listen-address", value_name = "ADDR", help_heading = "Web endpoint")]
     pub web: Vec<String>,
+    /// Listen on the sockets that systemd hands over instead
+    #[arg(long = "web.systemd-socket", help_heading = "Web endpoint")]
+    pub web_systemd_socket: bool,
+    /// Web configuration, as Prometheus' exporter-toolkit has it (YAML): TLS, users, headers
+    #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web endpoint")]
+    pub web_config_file: Option<PathBuf>,
     /// Attach no probes
     #[arg(long, help_heading = "Options")]
     pub no_probes: bool,
+    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way [default: auto]
+    #[arg(long, value_name = "MECHANISM", help_heading = "Options")]
+    pub probe_mechanism: Option<MechanismChoice>,
     /// How often queues are looked at for a diagnosis [default: 1s]
     #[arg(long = "observe.interval", value_name = "TIME", help_heading = "Options")]
     pub interval: Option<String>,
@@ -28,7 +38,7 @@ pub struct Flags {
     /// error, warn, info, debug, trace, or directives as in RUST_LOG, which goes before this [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", help_heading = "Logging")]
     pub log_level: Option<String>,
-    /// Form of a log line [default: text]
+    /// Form of a log line [default: journal where standard error is the journal, else text]
     #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Logging", aliases = ["log-format"])]
     pub log_format: Option<LogFormat>,
     /// Where the lock of the one daemon lives [default: $RUNTIME_DIRECTORY, /run/zcrxd for root, else zcrxd under
@@ -79,9 +89,17 @@ impl Flags {
         if !self.web.is_empty() {
             draft.web.listen_addresses = Some(said_all(&self.web, "--web.listen-address"));
         }
+        if self.web_systemd_socket {
+            draft.web.systemd_socket = Some(true);
+        }
+        if let Some(file) = &self.web_config_file {
+            let file = file.to_string_lossy().into_owned();
+            draft.web.config_file = Some(Said::by_flag(file, "--web.config.file"));
+        }
         if self.no_probes {
             draft.probes.enabled = Some(false);
         }
+        draft.probes.mechanism = self.probe_mechanism.or(draft.probes.mechanism);
         if let Some(interval) = &self.interval {
             draft.observe.interval = Some(Said::by_flag(interval.clone(), "--observe.interval"));
         }

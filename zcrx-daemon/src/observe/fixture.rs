@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Observation, ProcessSample, WebSample};
+use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
     AllocationCount, AreaState, Attempt, BackendKind, CopyCounts, CqState, EventCounts, Fallback, HostSample,
     KernelQueue, KernelSnapshot, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus,
@@ -208,7 +208,19 @@ pub(crate) fn full() -> Observation {
             open_fds: Some(30),
             max_fds: Some(1024),
         }),
-        web: WebSample { connections: 1, accepted: 10, evicted: 1 },
+        web: WebSample {
+            connections: 1,
+            accepted: 10,
+            evicted: 1,
+            unauthorized: 2,
+            handshakes_failed: 3,
+            config: Some(Reload { successful: false, last_success: Some(SystemTime::UNIX_EPOCH) }),
+        },
+        service: ServiceSample {
+            config: Some(Reload { successful: true, last_success: Some(SystemTime::UNIX_EPOCH) }),
+            threads: vec![ThreadSample { name: "sampler".to_owned(), responsive: true }],
+            log_lines_suppressed: 4,
+        },
     }
 }
 
@@ -226,5 +238,6 @@ pub(crate) fn bare() -> Observation {
         took: Vec::new(),
         process: None,
         web: WebSample::default(),
+        service: ServiceSample::default(),
     }
 }

@@ -53,8 +53,11 @@ pub struct QueueConfig {
     pub sink: SinkConfig,
 }
 
+/// Size of an area where none is asked for, bytes.
+pub const DEFAULT_AREA_BYTES: u64 = 16 << 20;
+
 const fn default_area_bytes() -> u64 {
-    16 << 20
+    DEFAULT_AREA_BYTES
 }
 
 const fn default_refill_entries() -> u32 {

@@ -74,6 +74,11 @@ impl Stats {
         Self { key, sink, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
     }
 
+    /// Which queue this is.
+    pub(super) const fn key(&self) -> &QueueKey {
+        &self.key
+    }
+
     /// A queue was registered.
     pub(super) fn registered(
         &self,

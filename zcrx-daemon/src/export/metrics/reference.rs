@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::table::{Metric, Subject};
-use super::{diagnosis, host, ifq, page_pool, probe, receive, registration, zcrx};
+use super::{diagnosis, host, ifq, page_pool, probe, receive, registration, service, zcrx};
 
 const HEAD: &str = "\
 # Metrics
@@ -37,6 +37,7 @@ pub fn reference() -> String {
     section(&mut page, "Probes", &[probe::PROBE]);
     section(&mut page, "What probes lose", &[probe::LOSS]);
     section(&mut page, "Host and build", &[host::OBSERVATION]);
+    section(&mut page, "The service", &[service::SERVICE]);
     section(&mut page, "Web endpoint", &[host::WEB]);
     section(&mut page, "Process", &[host::PROCESS]);
     page

@@ -86,9 +86,7 @@ impl<'p> Session<'p> {
 
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
-        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
-        // SAFETY: the request points to nothing.
-        unsafe { self.push(wake, Op::Wake) }?;
+        self.listen_for_wake()?;
         for index in 0..self.plan.listeners.len() {
             self.accept(index as u32)?;
         }
@@ -145,8 +143,8 @@ impl<'p> Session<'p> {
         }
         match op {
             Op::Event => self.event(cqe.result()),
-            // The loop looks at what it was woken for.
-            Op::Wake | Op::Cancel => Ok(()),
+            Op::Wake => self.woken(cqe.result()),
+            Op::Cancel => Ok(()),
             Op::Accept(listener) => self.accepted(listener, cqe.result(), more),
             Op::Receive(index) => self.received(index, cqe, more),
             Op::Write(index) => {
@@ -158,6 +156,21 @@ impl<'p> Session<'p> {
                 self.connected(index, cqe.result())
             }
         }
+    }
+
+    fn listen_for_wake(&mut self) -> Result<(), ReceiveError> {
+        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
+        // SAFETY: the request points to nothing.
+        unsafe { self.push(wake, Op::Wake) }
+    }
+
+    /// Answers that this thread is alive. If it is to end, the loop finds out by itself.
+    fn woken(&mut self, result: i32) -> Result<(), ReceiveError> {
+        if self.stopping || self.plan.wake.stopped() || result < 0 {
+            return Ok(());
+        }
+        self.plan.wake.answer();
+        self.listen_for_wake()
     }
 
     /// Publishes what was given back, and lets those try again that wait for it.

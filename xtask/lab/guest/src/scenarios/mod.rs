@@ -1,6 +1,11 @@
 //! What the lab shows, one function per scenario.
 
+mod before;
 mod boot;
+mod check;
+mod churn;
+mod contract;
+mod failures;
 mod faults;
 mod features;
 mod foreign;
@@ -11,6 +16,7 @@ mod registration;
 mod starvation;
 mod upheaval;
 mod want;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -56,9 +62,17 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    probes::MECHANISMS,
+    check::HOST,
+    check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    words::WORDS,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,
@@ -86,6 +100,8 @@ pub(crate) const ALL: &[Scenario] = &[
     want::STOP_DEVICE,
     want::STOP_NODEV,
     foreign::LEAK,
+    before::BEFORE,
+    failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,
@@ -96,6 +112,7 @@ pub(crate) const ALL: &[Scenario] = &[
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,
+    churn::CHURN,
     probes::REFUSED,
 ];
 

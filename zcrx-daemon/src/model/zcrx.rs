@@ -96,6 +96,8 @@ pub struct ZcrxCounts {
     pub areas_added: u64,
     /// Areas that the kernel or the host refused.
     pub areas_refused: u64,
+    /// Connections ended because copies found no buffer for too long.
+    pub given_up: u64,
 }
 
 /// Events of the kernel by kind. Each is told once and armed again, so these are less than what they tell of.
@@ -136,6 +138,7 @@ impl ZcrxCounts {
             areas: self.areas,
             areas_added: before.areas_added + self.areas_added,
             areas_refused: before.areas_refused + self.areas_refused,
+            given_up: before.given_up + self.given_up,
         }
     }
 }

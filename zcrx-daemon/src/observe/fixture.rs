@@ -80,6 +80,7 @@ fn zcrx() -> ZcrxSample {
             areas: 1,
             areas_added: 0,
             areas_refused: 0,
+            given_up: 1,
         },
     }
 }

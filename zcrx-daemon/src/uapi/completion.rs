@@ -24,8 +24,8 @@ impl Answer {
             Self::FindBuffers => {
                 "has the kernel consume the refill ring if entries wait there (at most once a millisecond), else adds \
                  an area if `area_max` allows, and arms the receive again; if nothing helps, tries after pauses from \
-                 1 to 256 ms and gives the connection up after 64 attempts during which nothing came and zcrxd itself \
-                 held no buffer"
+                 1 to 256 ms and gives the connection up (`zcrx_receive_given_up_total`) after 64 attempts during which nothing came and \
+                 zcrxd itself held no buffer"
             }
             Self::Close => "logs it with the peer, counts it, and ends the connection",
         }

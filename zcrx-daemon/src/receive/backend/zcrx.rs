@@ -270,6 +270,8 @@ impl Backend for ZcrxBackend {
             areas: pool.areas(),
             areas_added: self.growth.added,
             areas_refused: self.growth.refused,
+            // The loop above the backends knows.
+            given_up: 0,
         })
     }
 }

@@ -51,14 +51,14 @@ pub const ROWS: &[Row] = &[
         errno: libc::ENOSPC,
         meaning: "the completion queue is full, or completions wait outside of it for room",
         answer: Answer::MakeRoom,
-        shown_by: &["cq-stall"],
+        shown_by: &[],
     },
     Row {
         errno: libc::ENOMEM,
         meaning: "payload had to be copied, and there was no free buffer to copy to (or the area is a dmabuf); the NIC \
                   may have plenty",
         answer: Answer::FindBuffers,
-        shown_by: &["copy-fallback", "want-nodev"],
+        shown_by: &["copy-fallback"],
     },
     Row {
         errno: libc::EFAULT,
@@ -89,7 +89,7 @@ pub const ROWS: &[Row] = &[
         errno: libc::ECANCELED,
         meaning: "cancelled: zcrxd stops, or ends the connection",
         answer: Answer::Close,
-        shown_by: &["stop-device", "stop-nodev"],
+        shown_by: &[],
     },
     Row { errno: libc::ECONNRESET, meaning: "reset by the peer", answer: Answer::Close, shown_by: &[] },
     Row {

@@ -150,8 +150,14 @@ mod tests {
     #[test]
     fn counts_go_on_but_what_is_unknown_stays_so() {
         let events = |alloc_fail| Some(EventCounts { alloc_fail, copy: 1 });
-        let before =
-            ZcrxCounts { events: events(2), copies: None, areas: 3, areas_added: 2, areas_refused: 1 };
+        let before = ZcrxCounts {
+            events: events(2),
+            areas: 3,
+            areas_added: 2,
+            areas_refused: 1,
+            given_up: 4,
+            ..ZcrxCounts::default()
+        };
         let now = ZcrxCounts {
             events: events(5),
             copies: Some(CopyCounts { fragments: 1, bytes: 10 }),
@@ -161,7 +167,7 @@ mod tests {
         let sum = now.after(&before);
         assert_eq!(sum.events, Some(EventCounts { alloc_fail: 7, copy: 2 }));
         assert_eq!(sum.copies, now.copies);
-        assert_eq!((sum.areas, sum.areas_added, sum.areas_refused), (1, 2, 1));
+        assert_eq!((sum.areas, sum.areas_added, sum.areas_refused, sum.given_up), (1, 2, 1, 4));
         assert_eq!(ZcrxCounts::default().after(&before).events, None);
     }
 }

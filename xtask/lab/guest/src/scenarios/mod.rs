@@ -5,6 +5,7 @@ mod boot;
 mod check;
 mod churn;
 mod contract;
+mod delivery;
 mod failures;
 mod faults;
 mod features;
@@ -100,7 +101,12 @@ pub(crate) const ALL: &[Scenario] = &[
     want::STOP_DEVICE,
     want::STOP_NODEV,
     foreign::LEAK,
+    delivery::COPIED,
+    delivery::COPIED_KRETPROBE,
+    delivery::COPIED_KPROBE_MULTI,
+    delivery::ON_DEVICE,
     before::BEFORE,
+    before::WITHOUT_DEVICE,
     failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,

@@ -75,6 +75,11 @@ fn values(label: &str, name: &str) -> Result<usize> {
         "errno" if name.ends_with("_info") => 1,
         "errno" => 8,
         "state" => 4,
+        // Two that the configuration can ask for, of the seven that a kernel can have.
+        "feature" if name.ends_with("fallback_info") => 2,
+        "feature" => 7,
+        // Failed allocations and copies.
+        "event" => 2,
         "trouble" => 9,
         // Thirteen, and the unknown one.
         "cause" => 14,

@@ -96,6 +96,8 @@ pub struct ZcrxCounts {
     pub areas_added: u64,
     /// Areas that the kernel or the host refused.
     pub areas_refused: u64,
+    /// Connections ended because copies found no buffer for too long.
+    pub given_up: u64,
 }
 
 /// Events of the kernel by kind. Each is told once and armed again, so these are less than what they tell of.
@@ -136,6 +138,7 @@ impl ZcrxCounts {
             areas: self.areas,
             areas_added: before.areas_added + self.areas_added,
             areas_refused: before.areas_refused + self.areas_refused,
+            given_up: before.given_up + self.given_up,
         }
     }
 }
@@ -147,8 +150,14 @@ mod tests {
     #[test]
     fn counts_go_on_but_what_is_unknown_stays_so() {
         let events = |alloc_fail| Some(EventCounts { alloc_fail, copy: 1 });
-        let before =
-            ZcrxCounts { events: events(2), copies: None, areas: 3, areas_added: 2, areas_refused: 1 };
+        let before = ZcrxCounts {
+            events: events(2),
+            areas: 3,
+            areas_added: 2,
+            areas_refused: 1,
+            given_up: 4,
+            ..ZcrxCounts::default()
+        };
         let now = ZcrxCounts {
             events: events(5),
             copies: Some(CopyCounts { fragments: 1, bytes: 10 }),
@@ -158,7 +167,7 @@ mod tests {
         let sum = now.after(&before);
         assert_eq!(sum.events, Some(EventCounts { alloc_fail: 7, copy: 2 }));
         assert_eq!(sum.copies, now.copies);
-        assert_eq!((sum.areas, sum.areas_added, sum.areas_refused), (1, 2, 1));
+        assert_eq!((sum.areas, sum.areas_added, sum.areas_refused, sum.given_up), (1, 2, 1, 4));
         assert_eq!(ZcrxCounts::default().after(&before).events, None);
     }
 }

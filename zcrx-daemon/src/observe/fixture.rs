@@ -82,6 +82,7 @@ fn zcrx() -> ZcrxSample {
             areas: 1,
             areas_added: 0,
             areas_refused: 0,
+            given_up: 1,
         },
     }
 }

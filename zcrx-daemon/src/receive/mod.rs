@@ -24,6 +24,7 @@ pub mod pattern;
 mod pool;
 mod receiver;
 mod reconfigure;
+mod reference;
 pub mod refill;
 mod ring;
 pub mod software;
@@ -36,3 +37,4 @@ pub use config::{BackendChoice, DEFAULT_AREA_BYTES, Destination, ParseChoiceErro
 pub use error::ReceiveError;
 pub use receiver::Receiver;
 pub use reconfigure::Change;
+pub use reference::reference;

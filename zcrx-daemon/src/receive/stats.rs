@@ -20,6 +20,8 @@ pub(super) struct Counters {
     pub(super) copied_bytes: Option<u64>,
     pub(super) area_bytes: u64,
     pub(super) zcrx: Option<ZcrxCounts>,
+    /// Connections ended because copies found no buffer for too long.
+    pub(super) given_up: u64,
     pub(super) completions: u64,
     pub(super) rearms: u64,
     pub(super) starvations: Option<u64>,

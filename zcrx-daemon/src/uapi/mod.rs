@@ -7,6 +7,7 @@
 //!
 //! Knows nobody.
 
+pub mod completion;
 pub mod errno;
 pub mod query;
 pub mod register;

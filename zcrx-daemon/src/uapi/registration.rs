@@ -21,6 +21,26 @@ pub struct Explanation {
     pub mend: &'static str,
 }
 
+/// Every errno that a registration is known to give, from its source.
+pub const KNOWN: [i32; 16] = [
+    libc::EPERM,
+    libc::EINVAL,
+    libc::EEXIST,
+    libc::EBUSY,
+    libc::ENODEV,
+    libc::ENETDOWN,
+    libc::ERANGE,
+    libc::EOPNOTSUPP,
+    libc::ENODATA,
+    libc::ENOMEM,
+    libc::EFAULT,
+    libc::EOVERFLOW,
+    libc::E2BIG,
+    libc::EBADF,
+    libc::EACCES,
+    libc::ENOSYS,
+];
+
 /// Explains a positive errno of `IORING_REGISTER_ZCRX_IFQ`.
 pub const fn explain(errno: i32, kind: Kind) -> Explanation {
     let (meaning, mend) = match (errno, kind) {
@@ -58,7 +78,8 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
             "use a kernel with CONFIG_IO_URING_ZCRX; leave the buffer size at the page size",
         ),
         (libc::EOPNOTSUPP, Kind::Device) => (
-            "the driver has no queue management or no DMA device, or zcrx is not built into this kernel",
+            "the driver has no queue management or no DMA device, or no buffers larger than a page, or zcrx is not built \
+             into this kernel",
             "use a NIC whose driver supports memory providers (bnxt, mlx5, gve, fbnic among others)",
         ),
         (libc::ENODATA, _) => (
@@ -122,26 +143,6 @@ mod tests {
         assert_eq!(mend_by_words("tcp-data-split is disabled"), Some("`ethtool -G IF tcp-data-split on`"));
         assert_eq!(mend_by_words(""), None);
     }
-
-    /// Every errno that a registration is known to give, from its source.
-    const KNOWN: [i32; 16] = [
-        libc::EPERM,
-        libc::EINVAL,
-        libc::EEXIST,
-        libc::EBUSY,
-        libc::ENODEV,
-        libc::ENETDOWN,
-        libc::ERANGE,
-        libc::EOPNOTSUPP,
-        libc::ENODATA,
-        libc::ENOMEM,
-        libc::EFAULT,
-        libc::EOVERFLOW,
-        libc::E2BIG,
-        libc::EBADF,
-        libc::EACCES,
-        libc::ENOSYS,
-    ];
 
     #[test]
     fn every_known_errno_has_words_of_its_own() {

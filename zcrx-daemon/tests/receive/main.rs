@@ -1,7 +1,6 @@
 //! The receive path, backend by backend.
 
 mod copy;
-mod kernel;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -66,12 +66,16 @@ pub(crate) struct RegisterArgs {
     /// After a success, stay registered until killed.
     #[arg(long)]
     hold: bool,
+    /// After a success, export the queue, import it on another thread's ring, close the first ring, and say what became
+    /// of each step.
+    #[arg(long)]
+    share: bool,
 }
 
 /// One attempt, and the memory and ring that a success needs to last.
 struct Attempt {
     answer: io::Result<ZcrxIfqReg>,
-    _ring: Box<dyn AsFd>,
+    _ring: Box<dyn AsFd + Send>,
     _area: Mapping,
     _region: Mapping,
 }
@@ -89,6 +93,7 @@ pub(crate) fn run(args: &RegisterArgs) -> anyhow::Result<()> {
     let mut attempts = (0..args.times).map(|_| attempt(args)).collect::<anyhow::Result<Vec<_>>>()?;
     let last = attempts.pop().context("--times 0 registers nothing")?;
     match &last.answer {
+        Ok(reg) if args.share => return share(args, reg.zcrx_id, last),
         Ok(reg) => println!(
             "{}",
             serde_json::json!({ "errno": 0, "zcrx_id": reg.zcrx_id, "refill_entries": reg.rq_entries,
@@ -105,6 +110,35 @@ pub(crate) fn run(args: &RegisterArgs) -> anyhow::Result<()> {
         }
     }
     last.answer.map(drop).context("the kernel refused the registration")
+}
+
+/// Lets a second ring, of another thread, have the queue; says the errno of each step, 0 for a success.
+fn share(args: &RegisterArgs, zcrx_id: u32, first: Attempt) -> anyhow::Result<()> {
+    let Attempt { _ring: ring, _area: area, _region: region, .. } = first;
+    let queue = register::zcrx_export(ring.as_fd(), zcrx_id).context("exporting the queue")?;
+    let second = std::thread::scope(|scope| {
+        let import = || -> anyhow::Result<serde_json::Value> {
+            let own = new_ring(args.queue.cq_entries).context("setting up the second ring")?;
+            let imported = register::zcrx_import(own.as_fd(), queue.as_fd());
+            let imported_wrongly = register::zcrx_import(own.as_fd(), io::stdout().as_fd());
+            drop((ring, queue));
+            // Of what the first ring had, only the queue is left, for the second one's sake.
+            let taken = attempt(args)?.answer;
+            Ok(
+                serde_json::json!({ "imported": number(&imported), "imported_wrongly": number(&imported_wrongly),
+                "taken": number(&taken) }),
+            )
+        };
+        scope.spawn(import).join().map_err(|_| anyhow::anyhow!("the importing thread panicked"))?
+    });
+    println!("{}", second?);
+    drop((area, region));
+    Ok(())
+}
+
+/// The errno, 0 for a success.
+fn number<T>(result: &io::Result<T>) -> i32 {
+    result.as_ref().err().and_then(io::Error::raw_os_error).unwrap_or(0)
 }
 
 fn attempt(args: &RegisterArgs) -> anyhow::Result<Attempt> {
@@ -129,7 +163,7 @@ fn attempt(args: &RegisterArgs) -> anyhow::Result<Attempt> {
     Ok(Attempt { answer, _ring: ring, _area: area, _region: region })
 }
 
-fn ring(args: &RegisterArgs) -> io::Result<Box<dyn AsFd>> {
+fn ring(args: &RegisterArgs) -> io::Result<Box<dyn AsFd + Send>> {
     let cq_entries = args.queue.cq_entries;
     match args.wrong {
         Some(Wrong::Cqe16) => {

@@ -94,6 +94,15 @@ fn nodev() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether areas can be added to a queue that runs (Linux 7.3).
+pub(crate) fn adds_areas() -> bool {
+    const ZCRX_CTRL_ADD_AREA: u32 = 3;
+    let answer: io::Result<[u8; 40]> = query(IO_URING_QUERY_ZCRX);
+    answer.is_ok_and(|answer| {
+        u32::from_le_bytes(answer[16..20].try_into().expect("four bytes are four bytes")) > ZCRX_CTRL_ADD_AREA
+    })
+}
+
 /// Asks io_uring one question; the answer is cut or padded with zeroes to `SIZE`.
 fn query<const SIZE: usize>(question: u32) -> io::Result<[u8; SIZE]> {
     #[repr(C)]

@@ -42,6 +42,11 @@ fn overview() -> Row {
             Panel::table("zcrxd's own queues", STATE, "What zcrxd's own queues run on and what consumes their data.")
                 .ask("zcrx_receive_info{QUEUE}", "")
                 .hide(&["Value"]),
+            Panel::table("Features of zcrx", STATE, "What the kernel's zcrx offers to zcrxd's own queues: 1 for what it has.")
+                .ask("zcrx_receive_feature{QUEUE}", ""),
+            Panel::table("Done without", STATE, "What zcrxd's own queues are configured to use and do without; the log says why.")
+                .ask("zcrx_receive_fallback_info{QUEUE}", "")
+                .hide(&["Value"]),
             Panel::table("Refused backends", STATE, "Better backends that were tried and refused, with the errno if it was the kernel that refused.")
                 .ask("zcrx_receive_backend_refused_info{QUEUE}", "")
                 .hide(&["Value"])
@@ -99,6 +104,7 @@ fn utilization() -> Row {
             Panel::lines("Payload", BYTE_RATE, "Payload that zcrxd's own queue received, and what of it was copied into the area.")
                 .ask("rate(zcrx_receive_bytes_total{QUEUE}[$__rate_interval])", queue!("received"))
                 .ask("rate(zcrx_receive_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
+                .ask("rate(zcrx_receive_kernel_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied, by the kernel's count"))
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Completions", RATE, "Completions that carried data.")
                 .ask("rate(zcrx_receive_completions_total{QUEUE}[$__rate_interval])", queue!("")),
@@ -150,6 +156,13 @@ fn saturation() -> Row {
             Panel::lines("Area against need", COUNT, "Buffers in the area and those that an area for this load would have.")
                 .ask("zcrx_ifq_area_buffers{QUEUE} or zcrx_receive_area_buffers{QUEUE}", queue!("area"))
                 .ask("zcrx_queue_recommended_area_buffers{QUEUE}", queue!("recommended")),
+            Panel::lines("Area and what it may grow to", BYTES, "Memory of zcrxd's own queue and the most that its areas may grow to when buffers run short.")
+                .ask("zcrx_receive_area_bytes{QUEUE}", queue!("area"))
+                .ask("zcrx_receive_area_limit_bytes{QUEUE}", queue!("limit")),
+            Panel::lines("Areas", COUNT, "Areas of zcrxd's own queue, those added since it started because buffers ran short, and those refused.")
+                .ask("zcrx_receive_areas{QUEUE}", queue!("areas"))
+                .ask("zcrx_receive_areas_added_total{QUEUE}", queue!("added"))
+                .ask("zcrx_receive_areas_refused_total{QUEUE}", queue!("refused")),
             Panel::lines("Refill ring against need", COUNT, "Entries of the refill ring and those that a ring for this load would have.")
                 .ask("zcrx_ifq_refill_ring_capacity{QUEUE} or zcrx_receive_refill_ring_capacity{QUEUE}", queue!("ring"))
                 .ask("zcrx_queue_recommended_refill_entries{QUEUE}", queue!("recommended")),
@@ -173,6 +186,12 @@ fn errors() -> Row {
                 .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
             Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
                 .ask("rate(zcrx_receive_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Events", RATE, "What the kernel tells of zcrxd's own queue by itself: allocations that failed, and copies. Each is told once and armed again a moment later, so this says that it goes on, not how much.")
+                .ask("rate(zcrx_receive_events_total{QUEUE}[$__rate_interval])", queue!("{{event}}")),
+            Panel::lines("Connections given up", RATE, "Connections ended because payload had to be copied and there was no buffer for too long.")
+                .ask("rate(zcrx_receive_given_up_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Fragments copied", RATE, "Fragments that the kernel copied into the area of zcrxd's own queue, by its own count.")
+                .ask("rate(zcrx_receive_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Verified payload", BYTE_RATE, "With the sink verify: payload compared with the test pattern, and what of it was wrong.")
                 .ask("rate(zcrx_receive_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
                 .ask("rate(zcrx_receive_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))

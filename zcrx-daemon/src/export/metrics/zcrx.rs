@@ -81,6 +81,12 @@ pub(super) static ZCRX: &[Row] = &[
         One(|queue| counts(queue).map(|counts| counts.areas_refused as f64)),
     )
     .absent(NO_ZCRX),
+    Row::counter(
+        "zcrx_receive_given_up_total",
+        "Connections ended because payload had to be copied and there was no buffer for too long.",
+        One(|queue| counts(queue).map(|counts| counts.given_up as f64)),
+    )
+    .absent(NO_ZCRX),
 ];
 
 fn counts(queue: &ReceiveSample) -> Option<ZcrxCounts> {

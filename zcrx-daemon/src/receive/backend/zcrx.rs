@@ -21,6 +21,7 @@ use crate::receive::mapping::page_bytes;
 use crate::receive::pool::Pool;
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
+use crate::uapi::completion::{self, Answer};
 use crate::uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
 use crate::uapi::{ZcrxCqe, ZcrxIfqReg, ZcrxStats, errno, register, registration};
 
@@ -188,12 +189,15 @@ impl Backend for ZcrxBackend {
                     .map_or(Completion::Failed(libc::EFAULT), Completion::Data)
             }
             0 => Completion::End,
-            _ => match result.checked_neg().unwrap_or(libc::EIO) {
-                libc::ENOSPC => Completion::QueueFull,
-                libc::ENOMEM => Completion::NoBuffers(libc::ENOMEM),
-                libc::EAGAIN | libc::EINTR => Completion::Nothing,
-                errno => Completion::Failed(errno),
-            },
+            _ => {
+                let errno = result.checked_neg().unwrap_or(libc::EIO);
+                match completion::answer(errno) {
+                    Answer::MakeRoom => Completion::QueueFull,
+                    Answer::FindBuffers => Completion::NoBuffers(errno),
+                    Answer::ArmAgain => Completion::Nothing,
+                    Answer::Close => Completion::Failed(errno),
+                }
+            }
         }
     }
 
@@ -267,6 +271,8 @@ impl Backend for ZcrxBackend {
             areas: pool.areas(),
             areas_added: self.growth.added,
             areas_refused: self.growth.refused,
+            // The loop above the backends knows.
+            given_up: 0,
         })
     }
 }

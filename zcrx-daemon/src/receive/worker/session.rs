@@ -10,7 +10,7 @@ use super::Plan;
 use super::connection::Connection;
 use super::op::Op;
 use super::retry::{Timer, Timers, Waiting};
-use crate::model::Selection;
+use crate::model::{Selection, ZcrxCounts};
 use crate::receive::ReceiveError;
 use crate::receive::backend::{Backend, Selected, select};
 use crate::receive::pool::Pool;
@@ -206,6 +206,7 @@ impl<'p> Session<'p> {
                     if go_on {
                         self.receive_again(index)?;
                     } else {
+                        self.counters.given_up += 1;
                         warn!(
                             queue = self.plan.name,
                             "no buffer to copy into for too long: giving a connection up; its data comes by another \
@@ -263,7 +264,9 @@ impl<'p> Session<'p> {
         counters.copied_bytes = sum(self.before.copied_bytes, self.backend.copied_bytes(received));
         counters.area_bytes = self.pool.area_bytes();
         let zcrx = self.backend.zcrx_counts(&self.pool);
-        counters.zcrx = zcrx.map(|zcrx| zcrx.after(&self.before.zcrx.unwrap_or_default()));
+        let before = self.before.zcrx.unwrap_or_default();
+        let given_up = counters.given_up;
+        counters.zcrx = zcrx.map(|zcrx| ZcrxCounts { given_up, ..zcrx.after(&before) });
         counters.starvations = sum(self.before.starvations, self.backend.starvations());
         counters.starving = counters.starvations.map(|_| self.backend.starving());
         self.plan.stats.publish(counters, &mut self.errors);

@@ -9,6 +9,7 @@ mod delivery;
 mod elsewhere;
 mod failures;
 mod faults;
+mod features;
 mod foreign;
 mod preparing;
 mod probes;
@@ -16,6 +17,7 @@ mod receive;
 mod registration;
 mod starvation;
 mod upheaval;
+mod want;
 mod words;
 
 use std::fmt;
@@ -24,7 +26,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::{Need, ScenarioInfo};
 
-use crate::{features, lab};
+use crate::lab;
 
 /// Exit status of a scenario that found out that it cannot run here.
 pub(crate) const SKIPPED: i32 = 77;
@@ -87,6 +89,18 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::SMALL_AREA,
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
+    features::ALLOC_FAIL,
+    features::COPIES,
+    features::GROWTH,
+    features::LARGE_BUFFERS,
+    features::NO_LARGE_BUFFERS,
+    features::SHARED,
+    want::WANT_DEVICE,
+    want::WANT_NODEV,
+    want::SLOW_DEVICE,
+    want::SLOW_NODEV,
+    want::STOP_DEVICE,
+    want::STOP_NODEV,
     foreign::LEAK,
     delivery::COPIED,
     delivery::COPIED_KRETPROBE,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use super::{Scenario, features};
+use super::Scenario;
+use crate::features;
 use crate::init::Place;
 use crate::lab::daemon::Daemon;
 use crate::lab::kprobe::Kprobe;

@@ -1,0 +1,134 @@
+//! What a completion of RECV_ZC that brings no data means, and what is to be done about it.
+//!
+//! The receive path acts by this table, and `docs/receive.md` is written from it.
+
+/// What the receiver does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Arms the receive again at once.
+    ArmAgain,
+    /// Reaps first, then arms again.
+    MakeRoom,
+    /// Sees to it that there are buffers, then arms again.
+    FindBuffers,
+    /// Ends the connection.
+    Close,
+}
+
+impl Answer {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::ArmAgain => "arms the receive again at once",
+            Self::MakeRoom => "takes every completion off the ring, then arms the receive again",
+            Self::FindBuffers => {
+                "has the kernel consume the refill ring if entries wait there (at most once a millisecond), else adds \
+                 an area if `area_max` allows, and arms the receive again; if nothing helps, tries after pauses from \
+                 1 to 256 ms and gives the connection up (`zcrx_receive_given_up_total`) after 64 attempts during which nothing came and \
+                 zcrxd itself held no buffer"
+            }
+            Self::Close => "logs it with the peer, counts it, and ends the connection",
+        }
+    }
+}
+
+/// One errno.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Positive.
+    pub errno: i32,
+    /// What it means here.
+    pub meaning: &'static str,
+    /// What is done.
+    pub answer: Answer,
+    /// The lab's scenarios that show it.
+    pub shown_by: &'static [&'static str],
+}
+
+/// Every errno that a receive is known to end with.
+pub const ROWS: &[Row] = &[
+    Row {
+        errno: libc::ENOSPC,
+        meaning: "the completion queue is full, or completions wait outside of it for room",
+        answer: Answer::MakeRoom,
+        shown_by: &[],
+    },
+    Row {
+        errno: libc::ENOMEM,
+        meaning: "payload had to be copied, and there was no free buffer to copy to (or the area is a dmabuf); the NIC \
+                  may have plenty",
+        answer: Answer::FindBuffers,
+        shown_by: &["copy-fallback"],
+    },
+    Row {
+        errno: libc::EFAULT,
+        meaning: "the payload lies in buffers of another queue or memory provider: the flow is steered to the wrong one",
+        answer: Answer::Close,
+        shown_by: &[],
+    },
+    Row {
+        errno: libc::EPROTONOSUPPORT,
+        meaning: "the socket is no plain TCP: UDP, kTLS, sockmap",
+        answer: Answer::Close,
+        shown_by: &[],
+    },
+    Row {
+        errno: libc::EINVAL,
+        meaning: "the kernel does not know the request, or it is not multishot",
+        answer: Answer::Close,
+        shown_by: &[],
+    },
+    Row { errno: libc::ENOTSOCK, meaning: "no socket", answer: Answer::Close, shown_by: &[] },
+    Row {
+        errno: libc::ENOTCONN,
+        meaning: "the socket is not connected",
+        answer: Answer::Close,
+        shown_by: &[],
+    },
+    Row {
+        errno: libc::ECANCELED,
+        meaning: "cancelled: zcrxd stops, or ends the connection",
+        answer: Answer::Close,
+        shown_by: &[],
+    },
+    Row { errno: libc::ECONNRESET, meaning: "reset by the peer", answer: Answer::Close, shown_by: &[] },
+    Row {
+        errno: libc::ETIMEDOUT,
+        meaning: "the peer does not answer any more",
+        answer: Answer::Close,
+        shown_by: &[],
+    },
+    Row {
+        errno: libc::EAGAIN,
+        meaning: "nothing to receive after all",
+        answer: Answer::ArmAgain,
+        shown_by: &[],
+    },
+    Row { errno: libc::EINTR, meaning: "interrupted", answer: Answer::ArmAgain, shown_by: &[] },
+];
+
+/// What to do about a positive errno. What is not known ends the connection.
+pub fn answer(errno: i32) -> Answer {
+    ROWS.iter().find(|row| row.errno == errno).map_or(Answer::Close, |row| row.answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_errno_has_one_row_and_a_name() {
+        for (index, row) in ROWS.iter().enumerate() {
+            assert!(super::super::errno::name(row.errno).is_some(), "{row:?}");
+            assert!(ROWS[..index].iter().all(|earlier| earlier.errno != row.errno), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_passes_is_tried_again() {
+        for errno in 0..200 {
+            let again = matches!(errno, libc::ENOSPC | libc::ENOMEM | libc::EAGAIN | libc::EINTR);
+            assert_eq!(answer(errno) != Answer::Close, again, "{errno}");
+        }
+    }
+}

@@ -4,16 +4,19 @@
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
 mod episode;
+mod histogram;
 mod host;
 mod interface;
 mod probe;
 mod queue;
 mod receive;
 mod registration;
+mod ring;
 mod snapshot;
 mod window;
 
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
+pub use histogram::{ENTRIES, Histogram, MICROSECONDS, Scale};
 pub use host::HostSample;
 pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
@@ -23,6 +26,7 @@ pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
 pub use registration::{Registration, RegistrationCount};
+pub use ring::RingStatistics;
 pub use snapshot::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
     SocketBacklog,

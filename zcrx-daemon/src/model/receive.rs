@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendKind, QueueKey};
+use super::{BackendKind, QueueKey, RingStatistics};
 
 /// Why a better backend was not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,10 @@ pub struct ReceiveSample {
     pub verified_bytes: u64,
     /// Of these, bytes that were not what was sent.
     pub mismatched_bytes: u64,
+
+    /// What the receive thread measures of its ring; `None` in recordings from before it did.
+    #[serde(default)]
+    pub ring: Option<RingStatistics>,
 }
 
 impl ReceiveSample {

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, CqState, HostSample, KernelQueue, KernelSnapshot,
-    Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus, QueueKey, QueueSample, QueueState,
-    ReceiveSample, RefillState, Refusal, Registration, RegistrationCount, Selection, SocketBacklog,
+    AllocationCount, AreaState, Attempt, BackendKind, CqState, ENTRIES, HostSample, KernelQueue,
+    KernelSnapshot, MICROSECONDS, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus,
+    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
+    RingStatistics, Selection, SocketBacklog,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -60,7 +61,23 @@ pub(crate) fn queue() -> ReceiveSample {
         connections: 2,
         verified_bytes: 123_000_000,
         mismatched_bytes: 0,
+        ring: Some(ring()),
     }
+}
+
+/// Ring statistics, every optional value known.
+fn ring() -> RingStatistics {
+    let mut ring = RingStatistics {
+        oldest_held: Some(Duration::from_millis(40)),
+        flushes: Some(3),
+        retries: 1,
+        ..RingStatistics::default()
+    };
+    ring.hold.observe(&MICROSECONDS, 700, 8900);
+    ring.refill_depth.observe(&ENTRIES, 1000, 100);
+    ring.published.observe(&ENTRIES, 89, 100);
+    ring.cq_depth.observe(&ENTRIES, 90, 100);
+    ring
 }
 
 /// A queue of another program that starves since 2.5 s, every optional value known.

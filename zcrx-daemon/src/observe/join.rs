@@ -154,10 +154,11 @@ fn name(queue: &KernelQueue) -> QueueKey {
 
 fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample {
     let own = |own: &ReceiveSample| (Some(own.buffer_bytes), Some(own.clone()));
+    let oldest_held = |own: &Option<ReceiveSample>| own.as_ref()?.ring?.oldest_held;
     match *seen {
         Seen::ByItself(by_itself) => {
             let (buffer_bytes, own) = own(by_itself);
-            QueueSample { buffer_bytes, own, ..unknown }
+            QueueSample { oldest_held: oldest_held(&own), buffer_bytes, own, ..unknown }
         }
         Seen::ByKernel(queue, matched) => {
             let (by_itself, own) = matched.map_or((None, None), own);
@@ -168,6 +169,7 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
                 owner: queue.owners.iter().min_by_key(|owner| owner.pid).cloned(),
                 buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),
+                oldest_held: oldest_held(&own),
                 own,
                 nic: nic.figures(queue),
                 ..unknown

@@ -11,6 +11,7 @@
 //! | `worker` | a queue's thread: ring, connections, sinks |
 //! | `backend` | device, nodev, copy, and the choice between them |
 //! | `pool` | the area, and buffers that can be given back once only |
+//! | `holds` | for how long buffers are out |
 //! | [`refill`] | the refill ring, both sides |
 //! | [`software`] | the kernel's interface queue, in user space |
 //! | [`pattern`] | test data that shows every fault |
@@ -18,6 +19,7 @@
 mod backend;
 mod config;
 mod error;
+mod holds;
 mod mapping;
 pub mod pattern;
 mod pool;

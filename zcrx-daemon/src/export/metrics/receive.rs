@@ -2,7 +2,7 @@
 
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
-use crate::model::{QueueState, ReceiveSample};
+use crate::model::{ENTRIES, MICROSECONDS, QueueState, ReceiveSample};
 use crate::observe::errno_label;
 
 impl Subject for ReceiveSample {
@@ -170,6 +170,53 @@ pub(super) static QUEUE: &[Row] = &[
         One(|queue| verified(queue).then_some(queue.mismatched_bytes as f64)),
     )
     .absent(NOT_VERIFY),
+    Row::histogram(
+        "zcrx_receive_hold_seconds",
+        "How long buffers were held: from the batch in which their completion was reaped until they were published \
+         in the refill ring.",
+        &MICROSECONDS,
+        |queue| Some(queue.ring?.hold),
+    ),
+    Row::gauge(
+        "zcrx_receive_oldest_held_seconds",
+        "How long the buffer that is held longest has been held.",
+        One(|queue| Some(queue.ring?.oldest_held?.as_secs_f64())),
+    )
+    .absent("no buffer is held"),
+    Row::histogram(
+        "zcrx_receive_refill_ring_depth_published",
+        "Refill entries that nobody had consumed right after a batch of them was published.",
+        &ENTRIES,
+        |queue| Some(queue.ring?.refill_depth),
+    ),
+    Row::histogram(
+        "zcrx_receive_published_entries",
+        "Refill entries that were published at once.",
+        &ENTRIES,
+        |queue| Some(queue.ring?.published),
+    ),
+    Row::counter(
+        "zcrx_receive_refill_ring_full_total",
+        "Times that entries had to be stashed because the refill ring was full.",
+        One(|queue| Some(queue.ring?.refill_full as f64)),
+    ),
+    Row::histogram(
+        "zcrx_receive_cq_depth_reaped",
+        "Completions found waiting each time that some were.",
+        &ENTRIES,
+        |queue| Some(queue.ring?.cq_depth),
+    ),
+    Row::counter(
+        "zcrx_receive_refill_flushes_total",
+        "Times the kernel was told to consume the refill ring.",
+        One(|queue| Some(queue.ring?.flushes? as f64)),
+    )
+    .absent("the kernel cannot be told (Linux 6.19 can), or the backend is copy"),
+    Row::counter(
+        "zcrx_receive_retries_total",
+        "Receives that ended for want of a buffer and were armed again.",
+        One(|queue| Some(queue.ring?.retries as f64)),
+    ),
 ];
 
 fn verified(queue: &ReceiveSample) -> bool {

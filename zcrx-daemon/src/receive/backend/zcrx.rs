@@ -31,6 +31,7 @@ pub(super) struct ZcrxBackend {
     zcrx_id: u32,
     /// Whether the kernel can be told to consume the refill ring (Linux 6.19).
     can_flush: bool,
+    flushes: u64,
     /// Entries in the refill ring at which a device-less queue, which nobody consumes by itself, is flushed.
     flush_at: u32,
     stats: Option<Stats>,
@@ -126,6 +127,7 @@ impl ZcrxBackend {
             kind,
             zcrx_id: reg.zcrx_id,
             can_flush: query::zcrx().is_ok_and(|zcrx| zcrx.nr_ctrl_opcodes > ZCRX_CTRL_FLUSH_RQ),
+            flushes: 0,
             flush_at: (reg.rq_entries.min(buffers) / 4).max(1),
             stats: events.map(|_| Stats { region: Arc::clone(&area.region), offset: stats_offset }),
         };
@@ -172,6 +174,7 @@ impl Backend for ZcrxBackend {
             return Ok(0);
         }
         register::zcrx_flush_rq(ring.fd(), self.zcrx_id)?;
+        self.flushes += 1;
         pool.publish();
         Ok(waiting)
     }
@@ -182,6 +185,10 @@ impl Backend for ZcrxBackend {
 
     fn starvations(&self) -> Option<u64> {
         None
+    }
+
+    fn flushes(&self) -> Option<u64> {
+        self.can_flush.then_some(self.flushes)
     }
 
     fn starving(&self) -> bool {

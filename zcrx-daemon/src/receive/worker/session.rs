@@ -10,7 +10,7 @@ use super::Plan;
 use super::connection::Connection;
 use super::op::Op;
 use super::retry::{Timer, Timers, Waiting};
-use crate::model::Selection;
+use crate::model::{ENTRIES, Selection};
 use crate::receive::ReceiveError;
 use crate::receive::backend::{Backend, Selected, select};
 use crate::receive::pool::Pool;
@@ -96,7 +96,12 @@ impl<'p> Session<'p> {
 
     /// Everything that waits in the ring, and then what is due once per batch.
     pub(super) fn batch(&mut self, reaped: &mut Reaped) -> Result<(), ReceiveError> {
-        self.plan.stats.cq_depth(self.ring.cq_depth());
+        let depth = self.ring.cq_depth();
+        self.plan.stats.cq_depth(depth);
+        if depth > 0 {
+            self.counters.ring.cq_depth.observe(&ENTRIES, u64::from(depth), 1);
+        }
+        self.pool.batch();
         if self.ring.cq_overflows_now() {
             self.counters.cq_overflows += 1;
         }
@@ -158,6 +163,7 @@ impl<'p> Session<'p> {
         let ready = self.backend.settle(&self.ring, &mut self.pool, self.waiting.len())?;
         for _ in 0..ready {
             let Some(index) = self.waiting.pop() else { break };
+            self.counters.ring.retries += 1;
             self.receive_again(index)?;
         }
         // Whoever nobody wakes looks again after a while: receives without a buffer where the kernel does not tell
@@ -182,6 +188,7 @@ impl<'p> Session<'p> {
                 for _ in 0..by_time {
                     let Some(index) = self.waiting.pop() else { break };
                     if go_on {
+                        self.counters.ring.retries += 1;
                         self.receive_again(index)?;
                     } else {
                         warn!(
@@ -236,9 +243,16 @@ impl<'p> Session<'p> {
         counters.dispensed = self.before.dispensed + self.pool.dispensed();
         counters.returned = self.before.returned + self.pool.returned();
         counters.stashed = self.pool.stashed();
+        counters.oldest = self.pool.holds().oldest();
+        let before = &self.before.ring;
+        counters.ring.refill_full = before.refill_full + self.pool.full();
+        counters.ring.hold = before.hold.plus(self.pool.holds().held());
+        counters.ring.refill_depth = before.refill_depth.plus(self.pool.depths());
+        counters.ring.published = before.published.plus(self.pool.batches());
         let received = counters.bytes - self.before.bytes;
         let sum = |before: Option<u64>, now: Option<u64>| Some(before.unwrap_or(0) + now?);
         counters.copied_bytes = sum(self.before.copied_bytes, self.backend.copied_bytes(received));
+        counters.ring.flushes = sum(before.flushes, self.backend.flushes());
         counters.starvations = sum(self.before.starvations, self.backend.starvations());
         counters.starving = counters.starvations.map(|_| self.backend.starving());
         self.plan.stats.publish(counters, &mut self.errors);

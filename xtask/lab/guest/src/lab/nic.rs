@@ -115,6 +115,11 @@ impl Nic {
         self.tx.run("ip", &["route", "change", "10.9.0.0/24", "dev", TX, "rto_min", "20s"]).map(drop)
     }
 
+    /// Makes the sender send what fits a frame and no more: each frame then lies in a buffer of its own, partly filled.
+    pub(crate) fn small_frames(&self) -> Result<()> {
+        self.tx.run("ethtool", &["-K", TX, "tso", "off", "gso", "off"]).map(drop)
+    }
+
     /// Segments that the sender has sent more than once.
     pub(crate) fn segments_resent(&self) -> Result<u64> {
         let table =

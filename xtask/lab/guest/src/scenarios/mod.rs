@@ -2,6 +2,7 @@
 
 mod boot;
 mod faults;
+mod flows;
 mod foreign;
 mod preparing;
 mod probes;
@@ -62,6 +63,7 @@ pub(crate) const ALL: &[Scenario] = &[
     receive::AUTO,
     receive::ZERO_COPY,
     receive::CONNECTIONS,
+    flows::SMALL_REFILL_RING,
     starvation::NEVER_RETURN,
     starvation::SLOW,
     starvation::NOT_READING,

@@ -121,7 +121,7 @@ impl Checker<'_> {
         let before = self.problems.len();
         let draft = &said.value;
         let default = QueueConfig::new(Vec::new());
-        let config = QueueConfig {
+        let mut config = QueueConfig {
             interface: draft.interface.as_ref().map(|said| self.interface(said)),
             queue: self.number(
                 "queue",
@@ -134,6 +134,8 @@ impl Checker<'_> {
                 .unwrap_or(default.backend),
             listen: self.listen(said),
             area_bytes: self.area(draft.area.as_ref()).unwrap_or(default.area_bytes),
+            hold_limit_bytes: None,
+            copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
             refill_entries: self.number(
                 "refill_entries",
                 draft.refill_entries.as_ref(),
@@ -150,6 +152,7 @@ impl Checker<'_> {
                 .word(draft.sink.as_ref(), "sink", "discard, verify, forward:HOST:PORT or forward:unix:PATH")
                 .unwrap_or(default.sink),
         };
+        config.hold_limit_bytes = self.hold_limit(draft.hold_limit.as_ref(), config.area_bytes);
         self.device_matches_backend(said, config.backend);
         (self.problems.len() == before).then_some(config)
     }
@@ -218,14 +221,29 @@ impl Checker<'_> {
         addresses.iter().filter_map(|said| self.address(said)).collect()
     }
 
+    /// A size of which any is right.
+    fn size(&mut self, key: &str, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+        let said = said?;
+        bytes(key, &said.value).map_err(|what| self.refuse(&said.source, what, "")).ok()
+    }
+
+    fn hold_limit(&mut self, said: Option<&Said<SizeDraft>>, area: u64) -> Option<u64> {
+        let bytes = self.size("hold_limit", said)?;
+        if bytes > area
+            && let Some(said) = said
+        {
+            self.refuse(
+                &said.source,
+                format!("hold_limit {bytes} is more than the area, {area}"),
+                "a quarter of the area is the default",
+            );
+        }
+        Some(bytes)
+    }
+
     fn area(&mut self, said: Option<&Said<SizeDraft>>) -> Option<u64> {
         let said = said?;
-        let parsed = match &said.value {
-            SizeDraft::Bytes(bytes) => {
-                u64::try_from(*bytes).map_err(|_| format!("area {bytes} is less than nothing"))
-            }
-            SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("area {what}")),
-        };
+        let parsed = bytes("area", &said.value);
         let page = procfs::page_size();
         match parsed {
             Err(what) => self.refuse(&said.source, what, ""),
@@ -311,6 +329,16 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+}
+
+/// A size in bytes, or what is wrong with it.
+fn bytes(key: &str, size: &SizeDraft) -> Result<u64, String> {
+    match size {
+        SizeDraft::Bytes(bytes) => {
+            u64::try_from(*bytes).map_err(|_| format!("{key} {bytes} is less than nothing"))
+        }
+        SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("{key} {what}")),
     }
 }
 

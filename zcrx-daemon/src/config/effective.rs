@@ -61,6 +61,8 @@ struct Queue<'a> {
     area: String,
     refill_entries: u32,
     cq_entries: u32,
+    hold_limit: String,
+    copy_out: String,
     sink: String,
 }
 
@@ -78,6 +80,8 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             area: write_size(config.area_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
+            hold_limit: write_size(config.hold_limit()),
+            copy_out: write_size(config.copy_out_bytes),
             sink: match &config.sink {
                 SinkConfig::Forward(destination) => format!("forward:{destination}"),
                 plain @ (SinkConfig::Discard | SinkConfig::Verify) => plain.name().to_owned(),

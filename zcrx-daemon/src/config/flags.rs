@@ -56,6 +56,12 @@ pub struct QueueFlags {
     /// What consumes the data: discard, verify, forward:HOST:PORT or forward:unix:PATH [default: discard]
     #[arg(long, value_name = "SINK")]
     pub sink: Option<String>,
+    /// How much of the area slow sinks may hold before their data is copied out [default: a quarter]
+    #[arg(long, value_name = "SIZE")]
+    pub hold_limit: Option<String>,
+    /// Ordinary memory for what is copied out [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub copy_out: Option<String>,
     /// Size of the area the data lands in, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub area: Option<String>,
@@ -115,14 +121,19 @@ impl QueueFlags {
     fn draft(&self) -> Option<(&'static str, QueueDraft)> {
         let said = |value: Option<&String>, flag| value.map(|value| Said::by_flag(value.clone(), flag));
         let number = |value: Option<i64>, flag| value.map(|value| Said::by_flag(value, flag));
+        let size = |value: Option<&String>, flag| {
+            value.map(|value| Said::by_flag(SizeDraft::Text(value.clone()), flag))
+        };
         let draft = QueueDraft {
             interface: said(self.interface.as_ref(), "--interface"),
             queue: number(self.queue, "--queue"),
             backend: said(self.backend.as_ref(), "--backend"),
             listen: (!self.listen.is_empty()).then(|| said_all(&self.listen, "--listen")),
-            area: self.area.clone().map(|area| Said::by_flag(SizeDraft::Text(area), "--area")),
+            area: size(self.area.as_ref(), "--area"),
             refill_entries: number(self.refill_entries, "--refill-entries"),
             cq_entries: number(self.cq_entries, "--cq-entries"),
+            hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
+            copy_out: size(self.copy_out.as_ref(), "--copy-out"),
             sink: said(self.sink.as_ref(), "--sink"),
         };
         draft.first_flag().map(|flag| (flag, draft))
@@ -138,6 +149,8 @@ impl QueueDraft {
         self.area = flags.area.or(self.area.take());
         self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
         self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
+        self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
+        self.copy_out = flags.copy_out.or(self.copy_out.take());
         self.sink = flags.sink.or(self.sink.take());
     }
 
@@ -156,6 +169,8 @@ impl QueueDraft {
             source(self.area.as_ref()),
             source(self.refill_entries.as_ref()),
             source(self.cq_entries.as_ref()),
+            source(self.hold_limit.as_ref()),
+            source(self.copy_out.as_ref()),
             source(self.sink.as_ref()),
         ]
         .into_iter()

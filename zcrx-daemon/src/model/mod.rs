@@ -26,7 +26,7 @@ pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
 pub use registration::{Registration, RegistrationCount};
-pub use ring::RingStatistics;
+pub use ring::{BacklogStatistics, RingStatistics};
 pub use snapshot::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
     SocketBacklog,

@@ -27,4 +27,28 @@ pub struct RingStatistics {
     pub flushes: Option<u64>,
     /// Receives that ended for want of a buffer and were armed again.
     pub retries: u64,
+    /// What waits for sinks.
+    pub backlog: BacklogStatistics,
+}
+
+/// What sinks keep waiting, and where it waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BacklogStatistics {
+    /// Buffers that sinks hold because they have not done with their data yet.
+    pub held: u64,
+    /// So many of them, together, and data is copied out instead; `None` without a limit.
+    pub hold_limit: Option<u64>,
+    /// Memory in use by data that was copied out, bytes.
+    pub copy_out_bytes: u64,
+    /// The most that may be in use, bytes.
+    pub copy_out_limit_bytes: u64,
+    /// Data copied out since the start, bytes.
+    pub copied_out_bytes: u64,
+    /// Times that a connection reached its share of the buffers, so that its data began to be copied out.
+    pub limit_reached: u64,
+    /// Times that a connection was not received from any more, because copies had no room either.
+    pub pauses: u64,
+    /// Connections that are not received from now, for that reason.
+    pub paused: u64,
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, CqState, ENTRIES, HostSample, KernelQueue,
-    KernelSnapshot, MICROSECONDS, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus,
-    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
-    RingStatistics, Selection, SocketBacklog,
+    AllocationCount, AreaState, Attempt, BackendKind, BacklogStatistics, CqState, ENTRIES, HostSample,
+    KernelQueue, KernelSnapshot, MICROSECONDS, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample,
+    ProbeStatus, QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration,
+    RegistrationCount, RingStatistics, Selection, SocketBacklog,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -71,6 +71,11 @@ fn ring() -> RingStatistics {
         oldest_held: Some(Duration::from_millis(40)),
         flushes: Some(3),
         retries: 1,
+        backlog: BacklogStatistics {
+            hold_limit: Some(4096),
+            copy_out_limit_bytes: 64 << 20,
+            ..BacklogStatistics::default()
+        },
         ..RingStatistics::default()
     };
     ring.hold.observe(&MICROSECONDS, 700, 8900);

@@ -41,6 +41,13 @@ pub struct QueueConfig {
     /// Completion queue entries, rounded up to a power of two.
     #[serde(default = "default_cq_entries")]
     pub cq_entries: u32,
+    /// How much of the area sinks may hold together before their data is copied out, bytes: a quarter of it if `None`, without
+    /// limit if it is all of it.
+    #[serde(default)]
+    pub hold_limit_bytes: Option<u64>,
+    /// Ordinary memory for data that is copied out, bytes. With 0 nothing is: slow connections are paused at once.
+    #[serde(default = "default_copy_out_bytes")]
+    pub copy_out_bytes: u64,
     /// `discard`, `verify`, `forward:ADDRESS:PORT` or `forward:unix:PATH`.
     #[serde(default)]
     pub sink: SinkConfig,
@@ -48,6 +55,10 @@ pub struct QueueConfig {
 
 const fn default_area_bytes() -> u64 {
     16 << 20
+}
+
+const fn default_copy_out_bytes() -> u64 {
+    64 << 20
 }
 
 const fn default_refill_entries() -> u32 {
@@ -69,8 +80,15 @@ impl QueueConfig {
             area_bytes: default_area_bytes(),
             refill_entries: default_refill_entries(),
             cq_entries: default_cq_entries(),
+            hold_limit_bytes: None,
+            copy_out_bytes: default_copy_out_bytes(),
             sink: SinkConfig::default(),
         }
+    }
+
+    /// How much of the area sinks may hold together, bytes.
+    pub(crate) fn hold_limit(&self) -> u64 {
+        self.hold_limit_bytes.unwrap_or(self.area_bytes / 4)
     }
 
     /// Refuses what cannot be meant. Says which key, what is wrong with it and how to mend it; asks nobody.
@@ -86,6 +104,10 @@ impl QueueConfig {
         if !(page..=AREA_MAX_BYTES).contains(&self.area_bytes) {
             let what = format!("{} is not within {page}..={AREA_MAX_BYTES} bytes", self.area_bytes);
             return bad("area_bytes", what, "give at least one page; 16777216 is a good start");
+        }
+        if self.hold_limit() > self.area_bytes {
+            let what = format!("{} is more than the area has", self.hold_limit());
+            return bad("hold_limit_bytes", what, "a quarter of area_bytes is a good start");
         }
         if !(1..=IO_RQ_MAX_ENTRIES).contains(&self.refill_entries) {
             let what = format!("{} is not within 1..={IO_RQ_MAX_ENTRIES}", self.refill_entries);

@@ -97,7 +97,11 @@ fn survives_want(kind: BackendKind) -> Outcome {
 fn recovers_from_a_slow_destination(kind: BackendKind) -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
-    let small = QueueConfig { area_bytes: 2 << 20, ..config(kind, SinkConfig::Forward(to))? };
+    let small = QueueConfig {
+        area_bytes: 2 << 20,
+        hold_limit_bytes: Some(2 << 20),
+        ..config(kind, SinkConfig::Forward(to))?
+    };
     let receiver = start(small)?;
     let address = address(&receiver)?;
     let bytes = 32_usize << 20;

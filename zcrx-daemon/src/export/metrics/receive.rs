@@ -217,6 +217,47 @@ pub(super) static QUEUE: &[Row] = &[
         "Receives that ended for want of a buffer and were armed again.",
         One(|queue| Some(queue.ring?.retries as f64)),
     ),
+    Row::gauge(
+        "zcrx_receive_sink_held_buffers",
+        "Buffers that sinks hold because they have not done with their data yet.",
+        One(|queue| Some(queue.ring?.backlog.held as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_sink_hold_limit_buffers",
+        "So many of them, together, and data is copied out instead of being held.",
+        One(|queue| Some(queue.ring?.backlog.hold_limit? as f64)),
+    )
+    .absent("hold_limit is as much as the area"),
+    Row::counter(
+        "zcrx_receive_sink_limit_reached_total",
+        "Times that a connection reached its share of the held buffers, so that its data began to be copied out.",
+        One(|queue| Some(queue.ring?.backlog.limit_reached as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_copied_out_bytes_total",
+        "Payload copied out of the area to ordinary memory because of a slow sink.",
+        One(|queue| Some(queue.ring?.backlog.copied_out_bytes as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_copy_out_memory_bytes",
+        "Memory in use by payload that was copied out.",
+        One(|queue| Some(queue.ring?.backlog.copy_out_bytes as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_copy_out_memory_limit_bytes",
+        "The most that may be in use.",
+        One(|queue| Some(queue.ring?.backlog.copy_out_limit_bytes as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_pauses_total",
+        "Times that a connection was not received from any more until its slow sink had caught up.",
+        One(|queue| Some(queue.ring?.backlog.pauses as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_paused_connections",
+        "Connections that are not received from now, for that reason.",
+        One(|queue| Some(queue.ring?.backlog.paused as f64)),
+    ),
 ];
 
 fn verified(queue: &ReceiveSample) -> bool {

@@ -25,6 +25,7 @@ impl Session<'_> {
             error!(queue = self.plan.name, %error, "could not end the ring's requests");
         }
         self.counters.connections = 0;
+        self.counters.ring.backlog.paused = 0;
         self.publish();
         let mut counters = self.counters;
         if self.in_flight > 0 {
@@ -77,8 +78,9 @@ impl Session<'_> {
                 self.waiting.remove(index);
             }
             if let Sink::Forward(forward) = &mut connection.sink {
-                forward.give_up(&mut self.pool);
+                forward.outbox.clear(&mut self.pool, &mut self.backlog);
             }
+            self.counters.ring.backlog.paused -= u64::from(connection.paused);
             self.counters.connections -= 1;
             debug!(queue = self.plan.name, "connection closed");
             return true;

@@ -1,10 +1,12 @@
 //! The thread of one queue: makes a ring, registers the queue, receives until it is told to stop.
 
 mod accept;
+mod backlog;
 mod close;
 mod connection;
 mod forward;
 mod op;
+mod outbox;
 mod receive;
 mod retry;
 mod session;

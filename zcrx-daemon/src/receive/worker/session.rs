@@ -7,6 +7,7 @@ use slab::Slab;
 use tracing::{error, warn};
 
 use super::Plan;
+use super::backlog::Backlog;
 use super::connection::Connection;
 use super::op::Op;
 use super::retry::{Timer, Timers, Waiting};
@@ -27,6 +28,7 @@ pub(super) struct Session<'p> {
     pub(super) backend: Box<dyn Backend>,
     pub(super) pool: Pool,
     pub(super) connections: Slab<Connection>,
+    pub(super) backlog: Backlog,
     pub(super) plan: &'p Plan,
     selection: Selection,
     pub(super) counters: Counters,
@@ -52,7 +54,10 @@ impl<'p> Session<'p> {
         let ring = Ring::new(plan.config.cq_entries)?;
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
         plan.stats.registered(&selection, &pool, pool.refill_memory().entries(), ring.cq_entries());
+        let hold_limit = plan.config.hold_limit();
+        let hold_limit = (hold_limit < plan.config.area_bytes).then(|| hold_limit / pool.buffer_bytes());
         let mut session = Self {
+            backlog: Backlog::new(hold_limit, plan.config.copy_out_bytes),
             ring,
             backend,
             pool,
@@ -119,10 +124,11 @@ impl<'p> Session<'p> {
         for index in mem::take(&mut self.crowded_out) {
             self.receive_again(index)?;
         }
-        self.settle()?;
+        // Before settling, which sets the timer anew while there is something to wait for.
         while let Some(timer) = self.timers.due() {
             self.timer(timer)?;
         }
+        self.settle()?;
         self.publish();
         self.plan.stats.cq_depth(0);
         Ok(())
@@ -159,8 +165,18 @@ impl<'p> Session<'p> {
 
     /// Publishes what was given back, and lets those try again that wait for it.
     fn settle(&mut self) -> Result<(), ReceiveError> {
-        self.pool.publish();
-        let ready = self.backend.settle(&self.ring, &mut self.pool, self.waiting.len())?;
+        let mut ready = 0;
+        loop {
+            let stashed = self.pool.stashed();
+            self.pool.publish();
+            ready += self.backend.settle(&self.ring, &mut self.pool, self.waiting.len())?;
+            // A ring smaller than what is given back at once is flushed as often as that takes: nobody else may ever ask
+            // for what is stashed.
+            self.pool.publish();
+            if self.pool.stashed() == 0 || self.pool.stashed() == stashed {
+                break;
+            }
+        }
         for _ in 0..ready {
             let Some(index) = self.waiting.pop() else { break };
             self.counters.ring.retries += 1;
@@ -182,7 +198,7 @@ impl<'p> Session<'p> {
             Timer::Accept(listener) => self.accept(listener),
             Timer::Connect(index) => self.connect(index),
             Timer::Receives => {
-                let user_holds = self.pool.dispensed() > self.pool.returned();
+                let user_holds = self.pool.dispensed() > self.pool.returned() + self.pool.stashed();
                 let go_on = self.waiting.pause_over(user_holds);
                 let by_time = if self.backend.retries_by_time() { self.waiting.len() } else { 0 };
                 for _ in 0..by_time {
@@ -244,6 +260,7 @@ impl<'p> Session<'p> {
         counters.returned = self.before.returned + self.pool.returned();
         counters.stashed = self.pool.stashed();
         counters.oldest = self.pool.holds().oldest();
+        self.backlog.publish(&mut counters.ring.backlog);
         let before = &self.before.ring;
         counters.ring.refill_full = before.refill_full + self.pool.full();
         counters.ring.hold = before.hold.plus(self.pool.holds().held());

@@ -63,7 +63,7 @@ impl Session<'_> {
                 verify.sent += bytes;
                 done |= verify.sent == verify.line.len();
             }
-            Sink::Forward(forward) => forward.sent(bytes, &mut self.pool),
+            Sink::Forward(forward) => forward.sent(bytes, &mut self.pool, &mut self.backlog),
         }
         if connection.closing {
             self.forget_if_closed(index);
@@ -78,7 +78,11 @@ impl Session<'_> {
                 peer, errno, "lost {target}: ending the connection, data may be lost"
             );
         }
-        if done { self.close_connection(index) } else { self.send(index) }
+        if done {
+            return self.close_connection(index);
+        }
+        self.send(index)?;
+        self.resume(index)
     }
 
     /// Connects a forward sink, with a fresh socket if it was tried before.

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
+use super::crowd::{Crowd, Sink};
 use super::receive::{TRANSFER, expect, on_device, settled};
 use crate::lab::daemon::Daemon;
-use crate::lab::nic::Nic;
+use crate::lab::metrics::Metrics;
+use crate::lab::nic::{self, Nic};
 use crate::lab::traffic::Traffic;
+use crate::lab::work;
 
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
@@ -44,13 +47,83 @@ pub(super) const SMALL_REFILL_RING: Scenario = Scenario {
     },
 };
 
+/// A crowd with laggards in it.
+pub(super) const TWO_HUNDRED: Scenario = Scenario {
+    name: "two-hundred-connections",
+    about: "200 connections over 4 queues that end as they please, 20 of them with a sink that reads nothing until the other \
+            180 are through: every byte is checked, no buffer is lost, nobody waits for a sink that is not its own",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 500,
+    default: true,
+    run: || {
+        const QUEUES: u16 = 4;
+        let nic = Nic::with("queues=5")?;
+        let (socket, file) = (work().join("sink.sock"), work().join("zcrxd.toml"));
+        let mut text = String::new();
+        for queue in 1..=QUEUES {
+            let port = (9000 + queue).to_string();
+            nic.ethtool(&[
+                "-N",
+                nic::RX,
+                "flow-type",
+                "tcp4",
+                "dst-port",
+                &port,
+                "action",
+                &queue.to_string(),
+            ])?;
+            // Little room for copies: the laggards shall fill it.
+            text += &format!(
+                "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\nlisten = [\"{}:{port}\"]\n\
+                 area = \"16MiB\"\ncopy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
+                nic::RX,
+                nic::RX_ADDRESS,
+                socket.display()
+            );
+        }
+        std::fs::write(&file, text).context("cannot write the configuration")?;
+        let sink = Sink::listen(&socket)?;
+        let path = file.to_str().context("a path that is no text")?;
+        let mut daemon = Daemon::start(&nic.rx, &["--config", path])?;
+
+        let laggards = Crowd::start(&nic.tx, QUEUES, 0..20, true)?;
+        let all_paused = |metrics: &Metrics| {
+            let paused = metrics.of("zcrx_receive_paused_connections");
+            paused.filter(|sample| sample.value > 0.0).count() == usize::from(QUEUES)
+        };
+        daemon.until("connections are paused on every queue", TURN, all_paused)?;
+        Crowd::start(&nic.tx, QUEUES, 20..200, false)?.finish()?;
+        let metrics = daemon.metrics()?;
+        ensure!(all_paused(&metrics), "the laggards went on without their sink");
+        ensure!(metrics.need("zcrx_receive_copied_out_bytes_total")? > 0.0, "nothing was copied out");
+        for limited in metrics.of("zcrx_receive_copy_out_memory_bytes") {
+            ensure!(limited.value <= f64::from(1 << 20), "more was copied out than may be: {limited:?}");
+        }
+
+        sink.release();
+        laggards.finish()?;
+        let metrics = settled(&mut daemon)?;
+        sink.finish(200)?;
+        let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
+        ensure!(accepted == 200, "{accepted} connections were accepted");
+        for queue in metrics.of("zcrx_receive_buffers_dispensed_total") {
+            ensure!(queue.value > 0.0, "a queue had nothing to do: {queue:?}");
+        }
+        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        kernel_agrees(&mut daemon)?;
+        daemon.stop().map(drop)
+    },
+};
+
 /// Waits until the kernel counts no reference of user space but those in the refill rings: its own word that every buffer
 /// came back.
 fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
     if daemon.metrics()?.sum("zcrx_ifq_user_references").is_none() {
         return Err(super::Skip("the snapshot probe cannot count references here".to_owned()).into());
     }
-    let agrees = |metrics: &crate::lab::metrics::Metrics| {
+    let agrees = |metrics: &Metrics| {
         metrics.sum("zcrx_ifq_user_references") == metrics.sum("zcrx_ifq_refill_ring_pending")
     };
     daemon.until("the kernel counts no buffer that is with user space", TURN, agrees).map(drop)

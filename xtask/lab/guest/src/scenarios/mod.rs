@@ -1,6 +1,7 @@
 //! What the lab shows, one function per scenario.
 
 mod boot;
+mod crowd;
 mod faults;
 mod flows;
 mod foreign;
@@ -64,6 +65,7 @@ pub(crate) const ALL: &[Scenario] = &[
     receive::ZERO_COPY,
     receive::CONNECTIONS,
     flows::SMALL_REFILL_RING,
+    flows::TWO_HUNDRED,
     starvation::NEVER_RETURN,
     starvation::SLOW,
     starvation::NOT_READING,

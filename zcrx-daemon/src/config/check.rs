@@ -46,7 +46,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
             .queues
             .iter()
             .zip(0..)
-            .filter_map(|(queue, position)| checker.queue(queue, position))
+            .filter_map(|(queue, position)| checker.queue(queue, position, &draft.queues))
             .collect(),
     };
     checker.nothing_twice(&draft.queues);
@@ -117,7 +117,12 @@ impl Checker<'_> {
     }
 
     /// `position` is what a queue without an interface is called by.
-    fn queue(&mut self, said: &Said<QueueDraft>, position: u32) -> Option<QueueConfig> {
+    fn queue(
+        &mut self,
+        said: &Said<QueueDraft>,
+        position: u32,
+        all: &[Said<QueueDraft>],
+    ) -> Option<QueueConfig> {
         let before = self.problems.len();
         let draft = &said.value;
         let default = QueueConfig::new(Vec::new());
@@ -132,7 +137,7 @@ impl Checker<'_> {
             backend: self
                 .word(draft.backend.as_ref(), "backend", "auto, device, nodev or copy")
                 .unwrap_or(default.backend),
-            listen: self.listen(said),
+            listen: self.listen(said, all),
             area_bytes: self.area(draft.area.as_ref()).unwrap_or(default.area_bytes),
             hold_limit_bytes: None,
             copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
@@ -209,9 +214,16 @@ impl Checker<'_> {
             .ok()
     }
 
-    fn listen(&mut self, said: &Said<QueueDraft>) -> Vec<SocketAddr> {
+    fn listen(&mut self, said: &Said<QueueDraft>, all: &[Said<QueueDraft>]) -> Vec<SocketAddr> {
         let addresses = said.value.listen.as_deref().unwrap_or_default();
-        if addresses.is_empty() {
+        // A hardware queue may live from what other queues of its interface accept.
+        let interface = said.value.interface.as_ref().map(|said| &said.value);
+        let fed = |other: &Said<QueueDraft>| {
+            interface.is_some()
+                && other.value.interface.as_ref().map(|said| &said.value) == interface
+                && other.value.listen.as_ref().is_some_and(|listen| !listen.is_empty())
+        };
+        if addresses.is_empty() && !all.iter().any(fed) {
             self.refuse(
                 &said.source,
                 "the queue has no address to accept connections on",

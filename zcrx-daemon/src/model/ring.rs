@@ -27,6 +27,10 @@ pub struct RingStatistics {
     pub flushes: Option<u64>,
     /// Receives that ended for want of a buffer and were armed again.
     pub retries: u64,
+    /// Connections handed to the thread of another own queue, on which they arrive.
+    pub handed_over: u64,
+    /// Connections that arrive on a hardware queue that is no own one: they are copied, or cannot be received.
+    pub misplaced: u64,
     /// What waits for sinks.
     pub backlog: BacklogStatistics,
 }

@@ -30,7 +30,9 @@ pub struct QueueConfig {
     /// `auto`, `device`, `nodev` or `copy`.
     #[serde(default)]
     pub backend: BackendChoice,
-    /// Addresses to accept connections on.
+    /// Addresses to accept connections on. A queue of an interface may have none: then it receives what other queues of
+    /// that interface accept and hand over to it.
+    #[serde(default)]
     pub listen: Vec<SocketAddr>,
     /// Area size in bytes, rounded up to whole pages.
     #[serde(default = "default_area_bytes")]
@@ -95,7 +97,7 @@ impl QueueConfig {
     pub fn check(&self) -> Result<(), ReceiveError> {
         let bad = |key, what: String, mend: &'static str| Err(ReceiveError::Config { key, what, mend });
         let page = page_bytes() as u64;
-        if self.listen.is_empty() {
+        if self.listen.is_empty() && self.interface.is_none() {
             return bad("listen", "no address to listen on".to_owned(), "give at least one, as 0.0.0.0:9000");
         }
         if self.backend == BackendChoice::Only(BackendKind::Device) && self.interface.is_none() {
@@ -275,7 +277,6 @@ mod tests {
             ("listen = []\nsink = 'file'", "use discard, verify, forward:HOST:PORT or forward:unix:PATH"),
             ("listen = []\nsink = 'forward:unix:'", "unknown sink"),
             ("listen = []\nsink = 'forward:host:99999'", "unknown sink"),
-            ("queue = 1", "missing field `listen`"),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(hint), "{error}");

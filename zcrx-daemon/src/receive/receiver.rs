@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::backend::check_interface;
 use super::config::{QueueConfig, SinkConfig};
+use super::desk::Desk;
 use super::error::ReceiveError;
 use super::pool::short_name;
 use super::stats::Stats;
@@ -41,8 +42,14 @@ impl Receiver {
             check_interface(config)?;
         }
         let mut receiver = Self { queues: Vec::with_capacity(configs.len()) };
-        for config in configs {
-            receiver.queues.push(Queue::start(config)?);
+        let wakes = configs
+            .iter()
+            .map(|_| Wake::new().map(Arc::new).map_err(|source| ReceiveError::Thread { source }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let desks: Arc<[Desk]> =
+            configs.iter().zip(&wakes).map(|(config, wake)| Desk::new(config, Arc::clone(wake))).collect();
+        for (index, (config, wake)) in configs.into_iter().zip(wakes).enumerate() {
+            receiver.queues.push(Queue::start(config, wake, (index, &desks))?);
         }
         Ok(receiver)
     }
@@ -79,7 +86,11 @@ impl Drop for Receiver {
 }
 
 impl Queue {
-    fn start(config: QueueConfig) -> Result<Self, ReceiveError> {
+    fn start(
+        config: QueueConfig,
+        wake: Arc<Wake>,
+        (desk, desks): (usize, &Arc<[Desk]>),
+    ) -> Result<Self, ReceiveError> {
         let listeners = config
             .listen
             .iter()
@@ -100,11 +111,18 @@ impl Queue {
             .collect();
         let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
         let stats = Arc::new(Stats::new(key, config.sink.name(), listen));
-        let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
         let name = short_name(config.interface.as_deref(), config.queue);
         let thread_name = thread_name(&name);
-        let plan =
-            Plan { name, config, listeners, target, stats: Arc::clone(&stats), wake: Arc::clone(&wake) };
+        let plan = Plan {
+            name,
+            config,
+            listeners,
+            target,
+            desk,
+            desks: Arc::clone(desks),
+            stats: Arc::clone(&stats),
+            wake: Arc::clone(&wake),
+        };
         let (started, outcome) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name(thread_name)

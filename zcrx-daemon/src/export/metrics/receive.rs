@@ -217,6 +217,16 @@ pub(super) static QUEUE: &[Row] = &[
         "Receives that ended for want of a buffer and were armed again.",
         One(|queue| Some(queue.ring?.retries as f64)),
     ),
+    Row::counter(
+        "zcrx_receive_misplaced_connections_total",
+        "Connections that arrive on a hardware queue that is none of zcrxd's: copied, or not received at all.",
+        One(|queue| Some(queue.ring?.misplaced as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_handed_over_connections_total",
+        "Connections handed to the thread of another own queue, on which they arrive.",
+        One(|queue| Some(queue.ring?.handed_over as f64)),
+    ),
     Row::gauge(
         "zcrx_receive_sink_held_buffers",
         "Buffers that sinks hold because they have not done with their data yet.",

@@ -35,7 +35,7 @@ impl Session<'_> {
         if result >= 0 {
             // SAFETY: the kernel gave the descriptor to this completion, and so to nobody else.
             let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(result) });
-            self.welcome(socket)?;
+            self.place(socket)?;
         } else if self.stopping {
             return Ok(());
         } else {
@@ -53,7 +53,8 @@ impl Session<'_> {
         }
     }
 
-    fn welcome(&mut self, socket: Socket) -> Result<(), ReceiveError> {
+    /// Receives from a connection from now on.
+    pub(super) fn welcome(&mut self, socket: Socket) -> Result<(), ReceiveError> {
         if self.stopping {
             return Ok(());
         }

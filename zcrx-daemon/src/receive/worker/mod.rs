@@ -7,6 +7,7 @@ mod connection;
 mod forward;
 mod op;
 mod outbox;
+mod placement;
 mod receive;
 mod retry;
 mod session;
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 use self::session::Session;
 use super::ReceiveError;
 use super::config::{BackendChoice, QueueConfig};
+use super::desk::Desk;
 use super::error::describe_refusal;
 use super::pool::degradation;
 use super::stats::{Counters, Stats};
@@ -41,6 +43,9 @@ pub(super) struct Plan {
     pub(super) listeners: Vec<TcpListener>,
     /// Of a forward sink.
     pub(super) target: Option<Target>,
+    /// Of all own queues, and which is this one's.
+    pub(super) desks: Arc<[Desk]>,
+    pub(super) desk: usize,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Wake>,
 }
@@ -59,7 +64,10 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     running(plan, session.selection());
     let _gone = started.send(Ok(session.selection().clone()));
     loop {
+        let desk = &plan.desks[plan.desk];
+        desk.set_open(session.selection().backend == Some(BackendKind::Device));
         let result = session.run();
+        desk.set_open(false);
         let counters = session.close();
         let Err(failure) = result else { break };
         error!(queue = plan.name, %failure, "queue failed");

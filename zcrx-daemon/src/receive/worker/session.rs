@@ -10,6 +10,7 @@ use super::Plan;
 use super::backlog::Backlog;
 use super::connection::Connection;
 use super::op::Op;
+use super::placement::Placement;
 use super::retry::{Timer, Timers, Waiting};
 use crate::model::{ENTRIES, Selection};
 use crate::receive::ReceiveError;
@@ -41,6 +42,7 @@ pub(super) struct Session<'p> {
     /// Receives that wait for room in the completion queue: armed again once it is empty.
     pub(super) crowded_out: Vec<u32>,
     pub(super) timers: Timers,
+    pub(super) placement: Placement,
     /// Requests in flight, multishot ones included.
     pub(super) in_flight: usize,
     /// The ring's count of lost completions as last seen.
@@ -70,6 +72,7 @@ impl<'p> Session<'p> {
             waiting: Waiting::default(),
             crowded_out: Vec::new(),
             timers: Timers::default(),
+            placement: Placement::default(),
             in_flight: 0,
             lost: 0,
             stopping: false,
@@ -85,9 +88,9 @@ impl<'p> Session<'p> {
 
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
-        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
-        // SAFETY: the request points to nothing.
-        unsafe { self.push(wake, Op::Wake) }?;
+        self.listen_for_knocks()?;
+        // What came while there was no ring.
+        self.take_handed()?;
         for index in 0..self.plan.listeners.len() {
             self.accept(index as u32)?;
         }
@@ -97,6 +100,22 @@ impl<'p> Session<'p> {
             self.batch(&mut reaped)?;
         }
         Ok(())
+    }
+
+    fn listen_for_knocks(&mut self) -> Result<(), ReceiveError> {
+        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
+        // SAFETY: the request points to nothing.
+        unsafe { self.push(wake, Op::Wake) }
+    }
+
+    /// Somebody knocked. A request to stop the loop sees by itself.
+    fn knocked(&mut self) -> Result<(), ReceiveError> {
+        if self.stopping || self.plan.wake.stopped() {
+            return Ok(());
+        }
+        self.plan.wake.hear();
+        self.listen_for_knocks()?;
+        self.take_handed()
     }
 
     /// Everything that waits in the ring, and then what is due once per batch.
@@ -148,8 +167,8 @@ impl<'p> Session<'p> {
             self.in_flight -= 1;
         }
         match op {
-            // The loop looks at what it was woken for.
-            Op::Wake | Op::Cancel => Ok(()),
+            Op::Wake => self.knocked(),
+            Op::Cancel => Ok(()),
             Op::Accept(listener) => self.accepted(listener, cqe.result(), more),
             Op::Receive(index) => self.received(index, cqe, more),
             Op::Write(index) => {

@@ -134,6 +134,7 @@ impl Checker<'_> {
                 0..=u32::MAX - 1,
                 if draft.interface.is_some() { 0 } else { position },
             ),
+            prepare: draft.prepare.as_ref().is_some_and(|said| said.value),
             backend: self
                 .word(draft.backend.as_ref(), "backend", "auto, device, nodev or copy")
                 .unwrap_or(default.backend),
@@ -296,6 +297,13 @@ impl Checker<'_> {
                     "leave interface out, or set backend to device or auto",
                 ),
             (None, _) => {
+                if let Some(prepare) = draft.prepare.as_ref().filter(|said| said.value) {
+                    self.refuse(
+                        &prepare.source,
+                        "there is no interface to prepare",
+                        "name the interface, or leave prepare out",
+                    );
+                }
                 if let Some(queue) = &draft.queue {
                     self.refuse(
                         &queue.source,

@@ -56,6 +56,8 @@ struct Queue<'a> {
     interface: Option<&'a str>,
     #[serde(rename = "queue", skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prepare: Option<bool>,
     backend: &'static str,
     listen: Vec<String>,
     area: String,
@@ -72,6 +74,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             interface: config.interface.as_deref(),
             // A queue index means something on an interface only.
             index: config.interface.as_ref().map(|_| config.queue),
+            prepare: config.interface.as_ref().map(|_| config.prepare),
             backend: match config.backend {
                 BackendChoice::Auto => "auto",
                 BackendChoice::Only(kind) => kind.name(),

@@ -56,6 +56,7 @@ pub(super) struct LogDraft {
 pub(super) struct QueueDraft {
     pub(super) interface: Option<Said<String>>,
     pub(super) queue: Option<Said<i64>>,
+    pub(super) prepare: Option<Said<bool>>,
     pub(super) backend: Option<Said<String>>,
     pub(super) listen: Option<Vec<Said<String>>>,
     pub(super) area: Option<Said<SizeDraft>>,

@@ -50,6 +50,9 @@ pub struct QueueFlags {
     /// Hardware queue of the interface [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub queue: Option<i64>,
+    /// Set the interface up for zcrx, and put it back at the end
+    #[arg(long)]
+    pub prepare: bool,
     /// What carries the data: auto, device, nodev or copy [default: auto]
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,
@@ -127,6 +130,7 @@ impl QueueFlags {
         let draft = QueueDraft {
             interface: said(self.interface.as_ref(), "--interface"),
             queue: number(self.queue, "--queue"),
+            prepare: self.prepare.then(|| Said::by_flag(true, "--prepare")),
             backend: said(self.backend.as_ref(), "--backend"),
             listen: (!self.listen.is_empty()).then(|| said_all(&self.listen, "--listen")),
             area: size(self.area.as_ref(), "--area"),
@@ -144,6 +148,7 @@ impl QueueDraft {
     fn override_with(&mut self, flags: Self) {
         self.interface = flags.interface.or(self.interface.take());
         self.queue = flags.queue.or(self.queue.take());
+        self.prepare = flags.prepare.or(self.prepare.take());
         self.backend = flags.backend.or(self.backend.take());
         self.listen = flags.listen.or(self.listen.take());
         self.area = flags.area.or(self.area.take());
@@ -165,6 +170,7 @@ impl QueueDraft {
             self.listen.as_ref().and_then(|listen| listen.first()).map(|said| &said.source),
             source(self.interface.as_ref()),
             source(self.queue.as_ref()),
+            source(self.prepare.as_ref()),
             source(self.backend.as_ref()),
             source(self.area.as_ref()),
             source(self.refill_entries.as_ref()),

@@ -8,6 +8,7 @@ mod bind;
 mod instance;
 mod local;
 mod log;
+mod prepare;
 mod sampler;
 mod sources;
 mod totals;
@@ -129,6 +130,9 @@ async fn live(config: &Config) -> Result<(), DaemonError> {
             Err(DaemonError::Impatient { name })
         }
     };
+    if ended.is_ok() {
+        sources.put_back().await;
+    }
     drop(stop);
     // The endpoint ends within its own limit; a panic in it has been printed.
     web.await.ok();

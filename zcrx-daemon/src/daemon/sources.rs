@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::DaemonError;
+use super::prepare::Prepared;
 use crate::config::Config;
 use crate::export::http::Connections;
 use crate::kernel::Kernel;
@@ -18,6 +19,7 @@ pub(super) struct Sources {
     release: String,
     probes: OnceLock<Probes>,
     own: Mutex<Own>,
+    prepared: OnceLock<Prepared>,
 }
 
 /// The own queues' life.
@@ -30,7 +32,7 @@ enum Own {
 impl Sources {
     pub(super) fn new(kernel: &Kernel) -> Self {
         let release = kernel.release.clone().unwrap_or_else(|reason| format!("unknown: {reason}"));
-        Self { release, probes: OnceLock::new(), own: Mutex::new(Own::NotYet) }
+        Self { release, probes: OnceLock::new(), own: Mutex::new(Own::NotYet), prepared: OnceLock::new() }
     }
 
     /// What the web endpoint asks.
@@ -57,6 +59,7 @@ impl Sources {
             }
             // The kernel's types are megabytes that nobody needs from here on.
             drop(kernel);
+            sources.prepared.set(Prepared::prepare(&queues)).ok();
             let own = if queues.is_empty() {
                 Own::Ended(Vec::new())
             } else {
@@ -81,6 +84,18 @@ impl Sources {
         let Ok(Ok(last)) = tokio::time::timeout(limit, stopping).await else { return Err(DaemonError::Hung) };
         self.with_own(|own| *own = Own::Ended(last.clone()));
         Ok(last)
+    }
+
+    /// Puts the interfaces back that were prepared. The queues have ended by then.
+    pub(super) async fn put_back(self: &Arc<Self>) {
+        let sources = Arc::clone(self);
+        let put_back = move || {
+            if let Some(prepared) = sources.prepared.get() {
+                prepared.put_back();
+            }
+        };
+        // A panic has been printed.
+        tokio::task::spawn_blocking(put_back).await.ok();
     }
 
     pub(super) fn receive(&self) -> Vec<ReceiveSample> {

@@ -27,6 +27,8 @@ pub struct RingStatistics {
     pub flushes: Option<u64>,
     /// Receives that ended for want of a buffer and were armed again.
     pub retries: u64,
+    /// Times that the queue was registered: more than once where it failed and came back.
+    pub registrations: u64,
     /// Connections handed to the thread of another own queue, on which they arrive.
     pub handed_over: u64,
     /// Connections that arrive on a hardware queue that is no own one: they are copied, or cannot be received.

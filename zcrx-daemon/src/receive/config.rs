@@ -27,6 +27,9 @@ pub struct QueueConfig {
     /// Hardware queue index; without an interface, a number to tell queues apart.
     #[serde(default)]
     pub queue: u32,
+    /// Whether to set the interface up for zcrx before, and to put it back after; see [`crate::net`].
+    #[serde(default)]
+    pub prepare: bool,
     /// `auto`, `device`, `nodev` or `copy`.
     #[serde(default)]
     pub backend: BackendChoice,
@@ -77,6 +80,7 @@ impl QueueConfig {
         Self {
             interface: None,
             queue: 0,
+            prepare: false,
             backend: BackendChoice::default(),
             listen,
             area_bytes: default_area_bytes(),

@@ -68,6 +68,14 @@ pub enum ReceiveError {
         #[from]
         source: io::Error,
     },
+    /// The interface is not the one any more that the queue was registered on.
+    #[error("{interface} {}", if *gone { "is gone: waiting for it to come back" } else { "is a new one, or is back" })]
+    InterfaceChanged {
+        /// Its name.
+        interface: String,
+        /// Whether there is none of that name.
+        gone: bool,
+    },
     /// Memory for the area or the rings cannot be had.
     #[error("area_bytes: cannot map {bytes} bytes: {source}; make the area smaller or free memory")]
     Memory {

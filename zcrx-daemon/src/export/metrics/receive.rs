@@ -218,6 +218,11 @@ pub(super) static QUEUE: &[Row] = &[
         One(|queue| Some(queue.ring?.retries as f64)),
     ),
     Row::counter(
+        "zcrx_receive_registrations_total",
+        "Times that the queue was registered, on whichever backend; more than once where it failed and came back.",
+        One(|queue| Some(queue.ring?.registrations as f64)),
+    ),
+    Row::counter(
         "zcrx_receive_misplaced_connections_total",
         "Connections that arrive on a hardware queue that is none of zcrxd's: copied, or not received at all.",
         One(|queue| Some(queue.ring?.misplaced as f64)),

@@ -12,6 +12,7 @@ mod receive;
 mod retry;
 mod session;
 mod sinks;
+mod watch;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::op::Op;
 use super::placement::Placement;
 use super::retry::{Timer, Timers, Waiting};
+use super::watch::ifindex;
 use crate::model::{ENTRIES, Selection};
 use crate::receive::ReceiveError;
 use crate::receive::backend::{Backend, Selected, select};
@@ -47,6 +48,8 @@ pub(super) struct Session<'p> {
     pub(super) in_flight: usize,
     /// The ring's count of lost completions as last seen.
     lost: u32,
+    /// Of the interface when the queue was registered.
+    pub(super) ifindex: Option<u32>,
     pub(super) stopping: bool,
 }
 
@@ -54,6 +57,8 @@ impl<'p> Session<'p> {
     /// Makes a ring and registers a queue on it. `before` goes on being counted from.
     pub(super) fn open(plan: &'p Plan, before: Counters) -> Result<Self, ReceiveError> {
         let ring = Ring::new(plan.config.cq_entries)?;
+        // Before registering: one that changes in between is noticed.
+        let ifindex = ifindex(&plan.config);
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
         plan.stats.registered(&selection, &pool, pool.refill_memory().entries(), ring.cq_entries());
         let hold_limit = plan.config.hold_limit();
@@ -75,8 +80,10 @@ impl<'p> Session<'p> {
             placement: Placement::default(),
             in_flight: 0,
             lost: 0,
+            ifindex,
             stopping: false,
         };
+        session.counters.ring.registrations += 1;
         session.publish();
         Ok(session)
     }
@@ -89,6 +96,7 @@ impl<'p> Session<'p> {
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
         self.listen_for_knocks()?;
+        self.watch();
         // What came while there was no ring.
         self.take_handed()?;
         for index in 0..self.plan.listeners.len() {
@@ -216,6 +224,7 @@ impl<'p> Session<'p> {
         match timer {
             Timer::Accept(listener) => self.accept(listener),
             Timer::Connect(index) => self.connect(index),
+            Timer::Watch => self.look(),
             Timer::Receives => {
                 let user_holds = self.pool.dispensed() > self.pool.returned() + self.pool.stashed();
                 let go_on = self.waiting.pause_over(user_holds);

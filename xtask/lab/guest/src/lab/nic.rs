@@ -77,9 +77,15 @@ impl Nic {
 
     /// Like [`Nic::pair`], with module parameters.
     pub(crate) fn with(parameters: &str) -> Result<Self> {
+        let nic = Self { rx: Namespace::create()?, tx: Namespace::create()? };
+        nic.plug_in(parameters)?;
+        Ok(nic)
+    }
+
+    /// Loads the module into these two hosts: at first, or once more after it was removed.
+    pub(crate) fn plug_in(&self, parameters: &str) -> Result<()> {
         insert(&module().context("there is no software NIC")?, parameters)?;
-        let (rx, tx) = (Namespace::create()?, Namespace::create()?);
-        for (namespace, interface, host) in [(&rx, RX, "1"), (&tx, TX, "2")] {
+        for (namespace, interface, host) in [(&self.rx, RX, "1"), (&self.tx, TX, "2")] {
             namespace.adopt(interface)?;
             namespace.run("ip", &["addr", "add", &format!("10.9.0.{host}/24"), "dev", interface])?;
             namespace.run("ip", &["addr", "add", &format!("fd09::{host}/64"), "dev", interface, "nodad"])?;
@@ -90,14 +96,12 @@ impl Nic {
                     .context("cannot set tcp_orphan_retries")
             })?;
         }
-        let nic = Self { rx, tx };
         // A socket that takes more than the area has would turn every slow moment into drops.
-        nic.receive_buffers(128 << 10, 1 << 20)?;
-        nic.header_split(true, 0)?;
-        nic.ethtool(&["-X", RX, "equal", "1"])?;
+        self.receive_buffers(128 << 10, 1 << 20)?;
+        self.header_split(true, 0)?;
+        self.ethtool(&["-X", RX, "equal", "1"])?;
         let (port, queue) = (PORT.to_string(), QUEUE.to_string());
-        nic.ethtool(&["-N", RX, "flow-type", "tcp4", "dst-port", &port, "action", &queue])?;
-        Ok(nic)
+        self.ethtool(&["-N", RX, "flow-type", "tcp4", "dst-port", &port, "action", &queue]).map(drop)
     }
 
     /// Sets how much the receiving end's sockets hold at first and at most, bytes.

@@ -117,6 +117,78 @@ pub(super) const TWO_HUNDRED: Scenario = Scenario {
     },
 };
 
+/// Connections that come by another queue than their listener's.
+pub(super) const MISPLACED: Scenario = Scenario {
+    name: "misplaced-connections",
+    about: "a connection that arrives on another own queue than the listener's is handed over and not copied; one that arrives \
+            on nobody's queue is counted and named, and all of its bytes arrive",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 300,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        let nic = Nic::pair()?;
+        let file = work().join("zcrxd.toml");
+        let mut text = String::new();
+        for queue in [1, 2] {
+            let listen =
+                if queue == 1 { format!("listen = [\"{}\"]\n", Nic::address()) } else { String::new() };
+            text += &format!(
+                "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\n{listen}sink = \"verify\"\n",
+                nic::RX
+            );
+        }
+        std::fs::write(&file, text).context("cannot write the configuration")?;
+        let path = file.to_str().context("a path that is no text")?;
+        let mut daemon = Daemon::start(&nic.rx, &["--config", path, "--no-probes"])?;
+
+        let steer = |queue: &str| -> Result<()> {
+            let rules = nic.ethtool(&["-n", nic::RX])?;
+            for rule in rules.lines().filter_map(|line| line.strip_prefix("Filter: ")) {
+                nic.ethtool(&["-N", nic::RX, "delete", rule.trim()])?;
+            }
+            let port = nic::PORT.to_string();
+            nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", &port, "action", queue]).map(drop)
+        };
+        let of_queue = |metrics: &Metrics, name: &str, queue: &str| {
+            let is = |label: Option<&String>| label.is_some_and(|label| label == queue);
+            metrics
+                .of(name)
+                .filter(|sample| is(sample.labels.get("queue")))
+                .map(|sample| sample.value as u64)
+                .sum::<u64>()
+        };
+        steer("2")?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "2");
+        ensure!(verified == BYTES, "queue 2 verified {verified} bytes of {BYTES}");
+        ensure!(
+            of_queue(&metrics, "zcrx_receive_handed_over_connections_total", "1") == 1,
+            "nothing was handed over"
+        );
+        ensure!(
+            metrics.need("zcrx_receive_misplaced_connections_total")? == 0.0,
+            "handed over, and yet misplaced"
+        );
+        let written = nic.stat("rx2_niov_bytes")?;
+        ensure!(written >= BYTES, "the NIC wrote {written} bytes to queue 2's area");
+
+        steer("3")?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "1");
+        ensure!(verified == BYTES, "queue 1 verified {verified} bytes of {BYTES}");
+        ensure!(
+            of_queue(&metrics, "zcrx_receive_misplaced_connections_total", "1") == 1,
+            "it is not said to be misplaced"
+        );
+        let log = daemon.stop()?;
+        ensure!(log.contains("arrives on queue zcn0:3 and not on this one"), "the queue is not named: {log}");
+        Ok(())
+    },
+};
+
 /// Waits until the kernel counts no reference of user space but those in the refill rings: its own word that every buffer
 /// came back.
 fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {

@@ -69,6 +69,11 @@ fn recordings(draft: &RecordingsDraft) -> Option<PathBuf> {
     state.map(|dir| dir.join("recordings"))
 }
 
+/// CPUs that an affinity mask has room for.
+const MAX_CPUS: u32 = 1024;
+/// Times to poll for.
+const BUSY_POLLS: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_millis(10);
+
 struct Checker<'a> {
     document: &'a Document<'a>,
     problems: &'a mut Vec<Problem>,
@@ -140,6 +145,8 @@ impl Checker<'_> {
                 .unwrap_or(default.backend),
             listen: self.listen(said, all),
             area_bytes: self.area(draft.area.as_ref()).unwrap_or(default.area_bytes),
+            cpus: self.cpus(draft.cpus.as_ref()),
+            napi_busy_poll: self.busy_poll(draft.napi_busy_poll.as_ref()),
             hold_limit_bytes: None,
             copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
             refill_entries: self.number(
@@ -155,7 +162,11 @@ impl Checker<'_> {
                 default.cq_entries,
             ),
             sink: self
-                .word(draft.sink.as_ref(), "sink", "discard, verify, forward:HOST:PORT or forward:unix:PATH")
+                .word(
+                    draft.sink.as_ref(),
+                    "sink",
+                    "discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY",
+                )
                 .unwrap_or(default.sink),
         };
         config.hold_limit_bytes = self.hold_limit(draft.hold_limit.as_ref(), config.area_bytes);
@@ -232,6 +243,33 @@ impl Checker<'_> {
             );
         }
         addresses.iter().filter_map(|said| self.address(said)).collect()
+    }
+
+    /// CPUs that there can be; whether this host has them, and lets the thread run there, shows when it starts.
+    fn cpus(&mut self, said: Option<&Said<Vec<u32>>>) -> Vec<u32> {
+        let Some(said) = said else { return Vec::new() };
+        if said.value.is_empty() || said.value.iter().any(|cpu| *cpu >= MAX_CPUS) {
+            self.refuse(
+                &said.source,
+                "the thread needs a CPU that there can be",
+                format!("write at least one number from 0 to {}, or leave cpus out", MAX_CPUS - 1),
+            );
+        }
+        said.value.clone()
+    }
+
+    fn busy_poll(&mut self, said: Option<&Said<String>>) -> Option<Duration> {
+        let said = said?;
+        match parse_interval(&said.value) {
+            Ok(time) if BUSY_POLLS.contains(&time) => return Some(time),
+            Ok(_) => self.refuse(
+                &said.source,
+                format!("napi_busy_poll {:?} is out of range", said.value),
+                "write a time from 1us to 10ms; 50us is a good start",
+            ),
+            Err(what) => self.refuse(&said.source, format!("napi_busy_poll {what}"), ""),
+        }
+        None
     }
 
     /// A size of which any is right.

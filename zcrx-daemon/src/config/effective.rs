@@ -63,6 +63,10 @@ struct Queue<'a> {
     area: String,
     refill_entries: u32,
     cq_entries: u32,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    cpus: &'a [u32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    napi_busy_poll: Option<String>,
     hold_limit: String,
     copy_out: String,
     sink: String,
@@ -83,10 +87,13 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             area: write_size(config.area_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
+            cpus: &config.cpus,
+            napi_busy_poll: config.napi_busy_poll.map(write_interval),
             hold_limit: write_size(config.hold_limit()),
             copy_out: write_size(config.copy_out_bytes),
             sink: match &config.sink {
                 SinkConfig::Forward(destination) => format!("forward:{destination}"),
+                SinkConfig::File(directory) => format!("file:{}", directory.display()),
                 plain @ (SinkConfig::Discard | SinkConfig::Verify) => plain.name().to_owned(),
             },
         }

@@ -62,6 +62,8 @@ pub(super) struct QueueDraft {
     pub(super) area: Option<Said<SizeDraft>>,
     pub(super) refill_entries: Option<Said<i64>>,
     pub(super) cq_entries: Option<Said<i64>>,
+    pub(super) cpus: Option<Said<Vec<u32>>>,
+    pub(super) napi_busy_poll: Option<Said<String>>,
     pub(super) hold_limit: Option<Said<SizeDraft>>,
     pub(super) copy_out: Option<Said<SizeDraft>>,
     pub(super) sink: Option<Said<String>>,

@@ -56,9 +56,15 @@ pub struct QueueFlags {
     /// What carries the data: auto, device, nodev or copy [default: auto]
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,
-    /// What consumes the data: discard, verify, forward:HOST:PORT or forward:unix:PATH [default: discard]
+    /// What consumes the data: discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY [default: discard]
     #[arg(long, value_name = "SINK")]
     pub sink: Option<String>,
+    /// CPU the queue's thread may run on; may be repeated [default: any]
+    #[arg(long = "cpu", value_name = "N")]
+    pub cpus: Vec<u32>,
+    /// How long a wait polls the NIC's queue before it sleeps, such as 50us [default: not at all]
+    #[arg(long, value_name = "TIME")]
+    pub napi_busy_poll: Option<String>,
     /// How much of the area slow sinks may hold before their data is copied out [default: a quarter]
     #[arg(long, value_name = "SIZE")]
     pub hold_limit: Option<String>,
@@ -136,6 +142,8 @@ impl QueueFlags {
             area: size(self.area.as_ref(), "--area"),
             refill_entries: number(self.refill_entries, "--refill-entries"),
             cq_entries: number(self.cq_entries, "--cq-entries"),
+            cpus: (!self.cpus.is_empty()).then(|| Said::by_flag(self.cpus.clone(), "--cpu")),
+            napi_busy_poll: said(self.napi_busy_poll.as_ref(), "--napi-busy-poll"),
             hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
             copy_out: size(self.copy_out.as_ref(), "--copy-out"),
             sink: said(self.sink.as_ref(), "--sink"),
@@ -154,6 +162,8 @@ impl QueueDraft {
         self.area = flags.area.or(self.area.take());
         self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
         self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
+        self.cpus = flags.cpus.or(self.cpus.take());
+        self.napi_busy_poll = flags.napi_busy_poll.or(self.napi_busy_poll.take());
         self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
         self.copy_out = flags.copy_out.or(self.copy_out.take());
         self.sink = flags.sink.or(self.sink.take());
@@ -175,6 +185,8 @@ impl QueueDraft {
             source(self.area.as_ref()),
             source(self.refill_entries.as_ref()),
             source(self.cq_entries.as_ref()),
+            source(self.cpus.as_ref()),
+            source(self.napi_busy_poll.as_ref()),
             source(self.hold_limit.as_ref()),
             source(self.copy_out.as_ref()),
             source(self.sink.as_ref()),

@@ -29,6 +29,8 @@ pub struct RingStatistics {
     pub retries: u64,
     /// Times that the queue was registered: more than once where it failed and came back.
     pub registrations: u64,
+    /// How long a wait polls the NIC before it sleeps; `None` where it does not.
+    pub busy_poll: Option<Duration>,
     /// Connections handed to the thread of another own queue, on which they arrive.
     pub handed_over: u64,
     /// Connections that arrive on a hardware queue that is no own one: they are copied, or cannot be received.

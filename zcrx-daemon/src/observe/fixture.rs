@@ -71,6 +71,7 @@ fn ring() -> RingStatistics {
         oldest_held: Some(Duration::from_millis(40)),
         flushes: Some(3),
         retries: 1,
+        busy_poll: Some(Duration::from_micros(50)),
         backlog: BacklogStatistics {
             hold_limit: Some(4096),
             copy_out_limit_bytes: 64 << 20,

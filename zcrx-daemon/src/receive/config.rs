@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -46,6 +47,12 @@ pub struct QueueConfig {
     /// Completion queue entries, rounded up to a power of two.
     #[serde(default = "default_cq_entries")]
     pub cq_entries: u32,
+    /// CPUs the queue's thread may run on; empty: any.
+    #[serde(default)]
+    pub cpus: Vec<u32>,
+    /// How long a wait for completions polls the NIC's queue itself before it sleeps (Linux 6.9); `None`: not at all.
+    #[serde(default)]
+    pub napi_busy_poll: Option<Duration>,
     /// How much of the area sinks may hold together before their data is copied out, bytes: a quarter of it if `None`, without
     /// limit if it is all of it.
     #[serde(default)]
@@ -53,7 +60,7 @@ pub struct QueueConfig {
     /// Ordinary memory for data that is copied out, bytes. With 0 nothing is: slow connections are paused at once.
     #[serde(default = "default_copy_out_bytes")]
     pub copy_out_bytes: u64,
-    /// `discard`, `verify`, `forward:ADDRESS:PORT` or `forward:unix:PATH`.
+    /// `discard`, `verify`, `forward:ADDRESS:PORT`, `forward:unix:PATH` or `file:DIRECTORY`.
     #[serde(default)]
     pub sink: SinkConfig,
 }
@@ -86,6 +93,8 @@ impl QueueConfig {
             area_bytes: default_area_bytes(),
             refill_entries: default_refill_entries(),
             cq_entries: default_cq_entries(),
+            cpus: Vec::new(),
+            napi_busy_poll: None,
             hold_limit_bytes: None,
             copy_out_bytes: default_copy_out_bytes(),
             sink: SinkConfig::default(),
@@ -149,6 +158,8 @@ pub enum SinkConfig {
     Verify,
     /// To another socket: one connection for each that is accepted.
     Forward(Destination),
+    /// Each connection's to a new file in this directory.
+    File(PathBuf),
 }
 
 /// A socket to forward to.
@@ -167,6 +178,7 @@ impl SinkConfig {
             Self::Discard => "discard",
             Self::Verify => "verify",
             Self::Forward(_) => "forward",
+            Self::File(_) => "file",
         }
     }
 }
@@ -187,7 +199,9 @@ pub enum ParseChoiceError {
     #[error("unknown backend {0:?}: use auto, device, nodev or copy")]
     Backend(String),
     /// No such sink.
-    #[error("unknown sink {0:?}: use discard, verify, forward:HOST:PORT or forward:unix:PATH")]
+    #[error(
+        "unknown sink {0:?}: use discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY"
+    )]
     Sink(String),
 }
 
@@ -213,6 +227,9 @@ impl FromStr for SinkConfig {
             "discard" => return Ok(Self::Discard),
             "verify" => return Ok(Self::Verify),
             _ => {}
+        }
+        if let Some(directory) = word.strip_prefix("file:").filter(|directory| !directory.is_empty()) {
+            return Ok(Self::File(directory.into()));
         }
         let to = word.strip_prefix("forward:").ok_or_else(error)?;
         if let Some(path) = to.strip_prefix("unix:") {
@@ -278,8 +295,12 @@ mod tests {
         for (text, hint) in [
             ("listen = []\nspeed = 3", "unknown field `speed`"),
             ("listen = []\nbackend = 'fast'", "use auto, device, nodev or copy"),
-            ("listen = []\nsink = 'file'", "use discard, verify, forward:HOST:PORT or forward:unix:PATH"),
+            (
+                "listen = []\nsink = 'file'",
+                "use discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY",
+            ),
             ("listen = []\nsink = 'forward:unix:'", "unknown sink"),
+            ("listen = []\nsink = 'file:'", "unknown sink"),
             ("listen = []\nsink = 'forward:host:99999'", "unknown sink"),
         ] {
             let error = parse(text).expect_err(text).to_string();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::model::Refusal;
 use crate::uapi::errno;
@@ -48,6 +49,14 @@ pub enum ReceiveError {
     Destination {
         /// As configured.
         destination: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory of a file sink cannot be used.
+    #[error("sink: cannot use the directory {}: {source}; make it, or name another", path.display())]
+    Directory {
+        /// As configured.
+        path: PathBuf,
         /// Why not.
         source: io::Error,
     },

@@ -101,6 +101,11 @@ impl Queue {
             .collect::<Result<Vec<_>, _>>()?;
         let target = match &config.sink {
             SinkConfig::Forward(destination) => Some(Target::resolve(destination)?),
+            SinkConfig::File(directory) => {
+                let unusable = |source| ReceiveError::Directory { path: directory.clone(), source };
+                std::fs::create_dir_all(directory).map_err(unusable)?;
+                None
+            }
             SinkConfig::Discard | SinkConfig::Verify => None,
         };
         // As bound: port 0 has become a real one.

@@ -8,6 +8,7 @@
 //! Knows nobody.
 
 pub mod errno;
+pub mod napi;
 pub mod query;
 pub mod register;
 pub mod registration;

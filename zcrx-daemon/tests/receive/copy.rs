@@ -242,6 +242,44 @@ fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
     Ok(())
 }
 
+/// Bytes in, bytes out, a file for each connection, and nothing that was there is touched.
+#[test]
+fn each_connection_gets_a_file_of_its_own() -> Outcome {
+    let directory = std::env::temp_dir().join(format!("zcrxd-test-files-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(directory.join("older"), "untouched")?;
+    let receiver = start(config(SinkConfig::File(directory.clone())))?;
+    let address = address(&receiver)?;
+    let sent = |seed: u64| {
+        let mut data = vec![0; 3 << 20];
+        pattern::fill(seed, 0, &mut data);
+        data
+    };
+    let senders: Vec<_> = (1..=3)
+        .map(|seed| thread::spawn(move || TcpStream::connect(address)?.write_all(&sent(seed))))
+        .collect();
+    for sender in senders {
+        sender.join().map_err(|_| "a sender panicked")??;
+    }
+    let over = wait_for(&receiver, "three connections, closed", |sample| {
+        (sample.accepted, sample.connections) == (3, 0)
+    })?;
+    assert_eq!(over.held(), 0);
+    let mut left: Vec<_> = (1..=3).map(sent).collect();
+    for entry in std::fs::read_dir(&directory)? {
+        let content = std::fs::read(entry?.path())?;
+        if content != b"untouched" {
+            let at = left.iter().position(|sent| *sent == content).ok_or("a file of something else")?;
+            left.swap_remove(at);
+        }
+    }
+    assert!(left.is_empty(), "{} connections are in no file", left.len());
+    assert_eq!(std::fs::read(directory.join("older"))?, b"untouched");
+    std::fs::remove_dir_all(&directory)?;
+    stop(receiver);
+    Ok(())
+}
+
 #[test]
 fn a_lost_destination_ends_the_connection() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;

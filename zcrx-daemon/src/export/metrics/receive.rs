@@ -222,6 +222,12 @@ pub(super) static QUEUE: &[Row] = &[
         "Times that the queue was registered, on whichever backend; more than once where it failed and came back.",
         One(|queue| Some(queue.ring?.registrations as f64)),
     ),
+    Row::gauge(
+        "zcrx_receive_napi_busy_poll_seconds",
+        "How long a wait for completions polls the NIC before it sleeps.",
+        One(|queue| Some(queue.ring?.busy_poll?.as_secs_f64())),
+    )
+    .absent("it does not poll: not configured, or refused by the kernel as the log says"),
     Row::counter(
         "zcrx_receive_misplaced_connections_total",
         "Connections that arrive on a hardware queue that is none of zcrxd's: copied, or not received at all.",

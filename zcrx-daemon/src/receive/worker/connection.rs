@@ -2,6 +2,7 @@
 
 use socket2::Socket;
 
+use super::file::FileSink;
 use super::forward::Forward;
 use super::outbox::Outbox;
 use crate::receive::pattern::Verifier;
@@ -22,6 +23,7 @@ pub(super) enum Sink {
     Discard,
     Verify(Box<Verify>),
     Forward(Box<Forward>),
+    File(Box<FileSink>),
 }
 
 impl Sink {
@@ -30,6 +32,7 @@ impl Sink {
         match self {
             Self::Discard | Self::Verify(_) => None,
             Self::Forward(forward) => Some(&mut forward.outbox),
+            Self::File(file) => Some(&mut file.outbox),
         }
     }
 }
@@ -64,7 +67,12 @@ impl Connection {
 
     /// The other end, for logs.
     pub(super) fn peer(&self) -> String {
-        let address = self.socket.peer_addr().ok().and_then(|address| address.as_socket());
-        address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())
+        peer(&self.socket)
     }
+}
+
+/// The other end of a connection.
+pub(super) fn peer(socket: &Socket) -> String {
+    let address = socket.peer_addr().ok().and_then(|address| address.as_socket());
+    address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())
 }

@@ -4,14 +4,17 @@ mod accept;
 mod backlog;
 mod close;
 mod connection;
+mod file;
 mod forward;
 mod op;
 mod outbox;
 mod placement;
 mod receive;
+mod remains;
 mod retry;
 mod session;
 mod sinks;
+mod thread;
 mod watch;
 
 use std::net::TcpListener;
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use self::remains::Graveyard;
 use self::session::Session;
 use super::ReceiveError;
 use super::config::{BackendChoice, QueueConfig};
@@ -53,6 +57,7 @@ pub(super) struct Plan {
 
 /// The thread's whole life. Tells `started` how the first registration went, and ends if it failed.
 pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
+    thread::pin(plan);
     let mut session = match Session::open(plan, Counters::default()) {
         Ok(session) => session,
         Err(error) => {
@@ -64,12 +69,14 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     };
     running(plan, session.selection());
     let _gone = started.send(Ok(session.selection().clone()));
+    let mut graveyard = Graveyard::default();
     loop {
         let desk = &plan.desks[plan.desk];
         desk.set_open(session.selection().backend == Some(BackendKind::Device));
         let result = session.run();
         desk.set_open(false);
-        let counters = session.close();
+        let (counters, remains) = session.close();
+        graveyard.keep(remains);
         let Err(failure) = result else { break };
         error!(queue = plan.name, %failure, "queue failed");
         plan.stats.turned(QueueState::Failed, &failure.to_string());

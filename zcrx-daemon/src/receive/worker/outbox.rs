@@ -75,6 +75,11 @@ impl Outbox {
         self.copies > 0
     }
 
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces.iter().map(Piece::len).sum::<usize>() - self.done_of_first
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }

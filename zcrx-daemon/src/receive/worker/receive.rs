@@ -72,6 +72,10 @@ impl Session<'_> {
                 let peer = connection.peer();
                 let (errno, means) = (errno_name(errno), meaning(errno));
                 warn!(queue = self.plan.name, peer, errno, "connection failed: {means}");
+                // What came before is as good as ever.
+                if !more && matches!(connection.sink, Sink::File(_)) {
+                    return self.stream_ended(index);
+                }
                 return self.close_connection(index);
             }
         }
@@ -129,7 +133,7 @@ impl Session<'_> {
                 self.counters.mismatched_bytes += checked.mismatched;
                 self.pool.give_back(buffer);
             }
-            Sink::Forward(_) => return self.keep(index, buffer),
+            Sink::Forward(_) | Sink::File(_) => return self.keep(index, buffer),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::op::Op;
 use super::placement::Placement;
 use super::retry::{Timer, Timers, Waiting};
+use super::thread;
 use super::watch::ifindex;
 use crate::model::{ENTRIES, Selection};
 use crate::receive::ReceiveError;
@@ -57,6 +58,7 @@ impl<'p> Session<'p> {
     /// Makes a ring and registers a queue on it. `before` goes on being counted from.
     pub(super) fn open(plan: &'p Plan, before: Counters) -> Result<Self, ReceiveError> {
         let ring = Ring::new(plan.config.cq_entries)?;
+        let polls = thread::busy_poll(plan, &ring);
         // Before registering: one that changes in between is noticed.
         let ifindex = ifindex(&plan.config);
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
@@ -84,6 +86,7 @@ impl<'p> Session<'p> {
             stopping: false,
         };
         session.counters.ring.registrations += 1;
+        session.counters.ring.busy_poll = plan.config.napi_busy_poll.filter(|_| polls);
         session.publish();
         Ok(session)
     }

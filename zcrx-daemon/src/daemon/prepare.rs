@@ -1,6 +1,6 @@
 //! Preparing interfaces for the queues that ask for it, and putting them back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Interfaces that were prepared.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    interfaces: Vec<String>,
+    interfaces: BTreeSet<String>,
 }
 
 impl Prepared {
@@ -24,15 +24,18 @@ impl Prepared {
     ///
     /// What cannot be done is said, with the commands that would do it, and is no reason not to go on: the registration
     /// tells whether the queue can do without, and a queue that may be received on otherwise is.
-    pub(super) fn prepare(queues: &[QueueConfig]) -> Self {
+    pub(super) fn prepare(&mut self, queues: &[QueueConfig]) {
         let mut interfaces: BTreeMap<&str, Vec<&QueueConfig>> = BTreeMap::new();
         for queue in queues.iter().filter(|queue| queue.prepare) {
             if let Some(interface) = &queue.interface {
                 interfaces.entry(interface).or_default().push(queue);
             }
         }
-        let prepared = interfaces.into_iter().filter(|(interface, queues)| prepare(interface, queues));
-        Self { interfaces: prepared.map(|(interface, _)| interface.to_owned()).collect() }
+        for (interface, queues) in interfaces {
+            if prepare(interface, &queues) {
+                self.interfaces.insert(interface.to_owned());
+            }
+        }
     }
 
     /// Puts back what was there. What cannot be put back stays noted for `zcrxd nic restore` and for the next start.

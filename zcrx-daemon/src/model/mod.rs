@@ -14,6 +14,7 @@ mod registration;
 mod ring;
 mod snapshot;
 mod window;
+mod zcrx;
 
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use histogram::{ENTRIES, Histogram, MICROSECONDS, Scale};
@@ -32,3 +33,4 @@ pub use snapshot::{
     SocketBacklog,
 };
 pub use window::{CopyCount, NicFigures, QueueSample, Window};
+pub use zcrx::{CopyCounts, EventCounts, Fallback, ZcrxCounts, ZcrxFeature, ZcrxSample};

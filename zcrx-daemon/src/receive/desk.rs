@@ -2,12 +2,35 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::Socket;
 
 use super::config::{QueueConfig, SinkConfig};
 use super::wake::Wake;
+
+/// The desks of all own queues: they come and go as the configuration does.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    desks: Mutex<Vec<Weak<Desk>>>,
+}
+
+impl Exchange {
+    /// Adds a queue's desk, which is there as long as its queue.
+    pub(super) fn open(&self, desk: Desk) -> Arc<Desk> {
+        let desk = Arc::new(desk);
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.retain(|desk| desk.strong_count() > 0);
+        desks.push(Arc::downgrade(&desk));
+        desk
+    }
+
+    /// The desk whose thread connections are for that arrive on that hardware queue, for that sink.
+    pub(super) fn find(&self, interface: &str, queue: u32, sink: &SinkConfig) -> Option<Arc<Desk>> {
+        let desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.iter().filter_map(Weak::upgrade).find(|desk| desk.serves(interface, queue, sink))
+    }
+}
 
 /// One queue, from the side of the others.
 #[derive(Debug)]
@@ -39,7 +62,7 @@ impl Desk {
     }
 
     /// Whether connections that arrive on that hardware queue, for that sink, are for this thread.
-    pub(super) fn serves(&self, interface: &str, queue: u32, sink: &SinkConfig) -> bool {
+    fn serves(&self, interface: &str, queue: u32, sink: &SinkConfig) -> bool {
         self.open.load(Ordering::Acquire)
             && self.interface.as_deref() == Some(interface)
             && self.queue == queue

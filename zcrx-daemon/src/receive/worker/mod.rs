@@ -4,6 +4,7 @@ mod accept;
 mod backlog;
 mod close;
 mod connection;
+mod events;
 mod file;
 mod forward;
 mod op;
@@ -28,7 +29,7 @@ use self::remains::Graveyard;
 use self::session::Session;
 use super::ReceiveError;
 use super::config::{BackendChoice, QueueConfig};
-use super::desk::Desk;
+use super::desk::{Desk, Exchange};
 use super::error::describe_refusal;
 use super::pool::degradation;
 use super::stats::{Counters, Stats};
@@ -48,9 +49,10 @@ pub(super) struct Plan {
     pub(super) listeners: Vec<TcpListener>,
     /// Of a forward sink.
     pub(super) target: Option<Target>,
-    /// Of all own queues, and which is this one's.
-    pub(super) desks: Arc<[Desk]>,
-    pub(super) desk: usize,
+    /// Where other threads leave connections for this one.
+    pub(super) desk: Arc<Desk>,
+    /// Where this one finds the others.
+    pub(super) exchange: Arc<Exchange>,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Wake>,
 }
@@ -71,10 +73,9 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     let _gone = started.send(Ok(session.selection().clone()));
     let mut graveyard = Graveyard::default();
     loop {
-        let desk = &plan.desks[plan.desk];
-        desk.set_open(session.selection().backend == Some(BackendKind::Device));
+        plan.desk.set_open(session.selection().backend == Some(BackendKind::Device));
         let result = session.run();
-        desk.set_open(false);
+        plan.desk.set_open(false);
         let (counters, remains) = session.close();
         graveyard.keep(remains);
         let Err(failure) = result else { break };

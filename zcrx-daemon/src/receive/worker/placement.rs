@@ -4,6 +4,7 @@
 //! received all the same, but copied, or not at all where that queue has a provider of its own.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -13,6 +14,7 @@ use super::session::Session;
 use crate::model::{BackendKind, RxQueue};
 use crate::net::{Netlink, interface_name};
 use crate::receive::ReceiveError;
+use crate::receive::desk::Desk;
 
 /// How long an answer about queues is good, and how often misplaced connections are said to be so.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,8 +47,8 @@ impl Placement {
 enum Whose {
     /// This thread's, or nobody can tell.
     Ours,
-    /// That of the own queue with this index.
-    Other(usize),
+    /// Another own queue's.
+    Other(Arc<Desk>),
     /// No own queue's: it arrives on this one.
     Nobodys(String),
 }
@@ -58,7 +60,7 @@ impl Session<'_> {
             Whose::Ours => self.welcome(socket),
             Whose::Other(desk) => {
                 self.counters.ring.handed_over += 1;
-                self.plan.desks[desk].hand(socket);
+                desk.hand(socket);
                 Ok(())
             }
             Whose::Nobodys(arrives) => {
@@ -70,8 +72,7 @@ impl Session<'_> {
 
     /// Takes in what other threads handed over.
     pub(super) fn take_handed(&mut self) -> Result<(), ReceiveError> {
-        let desk = &self.plan.desks[self.plan.desk];
-        for socket in desk.take() {
+        for socket in self.plan.desk.take() {
             self.welcome(socket)?;
         }
         Ok(())
@@ -93,7 +94,7 @@ impl Session<'_> {
             return Whose::Ours;
         }
         let (name, queue) = (interface_name(queue.ifindex).unwrap_or_default(), queue.id);
-        let desk = self.plan.desks.iter().position(|desk| desk.serves(&name, queue, &config.sink));
+        let desk = self.plan.exchange.find(&name, queue, &config.sink);
         desk.map_or_else(|| Whose::Nobodys(format!("{name}:{queue}")), Whose::Other)
     }
 

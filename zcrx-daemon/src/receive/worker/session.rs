@@ -62,7 +62,13 @@ impl<'p> Session<'p> {
         // Before registering: one that changes in between is noticed.
         let ifindex = ifindex(&plan.config);
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
-        plan.stats.registered(&selection, &pool, pool.refill_memory().entries(), ring.cq_entries());
+        plan.stats.registered(
+            &selection,
+            backend.zcrx(),
+            &pool,
+            pool.refill_memory().entries(),
+            ring.cq_entries(),
+        );
         let hold_limit = plan.config.hold_limit();
         let hold_limit = (hold_limit < plan.config.area_bytes).then(|| hold_limit / pool.buffer_bytes());
         let mut session = Self {
@@ -98,7 +104,7 @@ impl<'p> Session<'p> {
 
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
-        self.listen_for_knocks()?;
+        self.listen_for_wake()?;
         self.watch();
         // What came while there was no ring.
         self.take_handed()?;
@@ -111,22 +117,6 @@ impl<'p> Session<'p> {
             self.batch(&mut reaped)?;
         }
         Ok(())
-    }
-
-    fn listen_for_knocks(&mut self) -> Result<(), ReceiveError> {
-        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
-        // SAFETY: the request points to nothing.
-        unsafe { self.push(wake, Op::Wake) }
-    }
-
-    /// Somebody knocked. A request to stop the loop sees by itself.
-    fn knocked(&mut self) -> Result<(), ReceiveError> {
-        if self.stopping || self.plan.wake.stopped() {
-            return Ok(());
-        }
-        self.plan.wake.hear();
-        self.listen_for_knocks()?;
-        self.take_handed()
     }
 
     /// Everything that waits in the ring, and then what is due once per batch.
@@ -174,11 +164,13 @@ impl<'p> Session<'p> {
             );
             return Ok(());
         };
-        if !more {
+        // An event ends no request.
+        if !more && op != Op::Event {
             self.in_flight -= 1;
         }
         match op {
-            Op::Wake => self.knocked(),
+            Op::Event => self.event(cqe.result()),
+            Op::Wake => self.woken(cqe.result()),
             Op::Cancel => Ok(()),
             Op::Accept(listener) => self.accepted(listener, cqe.result(), more),
             Op::Receive(index) => self.received(index, cqe, more),
@@ -191,6 +183,22 @@ impl<'p> Session<'p> {
                 self.connected(index, cqe.result())
             }
         }
+    }
+
+    fn listen_for_wake(&mut self) -> Result<(), ReceiveError> {
+        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
+        // SAFETY: the request points to nothing.
+        unsafe { self.push(wake, Op::Wake) }
+    }
+
+    /// Answers that this thread is alive. If it is to end, the loop finds out by itself.
+    fn woken(&mut self, result: i32) -> Result<(), ReceiveError> {
+        if self.stopping || self.plan.wake.stopped() || result < 0 {
+            return Ok(());
+        }
+        self.plan.wake.answer();
+        self.listen_for_wake()?;
+        self.take_handed()
     }
 
     /// Publishes what was given back, and lets those try again that wait for it.
@@ -227,6 +235,7 @@ impl<'p> Session<'p> {
         match timer {
             Timer::Accept(listener) => self.accept(listener),
             Timer::Connect(index) => self.connect(index),
+            Timer::Arm(event) => self.arm(event),
             Timer::Watch => self.look(),
             Timer::Receives => {
                 let user_holds = self.pool.dispensed() > self.pool.returned() + self.pool.stashed();
@@ -301,6 +310,9 @@ impl<'p> Session<'p> {
         let sum = |before: Option<u64>, now: Option<u64>| Some(before.unwrap_or(0) + now?);
         counters.copied_bytes = sum(self.before.copied_bytes, self.backend.copied_bytes(received));
         counters.ring.flushes = sum(before.flushes, self.backend.flushes());
+        counters.area_bytes = self.pool.area_bytes();
+        let zcrx = self.backend.zcrx_counts(&self.pool);
+        counters.zcrx = zcrx.map(|zcrx| zcrx.after(&self.before.zcrx.unwrap_or_default()));
         counters.starvations = sum(self.before.starvations, self.backend.starvations());
         counters.starving = counters.starvations.map(|_| self.backend.starving());
         self.plan.stats.publish(counters, &mut self.errors);

@@ -1,7 +1,12 @@
 //! What the lab shows, one function per scenario.
 
+mod before;
 mod boot;
+mod check;
+mod churn;
+mod contract;
 mod crowd;
+mod failures;
 mod faults;
 mod flows;
 mod foreign;
@@ -11,6 +16,7 @@ mod receive;
 mod registration;
 mod starvation;
 mod upheaval;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -56,9 +62,17 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    probes::MECHANISMS,
+    check::HOST,
+    check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    words::WORDS,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,
@@ -77,6 +91,8 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    before::BEFORE,
+    failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,
@@ -89,6 +105,7 @@ pub(crate) const ALL: &[Scenario] = &[
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,
+    churn::CHURN,
     probes::REFUSED,
 ];
 

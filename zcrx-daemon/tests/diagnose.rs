@@ -25,6 +25,7 @@ fn start(sink: SinkConfig, refill_entries: u32) -> Result<(Receiver, SocketAddr)
     let receiver = Receiver::start(vec![QueueConfig {
         backend: BackendChoice::Only(BackendKind::Copy),
         area_bytes: AREA_BYTES,
+        hold_limit_bytes: Some(AREA_BYTES),
         refill_entries,
         sink,
         ..QueueConfig::new(vec!["127.0.0.1:0".parse()?])

@@ -212,7 +212,9 @@ fn configuration(
          [web]\nlisten_addresses = [\"{web}\"]\n\n\
          [[queue]]\nlisten = [\"{verify}\"]\nsink = \"verify\"\n\n\
          # Its backend is the one whose allocator zcrxd owns, so that a starvation can be counted on any kernel.\n\
-         [[queue]]\nlisten = [\"{forward}\"]\nbackend = \"copy\"\narea = \"{FORWARD_AREA}\"\nsink = \"forward:{reader}\"\n"
+         [[queue]]\nlisten = [\"{forward}\"]\nbackend = \"copy\"\narea = \"{FORWARD_AREA}\"\n\
+         # Without a limit: a slow reader shall starve the queue.\n\
+         hold_limit = \"{FORWARD_AREA}\"\nsink = \"forward:{reader}\"\n"
     )
 }
 

@@ -55,7 +55,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
             .queues
             .iter()
             .zip(0..)
-            .filter_map(|(queue, position)| checker.queue(queue, position))
+            .filter_map(|(queue, position)| checker.queue(queue, position, &draft.queues))
             .collect(),
     };
     checker.nothing_twice(&draft.queues);
@@ -77,6 +77,11 @@ fn recordings(draft: &RecordingsDraft) -> Option<PathBuf> {
         .or_else(|| from("HOME").map(|dir| dir.join(".local/state/zcrxd")));
     state.map(|dir| dir.join("recordings"))
 }
+
+/// CPUs that an affinity mask has room for.
+const MAX_CPUS: u32 = 1024;
+/// Times to poll for.
+const BUSY_POLLS: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_millis(10);
 
 struct Checker<'a> {
     document: &'a Document<'a>,
@@ -153,11 +158,16 @@ impl Checker<'_> {
     }
 
     /// `position` is what a queue without an interface is called by.
-    fn queue(&mut self, said: &Said<QueueDraft>, position: u32) -> Option<QueueConfig> {
+    fn queue(
+        &mut self,
+        said: &Said<QueueDraft>,
+        position: u32,
+        all: &[Said<QueueDraft>],
+    ) -> Option<QueueConfig> {
         let before = self.problems.len();
         let draft = &said.value;
         let default = QueueConfig::new(Vec::new());
-        let config = QueueConfig {
+        let mut config = QueueConfig {
             interface: draft.interface.as_ref().map(|said| self.interface(said)),
             queue: self.number(
                 "queue",
@@ -165,11 +175,16 @@ impl Checker<'_> {
                 0..=u32::MAX - 1,
                 if draft.interface.is_some() { 0 } else { position },
             ),
+            prepare: draft.prepare.as_ref().is_some_and(|said| said.value),
             backend: self
                 .word(draft.backend.as_ref(), "backend", "auto, device, nodev or copy")
                 .unwrap_or(default.backend),
-            listen: self.listen(said),
+            listen: self.listen(said, all),
             area_bytes: self.area("area", draft.area.as_ref()).unwrap_or(default.area_bytes),
+            cpus: self.cpus(draft.cpus.as_ref()),
+            napi_busy_poll: self.busy_poll(draft.napi_busy_poll.as_ref()),
+            hold_limit_bytes: None,
+            copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
             area_max_bytes: self.area("area_max", draft.area_max.as_ref()).unwrap_or(default.area_max_bytes),
             buffer_bytes: self.buffer(draft.buffer.as_ref()).unwrap_or(default.buffer_bytes),
             refill_entries: self.number(
@@ -185,9 +200,14 @@ impl Checker<'_> {
                 default.cq_entries,
             ),
             sink: self
-                .word(draft.sink.as_ref(), "sink", "discard, verify, forward:HOST:PORT or forward:unix:PATH")
+                .word(
+                    draft.sink.as_ref(),
+                    "sink",
+                    "discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY",
+                )
                 .unwrap_or(default.sink),
         };
+        config.hold_limit_bytes = self.hold_limit(draft.hold_limit.as_ref(), config.area_bytes);
         self.device_matches_backend(said, config.backend);
         self.area_grows(said, &config);
         (self.problems.len() == before).then_some(config)
@@ -245,9 +265,16 @@ impl Checker<'_> {
             .ok()
     }
 
-    fn listen(&mut self, said: &Said<QueueDraft>) -> Vec<SocketAddr> {
+    fn listen(&mut self, said: &Said<QueueDraft>, all: &[Said<QueueDraft>]) -> Vec<SocketAddr> {
         let addresses = said.value.listen.as_deref().unwrap_or_default();
-        if addresses.is_empty() {
+        // A hardware queue may live from what other queues of its interface accept.
+        let interface = said.value.interface.as_ref().map(|said| &said.value);
+        let fed = |other: &Said<QueueDraft>| {
+            interface.is_some()
+                && other.value.interface.as_ref().map(|said| &said.value) == interface
+                && other.value.listen.as_ref().is_some_and(|listen| !listen.is_empty())
+        };
+        if addresses.is_empty() && !all.iter().any(fed) {
             self.refuse(
                 &said.source,
                 "the queue has no address to accept connections on",
@@ -255,6 +282,53 @@ impl Checker<'_> {
             );
         }
         addresses.iter().filter_map(|said| self.address(said)).collect()
+    }
+
+    /// CPUs that there can be; whether this host has them, and lets the thread run there, shows when it starts.
+    fn cpus(&mut self, said: Option<&Said<Vec<u32>>>) -> Vec<u32> {
+        let Some(said) = said else { return Vec::new() };
+        if said.value.is_empty() || said.value.iter().any(|cpu| *cpu >= MAX_CPUS) {
+            self.refuse(
+                &said.source,
+                "the thread needs a CPU that there can be",
+                format!("write at least one number from 0 to {}, or leave cpus out", MAX_CPUS - 1),
+            );
+        }
+        said.value.clone()
+    }
+
+    fn busy_poll(&mut self, said: Option<&Said<String>>) -> Option<Duration> {
+        let said = said?;
+        match parse_interval(&said.value) {
+            Ok(time) if BUSY_POLLS.contains(&time) => return Some(time),
+            Ok(_) => self.refuse(
+                &said.source,
+                format!("napi_busy_poll {:?} is out of range", said.value),
+                "write a time from 1us to 10ms; 50us is a good start",
+            ),
+            Err(what) => self.refuse(&said.source, format!("napi_busy_poll {what}"), ""),
+        }
+        None
+    }
+
+    /// A size of which any is right.
+    fn size(&mut self, key: &str, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+        let said = said?;
+        bytes(key, &said.value).map_err(|what| self.refuse(&said.source, what, "")).ok()
+    }
+
+    fn hold_limit(&mut self, said: Option<&Said<SizeDraft>>, area: u64) -> Option<u64> {
+        let bytes = self.size("hold_limit", said)?;
+        if bytes > area
+            && let Some(said) = said
+        {
+            self.refuse(
+                &said.source,
+                format!("hold_limit {bytes} is more than the area, {area}"),
+                "a quarter of the area is the default",
+            );
+        }
+        Some(bytes)
     }
 
     fn area(&mut self, key: &str, said: Option<&Said<SizeDraft>>) -> Option<u64> {
@@ -329,6 +403,13 @@ impl Checker<'_> {
                     "leave interface out, or set backend to device or auto",
                 ),
             (None, _) => {
+                if let Some(prepare) = draft.prepare.as_ref().filter(|said| said.value) {
+                    self.refuse(
+                        &prepare.source,
+                        "there is no interface to prepare",
+                        "name the interface, or leave prepare out",
+                    );
+                }
                 if let Some(queue) = &draft.queue {
                     self.refuse(
                         &queue.source,

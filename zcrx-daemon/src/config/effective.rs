@@ -70,6 +70,8 @@ struct Queue<'a> {
     interface: Option<&'a str>,
     #[serde(rename = "queue", skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prepare: Option<bool>,
     backend: &'static str,
     listen: Vec<String>,
     area: String,
@@ -79,6 +81,12 @@ struct Queue<'a> {
     buffer: Option<String>,
     refill_entries: u32,
     cq_entries: u32,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    cpus: &'a [u32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    napi_busy_poll: Option<String>,
+    hold_limit: String,
+    copy_out: String,
     sink: String,
 }
 
@@ -88,6 +96,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             interface: config.interface.as_deref(),
             // A queue index means something on an interface only.
             index: config.interface.as_ref().map(|_| config.queue),
+            prepare: config.interface.as_ref().map(|_| config.prepare),
             backend: match config.backend {
                 BackendChoice::Auto => "auto",
                 BackendChoice::Only(kind) => kind.name(),
@@ -98,8 +107,13 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             buffer: said(config.buffer_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
+            cpus: &config.cpus,
+            napi_busy_poll: config.napi_busy_poll.map(write_interval),
+            hold_limit: write_size(config.hold_limit()),
+            copy_out: write_size(config.copy_out_bytes),
             sink: match &config.sink {
                 SinkConfig::Forward(destination) => format!("forward:{destination}"),
+                SinkConfig::File(directory) => format!("file:{}", directory.display()),
                 plain @ (SinkConfig::Discard | SinkConfig::Verify) => plain.name().to_owned(),
             },
         }

@@ -69,6 +69,7 @@ pub(super) struct LogDraft {
 pub(super) struct QueueDraft {
     pub(super) interface: Option<Said<String>>,
     pub(super) queue: Option<Said<i64>>,
+    pub(super) prepare: Option<Said<bool>>,
     pub(super) backend: Option<Said<String>>,
     pub(super) listen: Option<Vec<Said<String>>>,
     pub(super) area: Option<Said<SizeDraft>>,
@@ -76,6 +77,10 @@ pub(super) struct QueueDraft {
     pub(super) buffer: Option<Said<SizeDraft>>,
     pub(super) refill_entries: Option<Said<i64>>,
     pub(super) cq_entries: Option<Said<i64>>,
+    pub(super) cpus: Option<Said<Vec<u32>>>,
+    pub(super) napi_busy_poll: Option<Said<String>>,
+    pub(super) hold_limit: Option<Said<SizeDraft>>,
+    pub(super) copy_out: Option<Said<SizeDraft>>,
     pub(super) sink: Option<Said<String>>,
 }
 

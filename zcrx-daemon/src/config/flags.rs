@@ -60,12 +60,27 @@ pub struct QueueFlags {
     /// Hardware queue of the interface [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub queue: Option<i64>,
+    /// Set the interface up for zcrx, and put it back at the end
+    #[arg(long)]
+    pub prepare: bool,
     /// What carries the data: auto, device, nodev or copy [default: auto]
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,
-    /// What consumes the data: discard, verify, forward:HOST:PORT or forward:unix:PATH [default: discard]
+    /// What consumes the data: discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY [default: discard]
     #[arg(long, value_name = "SINK")]
     pub sink: Option<String>,
+    /// CPU the queue's thread may run on; may be repeated [default: any]
+    #[arg(long = "cpu", value_name = "N")]
+    pub cpus: Vec<u32>,
+    /// How long a wait polls the NIC's queue before it sleeps, such as 50us [default: not at all]
+    #[arg(long, value_name = "TIME")]
+    pub napi_busy_poll: Option<String>,
+    /// How much of the area slow sinks may hold before their data is copied out [default: a quarter]
+    #[arg(long, value_name = "SIZE")]
+    pub hold_limit: Option<String>,
+    /// Ordinary memory for what is copied out [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub copy_out: Option<String>,
     /// Size of the area the data lands in, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub area: Option<String>,
@@ -145,6 +160,7 @@ impl QueueFlags {
         let draft = QueueDraft {
             interface: said(self.interface.as_ref(), "--interface"),
             queue: number(self.queue, "--queue"),
+            prepare: self.prepare.then(|| Said::by_flag(true, "--prepare")),
             backend: said(self.backend.as_ref(), "--backend"),
             listen: (!self.listen.is_empty()).then(|| said_all(&self.listen, "--listen")),
             area: size(self.area.as_ref(), "--area"),
@@ -152,6 +168,10 @@ impl QueueFlags {
             buffer: size(self.buffer.as_ref(), "--buffer"),
             refill_entries: number(self.refill_entries, "--refill-entries"),
             cq_entries: number(self.cq_entries, "--cq-entries"),
+            cpus: (!self.cpus.is_empty()).then(|| Said::by_flag(self.cpus.clone(), "--cpu")),
+            napi_busy_poll: said(self.napi_busy_poll.as_ref(), "--napi-busy-poll"),
+            hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
+            copy_out: size(self.copy_out.as_ref(), "--copy-out"),
             sink: said(self.sink.as_ref(), "--sink"),
         };
         draft.first_flag().map(|flag| (flag, draft))
@@ -162,6 +182,7 @@ impl QueueDraft {
     fn override_with(&mut self, flags: Self) {
         self.interface = flags.interface.or(self.interface.take());
         self.queue = flags.queue.or(self.queue.take());
+        self.prepare = flags.prepare.or(self.prepare.take());
         self.backend = flags.backend.or(self.backend.take());
         self.listen = flags.listen.or(self.listen.take());
         self.area = flags.area.or(self.area.take());
@@ -169,6 +190,10 @@ impl QueueDraft {
         self.buffer = flags.buffer.or(self.buffer.take());
         self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
         self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
+        self.cpus = flags.cpus.or(self.cpus.take());
+        self.napi_busy_poll = flags.napi_busy_poll.or(self.napi_busy_poll.take());
+        self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
+        self.copy_out = flags.copy_out.or(self.copy_out.take());
         self.sink = flags.sink.or(self.sink.take());
     }
 
@@ -183,12 +208,17 @@ impl QueueDraft {
             self.listen.as_ref().and_then(|listen| listen.first()).map(|said| &said.source),
             source(self.interface.as_ref()),
             source(self.queue.as_ref()),
+            source(self.prepare.as_ref()),
             source(self.backend.as_ref()),
             source(self.area.as_ref()),
             source(self.area_max.as_ref()),
             source(self.buffer.as_ref()),
             source(self.refill_entries.as_ref()),
             source(self.cq_entries.as_ref()),
+            source(self.cpus.as_ref()),
+            source(self.napi_busy_poll.as_ref()),
+            source(self.hold_limit.as_ref()),
+            source(self.copy_out.as_ref()),
             source(self.sink.as_ref()),
         ]
         .into_iter()

@@ -2,21 +2,23 @@
 
 use std::time::Duration;
 
-/// Parses `1s`, `250ms`, `0.5s`.
+/// Parses `1s`, `250ms`, `0.5s`, `50us`.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time: write one with its unit, such as 1s or 250ms");
     let text = text.trim();
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1e-3),
-        None => (text.strip_suffix('s').ok_or_else(wrong)?, 1.0),
-    };
+    let units = [("ms", 1e-3), ("us", 1e-6), ("s", 1.0)];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .ok_or_else(wrong)?;
     let number: f64 = number.trim().parse().map_err(|_| wrong())?;
     Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
 }
 
-/// Writes a time so that reading it gives the same again, to the millisecond.
+/// Writes a time so that reading it gives the same again, to the microsecond.
 pub(super) fn write_interval(interval: Duration) -> String {
     match interval.subsec_millis() {
+        _ if !interval.subsec_micros().is_multiple_of(1000) => format!("{}us", interval.as_micros()),
         0 => format!("{}s", interval.as_secs()),
         _ => format!("{}ms", interval.as_millis()),
     }

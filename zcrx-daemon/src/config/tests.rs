@@ -163,6 +163,26 @@ fn bad_values_get_their_place_and_a_mend() {
                  to 2MiB; 32KiB is what some NICs take"
             ),
         ),
+        (
+            "hold_limit = \"1GiB\"",
+            "zcrxd.toml:3:14: hold_limit 1073741824 is more than the area, 16777216; a quarter of the area is the default"
+                .to_owned(),
+        ),
+        (
+            "cpus = []",
+            "zcrxd.toml:3:8: the thread needs a CPU that there can be; write at least one number from 0 to 1023, or leave \
+             cpus out"
+                .to_owned(),
+        ),
+        (
+            "napi_busy_poll = \"1s\"",
+            "zcrxd.toml:3:18: napi_busy_poll \"1s\" is out of range; write a time from 1us to 10ms; 50us is a good start"
+                .to_owned(),
+        ),
+        (
+            "prepare = true",
+            "zcrxd.toml:3:11: there is no interface to prepare; name the interface, or leave prepare out".to_owned(),
+        ),
         ("area = -1", "zcrxd.toml:3:8: area -1 is less than nothing".to_owned()),
         (
             "refill_entries = 0",
@@ -191,7 +211,8 @@ fn bad_values_get_their_place_and_a_mend() {
         ),
         (
             "sink = \"void\"",
-            "zcrxd.toml:3:8: sink \"void\" is not known; write discard, verify, forward:HOST:PORT or forward:unix:PATH"
+            "zcrxd.toml:3:8: sink \"void\" is not known; write discard, verify, forward:HOST:PORT, \
+             forward:unix:PATH or file:DIRECTORY"
                 .to_owned(),
         ),
         (

@@ -23,6 +23,7 @@ mod instance;
 mod local;
 mod log;
 mod manager;
+mod prepare;
 mod reload;
 mod sampler;
 mod sources;
@@ -191,6 +192,9 @@ async fn live(
             Err(DaemonError::Impatient { name })
         }
     };
+    if ended.is_ok() {
+        sources.put_back().await;
+    }
     looking.abort();
     drop(stop);
     // The endpoint ends within its own limit; a panic in it has been printed.

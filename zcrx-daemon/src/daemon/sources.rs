@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::DaemonError;
+use super::prepare::Prepared;
 use crate::kernel::Kernel;
 use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample};
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
@@ -18,6 +19,7 @@ pub(super) struct Sources {
     release: String,
     probes: OnceLock<Probes>,
     own: Mutex<Own>,
+    prepared: Mutex<Prepared>,
 }
 
 /// The own queues' life.
@@ -30,7 +32,7 @@ enum Own {
 impl Sources {
     pub(super) fn new(kernel: &Kernel) -> Self {
         let release = kernel.release.clone().unwrap_or_else(|reason| format!("unknown: {reason}"));
-        Self { release, probes: OnceLock::new(), own: Mutex::new(Own::NotYet) }
+        Self { release, probes: OnceLock::new(), own: Mutex::new(Own::NotYet), prepared: Mutex::default() }
     }
 
     /// What the web endpoint asks.
@@ -73,6 +75,7 @@ impl Sources {
     pub(super) async fn start(self: &Arc<Self>, queues: Vec<QueueConfig>) -> Result<(), DaemonError> {
         let sources = Arc::clone(self);
         let start = move || {
+            sources.prepare(&queues);
             let own = Own::Running(Arc::new(Receiver::start(queues)?));
             sources.with_own(|place| *place = own);
             Ok(())
@@ -80,10 +83,23 @@ impl Sources {
         off_the_loop(start).await
     }
 
+    /// Prepares the interfaces of the queues that ask for it.
+    fn prepare(&self, queues: &[QueueConfig]) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).prepare(queues);
+    }
+
     /// Makes these the own queues; those that are asked for as they run are not disturbed.
-    pub(super) async fn reconfigure(&self, queues: Vec<QueueConfig>) -> Result<Change, DaemonError> {
+    pub(super) async fn reconfigure(
+        self: &Arc<Self>,
+        queues: Vec<QueueConfig>,
+    ) -> Result<Change, DaemonError> {
         let Some(receiver) = self.receiver() else { return Ok(Change::default()) };
-        off_the_loop(move || receiver.reconfigure(queues).map_err(DaemonError::from)).await
+        let sources = Arc::clone(self);
+        let reconfigure = move || {
+            sources.prepare(&queues);
+            receiver.reconfigure(queues).map_err(DaemonError::from)
+        };
+        off_the_loop(reconfigure).await
     }
 
     /// Asks the receive threads for a sign of life.
@@ -123,6 +139,16 @@ impl Sources {
         let Ok(Ok(last)) = tokio::time::timeout(limit, stopping).await else { return Err(DaemonError::Hung) };
         self.with_own(|own| *own = Own::Ended(last.clone()));
         Ok(last)
+    }
+
+    /// Puts the interfaces back that were prepared. The queues have ended by then.
+    pub(super) async fn put_back(self: &Arc<Self>) {
+        let sources = Arc::clone(self);
+        let put_back = move || {
+            sources.prepared.lock().unwrap_or_else(PoisonError::into_inner).put_back();
+        };
+        // A panic has been printed.
+        tokio::task::spawn_blocking(put_back).await.ok();
     }
 
     pub(super) fn receive(&self) -> Vec<ReceiveSample> {

@@ -6,12 +6,14 @@
 mod cost;
 mod episode;
 mod event;
+mod histogram;
 mod host;
 mod interface;
 mod probe;
 mod queue;
 mod receive;
 mod registration;
+mod ring;
 mod snapshot;
 mod window;
 mod zcrx;
@@ -22,6 +24,7 @@ pub use event::{
     ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, Lives, NotificationCount,
     NotificationKind,
 };
+pub use histogram::{ENTRIES, Histogram, MICROSECONDS, Scale};
 pub use host::HostSample;
 pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
@@ -31,6 +34,7 @@ pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
 pub use registration::{Registration, RegistrationCount};
+pub use ring::{BacklogStatistics, RingStatistics};
 pub use snapshot::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
     SocketBacklog,

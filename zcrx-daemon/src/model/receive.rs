@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendKind, QueueKey, ZcrxSample};
+use super::{BackendKind, QueueKey, RingStatistics, ZcrxSample};
 
 /// Why a better backend was not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +127,10 @@ pub struct ReceiveSample {
     pub verified_bytes: u64,
     /// Of these, bytes that were not what was sent.
     pub mismatched_bytes: u64,
+
+    /// What the receive thread measures of its ring; `None` in recordings from before it did.
+    #[serde(default)]
+    pub ring: Option<RingStatistics>,
 }
 
 impl ReceiveSample {

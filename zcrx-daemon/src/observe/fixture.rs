@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, ControlCount, ControlOperation, ControlResult,
-    CopyCounts, CqState, DeliveryCount, EventCounts, Fallback, FallbackCount, HostSample, KernelQueue,
-    KernelSnapshot, Lives, MapCost, Mechanism, NotificationCount, NotificationKind, Owner, PagePoolCount,
-    PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost, QueueKey, QueueSample, QueueState,
-    ReceiveSample, RefillState, Refusal, Registration, RegistrationCount, Selection, SocketBacklog,
-    ZcrxCounts, ZcrxFeature, ZcrxSample,
+    AllocationCount, AreaState, Attempt, BackendKind, BacklogStatistics, ControlCount, ControlOperation,
+    ControlResult, CopyCounts, CqState, DeliveryCount, ENTRIES, EventCounts, Fallback, FallbackCount,
+    HostSample, KernelQueue, KernelSnapshot, Lives, MICROSECONDS, MapCost, Mechanism, NotificationCount,
+    NotificationKind, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost,
+    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
+    RingStatistics, Selection, SocketBacklog, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -64,7 +64,29 @@ pub(crate) fn queue() -> ReceiveSample {
         connections: 2,
         verified_bytes: 123_000_000,
         mismatched_bytes: 0,
+        ring: Some(ring()),
     }
+}
+
+/// Ring statistics, every optional value known.
+fn ring() -> RingStatistics {
+    let mut ring = RingStatistics {
+        oldest_held: Some(Duration::from_millis(40)),
+        flushes: Some(3),
+        retries: 1,
+        busy_poll: Some(Duration::from_micros(50)),
+        backlog: BacklogStatistics {
+            hold_limit: Some(4096),
+            copy_out_limit_bytes: 64 << 20,
+            ..BacklogStatistics::default()
+        },
+        ..RingStatistics::default()
+    };
+    ring.hold.observe(&MICROSECONDS, 700, 8900);
+    ring.refill_depth.observe(&ENTRIES, 1000, 100);
+    ring.published.observe(&ENTRIES, 89, 100);
+    ring.cq_depth.observe(&ENTRIES, 90, 100);
+    ring
 }
 
 /// A kernel that offers much and tells all.

@@ -157,12 +157,20 @@ fn name(queue: &KernelQueue) -> QueueKey {
 
 fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample {
     let own = |own: &ReceiveSample| (Some(own.buffer_bytes), Some(own.clone()));
+    let oldest_held = |own: &Option<ReceiveSample>| own.as_ref()?.ring?.oldest_held;
     match *seen {
         Seen::ByItself(by_itself) => {
             let (buffer_bytes, own) = own(by_itself);
             let pid = std::process::id();
             let owner = Some(Owner { pid, comm: "zcrxd".to_owned(), fd: None, cgroup: None });
-            QueueSample { owner, owner_cgroup: cgroup_of(pid), buffer_bytes, own, ..unknown }
+            QueueSample {
+                oldest_held: oldest_held(&own),
+                owner,
+                owner_cgroup: cgroup_of(pid),
+                buffer_bytes,
+                own,
+                ..unknown
+            }
         }
         Seen::ByKernel(queue, matched) => {
             let (by_itself, own) = matched.map_or((None, None), own);
@@ -176,6 +184,7 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
                 owner,
                 buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),
+                oldest_held: oldest_held(&own),
                 own,
                 nic: nic.map(|nic| nic.figures(queue)).unwrap_or_default(),
                 nic_unknown: nic.err().map(str::to_owned),

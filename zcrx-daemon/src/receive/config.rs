@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -27,10 +28,15 @@ pub struct QueueConfig {
     /// Hardware queue index; without an interface, a number to tell queues apart.
     #[serde(default)]
     pub queue: u32,
+    /// Whether to set the interface up for zcrx before, and to put it back after; see [`crate::net`].
+    #[serde(default)]
+    pub prepare: bool,
     /// `auto`, `device`, `nodev` or `copy`.
     #[serde(default)]
     pub backend: BackendChoice,
-    /// Addresses to accept connections on.
+    /// Addresses to accept connections on. A queue of an interface may have none: then it receives what other queues of
+    /// that interface accept and hand over to it.
+    #[serde(default)]
     pub listen: Vec<SocketAddr>,
     /// Area size in bytes, rounded up to whole pages.
     #[serde(default = "default_area_bytes")]
@@ -48,7 +54,20 @@ pub struct QueueConfig {
     /// Completion queue entries, rounded up to a power of two.
     #[serde(default = "default_cq_entries")]
     pub cq_entries: u32,
-    /// `discard`, `verify`, `forward:ADDRESS:PORT` or `forward:unix:PATH`.
+    /// CPUs the queue's thread may run on; empty: any.
+    #[serde(default)]
+    pub cpus: Vec<u32>,
+    /// How long a wait for completions polls the NIC's queue itself before it sleeps (Linux 6.9); `None`: not at all.
+    #[serde(default)]
+    pub napi_busy_poll: Option<Duration>,
+    /// How much of the area sinks may hold together before their data is copied out, bytes: a quarter of it if `None`, without
+    /// limit if it is all of it.
+    #[serde(default)]
+    pub hold_limit_bytes: Option<u64>,
+    /// Ordinary memory for data that is copied out, bytes. With 0 nothing is: slow connections are paused at once.
+    #[serde(default = "default_copy_out_bytes")]
+    pub copy_out_bytes: u64,
+    /// `discard`, `verify`, `forward:ADDRESS:PORT`, `forward:unix:PATH` or `file:DIRECTORY`.
     #[serde(default)]
     pub sink: SinkConfig,
 }
@@ -58,6 +77,10 @@ pub const DEFAULT_AREA_BYTES: u64 = 16 << 20;
 
 const fn default_area_bytes() -> u64 {
     DEFAULT_AREA_BYTES
+}
+
+const fn default_copy_out_bytes() -> u64 {
+    64 << 20
 }
 
 const fn default_refill_entries() -> u32 {
@@ -74,6 +97,7 @@ impl QueueConfig {
         Self {
             interface: None,
             queue: 0,
+            prepare: false,
             backend: BackendChoice::default(),
             listen,
             area_bytes: default_area_bytes(),
@@ -81,15 +105,24 @@ impl QueueConfig {
             buffer_bytes: 0,
             refill_entries: default_refill_entries(),
             cq_entries: default_cq_entries(),
+            cpus: Vec::new(),
+            napi_busy_poll: None,
+            hold_limit_bytes: None,
+            copy_out_bytes: default_copy_out_bytes(),
             sink: SinkConfig::default(),
         }
+    }
+
+    /// How much of the area sinks may hold together, bytes.
+    pub(crate) fn hold_limit(&self) -> u64 {
+        self.hold_limit_bytes.unwrap_or(self.area_bytes / 4)
     }
 
     /// Refuses what cannot be meant. Says which key, what is wrong with it and how to mend it; asks nobody.
     pub fn check(&self) -> Result<(), ReceiveError> {
         let bad = |key, what: String, mend: &'static str| Err(ReceiveError::Config { key, what, mend });
         let page = page_bytes() as u64;
-        if self.listen.is_empty() {
+        if self.listen.is_empty() && self.interface.is_none() {
             return bad("listen", "no address to listen on".to_owned(), "give at least one, as 0.0.0.0:9000");
         }
         if self.backend == BackendChoice::Only(BackendKind::Device) && self.interface.is_none() {
@@ -98,6 +131,10 @@ impl QueueConfig {
         if !(page..=AREA_MAX_BYTES).contains(&self.area_bytes) {
             let what = format!("{} is not within {page}..={AREA_MAX_BYTES} bytes", self.area_bytes);
             return bad("area_bytes", what, "give at least one page; 16777216 is a good start");
+        }
+        if self.hold_limit() > self.area_bytes {
+            let what = format!("{} is more than the area has", self.hold_limit());
+            return bad("hold_limit_bytes", what, "a quarter of area_bytes is a good start");
         }
         if self.area_max_bytes > AREA_MAX_BYTES {
             let what = format!("{} is more than {AREA_MAX_BYTES} bytes", self.area_max_bytes);
@@ -142,6 +179,8 @@ pub enum SinkConfig {
     Verify,
     /// To another socket: one connection for each that is accepted.
     Forward(Destination),
+    /// Each connection's to a new file in this directory.
+    File(PathBuf),
 }
 
 /// A socket to forward to.
@@ -160,6 +199,7 @@ impl SinkConfig {
             Self::Discard => "discard",
             Self::Verify => "verify",
             Self::Forward(_) => "forward",
+            Self::File(_) => "file",
         }
     }
 }
@@ -180,7 +220,9 @@ pub enum ParseChoiceError {
     #[error("unknown backend {0:?}: use auto, device, nodev or copy")]
     Backend(String),
     /// No such sink.
-    #[error("unknown sink {0:?}: use discard, verify, forward:HOST:PORT or forward:unix:PATH")]
+    #[error(
+        "unknown sink {0:?}: use discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY"
+    )]
     Sink(String),
 }
 
@@ -206,6 +248,9 @@ impl FromStr for SinkConfig {
             "discard" => return Ok(Self::Discard),
             "verify" => return Ok(Self::Verify),
             _ => {}
+        }
+        if let Some(directory) = word.strip_prefix("file:").filter(|directory| !directory.is_empty()) {
+            return Ok(Self::File(directory.into()));
         }
         let to = word.strip_prefix("forward:").ok_or_else(error)?;
         if let Some(path) = to.strip_prefix("unix:") {
@@ -271,10 +316,13 @@ mod tests {
         for (text, hint) in [
             ("listen = []\nspeed = 3", "unknown field `speed`"),
             ("listen = []\nbackend = 'fast'", "use auto, device, nodev or copy"),
-            ("listen = []\nsink = 'file'", "use discard, verify, forward:HOST:PORT or forward:unix:PATH"),
+            (
+                "listen = []\nsink = 'file'",
+                "use discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY",
+            ),
             ("listen = []\nsink = 'forward:unix:'", "unknown sink"),
+            ("listen = []\nsink = 'file:'", "unknown sink"),
             ("listen = []\nsink = 'forward:host:99999'", "unknown sink"),
-            ("queue = 1", "missing field `listen`"),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(hint), "{error}");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::model::Refusal;
 use crate::uapi::errno;
@@ -51,6 +52,14 @@ pub enum ReceiveError {
         /// Why not.
         source: io::Error,
     },
+    /// The directory of a file sink cannot be used.
+    #[error("sink: cannot use the directory {}: {source}; make it, or name another", path.display())]
+    Directory {
+        /// As configured.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// No ring can be made.
     #[error("io_uring: cannot make a ring: {meaning} ({}); {mend}", name_of(source))]
     Ring {
@@ -67,6 +76,14 @@ pub enum ReceiveError {
         /// How.
         #[from]
         source: io::Error,
+    },
+    /// The interface is not the one any more that the queue was registered on.
+    #[error("{interface} {}", if *gone { "is gone: waiting for it to come back" } else { "is a new one, or is back" })]
+    InterfaceChanged {
+        /// Its name.
+        interface: String,
+        /// Whether there is none of that name.
+        gone: bool,
     },
     /// Memory for the area or the rings cannot be had.
     #[error("area_bytes: cannot map {bytes} bytes: {source}; make the area smaller or free memory")]

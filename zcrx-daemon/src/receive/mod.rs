@@ -12,13 +12,17 @@
 //! | `worker` | a queue's thread: ring, connections, sinks |
 //! | `backend` | device, nodev, copy, and the choice between them |
 //! | `pool` | the area, and buffers that can be given back once only |
+//! | `desk` | handing connections from one queue's thread to another's |
+//! | `holds` | for how long buffers are out |
 //! | [`refill`] | the refill ring, both sides |
 //! | [`software`] | the kernel's interface queue, in user space |
 //! | [`pattern`] | test data that shows every fault |
 
 mod backend;
 mod config;
+mod desk;
 mod error;
+mod holds;
 mod mapping;
 pub mod pattern;
 mod pool;

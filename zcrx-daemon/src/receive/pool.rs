@@ -1,9 +1,12 @@
 //! The user side of an interface queue: the area's memory, and the way back into it.
 
-use crate::model::BackendKind;
+use std::time::Instant;
+
+use crate::model::{BackendKind, ENTRIES, Histogram};
 use crate::uapi::ZcrxRqe;
 use crate::uapi::zcrx::{IORING_ZCRX_AREA_MASK, IORING_ZCRX_AREA_SHIFT};
 
+use super::holds::Holds;
 use super::mapping::Mapping;
 use super::refill::{MappedRing, Producer};
 
@@ -16,6 +19,8 @@ pub(super) struct Buffer {
     /// The area's token, and below it the byte offset of the data in the area.
     off: u64,
     len: u32,
+    /// When its batch was reaped.
+    reaped: Instant,
 }
 
 impl Buffer {
@@ -51,6 +56,13 @@ pub(super) struct Pool {
     buffer_bytes: u64,
     dispensed: u64,
     returned: u64,
+    holds: Holds,
+    /// Entries that waited right after a publication.
+    depths: Histogram,
+    /// Entries of each publication.
+    batches: Histogram,
+    /// Publications that left entries over.
+    full: u64,
 }
 
 impl Pool {
@@ -63,6 +75,10 @@ impl Pool {
             buffer_bytes,
             dispensed: 0,
             returned: 0,
+            holds: Holds::new(),
+            depths: Histogram::default(),
+            batches: Histogram::default(),
+            full: 0,
         }
     }
 
@@ -75,6 +91,11 @@ impl Pool {
         if token == (id as u64) << IORING_ZCRX_AREA_SHIFT { Ok(()) } else { Err(BadToken { id, token }) }
     }
 
+    /// A batch of completions is about to be looked at.
+    pub(super) fn batch(&mut self) {
+        self.holds.batch(Instant::now());
+    }
+
     /// Takes the data that a completion announces.
     pub(super) fn dispense(&mut self, off: u64, len: u32) -> Result<Buffer, BadCompletion> {
         let error = BadCompletion { off, len };
@@ -84,7 +105,7 @@ impl Pool {
             return Err(error);
         }
         self.dispensed += 1;
-        Ok(Buffer { off, len })
+        Ok(Buffer { off, len, reaped: self.holds.taken() })
     }
 
     /// The data.
@@ -99,13 +120,20 @@ impl Pool {
     /// Gives a buffer back. The other side sees it after [`Self::publish`].
     #[expect(clippy::needless_pass_by_value, reason = "taking the buffer is what makes giving it back final")]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
+        self.holds.given_back(buffer.reaped);
         self.refill.push(ZcrxRqe { off: buffer.off, len: buffer.len, ..ZcrxRqe::default() });
     }
 
     /// Publishes what was given back, as far as there is room; says how many entries.
     pub(super) fn publish(&mut self) -> u32 {
         let published = self.refill.publish();
-        self.returned += u64::from(published);
+        self.full += u64::from(self.refill.stashed() > 0);
+        if published > 0 {
+            self.returned += u64::from(published);
+            self.holds.published(published, Instant::now());
+            self.depths.observe(&ENTRIES, u64::from(self.refill.depth()), 1);
+            self.batches.observe(&ENTRIES, u64::from(published), 1);
+        }
         published
     }
 
@@ -137,6 +165,26 @@ impl Pool {
     /// Entries that wait for room in the refill ring.
     pub(super) fn stashed(&self) -> u64 {
         self.refill.stashed() as u64
+    }
+
+    /// For how long buffers are out.
+    pub(super) const fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    /// Entries that waited right after each publication.
+    pub(super) const fn depths(&self) -> &Histogram {
+        &self.depths
+    }
+
+    /// Entries of each publication.
+    pub(super) const fn batches(&self) -> &Histogram {
+        &self.batches
+    }
+
+    /// Publications that left entries over, because the refill ring was full.
+    pub(super) const fn full(&self) -> u64 {
+        self.full
     }
 
     /// Completions taken.

@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::backend::check_interface;
 use super::config::{QueueConfig, SinkConfig};
+use super::desk::{Desk, Exchange};
 use super::error::ReceiveError;
 use super::pool::short_name;
 use super::stats::Stats;
@@ -22,6 +23,7 @@ use crate::model::{QueueKey, ReceiveSample};
 #[derive(Debug)]
 pub struct Receiver {
     queues: Mutex<Vec<Queue>>,
+    pub(super) exchange: Arc<Exchange>,
 }
 
 #[derive(Debug)]
@@ -42,9 +44,10 @@ impl Receiver {
             config.check()?;
             check_interface(config)?;
         }
-        let receiver = Self { queues: Mutex::new(Vec::with_capacity(configs.len())) };
+        let receiver =
+            Self { queues: Mutex::new(Vec::with_capacity(configs.len())), exchange: Arc::default() };
         for config in configs {
-            let queue = Queue::start(config)?;
+            let queue = Queue::start(config, &receiver.exchange)?;
             receiver.queues().push(queue);
         }
         Ok(receiver)
@@ -113,7 +116,7 @@ impl Queue {
         self.stats.sample()
     }
 
-    pub(super) fn start(config: QueueConfig) -> Result<Self, ReceiveError> {
+    pub(super) fn start(config: QueueConfig, exchange: &Arc<Exchange>) -> Result<Self, ReceiveError> {
         let listeners = config
             .listen
             .iter()
@@ -124,6 +127,11 @@ impl Queue {
             .collect::<Result<Vec<_>, _>>()?;
         let target = match &config.sink {
             SinkConfig::Forward(destination) => Some(Target::resolve(destination)?),
+            SinkConfig::File(directory) => {
+                let unusable = |source| ReceiveError::Directory { path: directory.clone(), source };
+                std::fs::create_dir_all(directory).map_err(unusable)?;
+                None
+            }
             SinkConfig::Discard | SinkConfig::Verify => None,
         };
         // As bound: port 0 has become a real one.
@@ -135,6 +143,7 @@ impl Queue {
         let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
         let stats = Arc::new(Stats::new(key, config.sink.name(), listen));
         let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
+        let desk = exchange.open(Desk::new(&config, Arc::clone(&wake)));
         let name = short_name(config.interface.as_deref(), config.queue);
         let thread_name = thread_name(&name);
         let plan = Plan {
@@ -142,6 +151,8 @@ impl Queue {
             config: config.clone(),
             listeners,
             target,
+            desk,
+            exchange: Arc::clone(exchange),
             stats: Arc::clone(&stats),
             wake: Arc::clone(&wake),
         };

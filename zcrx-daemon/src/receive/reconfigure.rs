@@ -59,7 +59,7 @@ impl Receiver {
         started: &mut Vec<QueueConfig>,
     ) -> Result<(), ReceiveError> {
         for config in configs {
-            match Queue::start(config.clone()) {
+            match Queue::start(config.clone(), &self.exchange) {
                 Ok(queue) => {
                     self.queues().push(queue);
                     started.push(config);
@@ -81,7 +81,7 @@ impl Receiver {
 
     fn bring_back(&self, configs: Vec<QueueConfig>) {
         for config in configs {
-            match Queue::start(config) {
+            match Queue::start(config, &self.exchange) {
                 Ok(queue) => self.queues().push(queue),
                 Err(failure) => {
                     error!(%failure, "a queue that had to end for a new one cannot be brought back")

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::pool::Pool;
 use super::refill::MappedRing;
-use crate::model::{QueueKey, QueueState, ReceiveSample, Selection, ZcrxCounts, ZcrxSample};
+use crate::model::{QueueKey, QueueState, ReceiveSample, RingStatistics, Selection, ZcrxCounts, ZcrxSample};
 
 /// Counters of one queue, from the start of its thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +31,10 @@ pub(super) struct Counters {
     pub(super) connections: u64,
     pub(super) verified_bytes: u64,
     pub(super) mismatched_bytes: u64,
+    /// But for the age of the oldest buffer, which is told from `oldest` when a sample is taken.
+    pub(super) ring: RingStatistics,
+    /// When the buffer that is held longest was reaped.
+    pub(super) oldest: Option<Instant>,
 }
 
 /// The shape of a registered queue.
@@ -113,6 +118,7 @@ impl Stats {
             }
             // Ring and area are gone. The last word on a stopped queue still says how big they were.
             state.counters.starving = state.counters.starving.map(|_| false);
+            state.counters.oldest = None;
             match &mut state.geometry {
                 Some(geometry) if turn == QueueState::Stopped => geometry.refill = None,
                 geometry => *geometry = None,
@@ -174,6 +180,10 @@ impl Stats {
             connections: counters.connections,
             verified_bytes: counters.verified_bytes,
             mismatched_bytes: counters.mismatched_bytes,
+            ring: Some(RingStatistics {
+                oldest_held: counters.oldest.map(|reaped| reaped.elapsed()),
+                ..counters.ring
+            }),
         }
     }
 

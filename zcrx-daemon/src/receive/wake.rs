@@ -87,6 +87,11 @@ impl Wake {
         }
     }
 
+    /// Asks for the thread's attention: there is something at its desk.
+    pub(super) fn knock(&self) {
+        self.notice();
+    }
+
     fn notice(&self) {
         let written = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
         debug_assert!(written.is_ok(), "an eventfd takes 2^64 - 2 of these: {written:?}");

@@ -9,6 +9,7 @@
 
 pub mod completion;
 pub mod errno;
+pub mod napi;
 pub mod query;
 pub mod register;
 pub mod registration;

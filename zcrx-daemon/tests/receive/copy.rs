@@ -14,6 +14,9 @@ use zcrx_daemon::receive::{BackendChoice, Destination, QueueConfig, ReceiveError
 
 use crate::{ANY_PORT, Outcome, address, sample, start, stop, wait_for};
 
+/// A small area.
+const AREA: u64 = 1 << 20;
+
 /// The user and group that own nothing.
 const NOBODY: u32 = 65534;
 
@@ -37,6 +40,9 @@ fn every_byte_is_verified_and_every_buffer_comes_back() -> Outcome {
     assert_eq!(idle.bytes, bytes + 1 + 3 * pattern::HEADER_BYTES as u64);
     assert_eq!(idle.buffers * idle.buffer_bytes, idle.area_bytes);
     assert_eq!(idle.held(), 0);
+    let ring = idle.ring.ok_or("a live queue measures its ring")?;
+    assert_eq!((ring.hold.count(), ring.oldest_held), (idle.returned, None));
+    assert!(ring.cq_depth.count() > 0 && ring.published.count() > 0, "{ring:?}");
     assert!(idle.dispensed > idle.buffers, "32 MiB through 16 MiB: buffers were used again");
 
     let last = stop(receiver);
@@ -112,7 +118,8 @@ fn stopping_in_the_middle_closes_connections_and_loses_no_buffer() -> Outcome {
 fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
-    let small = QueueConfig { area_bytes: 1 << 20, ..config(SinkConfig::Forward(to)) };
+    let small =
+        QueueConfig { area_bytes: AREA, hold_limit_bytes: Some(AREA), ..config(SinkConfig::Forward(to)) };
     let receiver = start(small)?;
     let address = address(&receiver)?;
 
@@ -151,11 +158,57 @@ fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome 
     Ok(())
 }
 
+/// One destination reads nothing at all: another connection's data passes as if it were not there.
+#[test]
+fn a_stuck_connection_is_copied_out_then_paused_and_the_others_go_on() -> Outcome {
+    const COPY_OUT: u64 = 256 << 10;
+    let destination = TcpListener::bind(ANY_PORT)?;
+    let to = Destination::Tcp(destination.local_addr()?.to_string());
+    let limited =
+        QueueConfig { area_bytes: AREA, copy_out_bytes: COPY_OUT, ..config(SinkConfig::Forward(to)) };
+    let receiver = start(limited)?;
+    let address = address(&receiver)?;
+    let send = |seed: u64| {
+        thread::spawn(move || -> std::io::Result<Vec<u8>> {
+            let mut data = vec![0; 24 << 20];
+            pattern::fill(seed, 0, &mut data);
+            TcpStream::connect(address)?.write_all(&data)?;
+            Ok(data)
+        })
+    };
+    let stuck = send(1);
+    let (mut stuck_end, _) = destination.accept()?;
+    let backlog = |sample: &ReceiveSample| sample.ring.expect("a live queue measures its ring").backlog;
+    let paused = wait_for(&receiver, "a pause", |sample| backlog(sample).paused == 1)?;
+    assert!(backlog(&paused).copied_out_bytes > 0, "{paused:#?}");
+    assert!(backlog(&paused).limit_reached >= 1, "{paused:#?}");
+
+    let lively = send(2);
+    let (mut lively_end, _) = destination.accept()?;
+    let mut received = Vec::new();
+    lively_end.read_to_end(&mut received)?;
+    assert!(received == lively.join().map_err(|_| "the sender panicked")??, "other bytes arrived");
+    let still = sample(&receiver);
+    assert_eq!((backlog(&still).paused, still.starving), (1, Some(false)), "{still:#?}");
+    assert!(backlog(&still).copy_out_bytes <= COPY_OUT, "{still:#?}");
+    assert!(still.ring.and_then(|ring| ring.oldest_held) > Some(Duration::ZERO), "{still:#?}");
+
+    received.clear();
+    stuck_end.read_to_end(&mut received)?;
+    assert!(received == stuck.join().map_err(|_| "the sender panicked")??, "other bytes arrived");
+    let over = wait_for(&receiver, "the end", |sample| sample.connections == 0)?;
+    assert_eq!((backlog(&over).held, backlog(&over).copy_out_bytes, backlog(&over).paused), (0, 0, 0));
+    let ring = stop(receiver).ring.ok_or("no ring statistics")?;
+    assert_eq!(ring.oldest_held, None);
+    Ok(())
+}
+
 #[test]
 fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
-    let small = QueueConfig { area_bytes: 1 << 20, ..config(SinkConfig::Forward(to)) };
+    let small =
+        QueueConfig { area_bytes: AREA, hold_limit_bytes: Some(AREA), ..config(SinkConfig::Forward(to)) };
     let receiver = start(small)?;
     let address = address(&receiver)?;
     let sender = thread::spawn(move || {
@@ -185,6 +238,44 @@ fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
     late.read_to_string(&mut received)?;
     assert_eq!(received, "first second");
     std::fs::remove_file(&path)?;
+    stop(receiver);
+    Ok(())
+}
+
+/// Bytes in, bytes out, a file for each connection, and nothing that was there is touched.
+#[test]
+fn each_connection_gets_a_file_of_its_own() -> Outcome {
+    let directory = std::env::temp_dir().join(format!("zcrxd-test-files-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(directory.join("older"), "untouched")?;
+    let receiver = start(config(SinkConfig::File(directory.clone())))?;
+    let address = address(&receiver)?;
+    let sent = |seed: u64| {
+        let mut data = vec![0; 3 << 20];
+        pattern::fill(seed, 0, &mut data);
+        data
+    };
+    let senders: Vec<_> = (1..=3)
+        .map(|seed| thread::spawn(move || TcpStream::connect(address)?.write_all(&sent(seed))))
+        .collect();
+    for sender in senders {
+        sender.join().map_err(|_| "a sender panicked")??;
+    }
+    let over = wait_for(&receiver, "three connections, closed", |sample| {
+        (sample.accepted, sample.connections) == (3, 0)
+    })?;
+    assert_eq!(over.held(), 0);
+    let mut left: Vec<_> = (1..=3).map(sent).collect();
+    for entry in std::fs::read_dir(&directory)? {
+        let content = std::fs::read(entry?.path())?;
+        if content != b"untouched" {
+            let at = left.iter().position(|sent| *sent == content).ok_or("a file of something else")?;
+            left.swap_remove(at);
+        }
+    }
+    assert!(left.is_empty(), "{} connections are in no file", left.len());
+    assert_eq!(std::fs::read(directory.join("older"))?, b"untouched");
+    std::fs::remove_dir_all(&directory)?;
     stop(receiver);
     Ok(())
 }

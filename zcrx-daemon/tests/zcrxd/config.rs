@@ -33,8 +33,8 @@ fn a_bad_file_gets_a_line_for_each_mistake_and_exit_code_2() -> Outcome {
             said,
             format!(
                 "zcrxd: {file}:3:18: refill_entries 0 is out of range; write a number from 1 to 32768\n\
-                 zcrxd: {file}:4:8: sink \"x\" is not known; write discard, verify, forward:HOST:PORT or \
-                 forward:unix:PATH\n"
+                 zcrxd: {file}:4:8: sink \"x\" is not known; write discard, verify, forward:HOST:PORT, \
+                 forward:unix:PATH or file:DIRECTORY\n"
             )
         );
     }

@@ -90,7 +90,16 @@ fn a_destination_that_does_not_read_is_a_slow_consumer_from_begin_to_end() -> Ou
     let directory = place.path().join("recordings").display().to_string();
     let sink = format!("forward:{}", destination.local_addr()?);
     let listen = ["--no-probes", "--listen", "127.0.0.1:0", "--backend", "copy", "--area", "1MiB"];
-    let how = ["--sink", &sink, "--observe.interval", "250ms", "--recordings.directory", &directory];
+    let how = [
+        "--sink",
+        &sink,
+        "--hold-limit",
+        "1MiB",
+        "--observe.interval",
+        "250ms",
+        "--recordings.directory",
+        &directory,
+    ];
     let mut daemon = Daemon::start("diagnosis", &[&listen[..], &how].concat())?;
     daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled == 0.0)?;
     let (code, said) = diagnose(&daemon, &[])?;

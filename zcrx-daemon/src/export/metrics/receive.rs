@@ -2,7 +2,7 @@
 
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
-use crate::model::{QueueState, ReceiveSample};
+use crate::model::{ENTRIES, MICROSECONDS, QueueState, ReceiveSample};
 use crate::observe::errno_label;
 
 impl Subject for ReceiveSample {
@@ -170,6 +170,115 @@ pub(super) static QUEUE: &[Row] = &[
         One(|queue| verified(queue).then_some(queue.mismatched_bytes as f64)),
     )
     .absent(NOT_VERIFY),
+    Row::histogram(
+        "zcrx_receive_hold_seconds",
+        "How long buffers were held: from the batch in which their completion was reaped until they were published \
+         in the refill ring.",
+        &MICROSECONDS,
+        |queue| Some(queue.ring?.hold),
+    ),
+    Row::gauge(
+        "zcrx_receive_oldest_held_seconds",
+        "How long the buffer that is held longest has been held.",
+        One(|queue| Some(queue.ring?.oldest_held?.as_secs_f64())),
+    )
+    .absent("no buffer is held"),
+    Row::histogram(
+        "zcrx_receive_refill_ring_depth_published",
+        "Refill entries that nobody had consumed right after a batch of them was published.",
+        &ENTRIES,
+        |queue| Some(queue.ring?.refill_depth),
+    ),
+    Row::histogram(
+        "zcrx_receive_published_entries",
+        "Refill entries that were published at once.",
+        &ENTRIES,
+        |queue| Some(queue.ring?.published),
+    ),
+    Row::counter(
+        "zcrx_receive_refill_ring_full_total",
+        "Times that entries had to be stashed because the refill ring was full.",
+        One(|queue| Some(queue.ring?.refill_full as f64)),
+    ),
+    Row::histogram(
+        "zcrx_receive_cq_depth_reaped",
+        "Completions found waiting each time that some were.",
+        &ENTRIES,
+        |queue| Some(queue.ring?.cq_depth),
+    ),
+    Row::counter(
+        "zcrx_receive_refill_flushes_total",
+        "Times the kernel was told to consume the refill ring.",
+        One(|queue| Some(queue.ring?.flushes? as f64)),
+    )
+    .absent("the kernel cannot be told (Linux 6.19 can), or the backend is copy"),
+    Row::counter(
+        "zcrx_receive_retries_total",
+        "Receives that ended for want of a buffer and were armed again.",
+        One(|queue| Some(queue.ring?.retries as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_registrations_total",
+        "Times that the queue was registered, on whichever backend; more than once where it failed and came back.",
+        One(|queue| Some(queue.ring?.registrations as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_napi_busy_poll_seconds",
+        "How long a wait for completions polls the NIC before it sleeps.",
+        One(|queue| Some(queue.ring?.busy_poll?.as_secs_f64())),
+    )
+    .absent("it does not poll: not configured, or refused by the kernel as the log says"),
+    Row::counter(
+        "zcrx_receive_misplaced_connections_total",
+        "Connections that arrive on a hardware queue that is none of zcrxd's: copied, or not received at all.",
+        One(|queue| Some(queue.ring?.misplaced as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_handed_over_connections_total",
+        "Connections handed to the thread of another own queue, on which they arrive.",
+        One(|queue| Some(queue.ring?.handed_over as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_sink_held_buffers",
+        "Buffers that sinks hold because they have not done with their data yet.",
+        One(|queue| Some(queue.ring?.backlog.held as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_sink_hold_limit_buffers",
+        "So many of them, together, and data is copied out instead of being held.",
+        One(|queue| Some(queue.ring?.backlog.hold_limit? as f64)),
+    )
+    .absent("hold_limit is as much as the area"),
+    Row::counter(
+        "zcrx_receive_sink_limit_reached_total",
+        "Times that a connection reached its share of the held buffers, so that its data began to be copied out.",
+        One(|queue| Some(queue.ring?.backlog.limit_reached as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_copied_out_bytes_total",
+        "Payload copied out of the area to ordinary memory because of a slow sink.",
+        One(|queue| Some(queue.ring?.backlog.copied_out_bytes as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_copy_out_memory_bytes",
+        "Memory in use by payload that was copied out.",
+        One(|queue| Some(queue.ring?.backlog.copy_out_bytes as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_copy_out_memory_limit_bytes",
+        "The most that may be in use.",
+        One(|queue| Some(queue.ring?.backlog.copy_out_limit_bytes as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_pauses_total",
+        "Times that a connection was not received from any more until its slow sink had caught up.",
+        One(|queue| Some(queue.ring?.backlog.pauses as f64)),
+    ),
+    Row::gauge(
+        "zcrx_receive_paused_connections",
+        "Connections that are not received from now, for that reason.",
+        One(|queue| Some(queue.ring?.backlog.paused as f64)),
+    ),
 ];
 
 fn verified(queue: &ReceiveSample) -> bool {

@@ -1,8 +1,9 @@
 //! The series of one metric while they are being read.
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric};
 
 use super::table::Kind;
+use crate::model;
 
 /// Takes the values of one metric about one subject.
 pub(super) struct Series<'a> {
@@ -47,11 +48,29 @@ impl<'a> Series<'a> {
             match self.kind {
                 Kind::Counter => set(twin, self.kind, twin.get_counter().get_value() + value),
                 Kind::Gauge => set(twin, self.kind, twin.get_gauge().get_value().max(value)),
+                Kind::Histogram => {}
             }
             return;
         }
         let mut point = Metric::from_label(labels);
         set(&mut point, self.kind, value);
+        self.points.push(point);
+    }
+
+    /// Adds how values are spread. Subjects of such rows have labels that tell them apart.
+    pub(super) fn spread(&mut self, spread: &model::Histogram, scale: &model::Scale) {
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(spread.count());
+        histogram.set_sample_sum(spread.sum(scale));
+        let buckets = spread.cumulative(scale).map(|(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        histogram.set_bucket(buckets.collect());
+        let mut point = Metric::from_label(self.subject.clone());
+        point.set_histogram(histogram);
         self.points.push(point);
     }
 }
@@ -68,6 +87,8 @@ fn set(point: &mut Metric, kind: Kind, value: f64) {
             gauge.set_value(value);
             point.set_gauge(gauge);
         }
+        // Made whole by `spread`.
+        Kind::Histogram => {}
     }
 }
 

@@ -3,12 +3,14 @@
 use prometheus::proto::{MetricFamily, MetricType};
 
 use super::series::Series;
+use crate::model::{Histogram, Scale};
 
-/// Counter or gauge, as Prometheus means them.
+/// Counter, gauge or histogram, as Prometheus means them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 impl Kind {
@@ -16,6 +18,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 
@@ -23,6 +26,7 @@ impl Kind {
         match self {
             Self::Counter => MetricType::COUNTER,
             Self::Gauge => MetricType::GAUGE,
+            Self::Histogram => MetricType::HISTOGRAM,
         }
     }
 }
@@ -33,6 +37,8 @@ pub(super) enum Read<S> {
     One(fn(&S) -> Option<f64>),
     /// A value for each combination of these further labels.
     Each(&'static [&'static str], fn(&S, &mut Series<'_>)),
+    /// How values are spread, or nothing when it is unknown.
+    Spread(&'static Scale, fn(&S) -> Option<Histogram>),
 }
 
 /// One row: a metric about things of type `S`.
@@ -55,6 +61,15 @@ impl<S> Metric<S> {
         Self { name, kind: Kind::Gauge, help, absent: "", read }
     }
 
+    pub(super) const fn histogram(
+        name: &'static str,
+        help: &'static str,
+        scale: &'static Scale,
+        read: fn(&S) -> Option<Histogram>,
+    ) -> Self {
+        Self { name, kind: Kind::Histogram, help, absent: "", read: Read::Spread(scale, read) }
+    }
+
     /// States when the series is absent.
     pub(super) const fn absent(mut self, when: &'static str) -> Self {
         self.absent = when;
@@ -64,7 +79,7 @@ impl<S> Metric<S> {
     /// Labels that this row adds to those of its subject.
     pub(super) const fn labels(&self) -> &'static [&'static str] {
         match self.read {
-            Read::One(_) => &[],
+            Read::One(_) | Read::Spread(..) => &[],
             Read::Each(labels, _) => labels,
         }
     }
@@ -93,6 +108,11 @@ pub(super) fn collect<S: Subject>(table: &[Metric<S>], subjects: &[S], families:
                     }
                 }
                 Read::Each(_, read) => read(subject, &mut series),
+                Read::Spread(scale, read) => {
+                    if let Some(spread) = read(subject) {
+                        series.spread(&spread, scale);
+                    }
+                }
             }
         }
         // The encoder refuses a family without series: an unknown value is an absent metric.

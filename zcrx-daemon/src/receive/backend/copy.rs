@@ -138,6 +138,10 @@ impl Backend for CopyBackend {
         Some(self.starvations)
     }
 
+    fn flushes(&self) -> Option<u64> {
+        None
+    }
+
     fn starving(&self) -> bool {
         self.starving
     }

@@ -41,6 +41,9 @@ pub(super) trait Backend {
     /// Times there was no buffer to give; `None` where the kernel owns the allocator.
     fn starvations(&self) -> Option<u64>;
 
+    /// Times the kernel was told to consume the refill ring; `None` where it cannot be told.
+    fn flushes(&self) -> Option<u64>;
+
     /// Whether a receive waits for a buffer now; says nothing where the kernel owns the allocator.
     fn starving(&self) -> bool;
 

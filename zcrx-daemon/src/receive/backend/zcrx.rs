@@ -40,6 +40,7 @@ pub(super) struct ZcrxBackend {
     features: Features,
     /// Whether the kernel can be told to consume the refill ring (Linux 6.19).
     can_flush: bool,
+    flushes: u64,
     /// Entries in the refill ring at which a device-less queue, which nobody consumes by itself, is flushed.
     flush_at: u32,
     /// When the ring was last flushed for the sake of waiting receives.
@@ -141,6 +142,7 @@ impl ZcrxBackend {
             kind,
             zcrx_id: reg.zcrx_id,
             can_flush: features.has(ZcrxFeature::FlushRq),
+            flushes: 0,
             flush_at: (reg.rq_entries.min(buffers) / 4).max(1),
             flushed_for_waiting: None,
             told,
@@ -151,8 +153,9 @@ impl ZcrxBackend {
     }
 
     /// Has the kernel consume the refill ring. What that freed makes room for what was stashed.
-    fn flush(&self, ring: &Ring, pool: &mut Pool) -> io::Result<()> {
+    fn flush(&mut self, ring: &Ring, pool: &mut Pool) -> io::Result<()> {
         register::zcrx_flush_rq(ring.fd(), self.zcrx_id)?;
+        self.flushes += 1;
         pool.publish();
         Ok(())
     }
@@ -220,6 +223,10 @@ impl Backend for ZcrxBackend {
 
     fn starvations(&self) -> Option<u64> {
         None
+    }
+
+    fn flushes(&self) -> Option<u64> {
+        self.can_flush.then_some(self.flushes)
     }
 
     fn starving(&self) -> bool {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use io_uring::{opcode, types};
 use socket2::Socket;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
-use super::connection::{Connection, Sink, Verify};
+use super::connection::{Connection, Sink, Verify, peer};
+use super::file::FileSink;
 use super::forward::Forward;
 use super::op::Op;
 use super::retry::Timer;
@@ -35,7 +36,7 @@ impl Session<'_> {
         if result >= 0 {
             // SAFETY: the kernel gave the descriptor to this completion, and so to nobody else.
             let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(result) });
-            self.welcome(socket)?;
+            self.place(socket)?;
         } else if self.stopping {
             return Ok(());
         } else {
@@ -53,11 +54,12 @@ impl Session<'_> {
         }
     }
 
-    fn welcome(&mut self, socket: Socket) -> Result<(), ReceiveError> {
+    /// Receives from a connection from now on.
+    pub(super) fn welcome(&mut self, socket: Socket) -> Result<(), ReceiveError> {
         if self.stopping {
             return Ok(());
         }
-        let Some(sink) = self.sink() else { return Ok(()) };
+        let Some(sink) = self.sink(&socket) else { return Ok(()) };
         let forwards = matches!(sink, Sink::Forward(_));
         let index = self.connections.insert(Connection::new(socket, sink)) as u32;
         self.counters.accepted += 1;
@@ -70,10 +72,19 @@ impl Session<'_> {
     }
 
     /// A sink for one more connection; `None`, with a log line, if there can be none.
-    fn sink(&mut self) -> Option<Sink> {
+    fn sink(&mut self, socket: &Socket) -> Option<Sink> {
         match (&self.plan.config.sink, &self.plan.target) {
             (SinkConfig::Discard, _) | (SinkConfig::Forward(_), None) => Some(Sink::Discard),
             (SinkConfig::Verify, _) => Some(Sink::Verify(Box::<Verify>::default())),
+            (SinkConfig::File(directory), _) => match FileSink::create(directory, &peer(socket)) {
+                Ok(file) => Some(Sink::File(Box::new(file))),
+                Err(error) => {
+                    self.errors.extend(error.raw_os_error());
+                    let directory = directory.display();
+                    error!(queue = self.plan.name, %error, "no new file in {directory}: refusing a connection");
+                    None
+                }
+            },
             (SinkConfig::Forward(_), Some(target)) => match target.socket() {
                 Ok(socket) => Some(Sink::Forward(Box::new(Forward::new(socket, target.address.clone())))),
                 Err(error) => {

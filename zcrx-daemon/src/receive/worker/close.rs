@@ -1,13 +1,14 @@
 //! How connections end, and how a ring does: nothing in flight is forgotten.
 
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::connection::{Receive, Sink};
 use super::op::Op;
+use super::remains::Remains;
 use super::session::Session;
 use crate::receive::ReceiveError;
 use crate::receive::ring::REAP_AT_ONCE;
@@ -17,29 +18,33 @@ use crate::receive::stats::Counters;
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(700);
 
 impl Session<'_> {
-    /// Ends every connection, takes every completion that is still to come, and gives all buffers back.
-    pub(super) fn close(mut self) -> Counters {
+    /// Ends every connection, takes every completion that is still to come, and gives all buffers back. What requests that
+    /// do not end may still use is left to the caller to keep.
+    pub(super) fn close(mut self) -> (Counters, Option<Remains>) {
         self.stopping = true;
         let drained = self.drain();
         if let Err(error) = &drained {
             error!(queue = self.plan.name, %error, "could not end the ring's requests");
         }
         self.counters.connections = 0;
+        self.counters.ring.backlog.paused = 0;
         self.publish();
         let mut counters = self.counters;
-        if self.in_flight > 0 {
-            // The kernel may still read or write what the requests point to: better lost than reused.
-            error!(
-                queue = self.plan.name,
-                requests = self.in_flight,
-                "requests do not end: leaving their memory"
-            );
-            self.abandon();
-        }
         // What was held is gone with the queue: nobody can return it any more, and nobody holds it.
         counters.reclaimed = counters.dispensed - counters.returned;
         counters.stashed = 0;
-        counters
+        counters.oldest = None;
+        if self.in_flight == 0 {
+            return (counters, None);
+        }
+        error!(
+            queue = self.plan.name,
+            requests = self.in_flight,
+            "requests do not end: keeping their memory"
+        );
+        let Self { ring, backend, pool, connections, .. } = self;
+        drop(ring);
+        (counters, Some(Remains { backend, pool, connections }))
     }
 
     /// Ends a connection: at once, or when the requests that name it have ended.
@@ -76,9 +81,16 @@ impl Session<'_> {
             if connection.receive == Receive::Waiting {
                 self.waiting.remove(index);
             }
-            if let Sink::Forward(forward) = &mut connection.sink {
-                forward.give_up(&mut self.pool);
+            if let Sink::File(file) = &connection.sink
+                && !file.outbox.is_empty()
+            {
+                let (file, lost) = (file.describe(), file.outbox.bytes());
+                warn!(queue = self.plan.name, "{lost} bytes that were received are not in {file}");
             }
+            if let Some(outbox) = connection.sink.outbox() {
+                outbox.clear(&mut self.pool, &mut self.backlog);
+            }
+            self.counters.ring.backlog.paused -= u64::from(connection.paused);
             self.counters.connections -= 1;
             debug!(queue = self.plan.name, "connection closed");
             return true;
@@ -107,17 +119,5 @@ impl Session<'_> {
         }
         self.pool.publish();
         Ok(())
-    }
-
-    /// Leaves behind what requests in flight may point to.
-    fn abandon(self) {
-        let Self { ring, backend, pool, connections, .. } = self;
-        drop(ring);
-        #[expect(clippy::mem_forget, reason = "the kernel may still use this memory")]
-        {
-            mem::forget(backend);
-            mem::forget(pool);
-            mem::forget(connections);
-        }
     }
 }

@@ -2,7 +2,9 @@
 
 use socket2::Socket;
 
+use super::file::FileSink;
 use super::forward::Forward;
+use super::outbox::Outbox;
 use crate::receive::pattern::Verifier;
 
 /// How a connection's receive stands.
@@ -10,7 +12,7 @@ use crate::receive::pattern::Verifier;
 pub(super) enum Receive {
     /// A request is in flight.
     Armed,
-    /// None is, but one will be: a buffer is waited for, or room in the completion queue.
+    /// None is, but one will be: a buffer is waited for, or room in the completion queue, or the sink.
     Waiting,
     /// No data will come.
     Ended,
@@ -21,6 +23,18 @@ pub(super) enum Sink {
     Discard,
     Verify(Box<Verify>),
     Forward(Box<Forward>),
+    File(Box<FileSink>),
+}
+
+impl Sink {
+    /// What waits in it; `None` for a sink that never keeps anything waiting.
+    pub(super) fn outbox(&mut self) -> Option<&mut Outbox> {
+        match self {
+            Self::Discard | Self::Verify(_) => None,
+            Self::Forward(forward) => Some(&mut forward.outbox),
+            Self::File(file) => Some(&mut file.outbox),
+        }
+    }
 }
 
 /// The state of a verified stream.
@@ -42,16 +56,23 @@ pub(super) struct Connection {
     pub(super) in_flight: u32,
     /// Of no further use: what still comes is given back unread.
     pub(super) closing: bool,
+    /// Not to be received from before its sink has caught up.
+    pub(super) paused: bool,
 }
 
 impl Connection {
     pub(super) const fn new(socket: Socket, sink: Sink) -> Self {
-        Self { socket, receive: Receive::Ended, sink, in_flight: 0, closing: false }
+        Self { socket, receive: Receive::Ended, sink, in_flight: 0, closing: false, paused: false }
     }
 
     /// The other end, for logs.
     pub(super) fn peer(&self) -> String {
-        let address = self.socket.peer_addr().ok().and_then(|address| address.as_socket());
-        address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())
+        peer(&self.socket)
     }
+}
+
+/// The other end of a connection.
+pub(super) fn peer(socket: &Socket) -> String {
+    let address = socket.peer_addr().ok().and_then(|address| address.as_socket());
+    address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())
 }

@@ -1,15 +1,22 @@
 //! The thread of one queue: makes a ring, registers the queue, receives until it is told to stop.
 
 mod accept;
+mod backlog;
 mod close;
 mod connection;
 mod events;
+mod file;
 mod forward;
 mod op;
+mod outbox;
+mod placement;
 mod receive;
+mod remains;
 mod retry;
 mod session;
 mod sinks;
+mod thread;
+mod watch;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -18,9 +25,11 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use self::remains::Graveyard;
 use self::session::Session;
 use super::ReceiveError;
 use super::config::{BackendChoice, QueueConfig};
+use super::desk::{Desk, Exchange};
 use super::error::describe_refusal;
 use super::pool::degradation;
 use super::stats::{Counters, Stats};
@@ -40,12 +49,17 @@ pub(super) struct Plan {
     pub(super) listeners: Vec<TcpListener>,
     /// Of a forward sink.
     pub(super) target: Option<Target>,
+    /// Where other threads leave connections for this one.
+    pub(super) desk: Arc<Desk>,
+    /// Where this one finds the others.
+    pub(super) exchange: Arc<Exchange>,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Wake>,
 }
 
 /// The thread's whole life. Tells `started` how the first registration went, and ends if it failed.
 pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
+    thread::pin(plan);
     let mut session = match Session::open(plan, Counters::default()) {
         Ok(session) => session,
         Err(error) => {
@@ -57,9 +71,13 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     };
     running(plan, session.selection());
     let _gone = started.send(Ok(session.selection().clone()));
+    let mut graveyard = Graveyard::default();
     loop {
+        plan.desk.set_open(session.selection().backend == Some(BackendKind::Device));
         let result = session.run();
-        let counters = session.close();
+        plan.desk.set_open(false);
+        let (counters, remains) = session.close();
+        graveyard.keep(remains);
         let Err(failure) = result else { break };
         error!(queue = plan.name, %failure, "queue failed");
         plan.stats.turned(QueueState::Failed, &failure.to_string());

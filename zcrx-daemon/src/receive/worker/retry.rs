@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Connect(u32),
     /// The kernel's event of this kind is armed again.
     Arm(u32),
+    /// The interface is looked for.
+    Watch,
 }
 
 /// What is due when.

@@ -7,10 +7,14 @@ use slab::Slab;
 use tracing::{error, warn};
 
 use super::Plan;
+use super::backlog::Backlog;
 use super::connection::Connection;
 use super::op::Op;
+use super::placement::Placement;
 use super::retry::{Timer, Timers, Waiting};
-use crate::model::{Selection, ZcrxCounts};
+use super::thread;
+use super::watch::ifindex;
+use crate::model::{ENTRIES, Selection, ZcrxCounts};
 use crate::receive::ReceiveError;
 use crate::receive::backend::{Backend, Selected, select};
 use crate::receive::pool::Pool;
@@ -27,6 +31,7 @@ pub(super) struct Session<'p> {
     pub(super) backend: Box<dyn Backend>,
     pub(super) pool: Pool,
     pub(super) connections: Slab<Connection>,
+    pub(super) backlog: Backlog,
     pub(super) plan: &'p Plan,
     selection: Selection,
     pub(super) counters: Counters,
@@ -39,10 +44,13 @@ pub(super) struct Session<'p> {
     /// Receives that wait for room in the completion queue: armed again once it is empty.
     pub(super) crowded_out: Vec<u32>,
     pub(super) timers: Timers,
+    pub(super) placement: Placement,
     /// Requests in flight, multishot ones included.
     pub(super) in_flight: usize,
     /// The ring's count of lost completions as last seen.
     lost: u32,
+    /// Of the interface when the queue was registered.
+    pub(super) ifindex: Option<u32>,
     pub(super) stopping: bool,
 }
 
@@ -50,6 +58,9 @@ impl<'p> Session<'p> {
     /// Makes a ring and registers a queue on it. `before` goes on being counted from.
     pub(super) fn open(plan: &'p Plan, before: Counters) -> Result<Self, ReceiveError> {
         let ring = Ring::new(plan.config.cq_entries)?;
+        let polls = thread::busy_poll(plan, &ring);
+        // Before registering: one that changes in between is noticed.
+        let ifindex = ifindex(&plan.config);
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
         plan.stats.registered(
             &selection,
@@ -58,7 +69,10 @@ impl<'p> Session<'p> {
             pool.refill_memory().entries(),
             ring.cq_entries(),
         );
+        let hold_limit = plan.config.hold_limit();
+        let hold_limit = (hold_limit < plan.config.area_bytes).then(|| hold_limit / pool.buffer_bytes());
         let mut session = Self {
+            backlog: Backlog::new(hold_limit, plan.config.copy_out_bytes),
             ring,
             backend,
             pool,
@@ -71,10 +85,14 @@ impl<'p> Session<'p> {
             waiting: Waiting::default(),
             crowded_out: Vec::new(),
             timers: Timers::default(),
+            placement: Placement::default(),
             in_flight: 0,
             lost: 0,
+            ifindex,
             stopping: false,
         };
+        session.counters.ring.registrations += 1;
+        session.counters.ring.busy_poll = plan.config.napi_busy_poll.filter(|_| polls);
         session.publish();
         Ok(session)
     }
@@ -87,6 +105,9 @@ impl<'p> Session<'p> {
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
         self.listen_for_wake()?;
+        self.watch();
+        // What came while there was no ring.
+        self.take_handed()?;
         for index in 0..self.plan.listeners.len() {
             self.accept(index as u32)?;
         }
@@ -100,7 +121,12 @@ impl<'p> Session<'p> {
 
     /// Everything that waits in the ring, and then what is due once per batch.
     pub(super) fn batch(&mut self, reaped: &mut Reaped) -> Result<(), ReceiveError> {
-        self.plan.stats.cq_depth(self.ring.cq_depth());
+        let depth = self.ring.cq_depth();
+        self.plan.stats.cq_depth(depth);
+        if depth > 0 {
+            self.counters.ring.cq_depth.observe(&ENTRIES, u64::from(depth), 1);
+        }
+        self.pool.batch();
         if self.ring.cq_overflows_now() {
             self.counters.cq_overflows += 1;
         }
@@ -118,10 +144,11 @@ impl<'p> Session<'p> {
         for index in mem::take(&mut self.crowded_out) {
             self.receive_again(index)?;
         }
-        self.settle()?;
+        // Before settling, which sets the timer anew while there is something to wait for.
         while let Some(timer) = self.timers.due() {
             self.timer(timer)?;
         }
+        self.settle()?;
         self.publish();
         self.plan.stats.cq_depth(0);
         Ok(())
@@ -170,15 +197,27 @@ impl<'p> Session<'p> {
             return Ok(());
         }
         self.plan.wake.answer();
-        self.listen_for_wake()
+        self.listen_for_wake()?;
+        self.take_handed()
     }
 
     /// Publishes what was given back, and lets those try again that wait for it.
     fn settle(&mut self) -> Result<(), ReceiveError> {
-        self.pool.publish();
-        let ready = self.backend.settle(&self.ring, &mut self.pool, self.waiting.len())?;
+        let mut ready = 0;
+        loop {
+            let stashed = self.pool.stashed();
+            self.pool.publish();
+            ready += self.backend.settle(&self.ring, &mut self.pool, self.waiting.len())?;
+            // A ring smaller than what is given back at once is flushed as often as that takes: nobody else may ever ask
+            // for what is stashed.
+            self.pool.publish();
+            if self.pool.stashed() == 0 || self.pool.stashed() == stashed {
+                break;
+            }
+        }
         for _ in 0..ready {
             let Some(index) = self.waiting.pop() else { break };
+            self.counters.ring.retries += 1;
             self.receive_again(index)?;
         }
         // Whoever nobody wakes looks again after a while: receives without a buffer where the kernel does not tell
@@ -197,13 +236,15 @@ impl<'p> Session<'p> {
             Timer::Accept(listener) => self.accept(listener),
             Timer::Connect(index) => self.connect(index),
             Timer::Arm(event) => self.arm(event),
+            Timer::Watch => self.look(),
             Timer::Receives => {
-                let user_holds = self.pool.dispensed() > self.pool.returned();
+                let user_holds = self.pool.dispensed() > self.pool.returned() + self.pool.stashed();
                 let go_on = self.waiting.pause_over(user_holds);
                 let by_time = if self.backend.retries_by_time() { self.waiting.len() } else { 0 };
                 for _ in 0..by_time {
                     let Some(index) = self.waiting.pop() else { break };
                     if go_on {
+                        self.counters.ring.retries += 1;
                         self.receive_again(index)?;
                     } else {
                         self.counters.given_up += 1;
@@ -259,9 +300,17 @@ impl<'p> Session<'p> {
         counters.dispensed = self.before.dispensed + self.pool.dispensed();
         counters.returned = self.before.returned + self.pool.returned();
         counters.stashed = self.pool.stashed();
+        counters.oldest = self.pool.holds().oldest();
+        self.backlog.publish(&mut counters.ring.backlog);
+        let before = &self.before.ring;
+        counters.ring.refill_full = before.refill_full + self.pool.full();
+        counters.ring.hold = before.hold.plus(self.pool.holds().held());
+        counters.ring.refill_depth = before.refill_depth.plus(self.pool.depths());
+        counters.ring.published = before.published.plus(self.pool.batches());
         let received = counters.bytes - self.before.bytes;
         let sum = |before: Option<u64>, now: Option<u64>| Some(before.unwrap_or(0) + now?);
         counters.copied_bytes = sum(self.before.copied_bytes, self.backend.copied_bytes(received));
+        counters.ring.flushes = sum(before.flushes, self.backend.flushes());
         counters.area_bytes = self.pool.area_bytes();
         let zcrx = self.backend.zcrx_counts(&self.pool);
         let before = self.before.zcrx.unwrap_or_default();

@@ -21,6 +21,7 @@ impl Session<'_> {
             Sink::Discard => return self.close_connection(index),
             Sink::Verify(verify) => verify.line = format!("{}\n", verify.verifier.verdict()).into_bytes(),
             Sink::Forward(forward) => forward.finish(),
+            Sink::File(file) => file.finish(),
         }
         self.send(index)
     }
@@ -42,6 +43,8 @@ impl Session<'_> {
                 return self.close_connection(index);
             }
             Sink::Forward(forward) => forward.send(&self.pool),
+            Sink::File(file) if file.is_done() => return self.close_connection(index),
+            Sink::File(file) => file.write(&self.pool),
         };
         match entry {
             // SAFETY: the verdict's line, or the message and the buffers it lists, belong to the connection, which
@@ -63,7 +66,8 @@ impl Session<'_> {
                 verify.sent += bytes;
                 done |= verify.sent == verify.line.len();
             }
-            Sink::Forward(forward) => forward.sent(bytes, &mut self.pool),
+            Sink::Forward(forward) => forward.sent(bytes, &mut self.pool, &mut self.backlog),
+            Sink::File(file) => file.wrote(bytes, &mut self.pool, &mut self.backlog),
         }
         if connection.closing {
             self.forget_if_closed(index);
@@ -72,13 +76,20 @@ impl Session<'_> {
         if failed {
             self.errors.push(-result);
             let (peer, errno) = (connection.peer(), errno_name(-result));
-            let target = self.plan.target.as_ref().map_or("its peer", |target| &target.name);
-            error!(
-                queue = self.plan.name,
-                peer, errno, "lost {target}: ending the connection, data may be lost"
-            );
+            let what = match &connection.sink {
+                Sink::File(file) => format!("cannot write to {}", file.describe()),
+                Sink::Discard | Sink::Verify(_) | Sink::Forward(_) => {
+                    let target = self.plan.target.as_ref();
+                    format!("lost {}", target.map_or("its peer", |target| &target.name))
+                }
+            };
+            error!(queue = self.plan.name, peer, errno, "{what}: ending the connection, data may be lost");
         }
-        if done { self.close_connection(index) } else { self.send(index) }
+        if done {
+            return self.close_connection(index);
+        }
+        self.send(index)?;
+        self.resume(index)
     }
 
     /// Connects a forward sink, with a fresh socket if it was tried before.

@@ -79,9 +79,15 @@ impl Nic {
 
     /// Like [`Nic::pair`], with module parameters.
     pub(crate) fn with(parameters: &str) -> Result<Self> {
+        let nic = Self { rx: Namespace::create()?, tx: Namespace::create()? };
+        nic.plug_in(parameters)?;
+        Ok(nic)
+    }
+
+    /// Loads the module into these two hosts: at first, or once more after it was removed.
+    pub(crate) fn plug_in(&self, parameters: &str) -> Result<()> {
         insert(&module().context("there is no software NIC")?, parameters)?;
-        let (rx, tx) = (Namespace::create()?, Namespace::create()?);
-        for (namespace, interface, host) in [(&rx, RX, "1"), (&tx, TX, "2")] {
+        for (namespace, interface, host) in [(&self.rx, RX, "1"), (&self.tx, TX, "2")] {
             namespace.adopt(interface)?;
             namespace.run("ip", &["addr", "add", &format!("10.9.0.{host}/24"), "dev", interface])?;
             namespace.run("ip", &["addr", "add", &format!("fd09::{host}/64"), "dev", interface, "nodad"])?;
@@ -92,9 +98,7 @@ impl Nic {
                     .context("cannot set tcp_orphan_retries")
             })?;
         }
-        let nic = Self { rx, tx };
-        nic.receiving().prepare()?;
-        Ok(nic)
+        self.receiving().prepare()
     }
 
     /// The end that is set up to receive.
@@ -115,6 +119,11 @@ impl Nic {
     /// Makes the sender wait long before it sends again what is not acknowledged.
     pub(crate) fn patient_sender(&self) -> Result<()> {
         self.sending().send_patiently()
+    }
+
+    /// Makes the sender send what fits a frame and no more: each frame then lies in a buffer of its own, partly filled.
+    pub(crate) fn small_frames(&self) -> Result<()> {
+        self.tx.run("ethtool", &["-K", TX, "tso", "off", "gso", "off"]).map(drop)
     }
 
     /// Segments that the sender has sent more than once.

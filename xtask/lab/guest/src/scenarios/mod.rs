@@ -5,11 +5,13 @@ mod boot;
 mod check;
 mod churn;
 mod contract;
+mod crowd;
 mod delivery;
 mod elsewhere;
 mod failures;
 mod faults;
 mod features;
+mod flows;
 mod foreign;
 mod preparing;
 mod probes;
@@ -80,6 +82,9 @@ pub(crate) const ALL: &[Scenario] = &[
     receive::AUTO,
     receive::ZERO_COPY,
     receive::CONNECTIONS,
+    flows::SMALL_REFILL_RING,
+    flows::TWO_HUNDRED,
+    flows::MISPLACED,
     starvation::NEVER_RETURN,
     starvation::SLOW,
     starvation::NOT_READING,
@@ -116,8 +121,10 @@ pub(crate) const ALL: &[Scenario] = &[
     preparing::MEDDLED,
     preparing::REFUSED,
     preparing::BOUND,
+    preparing::RUN,
     upheaval::DOWN_UP,
     upheaval::UNLOAD,
+    upheaval::RELOAD,
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,

@@ -13,9 +13,12 @@ use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
+use super::receive::{TRANSFER, expect, settled};
+use crate::lab::daemon::Daemon;
 use crate::lab::foreign::Foreign;
 use crate::lab::nic::{self, Nic};
 use crate::lab::process::Process;
+use crate::lab::traffic::Traffic;
 use crate::lab::{eventually, program, work};
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
@@ -192,6 +195,41 @@ fn there_and_back(nic: &Nic) -> Result<()> {
     ensure!(done(restore(nic))?.contains("Nothing to put back"), "zcrxd put back what it had not changed");
     plain(nic)
 }
+
+/// zcrxd prepares the interface itself.
+pub(crate) const RUN: Scenario = Scenario {
+    name: "run-prepares",
+    about: "zcrxd run with prepare = true sets the interface up, receives without a copy and leaves no trace, at its end or, \
+            after SIGKILL, at the end of the next run; without permission it says what is to be done",
+    needs: NEEDS,
+    limit: 400,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        let nic = as_it_comes()?;
+        let original = shown(&nic)?;
+        let listen = format!("{}:7777", nic::RX_ADDRESS);
+        let arguments =
+            ["--interface", nic::RX, "--queue", "1", "--prepare", "--listen", &listen, "--sink", "verify"];
+        let arguments = [&arguments[..], &["--no-probes"]].concat();
+
+        let told = Daemon::start_as_nobody(&nic.rx, &arguments)?.stop()?;
+        ensure!(told.contains("ethtool -G zcn0"), "an ordinary user is not told what to do: {told}");
+        same("an ordinary user's run", &original, &shown(&nic)?)?;
+        fs::remove_dir_all(work().join("run")).context("cannot remove the runtime directory")?;
+
+        let arguments = [&arguments[..], &["--backend", "device"]].concat();
+        Daemon::start(&nic.rx, &arguments)?.kill()?;
+        ensure!(shown(&nic)? != original, "nothing was prepared");
+        let mut daemon = Daemon::start(&nic.rx, &arguments)?;
+        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
+        expect(&settled(&mut daemon)?, "device", BYTES)?;
+        let written = nic.stat("rx1_niov_bytes")?;
+        ensure!(written >= BYTES, "the NIC wrote {written} bytes into the area");
+        daemon.stop()?;
+        same("a killed run and another", &original, &shown(&nic)?)
+    },
+};
 
 /// The pair with the receiving end as the driver sets it up.
 fn as_it_comes() -> Result<Nic> {

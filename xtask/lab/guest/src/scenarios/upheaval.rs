@@ -6,9 +6,10 @@ use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
-use super::receive::{TRANSFER, on_device};
+use super::receive::{TRANSFER, on_device, settled};
 use crate::lab::eventually;
 use crate::lab::foreign::Foreign;
+use crate::lab::metrics::Metrics;
 use crate::lab::nic::{self, Nic};
 use crate::lab::process::Process;
 use crate::lab::program;
@@ -54,6 +55,72 @@ pub(super) const UNLOAD: Scenario = Scenario {
         daemon.stop().map(drop)
     },
 };
+
+/// The driver goes and comes back, three times.
+pub(super) const RELOAD: Scenario = Scenario {
+    name: "module-reloaded",
+    about: "each time the NIC's module is removed and loaded again the queue is registered anew: state told, listener kept, \
+            no file, thread or memory left behind",
+    needs: NEEDS,
+    limit: 400,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        let nic = Nic::pair()?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
+        let mut first = None;
+        for turn in 1..=4_u64 {
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            let metrics = settled(&mut daemon)?;
+            let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+            ensure!(verified == turn * BYTES, "{verified} bytes were verified after {turn} transfers");
+            let registrations = metrics.count("zcrx_receive_registrations_total")?;
+            ensure!(registrations == turn, "registered {registrations} times in life {turn}");
+            let used = Used::of(daemon.process().id(), &metrics)?;
+            let before = *first.get_or_insert(used);
+            ensure!(used.is_no_more_than(before), "first it used {before:?}, now {used:?}");
+            if turn == 4 {
+                break;
+            }
+            nic::unload("zcnic", LIMIT)?;
+            daemon.until("the queue is said to have failed", LIMIT, |metrics| in_state(metrics, "failed"))?;
+            nic.plug_in("")?;
+            daemon.until("the queue is back", LIMIT, |metrics| in_state(metrics, "running"))?;
+        }
+        daemon.stop().map(drop)
+    },
+};
+
+/// What a process has.
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    files: u64,
+    threads: u64,
+    mappings: usize,
+}
+
+impl Used {
+    fn of(process: u32, metrics: &Metrics) -> Result<Self> {
+        let maps =
+            std::fs::read_to_string(format!("/proc/{process}/maps")).context("cannot read its maps")?;
+        Ok(Self {
+            files: metrics.count("process_open_fds")?,
+            threads: metrics.count("process_threads")?,
+            mappings: maps.lines().count(),
+        })
+    }
+
+    /// A mapping or two more is the allocator's business; an area or a ring left behind each time is three or four.
+    fn is_no_more_than(self, before: Self) -> bool {
+        self.files <= before.files && self.threads <= before.threads && self.mappings <= before.mappings + 4
+    }
+}
+
+fn in_state(metrics: &Metrics, state: &str) -> bool {
+    metrics
+        .of("zcrx_receive_state")
+        .any(|sample| sample.value > 0.0 && sample.labels.get("state").is_some_and(|label| label == state))
+}
 
 /// zcrxd is killed.
 pub(super) const KILL_DAEMON: Scenario = Scenario {

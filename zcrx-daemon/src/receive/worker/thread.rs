@@ -1,0 +1,42 @@
+//! What is asked of a queue's thread besides receiving: where it runs, and whether it polls. Neither is worth failing for.
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tracing::warn;
+
+use super::Plan;
+use crate::receive::ring::Ring;
+use crate::uapi::napi;
+
+/// Keeps the calling thread on the CPUs that are configured.
+pub(super) fn pin(plan: &Plan) {
+    let cpus = &plan.config.cpus;
+    if cpus.is_empty() {
+        return;
+    }
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().map(|cpu| *cpu as usize).filter(|cpu| *cpu < CpuSet::MAX_CPU) {
+        set.set(cpu);
+    }
+    if let Err(errno) = sched_setaffinity(None, &set) {
+        warn!(
+            queue = plan.name,
+            "cannot run on CPUs {cpus:?} only: {errno}; name CPUs that this host has and that zcrxd may use (its cpuset)"
+        );
+    }
+}
+
+/// Lets the ring poll its NIC, if that is configured; whether it does.
+pub(super) fn busy_poll(plan: &Plan, ring: &Ring) -> bool {
+    let Some(time) = plan.config.napi_busy_poll else { return false };
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    match napi::busy_poll(ring.fd(), micros) {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(
+                queue = plan.name,
+                "no NAPI busy polling: {error}; it needs Linux 6.9 with CONFIG_NET_RX_BUSY_POLL"
+            );
+            false
+        }
+    }
+}

@@ -27,18 +27,13 @@ enum Per {
 }
 
 impl Per {
-    const ALL: [Self; 6] = [
-        Self::Host,
-        Self::Receiver,
-        Self::KernelQueue,
-        Self::DiagnosedQueue,
-        Self::PagePool,
-        Self::Probe,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Host, Self::Receiver, Self::KernelQueue, Self::DiagnosedQueue, Self::PagePool, Self::Probe];
 
     /// What a metric is about.
     fn of(name: &str, contract: &Contract) -> Self {
-        let has = |label: &str| contract.metrics.get(name).is_some_and(|metric| metric.labels.contains(label));
+        let has =
+            |label: &str| contract.metrics.get(name).is_some_and(|metric| metric.labels.contains(label));
         match name {
             _ if name.starts_with("zcrx_receive_") => Self::Receiver,
             _ if name.starts_with("zcrx_ifq_") => Self::KernelQueue,
@@ -70,7 +65,11 @@ fn values(label: &str, name: &str) -> Result<usize> {
         | "sink" | "version" | "revision" | "release" | "provider" => 1,
         // Two better backends than the worst were refused; a queue runs on one.
         "backend" => {
-            if name.ends_with("refused_info") { 2 } else { 1 }
+            if name.ends_with("refused_info") {
+                2
+            } else {
+                1
+            }
         }
         // Those that receives end with (docs/configuration.md), and those that registrations do.
         "errno" if name.ends_with("_info") => 1,
@@ -83,7 +82,9 @@ fn values(label: &str, name: &str) -> Result<usize> {
         "confidence" => 1,
         "mechanism" => 4,
         "source" => 8,
-        _ => bail!("how many values has the label {label} of {name}? say so in xtask/src/monitoring/series.rs"),
+        _ => {
+            bail!("how many values has the label {label} of {name}? say so in xtask/src/monitoring/series.rs")
+        }
     })
 }
 
@@ -99,7 +100,8 @@ fn bounds(contract: &Contract) -> Result<BTreeMap<Per, (usize, usize)>> {
             most *= values(label, name)?;
         }
         // Errors and troubles are what one hopes not to have.
-        let seldom = metric.labels.iter().any(|label| ["errno", "trouble", "confidence"].contains(&label.as_str()));
+        let seldom =
+            metric.labels.iter().any(|label| ["errno", "trouble", "confidence"].contains(&label.as_str()));
         let entry = bounds.entry(Per::of(name, contract)).or_insert((0, 0));
         entry.0 += most;
         entry.1 += if seldom { most } else { 0 };
@@ -180,7 +182,8 @@ pub(crate) fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
             };
             let known = contract.labels(series).unwrap_or_default();
             for label in labelled.label_names().filter(|&label| !known.contains(label)) {
-                complaints.push(format!("{series} is exported with {label}, which docs/metrics.md does not have"));
+                complaints
+                    .push(format!("{series} is exported with {label}, which docs/metrics.md does not have"));
             }
             *count.entry(Per::of(name, &contract)).or_default() += 1;
         }
@@ -197,13 +200,19 @@ pub(crate) fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
         let of = |count: &BTreeMap<Per, usize>, per| count.get(&per).copied().unwrap_or(0);
         let each = of(some, Per::Receiver) / fewer;
         if of(others, Per::Receiver) != each * more {
-            complaints.push(format!("{each} series for each receive queue, but {} for {more}", of(others, Per::Receiver)));
+            complaints.push(format!(
+                "{each} series for each receive queue, but {} for {more}",
+                of(others, Per::Receiver)
+            ));
         }
         if of(some, Per::Host) != of(others, Per::Host) {
             complaints.push(format!("series of the host grow with its queues: {some:?}, {others:?}"));
         }
         let diagnosed = of(some, Per::DiagnosedQueue) / fewer;
-        println!("a receive queue has {each} series and {diagnosed} of its diagnosis, the host {}", of(some, Per::Host));
+        println!(
+            "a receive queue has {each} series and {diagnosed} of its diagnosis, the host {}",
+            of(some, Per::Host)
+        );
     }
     Ok(complaints)
 }
@@ -217,7 +226,8 @@ mod tests {
         let scrape = |text: &str| Scrape::parse(text.to_owned());
         let well = "zcrx_build_info{version=\"1\"} 1\nzcrx_receive_bytes_total{queue=\"0\"} 1\nzcrx_queue_troubled{queue=\"0\"} 0\n";
         assert_eq!(complaints(&[(1, scrape(well)?)])?, [""; 0]);
-        let unknown = format!("{well}zcrx_no_such 1\nzcrx_receive_connections{{queue=\"0\",colour=\"red\"}} 1\n");
+        let unknown =
+            format!("{well}zcrx_no_such 1\nzcrx_receive_connections{{queue=\"0\",colour=\"red\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(&unknown)?)])?.len(), 2);
         let more = format!("{well}zcrx_receive_connections{{queue=\"0\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(well)?), (1, scrape(&more)?)])?.len(), 1);

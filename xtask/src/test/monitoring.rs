@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::outfit::Outfit;
-use super::summary::{Outcome, Tally};
 use super::receiver::Receiver;
+use super::summary::{Outcome, Tally};
 use crate::demo::scrape::Scrape;
 use crate::monitoring::check::{self, Count, Promtool};
 use crate::monitoring::series;
@@ -37,7 +37,9 @@ pub(super) fn scrape(outfit: &Outfit) -> Result<Outcome> {
     if let (true, Some((_, scrape))) = (outfit.has_promtool(), scrapes.last()) {
         tally = [tally, Tally::one(accepted(outfit, scrape)?)].into_iter().sum();
     } else {
-        println!("skipped: promtool is not to be had, so nobody says whether this is how Prometheus wants it");
+        println!(
+            "skipped: promtool is not to be had, so nobody says whether this is how Prometheus wants it"
+        );
         tally.skipped += 1;
     }
     Ok(Outcome::Checked(tally))

@@ -33,7 +33,7 @@ impl From<&ConfigError> for Exit {
 impl From<&DaemonError> for Exit {
     fn from(error: &DaemonError) -> Self {
         match error {
-            DaemonError::Log(_) => Self::Usage,
+            DaemonError::Log(_) | DaemonError::Web(_) => Self::Usage,
             DaemonError::Hung | DaemonError::Impatient { .. } => Self::Bad,
             DaemonError::Instance(_)
             | DaemonError::Bind(_)

@@ -1,14 +1,17 @@
 //! The commands of `zcrxd`, one file each.
 
+mod check;
 mod check_config;
 mod diagnose;
 mod exit;
+mod live;
 mod nic;
 mod probes;
 mod queues;
 mod replay;
 mod run;
 mod send;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,6 +39,8 @@ pub struct Cli {
 enum Command {
     /// Observe this host's zcrx queues, and receive on own ones
     Run(Box<run::Args>),
+    /// Tell what this host can do: kernel, zcrx, probes, privileges, interfaces, and what would mend the rest
+    Check(check::Args),
     /// Check a configuration file and print what it amounts to
     CheckConfig(check_config::Args),
     /// Send test data to a queue with sink `verify`, and wait for its verdict
@@ -48,6 +53,8 @@ enum Command {
     Queues(queues::Args),
     /// Say what is wrong with a queue, why, and what to do
     Diagnose(diagnose::Args),
+    /// Watch every queue live in a terminal, or step through a recording
+    Top(top::Args),
     /// Go through a recording, sample by sample
     Replay(replay::Args),
 }
@@ -64,12 +71,14 @@ pub fn main() -> ExitCode {
     };
     let exit = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Nic(args) => nic::run(&args),
         Command::Probes(args) => probes::run(&args),
         Command::Queues(args) => queues::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
     exit.into()

@@ -63,6 +63,7 @@ fn look() -> Observation {
         receive: Box::new(Vec::new),
         probe: Box::new(move || probes.sample()),
         web: Box::new(WebSample::default),
+        service: Box::new(Default::default),
         memory: Memory::default(),
     };
     observer.observe()

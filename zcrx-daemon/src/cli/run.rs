@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Exit, complain};
 use crate::config::{self, Flags};
-use crate::daemon;
+use crate::daemon::{self, Fault};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -13,6 +13,9 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
+    /// For tests of whoever watches over zcrxd: what SIGUSR1 breaks
+    #[arg(long, value_name = "FAULT", hide = true)]
+    fault: Option<Fault>,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
@@ -23,7 +26,8 @@ pub(super) fn run(args: &Args) -> Exit {
             return (&error).into();
         }
     };
-    match daemon::run(&config) {
+    let read_again = || config::load(args.config.as_deref(), &args.flags);
+    match daemon::run(config, &read_again, args.fault) {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(&error);

@@ -1,6 +1,39 @@
 //! Addresses to listen on.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// A place where the web endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WebAddress {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for WebAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Parses what [`parse_address`] does, and `unix:PATH`.
+pub(super) fn parse_web_address(text: &str) -> Result<WebAddress, String> {
+    match text.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') => Ok(WebAddress::Unix(path.into())),
+        Some(_) => Err(format!("{text:?} names no absolute path")),
+        None => parse_address(text).map(WebAddress::Ip),
+    }
+}
+
+/// What an address of the web endpoint looks like.
+pub(super) const WEB_FORMS: &str =
+    "write IP:PORT as in 127.0.0.1:7000 or [::1]:7000, :7000 for every address, or unix:/PATH";
 
 /// Parses `127.0.0.1:7000`, `[::1]:7000`, or `:7000` for every address of the host.
 ///

@@ -11,13 +11,15 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use tracing_subscriber::EnvFilter;
 
-use super::address::{FORMS, parse_address};
-use super::file::{Draft, QueueDraft, RecordingsDraft, SizeDraft};
+use super::address::{FORMS, WEB_FORMS, WebAddress, parse_address, parse_web_address};
+use super::file::{Draft, PrivilegesDraft, QueueDraft, RecordingsDraft, SizeDraft, WebDraft};
 use super::interval::parse_interval;
 use super::said::{Document, Problem, Said, Source};
 use super::size::parse_size;
-use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log};
+use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web};
+use crate::kernel::Capability;
 use crate::model::BackendKind;
+use crate::probe;
 use crate::receive::{BackendChoice, QueueConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
@@ -26,6 +28,8 @@ const MAX_CQ_ENTRIES: u32 = 65536;
 const MAX_REFILL_ENTRIES: u32 = 32768;
 /// The kernel refuses areas above this.
 const MAX_AREA_BYTES: u64 = bytesize::TIB;
+/// Buffers larger than a page are cut from huge pages of this size.
+const MAX_BUFFER_BYTES: u64 = 2 * bytesize::MIB;
 /// IFNAMSIZ less its terminator.
 const MAX_INTERFACE_NAME: usize = 15;
 
@@ -36,11 +40,13 @@ const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration
 pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut checker = Checker { document, problems };
     let config = Config {
-        web: checker.web(draft.web.listen_addresses.as_deref()),
+        web: checker.web(&draft.web),
+        privileges: checker.privileges(&draft.privileges),
         probes: draft.probes.enabled.unwrap_or(true),
+        probe_options: probe::Options { mechanism: draft.probes.mechanism.unwrap_or_default() },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),
-        log: Log { level: checker.level(draft.log.level), format: draft.log.format.unwrap_or_default() },
+        log: Log { level: checker.level(draft.log.level), format: draft.log.format },
         runtime_dir: draft.runtime_dir.as_ref().map(|said| PathBuf::from(&said.value)),
         queues: draft
             .queues
@@ -80,10 +86,37 @@ impl Checker<'_> {
         self.problems.push(problem);
     }
 
-    fn web(&mut self, said: Option<&[Said<String>]>) -> Vec<SocketAddr> {
-        let addresses: Vec<_> =
-            said.unwrap_or_default().iter().filter_map(|said| self.address(said)).collect();
-        if addresses.is_empty() { vec![DEFAULT_WEB_ADDRESS] } else { addresses }
+    fn web(&mut self, draft: &WebDraft) -> Web {
+        let said = draft.listen_addresses.as_deref().unwrap_or_default();
+        let mut listen: Vec<_> = said.iter().filter_map(|said| self.web_address(said)).collect();
+        if listen.is_empty() {
+            listen.push(WebAddress::Ip(DEFAULT_WEB_ADDRESS));
+        }
+        Web {
+            listen,
+            systemd_socket: draft.systemd_socket.unwrap_or(false),
+            config_file: draft.config_file.as_ref().map(|said| PathBuf::from(&said.value)),
+        }
+    }
+
+    fn web_address(&mut self, said: &Said<String>) -> Option<WebAddress> {
+        parse_web_address(&said.value).map_err(|what| self.refuse(&said.source, what, WEB_FORMS)).ok()
+    }
+
+    /// Root is left what it has unless told otherwise: whoever starts zcrxd by hand means to use it.
+    fn privileges(&mut self, draft: &PrivilegesDraft) -> Privileges {
+        let mut keep = Vec::new();
+        for said in draft.keep.as_deref().unwrap_or_default() {
+            match said.value.to_uppercase().parse::<Capability>() {
+                Ok(capability) => keep.push(capability),
+                Err(_) => self.refuse(
+                    &said.source,
+                    format!("{:?} is no capability", said.value),
+                    "capabilities(7) lists them; write CAP_BPF, CAP_NET_ADMIN and so on",
+                ),
+            }
+        }
+        Privileges { drop: draft.drop.unwrap_or(!geteuid().is_root()), keep }
     }
 
     fn level(&mut self, said: Option<Said<String>>) -> String {
@@ -133,7 +166,9 @@ impl Checker<'_> {
                 .word(draft.backend.as_ref(), "backend", "auto, device, nodev or copy")
                 .unwrap_or(default.backend),
             listen: self.listen(said),
-            area_bytes: self.area(draft.area.as_ref()).unwrap_or(default.area_bytes),
+            area_bytes: self.area("area", draft.area.as_ref()).unwrap_or(default.area_bytes),
+            area_max_bytes: self.area("area_max", draft.area_max.as_ref()).unwrap_or(default.area_max_bytes),
+            buffer_bytes: self.buffer(draft.buffer.as_ref()).unwrap_or(default.buffer_bytes),
             refill_entries: self.number(
                 "refill_entries",
                 draft.refill_entries.as_ref(),
@@ -151,6 +186,7 @@ impl Checker<'_> {
                 .unwrap_or(default.sink),
         };
         self.device_matches_backend(said, config.backend);
+        self.area_grows(said, &config);
         (self.problems.len() == before).then_some(config)
     }
 
@@ -218,22 +254,16 @@ impl Checker<'_> {
         addresses.iter().filter_map(|said| self.address(said)).collect()
     }
 
-    fn area(&mut self, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+    fn area(&mut self, key: &str, said: Option<&Said<SizeDraft>>) -> Option<u64> {
         let said = said?;
-        let parsed = match &said.value {
-            SizeDraft::Bytes(bytes) => {
-                u64::try_from(*bytes).map_err(|_| format!("area {bytes} is less than nothing"))
-            }
-            SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("area {what}")),
-        };
         let page = procfs::page_size();
-        match parsed {
+        match bytes(key, &said.value) {
             Err(what) => self.refuse(&said.source, what, ""),
-            Ok(0) => self.refuse(&said.source, "area 0 holds no buffer", "64MiB is a good start"),
+            Ok(0) => self.refuse(&said.source, format!("{key} 0 holds no buffer"), "64MiB is a good start"),
             Ok(bytes) if bytes > MAX_AREA_BYTES => {
                 self.refuse(
                     &said.source,
-                    format!("area {bytes} is more than the kernel takes"),
+                    format!("{key} {bytes} is more than the kernel takes"),
                     "1TiB is the most",
                 );
             }
@@ -241,13 +271,43 @@ impl Checker<'_> {
                 let rounded = bytes.next_multiple_of(page);
                 self.refuse(
                     &said.source,
-                    format!("area {bytes} is not a multiple of the page size, {page}"),
+                    format!("{key} {bytes} is not a multiple of the page size, {page}"),
                     format!("{rounded} is the next that is"),
                 );
             }
             Ok(bytes) => return Some(bytes),
         }
         None
+    }
+
+    fn buffer(&mut self, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+        let said = said?;
+        let page = procfs::page_size();
+        match bytes("buffer", &said.value) {
+            Err(what) => self.refuse(&said.source, what, ""),
+            Ok(bytes) if bytes.is_power_of_two() && (page..=MAX_BUFFER_BYTES).contains(&bytes) => {
+                return Some(bytes);
+            }
+            Ok(bytes) => self.refuse(
+                &said.source,
+                format!("buffer {bytes} is no size that a NIC's buffer can have"),
+                format!("write a power of two from {page} to 2MiB; 32KiB is what some NICs take"),
+            ),
+        }
+        None
+    }
+
+    /// A queue cannot grow to less than it begins with.
+    fn area_grows(&mut self, said: &Said<QueueDraft>, config: &QueueConfig) {
+        if let Some(most) = &said.value.area_max
+            && (1..config.area_bytes).contains(&config.area_max_bytes)
+        {
+            self.refuse(
+                &most.source,
+                format!("area_max {} is less than area {}", config.area_max_bytes, config.area_bytes),
+                "write more than area, or leave area_max out",
+            );
+        }
     }
 
     /// An interface goes with a backend that has a device, and the reverse.
@@ -311,6 +371,16 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+}
+
+/// A size in bytes, however it was written.
+fn bytes(key: &str, said: &SizeDraft) -> Result<u64, String> {
+    match said {
+        SizeDraft::Bytes(bytes) => {
+            u64::try_from(*bytes).map_err(|_| format!("{key} {bytes} is less than nothing"))
+        }
+        SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("{key} {what}")),
     }
 }
 

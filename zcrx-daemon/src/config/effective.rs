@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::interval::write_interval;
 use super::size::write_size;
 use super::{Config, LogFormat};
+use crate::probe::MechanismChoice;
 use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
 
 #[derive(Serialize)]
@@ -14,6 +15,7 @@ struct Effective<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_dir: Option<String>,
     web: Web,
+    privileges: Privileges,
     probes: Probes,
     observe: Observe,
     recordings: Recordings,
@@ -25,11 +27,21 @@ struct Effective<'a> {
 #[derive(Serialize)]
 struct Web {
     listen_addresses: Vec<String>,
+    systemd_socket: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_file: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Privileges {
+    drop: bool,
+    keep: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Probes {
     enabled: bool,
+    mechanism: MechanismChoice,
 }
 
 #[derive(Serialize)]
@@ -47,7 +59,8 @@ struct Recordings {
 #[derive(Serialize)]
 struct Log<'a> {
     level: &'a str,
-    format: LogFormat,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<LogFormat>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +72,10 @@ struct Queue<'a> {
     backend: &'static str,
     listen: Vec<String>,
     area: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area_max: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffer: Option<String>,
     refill_entries: u32,
     cq_entries: u32,
     sink: String,
@@ -76,6 +93,8 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             },
             listen: config.listen.iter().map(ToString::to_string).collect(),
             area: write_size(config.area_bytes),
+            area_max: said(config.area_max_bytes),
+            buffer: said(config.buffer_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
             sink: match &config.sink {
@@ -86,11 +105,24 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
     }
 }
 
+/// A size that may be left to its default, which is 0.
+fn said(bytes: u64) -> Option<String> {
+    (bytes > 0).then(|| write_size(bytes))
+}
+
 pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let effective = Effective {
         runtime_dir: config.runtime_dir.as_ref().map(|dir| dir.display().to_string()),
-        web: Web { listen_addresses: config.web.iter().map(ToString::to_string).collect() },
-        probes: Probes { enabled: config.probes },
+        web: Web {
+            listen_addresses: config.web.listen.iter().map(ToString::to_string).collect(),
+            systemd_socket: config.web.systemd_socket,
+            config_file: config.web.config_file.as_ref().map(|file| file.display().to_string()),
+        },
+        privileges: Privileges {
+            drop: config.privileges.drop,
+            keep: config.privileges.keep.iter().map(ToString::to_string).collect(),
+        },
+        probes: Probes { enabled: config.probes, mechanism: config.probe_options.mechanism },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {
             enabled: config.recordings.is_some(),

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::LogFormat;
 use super::said::{Document, Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// What file and flags say, before anyone has checked it.
 #[derive(Debug, Default, Deserialize)]
@@ -11,6 +12,7 @@ use super::said::{Document, Problem, Said, Source};
 pub(super) struct Draft {
     pub(super) runtime_dir: Option<Said<String>>,
     pub(super) web: WebDraft,
+    pub(super) privileges: PrivilegesDraft,
     pub(super) probes: ProbesDraft,
     pub(super) observe: ObserveDraft,
     pub(super) recordings: RecordingsDraft,
@@ -23,12 +25,22 @@ pub(super) struct Draft {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WebDraft {
     pub(super) listen_addresses: Option<Vec<Said<String>>>,
+    pub(super) systemd_socket: Option<bool>,
+    pub(super) config_file: Option<Said<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PrivilegesDraft {
+    pub(super) drop: Option<bool>,
+    pub(super) keep: Option<Vec<Said<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
+    pub(super) mechanism: Option<MechanismChoice>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +71,8 @@ pub(super) struct QueueDraft {
     pub(super) backend: Option<Said<String>>,
     pub(super) listen: Option<Vec<Said<String>>>,
     pub(super) area: Option<Said<SizeDraft>>,
+    pub(super) area_max: Option<Said<SizeDraft>>,
+    pub(super) buffer: Option<Said<SizeDraft>>,
     pub(super) refill_entries: Option<Said<i64>>,
     pub(super) cq_entries: Option<Said<i64>>,
     pub(super) sink: Option<Said<String>>,

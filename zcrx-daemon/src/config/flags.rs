@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::LogFormat;
 use super::file::{Draft, QueueDraft, SizeDraft};
 use super::said::{Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// Flags that override the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -12,12 +13,21 @@ pub struct Flags {
     /// The one receive queue.
     #[command(flatten)]
     pub queue: QueueFlags,
-    /// Address of the web endpoint; may be repeated [default: 127.0.0.1:9965]
+    /// Address of the web endpoint, IP:PORT, :PORT or unix:PATH; may be repeated [default: 127.0.0.1:9965]
     #[arg(long = "web.listen-address", value_name = "ADDR", help_heading = "Web endpoint")]
     pub web: Vec<String>,
+    /// Listen on the sockets that systemd hands over instead
+    #[arg(long = "web.systemd-socket", help_heading = "Web endpoint")]
+    pub web_systemd_socket: bool,
+    /// Web configuration, as Prometheus' exporter-toolkit has it (YAML): TLS, users, headers
+    #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web endpoint")]
+    pub web_config_file: Option<PathBuf>,
     /// Attach no probes
     #[arg(long, help_heading = "Options")]
     pub no_probes: bool,
+    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way [default: auto]
+    #[arg(long, value_name = "MECHANISM", help_heading = "Options")]
+    pub probe_mechanism: Option<MechanismChoice>,
     /// How often queues are looked at for a diagnosis [default: 1s]
     #[arg(long = "observe.interval", value_name = "TIME", help_heading = "Options")]
     pub interval: Option<String>,
@@ -28,7 +38,7 @@ pub struct Flags {
     /// error, warn, info, debug, trace, or directives as in RUST_LOG, which goes before this [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", help_heading = "Logging")]
     pub log_level: Option<String>,
-    /// Form of a log line [default: text]
+    /// Form of a log line [default: journal where standard error is the journal, else text]
     #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Logging", aliases = ["log-format"])]
     pub log_format: Option<LogFormat>,
     /// Where the lock of the one daemon lives [default: $RUNTIME_DIRECTORY, /run/zcrxd for root, else zcrxd under
@@ -59,6 +69,12 @@ pub struct QueueFlags {
     /// Size of the area the data lands in, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub area: Option<String>,
+    /// What the area may grow to when buffers run short, where the kernel can add to it [default: it does not grow]
+    #[arg(long, value_name = "SIZE")]
+    pub area_max: Option<String>,
+    /// Size of one buffer, such as 32KiB, where kernel and driver can [default: the page size]
+    #[arg(long, value_name = "SIZE")]
+    pub buffer: Option<String>,
     /// Entries of the refill ring
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub refill_entries: Option<i64>,
@@ -73,9 +89,17 @@ impl Flags {
         if !self.web.is_empty() {
             draft.web.listen_addresses = Some(said_all(&self.web, "--web.listen-address"));
         }
+        if self.web_systemd_socket {
+            draft.web.systemd_socket = Some(true);
+        }
+        if let Some(file) = &self.web_config_file {
+            let file = file.to_string_lossy().into_owned();
+            draft.web.config_file = Some(Said::by_flag(file, "--web.config.file"));
+        }
         if self.no_probes {
             draft.probes.enabled = Some(false);
         }
+        draft.probes.mechanism = self.probe_mechanism.or(draft.probes.mechanism);
         if let Some(interval) = &self.interval {
             draft.observe.interval = Some(Said::by_flag(interval.clone(), "--observe.interval"));
         }
@@ -115,12 +139,17 @@ impl QueueFlags {
     fn draft(&self) -> Option<(&'static str, QueueDraft)> {
         let said = |value: Option<&String>, flag| value.map(|value| Said::by_flag(value.clone(), flag));
         let number = |value: Option<i64>, flag| value.map(|value| Said::by_flag(value, flag));
+        let size = |value: Option<&String>, flag| {
+            value.map(|value| Said::by_flag(SizeDraft::Text(value.clone()), flag))
+        };
         let draft = QueueDraft {
             interface: said(self.interface.as_ref(), "--interface"),
             queue: number(self.queue, "--queue"),
             backend: said(self.backend.as_ref(), "--backend"),
             listen: (!self.listen.is_empty()).then(|| said_all(&self.listen, "--listen")),
-            area: self.area.clone().map(|area| Said::by_flag(SizeDraft::Text(area), "--area")),
+            area: size(self.area.as_ref(), "--area"),
+            area_max: size(self.area_max.as_ref(), "--area-max"),
+            buffer: size(self.buffer.as_ref(), "--buffer"),
             refill_entries: number(self.refill_entries, "--refill-entries"),
             cq_entries: number(self.cq_entries, "--cq-entries"),
             sink: said(self.sink.as_ref(), "--sink"),
@@ -136,6 +165,8 @@ impl QueueDraft {
         self.backend = flags.backend.or(self.backend.take());
         self.listen = flags.listen.or(self.listen.take());
         self.area = flags.area.or(self.area.take());
+        self.area_max = flags.area_max.or(self.area_max.take());
+        self.buffer = flags.buffer.or(self.buffer.take());
         self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
         self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
         self.sink = flags.sink.or(self.sink.take());
@@ -154,6 +185,8 @@ impl QueueDraft {
             source(self.queue.as_ref()),
             source(self.backend.as_ref()),
             source(self.area.as_ref()),
+            source(self.area_max.as_ref()),
+            source(self.buffer.as_ref()),
             source(self.refill_entries.as_ref()),
             source(self.cq_entries.as_ref()),
             source(self.sink.as_ref()),

@@ -20,8 +20,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::Capability;
+use crate::probe;
 use crate::receive::QueueConfig;
 
+pub use address::WebAddress;
 pub use flags::{Flags, QueueFlags};
 pub use said::Problem;
 pub use size::parse_size;
@@ -37,10 +40,14 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// What the daemon does: checked, complete.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses of the web endpoint, at least one.
-    pub web: Vec<SocketAddr>,
+    /// The web endpoint.
+    pub web: Web,
+    /// What becomes of capabilities.
+    pub privileges: Privileges,
     /// Whether to attach probes.
     pub probes: bool,
+    /// How they are attached.
+    pub probe_options: probe::Options,
     /// How often queues are looked at for a diagnosis.
     pub interval: Duration,
     /// Where episodes are recorded; `None` for nowhere.
@@ -53,13 +60,33 @@ pub struct Config {
     pub queues: Vec<QueueConfig>,
 }
 
+/// The web endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Web {
+    /// Where it listens, at least one place.
+    pub listen: Vec<WebAddress>,
+    /// Whether it listens on the sockets that systemd hands over instead.
+    pub systemd_socket: bool,
+    /// The web configuration: TLS, users, headers.
+    pub config_file: Option<PathBuf>,
+}
+
+/// What becomes of capabilities once the probes are attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    /// Whether those that are not needed any more are given up.
+    pub drop: bool,
+    /// Those that stay nevertheless.
+    pub keep: Vec<Capability>,
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// A level, or directives as `RUST_LOG` has them, which goes before this.
     pub level: String,
-    /// Form of a log line.
-    pub format: LogFormat,
+    /// Form of a log line; `None` for the journal where standard error is the journal, else text.
+    pub format: Option<LogFormat>,
 }
 
 /// Form of a log line.
@@ -71,6 +98,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// Straight to systemd's journal, each field as a field.
+    Journal,
 }
 
 /// Why there is no [`Config`].

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Config, DEFAULT_WEB_ADDRESS, Flags, LogFormat, check, file, said};
+use super::{Config, DEFAULT_WEB_ADDRESS, Flags, LogFormat, WebAddress, check, file, said};
 use crate::model::BackendKind;
 use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
 
@@ -38,8 +38,8 @@ fn nothing_said_observes_on_loopback() -> Outcome {
     let config = load("", &[])?;
     assert!(config.queues.is_empty());
     assert!(config.probes);
-    assert_eq!(config.web, [DEFAULT_WEB_ADDRESS]);
-    assert_eq!(config.log.format, LogFormat::Text);
+    assert_eq!(config.web.listen, [WebAddress::Ip(DEFAULT_WEB_ADDRESS)]);
+    assert_eq!(config.log.format, None);
     Ok(())
 }
 
@@ -61,6 +61,8 @@ fn everything_said_in_the_file_arrives() -> Outcome {
         backend = "device"
         listen = ["10.0.0.1:7000", ":7001"]
         area = "1GiB"
+        area_max = "4GiB"
+        buffer = "32KiB"
         refill_entries = 32768
         cq_entries = 65536
         sink = "forward:127.0.0.1:9000"
@@ -72,14 +74,14 @@ fn everything_said_in_the_file_arrives() -> Outcome {
         &[],
     )?;
     assert_eq!(config.runtime_dir, Some(PathBuf::from("/run/elsewhere")));
-    assert_eq!(config.web.len(), 2);
+    assert_eq!(config.web.listen.len(), 2);
     assert!(!config.probes);
-    assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
+    assert_eq!((config.log.level.as_str(), config.log.format), ("debug", Some(LogFormat::Json)));
     let [first, second] = config.queues.as_slice() else { return Err("not two queues".into()) };
     assert_eq!(first.interface.as_deref(), Some("eth0"));
     assert_eq!(first.queue, 3);
     assert_eq!(first.backend, BackendChoice::Only(BackendKind::Device));
-    assert_eq!(first.area_bytes, 1 << 30);
+    assert_eq!((first.area_bytes, first.area_max_bytes, first.buffer_bytes), (1 << 30, 4 << 30, 32 << 10));
     assert_eq!((first.refill_entries, first.cq_entries), (32768, 65536));
     assert_eq!((second.queue, second.area_bytes), (1, 8192));
     assert_eq!(second.sink, SinkConfig::Discard);
@@ -96,7 +98,7 @@ fn flags_alter_the_only_queue_of_the_file() -> Outcome {
     assert_eq!(queue.sink, SinkConfig::Verify);
     assert_eq!(queue.listen, ["127.0.0.1:7000".parse()?]);
     assert!(!config.probes);
-    assert_eq!(config.web, ["[::]:9000".parse()?]);
+    assert_eq!(config.web.listen, [WebAddress::Ip("[::]:9000".parse()?)]);
     Ok(())
 }
 
@@ -114,7 +116,10 @@ fn flags_alone_make_a_queue() -> Outcome {
 fn what_check_config_prints_is_a_file_that_says_the_same() -> Outcome {
     let mut file = String::from("[log]\nlevel = \"warn\"\n");
     for (port, sink) in [(7000, "verify"), (7001, "forward:unix:/run/sink"), (7002, "forward:127.0.0.1:9")] {
-        write!(file, "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nsink = \"{sink}\"\narea = 4096000\n")?;
+        write!(
+            file,
+            "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nsink = \"{sink}\"\narea = 4096000\narea_max = 8192000\nbuffer = 65536\n"
+        )?;
     }
     file.push_str(
         "[[queue]]\ninterface = \"eth0\"\nqueue = 2\nlisten = [\"[::1]:7000\"]\nbackend = \"device\"\n",
@@ -145,6 +150,18 @@ fn bad_values_get_their_place_and_a_mend() {
             "area = \"many\"",
             "zcrxd.toml:3:8: area \"many\" is not a size: write a number of bytes, or one with a unit such as 64MiB"
                 .to_owned(),
+        ),
+        (
+            "area_max = \"1MiB\"",
+            "zcrxd.toml:3:12: area_max 1048576 is less than area 16777216; write more than area, or leave area_max out"
+                .to_owned(),
+        ),
+        (
+            "buffer = 5000",
+            format!(
+                "zcrxd.toml:3:10: buffer 5000 is no size that a NIC's buffer can have; write a power of two from {page} \
+                 to 2MiB; 32KiB is what some NICs take"
+            ),
         ),
         ("area = -1", "zcrxd.toml:3:8: area -1 is less than nothing".to_owned()),
         (
@@ -201,6 +218,14 @@ fn bad_values_get_their_place_and_a_mend() {
 
 #[test]
 fn bad_addresses() {
+    assert_eq!(
+        said("[web]\nlisten_addresses = [\"unix:web.sock\"]\n", &[]).split("; ").next(),
+        Some("zcrxd.toml:2:21: \"unix:web.sock\" names no absolute path")
+    );
+    assert_eq!(
+        said("[privileges]\nkeep = [\"CAP_SYS_GOD\"]\n", &[]).split("; ").next(),
+        Some("zcrxd.toml:2:9: \"CAP_SYS_GOD\" is no capability")
+    );
     let forms = "write IP:PORT as in 127.0.0.1:7000 or [::1]:7000, or :7000 for every address";
     assert_eq!(
         said("[[queue]]\nlisten = [\"localhost:7000\"]\n", &[]),
@@ -208,7 +233,10 @@ fn bad_addresses() {
     );
     assert_eq!(
         said("", &["--web.listen-address", "127.0.0.1:99999"]),
-        format!("--web.listen-address: \"127.0.0.1:99999\" is not an address to listen on; {forms}")
+        format!(
+            "--web.listen-address: \"127.0.0.1:99999\" is not an address to listen on; write IP:PORT as in 127.0.0.1:7000 \
+             or [::1]:7000, :7000 for every address, or unix:/PATH"
+        )
     );
     assert_eq!(
         said("[[queue]]\narea = \"1MiB\"\n", &[]),
@@ -221,7 +249,7 @@ fn bad_addresses() {
 fn unknown_keys_are_refused_with_what_is_known() {
     assert_eq!(
         said("[web]\nlisten_adress = []\n", &[]),
-        "zcrxd.toml:2:1: unknown field `listen_adress`, expected `listen_addresses`"
+        "zcrxd.toml:2:1: unknown field `listen_adress`, expected one of `listen_addresses`, `systemd_socket`, `config_file`"
     );
     let said = said("[[queue]]\nlisten = []\n\n  aera = 1\n", &[]);
     assert!(

@@ -2,26 +2,74 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
 
-use tokio::net::TcpListener;
+use crate::config::{Web, WebAddress};
+use crate::export::http::Listener;
 
-/// An address that cannot be listened on.
+/// A socket that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on web address {address}: {source}; {}", mend(source, *address))]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
+pub enum BindError {
+    /// An address of the network.
+    #[error("cannot listen on web address {address}: {source}; {}", mend(source, *address))]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A path.
+    #[error("cannot listen on unix:{}: {source}; its folder must exist, and be this user's to write to", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What systemd handed over.
+    #[error("cannot listen on the sockets that systemd hands over: {source}")]
+    Inherited {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing was handed over.
+    #[error(
+        "systemd has handed over no socket: enable zcrxd.socket, or leave out systemd_socket (--web.systemd-socket)"
+    )]
+    NothingInherited,
 }
 
 /// Binds every address, or none.
-pub(super) async fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for &address in addresses {
-        listeners.push(TcpListener::bind(address).await.map_err(|source| BindError { address, source })?);
+pub(super) async fn bind_all(web: &Web) -> Result<Vec<Listener>, BindError> {
+    if web.systemd_socket {
+        return inherit();
+    }
+    let mut listeners = Vec::with_capacity(web.listen.len());
+    for address in &web.listen {
+        listeners.push(match address {
+            WebAddress::Ip(address) => Listener::tcp(*address)
+                .await
+                .map_err(|source| BindError::Address { address: *address, source })?,
+            WebAddress::Unix(path) => Listener::unix(path.clone())
+                .map_err(|source| BindError::Path { path: path.clone(), source })?,
+        });
     }
     Ok(listeners)
+}
+
+/// Takes what systemd hands over.
+fn inherit() -> Result<Vec<Listener>, BindError> {
+    let failed = |source| BindError::Inherited { source };
+    let listeners = sd_notify::listen_fds()
+        .map_err(failed)?
+        .map(|fd| {
+            // SAFETY: the protocol gives these descriptors to this process alone, and this is called once.
+            let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+            Listener::inherited(socket).map_err(failed)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if listeners.is_empty() { Err(BindError::NothingInherited) } else { Ok(listeners) }
 }
 
 fn mend(error: &io::Error, address: SocketAddr) -> String {

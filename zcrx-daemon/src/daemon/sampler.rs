@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::DaemonError;
+use super::fault::Trap;
+use super::heart::Beat;
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
 use crate::model::{Cause, Episode, QueueState, ReceiveSample};
@@ -38,11 +40,14 @@ impl Sampler {
         observer: Arc<Observer>,
         sampling: Sampling,
         told: watch::Sender<Arc<HostDiagnosis>>,
+        beat: Arc<Beat>,
+        trap: Arc<Trap>,
     ) -> Result<Self, DaemonError> {
         let (stop, stopped) = mpsc::channel();
         let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
         let flight = Flight::new(sampling.recordings, observer.kernel.clone());
-        let round = Round { observer, watch: HostWatch::new(samples), flight, before: Vec::new(), told };
+        let watch = HostWatch::new(samples);
+        let round = Round { observer, watch, flight, before: Vec::new(), told, beat, trap };
         let thread = thread::Builder::new()
             .name("zcrxd-sampler".to_owned())
             .spawn(move || round.go_on(sampling.interval, &stopped))
@@ -64,12 +69,16 @@ struct Round {
     flight: Flight,
     before: Vec<ReceiveSample>,
     told: watch::Sender<Arc<HostDiagnosis>>,
+    beat: Arc<Beat>,
+    trap: Arc<Trap>,
 }
 
 impl Round {
     fn go_on(mut self, interval: Duration, stopped: &mpsc::Receiver<()>) {
         let mut next = Instant::now();
         let end = loop {
+            self.beat.beat();
+            self.trap.step_in();
             let observation = self.observer.observe();
             let now = observation.monotonic;
             tell_states(&self.before, &observation.host.receive);
@@ -155,7 +164,11 @@ fn say(event: &Event) {
 
 /// Says which own queues are in another state than before.
 fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
-    for (before, now) in before.iter().zip(now).filter(|(before, now)| before.state != now.state) {
+    for now in now {
+        let Some(before) = before.iter().find(|before| before.key == now.key) else { continue };
+        if before.state == now.state {
+            continue;
+        }
         let (from, to) = (before.state.name(), now.state.name());
         if now.state == QueueState::Running {
             info!("queue {}: {from} to {to}", now.key);

@@ -1,18 +1,18 @@
 //! The sources of the running daemon: probes and own queues, whether they are up yet or not any more.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::DaemonError;
-use crate::config::Config;
-use crate::export::http::Connections;
 use crate::kernel::Kernel;
-use crate::model::{ProbeSample, ProbeStatus, ReceiveSample};
-use crate::observe::{Memory, Observer};
-use crate::probe::Probes;
-use crate::receive::Receiver;
+use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample};
+use crate::observe::{Memory, Observer, ServiceSource, WebSource};
+use crate::probe::{self, Probes};
+use crate::receive::{Change, QueueConfig, Receiver};
 
 pub(super) struct Sources {
     release: String,
@@ -23,7 +23,7 @@ pub(super) struct Sources {
 /// The own queues' life.
 enum Own {
     NotYet,
-    Running(Receiver),
+    Running(Arc<Receiver>),
     Ended(Vec<ReceiveSample>),
 }
 
@@ -34,50 +34,92 @@ impl Sources {
     }
 
     /// What the web endpoint asks.
-    pub(super) fn observer(self: &Arc<Self>, connections: &Arc<Connections>) -> Observer {
-        let (receive, probe, web) = (Arc::clone(self), Arc::clone(self), Arc::clone(connections));
+    pub(super) fn observer(self: &Arc<Self>, web: WebSource, service: ServiceSource) -> Observer {
+        let (receive, probe) = (Arc::clone(self), Arc::clone(self));
         Observer {
             kernel: self.release.clone(),
             receive: Box::new(move || receive.receive()),
             probe: Box::new(move || probe.probe()),
-            web: Box::new(move || web.sample()),
+            web,
+            service,
             memory: Memory::default(),
         }
     }
 
-    /// Attaches probes, then starts the queues. Neither waits on the event loop: it serves meanwhile.
-    pub(super) async fn start(self: &Arc<Self>, config: &Config, kernel: Kernel) -> Result<(), DaemonError> {
+    /// Begins to attach probes, on a thread of its own: it alone has every capability that zcrxd was given, and ends.
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        kernel: Kernel,
+        options: probe::Options,
+    ) -> Result<oneshot::Receiver<()>, DaemonError> {
         let sources = Arc::clone(self);
-        let (probes, queues) = (config.probes, config.queues.clone());
-        let start = move || {
-            if probes {
-                let probes = Probes::attach(&kernel);
-                tell(&probes.sample().probes);
-                sources.probes.set(probes).ok();
-            }
+        let (done, attached) = oneshot::channel();
+        let attach = move || {
+            let probes = Probes::attach_with(&kernel, options);
             // The kernel's types are megabytes that nobody needs from here on.
             drop(kernel);
-            let own = if queues.is_empty() {
-                Own::Ended(Vec::new())
-            } else {
-                Own::Running(Receiver::start(queues)?)
-            };
+            tell(&probes.sample().probes);
+            sources.probes.set(probes).ok();
+            // Nobody waits any more if the daemon ends already.
+            done.send(()).ok();
+        };
+        thread::Builder::new().name("zcrxd-attach".to_owned()).spawn(attach).map_err(|source| {
+            DaemonError::System { what: "start the thread that attaches probes", source }
+        })?;
+        Ok(attached)
+    }
+
+    /// Starts the queues. The event loop does not wait for it: it serves meanwhile.
+    pub(super) async fn start(self: &Arc<Self>, queues: Vec<QueueConfig>) -> Result<(), DaemonError> {
+        let sources = Arc::clone(self);
+        let start = move || {
+            let own = Own::Running(Arc::new(Receiver::start(queues)?));
             sources.with_own(|place| *place = own);
             Ok(())
         };
-        tokio::task::spawn_blocking(start).await.map_err(|_| DaemonError::System {
-            what: "start",
-            source: std::io::Error::other("a thread panicked"),
-        })?
+        off_the_loop(start).await
+    }
+
+    /// Makes these the own queues; those that are asked for as they run are not disturbed.
+    pub(super) async fn reconfigure(&self, queues: Vec<QueueConfig>) -> Result<Change, DaemonError> {
+        let Some(receiver) = self.receiver() else { return Ok(Change::default()) };
+        off_the_loop(move || receiver.reconfigure(queues).map_err(DaemonError::from)).await
+    }
+
+    /// Asks the receive threads for a sign of life.
+    pub(super) fn pulse(&self) -> Vec<(QueueKey, Option<Duration>)> {
+        self.receiver().map_or_else(Vec::new, |receiver| receiver.pulse())
+    }
+
+    /// Makes a receive thread hang, for a test.
+    pub(super) fn hang(&self) {
+        if let Some(receiver) = self.receiver() {
+            receiver.hang();
+        }
+    }
+
+    /// What zcrxd does, in a line.
+    pub(super) fn status(&self) -> String {
+        let queues = self.receive();
+        let degraded = queues.iter().filter(|queue| queue.state != QueueState::Running).count();
+        match (queues.len(), degraded) {
+            (0, _) => "observing".to_owned(),
+            (all, 0) => format!("receiving on {all} queues"),
+            (all, some) => format!("receiving on {all} queues, {some} of them degraded or failed"),
+        }
+    }
+
+    fn receiver(&self) -> Option<Arc<Receiver>> {
+        self.with_own(|own| match own {
+            Own::Running(receiver) => Some(Arc::clone(receiver)),
+            Own::NotYet | Own::Ended(_) => None,
+        })
     }
 
     /// Ends the queues and answers with what they did; an error if that takes longer than `limit`.
     pub(super) async fn stop(&self, limit: Duration) -> Result<Vec<ReceiveSample>, DaemonError> {
-        let Own::Running(receiver) = self.with_own(|own| std::mem::replace(own, Own::Ended(Vec::new())))
-        else {
-            return Ok(Vec::new());
-        };
-        let stopping = tokio::task::spawn_blocking(|| receiver.stop());
+        let Some(receiver) = self.receiver() else { return Ok(Vec::new()) };
+        let stopping = tokio::task::spawn_blocking(move || receiver.stop());
         let Ok(Ok(last)) = tokio::time::timeout(limit, stopping).await else { return Err(DaemonError::Hung) };
         self.with_own(|own| *own = Own::Ended(last.clone()));
         Ok(last)
@@ -99,6 +141,16 @@ impl Sources {
         // Each change replaces the whole value: a panic elsewhere cannot have left it half made.
         use_it(&mut self.own.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Does what may take a while on another thread.
+async fn off_the_loop<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DaemonError> + Send + 'static,
+) -> Result<T, DaemonError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| DaemonError::System {
+        what: "go on",
+        source: std::io::Error::other("a thread panicked"),
+    })?
 }
 
 /// Says which probes this kernel allows, and what is lost.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Observation, ProcessSample, WebSample};
+use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, CqState, HostSample, KernelQueue, KernelSnapshot,
-    Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus, QueueKey, QueueSample, QueueState,
-    ReceiveSample, RefillState, Refusal, Registration, RegistrationCount, Selection, SocketBacklog,
+    AllocationCount, AreaState, Attempt, BackendKind, CopyCounts, CqState, EventCounts, Fallback, HostSample,
+    KernelQueue, KernelSnapshot, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus,
+    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
+    Selection, SocketBacklog, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -51,6 +52,7 @@ pub(crate) fn queue() -> ReceiveSample {
         cq_overflows: 1,
         bytes: 123_456_789,
         copied_bytes: Some(123_456_789),
+        zcrx: Some(zcrx()),
         completions: 9000,
         errors: BTreeMap::from([(libc::ENOSPC, 2), (libc::ECONNRESET, 1)]),
         rearms: 2,
@@ -60,6 +62,25 @@ pub(crate) fn queue() -> ReceiveSample {
         connections: 2,
         verified_bytes: 123_000_000,
         mismatched_bytes: 0,
+    }
+}
+
+/// A kernel that offers much and tells all.
+fn zcrx() -> ZcrxSample {
+    ZcrxSample {
+        offered: vec![ZcrxFeature::FlushRq, ZcrxFeature::Events, ZcrxFeature::Statistics],
+        fallbacks: vec![Fallback {
+            feature: ZcrxFeature::AddArea,
+            reason: "the area stays at 67108864 bytes: this kernel adds none".to_owned(),
+        }],
+        area_limit_bytes: 64 << 20,
+        counts: ZcrxCounts {
+            events: Some(EventCounts { alloc_fail: 3, copy: 5 }),
+            copies: Some(CopyCounts { fragments: 30_000, bytes: 123_456_789 }),
+            areas: 1,
+            areas_added: 0,
+            areas_refused: 0,
+        },
     }
 }
 
@@ -187,7 +208,19 @@ pub(crate) fn full() -> Observation {
             open_fds: Some(30),
             max_fds: Some(1024),
         }),
-        web: WebSample { connections: 1, accepted: 10, evicted: 1 },
+        web: WebSample {
+            connections: 1,
+            accepted: 10,
+            evicted: 1,
+            unauthorized: 2,
+            handshakes_failed: 3,
+            config: Some(Reload { successful: false, last_success: Some(SystemTime::UNIX_EPOCH) }),
+        },
+        service: ServiceSample {
+            config: Some(Reload { successful: true, last_success: Some(SystemTime::UNIX_EPOCH) }),
+            threads: vec![ThreadSample { name: "sampler".to_owned(), responsive: true }],
+            log_lines_suppressed: 4,
+        },
     }
 }
 
@@ -205,5 +238,6 @@ pub(crate) fn bare() -> Observation {
         took: Vec::new(),
         process: None,
         web: WebSample::default(),
+        service: ServiceSample::default(),
     }
 }

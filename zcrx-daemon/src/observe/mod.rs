@@ -9,6 +9,8 @@ mod identity;
 mod join;
 mod nic;
 mod process;
+mod refusal;
+mod service;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +22,8 @@ use crate::uapi;
 pub use join::Join;
 pub use nic::NicSample;
 pub use process::ProcessSample;
+pub use refusal::{Refusal, refusal};
+pub use service::{Reload, ServiceSample, ThreadSample};
 
 /// What the web endpoint counts about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,12 @@ pub struct WebSample {
     pub accepted: u64,
     /// Connections closed because there were too many.
     pub evicted: u64,
+    /// Requests without the name and password of a user.
+    pub unauthorized: u64,
+    /// Connections whose TLS handshake failed.
+    pub handshakes_failed: u64,
+    /// How the web configuration was read; `None` without one.
+    pub config: Option<Reload>,
 }
 
 /// A host sample, and what belongs to the moment and the process that took it.
@@ -45,6 +55,8 @@ pub struct Observation {
     pub process: Option<ProcessSample>,
     /// The web endpoint.
     pub web: WebSample,
+    /// zcrxd as a service.
+    pub service: ServiceSample,
 }
 
 /// Answers with the own queues.
@@ -53,6 +65,9 @@ pub type ReceiveSource = Box<dyn Fn() -> Vec<ReceiveSample> + Send + Sync>;
 pub type ProbeSource = Box<dyn Fn() -> ProbeSample + Send + Sync>;
 /// Answers with the web endpoint's own figures.
 pub type WebSource = Box<dyn Fn() -> WebSample + Send + Sync>;
+
+/// Answers with zcrxd as a service.
+pub type ServiceSource = Box<dyn Fn() -> ServiceSample + Send + Sync>;
 
 /// The sources of one host, and what has to be remembered from one look to the next.
 pub struct Observer {
@@ -64,6 +79,8 @@ pub struct Observer {
     pub probe: ProbeSource,
     /// The web endpoint.
     pub web: WebSource,
+    /// zcrxd as a service.
+    pub service: ServiceSource,
     /// Names and generations of queues.
     pub memory: Memory,
 }
@@ -99,6 +116,7 @@ impl Observer {
             took,
             process: ProcessSample::of_self(),
             web: (self.web)(),
+            service: (self.service)(),
         }
     }
 }
@@ -169,6 +187,7 @@ mod tests {
             receive: Box::new(Vec::new),
             probe: Box::new(|| ProbeSample { lost_events: Some(3), ..ProbeSample::default() }),
             web: Box::new(|| WebSample { accepted: 2, ..WebSample::default() }),
+            service: Box::new(Default::default),
             memory: Memory::default(),
         };
         let observation = observer.observe();

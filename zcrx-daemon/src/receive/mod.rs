@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`config`](QueueConfig) | what one queue is asked to do |
 //! | `receiver` | all queues: start, sample, stop |
+//! | `reconfigure` | other queues than before, without disturbing those that stay |
 //! | `worker` | a queue's thread: ring, connections, sinks |
 //! | `backend` | device, nodev, copy, and the choice between them |
 //! | `pool` | the area, and buffers that can be given back once only |
@@ -22,6 +23,7 @@ mod mapping;
 pub mod pattern;
 mod pool;
 mod receiver;
+mod reconfigure;
 pub mod refill;
 mod ring;
 pub mod software;
@@ -30,6 +32,7 @@ mod target;
 mod wake;
 mod worker;
 
-pub use config::{BackendChoice, Destination, ParseChoiceError, QueueConfig, SinkConfig};
+pub use config::{BackendChoice, DEFAULT_AREA_BYTES, Destination, ParseChoiceError, QueueConfig, SinkConfig};
 pub use error::ReceiveError;
 pub use receiver::Receiver;
+pub use reconfigure::Change;

@@ -1,9 +1,10 @@
 //! All own queues: started together, sampled from any thread, stopped together.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tracing::error;
 
@@ -20,11 +21,12 @@ use crate::model::{QueueKey, ReceiveSample};
 /// The running receive path. Dropping it stops it.
 #[derive(Debug)]
 pub struct Receiver {
-    queues: Vec<Queue>,
+    queues: Mutex<Vec<Queue>>,
 }
 
 #[derive(Debug)]
-struct Queue {
+pub(super) struct Queue {
+    pub(super) config: QueueConfig,
     stats: Arc<Stats>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
@@ -40,34 +42,51 @@ impl Receiver {
             config.check()?;
             check_interface(config)?;
         }
-        let mut receiver = Self { queues: Vec::with_capacity(configs.len()) };
+        let receiver = Self { queues: Mutex::new(Vec::with_capacity(configs.len())) };
         for config in configs {
-            receiver.queues.push(Queue::start(config)?);
+            let queue = Queue::start(config)?;
+            receiver.queues().push(queue);
         }
         Ok(receiver)
     }
 
     /// What every queue says of itself now. Cheap, from any thread.
     pub fn sample(&self) -> Vec<ReceiveSample> {
-        self.queues.iter().map(|queue| queue.stats.sample()).collect()
+        self.queues().iter().map(|queue| queue.stats.sample()).collect()
     }
 
     /// Stops every queue: connections are closed and buffers accounted for, within a second. Gives the last samples.
-    pub fn stop(mut self) -> Vec<ReceiveSample> {
+    pub fn stop(&self) -> Vec<ReceiveSample> {
         self.stop_all();
         self.sample()
     }
 
-    fn stop_all(&mut self) {
-        for queue in &self.queues {
-            queue.wake.stop();
+    /// Asks every thread to show that it is alive. Gives for each for how long it owes the answer to an earlier call.
+    pub fn pulse(&self) -> Vec<(QueueKey, Option<Duration>)> {
+        self.queues().iter().map(|queue| (queue.stats.key().clone(), queue.wake.ask())).collect()
+    }
+
+    /// Makes the first queue's thread hang: a fault on purpose, for tests of whoever watches.
+    pub fn hang(&self) {
+        if let Some(queue) = self.queues().first() {
+            queue.wake.hang();
         }
-        for queue in &mut self.queues {
-            if let Some(thread) = queue.thread.take()
-                && thread.join().is_err()
-            {
-                error!(queue = ?queue.stats.sample().key, "a receive thread panicked");
-            }
+    }
+
+    pub(super) fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
+        // Queues are put in and taken out whole: a panic elsewhere cannot have left one half made.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop_all(&self) {
+        let mut threads = Vec::new();
+        for queue in self.queues().iter_mut() {
+            queue.wake.stop();
+            threads.extend(queue.thread.take().map(|thread| (Arc::clone(&queue.stats), thread)));
+        }
+        // Without the lock: a sample does not wait for this.
+        for (stats, thread) in threads {
+            join(&stats, thread);
         }
     }
 }
@@ -78,8 +97,23 @@ impl Drop for Receiver {
     }
 }
 
+fn join(stats: &Stats, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        error!(queue = ?stats.sample().key, "a receive thread panicked");
+    }
+}
+
 impl Queue {
-    fn start(config: QueueConfig) -> Result<Self, ReceiveError> {
+    /// Ends it: connections are closed and buffers accounted for. Gives its last sample.
+    pub(super) fn stop(mut self) -> ReceiveSample {
+        self.wake.stop();
+        if let Some(thread) = self.thread.take() {
+            join(&self.stats, thread);
+        }
+        self.stats.sample()
+    }
+
+    pub(super) fn start(config: QueueConfig) -> Result<Self, ReceiveError> {
         let listeners = config
             .listen
             .iter()
@@ -103,14 +137,20 @@ impl Queue {
         let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
         let name = short_name(config.interface.as_deref(), config.queue);
         let thread_name = thread_name(&name);
-        let plan =
-            Plan { name, config, listeners, target, stats: Arc::clone(&stats), wake: Arc::clone(&wake) };
+        let plan = Plan {
+            name,
+            config: config.clone(),
+            listeners,
+            target,
+            stats: Arc::clone(&stats),
+            wake: Arc::clone(&wake),
+        };
         let (started, outcome) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name(thread_name)
             .spawn(move || worker::run(&plan, &started))
             .map_err(|source| ReceiveError::Thread { source })?;
-        let queue = Self { stats, wake, thread: Some(thread) };
+        let queue = Self { config, stats, wake, thread: Some(thread) };
         match outcome.recv() {
             Ok(Ok(_selection)) => Ok(queue),
             Ok(Err(error)) => {

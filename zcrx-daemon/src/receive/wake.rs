@@ -1,29 +1,39 @@
-//! Wakes a receive thread that waits in its ring.
+//! Wakes a receive thread that waits in its ring: to end, or to show that it is alive.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// A stop request, and the eventfd that makes it noticed.
+/// A stop request or a question, and the eventfd that makes it noticed.
+///
+/// Being asked costs a thread one wake-up every few seconds; a heartbeat of its own would cost the hot path a clock.
 #[derive(Debug)]
 pub(super) struct Wake {
     stop: AtomicBool,
+    hang: AtomicBool,
+    /// When the question was asked that is not answered yet.
+    asked: Mutex<Option<Instant>>,
     event: OwnedFd,
 }
 
 impl Wake {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { stop: AtomicBool::new(false), event: eventfd(0, EventfdFlags::CLOEXEC)? })
+        Ok(Self {
+            stop: AtomicBool::new(false),
+            hang: AtomicBool::new(false),
+            asked: Mutex::new(None),
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
     }
 
     /// Asks the thread to end.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        let written = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
-        debug_assert!(written.is_ok(), "an eventfd takes 2^64 - 2 stops: {written:?}");
+        self.notice();
     }
 
     /// Whether the thread was asked to end.
@@ -31,15 +41,75 @@ impl Wake {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Becomes readable when the thread is asked to end.
+    /// Asks the thread to answer, unless it owes an answer already: then gives for how long.
+    pub(super) fn ask(&self) -> Option<Duration> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = *asked {
+            return Some(since.elapsed());
+        }
+        *asked = Some(Instant::now());
+        self.notice();
+        None
+    }
+
+    /// A fault on purpose, for tests of whoever watches: the thread goes no further once it notices.
+    pub(super) fn hang(&self) {
+        self.hang.store(true, Ordering::Release);
+        self.notice();
+    }
+
+    /// By the thread, when it was woken: answers, and makes the eventfd ready for the next time.
+    pub(super) fn answer(&self) {
+        // Nothing to read is fine: somebody was faster, or the wake-up was for nothing.
+        let _count = rustix::io::read(&self.event, &mut [0; 8]);
+        while self.hang.load(Ordering::Acquire) && !self.stopped() {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Becomes readable when the thread is asked for something.
     pub(super) fn fd(&self) -> RawFd {
         self.event.as_raw_fd()
     }
 
-    /// Sleeps, but not beyond a stop request.
+    /// Sleeps, but not beyond a stop request; answers meanwhile.
     pub(super) fn sleep(&self, duration: Duration) {
-        let timeout = Timespec::try_from(duration).ok();
-        // An interrupted sleep is a short one: the caller only meant not to hurry.
-        let _woken = poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref());
+        let end = Instant::now() + duration;
+        while !self.stopped() {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref()) {
+                Ok(1..) => self.answer(),
+                // An interrupted sleep is a short one: the caller only meant not to hurry.
+                _ => return,
+            }
+        }
+    }
+
+    fn notice(&self) {
+        let written = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        debug_assert!(written.is_ok(), "an eventfd takes 2^64 - 2 of these: {written:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_open_until_it_is_answered() {
+        let wake = Wake::new().expect("an eventfd");
+        assert_eq!(wake.ask(), None);
+        assert!(wake.ask().is_some(), "asked, and not answered");
+        wake.answer();
+        assert_eq!(wake.ask(), None);
+        // Who sleeps answers too, and does not sleep shorter for it.
+        let begin = Instant::now();
+        wake.sleep(Duration::from_millis(30));
+        assert!(begin.elapsed() >= Duration::from_millis(30));
+        assert_eq!(wake.ask(), None);
+        wake.stop();
+        wake.sleep(Duration::from_hours(1));
     }
 }

@@ -4,6 +4,7 @@ mod config;
 mod diagnosis;
 mod harness;
 mod lifecycle;
+mod top;
 mod traffic;
 mod unprivileged;
 mod web;

@@ -1,10 +1,19 @@
 //! The web endpoint.
 //!
-//! It answers on the daemon's one thread, so no request may wait for anything: each is answered from what can be
-//! read at once. Clients may be slow, many or hostile: `server` bounds what they can take.
+//! Connections live on the daemon's one thread, and what may take time is done on others, for few requests at once.
+//! Clients may be slow, many or hostile: `server` and `connections` bound what they can take, `access` and `gate` who
+//! may ask at all.
 
+mod access;
+mod auth;
+mod connections;
+mod gate;
+mod listener;
+mod negotiate;
+mod print;
 mod routes;
 mod server;
+mod settings;
 
 use std::sync::Arc;
 
@@ -14,7 +23,11 @@ use super::Phase;
 use crate::diagnose::HostDiagnosis;
 use crate::observe::Observer;
 
-pub use server::{Connections, Limits, Server};
+pub use access::{Access, LOOK_EVERY};
+pub use connections::Connections;
+pub use listener::Listener;
+pub use server::{Limits, Server};
+pub use settings::{Settings, SettingsError};
 
 /// What the routes answer from.
 pub struct Endpoint {
@@ -28,7 +41,7 @@ pub struct Endpoint {
 
 /// The routes of the endpoint.
 pub fn router(endpoint: Arc<Endpoint>) -> axum::Router {
-    routes::router(endpoint)
+    gate::compress(routes::router(endpoint))
 }
 
 #[cfg(test)]

@@ -1,23 +1,34 @@
 //! What is served where.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::Semaphore;
 
-use super::Endpoint;
+use super::{Endpoint, negotiate};
 use crate::export::{metrics, not_ready};
+use crate::observe::Observation;
 use crate::view::landing;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML_TYPE: &str = "text/html; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
+
+/// Requests that look at the host at once: looks follow one another anyway.
+const AT_ONCE: usize = 4;
+
+/// How long a request waits for its turn: what Prometheus gives a scrape by default.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The page needs its own style and script, and asks only this endpoint for itself.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
@@ -34,27 +45,72 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way)
         .layer(map_response(harden))
-        .with_state(endpoint)
+        .with_state(Arc::new(Desk { endpoint, turns: Arc::new(Semaphore::new(AT_ONCE)) }))
 }
 
-async fn scrape(State(endpoint): State<Arc<Endpoint>>) -> Response {
-    let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
-    match metrics::render(&endpoint.observer.observe(), &diagnosis) {
-        Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n"))
-            .into_response(),
+/// Where requests are answered that need a look at the host.
+struct Desk {
+    endpoint: Arc<Endpoint>,
+    turns: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Looks at the host and answers, on a thread where that may take as long as it takes: a look that waits for a driver
+    /// must not keep `/healthz` from answering. There are few such threads; who does not get one in time is told so.
+    async fn look(
+        &self,
+        answer: impl FnOnce(&Endpoint, &Observation) -> Response + Send + 'static,
+    ) -> Response {
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let again = [(RETRY_AFTER, "1")];
+            return (StatusCode::SERVICE_UNAVAILABLE, again, "too many requests at once\n").into_response();
+        };
+        let endpoint = Arc::clone(&self.endpoint);
+        let answered = tokio::task::spawn_blocking(move || {
+            let response = answer(&endpoint, &endpoint.observer.observe());
+            drop(turn);
+            response
+        });
+        answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 }
 
-async fn page(State(endpoint): State<Arc<Endpoint>>) -> Response {
-    let observation = endpoint.observer.observe();
-    let reasons = not_ready(*endpoint.phase.borrow(), &observation.host.receive);
-    let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
-    let html = landing::page(&observation, &diagnosis, &reasons);
-    ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
+async fn scrape(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let openmetrics = negotiate::openmetrics(accept);
+    desk.look(move |endpoint, observation| {
+        let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+        let (kind, text) = match openmetrics {
+            Some(version) => (
+                format!("application/openmetrics-text; version={version}; charset=utf-8"),
+                Ok(metrics::render_openmetrics(observation, &diagnosis)),
+            ),
+            None => (METRICS_TYPE.to_owned(), metrics::render(observation, &diagnosis)),
+        };
+        match text {
+            Ok(text) => ([(CONTENT_TYPE, kind), (VARY, "accept".to_owned())], text).into_response(),
+            Err(error) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n"))
+                    .into_response()
+            }
+        }
+    })
+    .await
 }
 
-async fn diagnose(State(endpoint): State<Arc<Endpoint>>) -> Response {
+async fn page(State(desk): State<Arc<Desk>>) -> Response {
+    desk.look(|endpoint, observation| {
+        let reasons = not_ready(*endpoint.phase.borrow(), &observation.host.receive);
+        let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+        let html = landing::page(observation, &diagnosis, &reasons);
+        ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
+    })
+    .await
+}
+
+async fn diagnose(State(desk): State<Arc<Desk>>) -> Response {
+    let endpoint = &desk.endpoint;
     let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
     match serde_json::to_string(&*diagnosis) {
         Ok(json) => ([(CONTENT_TYPE, JSON_TYPE)], json).into_response(),
@@ -73,7 +129,8 @@ async fn healthy() -> &'static str {
     "alive\n"
 }
 
-async fn ready(State(endpoint): State<Arc<Endpoint>>) -> Response {
+async fn ready(State(desk): State<Arc<Desk>>) -> Response {
+    let endpoint = &desk.endpoint;
     let reasons = not_ready(*endpoint.phase.borrow(), &(endpoint.observer.receive)());
     if reasons.is_empty() {
         return "ready\n".into_response();

@@ -1,32 +1,37 @@
 //! Serves the routes, with bounds on what clients can take.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
-use crate::observe::WebSample;
+use super::access::Access;
+use super::connections::Connections;
+use super::gate;
+use super::listener::{Listener, Stream};
 
 /// What clients can take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once. One more, and the oldest is closed: a scraper that comes while a hostile client
-    /// holds all connections is served, and loses no more than a connection to reuse when it is the oldest.
+    /// Connections at once. One more, and the oldest of the client with the most is closed.
     pub connections: usize,
-    /// Time for the head of a request to arrive whole, and for an idle connection to ask again.
+    /// Time for a TLS handshake, for the head of a request to arrive whole, and for an idle connection to ask again.
     pub head: Duration,
     /// Bytes of a request's head.
     pub head_bytes: usize,
     /// Headers of a request.
     pub headers: usize,
+    /// Time after which a connection gets no further request. Scrapers connect anew.
+    pub life: Duration,
+    /// Time that answers under way get after that: who reads slower loses the rest.
+    pub farewell: Duration,
     /// Time that answers under way get when the daemon ends.
     pub goodbye: Duration,
 }
@@ -38,71 +43,21 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             head_bytes: 16 << 10,
             headers: 64,
+            life: Duration::from_mins(5),
+            farewell: Duration::from_secs(30),
             goodbye: Duration::from_millis(200),
         }
-    }
-}
-
-/// The connections that are open, and what became of the others.
-#[derive(Default)]
-pub struct Connections(Mutex<Book>);
-
-#[derive(Default)]
-struct Book {
-    open: BTreeMap<u64, AbortHandle>,
-    accepted: u64,
-    evicted: u64,
-}
-
-impl Connections {
-    /// What the endpoint counts about itself.
-    pub fn sample(&self) -> WebSample {
-        self.with(|book| WebSample {
-            connections: book.open.len() as u64,
-            accepted: book.accepted,
-            evicted: book.evicted,
-        })
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        // The book holds plain numbers: a panic elsewhere cannot have left it half written.
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Enters a connection, which `spawn` starts under its number, and closes the oldest if there are too many.
-    fn enter(&self, most: usize, spawn: impl FnOnce(u64) -> AbortHandle) {
-        // Spawned under the lock: however short the connection, it is entered before it leaves.
-        self.with(|book| {
-            let number = book.accepted;
-            book.accepted += 1;
-            book.open.insert(number, spawn(number));
-            if book.open.len() > most
-                && let Some((_, oldest)) = book.open.pop_first()
-            {
-                oldest.abort();
-                book.evicted += 1;
-            }
-        });
-    }
-
-    /// Closes all that is still open.
-    fn close(&self) {
-        for connection in self.with(|book| std::mem::take(&mut book.open)).into_values() {
-            connection.abort();
-        }
-    }
-
-    fn leave(&self, number: u64) {
-        self.with(|book| book.open.remove(&number));
     }
 }
 
 /// Listening sockets and what is served on them.
 pub struct Server {
     /// Bound and listening.
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<Listener>,
     /// The routes.
     pub routes: Router,
+    /// Who may ask.
+    pub access: Arc<Access>,
     /// Shared with whoever reports them.
     pub connections: Arc<Connections>,
     /// What clients can take.
@@ -111,46 +66,46 @@ pub struct Server {
 
 impl Server {
     /// Serves until `stop` changes or its sender is gone; then ends what is under way.
-    pub async fn run(self, stop: watch::Receiver<()>) {
-        let Self { listeners, routes, connections, limits } = self;
-        let graceful = Arc::new(GracefulShutdown::new());
-        let accepting = listeners.into_iter().map(|listener| {
+    pub async fn run(self, mut stop: watch::Receiver<()>) {
+        let Self { listeners, routes, access, connections, limits } = self;
+        let routes = gate::guard(routes, Arc::clone(&access));
+        let (end, ended) = watch::channel(());
+        for listener in listeners {
             let doorman = Doorman {
                 routes: routes.clone(),
+                access: Arc::clone(&access),
                 connections: Arc::clone(&connections),
-                graceful: Arc::clone(&graceful),
+                end: ended.clone(),
                 limits,
             };
-            tokio::spawn(doorman.accept(listener, stop.clone()))
-        });
-        for task in accepting.collect::<Vec<_>>() {
-            // A doorman ends when told to; if it panicked, the others still serve.
-            task.await.ok();
+            tokio::spawn(doorman.accept(listener));
         }
-        if let Ok(graceful) = Arc::try_unwrap(graceful) {
-            // Who has not read its answer by then loses it.
-            tokio::time::timeout(limits.goodbye, graceful.shutdown()).await.ok();
-        }
+        drop(ended);
+        stop.changed().await.ok();
+        end.send_replace(());
+        // Every doorman and every connection has a receiver. Who has not read its answer by then loses it.
+        tokio::time::timeout(limits.goodbye, end.closed()).await.ok();
         connections.close();
     }
 }
 
 struct Doorman {
     routes: Router,
+    access: Arc<Access>,
     connections: Arc<Connections>,
-    graceful: Arc<GracefulShutdown>,
+    end: watch::Receiver<()>,
     limits: Limits,
 }
 
 impl Doorman {
-    async fn accept(self, listener: TcpListener, mut stop: watch::Receiver<()>) {
+    async fn accept(mut self, listener: Listener) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = stop.changed() => return,
+                _ = self.end.changed() => return,
             };
             match accepted {
-                Ok((stream, _)) => self.serve(stream),
+                Ok((stream, peer)) => self.serve(stream, peer),
                 Err(error) => {
                     // Out of descriptors, most likely: without the pause this would spin until there are some.
                     tracing::warn!(%error, "cannot accept a web connection");
@@ -160,23 +115,61 @@ impl Doorman {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
-        let service = TowerToHyperService::new(self.routes.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head)
-            .max_headers(self.limits.headers)
-            .max_buf_size(self.limits.head_bytes)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = self.graceful.watch(connection);
+    fn serve(&self, stream: Box<dyn Stream>, peer: Option<IpAddr>) {
+        let (routes, access, limits) = (self.routes.clone(), Arc::clone(&self.access), self.limits);
+        let end = self.end.clone();
         let connections = Arc::clone(&self.connections);
-        self.connections.enter(self.limits.connections, |number| {
+        self.connections.enter(limits.connections, peer, |number| {
             let task = tokio::spawn(async move {
-                // What a client did wrong is its own affair: it got an answer, or left.
-                connection.await.ok();
+                if let Some(stream) = encrypted(stream, &access, limits).await {
+                    converse(stream, routes, end, limits).await;
+                }
                 connections.leave(number);
             });
             task.abort_handle()
         });
     }
+}
+
+/// Does the TLS handshake, if there has to be one. `None` if the client did not manage it, in time, as somebody who may.
+async fn encrypted(stream: Box<dyn Stream>, access: &Access, limits: Limits) -> Option<Box<dyn Stream>> {
+    let Some(tls) = access.current().tls.clone() else { return Some(stream) };
+    let handshake = TlsAcceptor::from(tls.config).accept(stream);
+    let stream = match tokio::time::timeout(limits.head, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            access.count_failed_handshake();
+            return None;
+        }
+        Err(_) => {
+            access.count_failed_handshake();
+            return None;
+        }
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    if tls.names.is_some_and(|names| !certificate.is_some_and(|certificate| names.allow(certificate))) {
+        access.count_failed_handshake();
+        return None;
+    }
+    Some(Box::new(stream))
+}
+
+/// Answers requests until the client leaves, its time is over, or the daemon ends.
+async fn converse(stream: Box<dyn Stream>, routes: Router, mut end: watch::Receiver<()>, limits: Limits) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // What a client did wrong is its own affair: it got an answer, or left.
+        _ = &mut connection => return,
+        _ = end.changed() => {}
+        () = tokio::time::sleep(limits.life) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(limits.farewell, connection).await.ok();
 }

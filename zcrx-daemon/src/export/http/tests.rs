@@ -37,13 +37,15 @@ impl Fixture {
             receive: Box::new(move || queues.clone()),
             probe: Box::new(ProbeSample::default),
             web: Box::new(Default::default),
+            service: Box::new(Default::default),
             memory: Memory::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let connections = Arc::new(Connections::default());
         let server = Server {
-            listeners: vec![listener],
+            listeners: vec![listener.into()],
+            access: Arc::default(),
             routes: router(Arc::new(Endpoint { observer: Arc::new(observer), diagnosis, phase: phase_seen })),
             connections: Arc::clone(&connections),
             limits,

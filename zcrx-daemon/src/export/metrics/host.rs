@@ -28,6 +28,7 @@ impl Subject for ProcessSample {
     }
 }
 
+const NO_WEB_CONFIG: &str = "there is no web configuration";
 const NO_PROC: &str = "/proc is not readable";
 
 pub(super) static OBSERVATION: &[Metric<Observation>] = &[
@@ -70,6 +71,28 @@ pub(super) static WEB: &[Metric<WebSample>] = &[
         "Connections to the web endpoint closed, oldest first, because there were too many.",
         One(|web| Some(web.evicted as f64)),
     ),
+    Metric::<WebSample>::counter(
+        "zcrx_web_unauthorized_total",
+        "Requests to the web endpoint without the name and password of a user.",
+        One(|web| Some(web.unauthorized as f64)),
+    ),
+    Metric::<WebSample>::counter(
+        "zcrx_web_tls_handshakes_failed_total",
+        "Connections to the web endpoint whose TLS handshake failed, took too long, or was of a client that may not ask.",
+        One(|web| Some(web.handshakes_failed as f64)),
+    ),
+    Metric::<WebSample>::gauge(
+        "zcrx_web_config_last_reload_successful",
+        "Whether the web configuration was good when it was last read (1); if not (0), the one before is in use.",
+        One(|web| web.config.map(|reload| f64::from(reload.successful))),
+    )
+    .absent(NO_WEB_CONFIG),
+    Metric::<WebSample>::gauge(
+        "zcrx_web_config_last_reload_success_timestamp_seconds",
+        "When the web configuration in use was read, since the Unix epoch.",
+        One(|web| web.config.and_then(|reload| reload.last_success_seconds())),
+    )
+    .absent(NO_WEB_CONFIG),
 ];
 
 pub(super) static PROCESS: &[Metric<ProcessSample>] = &[

@@ -7,13 +7,16 @@
 mod diagnosis;
 mod host;
 mod ifq;
+mod openmetrics;
 mod page_pool;
 mod probe;
 mod receive;
 mod reference;
 mod registration;
 mod series;
+mod service;
 mod table;
+mod zcrx;
 
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
@@ -29,12 +32,18 @@ pub fn render(observation: &Observation, diagnosis: &HostDiagnosis) -> Result<St
     TextEncoder::new().encode_to_string(&families(observation, diagnosis))
 }
 
+/// The same as OpenMetrics text.
+pub fn render_openmetrics(observation: &Observation, diagnosis: &HostDiagnosis) -> String {
+    openmetrics::encode(&families(observation, diagnosis))
+}
+
 /// Every metric that has a value in this observation, in the order of the tables.
 fn families(observation: &Observation, diagnosis: &HostDiagnosis) -> Vec<MetricFamily> {
     let mut families = Vec::new();
     let host = &observation.host;
     table::collect(host::OBSERVATION, std::slice::from_ref(observation), &mut families);
     table::collect(receive::QUEUE, &host.receive, &mut families);
+    table::collect(zcrx::ZCRX, &host.receive, &mut families);
     table::collect(ifq::SNAPSHOT, host.probe.snapshot.as_slice(), &mut families);
     table::collect(ifq::IFQ, &host.queues, &mut families);
     table::collect(diagnosis::NOW, &diagnosis.queues, &mut families);
@@ -45,6 +54,7 @@ fn families(observation: &Observation, diagnosis: &HostDiagnosis) -> Vec<MetricF
     table::collect(page_pool::PAGE_POOL, host.probe.page_pools.as_deref().unwrap_or_default(), &mut families);
     table::collect(probe::PROBE, &host.probe.probes, &mut families);
     table::collect(probe::LOSS, std::slice::from_ref(&host.probe), &mut families);
+    table::collect(service::SERVICE, std::slice::from_ref(&observation.service), &mut families);
     table::collect(host::WEB, std::slice::from_ref(&observation.web), &mut families);
     table::collect(host::PROCESS, observation.process.as_slice(), &mut families);
     families

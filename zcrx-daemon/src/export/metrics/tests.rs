@@ -65,6 +65,9 @@ fn what_is_unknown_is_absent() {
         "zcrx_web_connections",
         "zcrx_web_connections_accepted_total",
         "zcrx_web_connections_evicted_total",
+        "zcrx_log_lines_suppressed_total",
+        "zcrx_web_tls_handshakes_failed_total",
+        "zcrx_web_unauthorized_total",
     ];
     assert_eq!(known, expected.map(str::to_owned).into());
 }

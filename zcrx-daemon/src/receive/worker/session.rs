@@ -51,7 +51,13 @@ impl<'p> Session<'p> {
     pub(super) fn open(plan: &'p Plan, before: Counters) -> Result<Self, ReceiveError> {
         let ring = Ring::new(plan.config.cq_entries)?;
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
-        plan.stats.registered(&selection, &pool, pool.refill_memory().entries(), ring.cq_entries());
+        plan.stats.registered(
+            &selection,
+            backend.zcrx(),
+            &pool,
+            pool.refill_memory().entries(),
+            ring.cq_entries(),
+        );
         let mut session = Self {
             ring,
             backend,
@@ -80,9 +86,7 @@ impl<'p> Session<'p> {
 
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
-        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
-        // SAFETY: the request points to nothing.
-        unsafe { self.push(wake, Op::Wake) }?;
+        self.listen_for_wake()?;
         for index in 0..self.plan.listeners.len() {
             self.accept(index as u32)?;
         }
@@ -133,12 +137,14 @@ impl<'p> Session<'p> {
             );
             return Ok(());
         };
-        if !more {
+        // An event ends no request.
+        if !more && op != Op::Event {
             self.in_flight -= 1;
         }
         match op {
-            // The loop looks at what it was woken for.
-            Op::Wake | Op::Cancel => Ok(()),
+            Op::Event => self.event(cqe.result()),
+            Op::Wake => self.woken(cqe.result()),
+            Op::Cancel => Ok(()),
             Op::Accept(listener) => self.accepted(listener, cqe.result(), more),
             Op::Receive(index) => self.received(index, cqe, more),
             Op::Write(index) => {
@@ -150,6 +156,21 @@ impl<'p> Session<'p> {
                 self.connected(index, cqe.result())
             }
         }
+    }
+
+    fn listen_for_wake(&mut self) -> Result<(), ReceiveError> {
+        let wake = opcode::PollAdd::new(types::Fd(self.plan.wake.fd()), libc::POLLIN as u32).build();
+        // SAFETY: the request points to nothing.
+        unsafe { self.push(wake, Op::Wake) }
+    }
+
+    /// Answers that this thread is alive. If it is to end, the loop finds out by itself.
+    fn woken(&mut self, result: i32) -> Result<(), ReceiveError> {
+        if self.stopping || self.plan.wake.stopped() || result < 0 {
+            return Ok(());
+        }
+        self.plan.wake.answer();
+        self.listen_for_wake()
     }
 
     /// Publishes what was given back, and lets those try again that wait for it.
@@ -175,6 +196,7 @@ impl<'p> Session<'p> {
         match timer {
             Timer::Accept(listener) => self.accept(listener),
             Timer::Connect(index) => self.connect(index),
+            Timer::Arm(event) => self.arm(event),
             Timer::Receives => {
                 let user_holds = self.pool.dispensed() > self.pool.returned();
                 let go_on = self.waiting.pause_over(user_holds);
@@ -239,6 +261,9 @@ impl<'p> Session<'p> {
         let received = counters.bytes - self.before.bytes;
         let sum = |before: Option<u64>, now: Option<u64>| Some(before.unwrap_or(0) + now?);
         counters.copied_bytes = sum(self.before.copied_bytes, self.backend.copied_bytes(received));
+        counters.area_bytes = self.pool.area_bytes();
+        let zcrx = self.backend.zcrx_counts(&self.pool);
+        counters.zcrx = zcrx.map(|zcrx| zcrx.after(&self.before.zcrx.unwrap_or_default()));
         counters.starvations = sum(self.before.starvations, self.backend.starvations());
         counters.starving = counters.starvations.map(|_| self.backend.starving());
         self.plan.stats.publish(counters, &mut self.errors);

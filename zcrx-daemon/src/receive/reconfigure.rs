@@ -1,0 +1,181 @@
+//! Other queues than before, without disturbing those that stay.
+
+use std::net::SocketAddr;
+
+use tracing::{error, info};
+
+use super::ReceiveError;
+use super::backend::check_interface;
+use super::config::QueueConfig;
+use super::receiver::{Queue, Receiver};
+use crate::model::ReceiveSample;
+
+/// What became of the queues.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Queues that were not touched.
+    pub kept: usize,
+    /// Queues that were started.
+    pub started: usize,
+    /// Last samples of those that were ended.
+    pub ended: Vec<ReceiveSample>,
+}
+
+impl Receiver {
+    /// Makes these the queues. One that is asked for as it runs is not touched: its connections go on, not a byte is lost.
+    ///
+    /// A queue whose place another one takes (the same hardware queue, the same port) ends before that one starts; all
+    /// others start before any ends.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot start. Then all is as it was before, but for connections of queues that had to end first.
+    pub fn reconfigure(&self, configs: Vec<QueueConfig>) -> Result<Change, ReceiveError> {
+        for config in &configs {
+            config.check()?;
+            check_interface(config)?;
+        }
+        let running: Vec<_> = self.queues().iter().map(|queue| queue.config.clone()).collect();
+        let Plan { kept, fresh, gone } = plan(&running, configs);
+        let (late, early): (Vec<_>, Vec<_>) =
+            fresh.into_iter().partition(|new| gone.iter().any(|old| in_the_way(old, new)));
+        let mut started = Vec::new();
+        self.start_each(early, &mut started)?;
+        let (first, last): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|old| late.iter().any(|new| in_the_way(old, new)));
+        let mut ended = self.end(&first);
+        if let Err(failure) = self.start_each(late, &mut started) {
+            self.bring_back(first);
+            return Err(failure);
+        }
+        ended.extend(self.end(&last));
+        Ok(Change { kept, started: started.len(), ended })
+    }
+
+    /// Starts queues. If one cannot, those in `started` are ended again.
+    fn start_each(
+        &self,
+        configs: Vec<QueueConfig>,
+        started: &mut Vec<QueueConfig>,
+    ) -> Result<(), ReceiveError> {
+        for config in configs {
+            match Queue::start(config.clone()) {
+                Ok(queue) => {
+                    self.queues().push(queue);
+                    started.push(config);
+                }
+                Err(failure) => {
+                    self.end(started);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, configs: &[QueueConfig]) -> Vec<ReceiveSample> {
+        let taken: Vec<_> = self.queues().extract_if(.., |queue| configs.contains(&queue.config)).collect();
+        // Without the lock: a sample does not wait for this.
+        taken.into_iter().map(Queue::stop).collect()
+    }
+
+    fn bring_back(&self, configs: Vec<QueueConfig>) {
+        for config in configs {
+            match Queue::start(config) {
+                Ok(queue) => self.queues().push(queue),
+                Err(failure) => {
+                    error!(%failure, "a queue that had to end for a new one cannot be brought back")
+                }
+            }
+        }
+        info!("the queues are those of before");
+    }
+}
+
+struct Plan {
+    kept: usize,
+    /// To be started.
+    fresh: Vec<QueueConfig>,
+    /// To be ended.
+    gone: Vec<QueueConfig>,
+}
+
+/// Tells queues that stay from those that come and go.
+fn plan(running: &[QueueConfig], wanted: Vec<QueueConfig>) -> Plan {
+    let mut gone = running.to_vec();
+    let mut fresh = Vec::new();
+    let mut kept = Vec::new();
+    for config in wanted {
+        match gone.iter().position(|old| same(old, &config)) {
+            Some(found) => kept.push(gone.swap_remove(found)),
+            None => fresh.push(config),
+        }
+    }
+    // A number without an interface only tells queues apart, and those that stay keep theirs.
+    for index in 0..fresh.len() {
+        if fresh[index].interface.is_some() {
+            continue;
+        }
+        let taken = |number: u32| {
+            let others = fresh[..index].iter().chain(&kept);
+            others.into_iter().any(|other| other.interface.is_none() && other.queue == number)
+        };
+        if taken(fresh[index].queue) {
+            let free = (0..).find(|number| !taken(*number)).unwrap_or_default();
+            fresh[index].queue = free;
+        }
+    }
+    Plan { kept: kept.len(), fresh, gone }
+}
+
+fn same(old: &QueueConfig, new: &QueueConfig) -> bool {
+    let number = if old.interface.is_none() { old.queue } else { new.queue };
+    *old == QueueConfig { queue: number, ..new.clone() }
+}
+
+/// Whether the new queue cannot start while the old one runs.
+fn in_the_way(old: &QueueConfig, new: &QueueConfig) -> bool {
+    let place = |config: &QueueConfig| config.interface.clone().map(|interface| (interface, config.queue));
+    let same_place = place(old).is_some_and(|old| place(new) == Some(old));
+    // Port 0 is a new port each time. An address that covers the other's is as much in the way as the same.
+    let ports = |config: &QueueConfig| -> Vec<u16> {
+        config.listen.iter().map(SocketAddr::port).filter(|port| *port != 0).collect()
+    };
+    let same_port = ports(old).iter().any(|port| ports(new).contains(port));
+    let same_number = old.interface.is_none() && new.interface.is_none() && old.queue == new.queue;
+    same_place || same_port || same_number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(number: u32, port: u16) -> QueueConfig {
+        QueueConfig { queue: number, ..QueueConfig::new(vec![([127, 0, 0, 1], port).into()]) }
+    }
+
+    #[test]
+    fn what_is_asked_for_as_it_runs_stays_whatever_its_position() {
+        let running = [queue(0, 7000), queue(1, 7001)];
+        let Plan { kept, fresh, gone } = plan(&running, vec![queue(0, 7001)]);
+        assert_eq!((kept, fresh, gone), (1, Vec::new(), vec![queue(0, 7000)]));
+    }
+
+    #[test]
+    fn a_new_queue_gets_a_number_that_is_free() {
+        let running = [queue(0, 7000), queue(1, 7001)];
+        let Plan { kept, fresh, .. } =
+            plan(&running, vec![queue(0, 7002), queue(1, 7000), queue(2, 7001), queue(3, 7003)]);
+        assert_eq!(kept, 2);
+        assert_eq!(fresh.iter().map(|config| config.queue).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_changed_queue_ends_and_starts() {
+        let bigger = QueueConfig { area_bytes: 1 << 30, ..queue(0, 7000) };
+        let Plan { kept, fresh, gone } = plan(&[queue(0, 7000)], vec![bigger.clone()]);
+        assert_eq!((kept, &fresh[..], &gone[..]), (0, &[bigger][..], &[queue(0, 7000)][..]));
+        assert!(in_the_way(&gone[0], &fresh[0]));
+        assert!(!in_the_way(&queue(0, 7000), &queue(1, 7001)));
+    }
+}

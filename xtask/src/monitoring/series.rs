@@ -62,7 +62,7 @@ fn values(label: &str, name: &str) -> Result<usize> {
     Ok(match label {
         // One value each for the thing that the series is about.
         "interface" | "queue" | "probe" | "page_pool" | "ifindex" | "netns" | "zcrx_id" | "pid" | "comm"
-        | "sink" | "version" | "revision" | "release" | "provider" => 1,
+        | "words" | "sink" | "version" | "revision" | "release" | "provider" => 1,
         // Two better backends than the worst were refused; a queue runs on one.
         "backend" => {
             if name.ends_with("refused_info") {
@@ -74,6 +74,8 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // Those that receives end with (docs/configuration.md), and those that registrations do.
         "errno" if name.ends_with("_info") => 1,
         "errno" => 8,
+        "feature" => 16,
+        "event" => 4,
         "state" => 4,
         "trouble" => 9,
         // Thirteen, and the unknown one.

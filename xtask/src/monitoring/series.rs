@@ -24,11 +24,19 @@ enum Per {
     DiagnosedQueue,
     PagePool,
     Probe,
+    Thread,
 }
 
 impl Per {
-    const ALL: [Self; 6] =
-        [Self::Host, Self::Receiver, Self::KernelQueue, Self::DiagnosedQueue, Self::PagePool, Self::Probe];
+    const ALL: [Self; 7] = [
+        Self::Host,
+        Self::Receiver,
+        Self::KernelQueue,
+        Self::DiagnosedQueue,
+        Self::PagePool,
+        Self::Probe,
+        Self::Thread,
+    ];
 
     /// What a metric is about.
     fn of(name: &str, contract: &Contract) -> Self {
@@ -39,6 +47,7 @@ impl Per {
             _ if name.starts_with("zcrx_ifq_") => Self::KernelQueue,
             _ if has("page_pool") => Self::PagePool,
             _ if has("probe") => Self::Probe,
+            _ if has("thread") => Self::Thread,
             // The last registration names a queue, but there is one for each host.
             _ if has("queue") && !name.starts_with("zcrx_registration_") => Self::DiagnosedQueue,
             _ => Self::Host,
@@ -53,6 +62,7 @@ impl Per {
             Self::DiagnosedQueue => ("D", "diagnosed queue: each of the above, once"),
             Self::PagePool => ("P", "page pool that was active, fed by zcrx or not"),
             Self::Probe => ("C", "probe of the catalogue"),
+            Self::Thread => ("T", "thread that is asked whether it answers: one for each of R, and a few"),
         }
     }
 }
@@ -61,8 +71,8 @@ impl Per {
 fn values(label: &str, name: &str) -> Result<usize> {
     Ok(match label {
         // One value each for the thing that the series is about.
-        "interface" | "queue" | "probe" | "page_pool" | "ifindex" | "netns" | "zcrx_id" | "pid" | "comm"
-        | "sink" | "version" | "revision" | "release" | "provider" => 1,
+        "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
+        | "pid" | "comm" | "words" | "sink" | "version" | "revision" | "release" | "provider" => 1,
         // Two better backends than the worst were refused; a queue runs on one.
         "backend" => {
             if name.ends_with("refused_info") {
@@ -74,6 +84,13 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // Those that receives end with (docs/configuration.md), and those that registrations do.
         "errno" if name.ends_with("_info") => 1,
         "errno" => 8,
+        "feature" => 16,
+        "operation" => 4,
+        "notification" => 2,
+        "loss" => 4,
+        "program" => 40,
+        "map" => 24,
+        "event" => 4,
         "state" => 4,
         // Two that the configuration can ask for, of the seven that a kernel can have.
         "feature" if name.ends_with("fallback_info") => 2,

@@ -56,6 +56,8 @@ fn without_number(name: &str) -> bool {
         "ZcrxdDown",
         "ZcrxProbeMissing",
         "ZcrxConfigReloadFailed",
+        "ZcrxWebConfigReloadFailed",
+        "ZcrxThreadHangs",
     ]
     .contains(&name)
 }

@@ -1,6 +1,6 @@
 //! zcrxd itself: what it costs, what it is attached to, and what it misses.
 
-use super::panel::{BYTES, COUNT, ORANGE, Panel, RATE, RED, SECONDS, SHARE, STATE};
+use super::panel::{BYTES, COUNT, GREEN, ORANGE, Panel, RATE, RED, SECONDS, SHARE, STATE};
 use super::{Dashboard, Row};
 
 pub(super) fn dashboard() -> Dashboard {
@@ -10,7 +10,7 @@ pub(super) fn dashboard() -> Dashboard {
         description: "zcrxd itself: what it costs, what it is attached to, and what it misses.",
         of_queues: false,
         from: "6h",
-        rows: vec![overview(), utilization(), saturation(), losses(), registrations()],
+        rows: vec![overview(), utilization(), saturation(), losses(), cost(), service(), registrations()],
     }
 }
 
@@ -101,6 +101,61 @@ fn losses() -> Row {
             Panel::lines("Scrapes", SECONDS, "How long Prometheus waited for the metrics of each host.")
                 .ask("scrape_duration_seconds{HOST} and on (job, instance) zcrx_build_info{HOST}", "{{instance}}")
                 .runbook("ZcrxScrapeSlow"),
+        ],
+    }
+}
+
+fn cost() -> Row {
+    Row {
+        title: "What probes cost",
+        panels: vec![
+            Panel::lines("Time in programs", SHARE, "Time that runs of the attached programs took, in cores; what it takes to get there is not in it. Only while the kernel counts (deploy/drop-ins/bpf-stats.conf).")
+                .ask("rate(zcrx_probe_run_seconds_total{HOST}[$__rate_interval])", "{{instance}} {{program}}"),
+            Panel::lines("Runs of programs", RATE, "Runs of the attached programs, and those that the kernel left out.")
+                .ask("rate(zcrx_probe_runs_total{HOST}[$__rate_interval])", "{{instance}} {{program}}")
+                .ask("rate(zcrx_probe_missed_runs_total{HOST}[$__rate_interval])", "{{instance}} {{program}} missed"),
+            Panel::lines("Memory of maps", BYTES, "Kernel memory that the maps of the probes take.")
+                .ask("sum by (job, instance) (zcrx_probe_map_bytes{HOST})", "{{instance}}"),
+            Panel::lines("Entries of maps", SHARE, "How full the maps of the probes are.")
+                .ask("zcrx_probe_map_entries{HOST} / zcrx_probe_map_capacity{HOST}", "{{instance}} {{map}}")
+                .at_most(1.0),
+            Panel::lines("Losses", RATE, "What was lost on its way from the kernel, by what it was.")
+                .ask("rate(zcrx_probe_losses_total{HOST}[$__rate_interval])", "{{instance}} {{loss}}")
+                .runbook("ZcrxProbeLosesEvents"),
+            Panel::lines("Lives", RATE, "Provider pools that began, were refused and ended; queues and rings that ended; control calls that named no queue of their ring.")
+                .ask("rate(zcrx_provider_pools_begun_total{HOST}[$__rate_interval])", "{{instance}} pools begun")
+                .ask("rate(zcrx_provider_pools_refused_total{HOST}[$__rate_interval])", "{{instance}} pools refused")
+                .ask("rate(zcrx_provider_pools_ended_total{HOST}[$__rate_interval])", "{{instance}} pools ended")
+                .ask("rate(zcrx_queues_ended_total{HOST}[$__rate_interval])", "{{instance}} queues ended")
+                .ask("rate(zcrx_rings_ended_total{HOST}[$__rate_interval])", "{{instance}} rings ended")
+                .ask("rate(zcrx_controls_astray_total{HOST}[$__rate_interval])", "{{instance}} controls astray"),
+        ],
+    }
+}
+
+fn service() -> Row {
+    Row {
+        title: "Service",
+        panels: vec![
+            Panel::states("Threads that answer", STATE, "1 while a thread answers; 0 when it has not for too long: then the watchdog is not fed, and systemd starts zcrxd anew.")
+                .ask("zcrx_thread_responsive{HOST}", "{{instance}} {{thread}}")
+                .from(0.0, RED)
+                .from(1.0, GREEN)
+                .runbook("ZcrxThreadHangs"),
+            Panel::states("Configuration", STATE, "1 if the configuration was good when it was last read; 0 if not: then the one before is in use.")
+                .ask("zcrx_config_last_reload_successful{HOST}", "{{instance}} configuration")
+                .ask("zcrx_web_config_last_reload_successful{HOST}", "{{instance}} web configuration")
+                .from(0.0, RED)
+                .from(1.0, GREEN)
+                .runbook("ZcrxConfigReloadFailed"),
+            Panel::lines("Age of the configuration", SECONDS, "Time since the configurations in use were read.")
+                .ask("time() - zcrx_config_last_reload_success_timestamp_seconds{HOST}", "{{instance}} configuration")
+                .ask("time() - zcrx_web_config_last_reload_success_timestamp_seconds{HOST}", "{{instance}} web configuration"),
+            Panel::lines("Refused clients", RATE, "Requests to the web endpoint without the name and password of a user, and TLS handshakes that failed.")
+                .ask("rate(zcrx_web_unauthorized_total{HOST}[$__rate_interval])", "{{instance}} unauthorized")
+                .ask("rate(zcrx_web_tls_handshakes_failed_total{HOST}[$__rate_interval])", "{{instance}} TLS"),
+            Panel::lines("Log lines left out", RATE, "Log lines left out because the same place had said too much within a short time.")
+                .ask("rate(zcrx_log_lines_suppressed_total{HOST}[$__rate_interval])", "{{instance}}"),
         ],
     }
 }

@@ -10,9 +10,10 @@ const SCHEMA: u32 = 41;
 /// Columns of the page.
 const WIDTH: u32 = 24;
 
-/// Labels that link on from a table's cell.
+/// Where the cells of tables link to. Not by interface: a queue without a device has none, and Grafana would look for its
+/// absence literally.
 const QUEUE_LINK: &str = "/d/zcrx-queue?${__url_time_range}&${datasource:queryparam}\
-    &var-instance=${__data.fields.instance}&var-interface=${__data.fields.interface}&var-queue=${__data.fields.queue}";
+    &var-instance=${__data.fields.instance}&var-queue=${__data.fields.queue}";
 const HOST_LINK: &str =
     "/d/zcrx-daemon?${__url_time_range}&${datasource:queryparam}&var-instance=${__value.text}";
 
@@ -97,7 +98,7 @@ fn variables(dashboard: &Dashboard) -> Vec<Value> {
             "label": label,
             "multi": true,
             "name": name,
-            "query": { "query": query, "refId": name },
+            "query": query,
             "refresh": 2,
             "sort": 3,
             "type": "query",
@@ -106,6 +107,7 @@ fn variables(dashboard: &Dashboard) -> Vec<Value> {
     let host = "job=~\"$job\",instance=~\"$instance\"";
     let mut variables = vec![
         json!({
+            "current": {},
             "label": "Data source",
             "name": "datasource",
             "query": "prometheus",
@@ -242,7 +244,7 @@ fn options(panel: &Panel) -> Value {
     let last = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
     match panel.kind {
         Kind::Lines | Kind::Stack => json!({
-            "legend": { "calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom", "showLegend": true },
+            "legend": { "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": true },
             "tooltip": { "mode": "multi", "sort": "desc" },
         }),
         Kind::Stat => {

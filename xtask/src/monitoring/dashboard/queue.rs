@@ -18,7 +18,16 @@ pub(super) fn dashboard() -> Dashboard {
         description: "The buffer life cycle of single queues, the kernel's view against the application's. Choose one or a few.",
         of_queues: true,
         from: "1h",
-        rows: vec![overview(), buffers(), utilization(), saturation(), errors(), latency(), pools()],
+        rows: vec![
+            overview(),
+            buffers(),
+            utilization(),
+            saturation(),
+            errors(),
+            delivery(),
+            latency(),
+            pools(),
+        ],
     }
 }
 
@@ -51,6 +60,17 @@ fn overview() -> Row {
                 .ask("zcrx_receive_backend_refused_info{QUEUE}", "")
                 .hide(&["Value"])
                 .runbook("ZcrxReceiveDegraded"),
+            Panel::table("Features of zcrx", COUNT, "What this kernel offers (1) and does not (0) to zcrxd's own queue.")
+                .ask("sort(zcrx_receive_feature{QUEUE})", "")
+                .value("offered")
+                .wide(8),
+            Panel::table("Features done without", STATE, "Features that the configuration asks for and the queue does without; the log says why.")
+                .ask("zcrx_receive_fallback_info{QUEUE}", "")
+                .hide(&["Value"])
+                .wide(8)
+                .runbook("ZcrxReceiveDegraded"),
+            Panel::lines("Lives of the queue", COUNT, "Which life of the queue this is: a step up is a new registration or a new page pool.")
+                .ask("zcrx_ifq_generation{QUEUE}", queue!("")),
         ],
     }
 }
@@ -117,10 +137,15 @@ fn utilization() -> Row {
             Panel::lines("New connections", RATE, "Connections that zcrxd's own queue accepted.")
                 .ask("rate(zcrx_receive_connections_accepted_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Areas", COUNT, "Areas of the queue and the buffers in all of them. More than one area needs Linux 7.3.")
-                .ask("zcrx_ifq_areas{QUEUE}", queue!("areas"))
+                .ask("zcrx_ifq_areas{QUEUE}", queue!("areas (kernel)"))
+                .ask("zcrx_receive_areas{QUEUE}", queue!("areas (user)"))
                 .ask("zcrx_ifq_area_buffers{QUEUE}", queue!("buffers")),
+            Panel::lines("Areas added", RATE, "Areas added because buffers ran short, and those that were refused, by the limit of locked memory for example.")
+                .ask("rate(zcrx_receive_areas_added_total{QUEUE}[$__rate_interval])", queue!("added"))
+                .ask("rate(zcrx_receive_areas_refused_total{QUEUE}[$__rate_interval])", queue!("refused")),
             Panel::lines("Memory", BYTES, "The area of zcrxd's own queue and the one that this load would want.")
                 .ask("zcrx_receive_area_bytes{QUEUE}", queue!("area"))
+                .ask("zcrx_receive_area_limit_bytes{QUEUE}", queue!("limit of growth"))
                 .ask("zcrx_queue_recommended_area_bytes{QUEUE}", queue!("recommended")),
             Panel::lines("Size of a buffer", BYTES, "The size of one buffer (niov) of zcrxd's own queue.")
                 .ask("zcrx_receive_buffer_bytes{QUEUE}", queue!("")),
@@ -184,6 +209,14 @@ fn errors() -> Row {
             Panel::lines("Refill entries consumed in vain", RATE, "Refill entries that the kernel consumed and buffers that came of the refill ring. A gap that lasts is wasted entries: returned twice, wrong offset, or fragments of a buffer that is not free yet.")
                 .ask("rate(zcrx_ifq_refill_entries_consumed_total{QUEUE}[$__rate_interval])", queue!("entries"))
                 .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
+            Panel::lines("Events of the kernel", RATE, "What the kernel tells zcrxd's own queue of: allocations that failed, payload that is copied. Each is told once, then armed again a moment later: what they tell of is more.")
+                .ask("rate(zcrx_receive_events_total{QUEUE}[$__rate_interval])", queue!("{{event}}")),
+            Panel::lines("Copied by the kernel", BYTE_RATE, "Payload that the kernel copied, by its own count; leaves out payload beside headers.")
+                .ask("rate(zcrx_receive_kernel_copied_bytes_total{QUEUE}[$__rate_interval])", queue!(""))
+                .runbook("ZcrxReceiveCopying"),
+            Panel::lines("Fragments copied by the kernel", RATE, "The same, counted in fragments.")
+                .ask("rate(zcrx_receive_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!(""))
+                .runbook("ZcrxReceiveCopying"),
             Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
                 .ask("rate(zcrx_receive_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Events", RATE, "What the kernel tells of zcrxd's own queue by itself: allocations that failed, and copies. Each is told once and armed again a moment later, so this says that it goes on, not how much.")
@@ -196,6 +229,37 @@ fn errors() -> Row {
                 .ask("rate(zcrx_receive_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
                 .ask("rate(zcrx_receive_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))
                 .runbook("ZcrxReceiveDataMismatched"),
+        ],
+    }
+}
+
+fn delivery() -> Row {
+    Row {
+        title: "Delivery, copies and control, in the kernel",
+        panels: vec![
+            Panel::lines("Receive calls", RATE, "Receive calls on connections of the queue, whoever owns it, and of them those that found nothing.")
+                .ask("rate(zcrx_ifq_receives_total{QUEUE}[$__rate_interval])", queue!("all"))
+                .ask("rate(zcrx_ifq_receives_empty_total{QUEUE}[$__rate_interval])", queue!("empty")),
+            Panel::lines("Receive errors in the kernel", RATE, "Receives that ended with an error, by errno.")
+                .ask("rate(zcrx_ifq_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
+                .runbook("ZcrxQueueCopyLivelock"),
+            Panel::lines("Payload delivered and copied", BYTE_RATE, "Payload delivered to the owner, and payload copied by the copy fallback.")
+                .ask("rate(zcrx_ifq_received_bytes_total{QUEUE}[$__rate_interval])", queue!("delivered"))
+                .ask("rate(zcrx_ifq_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
+                .runbook("ZcrxReceiveCopying"),
+            Panel::lines("Copies", RATE, "Calls of the copy fallback, those that copied nothing, and buffers that copies filled.")
+                .ask("rate(zcrx_ifq_copies_total{QUEUE}[$__rate_interval])", queue!("calls"))
+                .ask("rate(zcrx_ifq_copy_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
+                .ask("rate(zcrx_ifq_copied_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers"))
+                .runbook("ZcrxQueueCopyLivelock"),
+            Panel::lines("Control calls", RATE, "Control calls by operation and errno, and refill entries that flushes consumed.")
+                .ask("rate(zcrx_ifq_controls_total{QUEUE}[$__rate_interval])", queue!("{{operation}} {{errno}}"))
+                .ask("rate(zcrx_ifq_refill_entries_flushed_total{QUEUE}[$__rate_interval])", queue!("entries flushed")),
+            Panel::lines("Notifications", RATE, "Notifications that the kernel had to give, and those that it sent.")
+                .ask("rate(zcrx_ifq_notifications_raised_total{QUEUE}[$__rate_interval])", queue!("{{notification}} raised"))
+                .ask("rate(zcrx_ifq_notifications_sent_total{QUEUE}[$__rate_interval])", queue!("{{notification}} sent")),
+            Panel::lines("Since the last receive", SECONDS, "Time since a call last received something. It grows on an idle queue too.")
+                .ask("zcrx_ifq_last_receive_age_seconds{QUEUE}", queue!("")),
         ],
     }
 }

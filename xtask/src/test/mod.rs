@@ -7,6 +7,7 @@ mod links;
 mod outfit;
 mod rust;
 mod summary;
+mod units;
 
 use std::cell::OnceCell;
 use std::time::Instant;
@@ -44,6 +45,8 @@ enum Check {
     Format,
     /// Relative links of the documents
     Links,
+    /// systemd units: nothing wrong in them, and exposed less than 2.0
+    Units,
     /// clippy, for the host
     Lint,
     /// clippy, for the BPF target
@@ -108,6 +111,7 @@ impl Bench<'_> {
             Check::Outfit => Ok(self.outfit().outcome()),
             Check::Format => rust::format(),
             Check::Links => links::check(),
+            Check::Units => units::check(),
             Check::Lint => rust::lint(),
             Check::LintBpf => match self.toolchain() {
                 Ok(toolchain) => rust::lint_bpf(toolchain),

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{error, info, warn};
 
+use super::DaemonError;
+use super::capabilities::GivenUp;
 use super::log::Logging;
 use super::manager;
 use super::sources::Sources;
@@ -19,11 +21,12 @@ pub type ReadAgain<'a> = dyn Fn() -> Result<Config, ConfigError> + 'a;
 pub(super) struct Current {
     config: Mutex<Config>,
     reload: Mutex<Reload>,
+    given_up: GivenUp,
 }
 
 impl Current {
-    pub(super) fn new(config: Config) -> Self {
-        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()) }
+    pub(super) fn new(config: Config, given_up: GivenUp) -> Self {
+        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()), given_up }
     }
 
     /// How reading it went last.
@@ -66,7 +69,10 @@ impl Current {
         config: Config,
         sources: &Arc<Sources>,
         logging: &Logging,
-    ) -> Result<(), super::DaemonError> {
+    ) -> Result<(), DaemonError> {
+        if let Some(capabilities) = self.given_up.missing_for(&config) {
+            return Err(DaemonError::GivenUp { capabilities });
+        }
         let change = sources.reconfigure(config.queues.clone()).await?;
         info!(
             "new configuration: {} queues untouched, {} started, {} ended",

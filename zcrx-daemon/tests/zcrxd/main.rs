@@ -4,6 +4,8 @@ mod config;
 mod diagnosis;
 mod harness;
 mod lifecycle;
+mod service;
+mod tls;
 mod traffic;
 mod unprivileged;
 mod web;

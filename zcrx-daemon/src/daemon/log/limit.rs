@@ -74,7 +74,7 @@ impl Limit {
 pub(super) struct Limiter(pub(super) Arc<Limit>);
 
 impl<S: Subscriber> Layer<S> for Limiter {
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         self.0.admits(event.metadata(), Instant::now())
     }
 }

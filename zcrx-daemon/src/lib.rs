@@ -5,6 +5,7 @@
 //! say it to machines and to people.
 //! `docs/architecture.md` in the repository is the same picture with its reasons.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -19,8 +19,13 @@ const _: () = {
 };
 
 /// Mechanisms of the registration probe, best first.
-const ORDER: [Mechanism; 4] =
-    [Mechanism::Fexit, Mechanism::Kretprobe, Mechanism::TpBtf, Mechanism::RawTracepoint];
+const ORDER: [Mechanism; 5] = [
+    Mechanism::Fexit,
+    Mechanism::KprobeMulti,
+    Mechanism::Kretprobe,
+    Mechanism::TpBtf,
+    Mechanism::RawTracepoint,
+];
 
 /// Attached probes, or the reason (already printed) why this machine cannot show any.
 fn attach(kernel: &Kernel) -> Option<Probes> {
@@ -135,7 +140,7 @@ fn a_refused_registration_is_counted_with_errno_pid_and_queue() {
     let mechanism = status(&sample, "registration").attached.as_ref().map(|(mechanism, _)| *mechanism);
     assert_eq!(
         seen[0].duration.is_some(),
-        matches!(mechanism, Some(Mechanism::Fexit | Mechanism::Kretprobe)),
+        matches!(mechanism, Some(Mechanism::Fexit | Mechanism::KprobeMulti | Mechanism::Kretprobe)),
         "{mechanism:?} {:?}",
         seen[0].duration
     );

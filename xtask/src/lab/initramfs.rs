@@ -117,29 +117,3 @@ impl Archive {
 fn relative(path: &Path) -> PathBuf {
     path.strip_prefix("/").unwrap_or(path).to_owned()
 }
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::process::Stdio;
-
-    use super::*;
-
-    #[test]
-    fn cpio_reads_what_was_written() -> Result<()> {
-        let mut archive = Archive::new();
-        archive.file("/lab/passwd", Path::new("/etc/passwd"))?;
-        archive.link("/init", "lab/guest");
-        let mut child = Command::new("cpio")
-            .args(["-it", "--quiet"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start cpio")?;
-        child.stdin.take().context("cpio has an input")?.write_all(&archive.finish())?;
-        let listed = child.wait_with_output()?;
-        assert!(listed.status.success());
-        assert_eq!(String::from_utf8_lossy(&listed.stdout), "lab\nlab/passwd\ninit\n");
-        Ok(())
-    }
-}

@@ -1,5 +1,6 @@
 //! The commands of `zcrxd`, one file each.
 
+mod check;
 mod check_config;
 mod diagnose;
 mod exit;
@@ -36,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Observe this host's zcrx queues, and receive on own ones
     Run(Box<run::Args>),
+    /// Tell what this host can do: kernel, zcrx, probes, privileges, interfaces, and what would mend the rest
+    Check(check::Args),
     /// Check a configuration file and print what it amounts to
     CheckConfig(check_config::Args),
     /// Send test data to a queue with sink `verify`, and wait for its verdict
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
     };
     let exit = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Nic(args) => nic::run(&args),

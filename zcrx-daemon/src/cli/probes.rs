@@ -5,13 +5,16 @@ use std::fmt::Write;
 use super::{Exit, complain, print};
 use crate::kernel::Kernel;
 use crate::model::ProbeStatus;
-use crate::probe::Probes;
+use crate::probe::{MechanismChoice, Options, Probes};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Form of the answer
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way
+    #[arg(long, value_name = "MECHANISM", default_value = "auto")]
+    probe_mechanism: MechanismChoice,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -25,7 +28,8 @@ enum Format {
 /// Tells what this kernel allows. Probes that it refuses are an answer, not a failure.
 pub(super) fn run(args: &Args) -> Exit {
     let kernel = Kernel::inspect();
-    let probes = Probes::attach(&kernel).sample().probes;
+    let options = Options { mechanism: args.probe_mechanism };
+    let probes = Probes::attach_with(&kernel, options).sample().probes;
     let text = match args.format {
         Format::Text => table(&probes),
         Format::Json => match serde_json::to_string_pretty(&probes) {

@@ -19,6 +19,7 @@ use super::size::parse_size;
 use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web};
 use crate::kernel::Capability;
 use crate::model::BackendKind;
+use crate::probe;
 use crate::receive::{BackendChoice, QueueConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
@@ -27,6 +28,8 @@ const MAX_CQ_ENTRIES: u32 = 65536;
 const MAX_REFILL_ENTRIES: u32 = 32768;
 /// The kernel refuses areas above this.
 const MAX_AREA_BYTES: u64 = bytesize::TIB;
+/// Buffers larger than a page are cut from huge pages of this size.
+const MAX_BUFFER_BYTES: u64 = 2 * bytesize::MIB;
 /// IFNAMSIZ less its terminator.
 const MAX_INTERFACE_NAME: usize = 15;
 
@@ -40,6 +43,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
         web: checker.web(&draft.web),
         privileges: checker.privileges(&draft.privileges),
         probes: draft.probes.enabled.unwrap_or(true),
+        probe_options: probe::Options { mechanism: draft.probes.mechanism.unwrap_or_default() },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),
         log: Log { level: checker.level(draft.log.level), format: draft.log.format },
@@ -162,7 +166,9 @@ impl Checker<'_> {
                 .word(draft.backend.as_ref(), "backend", "auto, device, nodev or copy")
                 .unwrap_or(default.backend),
             listen: self.listen(said),
-            area_bytes: self.area(draft.area.as_ref()).unwrap_or(default.area_bytes),
+            area_bytes: self.area("area", draft.area.as_ref()).unwrap_or(default.area_bytes),
+            area_max_bytes: self.area("area_max", draft.area_max.as_ref()).unwrap_or(default.area_max_bytes),
+            buffer_bytes: self.buffer(draft.buffer.as_ref()).unwrap_or(default.buffer_bytes),
             refill_entries: self.number(
                 "refill_entries",
                 draft.refill_entries.as_ref(),
@@ -180,6 +186,7 @@ impl Checker<'_> {
                 .unwrap_or(default.sink),
         };
         self.device_matches_backend(said, config.backend);
+        self.area_grows(said, &config);
         (self.problems.len() == before).then_some(config)
     }
 
@@ -247,22 +254,16 @@ impl Checker<'_> {
         addresses.iter().filter_map(|said| self.address(said)).collect()
     }
 
-    fn area(&mut self, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+    fn area(&mut self, key: &str, said: Option<&Said<SizeDraft>>) -> Option<u64> {
         let said = said?;
-        let parsed = match &said.value {
-            SizeDraft::Bytes(bytes) => {
-                u64::try_from(*bytes).map_err(|_| format!("area {bytes} is less than nothing"))
-            }
-            SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("area {what}")),
-        };
         let page = procfs::page_size();
-        match parsed {
+        match bytes(key, &said.value) {
             Err(what) => self.refuse(&said.source, what, ""),
-            Ok(0) => self.refuse(&said.source, "area 0 holds no buffer", "64MiB is a good start"),
+            Ok(0) => self.refuse(&said.source, format!("{key} 0 holds no buffer"), "64MiB is a good start"),
             Ok(bytes) if bytes > MAX_AREA_BYTES => {
                 self.refuse(
                     &said.source,
-                    format!("area {bytes} is more than the kernel takes"),
+                    format!("{key} {bytes} is more than the kernel takes"),
                     "1TiB is the most",
                 );
             }
@@ -270,13 +271,43 @@ impl Checker<'_> {
                 let rounded = bytes.next_multiple_of(page);
                 self.refuse(
                     &said.source,
-                    format!("area {bytes} is not a multiple of the page size, {page}"),
+                    format!("{key} {bytes} is not a multiple of the page size, {page}"),
                     format!("{rounded} is the next that is"),
                 );
             }
             Ok(bytes) => return Some(bytes),
         }
         None
+    }
+
+    fn buffer(&mut self, said: Option<&Said<SizeDraft>>) -> Option<u64> {
+        let said = said?;
+        let page = procfs::page_size();
+        match bytes("buffer", &said.value) {
+            Err(what) => self.refuse(&said.source, what, ""),
+            Ok(bytes) if bytes.is_power_of_two() && (page..=MAX_BUFFER_BYTES).contains(&bytes) => {
+                return Some(bytes);
+            }
+            Ok(bytes) => self.refuse(
+                &said.source,
+                format!("buffer {bytes} is no size that a NIC's buffer can have"),
+                format!("write a power of two from {page} to 2MiB; 32KiB is what some NICs take"),
+            ),
+        }
+        None
+    }
+
+    /// A queue cannot grow to less than it begins with.
+    fn area_grows(&mut self, said: &Said<QueueDraft>, config: &QueueConfig) {
+        if let Some(most) = &said.value.area_max
+            && (1..config.area_bytes).contains(&config.area_max_bytes)
+        {
+            self.refuse(
+                &most.source,
+                format!("area_max {} is less than area {}", config.area_max_bytes, config.area_bytes),
+                "write more than area, or leave area_max out",
+            );
+        }
     }
 
     /// An interface goes with a backend that has a device, and the reverse.
@@ -340,6 +371,16 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+}
+
+/// A size in bytes, however it was written.
+fn bytes(key: &str, said: &SizeDraft) -> Result<u64, String> {
+    match said {
+        SizeDraft::Bytes(bytes) => {
+            u64::try_from(*bytes).map_err(|_| format!("{key} {bytes} is less than nothing"))
+        }
+        SizeDraft::Text(text) => parse_size(text).map_err(|what| format!("{key} {what}")),
     }
 }
 

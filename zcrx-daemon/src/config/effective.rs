@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::interval::write_interval;
 use super::size::write_size;
 use super::{Config, LogFormat};
+use crate::probe::MechanismChoice;
 use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
 
 #[derive(Serialize)]
@@ -40,6 +41,7 @@ struct Privileges {
 #[derive(Serialize)]
 struct Probes {
     enabled: bool,
+    mechanism: MechanismChoice,
 }
 
 #[derive(Serialize)]
@@ -70,6 +72,10 @@ struct Queue<'a> {
     backend: &'static str,
     listen: Vec<String>,
     area: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area_max: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffer: Option<String>,
     refill_entries: u32,
     cq_entries: u32,
     sink: String,
@@ -87,6 +93,8 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             },
             listen: config.listen.iter().map(ToString::to_string).collect(),
             area: write_size(config.area_bytes),
+            area_max: said(config.area_max_bytes),
+            buffer: said(config.buffer_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
             sink: match &config.sink {
@@ -95,6 +103,11 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             },
         }
     }
+}
+
+/// A size that may be left to its default, which is 0.
+fn said(bytes: u64) -> Option<String> {
+    (bytes > 0).then(|| write_size(bytes))
 }
 
 pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,7 +122,7 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             drop: config.privileges.drop,
             keep: config.privileges.keep.iter().map(ToString::to_string).collect(),
         },
-        probes: Probes { enabled: config.probes },
+        probes: Probes { enabled: config.probes, mechanism: config.probe_options.mechanism },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {
             enabled: config.recordings.is_some(),

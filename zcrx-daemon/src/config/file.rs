@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::LogFormat;
 use super::said::{Document, Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// What file and flags say, before anyone has checked it.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +40,7 @@ pub(super) struct PrivilegesDraft {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
+    pub(super) mechanism: Option<MechanismChoice>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +71,8 @@ pub(super) struct QueueDraft {
     pub(super) backend: Option<Said<String>>,
     pub(super) listen: Option<Vec<Said<String>>>,
     pub(super) area: Option<Said<SizeDraft>>,
+    pub(super) area_max: Option<Said<SizeDraft>>,
+    pub(super) buffer: Option<Said<SizeDraft>>,
     pub(super) refill_entries: Option<Said<i64>>,
     pub(super) cq_entries: Option<Said<i64>>,
     pub(super) sink: Option<Said<String>>,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::LogFormat;
 use super::file::{Draft, QueueDraft, SizeDraft};
 use super::said::{Problem, Said, Source};
+use crate::probe::MechanismChoice;
 
 /// Flags that override the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -24,6 +25,9 @@ pub struct Flags {
     /// Attach no probes
     #[arg(long, help_heading = "Options")]
     pub no_probes: bool,
+    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way [default: auto]
+    #[arg(long, value_name = "MECHANISM", help_heading = "Options")]
+    pub probe_mechanism: Option<MechanismChoice>,
     /// How often queues are looked at for a diagnosis [default: 1s]
     #[arg(long = "observe.interval", value_name = "TIME", help_heading = "Options")]
     pub interval: Option<String>,
@@ -65,6 +69,12 @@ pub struct QueueFlags {
     /// Size of the area the data lands in, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub area: Option<String>,
+    /// What the area may grow to when buffers run short, where the kernel can add to it [default: it does not grow]
+    #[arg(long, value_name = "SIZE")]
+    pub area_max: Option<String>,
+    /// Size of one buffer, such as 32KiB, where kernel and driver can [default: the page size]
+    #[arg(long, value_name = "SIZE")]
+    pub buffer: Option<String>,
     /// Entries of the refill ring
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub refill_entries: Option<i64>,
@@ -89,6 +99,7 @@ impl Flags {
         if self.no_probes {
             draft.probes.enabled = Some(false);
         }
+        draft.probes.mechanism = self.probe_mechanism.or(draft.probes.mechanism);
         if let Some(interval) = &self.interval {
             draft.observe.interval = Some(Said::by_flag(interval.clone(), "--observe.interval"));
         }
@@ -128,12 +139,17 @@ impl QueueFlags {
     fn draft(&self) -> Option<(&'static str, QueueDraft)> {
         let said = |value: Option<&String>, flag| value.map(|value| Said::by_flag(value.clone(), flag));
         let number = |value: Option<i64>, flag| value.map(|value| Said::by_flag(value, flag));
+        let size = |value: Option<&String>, flag| {
+            value.map(|value| Said::by_flag(SizeDraft::Text(value.clone()), flag))
+        };
         let draft = QueueDraft {
             interface: said(self.interface.as_ref(), "--interface"),
             queue: number(self.queue, "--queue"),
             backend: said(self.backend.as_ref(), "--backend"),
             listen: (!self.listen.is_empty()).then(|| said_all(&self.listen, "--listen")),
-            area: self.area.clone().map(|area| Said::by_flag(SizeDraft::Text(area), "--area")),
+            area: size(self.area.as_ref(), "--area"),
+            area_max: size(self.area_max.as_ref(), "--area-max"),
+            buffer: size(self.buffer.as_ref(), "--buffer"),
             refill_entries: number(self.refill_entries, "--refill-entries"),
             cq_entries: number(self.cq_entries, "--cq-entries"),
             sink: said(self.sink.as_ref(), "--sink"),
@@ -149,6 +165,8 @@ impl QueueDraft {
         self.backend = flags.backend.or(self.backend.take());
         self.listen = flags.listen.or(self.listen.take());
         self.area = flags.area.or(self.area.take());
+        self.area_max = flags.area_max.or(self.area_max.take());
+        self.buffer = flags.buffer.or(self.buffer.take());
         self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
         self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
         self.sink = flags.sink.or(self.sink.take());
@@ -167,6 +185,8 @@ impl QueueDraft {
             source(self.queue.as_ref()),
             source(self.backend.as_ref()),
             source(self.area.as_ref()),
+            source(self.area_max.as_ref()),
+            source(self.buffer.as_ref()),
             source(self.refill_entries.as_ref()),
             source(self.cq_entries.as_ref()),
             source(self.sink.as_ref()),

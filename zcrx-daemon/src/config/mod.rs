@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::Capability;
+use crate::probe;
 use crate::receive::QueueConfig;
 
 pub use address::WebAddress;
@@ -45,6 +46,8 @@ pub struct Config {
     pub privileges: Privileges,
     /// Whether to attach probes.
     pub probes: bool,
+    /// How they are attached.
+    pub probe_options: probe::Options,
     /// How often queues are looked at for a diagnosis.
     pub interval: Duration,
     /// Where episodes are recorded; `None` for nowhere.

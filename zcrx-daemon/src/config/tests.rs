@@ -61,6 +61,8 @@ fn everything_said_in_the_file_arrives() -> Outcome {
         backend = "device"
         listen = ["10.0.0.1:7000", ":7001"]
         area = "1GiB"
+        area_max = "4GiB"
+        buffer = "32KiB"
         refill_entries = 32768
         cq_entries = 65536
         sink = "forward:127.0.0.1:9000"
@@ -79,7 +81,7 @@ fn everything_said_in_the_file_arrives() -> Outcome {
     assert_eq!(first.interface.as_deref(), Some("eth0"));
     assert_eq!(first.queue, 3);
     assert_eq!(first.backend, BackendChoice::Only(BackendKind::Device));
-    assert_eq!(first.area_bytes, 1 << 30);
+    assert_eq!((first.area_bytes, first.area_max_bytes, first.buffer_bytes), (1 << 30, 4 << 30, 32 << 10));
     assert_eq!((first.refill_entries, first.cq_entries), (32768, 65536));
     assert_eq!((second.queue, second.area_bytes), (1, 8192));
     assert_eq!(second.sink, SinkConfig::Discard);
@@ -114,7 +116,10 @@ fn flags_alone_make_a_queue() -> Outcome {
 fn what_check_config_prints_is_a_file_that_says_the_same() -> Outcome {
     let mut file = String::from("[log]\nlevel = \"warn\"\n");
     for (port, sink) in [(7000, "verify"), (7001, "forward:unix:/run/sink"), (7002, "forward:127.0.0.1:9")] {
-        write!(file, "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nsink = \"{sink}\"\narea = 4096000\n")?;
+        write!(
+            file,
+            "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nsink = \"{sink}\"\narea = 4096000\narea_max = 8192000\nbuffer = 65536\n"
+        )?;
     }
     file.push_str(
         "[[queue]]\ninterface = \"eth0\"\nqueue = 2\nlisten = [\"[::1]:7000\"]\nbackend = \"device\"\n",
@@ -145,6 +150,18 @@ fn bad_values_get_their_place_and_a_mend() {
             "area = \"many\"",
             "zcrxd.toml:3:8: area \"many\" is not a size: write a number of bytes, or one with a unit such as 64MiB"
                 .to_owned(),
+        ),
+        (
+            "area_max = \"1MiB\"",
+            "zcrxd.toml:3:12: area_max 1048576 is less than area 16777216; write more than area, or leave area_max out"
+                .to_owned(),
+        ),
+        (
+            "buffer = 5000",
+            format!(
+                "zcrxd.toml:3:10: buffer 5000 is no size that a NIC's buffer can have; write a power of two from {page} \
+                 to 2MiB; 32KiB is what some NICs take"
+            ),
         ),
         ("area = -1", "zcrxd.toml:3:8: area -1 is less than nothing".to_owned()),
         (

@@ -147,7 +147,7 @@ async fn live(
     let kernel = Kernel::inspect();
 
     let sources = Arc::new(Sources::new(&kernel));
-    let attached = config.probes.then(|| sources.attach(kernel)).transpose()?;
+    let attached = config.probes.then(|| sources.attach(kernel, config.probe_options)).transpose()?;
     // No other thread has begun but the one that attaches.
     let given_up = capabilities::give_up(&config);
     let connections = Arc::new(Connections::default());

@@ -11,7 +11,7 @@ use super::DaemonError;
 use crate::kernel::Kernel;
 use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample};
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
-use crate::probe::Probes;
+use crate::probe::{self, Probes};
 use crate::receive::{Change, QueueConfig, Receiver};
 
 pub(super) struct Sources {
@@ -47,11 +47,15 @@ impl Sources {
     }
 
     /// Begins to attach probes, on a thread of its own: it alone has every capability that zcrxd was given, and ends.
-    pub(super) fn attach(self: &Arc<Self>, kernel: Kernel) -> Result<oneshot::Receiver<()>, DaemonError> {
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        kernel: Kernel,
+        options: probe::Options,
+    ) -> Result<oneshot::Receiver<()>, DaemonError> {
         let sources = Arc::clone(self);
         let (done, attached) = oneshot::channel();
         let attach = move || {
-            let probes = Probes::attach(&kernel);
+            let probes = Probes::attach_with(&kernel, options);
             // The kernel's types are megabytes that nobody needs from here on.
             drop(kernel);
             tell(&probes.sample().probes);

@@ -34,6 +34,7 @@ fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
         cq_overflows: 0,
         bytes: returned * 4096,
         copied_bytes: None,
+        zcrx: None,
         completions: returned + held,
         errors: BTreeMap::new(),
         rearms: 0,

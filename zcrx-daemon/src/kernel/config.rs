@@ -32,7 +32,7 @@ impl Config {
         Err(format!("not readable at {RUNNING}, {} or {}", places[0], places[1]))
     }
 
-    fn parse(reader: impl BufRead) -> std::io::Result<Self> {
+    pub(crate) fn parse(reader: impl BufRead) -> std::io::Result<Self> {
         // Kernels are configured in megabytes at most; a runaway decoder must not fill the memory.
         const LONGEST: u64 = 16 << 20;
         let mut options = BTreeMap::new();

@@ -26,6 +26,8 @@ pub enum Lockdown {
 pub struct Privileges {
     /// Effective capabilities.
     pub capabilities: Part<BTreeSet<u8>>,
+    /// Capabilities that the process could be given: those beyond are lost to it and its children.
+    pub bounding: Part<BTreeSet<u8>>,
     /// Whether the process is in the initial user namespace: elsewhere capabilities count for little.
     pub initial_user_namespace: Part<bool>,
     /// Lockdown.
@@ -36,11 +38,14 @@ pub struct Privileges {
 
 impl Privileges {
     pub(super) fn read() -> Self {
-        let capabilities = caps::read(None, CapSet::Effective)
-            .map(|set| set.iter().map(Capability::index).collect())
-            .map_err(|error| format!("effective capabilities: {error}"));
+        let read = |set, name| {
+            caps::read(None, set)
+                .map(|set| set.iter().map(Capability::index).collect())
+                .map_err(|error| format!("{name} capabilities: {error}"))
+        };
         Self {
-            capabilities,
+            capabilities: read(CapSet::Effective, "effective"),
+            bounding: read(CapSet::Bounding, "bounding"),
             initial_user_namespace: initial_user_namespace(),
             lockdown: lockdown(),
             memlock_bytes: memlock(),
@@ -52,6 +57,11 @@ impl Privileges {
     pub fn lacking(&self, wanted: &[Capability]) -> Vec<Capability> {
         let Ok(held) = &self.capabilities else { return Vec::new() };
         wanted.iter().copied().filter(|capability| !held.contains(&capability.index())).collect()
+    }
+
+    /// Whether the process can never have a capability; `false` if that could not be read.
+    pub fn is_barred(&self, capability: Capability) -> bool {
+        self.bounding.as_ref().is_ok_and(|bounding| !bounding.contains(&capability.index()))
     }
 
     /// Whether the process has a capability; `false` if that could not be read.

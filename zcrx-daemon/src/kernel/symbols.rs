@@ -47,7 +47,7 @@ impl Symbols {
             let (Some(address), Some(_kind), Some(name)) = (words.next(), words.next(), words.next()) else {
                 continue;
             };
-            let base = name.split_once('.').map_or(name, |(base, _)| base);
+            let Some(base) = base(name) else { continue };
             if !names.contains(&base) {
                 continue;
             }
@@ -61,10 +61,21 @@ impl Symbols {
         Ok(Self { found })
     }
 
-    /// The symbol of that name, or a compiler's variant of it.
+    /// The symbol of that name, or a compiler's variant of it (`.isra.0`, `.constprop.0`): the same code, whose
+    /// parameters may be fewer and in other places.
     pub fn get(&self, name: &str) -> Option<&Symbol> {
         self.found.get(name)
     }
+}
+
+/// The name of the function that a symbol is; `None` for what a compiler split off from one (`.cold`, `.part.0`), which
+/// does not begin where the function does.
+fn base(name: &str) -> Option<&str> {
+    let Some((base, suffix)) = name.split_once('.') else { return Some(name) };
+    let is_variant = |part: &str| {
+        matches!(part, "isra" | "constprop" | "llvm") || part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    suffix.split('.').all(is_variant).then_some(base)
 }
 
 #[cfg(test)]
@@ -75,6 +86,8 @@ mod tests {
         0000000000000000 t hidden\n\
         ffffffff82000000 t inlined.isra.0\n\
         ffffffff83000000 t both.cold\n\
+        ffffffff83000001 t split.part.0\n\
+        ffffffff83000002 t twice.constprop.0.isra.0\n\
         ffffffff84000000 t both\n\
         ffffffff85000000 t both.part.0\n\
         ffffffffc0000000 t in_module\t[zcnic]\n\
@@ -82,14 +95,18 @@ mod tests {
 
     #[test]
     fn names_are_found_plain_suffixed_and_without_address() -> std::io::Result<()> {
-        let symbols =
-            Symbols::parse(TABLE.as_bytes(), &["schedule", "hidden", "inlined", "both", "in_module", "no"])?;
+        let symbols = Symbols::parse(
+            TABLE.as_bytes(),
+            &["schedule", "hidden", "inlined", "both", "split", "twice", "in_module"],
+        )?;
         let seen = |name: &str| symbols.get(name).map(|symbol| (symbol.name.as_str(), symbol.address));
         assert_eq!(seen("schedule"), Some(("schedule", Some(0xffff_ffff_8100_0000))));
         assert_eq!(seen("hidden"), Some(("hidden", None)));
         assert_eq!(seen("inlined"), Some(("inlined.isra.0", Some(0xffff_ffff_8200_0000))));
         assert_eq!(seen("both"), Some(("both", Some(0xffff_ffff_8400_0000))));
         assert_eq!(seen("in_module"), Some(("in_module", Some(0xffff_ffff_c000_0000))));
+        assert_eq!(seen("twice"), Some(("twice.constprop.0.isra.0", Some(0xffff_ffff_8300_0002))));
+        assert_eq!(seen("split"), None, "a part of a function is not the function");
         assert_eq!(seen("no"), None);
         Ok(())
     }

@@ -12,6 +12,7 @@ mod receive;
 mod registration;
 mod snapshot;
 mod window;
+mod zcrx;
 
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use host::HostSample;
@@ -28,3 +29,4 @@ pub use snapshot::{
     SocketBacklog,
 };
 pub use window::{CopyCount, NicFigures, QueueSample, Window};
+pub use zcrx::{CopyCounts, EventCounts, Fallback, ZcrxCounts, ZcrxFeature, ZcrxSample};

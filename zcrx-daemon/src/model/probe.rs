@@ -10,6 +10,8 @@ use super::{KernelSnapshot, Registration, RegistrationCount};
 pub enum Mechanism {
     /// BPF trampoline on function entry and exit.
     Fexit,
+    /// Ftrace-based probes on function entry and return, through a BPF link. Linux 5.18.
+    KprobeMulti,
     /// Breakpoint (or ftrace) probes on function entry and return, through perf_event_open.
     Kretprobe,
     /// BTF-typed raw tracepoint.
@@ -27,6 +29,7 @@ impl Mechanism {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fexit => "fexit",
+            Self::KprobeMulti => "kprobe_multi",
             Self::Kretprobe => "kretprobe",
             Self::TpBtf => "tp_btf",
             Self::RawTracepoint => "raw_tracepoint",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendKind, QueueKey};
+use super::{BackendKind, QueueKey, ZcrxSample};
 
 /// Why a better backend was not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,9 @@ pub struct ReceiveSample {
     pub bytes: u64,
     /// Of these, bytes that were copied into the area by the kernel or by an ordinary receive, where known.
     pub copied_bytes: Option<u64>,
+    /// What the kernel's zcrx offers and tells; `None` on the software interface queue.
+    #[serde(default)]
+    pub zcrx: Option<ZcrxSample>,
     /// Data completions.
     pub completions: u64,
     /// Completions that ended with an error, by positive errno.

@@ -1,7 +1,8 @@
 //! Why a registration was refused, as far as the interface tells: the errno alone has many meanings.
 
+use super::needs::{self, Condition};
 use super::{NetError, Netlink, interface};
-use crate::model::{HeaderSplit, Interface, MemoryProvider, Reading};
+use crate::model::Interface;
 
 /// What is likely behind a refused registration of a queue, likeliest first, each with what mends it; the last
 /// line says what was checked and found well.
@@ -19,22 +20,23 @@ pub fn hint(name: &str, queue: u32, errno: i32) -> Vec<String> {
 fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
     // Each check holds the errnos it can explain; whatever is amiss is told, what explains this errno first.
     let checks = [
-        (up(interface), &[libc::ENETDOWN][..]),
-        (in_range(interface, queue), &[libc::ERANGE]),
-        (header_split(interface), &[libc::EINVAL]),
-        (threshold(interface), &[libc::EINVAL]),
-        (xdp(interface), &[libc::EEXIST]),
-        (provider(interface, queue), &[libc::EEXIST]),
-        (af_xdp(interface, queue), &[libc::EBUSY]),
+        (needs::up(interface), &[libc::ENETDOWN][..]),
+        (needs::in_range(interface, queue), &[libc::ERANGE]),
+        (needs::header_split(interface), &[libc::EINVAL]),
+        (needs::threshold(interface), &[libc::EINVAL]),
+        (needs::xdp(interface), &[libc::EEXIST]),
+        (needs::provider(interface, queue), &[libc::EEXIST]),
+        (needs::af_xdp(interface, queue), &[libc::EBUSY]),
     ];
     let (mut likely, mut also, mut well) = (Vec::new(), Vec::new(), Vec::new());
-    for (finding, explains) in checks {
-        match finding {
-            Finding::Amiss(text) if explains.contains(&errno) => likely.push(text),
-            Finding::Amiss(text) => also.push(text),
-            Finding::Unseen(text) if explains.contains(&errno) => likely.push(text),
-            Finding::Unseen(_) => {}
-            Finding::Well(text) => well.push(text),
+    for (condition, explains) in checks {
+        let here = explains.contains(&errno);
+        match condition {
+            Condition::Amiss { found, mend } if here => likely.push(format!("{found}: {mend}")),
+            Condition::Amiss { found, mend } => also.push(format!("{found}: {mend}")),
+            Condition::Unseen(found) if here => likely.push(found),
+            Condition::Unseen(_) => {}
+            Condition::Well(found) => well.push(found),
         }
     }
     let mut hints = likely;
@@ -46,111 +48,6 @@ fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
         hints.push(format!("checked and well on {}: {}", interface.name, well.join(", ")));
     }
     hints
-}
-
-enum Finding {
-    Amiss(String),
-    Unseen(String),
-    Well(String),
-}
-
-fn up(interface: &Interface) -> Finding {
-    let name = &interface.name;
-    if interface.up {
-        return Finding::Well("it is up".to_owned());
-    }
-    Finding::Amiss(format!("{name} is down: `ip link set {name} up`"))
-}
-
-fn in_range(interface: &Interface, queue: u32) -> Finding {
-    let name = &interface.name;
-    let count = match (&interface.setup.channels, &interface.queues) {
-        (Reading::Known(channels), _) => channels.rx_queues(),
-        (_, Reading::Known(queues)) if interface.up => queues.len() as u32,
-        (Reading::Unknown(why), _) => {
-            return Finding::Unseen(format!("how many receive queues {name} has cannot be seen ({why})"));
-        }
-    };
-    if queue < count {
-        return Finding::Well(format!("it has {count} receive queues"));
-    }
-    Finding::Amiss(format!(
-        "{name} has {count} receive queues, 0 to {}: choose one of them, or `ethtool -L {name} combined {}`",
-        count.saturating_sub(1),
-        u64::from(queue) + 1
-    ))
-}
-
-fn header_split(interface: &Interface) -> Finding {
-    let name = &interface.name;
-    match &interface.setup.rings {
-        Reading::Known(rings) if rings.tcp_data_split == HeaderSplit::On => {
-            Finding::Well("tcp-data-split is on".to_owned())
-        }
-        Reading::Known(rings) => Finding::Amiss(format!(
-            "tcp-data-split of {name} is {}: `ethtool -G {name} tcp-data-split on`",
-            rings.tcp_data_split.name()
-        )),
-        Reading::Unknown(why) => Finding::Unseen(format!("tcp-data-split of {name} cannot be seen ({why})")),
-    }
-}
-
-fn threshold(interface: &Interface) -> Finding {
-    let name = &interface.name;
-    match interface.setup.rings.known().map(|rings| rings.hds_thresh) {
-        Some(Some(0)) => Finding::Well("hds-thresh is 0".to_owned()),
-        Some(Some(bytes)) => {
-            Finding::Amiss(format!("hds-thresh of {name} is {bytes}: `ethtool -G {name} hds-thresh 0`"))
-        }
-        // A driver without the threshold has it at 0.
-        Some(None) | None => {
-            Finding::Unseen(format!("hds-thresh of {name} is not told; where there is none it is 0"))
-        }
-    }
-}
-
-fn xdp(interface: &Interface) -> Finding {
-    let name = &interface.name;
-    match interface.xdp.first() {
-        None => Finding::Well("no XDP program is attached".to_owned()),
-        Some(program) => Finding::Amiss(format!(
-            "XDP program {} is attached to {name}: see whose it is (`bpftool net`), then `ip link set {name} xdp off`",
-            program.id
-        )),
-    }
-}
-
-fn provider(interface: &Interface, queue: u32) -> Finding {
-    let Some(queue) = known_queue(interface, queue) else { return unseen_owner(interface) };
-    let by = match queue.provider {
-        None => return Finding::Well(format!("queue {} has no memory provider", queue.id)),
-        Some(MemoryProvider::IoUring { .. }) => "a zcrx queue",
-        Some(MemoryProvider::Dmabuf { .. }) => "device memory",
-    };
-    Finding::Amiss(format!(
-        "queue {} of {} is taken by {by}: stop its owner and wait a moment, for teardown is deferred, or choose \
-         another queue",
-        queue.id, interface.name
-    ))
-}
-
-fn af_xdp(interface: &Interface, queue: u32) -> Finding {
-    match known_queue(interface, queue) {
-        Some(queue) if queue.af_xdp => Finding::Amiss(format!(
-            "an AF_XDP socket has queue {} of {}: stop its owner or choose another queue",
-            queue.id, interface.name
-        )),
-        Some(queue) => Finding::Well(format!("no AF_XDP socket has queue {}", queue.id)),
-        None => unseen_owner(interface),
-    }
-}
-
-fn known_queue(interface: &Interface, queue: u32) -> Option<&crate::model::RxQueue> {
-    interface.queues.known()?.iter().find(|known| known.id == queue)
-}
-
-fn unseen_owner(interface: &Interface) -> Finding {
-    Finding::Unseen(format!("who has that queue of {} cannot be seen", interface.name))
 }
 
 /// What no look at the interface can tell.
@@ -191,45 +88,9 @@ fn beyond_sight(interface: &Interface, queue: u32, errno: i32) -> Option<String>
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::model::{Channels, Rings, RxQueue, Setup, XdpMode, XdpProgram};
-
-    /// Ready for zcrx: whatever a test needs amiss it breaks.
-    fn ready() -> Interface {
-        let rings = Rings {
-            rx: Some(256),
-            rx_max: Some(4096),
-            tx: None,
-            tx_max: None,
-            rx_buf_len: None,
-            tcp_data_split: HeaderSplit::On,
-            hds_thresh: Some(0),
-            hds_thresh_max: Some(1024),
-        };
-        let queue = |id| RxQueue { ifindex: 2, id, napi_id: Some(8000 + id), provider: None, af_xdp: false };
-        Interface {
-            index: 2,
-            name: "eth0".to_owned(),
-            netns: Reading::Unknown("not asked".to_owned()),
-            kind: None,
-            driver: Reading::Known("bnxt_en".to_owned()),
-            bus: None,
-            mac: None,
-            mtu: None,
-            up: true,
-            xdp: Vec::new(),
-            queues: Reading::Known((0..4).map(queue).collect()),
-            setup: Setup {
-                channels: Reading::Known(Channels { combined: 4, combined_max: 8, ..Channels::default() }),
-                rings: Reading::Known(rings),
-                features: Reading::Known(BTreeMap::new()),
-                rss: Reading::Unknown("not asked".to_owned()),
-                rules: Reading::Unknown("not asked".to_owned()),
-            },
-        }
-    }
+    use crate::model::{HeaderSplit, MemoryProvider, Reading, Rings, RxQueue, XdpMode, XdpProgram};
+    use crate::net::needs::fixture::ready;
 
     fn broken(breakage: impl FnOnce(&mut Interface)) -> Interface {
         let mut interface = ready();

@@ -15,6 +15,7 @@ mod link;
 mod merge;
 mod names;
 mod namespace;
+pub(crate) mod needs;
 mod netdev;
 mod netlink;
 mod plan;

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, CqState, HostSample, KernelQueue, KernelSnapshot,
-    Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus, QueueKey, QueueSample, QueueState,
-    ReceiveSample, RefillState, Refusal, Registration, RegistrationCount, Selection, SocketBacklog,
+    AllocationCount, AreaState, Attempt, BackendKind, CopyCounts, CqState, EventCounts, Fallback, HostSample,
+    KernelQueue, KernelSnapshot, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus,
+    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
+    Selection, SocketBacklog, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -51,6 +52,7 @@ pub(crate) fn queue() -> ReceiveSample {
         cq_overflows: 1,
         bytes: 123_456_789,
         copied_bytes: Some(123_456_789),
+        zcrx: Some(zcrx()),
         completions: 9000,
         errors: BTreeMap::from([(libc::ENOSPC, 2), (libc::ECONNRESET, 1)]),
         rearms: 2,
@@ -60,6 +62,25 @@ pub(crate) fn queue() -> ReceiveSample {
         connections: 2,
         verified_bytes: 123_000_000,
         mismatched_bytes: 0,
+    }
+}
+
+/// A kernel that offers much and tells all.
+fn zcrx() -> ZcrxSample {
+    ZcrxSample {
+        offered: vec![ZcrxFeature::FlushRq, ZcrxFeature::Events, ZcrxFeature::Statistics],
+        fallbacks: vec![Fallback {
+            feature: ZcrxFeature::AddArea,
+            reason: "the area stays at 67108864 bytes: this kernel adds none".to_owned(),
+        }],
+        area_limit_bytes: 64 << 20,
+        counts: ZcrxCounts {
+            events: Some(EventCounts { alloc_fail: 3, copy: 5 }),
+            copies: Some(CopyCounts { fragments: 30_000, bytes: 123_456_789 }),
+            areas: 1,
+            areas_added: 0,
+            areas_refused: 0,
+        },
     }
 }
 

@@ -9,6 +9,7 @@ mod identity;
 mod join;
 mod nic;
 mod process;
+mod refusal;
 mod service;
 
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +22,7 @@ use crate::uapi;
 pub use join::Join;
 pub use nic::NicSample;
 pub use process::ProcessSample;
+pub use refusal::{Refusal, refusal};
 pub use service::{Reload, ServiceSample, ThreadSample};
 
 /// What the web endpoint counts about itself.

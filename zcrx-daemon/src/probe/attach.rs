@@ -11,6 +11,7 @@ use zcrx_common::offsets::{ABSENT, Offsets};
 
 use super::{
     catalogue::{Alternative, Function, Hook, Probe, Program},
+    multi::{Multi, NotAttached},
     refusal,
 };
 use crate::{
@@ -24,10 +25,18 @@ pub(super) struct Host<'a> {
     pub(super) offsets: &'a Offsets,
     pub(super) btf: Part<Btf>,
     pub(super) symbols: Part<Symbols>,
+    /// The only mechanism that may be used on functions, if one was asked for.
+    pub(super) only: Option<Mechanism>,
+}
+
+/// What programs are attached through.
+pub(super) struct Hooks {
+    pub(super) ebpf: Ebpf,
+    pub(super) multi: Multi,
 }
 
 /// Attaches the first alternative that works and notes what was refused before it.
-pub(super) fn attach(ebpf: &mut Ebpf, probe: &Probe, host: &Host<'_>) -> ProbeStatus {
+pub(super) fn attach(hooks: &mut Hooks, probe: &Probe, host: &Host<'_>) -> ProbeStatus {
     let absent = host.offsets.entries().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| name);
     let lacking: Vec<_> = absent.filter(|name| probe.needs.contains(name)).collect();
     if !lacking.is_empty() {
@@ -39,7 +48,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, probe: &Probe, host: &Host<'_>) -> ProbeSt
     }
     let mut status = probe.untried();
     for alternative in probe.alternatives {
-        match try_alternative(ebpf, alternative, host) {
+        match try_alternative(hooks, alternative, host) {
             Ok(target) => {
                 status.attached = Some((alternative.mechanism, target));
                 break;
@@ -61,16 +70,23 @@ struct Refused {
 }
 
 /// Attaches all programs of an alternative, or none. Returns what they are attached to.
-fn try_alternative(ebpf: &mut Ebpf, alternative: &Alternative, host: &Host<'_>) -> Result<String, Refused> {
+fn try_alternative(hooks: &mut Hooks, alternative: &Alternative, host: &Host<'_>) -> Result<String, Refused> {
+    if let Some(only) =
+        host.only.filter(|&only| only != alternative.mechanism && !alternative.functions.is_empty())
+    {
+        let reason = format!("not tried: {} was asked for", only.name());
+        return Err(Refused { target: alternative.target(), reason });
+    }
     let target = if alternative.functions.is_empty() {
         alternative.target()
     } else {
         find_function(alternative, host).map_err(|reason| Refused { target: alternative.target(), reason })?
     };
     for (done, program) in alternative.programs.iter().enumerate() {
-        if let Err(reason) = attach_program(ebpf, program, &target, alternative.mechanism, host) {
+        if let Err(reason) = attach_program(hooks, program, &target, alternative.mechanism, host) {
             for program in &alternative.programs[..=done] {
-                unload(ebpf, program);
+                hooks.multi.detach(program.name);
+                unload(&mut hooks.ebpf, program);
             }
             return Err(Refused { target, reason });
         }
@@ -110,7 +126,12 @@ fn by_prototype(function: &Function, host: &Host<'_>) -> Result<bool, String> {
 
 fn by_symbol(function: &Function, host: &Host<'_>) -> Result<Option<String>, String> {
     match &host.symbols {
-        Ok(symbols) => Ok(symbols.get(function.name).map(|symbol| symbol.name.clone())),
+        Ok(symbols) => match symbols.get(function.name).map(|symbol| symbol.name.clone()) {
+            Some(variant) if variant != function.name && !function.variants => {
+                Err(format!("this kernel has only {variant}, whose parameters the compiler may have moved"))
+            }
+            found => Ok(found),
+        },
         // The symbol table may be hidden; the types tell of all functions that were not inlined.
         Err(hidden) => match by_prototype(function, host) {
             Ok(exists) => Ok(exists.then(|| function.name.to_owned())),
@@ -121,17 +142,26 @@ fn by_symbol(function: &Function, host: &Host<'_>) -> Result<Option<String>, Str
 
 /// Loads and attaches one program.
 fn attach_program(
-    ebpf: &mut Ebpf,
+    hooks: &mut Hooks,
     program: &Program,
     function: &str,
     mechanism: Mechanism,
     host: &Host<'_>,
 ) -> Result<(), String> {
-    let loaded = ebpf
+    let started = Instant::now();
+    if mechanism == Mechanism::KprobeMulti
+        && let Hook::Entry | Hook::Exit = program.hook
+    {
+        let on_return = matches!(program.hook, Hook::Exit);
+        let result = hooks.multi.attach(&hooks.ebpf, program.name, function, on_return);
+        tracing::debug!(program = program.name, took = ?started.elapsed(), accepted = result.is_ok());
+        return result.map_err(|error| not_attached(&error, host));
+    }
+    let loaded = hooks
+        .ebpf
         .program_mut(program.name)
         .ok_or_else(|| format!("the eBPF object has no program {}", program.name))?;
     let btf = host.btf.as_ref().map_err(Clone::clone);
-    let started = Instant::now();
     let result = match (loaded, program.hook) {
         (programs::Program::FEntry(loaded), Hook::Entry) => {
             loaded.load(function, btf?).and_then(|()| loaded.attach().map(drop))
@@ -154,6 +184,16 @@ fn attach_program(
     };
     tracing::debug!(program = program.name, took = ?started.elapsed(), accepted = result.is_ok());
     result.map_err(|error| refusal::words(&error, mechanism, host.kernel))
+}
+
+fn not_attached(error: &NotAttached, host: &Host<'_>) -> String {
+    match error {
+        NotAttached::Object(reason) => reason.clone(),
+        NotAttached::Load(refused) => {
+            refusal::load(&refused.error, &refused.log, Mechanism::KprobeMulti, host.kernel)
+        }
+        NotAttached::Link(error) => refusal::kprobe_multi(error, host.kernel),
+    }
 }
 
 /// Takes a program back out; one that was never loaded has nothing to lose.

@@ -36,6 +36,9 @@ pub(super) struct Function {
     pub(super) kernels: &'static str,
     /// Number of parameters that the programs were written for.
     pub(super) arity: usize,
+    /// Whether a compiler's variant (`.isra.0`) serves where a program goes by address: only if the programs read no
+    /// parameter, since a variant may have fewer.
+    pub(super) variants: bool,
 }
 
 /// A program of the object and where it goes.
@@ -61,18 +64,53 @@ pub(super) enum Hook {
 
 /// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
 const REGISTER: &[Function] = &[
-    Function { name: "io_register_zcrx", kernels: "7.1 and later", arity: 2 },
-    Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2 },
+    Function { name: "io_register_zcrx", kernels: "7.1 and later", arity: 2, variants: true },
+    Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2, variants: true },
 ];
 
 /// `netmem_ref f(struct page_pool *pp, gfp_t gfp)`
 const ALLOCATE: &[Function] =
-    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2 }];
+    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2, variants: false }];
 
 const REGISTER_TP_BTF: Program =
     Program { name: "registration_tp_btf", hook: Hook::TpBtf("io_uring_register") };
+const REGISTER_KPROBES: &[Program] = &[
+    REGISTER_TP_BTF,
+    Program { name: "registration_kretprobe", hook: Hook::Exit },
+    Program { name: "registration_kprobe", hook: Hook::Entry },
+];
 const REGISTER_RAW: Program =
     Program { name: "registration_raw", hook: Hook::RawTracepoint("io_uring_register") };
+
+/// The ways onto a function, best first. Programs for an exit are named before those for the entry, so that no call is
+/// seen to begin that is not seen to end.
+macro_rules! on_function {
+    (
+        $functions:expr,
+        trampolines: [$($trampoline:ident $traced:literal),+],
+        kprobes: [$($kprobe:ident $probed:literal),+]
+    ) => {
+        [
+            Alternative {
+                mechanism: Mechanism::Fexit,
+                functions: $functions,
+                programs: &[$(on_function!(@program $trampoline $traced)),+],
+            },
+            Alternative {
+                mechanism: Mechanism::KprobeMulti,
+                functions: $functions,
+                programs: &[$(on_function!(@program $kprobe $probed)),+],
+            },
+            Alternative {
+                mechanism: Mechanism::Kretprobe,
+                functions: $functions,
+                programs: &[$(on_function!(@program $kprobe $probed)),+],
+            },
+        ]
+    };
+    (@program exit $name:literal) => { Program { name: $name, hook: Hook::Exit } };
+    (@program entry $name:literal) => { Program { name: $name, hook: Hook::Entry } };
+}
 
 pub(super) const CATALOGUE: &[Probe] = &[
     Probe {
@@ -94,14 +132,11 @@ pub(super) const CATALOGUE: &[Probe] = &[
                 ],
             },
             Alternative {
-                mechanism: Mechanism::Kretprobe,
+                mechanism: Mechanism::KprobeMulti,
                 functions: REGISTER,
-                programs: &[
-                    REGISTER_TP_BTF,
-                    Program { name: "registration_kretprobe", hook: Hook::Exit },
-                    Program { name: "registration_kprobe", hook: Hook::Entry },
-                ],
+                programs: REGISTER_KPROBES,
             },
+            Alternative { mechanism: Mechanism::Kretprobe, functions: REGISTER, programs: REGISTER_KPROBES },
             Alternative { mechanism: Mechanism::TpBtf, functions: &[], programs: &[REGISTER_TP_BTF] },
             Alternative { mechanism: Mechanism::RawTracepoint, functions: &[], programs: &[REGISTER_RAW] },
         ],
@@ -128,24 +163,11 @@ pub(super) const CATALOGUE: &[Probe] = &[
             "page_pool_held",
             "ifq_cached_head",
         ],
-        alternatives: &[
-            Alternative {
-                mechanism: Mechanism::Fexit,
-                functions: ALLOCATE,
-                programs: &[
-                    Program { name: "allocation_fexit", hook: Hook::Exit },
-                    Program { name: "allocation_fentry", hook: Hook::Entry },
-                ],
-            },
-            Alternative {
-                mechanism: Mechanism::Kretprobe,
-                functions: ALLOCATE,
-                programs: &[
-                    Program { name: "allocation_kretprobe", hook: Hook::Exit },
-                    Program { name: "allocation_kprobe", hook: Hook::Entry },
-                ],
-            },
-        ],
+        alternatives: &on_function!(
+            ALLOCATE,
+            trampolines: [exit "allocation_fexit", entry "allocation_fentry"],
+            kprobes: [exit "allocation_kretprobe", entry "allocation_kprobe"]
+        ),
     },
     Probe {
         name: PAGE_POOL,

@@ -6,9 +6,12 @@
 
 mod allocation;
 mod attach;
+mod bpf;
 mod catalogue;
+mod multi;
 mod object;
 mod offsets;
+mod options;
 mod page_pool;
 mod refusal;
 mod registration;
@@ -19,10 +22,13 @@ use std::sync::{Mutex, PoisonError};
 use aya::{Ebpf, maps::PerCpuArray};
 use tracing::debug;
 
+use self::{attach::Hooks, multi::Multi};
 use crate::{
     kernel::{Kernel, Symbols},
     model::{Attempt, ProbeSample, ProbeStatus},
 };
+
+pub use options::{MechanismChoice, Options};
 
 /// Attached probes. Dropping detaches them.
 pub struct Probes {
@@ -34,6 +40,8 @@ pub struct Probes {
 struct Attached {
     /// Owns programs and links.
     ebpf: Ebpf,
+    /// Programs and links that aya does not know of.
+    _multi: Vec<multi::Attached>,
     registration: Option<registration::Reader>,
     page_pool: Option<page_pool::Reader>,
     snapshot: Option<snapshot::Reader>,
@@ -48,8 +56,13 @@ impl Probes {
     /// Lines that the programs log arrive through the `log` crate; how much they log is fixed by the level
     /// that is set now.
     pub fn attach(kernel: &Kernel) -> Self {
+        Self::attach_with(kernel, Options::default())
+    }
+
+    /// The same, as the options say.
+    pub fn attach_with(kernel: &Kernel, options: Options) -> Self {
         let offsets = offsets::resolve(&kernel.btf);
-        let mut ebpf = match object::load(kernel, &offsets) {
+        let ebpf = match object::load(kernel, &offsets) {
             Ok(ebpf) => ebpf,
             Err(reason) => return Self { status: catalogue::all_refused(&reason), attached: None },
         };
@@ -59,9 +72,12 @@ impl Probes {
             // For aya, which has to find the same types by its own means.
             btf: aya::Btf::from_sys_fs().map_err(|error| error.to_string()),
             symbols: Symbols::look_up(&catalogue::function_names()),
+            only: options.mechanism.only(),
         };
+        let mut hooks = Hooks { ebpf, multi: Multi::default() };
         let mut status: Vec<_> =
-            catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut ebpf, probe, &host)).collect();
+            catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut hooks, probe, &host)).collect();
+        let Hooks { mut ebpf, multi } = hooks;
         let snapshot = snapshot(&mut ebpf, &mut status);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
@@ -79,6 +95,7 @@ impl Probes {
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
             ebpf,
+            _multi: multi.finish(),
         };
         Self { status, attached: Some(Mutex::new(attached)) }
     }
@@ -105,6 +122,11 @@ impl Probes {
         }
         sample
     }
+}
+
+/// Whether zcrxd cannot do what it is for without the probe of that name: show the queues there are.
+pub fn is_essential(name: &str) -> bool {
+    name == catalogue::SNAPSHOT
 }
 
 /// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:

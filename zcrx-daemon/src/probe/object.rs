@@ -1,7 +1,7 @@
 //! The eBPF object: loading it into aya, and getting at its maps.
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{Map, MapData, MapError},
 };
 use tracing::warn;
@@ -12,7 +12,7 @@ use super::refusal;
 use crate::kernel::{Capability, Kernel};
 
 /// The compiled programs; empty if the daemon was built without them.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/zcrx-ebpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/zcrx-ebpf"));
 
 /// Creates the maps and prepares the programs. No program is handed to the kernel yet: one that is refused
 /// must not take the others down.
@@ -32,13 +32,13 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets) -> Result<Ebpf, String> {
         .override_global("OFFSETS", offsets, true)
         .override_global("AYA_LOG_LEVEL", &level, false)
         .load(OBJECT)
-        .map_err(|error| reason(&error))
+        .map_err(|error| words(&error))
 }
 
 /// An error with its causes, on one line.
-fn reason(error: &EbpfError) -> String {
+pub(super) fn words(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_words = cause.to_string();
         if !words.contains(&cause_words) {

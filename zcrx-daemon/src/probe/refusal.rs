@@ -32,7 +32,8 @@ pub(super) fn words(error: &ProgramError, mechanism: Mechanism, kernel: &Kernel)
     }
 }
 
-fn load(error: &io::Error, log: &str, mechanism: Mechanism, kernel: &Kernel) -> String {
+/// Why a program was not loaded.
+pub(super) fn load(error: &io::Error, log: &str, mechanism: Mechanism, kernel: &Kernel) -> String {
     tracing::debug!("the verifier said:\n{log}");
     let said = last_words(log);
     match (error.raw_os_error(), said) {
@@ -79,6 +80,20 @@ fn syscall(call: &str, error: &io::Error, mechanism: Mechanism, kernel: &Kernel)
             "this kernel cannot attach there (ENOTSUPP: no trampolines on this architecture)".to_owned()
         }
         _ => format!("{call}: {error}"),
+    }
+}
+
+/// Why a program was loaded and not attached as kprobe_multi.
+pub(super) fn kprobe_multi(error: &io::Error, kernel: &Kernel) -> String {
+    let lacks = |option| kernel.config.as_ref().is_ok_and(|config| !config.is_on(option));
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) if lacks("CONFIG_FPROBE") => {
+            "this kernel has no kprobe_multi: it was built without CONFIG_FPROBE".to_owned()
+        }
+        Some(libc::EOPNOTSUPP) => "this kernel has no kprobe_multi".to_owned(),
+        Some(libc::EINVAL) => "kprobe_multi is refused (EINVAL): Linux 5.18 has it first".to_owned(),
+        Some(libc::ESRCH | libc::ENOENT) => format!("ftrace cannot reach the function: {error}"),
+        _ => format!("BPF_LINK_CREATE: {error}"),
     }
 }
 

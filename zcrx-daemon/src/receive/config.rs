@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::ReceiveError;
-use super::mapping::page_bytes;
+use super::mapping::{HUGE_BYTES, page_bytes};
 use crate::model::BackendKind;
 use crate::uapi::zcrx::IO_RQ_MAX_ENTRIES;
 
@@ -35,6 +35,13 @@ pub struct QueueConfig {
     /// Area size in bytes, rounded up to whole pages.
     #[serde(default = "default_area_bytes")]
     pub area_bytes: u64,
+    /// What all areas together may grow to while buffers run short, bytes (Linux 7.3); up to `area_bytes` for no growth.
+    #[serde(default)]
+    pub area_max_bytes: u64,
+    /// Size of one buffer in bytes, a power of two from the page size on (more than that: Linux 7.0); 0 for the page
+    /// size.
+    #[serde(default)]
+    pub buffer_bytes: u64,
     /// Refill ring entries, rounded up to a power of two.
     #[serde(default = "default_refill_entries")]
     pub refill_entries: u32,
@@ -46,8 +53,11 @@ pub struct QueueConfig {
     pub sink: SinkConfig,
 }
 
+/// Size of an area where none is asked for, bytes.
+pub const DEFAULT_AREA_BYTES: u64 = 16 << 20;
+
 const fn default_area_bytes() -> u64 {
-    16 << 20
+    DEFAULT_AREA_BYTES
 }
 
 const fn default_refill_entries() -> u32 {
@@ -67,6 +77,8 @@ impl QueueConfig {
             backend: BackendChoice::default(),
             listen,
             area_bytes: default_area_bytes(),
+            area_max_bytes: 0,
+            buffer_bytes: 0,
             refill_entries: default_refill_entries(),
             cq_entries: default_cq_entries(),
             sink: SinkConfig::default(),
@@ -86,6 +98,15 @@ impl QueueConfig {
         if !(page..=AREA_MAX_BYTES).contains(&self.area_bytes) {
             let what = format!("{} is not within {page}..={AREA_MAX_BYTES} bytes", self.area_bytes);
             return bad("area_bytes", what, "give at least one page; 16777216 is a good start");
+        }
+        if self.area_max_bytes > AREA_MAX_BYTES {
+            let what = format!("{} is more than {AREA_MAX_BYTES} bytes", self.area_max_bytes);
+            return bad("area_max_bytes", what, "give what the host can spare; 0 for no growth");
+        }
+        let buffer = self.buffer_bytes;
+        if buffer != 0 && !(buffer.is_power_of_two() && (page..=HUGE_BYTES as u64).contains(&buffer)) {
+            let what = format!("{buffer} is no power of two within {page}..={HUGE_BYTES} bytes");
+            return bad("buffer_bytes", what, "32768 is what some NICs take; 0 for the page size");
         }
         if !(1..=IO_RQ_MAX_ENTRIES).contains(&self.refill_entries) {
             let what = format!("{} is not within 1..={IO_RQ_MAX_ENTRIES}", self.refill_entries);
@@ -268,6 +289,10 @@ mod tests {
             ("interface", QueueConfig { backend: BackendChoice::Only(BackendKind::Device), ..good.clone() }),
             ("area_bytes", QueueConfig { area_bytes: 0, ..good.clone() }),
             ("area_bytes", QueueConfig { area_bytes: AREA_MAX_BYTES + 1, ..good.clone() }),
+            ("area_max_bytes", QueueConfig { area_max_bytes: AREA_MAX_BYTES + 1, ..good.clone() }),
+            ("buffer_bytes", QueueConfig { buffer_bytes: 2048, ..good.clone() }),
+            ("buffer_bytes", QueueConfig { buffer_bytes: 12288, ..good.clone() }),
+            ("buffer_bytes", QueueConfig { buffer_bytes: 4 << 20, ..good.clone() }),
             ("refill_entries", QueueConfig { refill_entries: 0, ..good.clone() }),
             ("refill_entries", QueueConfig { refill_entries: IO_RQ_MAX_ENTRIES + 1, ..good.clone() }),
             ("cq_entries", QueueConfig { cq_entries: 0, ..good.clone() }),

@@ -3,7 +3,11 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// Size of the huge pages that buffers larger than a page are cut from, bytes. Both ways to get them have this size on
+/// every machine with pages of 4 KiB.
+pub(crate) const HUGE_BYTES: usize = 2 << 20;
 
 /// Size of a page, bytes, as this kernel says it.
 pub(crate) fn page_bytes() -> usize {
@@ -49,6 +53,61 @@ impl Mapping {
         Ok(Self { start, bytes })
     }
 
+    /// Maps `bytes`, rounded up to whole huge pages, so that each huge page of it is contiguous in physical memory: of
+    /// the host's reserved ones if there are enough, else transparent ones, which the kernel gives if it can.
+    ///
+    /// Errors as [`Self::new`]. Whether the kernel gave transparent huge pages, only their use tells.
+    pub(crate) fn huge(bytes: usize) -> io::Result<Self> {
+        let bytes = bytes.checked_next_multiple_of(HUGE_BYTES).filter(|bytes| *bytes > 0);
+        let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = MapFlags::PRIVATE | MapFlags::POPULATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        // SAFETY: no address is asked for, so nothing that exists is replaced.
+        let reserved =
+            unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) };
+        match reserved {
+            Ok(start) => {
+                let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+                Ok(Self { start, bytes })
+            }
+            Err(_) => Self::transparent_huge(bytes),
+        }
+    }
+
+    /// `bytes` is a multiple of [`HUGE_BYTES`].
+    fn transparent_huge(bytes: usize) -> io::Result<Self> {
+        let room = bytes.checked_add(HUGE_BYTES).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: no address is asked for, so nothing that exists is replaced.
+        let whole = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                room,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let before = whole.cast::<u8>().align_offset(HUGE_BYTES);
+        // SAFETY: at most one huge page is cut off in front and what remains of it behind, both from the mapping just
+        // made, which nobody else knows.
+        let start = unsafe {
+            let start = whole.cast::<u8>().add(before);
+            if before > 0 {
+                munmap(whole, before)?;
+            }
+            if before < HUGE_BYTES {
+                munmap(start.add(bytes).cast(), HUGE_BYTES - before)?;
+            }
+            start
+        };
+        let mapping = Self { start: NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
+        // SAFETY: neither advice changes what the mapping, which is all new, holds.
+        unsafe {
+            // A kernel without transparent huge pages refuses this, and then refuses the buffers.
+            let _without = madvise(start.cast(), bytes, Advice::LinuxHugepage);
+            madvise(start.cast(), bytes, Advice::LinuxPopulateWrite)?;
+        }
+        Ok(mapping)
+    }
+
     /// First byte.
     pub(crate) const fn start(&self) -> NonNull<u8> {
         self.start
@@ -82,6 +141,18 @@ mod tests {
         let mapping = Mapping::new(1).expect("one page can be mapped");
         assert_eq!(mapping.bytes(), page_bytes());
         assert_eq!(mapping.address() as usize % page_bytes(), 0);
+    }
+
+    #[test]
+    fn huge_mappings_are_aligned_and_can_be_written_to_the_end() {
+        for map in [Mapping::huge, Mapping::transparent_huge] {
+            let mapping = map(3 * HUGE_BYTES).expect("6 MiB can be mapped");
+            assert_eq!((mapping.bytes(), mapping.address() as usize % HUGE_BYTES), (3 * HUGE_BYTES, 0));
+            // SAFETY: the last byte of an own mapping.
+            unsafe { mapping.start().add(mapping.bytes() - 1).write(1) };
+        }
+        assert_eq!(Mapping::huge(1).expect("2 MiB can be mapped").bytes(), HUGE_BYTES);
+        assert!(Mapping::huge(0).is_err() && Mapping::huge(usize::MAX).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod target;
 mod wake;
 mod worker;
 
-pub use config::{BackendChoice, Destination, ParseChoiceError, QueueConfig, SinkConfig};
+pub use config::{BackendChoice, DEFAULT_AREA_BYTES, Destination, ParseChoiceError, QueueConfig, SinkConfig};
 pub use error::ReceiveError;
 pub use receiver::Receiver;
 pub use reconfigure::Change;

@@ -2,7 +2,7 @@
 
 use crate::model::BackendKind;
 use crate::uapi::ZcrxRqe;
-use crate::uapi::zcrx::IORING_ZCRX_AREA_MASK;
+use crate::uapi::zcrx::{IORING_ZCRX_AREA_MASK, IORING_ZCRX_AREA_SHIFT};
 
 use super::mapping::Mapping;
 use super::refill::{MappedRing, Producer};
@@ -13,8 +13,8 @@ use super::refill::{MappedRing, Producer};
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost"]
 pub(super) struct Buffer {
-    /// Byte offset in the area, without the area id.
-    offset: usize,
+    /// The area's token, and below it the byte offset of the data in the area.
+    off: u64,
     len: u32,
 }
 
@@ -33,48 +33,73 @@ pub(super) struct BadCompletion {
     len: u32,
 }
 
-/// What a registration gives: area, refill ring, token.
+/// An area whose token is not its place among the queue's areas: the other side is broken, or newer than it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token of area {id} is {token:#x}")]
+pub(super) struct BadToken {
+    id: usize,
+    token: u64,
+}
+
+/// What a registration gives: areas, refill ring.
 #[derive(Debug)]
 pub(super) struct Pool {
-    area: Mapping,
+    /// By area id. One, unless the queue has grown.
+    areas: Vec<Mapping>,
+    area_bytes: u64,
     refill: Producer<MappedRing>,
-    area_token: u64,
     buffer_bytes: u64,
     dispensed: u64,
     returned: u64,
 }
 
 impl Pool {
-    pub(super) fn new(area: Mapping, refill: MappedRing, area_token: u64, buffer_bytes: u64) -> Self {
-        Self { area, refill: Producer::new(refill), area_token, buffer_bytes, dispensed: 0, returned: 0 }
+    /// Without any area yet.
+    pub(super) fn new(refill: MappedRing, buffer_bytes: u64) -> Self {
+        Self {
+            areas: Vec::new(),
+            area_bytes: 0,
+            refill: Producer::new(refill),
+            buffer_bytes,
+            dispensed: 0,
+            returned: 0,
+        }
+    }
+
+    /// Takes an area that was registered, with the token that the other side gave it.
+    pub(super) fn add_area(&mut self, memory: Mapping, token: u64) -> Result<(), BadToken> {
+        let id = self.areas.len();
+        // Kept in any case: the other side may write to it.
+        self.area_bytes += memory.bytes() as u64;
+        self.areas.push(memory);
+        if token == (id as u64) << IORING_ZCRX_AREA_SHIFT { Ok(()) } else { Err(BadToken { id, token }) }
     }
 
     /// Takes the data that a completion announces.
     pub(super) fn dispense(&mut self, off: u64, len: u32) -> Result<Buffer, BadCompletion> {
         let error = BadCompletion { off, len };
-        let in_token = off & IORING_ZCRX_AREA_MASK == self.area_token & IORING_ZCRX_AREA_MASK;
-        let offset = usize::try_from(off & !IORING_ZCRX_AREA_MASK).map_err(|_| error)?;
-        let end = offset.checked_add(len as usize);
-        if !in_token || end.is_none_or(|end| end > self.area.bytes()) {
+        let (id, offset) = split(off);
+        let area = self.areas.get(id).ok_or(error)?;
+        if offset.checked_add(len as usize).is_none_or(|end| end > area.bytes()) {
             return Err(error);
         }
         self.dispensed += 1;
-        Ok(Buffer { offset, len })
+        Ok(Buffer { off, len })
     }
 
     /// The data.
     pub(super) fn bytes(&self, buffer: &Buffer) -> &[u8] {
-        // SAFETY: `dispense` found the range to be inside the area, which is mapped as long as `self`. From the
+        let (id, offset) = split(buffer.off);
+        // SAFETY: `dispense` found the range to be inside that area, which is mapped as long as `self`. From the
         // completion until the entry that gives it back is published nobody writes to it; that entry is written by
         // `give_back`, which takes the buffer, so the borrow has ended by then.
-        unsafe { std::slice::from_raw_parts(self.area.start().add(buffer.offset).as_ptr(), buffer.len()) }
+        unsafe { std::slice::from_raw_parts(self.areas[id].start().add(offset).as_ptr(), buffer.len()) }
     }
 
     /// Gives a buffer back. The other side sees it after [`Self::publish`].
     #[expect(clippy::needless_pass_by_value, reason = "taking the buffer is what makes giving it back final")]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        let off = self.area_token | buffer.offset as u64;
-        self.refill.push(ZcrxRqe { off, len: buffer.len, ..ZcrxRqe::default() });
+        self.refill.push(ZcrxRqe { off: buffer.off, len: buffer.len, ..ZcrxRqe::default() });
     }
 
     /// Publishes what was given back, as far as there is room; says how many entries.
@@ -84,9 +109,14 @@ impl Pool {
         published
     }
 
-    /// The area.
-    pub(super) const fn area(&self) -> &Mapping {
-        &self.area
+    /// Size of all areas together, bytes.
+    pub(super) const fn area_bytes(&self) -> u64 {
+        self.area_bytes
+    }
+
+    /// Number of areas.
+    pub(super) const fn areas(&self) -> u32 {
+        self.areas.len() as u32
     }
 
     /// Size of one buffer, bytes.
@@ -120,6 +150,11 @@ impl Pool {
     }
 }
 
+/// Area id and byte offset in the area.
+const fn split(off: u64) -> (usize, usize) {
+    ((off >> IORING_ZCRX_AREA_SHIFT) as usize, (off & !IORING_ZCRX_AREA_MASK) as usize)
+}
+
 /// Threads and logs name a queue without a device so.
 pub(super) fn short_name(interface: Option<&str>, queue: u32) -> String {
     format!("{}:{queue}", interface.unwrap_or("sw"))
@@ -131,5 +166,67 @@ pub(super) const fn degradation(kind: BackendKind) -> &'static str {
         BackendKind::Device => "",
         BackendKind::Nodev => "every byte is copied by the kernel",
         BackendKind::Copy => "every byte is copied by an ordinary receive",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::mapping::page_bytes;
+    use super::super::refill::RingMemory;
+    use super::*;
+    use crate::uapi::ZcrxOffsets;
+
+    const SECOND: u64 = 1 << IORING_ZCRX_AREA_SHIFT;
+
+    fn pool() -> Pool {
+        let region = Arc::new(Mapping::new(1).expect("a page"));
+        let offsets = ZcrxOffsets { head: 0, tail: 64, rqes: 128, ..ZcrxOffsets::default() };
+        let refill = MappedRing::new(region, &offsets, 8).expect("eight entries fit a page");
+        let mut pool = Pool::new(refill, page_bytes() as u64);
+        for (pages, token) in [(1, 0), (2, SECOND)] {
+            let memory = Mapping::new(pages * page_bytes()).expect("a few pages");
+            pool.add_area(memory, token).expect("tokens count up");
+        }
+        pool
+    }
+
+    #[test]
+    fn each_area_has_bounds_of_its_own() {
+        let page = page_bytes() as u64;
+        let mut pool = pool();
+        assert_eq!((pool.areas(), pool.area_bytes()), (2, 3 * page));
+        for (off, len) in [(0, page), (page - 1, 1), (SECOND + page, page), (SECOND + 2 * page - 1, 1)] {
+            let buffer = pool.dispense(off, len as u32).expect("inside");
+            assert_eq!(pool.bytes(&buffer).len() as u64, len);
+            pool.give_back(buffer);
+        }
+        for (off, len) in [(page, 1), (1, page), (SECOND + 2 * page, 1), (2 * SECOND, 1), (u64::MAX, 1)] {
+            assert_eq!(
+                pool.dispense(off, len as u32).map(|_| ()),
+                Err(BadCompletion { off, len: len as u32 })
+            );
+        }
+    }
+
+    #[test]
+    fn a_buffer_goes_back_to_the_area_it_came_from() {
+        let mut pool = pool();
+        for off in [SECOND + 100, 100] {
+            let buffer = pool.dispense(off, 10).expect("inside");
+            pool.give_back(buffer);
+        }
+        assert_eq!(pool.publish(), 2);
+        assert_eq!([0, 1].map(|at| pool.refill_memory().read(at).off), [SECOND + 100, 100]);
+    }
+
+    #[test]
+    fn an_area_with_a_token_out_of_order_is_refused_and_kept() {
+        let mut pool = pool();
+        let memory = Mapping::new(1).expect("a page");
+        let added = pool.add_area(memory, SECOND);
+        assert_eq!(added, Err(BadToken { id: 2, token: SECOND }));
+        assert_eq!(pool.areas(), 3);
     }
 }

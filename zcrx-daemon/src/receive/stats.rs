@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::pool::Pool;
 use super::refill::MappedRing;
-use crate::model::{QueueKey, QueueState, ReceiveSample, Selection};
+use crate::model::{QueueKey, QueueState, ReceiveSample, Selection, ZcrxCounts, ZcrxSample};
 
 /// Counters of one queue, from the start of its thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Counters {
     pub(super) cq_overflows: u64,
     pub(super) bytes: u64,
     pub(super) copied_bytes: Option<u64>,
+    pub(super) area_bytes: u64,
+    pub(super) zcrx: Option<ZcrxCounts>,
     pub(super) completions: u64,
     pub(super) rearms: u64,
     pub(super) starvations: Option<u64>,
@@ -31,7 +33,7 @@ pub(super) struct Counters {
 /// The shape of a registered queue.
 #[derive(Clone, Debug)]
 struct Geometry {
-    area_bytes: u64,
+    zcrx: Option<ZcrxSample>,
     buffer_bytes: u64,
     /// Read when a sample is taken: the other side moves the head at times of its own. `None` once the ring is gone.
     refill: Option<MappedRing>,
@@ -81,12 +83,13 @@ impl Stats {
     pub(super) fn registered(
         &self,
         selection: &Selection,
+        zcrx: Option<ZcrxSample>,
         pool: &Pool,
         refill_capacity: u32,
         cq_capacity: u32,
     ) {
         let geometry = Geometry {
-            area_bytes: pool.area().bytes() as u64,
+            zcrx,
             buffer_bytes: pool.buffer_bytes(),
             refill: Some(pool.refill_memory().clone()),
             refill_capacity,
@@ -134,6 +137,10 @@ impl Stats {
     pub(super) fn sample(&self) -> ReceiveSample {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (counters, geometry) = (&state.counters, state.geometry.as_ref());
+        // Grows while the queue runs, so it is counted; but without a queue there is no area.
+        let area_bytes = geometry.map_or(0, |_| counters.area_bytes);
+        let zcrx = geometry.and_then(|geometry| geometry.zcrx.clone());
+        let zcrx = zcrx.map(|zcrx| ZcrxSample { counts: counters.zcrx.unwrap_or_default(), ..zcrx });
         ReceiveSample {
             key: self.key.clone(),
             selection: state.selection.clone(),
@@ -141,9 +148,9 @@ impl Stats {
             state_reason: state.reason.clone(),
             listen: self.listen.clone(),
             sink: self.sink.to_owned(),
-            area_bytes: geometry.map_or(0, |geometry| geometry.area_bytes),
+            area_bytes,
             buffer_bytes: geometry.map_or(0, |geometry| geometry.buffer_bytes),
-            buffers: geometry.map_or(0, |geometry| geometry.area_bytes / geometry.buffer_bytes),
+            buffers: geometry.map_or(0, |geometry| area_bytes / geometry.buffer_bytes),
             dispensed: counters.dispensed,
             returned: counters.returned,
             reclaimed: counters.reclaimed,
@@ -155,6 +162,7 @@ impl Stats {
             cq_overflows: counters.cq_overflows,
             bytes: counters.bytes,
             copied_bytes: counters.copied_bytes,
+            zcrx,
             completions: counters.completions,
             errors: state.errors.clone(),
             rearms: counters.rearms,

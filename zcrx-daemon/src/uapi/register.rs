@@ -2,9 +2,9 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::zcrx::{IORING_REGISTER_ZCRX_CTRL, IORING_REGISTER_ZCRX_IFQ};
+use super::zcrx::{IORING_REGISTER_ZCRX_CTRL, IORING_REGISTER_ZCRX_IFQ, ZCRX_REG_IMPORT};
 use super::{RegionDesc, ZcrxAreaReg, ZcrxCtrl, ZcrxEventDesc, ZcrxIfqReg};
 
 /// `io_uring_register(2)`; `ring` is `None` for the few opcodes that need none.
@@ -72,4 +72,42 @@ pub fn zcrx_flush_rq(ring: BorrowedFd<'_>, zcrx_id: u32) -> io::Result<()> {
 pub fn zcrx_arm_event(ring: BorrowedFd<'_>, zcrx_id: u32, event: u32) -> io::Result<()> {
     // SAFETY: this operation points to nothing.
     unsafe { zcrx_ctrl(ring, &mut ZcrxCtrl::arm_event(zcrx_id, event)) }
+}
+
+/// Adds an area to a registered queue (Linux 7.3); the kernel writes the token of its buffers into `area`.
+///
+/// Its buffers get the size that those of the first area have. Errors as [`zcrx_ctrl`]; EINVAL for a wrong area or the
+/// 1025th; EFAULT when the interface is gone; ENOMEM over the limit for locked memory.
+///
+/// # Safety
+/// The memory that `area` describes obeys the contract of [`zcrx_ifq`].
+pub unsafe fn zcrx_add_area(ring: BorrowedFd<'_>, zcrx_id: u32, area: &mut ZcrxAreaReg) -> io::Result<()> {
+    let address = (&raw mut *area).expose_provenance() as u64;
+    // SAFETY: the structure lives to the end of the call; the caller vouches for the memory it describes.
+    unsafe { zcrx_ctrl(ring, &mut ZcrxCtrl::add_area(zcrx_id, address)) }
+}
+
+/// Makes a file descriptor of a registered queue, for other rings to import (Linux 6.19). Errors as [`zcrx_ctrl`];
+/// EMFILE and ENFILE.
+///
+/// The queue lives on as long as the descriptor is open.
+pub fn zcrx_export(ring: BorrowedFd<'_>, zcrx_id: u32) -> io::Result<OwnedFd> {
+    let mut ctrl = ZcrxCtrl::export(zcrx_id);
+    // SAFETY: this operation points to nothing.
+    unsafe { zcrx_ctrl(ring, &mut ctrl) }?;
+    // SAFETY: the kernel has just opened the descriptor for this call, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(ctrl.exported_fd()) })
+}
+
+/// Lets `ring` receive into a queue that another ring exported (Linux 6.19); answers the id it has on this ring.
+///
+/// Errors: EBADF `queue` is no exported queue; EINVAL the kernel cannot import, or the ring lacks the flags of
+/// [`zcrx_ifq`]. The call must come from the ring's own thread. Area and refill ring are those of the queue.
+pub fn zcrx_import(ring: BorrowedFd<'_>, queue: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut reg =
+        ZcrxIfqReg { if_idx: queue.as_raw_fd() as u32, flags: ZCRX_REG_IMPORT, ..ZcrxIfqReg::default() };
+    // SAFETY: the structure lives to the end of the call, has the kernel's layout and points to nothing; the memory of
+    // the queue is vouched for by who registered it.
+    unsafe { register(Some(ring), IORING_REGISTER_ZCRX_IFQ, (&raw mut reg).cast(), 1) }?;
+    Ok(reg.zcrx_id)
 }

@@ -91,9 +91,37 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
     Explanation { meaning, mend }
 }
 
+/// What would mend a registration that the kernel refused with these words; `None` for words that are not known.
+///
+/// The words are those of `netdev_rx_queue_restart` and `__netif_mp_open_rxq` in net/core; they are compared as they are,
+/// so that a kernel which says it differently falls back to the errno's own remedy.
+pub fn mend_by_words(words: &str) -> Option<&'static str> {
+    Some(match words {
+        "tcp-data-split is disabled" => "`ethtool -G IF tcp-data-split on`",
+        "hds-thresh is not zero" => "`ethtool -G IF hds-thresh 0`",
+        "rx queue index out of range" => "choose a queue below the count that `ethtool -l IF` shows",
+        "designated queue already memory provider bound" => {
+            "stop the program that has the queue (its teardown takes a moment), or choose another queue"
+        }
+        "designated queue already in use by AF_XDP" => {
+            "stop the AF_XDP program that has the queue, or choose another queue"
+        }
+        "unable to custom memory provider to device with XDP program attached" => {
+            "`ip link set dev IF xdp off`, `xdpgeneric off` for a generic one"
+        }
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_no_kernel_says_mend_nothing() {
+        assert_eq!(mend_by_words("tcp-data-split is disabled"), Some("`ethtool -G IF tcp-data-split on`"));
+        assert_eq!(mend_by_words(""), None);
+    }
 
     /// Every errno that a registration is known to give, from its source.
     const KNOWN: [i32; 16] = [

@@ -21,6 +21,9 @@ pub const IORING_SETUP_SINGLE_ISSUER: u32 = 1 << 12;
 /// Ring setup flag: completions are made when the owner asks for them. Linux 6.1.
 pub const IORING_SETUP_DEFER_TASKRUN: u32 = 1 << 13;
 
+/// Ring setup flag: completions of 16 and of 32 bytes in one queue. Linux 6.18.
+pub const IORING_SETUP_CQE_MIXED: u32 = 1 << 18;
+
 /// The bit from which the area id is encoded into offsets.
 pub const IORING_ZCRX_AREA_SHIFT: u32 = 48;
 /// The area id's bits in an offset.

@@ -49,6 +49,15 @@ impl Ledger {
         self.dispensed - self.returned
     }
 
+    /// Buffers that the kernel must take for user space's: held, or named by an entry that it has not taken yet.
+    pub(crate) fn referenced_buffers(&self, in_refill_ring: impl Iterator<Item = usize>) -> u64 {
+        let mut referenced: Vec<bool> = self.outstanding.iter().map(|&outstanding| outstanding > 0).collect();
+        for buffer in in_refill_ring {
+            referenced[buffer] = true;
+        }
+        referenced.into_iter().filter(|&referenced| referenced).count() as u64
+    }
+
     /// Buffers of which at least one completion is not returned.
     pub(crate) fn held_buffers(&self) -> u64 {
         self.held_buffers
@@ -68,6 +77,7 @@ mod tests {
         assert_eq!((ledger.held(), ledger.held_buffers()), (3, 2));
         ledger.give_back(3);
         assert_eq!((ledger.held(), ledger.held_buffers()), (2, 2));
+        assert_eq!(ledger.referenced_buffers([3, 1].into_iter()), 3, "0 and 3 are held, 3 and 1 under way");
         ledger.give_back(3);
         ledger.give_back(0);
         assert_eq!((ledger.held(), ledger.held_buffers()), (0, 0));

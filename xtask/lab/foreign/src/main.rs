@@ -4,6 +4,7 @@
 //! JSON object per line, so that a test can hold what zcrxd says about a stranger against it. It shares zcrxd's kernel
 //! structures and nothing else: area, refill ring and receive loop are its own, written the way the faults need them.
 
+mod churn;
 mod control;
 mod fault;
 mod ledger;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Receive TCP streams on a zcrx queue, with or without a fault.
     Receive(receive::ReceiveArgs),
+    /// Register queues and let go of them, many times, and say how often that succeeded.
+    Churn(churn::ChurnArgs),
     /// Register a queue, well or badly, and say what the kernel answered; the errno is the exit status.
     Register(register::RegisterArgs),
 }
@@ -36,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Receive(args) => receive::run(&args),
+        Command::Churn(args) => churn::run(&args),
         Command::Register(args) => register::run(&args),
     };
     match result {

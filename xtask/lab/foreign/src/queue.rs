@@ -180,6 +180,13 @@ impl Queue {
         ZcrxRqe { off: (off & !zcrx::IORING_ZCRX_AREA_MASK) | self.token, len: bytes, ..ZcrxRqe::default() }
     }
 
+    /// The buffers named by entries that the kernel has not taken yet; entries that name none are left out.
+    pub(crate) fn buffers_in_refill_ring(&self) -> impl Iterator<Item = usize> {
+        let area = |off: u64| off & zcrx::IORING_ZCRX_AREA_MASK;
+        let entries = self.refill.pending_entries().filter(move |entry| area(entry.off) == self.token);
+        entries.map(|entry| self.buffer_of(entry.off)).filter(|&buffer| buffer < self.buffers as usize)
+    }
+
     /// What the kernel counted as copied: fragments and bytes. Linux 7.2.
     pub(crate) fn copied(&self) -> Option<(u64, u64)> {
         let stats = self.stats?.as_ptr();

@@ -49,6 +49,16 @@ impl RefillRing {
         self.tail().wrapping_sub(self.head())
     }
 
+    /// What these entries say, oldest first. The kernel may take them meanwhile.
+    pub(crate) fn pending_entries(&self) -> impl Iterator<Item = ZcrxRqe> {
+        let head = self.head();
+        (0..self.pending()).map(move |nth| {
+            let slot = head.wrapping_add(nth) & (self.capacity - 1);
+            // SAFETY: the slot is within the ring (see `push`), and only `push` writes it.
+            unsafe { self.entries.add(slot as usize).read() }
+        })
+    }
+
     /// Entries that fit.
     pub(crate) fn capacity(&self) -> u32 {
         self.capacity
@@ -113,6 +123,8 @@ mod tests {
             }
             assert!(ring.push(entry(99)).is_err());
             assert_eq!(ring.pending(), CAPACITY);
+            let pending: Vec<u64> = ring.pending_entries().map(|entry| entry.off).collect();
+            assert_eq!(pending, [0, 1, 2, 3].map(|i| round * 4 + i));
             for i in 0..4 {
                 assert_eq!(take(&region), Some(round * 4 + i));
             }

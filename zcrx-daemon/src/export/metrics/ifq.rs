@@ -79,6 +79,13 @@ pub(super) static IFQ: &[Row] = &[
     )
     .absent(NO_SNAPSHOT),
     Row::gauge(
+        "zcrx_ifq_generation",
+        "Which life of the queue this is: it grows when the queue is registered anew or gets a new page pool, and is never \
+         given twice while zcrxd runs.",
+        One(|queue| queue.kernel.as_ref().map(|_| queue.generation as f64)),
+    )
+    .absent(NO_SNAPSHOT),
+    Row::gauge(
         "zcrx_ifq_owners",
         "Processes that hold the queue or its ring.",
         One(|queue| kernel(queue, |kernel| Some(kernel.owners.len() as f64))),

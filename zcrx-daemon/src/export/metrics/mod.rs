@@ -16,6 +16,7 @@ mod registration;
 mod series;
 mod service;
 mod table;
+mod zcrx;
 
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
@@ -42,6 +43,7 @@ fn families(observation: &Observation, diagnosis: &HostDiagnosis) -> Vec<MetricF
     let host = &observation.host;
     table::collect(host::OBSERVATION, std::slice::from_ref(observation), &mut families);
     table::collect(receive::QUEUE, &host.receive, &mut families);
+    table::collect(zcrx::ZCRX, &host.receive, &mut families);
     table::collect(ifq::SNAPSHOT, host.probe.snapshot.as_slice(), &mut families);
     table::collect(ifq::IFQ, &host.queues, &mut families);
     table::collect(diagnosis::NOW, &diagnosis.queues, &mut families);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::table::{Metric, Subject};
-use super::{diagnosis, host, ifq, page_pool, probe, receive, registration, service};
+use super::{diagnosis, host, ifq, page_pool, probe, receive, registration, service, zcrx};
 
 const HEAD: &str = "\
 # Metrics
@@ -26,7 +26,7 @@ Rules that hold for all of them:
 /// The reference of every metric, as Markdown.
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();
-    section(&mut page, "Own receive queues", &[receive::QUEUE]);
+    section(&mut page, "Own receive queues", &[receive::QUEUE, zcrx::ZCRX]);
     section(&mut page, "Queues in the kernel, of any process", &[ifq::IFQ]);
     section(&mut page, "Snapshots of these queues", &[ifq::SNAPSHOT]);
     section(&mut page, "What is wrong with queues, and what is to be expected", &[diagnosis::NOW]);

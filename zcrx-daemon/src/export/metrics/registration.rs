@@ -39,8 +39,9 @@ pub(super) static REGISTRATION: &[Row] = &[
     .absent("no failure seen yet, or the registration probe is not attached"),
     Row::gauge(
         "zcrx_registration_last_info",
-        "The last attempt: who asked for what and how it ended (errno left out on success), always 1.",
-        Each(&["interface", "ifindex", "queue", "pid", "comm", "errno"], |probe, series| {
+        "The last attempt: who asked for what and how it ended (errno left out on success; words are the kernel's own, where \
+         it said any), always 1.",
+        Each(&["interface", "ifindex", "queue", "pid", "comm", "errno", "words"], |probe, series| {
             let Some(last) = probe.recent_registrations.last() else { return };
             let text = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
             let errno = if last.errno == 0 { String::new() } else { errno_label(last.errno) };
@@ -52,6 +53,7 @@ pub(super) static REGISTRATION: &[Row] = &[
                     &last.pid.to_string(),
                     &last.comm,
                     &errno,
+                    last.words.as_deref().unwrap_or_default(),
                 ],
                 1.0,
             );

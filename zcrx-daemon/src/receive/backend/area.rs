@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::receive::config::QueueConfig;
-use crate::receive::mapping::{Mapping, page_bytes, whole_pages};
+use crate::receive::mapping::{HUGE_BYTES, Mapping, page_bytes, whole_pages};
 use crate::uapi::zcrx::IORING_MEM_REGION_TYPE_USER;
 use crate::uapi::{RegionDesc, ZcrxAreaReg, ZcrxRqe};
 
@@ -17,18 +17,16 @@ pub(super) struct Area {
 }
 
 impl Area {
-    /// Maps what `config` asks for. `behind` bytes are added behind the refill ring's entries.
-    pub(super) fn new(config: &QueueConfig, behind: usize) -> io::Result<Self> {
-        let too_big = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let area_bytes = usize::try_from(config.area_bytes).map_err(|_| too_big())?;
-        let memory = Mapping::new(area_bytes)?;
+    /// Maps what `config` asks for, in buffers of `buffer_bytes`. `behind` bytes are added behind the refill ring's
+    /// entries.
+    pub(super) fn new(config: &QueueConfig, buffer_bytes: u64, behind: usize) -> io::Result<Self> {
+        let memory = map(config.area_bytes, buffer_bytes)?;
         // How big the ring's header is only the registration tells: a page is room enough for any.
         let entries = config.refill_entries.next_power_of_two() as usize;
         let region_bytes =
             whole_pages(page_bytes() + entries * size_of::<ZcrxRqe>() + behind).ok_or_else(too_big)?;
         let region = Arc::new(Mapping::new(region_bytes)?);
-        let reg =
-            ZcrxAreaReg { addr: memory.address(), len: memory.bytes() as u64, ..ZcrxAreaReg::default() };
+        let reg = describe(&memory);
         let region_desc = RegionDesc {
             user_addr: region.address(),
             size: region.bytes() as u64,
@@ -37,4 +35,24 @@ impl Area {
         };
         Ok(Self { memory, region, reg, region_desc })
     }
+}
+
+/// Maps memory for an area. Buffers larger than a page must be contiguous in physical memory, which huge pages are.
+pub(super) fn map(bytes: u64, buffer_bytes: u64) -> io::Result<Mapping> {
+    let bytes = usize::try_from(bytes).map_err(|_| too_big())?;
+    if buffer_bytes > page_bytes() as u64 { Mapping::huge(bytes) } else { Mapping::new(bytes) }
+}
+
+/// What [`map`] rounds up to, bytes.
+pub(super) fn granule(buffer_bytes: u64) -> u64 {
+    (if buffer_bytes > page_bytes() as u64 { HUGE_BYTES } else { page_bytes() }) as u64
+}
+
+/// An area to register.
+pub(super) fn describe(memory: &Mapping) -> ZcrxAreaReg {
+    ZcrxAreaReg { addr: memory.address(), len: memory.bytes() as u64, ..ZcrxAreaReg::default() }
+}
+
+fn too_big() -> io::Error {
+    io::Error::from(io::ErrorKind::OutOfMemory)
 }

@@ -11,6 +11,7 @@ use super::posted::{GROUP, Posted};
 use super::{Backend, Completion};
 use crate::model::{BackendKind, Refusal};
 use crate::receive::config::QueueConfig;
+use crate::receive::mapping::page_bytes;
 use crate::receive::pool::Pool;
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::{Ring, SETUP_FLAGS};
@@ -39,7 +40,7 @@ impl CopyBackend {
         };
         let memory =
             |error: io::Error| refuse("map its memory", &error, "make area_bytes smaller or free memory");
-        let mut area = Area::new(config, 0).map_err(memory)?;
+        let mut area = Area::new(config, page_bytes() as u64, 0).map_err(memory)?;
         let mut reg =
             ZcrxIfqReg { if_rxq: config.queue, rq_entries: config.refill_entries, ..ZcrxIfqReg::default() };
         // Privileged: this queue takes no hardware and sees no data but its own sockets', which is what the check
@@ -59,7 +60,9 @@ impl CopyBackend {
         let posted = Posted::register(ring, niovs)
             .map_err(|error| refuse("register a buffer ring", &error, "use Linux 6.1 or later"))?;
         let area_address = area.memory.address();
-        let pool = Pool::new(area.memory, refill, area.reg.rq_area_token, buffer_bytes);
+        let mut pool = Pool::new(refill, buffer_bytes);
+        pool.add_area(area.memory, area.reg.rq_area_token)
+            .expect("the software queue's first area is area 0");
         let mut backend = Self { context, posted, area_address, starvations: 0, starving: false };
         backend.post();
         Ok((backend, pool))

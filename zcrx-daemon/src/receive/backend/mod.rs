@@ -2,8 +2,11 @@
 
 mod area;
 mod copy;
+mod features;
+mod growth;
 mod posted;
 mod select;
+mod told;
 mod zcrx;
 
 use std::io;
@@ -13,8 +16,12 @@ use io_uring::{cqueue, squeue};
 
 use super::pool::Pool;
 use super::ring::Ring;
+use crate::model::{ZcrxCounts, ZcrxSample};
 
 pub(super) use select::{Selected, check_interface, select};
+
+/// `user_data` of the completions by which the kernel tells an event. No request has it.
+pub(super) const EVENT_USER_DATA: u64 = 0x7a << 32;
 
 /// A registered queue, from the side that fills buffers.
 pub(super) trait Backend {
@@ -39,6 +46,36 @@ pub(super) trait Backend {
 
     /// Of the `received` bytes, those that were copied; `None` where the kernel does not tell.
     fn copied_bytes(&self, received: u64) -> Option<u64>;
+
+    /// The kernel tells an event of the queue, which is not armed any more: counts it and does what it calls for. Says
+    /// when to arm it again.
+    fn event(&mut self, _ring: &Ring, _pool: &mut Pool, _event: u32) -> io::Result<Arm> {
+        Ok(Arm::Later)
+    }
+
+    /// Arms an event again.
+    fn arm(&mut self, _ring: &Ring, _event: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What the kernel's zcrx offers to this queue; `None` without it.
+    fn zcrx(&self) -> Option<ZcrxSample> {
+        None
+    }
+
+    /// What is counted of it; `None` without it.
+    fn zcrx_counts(&self, _pool: &Pool) -> Option<ZcrxCounts> {
+        None
+    }
+}
+
+/// When to arm an event again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arm {
+    /// What it told of was mended.
+    Now,
+    /// It may well be told at once again: after a pause.
+    Later,
 }
 
 /// What one completion of a receive says. Whether the receive goes on, its F_MORE flag says.

@@ -4,42 +4,46 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::area::Area;
-use super::{Backend, Completion};
-use crate::model::{BackendKind, Refusal};
+use super::features::Features;
+use super::growth::Growth;
+use super::told::Told;
+use super::{Arm, Backend, Completion};
+use crate::model::{BackendKind, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
 use crate::receive::config::QueueConfig;
-use crate::receive::mapping::{Mapping, page_bytes};
+use crate::receive::mapping::page_bytes;
 use crate::receive::pool::Pool;
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
-use crate::uapi::zcrx::{ZCRX_CTRL_FLUSH_RQ, ZCRX_EVENT_DESC_FLAG_STATS, ZCRX_REG_NODEV};
-use crate::uapi::{ZcrxCqe, ZcrxEventDesc, ZcrxIfqReg, ZcrxStats, query, register, registration};
+use crate::uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
+use crate::uapi::{ZcrxCqe, ZcrxIfqReg, ZcrxStats, errno, register, registration};
 
 /// The kernel takes its time to let go of a queue whose ring was closed: until then it is EEXIST to the next one.
 const BUSY_ATTEMPTS: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Receives that wait for a buffer are not let try again by a flush more often than this. Where copies find no buffer
+/// although the NIC has plenty, flushing and trying would go on at the speed of the other connections' traffic.
+const FLUSH_PAUSE: Duration = Duration::from_millis(1);
+
 /// An interface queue of the kernel.
 pub(super) struct ZcrxBackend {
     kind: BackendKind,
     zcrx_id: u32,
+    features: Features,
     /// Whether the kernel can be told to consume the refill ring (Linux 6.19).
     can_flush: bool,
     /// Entries in the refill ring at which a device-less queue, which nobody consumes by itself, is flushed.
     flush_at: u32,
-    stats: Option<Stats>,
-}
-
-/// The kernel's own statistics, in the refill region (Linux 7.2).
-struct Stats {
-    region: Arc<Mapping>,
-    offset: usize,
+    /// When the ring was last flushed for the sake of waiting receives.
+    flushed_for_waiting: Option<Instant>,
+    told: Told,
+    growth: Growth,
 }
 
 impl ZcrxBackend {
@@ -68,30 +72,22 @@ impl ZcrxBackend {
         mut reg: ZcrxIfqReg,
         step: &str,
     ) -> Result<(Self, Pool), Refusal> {
-        let refuse = |error: &io::Error| {
-            let explain = match kind {
-                BackendKind::Nodev => registration::Kind::Nodev,
-                BackendKind::Device | BackendKind::Copy => registration::Kind::Device,
-            };
-            let explanation = registration::explain(error.raw_os_error().unwrap_or(0), explain);
-            Refusal {
-                backend: kind,
-                step: step.to_owned(),
-                errno: error.raw_os_error(),
-                reason: explanation.meaning.to_owned(),
-                mend: explanation.mend.to_owned(),
-            }
-        };
-        let mut area = Area::new(config, size_of::<ZcrxStats>()).map_err(|error| refuse(&error))?;
+        let mut features = Features::ask();
+        let page = page_bytes() as u64;
+        let mut buffer_bytes = config.buffer_bytes.max(page);
+        if buffer_bytes > page && !features.has(ZcrxFeature::RxBufLen) {
+            let reason =
+                format!("buffers of {page} bytes instead of {buffer_bytes}: this kernel has no others");
+            features.fall_back(ZcrxFeature::RxBufLen, reason);
+            buffer_bytes = page;
+        }
+        let mut area = Area::new(config, buffer_bytes, size_of::<ZcrxStats>())
+            .map_err(|error| refusal(kind, step, &error))?;
+        let told = Told::new(&features, &area.region);
+        let mut events = told.describe(&features);
         reg.rq_entries = config.refill_entries;
-        let stats_offset = area.region.bytes() - size_of::<ZcrxStats>();
-        let mut events = query::zcrx_event()
-            .is_ok_and(|event| event.stats_size >= size_of::<ZcrxStats>() as u32)
-            .then(|| ZcrxEventDesc {
-                flags: ZCRX_EVENT_DESC_FLAG_STATS,
-                stats_offset: stats_offset as u64,
-                ..ZcrxEventDesc::default()
-            });
+        // Zero leaves it to the kernel, as kernels that know no other size insist.
+        reg.rx_buf_len = if buffer_bytes > page { buffer_bytes as u32 } else { 0 };
         let mut attempts = 0;
         loop {
             // SAFETY: area and region stay mapped until the ring is gone: the pool and the backend own them, and
@@ -99,46 +95,79 @@ impl ZcrxBackend {
             let result = unsafe {
                 register::zcrx_ifq(ring.fd(), &mut reg, &mut area.reg, &mut area.region_desc, events.as_mut())
             };
-            match result {
+            match result.map_err(|error| (error.raw_os_error(), error)) {
                 Ok(()) => break,
-                Err(error) if error.raw_os_error() == Some(libc::EEXIST) && attempts < BUSY_ATTEMPTS => {
+                Err((Some(libc::EEXIST), _)) if attempts < BUSY_ATTEMPTS => {
                     attempts += 1;
                     thread::sleep(BUSY_PAUSE);
                 }
-                Err(error) => return Err(refuse(&error)),
+                Err((Some(number @ (libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)), _))
+                    if reg.rx_buf_len != 0 =>
+                {
+                    features.fall_back(ZcrxFeature::RxBufLen, no_such_buffers(kind, buffer_bytes, number));
+                    reg.rx_buf_len = 0;
+                }
+                Err((_, error)) => return Err(refusal(kind, step, &error)),
             }
         }
 
-        let refill =
-            MappedRing::new(Arc::clone(&area.region), &reg.offsets, reg.rq_entries).map_err(|error| {
-                Refusal {
-                    backend: kind,
-                    step: step.to_owned(),
-                    errno: None,
-                    reason: format!("the kernel answered a geometry that makes no sense: {error}"),
-                    mend: "report this, with the kernel's version".to_owned(),
-                }
-            })?;
+        let senseless = |what: String| Refusal {
+            backend: kind,
+            step: step.to_owned(),
+            errno: None,
+            reason: format!("the kernel answered something that makes no sense: {what}"),
+            mend: "report this, with the kernel's version".to_owned(),
+        };
+        let refill = MappedRing::new(Arc::clone(&area.region), &reg.offsets, reg.rq_entries)
+            .map_err(|error| senseless(error.to_string()))?;
         // Before Linux 7.0 the kernel does not write the buffer size back: it is the page size.
-        let buffer_bytes = if reg.rx_buf_len == 0 { page_bytes() as u64 } else { u64::from(reg.rx_buf_len) };
+        let buffer_bytes = if reg.rx_buf_len == 0 { page } else { u64::from(reg.rx_buf_len) };
         let buffers = u32::try_from(area.memory.bytes() as u64 / buffer_bytes).unwrap_or(u32::MAX);
+        let mut pool = Pool::new(refill, buffer_bytes);
+        pool.add_area(area.memory, area.reg.rq_area_token).map_err(|error| senseless(error.to_string()))?;
+        // Asking does not tell on every kernel that has it, trying does; on an empty ring it does nothing.
+        if !features.has(ZcrxFeature::FlushRq) && register::zcrx_flush_rq(ring.fd(), reg.zcrx_id).is_ok() {
+            features.found(ZcrxFeature::FlushRq);
+        }
+        let mut limit = config.area_max_bytes;
+        if limit > pool.area_bytes() && !features.has(ZcrxFeature::AddArea) {
+            let reason = format!("the area stays at {} bytes: this kernel adds none", pool.area_bytes());
+            features.fall_back(ZcrxFeature::AddArea, reason);
+            limit = 0;
+        }
         let backend = Self {
             kind,
             zcrx_id: reg.zcrx_id,
-            can_flush: query::zcrx().is_ok_and(|zcrx| zcrx.nr_ctrl_opcodes > ZCRX_CTRL_FLUSH_RQ),
+            can_flush: features.has(ZcrxFeature::FlushRq),
             flush_at: (reg.rq_entries.min(buffers) / 4).max(1),
-            stats: events.map(|_| Stats { region: Arc::clone(&area.region), offset: stats_offset }),
+            flushed_for_waiting: None,
+            told,
+            growth: Growth::new(limit.max(pool.area_bytes()), buffer_bytes),
+            features,
         };
-        Ok((backend, Pool::new(area.memory, refill, area.reg.rq_area_token, buffer_bytes)))
+        Ok((backend, pool))
     }
 
-    /// Whether the kernel should be told to consume the refill ring now.
-    fn wants_flush(&self, pool: &Pool, waiting: usize) -> bool {
-        let depth = pool.refill_depth();
-        // Waiting receives found the freelist empty while entries are parked: without a flush they would wait for
-        // ever on a queue whose page pool is idle. And a ring that is full cannot take what is stashed.
-        let parked = depth > 0 && (waiting > 0 || pool.stashed() > 0);
-        self.can_flush && (parked || (self.kind == BackendKind::Nodev && depth >= self.flush_at))
+    /// Has the kernel consume the refill ring. What that freed makes room for what was stashed.
+    fn flush(&self, ring: &Ring, pool: &mut Pool) -> io::Result<()> {
+        register::zcrx_flush_rq(ring.fd(), self.zcrx_id)?;
+        pool.publish();
+        Ok(())
+    }
+
+    /// Waiting receives found the freelist empty. While entries are parked that need not mean a thing: without a flush
+    /// they would wait for ever on a queue whose page pool is idle. Otherwise more memory is all that helps. Says
+    /// whether they should try again now.
+    fn provide(&mut self, ring: &Ring, pool: &mut Pool) -> io::Result<bool> {
+        if !self.can_flush || pool.refill_depth() == 0 {
+            return self.growth.grow(ring, self.zcrx_id, pool);
+        }
+        if self.flushed_for_waiting.is_some_and(|last| last.elapsed() < FLUSH_PAUSE) {
+            return Ok(false);
+        }
+        self.flush(ring, pool)?;
+        self.flushed_for_waiting = Some(Instant::now());
+        Ok(true)
     }
 }
 
@@ -168,12 +197,16 @@ impl Backend for ZcrxBackend {
     }
 
     fn settle(&mut self, ring: &Ring, pool: &mut Pool, waiting: usize) -> io::Result<usize> {
-        if !self.wants_flush(pool, waiting) {
-            return Ok(0);
+        let depth = pool.refill_depth();
+        // A full ring cannot take what is stashed, and a device-less one is consumed by nobody else.
+        let flush = pool.stashed() > 0 || (self.kind == BackendKind::Nodev && depth >= self.flush_at);
+        if waiting > 0 {
+            return Ok(if self.provide(ring, pool)? { waiting } else { 0 });
         }
-        register::zcrx_flush_rq(ring.fd(), self.zcrx_id)?;
-        pool.publish();
-        Ok(waiting)
+        if self.can_flush && depth > 0 && flush {
+            self.flush(ring, pool)?;
+        }
+        Ok(0)
     }
 
     fn retries_by_time(&self) -> bool {
@@ -189,20 +222,77 @@ impl Backend for ZcrxBackend {
     }
 
     fn copied_bytes(&self, received: u64) -> Option<u64> {
-        match (self.kind, &self.stats) {
-            (BackendKind::Nodev | BackendKind::Copy, _) => Some(received),
-            (BackendKind::Device, stats) => stats.as_ref().map(Stats::copied_bytes),
+        match self.kind {
+            BackendKind::Nodev | BackendKind::Copy => Some(received),
+            BackendKind::Device => self.told.copies().map(|copies| copies.bytes),
         }
+    }
+
+    fn event(&mut self, ring: &Ring, pool: &mut Pool, event: u32) -> io::Result<Arm> {
+        self.told.count(event);
+        if event != ZCRX_EVENT_ALLOC_FAIL {
+            return Ok(Arm::Later);
+        }
+        // The NIC got nothing: neither from what is stashed here, nor, up to Linux 7.2, from entries of fragments that
+        // it gave up on. And if it had got that, it would still be short of memory in a moment.
+        pool.publish();
+        if self.can_flush && pool.refill_depth() > 0 {
+            self.flush(ring, pool)?;
+        }
+        Ok(if self.growth.grow(ring, self.zcrx_id, pool)? { Arm::Now } else { Arm::Later })
+    }
+
+    fn arm(&mut self, ring: &Ring, event: u32) -> io::Result<()> {
+        match register::zcrx_arm_event(ring.fd(), self.zcrx_id, event) {
+            // Armed already.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn zcrx(&self) -> Option<ZcrxSample> {
+        Some(ZcrxSample {
+            offered: self.features.offered.clone(),
+            fallbacks: self.features.fallbacks.clone(),
+            area_limit_bytes: self.growth.limit(),
+            counts: ZcrxCounts::default(),
+        })
+    }
+
+    fn zcrx_counts(&self, pool: &Pool) -> Option<ZcrxCounts> {
+        Some(ZcrxCounts {
+            events: self.told.events(),
+            copies: self.told.copies(),
+            areas: pool.areas(),
+            areas_added: self.growth.added,
+            areas_refused: self.growth.refused,
+        })
     }
 }
 
-impl Stats {
-    fn copied_bytes(&self) -> u64 {
-        let field = self.offset + std::mem::offset_of!(ZcrxStats, copy_bytes);
-        // SAFETY: the field is inside the region, which `self` keeps mapped, and aligned: the region's size and the
-        // structure's are multiples of 8. The kernel writes it in one piece; user space only reads.
-        let copied = unsafe { self.region.start().add(field).cast::<AtomicU64>().as_ref() };
-        copied.load(Ordering::Relaxed)
+/// A registration that was refused, in words.
+fn refusal(kind: BackendKind, step: &str, error: &io::Error) -> Refusal {
+    let explanation = registration::explain(error.raw_os_error().unwrap_or(0), table(kind));
+    Refusal {
+        backend: kind,
+        step: step.to_owned(),
+        errno: error.raw_os_error(),
+        reason: explanation.meaning.to_owned(),
+        mend: explanation.mend.to_owned(),
+    }
+}
+
+/// Why there are no large buffers. Where that is not all that is wrong, the registration without them is refused too.
+fn no_such_buffers(kind: BackendKind, buffer_bytes: u64, number: i32) -> String {
+    let name = errno::name(number).unwrap_or("an unknown errno");
+    let meaning = registration::explain(number, table(kind)).meaning;
+    format!("buffers of {} bytes instead of {buffer_bytes}: {name}: {meaning}", page_bytes())
+}
+
+const fn table(kind: BackendKind) -> registration::Kind {
+    match kind {
+        BackendKind::Nodev => registration::Kind::Nodev,
+        BackendKind::Device | BackendKind::Copy => registration::Kind::Device,
     }
 }
 

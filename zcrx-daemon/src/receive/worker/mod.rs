@@ -3,6 +3,7 @@
 mod accept;
 mod close;
 mod connection;
+mod events;
 mod forward;
 mod op;
 mod receive;

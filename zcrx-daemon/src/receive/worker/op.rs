@@ -1,5 +1,7 @@
 //! What a completion belongs to, packed into its `user_data`.
 
+use crate::receive::backend::EVENT_USER_DATA;
+
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
@@ -15,6 +17,8 @@ pub(super) enum Op {
     Connect(u32),
     /// A cancellation.
     Cancel,
+    /// No request, but an event of the kernel's.
+    Event,
 }
 
 impl Op {
@@ -27,12 +31,16 @@ impl Op {
             Self::Write(index) => (3, index),
             Self::Connect(index) => (4, index),
             Self::Cancel => (5, 0),
+            Self::Event => return EVENT_USER_DATA,
         };
         (kind as u64) << 32 | index as u64
     }
 
     /// `None` for what [`Self::encode`] never makes.
     pub(super) const fn decode(user_data: u64) -> Option<Self> {
+        if user_data == EVENT_USER_DATA {
+            return Some(Self::Event);
+        }
         let index = user_data as u32;
         match user_data >> 32 {
             0 => Some(Self::Wake),
@@ -52,8 +60,15 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_unpacked() {
-        for op in [Op::Wake, Op::Accept(1), Op::Receive(u32::MAX), Op::Write(0), Op::Connect(77), Op::Cancel]
-        {
+        for op in [
+            Op::Wake,
+            Op::Accept(1),
+            Op::Receive(u32::MAX),
+            Op::Write(0),
+            Op::Connect(77),
+            Op::Cancel,
+            Op::Event,
+        ] {
             assert_eq!(Op::decode(op.encode()), Some(op));
         }
         assert_eq!(Op::decode(u64::MAX), None);

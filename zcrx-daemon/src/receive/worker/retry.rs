@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Accept(u32),
     /// The sink of the connection with this index connects again.
     Connect(u32),
+    /// The kernel's event of this kind is armed again.
+    Arm(u32),
 }
 
 /// What is due when.

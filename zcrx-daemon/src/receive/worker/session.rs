@@ -51,7 +51,13 @@ impl<'p> Session<'p> {
     pub(super) fn open(plan: &'p Plan, before: Counters) -> Result<Self, ReceiveError> {
         let ring = Ring::new(plan.config.cq_entries)?;
         let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
-        plan.stats.registered(&selection, &pool, pool.refill_memory().entries(), ring.cq_entries());
+        plan.stats.registered(
+            &selection,
+            backend.zcrx(),
+            &pool,
+            pool.refill_memory().entries(),
+            ring.cq_entries(),
+        );
         let mut session = Self {
             ring,
             backend,
@@ -131,10 +137,12 @@ impl<'p> Session<'p> {
             );
             return Ok(());
         };
-        if !more {
+        // An event ends no request.
+        if !more && op != Op::Event {
             self.in_flight -= 1;
         }
         match op {
+            Op::Event => self.event(cqe.result()),
             Op::Wake => self.woken(cqe.result()),
             Op::Cancel => Ok(()),
             Op::Accept(listener) => self.accepted(listener, cqe.result(), more),
@@ -188,6 +196,7 @@ impl<'p> Session<'p> {
         match timer {
             Timer::Accept(listener) => self.accept(listener),
             Timer::Connect(index) => self.connect(index),
+            Timer::Arm(event) => self.arm(event),
             Timer::Receives => {
                 let user_holds = self.pool.dispensed() > self.pool.returned();
                 let go_on = self.waiting.pause_over(user_holds);
@@ -252,6 +261,9 @@ impl<'p> Session<'p> {
         let received = counters.bytes - self.before.bytes;
         let sum = |before: Option<u64>, now: Option<u64>| Some(before.unwrap_or(0) + now?);
         counters.copied_bytes = sum(self.before.copied_bytes, self.backend.copied_bytes(received));
+        counters.area_bytes = self.pool.area_bytes();
+        let zcrx = self.backend.zcrx_counts(&self.pool);
+        counters.zcrx = zcrx.map(|zcrx| zcrx.after(&self.before.zcrx.unwrap_or_default()));
         counters.starvations = sum(self.before.starvations, self.backend.starvations());
         counters.starving = counters.starvations.map(|_| self.backend.starving());
         self.plan.stats.publish(counters, &mut self.errors);

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::format::{count, duration};
 use crate::model::{PagePoolCount, ProbeSample, ProbeStatus, Registration};
-use crate::observe::errno_label;
+use crate::observe::{errno_label, refusal};
 
 pub(super) fn probes(probes: &[ProbeStatus]) -> Markup {
     html! {
@@ -104,6 +104,13 @@ fn registration_row(registration: &Registration, now: Duration) -> Markup {
             td {
                 @if registration.errno == 0 { span.pill.good { "ok" } }
                 @else { span.pill.bad { (errno_label(registration.errno)) } }
+                @if let Some(refusal) = refusal(registration) {
+                    p {
+                        @if refusal.said_by_kernel { "The kernel says: " q { (refusal.why) } }
+                        @else { "Can mean: " (refusal.why) }
+                    }
+                    p.quiet { "Mend: " (refusal.mend) }
+                }
             }
             td { (or_unknown(registration.duration.map(duration))) }
         }

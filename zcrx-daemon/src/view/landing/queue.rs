@@ -122,6 +122,15 @@ fn figures(queue: &ReceiveSample) -> Markup {
                 (figure("verified", &bytes(queue.verified_bytes), ""))
                 (figure("mismatched", &bytes(queue.mismatched_bytes), if_any(queue.mismatched_bytes, "bad")))
             }
+            @if let Some(zcrx) = &queue.zcrx {
+                @if let Some(events) = zcrx.counts.events {
+                    (figure("NIC found no buffer", &count(events.alloc_fail), if_any(events.alloc_fail, "fair")))
+                }
+                @if zcrx.counts.areas > 1 { (figure("areas", &count(zcrx.counts.areas.into()), "")) }
+                @for fallback in &zcrx.fallbacks {
+                    (figure(&format!("without {}", fallback.feature.name()), &fallback.reason, "fair"))
+                }
+            }
             @for (errno, times) in &queue.errors {
                 (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair"))
             }

@@ -41,6 +41,8 @@ fn a_person_finds_backend_refusals_and_losses() {
         "starves in 30 s",
         "an area of 4\u{202f}096 buffers",
         "105 of 1\u{202f}024 entries",
+        "Can mean: this kernel has no zcrx; or header split is off",
+        "ethtool -G eth0 tcp-data-split on",
         "Something may be missing: a record found the buffer full",
     ] {
         assert!(html.contains(words), "{words} is not on the page");

@@ -32,7 +32,10 @@ pub(super) struct Truth {
     /// Completions not returned (dispensed - returned), and the buffers they are in.
     held: u64,
     held_buffers: u64,
-    /// Age of the oldest of them that was not dropped.
+    /// Buffers that are held or named by an entry the kernel has not taken: unless completions wait to be reaped, these
+    /// are all that user space has a reference to.
+    referenced_buffers: u64,
+    /// Age of the oldest completion held that was not dropped.
     oldest_held_milliseconds: Option<u128>,
     /// Entries published beyond the one that every completion is due.
     returned_twice: u64,
@@ -81,6 +84,7 @@ impl Truth {
             dropped: ledger.dropped,
             held: ledger.held(),
             held_buffers: ledger.held_buffers(),
+            referenced_buffers: ledger.referenced_buffers(receiver.queue.buffers_in_refill_ring()),
             oldest_held_milliseconds: receiver.returns.oldest().map(|since| since.elapsed().as_millis()),
             returned_twice: ledger.returned_twice,
             bad: ledger.bad,

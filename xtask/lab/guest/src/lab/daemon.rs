@@ -82,6 +82,13 @@ impl<'a> Daemon<'a> {
         self.namespace.enter(|| get(address, path))
     }
 
+    /// One of its pages, which must be there.
+    pub(crate) fn page(&self, path: &str) -> Result<String> {
+        let (status, body) = self.get(path)?;
+        ensure!(status == 200, "{path} answers {status}");
+        Ok(body)
+    }
+
     /// Scrapes it; the last scrape becomes an artefact.
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         let address: SocketAddr = WEB.parse().context("an address is an address")?;

@@ -43,7 +43,19 @@ pub(crate) struct Sample {
     pub value: f64,
 }
 
+impl Sample {
+    /// Whether a label has this value; a label that is not there is empty, as Prometheus has it.
+    pub(crate) fn has(&self, label: &str, value: &str) -> bool {
+        self.labels.get(label).map_or("", String::as_str) == value
+    }
+}
+
 impl Metrics {
+    /// All samples.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
     /// Asks for them, from the current network namespace.
     pub(crate) fn scrape(address: SocketAddr) -> Result<Self> {
         let (status, body) = get(address, "/metrics")?;
@@ -79,6 +91,17 @@ impl Metrics {
     /// Like [`Metrics::need`], for a metric that counts whole things.
     pub(crate) fn count(&self, name: &str) -> Result<u64> {
         self.need(name).map(|value| value as u64)
+    }
+
+    /// The one sample of a metric that has all of these labels.
+    pub(crate) fn one(&self, name: &str, labels: &[(&str, &str)]) -> Result<&Sample> {
+        let fits = |sample: &&Sample| labels.iter().all(|(label, value)| sample.has(label, value));
+        let mut found = self.of(name).filter(fits);
+        let one = found.next().with_context(|| format!("the metric {name} is absent for {labels:?}"))?;
+        if found.next().is_some() {
+            bail!("there are several {name} for {labels:?}");
+        }
+        Ok(one)
     }
 
     /// The label of the first sample of a metric.
@@ -139,6 +162,8 @@ mod tests {
         assert_eq!(metrics.label("a", "why"), Some("a \"b\", {c}="));
         assert_eq!(metrics.sum("b"), Some(1.5));
         assert_eq!(metrics.sum("c"), None);
+        assert_eq!(metrics.one("a", &[("q", "1"), ("why", "")])?.value, 3.0);
+        assert!(metrics.one("a", &[]).is_err(), "there are two");
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What a scenario is written with.
 
+pub(crate) mod btf;
 pub(crate) mod daemon;
 pub(crate) mod facts;
 pub(crate) mod foreign;
@@ -9,7 +10,9 @@ pub(crate) mod namespace;
 pub(crate) mod nic;
 pub(crate) mod page_pool;
 pub(crate) mod process;
+pub(crate) mod symbols;
 pub(crate) mod traffic;
+pub(crate) mod xdp;
 
 use std::fs;
 use std::path::PathBuf;

@@ -52,9 +52,11 @@ pub(crate) fn insert(path: &Path, parameters: &str) -> Result<()> {
 /// The receiving end's interface.
 pub(crate) const RX: &str = "zcn0";
 /// The sending end's interface.
-const TX: &str = "zcn1";
+pub(crate) const TX: &str = "zcn1";
 /// The receiving end's address.
 pub(crate) const RX_ADDRESS: &str = "10.9.0.1";
+/// The sending end's address.
+const TX_ADDRESS: &str = "10.9.0.2";
 /// The queue that traffic to [`PORT`] is steered to; all else goes to queue 0.
 pub(crate) const QUEUE: u32 = 1;
 /// The TCP port that is steered to [`QUEUE`].
@@ -91,28 +93,28 @@ impl Nic {
             })?;
         }
         let nic = Self { rx, tx };
-        // A socket that takes more than the area has would turn every slow moment into drops.
-        nic.receive_buffers(128 << 10, 1 << 20)?;
-        nic.header_split(true, 0)?;
-        nic.ethtool(&["-X", RX, "equal", "1"])?;
-        let (port, queue) = (PORT.to_string(), QUEUE.to_string());
-        nic.ethtool(&["-N", RX, "flow-type", "tcp4", "dst-port", &port, "action", &queue])?;
+        nic.receiving().prepare()?;
         Ok(nic)
+    }
+
+    /// The end that is set up to receive.
+    pub(crate) fn receiving(&self) -> End<'_> {
+        End { namespace: &self.rx, interface: RX, address: RX_ADDRESS }
+    }
+
+    /// The other end, which can receive as well once it is prepared.
+    pub(crate) fn sending(&self) -> End<'_> {
+        End { namespace: &self.tx, interface: TX, address: TX_ADDRESS }
     }
 
     /// Sets how much the receiving end's sockets hold at first and at most, bytes.
     pub(crate) fn receive_buffers(&self, first: u64, most: u64) -> Result<()> {
-        let limits = format!("4096 {first} {most}");
-        self.rx.enter(|| fs::write("/proc/sys/net/ipv4/tcp_rmem", limits).context("cannot set tcp_rmem"))
+        self.receiving().receive_buffers(first, most)
     }
 
     /// Makes the sender wait long before it sends again what is not acknowledged.
     pub(crate) fn patient_sender(&self) -> Result<()> {
-        self.tx.enter(|| {
-            fs::write("/proc/sys/net/ipv4/tcp_early_retrans", "0")
-                .context("cannot switch tail loss probes off")
-        })?;
-        self.tx.run("ip", &["route", "change", "10.9.0.0/24", "dev", TX, "rto_min", "20s"]).map(drop)
+        self.sending().send_patiently()
     }
 
     /// Segments that the sender has sent more than once.
@@ -137,16 +139,97 @@ impl Nic {
         self.rx.run("ethtool", arguments)
     }
 
-    /// Sets header split and its threshold at the receiving end. Over netlink: ethtool's program learned it late.
+    /// Sets header split and its threshold at the receiving end.
     pub(crate) fn header_split(&self, on: bool, threshold: u32) -> Result<()> {
+        self.receiving().header_split(on, threshold)
+    }
+
+    /// One of the receiving end's own counters, as in `rx1_niov_bytes`.
+    pub(crate) fn stat(&self, name: &str) -> Result<u64> {
+        self.receiving().stat(name)
+    }
+
+    /// Sets one of the receiving end's fault knobs.
+    pub(crate) fn knob(&self, name: &str, value: &str) -> Result<()> {
+        let path = Path::new("/sys/kernel/debug/zcnic").join(RX).join(name);
+        self.rx.enter(|| fs::write(&path, value).with_context(|| format!("cannot write {}", path.display())))
+    }
+}
+
+/// One end of the wire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End<'a> {
+    /// The host it is in.
+    pub namespace: &'a Namespace,
+    /// Its interface.
+    pub interface: &'static str,
+    /// Its address.
+    address: &'static str,
+}
+
+impl End<'_> {
+    /// Sets it up as zcrx wants it: header split, [`QUEUE`] for traffic to [`PORT`] alone.
+    pub(crate) fn prepare(self) -> Result<()> {
+        // A socket that takes more than the area has would turn every slow moment into drops.
+        self.receive_buffers(128 << 10, 1 << 20)?;
+        self.header_split(true, 0)?;
+        self.ethtool(&["-X", self.interface, "equal", "1"])?;
+        let (port, queue) = (PORT.to_string(), QUEUE.to_string());
+        self.ethtool(&["-N", self.interface, "flow-type", "tcp4", "dst-port", &port, "action", &queue])
+            .map(drop)
+    }
+
+    /// Where the other end sends to.
+    pub(crate) fn listens(self) -> String {
+        format!("{}:{PORT}", self.address)
+    }
+
+    /// Its interface's index.
+    pub(crate) fn ifindex(self) -> Result<u32> {
+        let name = CString::new(self.interface).context("names hold no NUL")?;
+        self.namespace.enter(|| {
+            // SAFETY: a NUL-terminated string that lives to the end of the call.
+            match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+                0 => Err(io::Error::last_os_error())
+                    .with_context(|| format!("{} has no index", self.interface)),
+                index => Ok(index),
+            }
+        })
+    }
+
+    /// Calls ethtool here.
+    pub(crate) fn ethtool(self, arguments: &[&str]) -> Result<String> {
+        self.namespace.run("ethtool", arguments)
+    }
+
+    /// Sets how much sockets hold at first and at most, bytes.
+    pub(crate) fn receive_buffers(self, first: u64, most: u64) -> Result<()> {
+        let limits = format!("4096 {first} {most}");
+        let set = || fs::write("/proc/sys/net/ipv4/tcp_rmem", limits).context("cannot set tcp_rmem");
+        self.namespace.enter(set)
+    }
+
+    /// Waits long before it sends again what is not acknowledged.
+    pub(crate) fn send_patiently(self) -> Result<()> {
+        self.namespace.enter(|| {
+            fs::write("/proc/sys/net/ipv4/tcp_early_retrans", "0")
+                .context("cannot switch tail loss probes off")
+        })?;
+        let route = ["route", "change", "10.9.0.0/24", "dev", self.interface, "rto_min", "20s"];
+        self.namespace.run("ip", &route).map(drop)
+    }
+
+    /// Sets header split and its threshold. Over netlink: ethtool's program learned it late.
+    pub(crate) fn header_split(self, on: bool, threshold: u32) -> Result<()> {
         const OFF: u8 = 1;
         const ON: u8 = 2;
         const RINGS_SET: u8 = 16;
-        self.rx.enter(|| {
+        self.namespace.enter(|| {
             let mut request = ethtool::Request::new().op_rings_set_do();
             // The bindings number ethtool's commands by place in the specification, which leaves some out.
             request.header_mut().cmd = RINGS_SET;
-            let header = request.encode().nested_header().push_dev_name_bytes(RX.as_bytes()).end_nested();
+            let name = self.interface.as_bytes();
+            let header = request.encode().nested_header().push_dev_name_bytes(name).end_nested();
             drop(header.push_tcp_data_split(if on { ON } else { OFF }).push_hds_thresh(threshold));
             let mut socket = NetlinkSocket::new();
             let mut reply = socket.request(&request).context("cannot ask for header split")?;
@@ -154,20 +237,14 @@ impl Nic {
         })
     }
 
-    /// One of the receiving end's own counters, as in `rx1_niov_bytes`.
-    pub(crate) fn stat(&self, name: &str) -> Result<u64> {
-        let table = self.ethtool(&["-S", RX])?;
+    /// One of its own counters, as in `rx1_niov_bytes`.
+    pub(crate) fn stat(self, name: &str) -> Result<u64> {
+        let table = self.ethtool(&["-S", self.interface])?;
         let value = table.lines().find_map(|line| {
             let (key, value) = line.trim().split_once(": ")?;
             (key == name).then(|| value.parse().ok())?
         });
-        value.with_context(|| format!("the NIC has no counter {name}"))
-    }
-
-    /// Sets one of the receiving end's fault knobs.
-    pub(crate) fn knob(&self, name: &str, value: &str) -> Result<()> {
-        let path = Path::new("/sys/kernel/debug/zcnic").join(RX).join(name);
-        self.rx.enter(|| fs::write(&path, value).with_context(|| format!("cannot write {}", path.display())))
+        value.with_context(|| format!("{} has no counter {name}", self.interface))
     }
 }
 

@@ -37,6 +37,11 @@ impl Process {
         Ok(Self { child, name: name.to_owned(), input, stdout, stderr })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The way to give it orders.
     pub(crate) fn input(&mut self) -> Result<&mut ChildStdin> {
         self.input.as_mut().context("the program's input is closed")

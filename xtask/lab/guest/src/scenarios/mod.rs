@@ -1,6 +1,10 @@
 //! What the lab shows, one function per scenario.
 
+mod before;
 mod boot;
+mod check;
+mod churn;
+mod failures;
 mod faults;
 mod foreign;
 mod preparing;
@@ -9,6 +13,7 @@ mod receive;
 mod registration;
 mod starvation;
 mod upheaval;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -54,9 +59,13 @@ impl Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     boot::BOOT,
     probes::ATTACH,
+    probes::MECHANISMS,
+    check::HOST,
+    check::INTERFACE,
     registration::REQUESTS,
     registration::INTERFACES,
     probes::COUNTED,
+    words::WORDS,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,
@@ -72,6 +81,8 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    before::BEFORE,
+    failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,
     preparing::MEDDLED,
@@ -82,6 +93,7 @@ pub(crate) const ALL: &[Scenario] = &[
     upheaval::KILL_DAEMON,
     upheaval::KILL_FOREIGN,
     upheaval::CYCLES,
+    churn::CHURN,
     probes::REFUSED,
 ];
 

@@ -6,48 +6,163 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
+use crate::lab::btf::Btf;
 use crate::lab::daemon::Daemon;
+use crate::lab::kprobe::Kprobe;
 use crate::lab::namespace::Namespace;
+use crate::lab::symbols::Symbols;
 use crate::lab::{facts, output, program};
 
 /// Which probes attach, and how.
 pub(super) const ATTACH: Scenario = Scenario {
     name: "probes",
-    about: "every probe says how it is attached or why it is not; what is attached exists in this kernel",
+    about: "every probe says how it is attached or why it is not; what is attached exists in this kernel, what is said to \
+            be absent does not",
     needs: &[],
     limit: 300,
     default: true,
     run: || {
-        let text = output(Command::new(program("zcrxd")).args(["probes", "--format", "json"]))?;
-        let probes: Vec<Value> = serde_json::from_str(&text).context("`zcrxd probes` printed no list")?;
+        let probes = probes(&[])?;
         ensure!(!probes.is_empty(), "`zcrxd probes` knows no probe");
-        let functions = functions()?;
+        let kernel = Offered { symbols: Symbols::read()?, btf: Btf::of_kernel()? };
+        let mut names = BTreeSet::new();
         for probe in &probes {
             let name = probe["name"].as_str().context("a probe without a name")?;
-            let attached = probe["attached"].as_array().map(Vec::as_slice);
-            let value = if let Some([mechanism, target]) = attached {
-                let (mechanism, target) = (mechanism.as_str().unwrap_or("?"), target.as_str().unwrap_or("?"));
-                let on_function = mechanism == "fexit" || mechanism == "kretprobe";
-                ensure!(
-                    !on_function || functions.contains(target),
-                    "{name} is said to be attached to {target}, which this kernel does not have"
-                );
+            ensure!(names.insert(name), "there are two probes {name}");
+            let refused = probe["refused"].as_array().map_or(&[][..], Vec::as_slice);
+            let value = if let Some([mechanism, target]) = probe["attached"].as_array().map(Vec::as_slice) {
+                let (mechanism, target) = (word(mechanism)?, word(target)?);
+                for part in target.split(", ") {
+                    ensure!(
+                        kernel.offers(mechanism, part)?,
+                        "{name} is said to be attached to {part} by {mechanism}, which this kernel does not have"
+                    );
+                }
                 format!("{mechanism} {target}")
             } else {
-                let refused = probe["refused"].as_array().map_or(0, Vec::len);
-                ensure!(refused > 0, "{name} is not attached, and no reason is given");
+                ensure!(!refused.is_empty(), "{name} is not attached, and no reason is given");
                 "-".to_owned()
             };
+            for attempt in refused {
+                kernel.check_refusal(attempt).with_context(|| format!("of {name} it is said"))?;
+            }
             facts::add(&format!("probe {name}"), &value)?;
         }
         Ok(())
     },
 };
+
+/// What this kernel can be asked to probe, by its own account and not by zcrxd's.
+struct Offered {
+    symbols: Symbols,
+    btf: Option<Btf>,
+}
+
+impl Offered {
+    /// Whether a program can go there by that mechanism, as far as the kernel's tables tell.
+    fn offers(&self, mechanism: &str, target: &str) -> Result<bool> {
+        let typed = |test: &dyn Fn(&Btf) -> bool| self.btf.as_ref().is_some_and(test);
+        let tracepoint = || self.symbols.has(&format!("__tracepoint_{target}"));
+        Ok(match mechanism {
+            "fexit" => self.symbols.has(target) && typed(&|btf| btf.has_function(target)),
+            "kprobe" | "kretprobe" | "kprobe_multi" => self.symbols.has(target),
+            "tp_btf" => tracepoint() && typed(&|btf| btf.has_type(&format!("btf_trace_{target}"))),
+            "raw_tracepoint" | "tracepoint" => tracepoint(),
+            "iterator" => {
+                let function = format!("bpf_iter_{target}");
+                self.symbols.has(&function) && typed(&|btf| btf.has_function(&function))
+            }
+            other => bail!("this scenario does not know how to check the mechanism {other}"),
+        })
+    }
+
+    /// Holds what is said of a refused alternative against what the kernel has.
+    fn check_refusal(&self, attempt: &Value) -> Result<()> {
+        let (mechanism, target) = (word(&attempt["mechanism"])?, word(&attempt["target"])?);
+        let reason = word(&attempt["error"])?;
+        ensure!(!reason.is_empty(), "{mechanism} {target} is refused without a reason");
+        let on_function = matches!(mechanism, "fexit" | "kprobe" | "kretprobe" | "kprobe_multi");
+        for name in target.split(" or ").filter(|_| on_function) {
+            let said_absent = reason.contains(&format!("no {name} "));
+            let there = match mechanism {
+                // What cannot be seen cannot be said to be there.
+                "fexit" => self.offers(mechanism, name)?,
+                _ => self.symbols.has_variant(name),
+            };
+            ensure!(!(said_absent && there), "{mechanism}: {reason}; yet this kernel has {name}");
+            // A breakpoint that the kernel sets for others it would set for us.
+            if there && mechanism == "kretprobe" && may_probe() {
+                ensure!(
+                    Kprobe::count(name).is_none(),
+                    "{mechanism} {name} is refused ({reason}); yet the kernel lets it be probed through tracefs"
+                );
+            }
+        }
+        if reason.contains("types have nothing for") {
+            let has = self.btf.as_ref().is_some_and(|btf| btf.has_type("io_zcrx_ifq"));
+            ensure!(!has, "{mechanism} {target}: {reason}; yet this kernel has zcrx");
+        }
+        Ok(())
+    }
+}
+
+/// Whether zcrxd, which runs as this user, is allowed what tracefs allows.
+fn may_probe() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn word(value: &Value) -> Result<&str> {
+    value.as_str().with_context(|| format!("{value} is no text"))
+}
+
+/// Each mechanism alone.
+pub(super) const MECHANISMS: Scenario = Scenario {
+    name: "probes-mechanisms",
+    about: "told to use one mechanism on functions, zcrxd uses that one or says why it cannot, and no other",
+    needs: &[Need::Guest, Need::Zcrx],
+    limit: 600,
+    default: false,
+    run: || {
+        for (flag, mechanism) in
+            [("fexit", "fexit"), ("kprobe-multi", "kprobe_multi"), ("kretprobe", "kretprobe")]
+        {
+            let probes = probes(&["--probe-mechanism", flag])?;
+            for probe in probes.iter().filter(|probe| is_on_function(probe)) {
+                // Debian's kernels have all three; what is on a function here goes there by the one asked for.
+                let by = probe["attached"][0].as_str().context("attached, and by nothing")?;
+                ensure!(by == mechanism, "asked for {flag}, {} is attached by {by}", probe["name"]);
+            }
+            let by =
+                |name| probes.iter().find(|probe| probe["name"] == name).map(|probe| &probe["attached"][0]);
+            for name in ["allocation", "registration"] {
+                ensure!(
+                    by(name).is_some_and(|by| by == mechanism),
+                    "asked for {flag}, {name}: {:?}",
+                    by(name)
+                );
+            }
+        }
+        Ok(())
+    },
+};
+
+/// What `zcrxd probes` says.
+fn probes(arguments: &[&str]) -> Result<Vec<Value>> {
+    let text = output(Command::new(program("zcrxd")).args(["probes", "--format", "json"]).args(arguments))?;
+    serde_json::from_str(&text).context("`zcrxd probes` printed no list")
+}
+
+/// Whether a probe is attached to a function of the kernel.
+fn is_on_function(probe: &Value) -> bool {
+    let mechanism = probe["attached"][0].as_str();
+    mechanism.is_some_and(|mechanism| ["fexit", "kprobe_multi", "kretprobe"].contains(&mechanism))
+}
 
 /// The registrations that zcrxd counts are those that were made.
 pub(super) const COUNTED: Scenario = Scenario {
@@ -138,10 +253,4 @@ fn without_privileges(switched_off: bool) -> Result<()> {
         "the log does not say that the probe is missing (io_uring off: {switched_off})"
     );
     Ok(())
-}
-
-/// Names of all functions of this kernel.
-fn functions() -> Result<BTreeSet<String>> {
-    let symbols = fs::read_to_string("/proc/kallsyms").context("cannot read /proc/kallsyms")?;
-    Ok(symbols.lines().filter_map(|line| Some(line.split_whitespace().nth(2)?.to_owned())).collect())
 }

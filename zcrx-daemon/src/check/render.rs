@@ -1,0 +1,143 @@
+//! The report for people.
+
+use super::{CheckReport, Finding, Verdict};
+
+/// How the text is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether verdicts are coloured.
+    pub colour: bool,
+    /// Columns that lines are broken at, between words.
+    pub width: usize,
+}
+
+/// Columns that what is found gets at least, however narrow the terminal is.
+const NARROWEST: usize = 24;
+
+/// Groups with a heading each, verdicts and names in columns, mends behind an arrow, and the counts at the end.
+pub fn text(report: &CheckReport, style: Style) -> String {
+    let unknown = "an unknown kernel";
+    let kernel = report.kernel.as_deref().map_or(unknown.to_owned(), |release| format!("Linux {release}"));
+    let mut text = format!("zcrxd {} on {}\n", report.version, printable(&kernel));
+    let width = report.findings.iter().map(|finding| name(finding).chars().count()).max().unwrap_or(0);
+    let mut group = None;
+    for finding in &report.findings {
+        if group != Some(finding.group) {
+            group = Some(finding.group);
+            text += &format!("\n{}\n", finding.group.title());
+        }
+        describe(&mut text, finding, width, style);
+    }
+    let summary = report.summary;
+    text += &format!(
+        "\n{} pass, {} warn, {} fail, {} skip\n",
+        summary.pass, summary.warn, summary.fail, summary.skip
+    );
+    text
+}
+
+fn name(finding: &Finding) -> String {
+    match &finding.interface {
+        Some(interface) => format!("{interface} {}", finding.name),
+        None => finding.name.clone(),
+    }
+}
+
+fn describe(text: &mut String, finding: &Finding, width: usize, style: Style) {
+    let verdict = paint(finding.verdict, style.colour);
+    let indent = 2 + 4 + 2 + width + 2;
+    let room = style.width.saturating_sub(indent).max(NARROWEST);
+    let mut head = format!("  {verdict}  {:width$}  ", printable(&name(finding)));
+    let mend = finding.mend.as_ref().map(|mend| format!("-> {mend}"));
+    for said in [Some(&finding.found), mend.as_ref()].into_iter().flatten() {
+        for line in wrap(&printable(said), room) {
+            *text += head.trim_end_matches(|_| line.is_empty());
+            *text += &line;
+            text.push('\n');
+            head = " ".repeat(indent);
+        }
+    }
+}
+
+fn paint(verdict: Verdict, colour: bool) -> String {
+    let word = verdict.word();
+    let code = match verdict {
+        Verdict::Pass => 32,
+        Verdict::Warn => 33,
+        Verdict::Fail => 31,
+        Verdict::Skip => 2,
+    };
+    if colour { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
+}
+
+/// Breaks between words; a word that is longer than the room keeps a line of its own.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > room {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+/// Processes choose their names: what would move the cursor is not for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Group, Summary};
+
+    fn report() -> CheckReport {
+        let mut driver =
+            Finding::new(Group::Interfaces, "driver", Verdict::Warn, "evil\u{1b}[2J: one two three")
+                .mend("another one, as soon as it can be had");
+        driver.interface = Some("eth0".to_owned());
+        CheckReport {
+            version: "1.2.3".to_owned(),
+            kernel: Some("7.3.4".to_owned()),
+            machine: None,
+            summary: Summary { pass: 1, warn: 1, fail: 0, skip: 0 },
+            findings: vec![Finding::new(Group::Kernel, "btf", Verdict::Pass, "shown"), driver],
+        }
+    }
+
+    #[test]
+    fn columns_line_up_and_long_lines_are_broken_at_words() {
+        assert_eq!(
+            text(&report(), Style { colour: false, width: 45 }),
+            "zcrxd 1.2.3 on Linux 7.3.4\n\
+             \n\
+             Kernel\n\
+             \x20 pass  btf          shown\n\
+             \n\
+             Interfaces\n\
+             \x20 warn  eth0 driver  evil?[2J: one two three\n\
+             \x20                    -> another one, as soon\n\
+             \x20                    as it can be had\n\
+             \n\
+             1 pass, 1 warn, 0 fail, 0 skip\n"
+        );
+    }
+
+    #[test]
+    fn colour_is_for_verdicts_only() {
+        let plain = text(&report(), Style { colour: false, width: 80 });
+        let coloured = text(&report(), Style { colour: true, width: 80 });
+        assert!(!plain.contains('\u{1b}'));
+        assert_eq!(
+            coloured.replace("\u{1b}[32m", "").replace("\u{1b}[33m", "").replace("\u{1b}[0m", ""),
+            plain
+        );
+    }
+}

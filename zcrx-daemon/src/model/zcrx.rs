@@ -1,0 +1,164 @@
+//! What the kernel's zcrx offers to an own queue, and what it says of it.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that the kernel's zcrx can do besides receiving, in some version or other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZcrxFeature {
+    /// Consuming the refill ring on request. Linux 6.19.
+    FlushRq,
+    /// Sharing one queue among rings. Linux 6.19.
+    Export,
+    /// Buffers larger than a page. Linux 7.0.
+    RxBufLen,
+    /// A queue without a device. Linux 7.1.
+    Nodev,
+    /// Telling of failed allocations and of copies. Linux 7.2.
+    Events,
+    /// Counting what is copied. Linux 7.2.
+    Statistics,
+    /// Adding areas to a queue that runs. Linux 7.3.
+    AddArea,
+}
+
+impl ZcrxFeature {
+    /// Every feature, in the order of their kernels.
+    pub const ALL: [Self; 7] = [
+        Self::FlushRq,
+        Self::Export,
+        Self::RxBufLen,
+        Self::Nodev,
+        Self::Events,
+        Self::Statistics,
+        Self::AddArea,
+    ];
+
+    /// The name used in metrics and on pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FlushRq => "flush_rq",
+            Self::Export => "export",
+            Self::RxBufLen => "rx_buf_len",
+            Self::Nodev => "nodev",
+            Self::Events => "events",
+            Self::Statistics => "statistics",
+            Self::AddArea => "add_area",
+        }
+    }
+
+    /// The first Linux that has it. For words only: what a kernel offers is asked of it.
+    pub const fn since(self) -> &'static str {
+        match self {
+            Self::FlushRq | Self::Export => "6.19",
+            Self::RxBufLen => "7.0",
+            Self::Nodev => "7.1",
+            Self::Events | Self::Statistics => "7.2",
+            Self::AddArea => "7.3",
+        }
+    }
+}
+
+/// Something that was asked for and cannot be had, and what is done instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// What cannot be had.
+    pub feature: ZcrxFeature,
+    /// What is done instead, and why.
+    pub reason: String,
+}
+
+/// The kernel's side of an own queue, as it tells its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ZcrxSample {
+    /// What this kernel offers.
+    pub offered: Vec<ZcrxFeature>,
+    /// What the configuration asks for and does not get.
+    pub fallbacks: Vec<Fallback>,
+    /// The most bytes the queue's areas may grow to together.
+    pub area_limit_bytes: u64,
+    /// What is counted.
+    pub counts: ZcrxCounts,
+}
+
+/// What is counted of an own queue on the kernel's zcrx, from the start of its thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ZcrxCounts {
+    /// Events by kind; `None` where the kernel posts none.
+    pub events: Option<EventCounts>,
+    /// Copies; `None` where the kernel does not count them.
+    pub copies: Option<CopyCounts>,
+    /// Areas the queue has now.
+    pub areas: u32,
+    /// Areas added because buffers ran short.
+    pub areas_added: u64,
+    /// Areas that the kernel or the host refused.
+    pub areas_refused: u64,
+}
+
+/// Events of the kernel by kind. Each is told once and armed again, so these are less than what they tell of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventCounts {
+    /// The NIC asked for a buffer and there was none.
+    pub alloc_fail: u64,
+    /// Payload was copied.
+    pub copy: u64,
+}
+
+/// What the kernel copied. Payload in an skb's linear part is copied without being counted here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopyCounts {
+    /// Fragments.
+    pub fragments: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
+impl ZcrxCounts {
+    /// Counts that go on from `before`, of a queue that was registered anew.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let events = |now: EventCounts| {
+            let before = before.events.unwrap_or_default();
+            EventCounts { alloc_fail: before.alloc_fail + now.alloc_fail, copy: before.copy + now.copy }
+        };
+        let copies = |now: CopyCounts| {
+            let before = before.copies.unwrap_or_default();
+            CopyCounts { fragments: before.fragments + now.fragments, bytes: before.bytes + now.bytes }
+        };
+        Self {
+            events: self.events.map(events),
+            copies: self.copies.map(copies),
+            areas: self.areas,
+            areas_added: before.areas_added + self.areas_added,
+            areas_refused: before.areas_refused + self.areas_refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_go_on_but_what_is_unknown_stays_so() {
+        let events = |alloc_fail| Some(EventCounts { alloc_fail, copy: 1 });
+        let before =
+            ZcrxCounts { events: events(2), copies: None, areas: 3, areas_added: 2, areas_refused: 1 };
+        let now = ZcrxCounts {
+            events: events(5),
+            copies: Some(CopyCounts { fragments: 1, bytes: 10 }),
+            areas: 1,
+            ..ZcrxCounts::default()
+        };
+        let sum = now.after(&before);
+        assert_eq!(sum.events, Some(EventCounts { alloc_fail: 7, copy: 2 }));
+        assert_eq!(sum.copies, now.copies);
+        assert_eq!((sum.areas, sum.areas_added, sum.areas_refused), (1, 2, 1));
+        assert_eq!(ZcrxCounts::default().after(&before).events, None);
+    }
+}

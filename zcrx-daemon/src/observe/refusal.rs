@@ -1,0 +1,75 @@
+//! Why a registration failed, and what would mend it.
+
+use crate::model::Registration;
+use crate::uapi::registration::{Kind, explain, mend_by_words};
+
+/// A refused registration in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kernel's own words; without them, what the errno can mean.
+    pub why: String,
+    /// Whether these are the kernel's own words.
+    pub said_by_kernel: bool,
+    /// What would make the registration succeed.
+    pub mend: String,
+}
+
+/// Explains a registration that was refused; `None` for one that was not.
+pub fn refusal(registration: &Registration) -> Option<Refusal> {
+    if registration.errno == 0 {
+        return None;
+    }
+    // Without a device there is no interface to name. What a kernel without type information does not tell looks the
+    // same, but there is none of those that has zcrx.
+    let kind = if registration.ifindex.is_some() { Kind::Device } else { Kind::Nodev };
+    let explanation = explain(registration.errno, kind);
+    let words = registration.words.as_deref();
+    let mend = words.and_then(mend_by_words).unwrap_or(explanation.mend);
+    // The commands are there to be pasted.
+    let mend = match registration.interface.as_deref() {
+        Some(interface) => {
+            mend.replace(" IF ", &format!(" {interface} ")).replace(" IF`", &format!(" {interface}`"))
+        }
+        None => mend.to_owned(),
+    };
+    let why = words.unwrap_or(explanation.meaning).to_owned();
+    Some(Refusal { why, said_by_kernel: words.is_some(), mend })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::fixture;
+
+    fn refused() -> Registration {
+        let all = fixture::full().host.probe.recent_registrations;
+        all.into_iter().find(|registration| registration.errno == libc::EINVAL).expect("one is refused")
+    }
+
+    #[test]
+    fn the_kernels_words_are_worth_more_than_its_number() {
+        let told = Registration { words: Some("hds-thresh is not zero".to_owned()), ..refused() };
+        let told = refusal(&told).expect("it was refused");
+        assert_eq!((told.why.as_str(), told.said_by_kernel), ("hds-thresh is not zero", true));
+        assert_eq!(told.mend, "`ethtool -G eth0 hds-thresh 0`");
+        let untold = refusal(&refused()).expect("it was refused");
+        assert!(!untold.said_by_kernel);
+        assert!(untold.why.contains("header split is off"), "{}", untold.why);
+        assert!(untold.mend.contains("ethtool -G eth0 tcp-data-split on"), "{}", untold.mend);
+    }
+
+    #[test]
+    fn words_nobody_knows_are_told_with_the_numbers_remedy() {
+        let strange = Registration { words: Some("no such luck".to_owned()), ..refused() };
+        let strange = refusal(&strange).expect("it was refused");
+        assert_eq!(strange.why, "no such luck");
+        assert_eq!(Some(strange.mend), refusal(&refused()).map(|refusal| refusal.mend));
+    }
+
+    #[test]
+    fn without_an_interface_no_command_for_one_is_given() {
+        let nodev = Registration { ifindex: None, interface: None, ..refused() };
+        assert!(!refusal(&nodev).expect("it was refused").mend.contains("ethtool"));
+        assert_eq!(refusal(&Registration { errno: 0, ..refused() }), None);
+    }
+}

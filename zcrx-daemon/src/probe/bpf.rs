@@ -1,0 +1,118 @@
+//! The bpf system call, as far as aya does not make it: programs and links of the kind kprobe_multi, and what the
+//! kernel says of a program, a link or a map.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+use aya_obj::generated::{
+    bpf_attach_type::BPF_TRACE_KPROBE_MULTI,
+    bpf_attr,
+    bpf_cmd::{self, BPF_LINK_CREATE, BPF_PROG_LOAD},
+    bpf_insn,
+    bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+};
+
+/// `BPF_F_KPROBE_MULTI_RETURN`: run when the function returns.
+const ON_RETURN: u32 = 1;
+
+/// Room for the verifier's words about one program.
+const LOG_BYTES: usize = 1 << 16;
+
+/// A program that the kernel did not take.
+#[derive(Debug)]
+pub(super) struct NotLoaded {
+    pub(super) error: io::Error,
+    /// What the verifier said.
+    pub(super) log: String,
+}
+
+/// Loads a program that [`link_kprobe_multi`] will take. Linux 5.18.
+pub(super) fn load_kprobe_multi(
+    name: &str,
+    instructions: &[bpf_insn],
+    license: &CStr,
+) -> Result<OwnedFd, NotLoaded> {
+    let load = |log: &mut [u8]| {
+        let mut attr = zeroed();
+        // SAFETY: all bytes are zero, which is a value of every member of the union.
+        let load = unsafe { &mut attr.__bindgen_anon_3 };
+        load.prog_type = BPF_PROG_TYPE_KPROBE as u32;
+        load.expected_attach_type = BPF_TRACE_KPROBE_MULTI as u32;
+        load.insns = instructions.as_ptr() as u64;
+        load.insn_cnt = instructions.len() as u32;
+        load.license = license.as_ptr() as u64;
+        // The last byte stays zero.
+        let room = load.prog_name.len() - 1;
+        for (place, byte) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
+            *place = byte as libc::c_char;
+        }
+        if !log.is_empty() {
+            load.log_level = 1;
+            load.log_buf = log.as_mut_ptr() as u64;
+            load.log_size = log.len() as u32;
+        }
+        // SAFETY: instructions, licence and log outlive the call, and have the lengths given.
+        unsafe { descriptor(BPF_PROG_LOAD, &mut attr) }
+    };
+    // Words cost the verifier time: they are asked for when there is something to say.
+    load(&mut []).or_else(|_| {
+        let mut log = vec![0; LOG_BYTES];
+        load(&mut log).map_err(|error| {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+            NotLoaded { error, log: String::from_utf8_lossy(&log[..end]).into_owned() }
+        })
+    })
+}
+
+/// Attaches a program to a function's entry, or to its return. The link ends with its descriptor. Linux 5.18.
+pub(super) fn link_kprobe_multi(
+    program: BorrowedFd<'_>,
+    function: &str,
+    on_return: bool,
+) -> io::Result<OwnedFd> {
+    let function = CString::new(function).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let functions = [function.as_ptr() as u64];
+    let mut attr = zeroed();
+    // SAFETY: all bytes are zero, which is a value of every member of the union.
+    unsafe {
+        let link = &mut attr.link_create;
+        link.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+        link.attach_type = BPF_TRACE_KPROBE_MULTI as u32;
+        let multi = &mut link.__bindgen_anon_3.kprobe_multi;
+        multi.flags = if on_return { ON_RETURN } else { 0 };
+        multi.cnt = functions.len() as u32;
+        multi.syms = functions.as_ptr() as u64;
+    }
+    // SAFETY: the name and the array that points to it outlive the call.
+    unsafe { descriptor(BPF_LINK_CREATE, &mut attr) }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of structures of integers: zeroes are a value of each.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Calls bpf for a command that answers with a descriptor.
+///
+/// # Safety
+/// What `attr` points to must be as long as it says, and live to the end of the call.
+unsafe fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { call(command, attr) }?;
+    // SAFETY: the call returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Calls bpf.
+///
+/// # Safety
+/// What `attr` points to must be as long as it says, and live to the end of the call.
+unsafe fn call(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the attributes are of the size given; the rest is the caller's promise.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}

@@ -1,0 +1,39 @@
+//! How probes are attached, where somebody wants it otherwise than by default.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Mechanism;
+
+/// What may be chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How programs get onto kernel functions.
+    pub mechanism: MechanismChoice,
+}
+
+/// How programs get onto kernel functions. Tracepoints and iterators are not affected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum MechanismChoice {
+    /// The best that the kernel allows, each probe by itself.
+    #[default]
+    Auto,
+    /// BPF trampolines only.
+    Fexit,
+    /// Ftrace-based probes through a BPF link only. Linux 5.18.
+    KprobeMulti,
+    /// Kprobes through perf_event_open only.
+    Kretprobe,
+}
+
+impl MechanismChoice {
+    /// The only mechanism allowed, if there is one.
+    pub(super) const fn only(self) -> Option<Mechanism> {
+        match self {
+            Self::Auto => None,
+            Self::Fexit => Some(Mechanism::Fexit),
+            Self::KprobeMulti => Some(Mechanism::KprobeMulti),
+            Self::Kretprobe => Some(Mechanism::Kretprobe),
+        }
+    }
+}

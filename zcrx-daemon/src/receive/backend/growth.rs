@@ -1,0 +1,98 @@
+//! More memory for a queue that runs short of it, up to what the configuration allows (Linux 7.3).
+
+use std::io;
+
+use tracing::{info, warn};
+
+use super::area;
+use crate::receive::pool::Pool;
+use crate::receive::ring::Ring;
+use crate::uapi::register;
+
+/// The most that one step adds: making memory present takes time, and the receive thread does nothing else meanwhile.
+/// Bigger limits take bigger steps, because the kernel takes no more than 1024 areas.
+const STEP_BYTES: u64 = 64 << 20;
+const STEPS: u64 = 512;
+
+/// How far a queue may grow yet.
+#[derive(Debug)]
+pub(super) struct Growth {
+    limit: u64,
+    buffer_bytes: u64,
+    pub(super) added: u64,
+    pub(super) refused: u64,
+}
+
+impl Growth {
+    /// Up to `limit` bytes, in buffers of that size.
+    pub(super) const fn new(limit: u64, buffer_bytes: u64) -> Self {
+        Self { limit, buffer_bytes, added: 0, refused: 0 }
+    }
+
+    /// The most bytes that all areas may have together.
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Doubles the queue's memory, as far as it may; says whether it did. A refusal ends growing for good: the limit of
+    /// locked memory, say, does not rise by asking again.
+    pub(super) fn grow(&mut self, ring: &Ring, zcrx_id: u32, pool: &mut Pool) -> io::Result<bool> {
+        let now = pool.area_bytes();
+        let Some(step) = step(now, self.limit, area::granule(self.buffer_bytes)) else { return Ok(false) };
+        let added = area::map(step, self.buffer_bytes).and_then(|memory| {
+            let mut reg = area::describe(&memory);
+            // SAFETY: the memory stays mapped until the ring is gone: it goes to the pool, whose owner drops the ring
+            // first. Where the call fails the kernel has let go of it.
+            unsafe { register::zcrx_add_area(ring.fd(), zcrx_id, &mut reg) }?;
+            Ok((memory, reg.rq_area_token))
+        });
+        match added {
+            Ok((memory, token)) => {
+                pool.add_area(memory, token).map_err(io::Error::other)?;
+                self.added += 1;
+                info!(area_bytes = pool.area_bytes(), limit = self.limit, "buffers ran short: area added");
+                Ok(true)
+            }
+            Err(error) => {
+                self.refused += 1;
+                warn!(%error, area_bytes = now, limit = self.limit, "buffers run short, and no area can be added");
+                self.limit = now;
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// How much to add to `now` bytes, in whole `granule`s; `None` at the limit.
+fn step(now: u64, limit: u64, granule: u64) -> Option<u64> {
+    let most = STEP_BYTES.max(limit / STEPS);
+    let step = now.min(most).min(limit.saturating_sub(now));
+    let step = step - step % granule;
+    (step > 0).then_some(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_doubles_up_to_the_step_and_stops_at_the_limit() {
+        assert_eq!(step(1 << 20, 4 << 20, 4096), Some(1 << 20));
+        assert_eq!(step(3 << 20, 4 << 20, 4096), Some(1 << 20));
+        assert_eq!(step(4 << 20, 4 << 20, 4096), None);
+        assert_eq!(step(4 << 20, 0, 4096), None);
+        assert_eq!(step(1 << 30, 4 << 30, 4096), Some(STEP_BYTES));
+        assert_eq!(step(4096, 4096 + 4095, 4096), None, "less than a page is left");
+    }
+
+    #[test]
+    fn the_greatest_limit_is_reached_with_the_areas_that_the_kernel_takes() {
+        let (mut now, mut areas) = (4096_u64, 1);
+        while let Some(step) = step(now, 1 << 40, 4096) {
+            now += step;
+            areas += 1;
+        }
+        assert_eq!(now, 1 << 40);
+        assert!(areas <= 1024, "{areas}");
+    }
+}

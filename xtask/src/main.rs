@@ -2,6 +2,7 @@
 
 mod demo;
 mod lab;
+mod monitoring;
 mod setup;
 mod test;
 mod tools;
@@ -25,6 +26,8 @@ enum Chore {
     Test(test::Options),
     /// Real kernels in virtual machines, with a software NIC
     Lab(lab::LabArguments),
+    /// Recording rules, alerts, dashboards and their runbook
+    Monitoring(monitoring::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +50,6 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Demo(options) => demo::run(&cache, &options),
         Chore::Test(options) => test::run(&cache, &options),
         Chore::Lab(arguments) => lab::run(arguments),
+        Chore::Monitoring(arguments) => monitoring::run(&arguments),
     }
 }

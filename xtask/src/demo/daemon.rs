@@ -25,7 +25,7 @@ pub(super) const FORWARD: u32 = 1;
 const FORWARD_AREA: &str = "1MiB";
 
 /// A running zcrxd; stopped when dropped.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     /// The web endpoint.
     pub web: SocketAddr,
     /// Where [`VERIFY`] listens.
@@ -40,7 +40,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Builds zcrxd and returns its path.
-    pub(super) fn build() -> Result<PathBuf> {
+    pub(crate) fn build() -> Result<PathBuf> {
         let mut build = cargo();
         // Shown as cargo shows it: the first time it takes minutes.
         let status = build.args(["build", "--package", "zcrx-daemon", "--bin", "zcrxd"]).status();
@@ -180,7 +180,7 @@ impl Drop for Daemon {
 }
 
 /// A process that is left when the demo ends in any way, ends too.
-fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     // SAFETY: between fork and exec only prctl and getppid are called, which are safe there.
     unsafe {
@@ -217,7 +217,7 @@ fn configuration(
 }
 
 /// Addresses on loopback that nobody listens on.
-fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     // All are bound at once, so that no two are the same.
     let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let addresses: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;

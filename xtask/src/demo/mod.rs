@@ -1,9 +1,9 @@
 //! `cargo xtask demo`: the real daemon receives real TCP data while one watches, starves once, and accounts for it.
 
-mod daemon;
+pub(crate) mod daemon;
 mod registration;
 mod report;
-mod scrape;
+pub(crate) mod scrape;
 mod starvation;
 mod stream;
 mod traffic;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The body of an answer with status 200.
-pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
     let what = || format!("cannot read http://{address}{path}");
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(what)?;
     stream.set_read_timeout(Some(PATIENCE)).with_context(what)?;
@@ -29,7 +29,7 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
 
 /// All series of one scrape.
 #[derive(Debug)]
-pub(super) struct Scrape {
+pub(crate) struct Scrape {
     /// What was read, as it was read.
     pub text: String,
     series: Vec<Series>,
@@ -37,27 +37,32 @@ pub(super) struct Scrape {
 
 /// One series.
 #[derive(Debug, PartialEq)]
-pub(super) struct Series {
+pub(crate) struct Series {
     name: String,
     labels: BTreeMap<String, String>,
     value: f64,
 }
 
 impl Series {
+    /// Names of its labels.
+    pub(crate) fn label_names(&self) -> impl Iterator<Item = &str> {
+        self.labels.keys().map(String::as_str)
+    }
+
     /// The value of a label; empty if it is not there, which is the same thing to Prometheus.
-    pub(super) fn label(&self, name: &str) -> &str {
+    pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 }
 
 impl Scrape {
     /// Scrapes `/metrics`.
-    pub(super) fn fetch(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn fetch(address: SocketAddr) -> Result<Self> {
         Self::parse(get(address, "/metrics")?)
     }
 
     /// Takes apart what was scraped.
-    pub(super) fn parse(text: String) -> Result<Self> {
+    pub(crate) fn parse(text: String) -> Result<Self> {
         let lines = text.lines().filter(|line| !(line.is_empty() || line.starts_with('#')));
         let series = lines
             .map(|line| series(line).with_context(|| format!("this is no metric: {line}")))
@@ -65,13 +70,18 @@ impl Scrape {
         Ok(Self { text, series })
     }
 
+    /// Every series, by the metric's name.
+    pub(crate) fn series(&self) -> impl Iterator<Item = (&str, &Series)> {
+        self.series.iter().map(|series| (series.name.as_str(), series))
+    }
+
     /// Every series of a metric.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Series> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Series> {
         self.series.iter().filter(move |series| series.name == name)
     }
 
     /// The value of a receive queue's metric that counts whole things and has no other label than the queue's.
-    pub(super) fn queue(&self, queue: u32, name: &str) -> Option<u64> {
+    pub(crate) fn queue(&self, queue: u32, name: &str) -> Option<u64> {
         let queue = queue.to_string();
         self.all(name).find(|series| series.label("queue") == queue).map(|series| series.value as u64)
     }

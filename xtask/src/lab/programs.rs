@@ -29,6 +29,8 @@ impl Programs {
                 "zcrx-lab-guest",
                 "--package",
                 "zcrx-lab-foreign",
+                "--package",
+                "zcrx-lab-contract",
             ])
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .status()
@@ -44,9 +46,9 @@ impl Programs {
         self.directory.join("guest")
     }
 
-    /// All of them: the guest's init, the daemon, the foreign program.
-    pub(crate) fn all(&self) -> [PathBuf; 3] {
-        ["guest", "zcrxd", "foreign"].map(|name| self.directory.join(name))
+    /// All of them: the guest's init, the daemon, the foreign program, and the one that compares queues.
+    pub(crate) fn all(&self) -> [PathBuf; 4] {
+        ["guest", "zcrxd", "foreign", "contract"].map(|name| self.directory.join(name))
     }
 
     /// The scenarios, as the guest's program knows them.

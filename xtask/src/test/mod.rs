@@ -4,7 +4,9 @@ mod chores;
 mod embedded;
 mod licences;
 mod links;
+mod monitoring;
 mod outfit;
+mod receiver;
 mod rust;
 mod summary;
 mod units;
@@ -47,6 +49,8 @@ enum Check {
     Links,
     /// systemd units: nothing wrong in them, and exposed less than 2.0
     Units,
+    /// Rules, alerts, dashboards and runbook, against each other and against the metrics there are
+    Monitoring,
     /// clippy, for the host
     Lint,
     /// clippy, for the BPF target
@@ -59,6 +63,8 @@ enum Check {
     Docs,
     /// The daemon carries its eBPF programs
     Embedded,
+    /// What a daemon with one queue and with several exports: documented, and as much as docs/fleet.md says
+    Scrape,
     /// The demo, in short
     Demo,
     /// Real kernels in virtual machines
@@ -112,6 +118,7 @@ impl Bench<'_> {
             Check::Format => rust::format(),
             Check::Links => links::check(),
             Check::Units => units::check(),
+            Check::Monitoring => monitoring::documents(self.outfit()),
             Check::Lint => rust::lint(),
             Check::LintBpf => match self.toolchain() {
                 Ok(toolchain) => rust::lint_bpf(toolchain),
@@ -121,6 +128,7 @@ impl Bench<'_> {
             Check::DocTests => rust::doc_tests(),
             Check::Docs => rust::docs(),
             Check::Embedded => embedded::check(),
+            Check::Scrape => monitoring::scrape(self.outfit()),
             Check::Demo => chores::demo(self.outfit()),
             Check::Lab => chores::lab(self.outfit(), self.options.matrix),
             Check::Licences => licences::check(self.cache),

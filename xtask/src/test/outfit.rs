@@ -50,6 +50,11 @@ impl Outfit {
         }
     }
 
+    /// Whether there is a promtool.
+    pub(super) fn has_promtool(&self) -> bool {
+        self.promtool.is_some() || find("promtool").is_some()
+    }
+
     /// `PATH` with what was fetched, if anything was.
     pub(super) fn path(&self) -> Option<OsString> {
         let path = std::env::var_os("PATH").unwrap_or_default();

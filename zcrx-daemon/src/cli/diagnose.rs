@@ -1,11 +1,9 @@
 //! `zcrxd diagnose`.
 
-mod live;
-
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -13,8 +11,9 @@ use super::{Exit, complain, print};
 use crate::diagnose::{Replayed, replay, write_episode, write_report};
 use crate::export::recording::{Header, ReadError, Recording};
 use crate::model::QueueKey;
+use crate::view::format;
 
-use live::Live;
+use super::live::{Live, LiveError};
 
 const AFTER_HELP: &str = "\
 Asks the running zcrxd, if there is one; else it attaches probes of its own and looks at the host for a few seconds.
@@ -78,10 +77,8 @@ enum DiagnoseError {
     NoSuchQueue { place: String, asked: QueueKey, there: String },
     #[error("{0}: holds no samples")]
     Empty(String),
-    #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would mend it")]
-    NoSnapshot(String),
-    #[error("the zcrxd that listens on {} does not answer: {reason}", socket.display())]
-    Unanswered { socket: PathBuf, reason: String },
+    #[error(transparent)]
+    Live(#[from] LiveError),
     #[error("the answer cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -94,7 +91,7 @@ pub(super) fn run(args: &Args) -> Exit {
     done.unwrap_or_else(|error| {
         complain(&error);
         match error {
-            DiagnoseError::NoSnapshot(_) | DiagnoseError::Unanswered { .. } => Exit::Host,
+            DiagnoseError::Live(_) => Exit::Host,
             _ => Exit::Usage,
         }
     })
@@ -109,7 +106,7 @@ fn of_recording(args: &Args, file: &Path) -> Result<Exit, DiagnoseError> {
     }
     let queues = asked_for(args, &place, queues)?;
     print(&match args.format {
-        Format::Text => verdict(&queues, recording.torn),
+        Format::Text => verdict(&queues, recording.torn, Wall::of(&recording.header)),
         Format::Json => {
             let answer = Answer { recording: Some(&recording.header), torn: recording.torn, queues: &queues };
             serde_json::to_string_pretty(&answer)? + "\n"
@@ -156,37 +153,73 @@ fn said(args: &Args, queues: &[Replayed]) -> Result<String, DiagnoseError> {
     let answer = Answer { recording: None, torn: false, queues };
     Ok(match args.format {
         Format::Text if queues.is_empty() => "There is no zcrx queue on this host.\n".to_owned(),
-        Format::Text => words(queues, ""),
+        Format::Text => summary(queues) + &words(queues, "", Wall::now()),
         Format::Json if args.watch => serde_json::to_string(&answer)? + "\n",
         Format::Json => serde_json::to_string_pretty(&answer)? + "\n",
     })
 }
 
 /// What was found in a recording, in words: every episode, and how each queue stands at the end.
-pub(super) fn verdict(queues: &[Replayed], torn: bool) -> String {
-    let mut text = words(queues, "At the end, ");
+pub(super) fn verdict(queues: &[Replayed], torn: bool, wall: Wall) -> String {
+    let mut text = words(queues, "At the end, ", wall);
     if torn {
         text += "The recording's last line is torn: whoever wrote it was killed.\n";
     }
     text
 }
 
-fn words(queues: &[Replayed], when: &str) -> String {
-    let mut text = String::new();
-    for queue in queues {
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = describe(&mut text, queue, when);
+/// What the time of day was when CLOCK_MONOTONIC was zero, since the Unix epoch; `None` if that cannot be told.
+#[derive(Clone, Copy)]
+pub(super) struct Wall(Option<Duration>);
+
+impl Wall {
+    /// By the clocks of this host, as they are now.
+    fn now() -> Self {
+        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self(wall.ok().zip(monotonic.ok()).and_then(|(wall, monotonic)| wall.checked_sub(monotonic)))
     }
-    text
+
+    /// By the clocks of the host that wrote it.
+    pub(super) fn of(header: &Header) -> Self {
+        let wall = header.written.duration_since(SystemTime::UNIX_EPOCH).ok();
+        Self(wall.and_then(|wall| wall.checked_sub(header.monotonic)))
+    }
+
+    fn say(self, monotonic: Duration) -> Option<String> {
+        Some(format::utc(self.0? + monotonic))
+    }
 }
 
-fn describe(text: &mut String, queue: &Replayed, when: &str) -> std::fmt::Result {
+/// Where there are several, how many are in trouble; each is told with a line of space before it.
+fn summary(queues: &[Replayed]) -> String {
+    if queues.len() < 2 {
+        return String::new();
+    }
+    let troubled = queues.iter().filter(|queue| queue.report.troubled()).count();
+    format!("{troubled} of {} queues in trouble\n\n", queues.len())
+}
+
+/// Those in trouble first.
+fn words(queues: &[Replayed], when: &str, wall: Wall) -> String {
+    let (troubled, calm): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.report.troubled());
+    let told = troubled.into_iter().chain(calm).map(|queue| {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = describe(&mut text, queue, when, wall);
+        text
+    });
+    told.collect::<Vec<_>>().join("\n")
+}
+
+fn describe(text: &mut String, queue: &Replayed, when: &str, wall: Wall) -> std::fmt::Result {
+    let time = |monotonic| wall.say(monotonic);
     for episode in queue.episodes.iter().filter(|episode| episode.ended.is_some()) {
-        write_episode(text, episode, queue.report.at)?;
+        write_episode(text, episode, queue.report.at, &time)?;
         writeln!(text)?;
     }
     write!(text, "{when}")?;
-    write_report(text, &queue.report)
+    write_report(text, &queue.report, &time)
 }
 
 /// Scripts want to know whether anybody was harmed.
@@ -196,7 +229,7 @@ pub(super) fn exit(queues: &[Replayed]) -> Exit {
 }
 
 /// A queue as it is displayed.
-fn queue_key(text: &str) -> Result<QueueKey, String> {
+pub(super) fn queue_key(text: &str) -> Result<QueueKey, String> {
     let wrong = || format!("'{text}' is not INTERFACE:INDEX, such as eth0:3 or software:0");
     let (interface, queue) =
         text.rsplit_once(':').filter(|(interface, _)| !interface.is_empty()).ok_or_else(wrong)?;

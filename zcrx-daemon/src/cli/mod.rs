@@ -4,12 +4,14 @@ mod check;
 mod check_config;
 mod diagnose;
 mod exit;
+mod live;
 mod nic;
 mod probes;
 mod queues;
 mod replay;
 mod run;
 mod send;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,6 +53,8 @@ enum Command {
     Queues(queues::Args),
     /// Say what is wrong with a queue, why, and what to do
     Diagnose(diagnose::Args),
+    /// Watch every queue live in a terminal, or step through a recording
+    Top(top::Args),
     /// Go through a recording, sample by sample
     Replay(replay::Args),
 }
@@ -74,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Probes(args) => probes::run(&args),
         Command::Queues(args) => queues::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
     exit.into()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::diagnose::{exit, verdict};
+use super::diagnose::{Wall, exit, verdict};
 use super::{Exit, complain, print};
 use crate::diagnose::facts::{Change, Placement};
 use crate::diagnose::{Event, replay};
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Exit {
     let mut text = String::new();
     let _: std::fmt::Result = timeline(&mut text, &recording, &events);
     text.push('\n');
-    print(&(text + &verdict(&queues, recording.torn)));
+    print(&(text + &verdict(&queues, recording.torn, Wall::of(&recording.header))));
     exit(&queues)
 }
 

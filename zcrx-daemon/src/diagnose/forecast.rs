@@ -119,7 +119,7 @@ fn out(sample: &QueueSample) -> Option<u64> {
 }
 
 /// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring.
-fn available(sample: &QueueSample) -> Option<u64> {
+pub(super) fn available(sample: &QueueSample) -> Option<u64> {
     let placement = Placement::of(sample);
     match (placement.free, &sample.kernel) {
         (Some(free), Some(kernel)) => {
@@ -149,6 +149,21 @@ fn starvation(facts: &Facts<'_>, past: &[&QueueSample], span: Duration) -> Answe
     let Some(available) = available(facts.now) else {
         return Answer::Unknown("what is free is unknown: no kernel snapshot".to_owned());
     };
+    // A load that has only just begun, or changed, is steady over less time than one that has not.
+    let younger = facts.now.at.saturating_sub(PAST / 2);
+    let younger: Vec<&QueueSample> = past.iter().copied().filter(|sample| sample.at >= younger).collect();
+    let answer = outlook(facts, past, available);
+    if matches!(answer, Answer::Unknown(_)) && span > PAST / 2 {
+        let of_late = outlook(facts, &younger, available);
+        if matches!(of_late, Answer::Known(Starvation::In(_))) {
+            return of_late;
+        }
+    }
+    answer
+}
+
+/// When a queue starves that has so much left, by how what is out grew in these samples.
+fn outlook(facts: &Facts<'_>, past: &[&QueueSample], available: u64) -> Answer<Starvation> {
     let (earlier, later) = past.split_at(past.len() / 2);
     // The halves share the sample in the middle, so that no time is lost between them.
     let earlier: Vec<_> = earlier.iter().chain(later.first()).copied().collect();
@@ -186,7 +201,7 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         && !facts.starved()
     {
         return Answer::Unknown(format!(
-            "no size is large enough: {} buffers go out and {} come back",
+            "no size is large enough: buffers go out at {} and come back at {}",
             words::rate(arrivals),
             words::rate(returns)
         ));
@@ -279,6 +294,26 @@ mod tests {
         assert!(
             matches!(forecast.sizes, Answer::Unknown(reason) if reason.starts_with("no size is large enough"))
         );
+    }
+
+    #[test]
+    fn a_load_that_has_just_begun_is_judged_by_what_it_does_since() {
+        let load = Queue {
+            buffers: 16_384,
+            refill_entries: 16_384,
+            arrivals_per_second: 5_000.0,
+            returns_per_second: 4_000.0,
+            ..Queue::default()
+        };
+        let idle = Queue { arrivals_per_second: 0.0, ..load.clone() };
+        let mut queue = idle;
+        let mut window = queue.run(20);
+        queue.arrivals_per_second = load.arrivals_per_second;
+        queue.run_with(6, |sample| window.push(sample));
+        let forecast = forecast(&window).expect("samples");
+        let Answer::Known(Starvation::In(left)) = forecast.starvation else { panic!("{forecast:?}") };
+        // As in the test above: 6 s have cost 6000 of about 15800.
+        assert!((8.0..=12.0).contains(&left.as_secs_f64()), "{forecast:?}");
     }
 
     #[test]

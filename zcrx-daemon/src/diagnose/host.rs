@@ -116,7 +116,8 @@ pub(super) mod fixture {
     //! A diagnosis in which everything that can be known is known.
 
     use super::*;
-    use crate::diagnose::{Answer, Forecast, Sizes, Starvation};
+    use crate::diagnose::facts::Placement;
+    use crate::diagnose::{Answer, Forecast, Rates, Sizes, Starvation, Trace, Vitals};
     use crate::model::{Alarm, Confidence, Diagnosis, Finding, Trouble};
     use crate::observe::fixture::foreign_queue;
 
@@ -156,8 +157,9 @@ pub(super) mod fixture {
         let mut past = Past::new(queue.key.clone(), queue.at);
         past.count(&over, queue.at);
         let report = Report {
-            key: queue.key,
-            owner: queue.owner,
+            key: queue.key.clone(),
+            owner: queue.owner.clone(),
+            owner_cgroup: Some("/system.slice/<receiver>.service".to_owned()),
             at: queue.at,
             diagnosis,
             forecast: Forecast {
@@ -169,6 +171,23 @@ pub(super) mod fixture {
                 sizes: Answer::Known(sizes),
             },
             episode: Some(episode),
+            vitals: Vitals {
+                buffer_bytes: Some(4096),
+                placement: Placement::of(&queue),
+                oldest_held: Some(Duration::from_secs(3)),
+                rates: Rates {
+                    bytes: Some(1.5e9),
+                    copied_bytes: Some(0.0),
+                    failures: Some(12.0),
+                    drops: Some(300.0),
+                    returned: Some(1500.0),
+                },
+                trace: Trace {
+                    span: Duration::from_secs(4),
+                    available: vec![Some(80), Some(40), None, Some(5)],
+                    bytes: vec![Some(2_000_000_000), Some(1_900_000_000), None, Some(0)],
+                },
+            },
         };
         HostDiagnosis { at: Some(queue.at), queues: vec![report], recent: vec![over], past: vec![past] }
     }

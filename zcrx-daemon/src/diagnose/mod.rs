@@ -22,6 +22,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 mod thresholds;
+mod vitals;
 mod watch;
 mod words;
 
@@ -36,8 +37,9 @@ pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};
 pub use reference::reference;
 pub use replay::{Replayed, replay};
-pub use report::{Report, title, write_episode, write_report};
-pub use rule::{Case, Judgement, Rule};
+pub use report::{Report, When, title, write_episode, write_report};
+pub use rule::{Case, Judgement, Produced, Rule};
+pub use vitals::{Rates, Trace, Vitals};
 pub use watch::{Life, Watch};
 
 /// What the window says about its queue. An empty window says nothing.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::causes::RULES;
+use super::rule::Produced;
 
 const HEAD: &str = "\
 # Causes of starvation
@@ -15,8 +16,11 @@ asks (`zcrx-daemon/src/diagnose/causes`, a file each): change those, then regene
 Several causes can hold at once; they are named in the order of their effect. A cause that cannot be told, because a
 figure is not to be had on this host, is left out, and the figure is named instead.
 
-| | Name | Cause | What it looks like | What to do |
-|---|---|---|---|---|
+The last column says where each can be seen: scenarios of the [lab](../xtask/lab/README.md), each run by
+`cargo xtask lab run --only NAME`, or why there is none.
+
+| | Name | Cause | What it looks like | What to do | Produced |
+|---|---|---|---|---|---|
 ";
 
 /// The table of causes, as Markdown.
@@ -24,15 +28,56 @@ pub fn reference() -> String {
     let mut page = HEAD.to_owned();
     for rule in RULES {
         let (letter, name) = (rule.cause.letter(), rule.cause.name());
-        writeln!(page, "| {letter} | `{name}` | {} | {} | {} |", rule.title, rule.signature, rule.remedy)
+        let (title, signature, remedy) = (rule.title, rule.signature, rule.remedy);
+        let produced = produced(&rule.produced);
+        writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {produced} |")
             .expect("writing to a String cannot fail");
     }
     page
 }
 
+fn produced(produced: &Produced) -> String {
+    match produced {
+        Produced::Lab { how, scenarios, kernels } => {
+            let scenarios: Vec<String> = scenarios.iter().map(|name| format!("`{name}`")).collect();
+            format!("{how}: {} (Linux {kernels})", scenarios.join(", "))
+        }
+        Produced::Not(why) => (*why).to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_scenario_that_is_named_is_one_of_the_labs() -> std::io::Result<()> {
+        let mut sources = String::new();
+        let mut places =
+            vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/lab/guest/src/scenarios")];
+        while let Some(place) = places.pop() {
+            for entry in std::fs::read_dir(place)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    places.push(path);
+                } else {
+                    sources += &std::fs::read_to_string(path)?;
+                }
+            }
+        }
+        for rule in RULES {
+            let Produced::Lab { scenarios, .. } = &rule.produced else { continue };
+            assert!(!scenarios.is_empty(), "{}", rule.title);
+            for name in *scenarios {
+                assert!(
+                    sources.contains(&format!("\"{name}\"")),
+                    "{}: there is no scenario {name}",
+                    rule.title
+                );
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn causes_are_current() -> std::io::Result<()> {

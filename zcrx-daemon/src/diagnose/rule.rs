@@ -13,8 +13,25 @@ pub struct Rule {
     pub signature: &'static str,
     /// What to do.
     pub remedy: &'static str,
+    /// Where it can be seen happen.
+    pub produced: Produced,
     /// Whether it fits what was seen.
     pub judge: fn(&Facts<'_>) -> Judgement,
+}
+
+/// How a cause is made to happen, so that what is said of it was seen and not only thought.
+pub enum Produced {
+    /// In the lab.
+    Lab {
+        /// By what.
+        how: &'static str,
+        /// In these scenarios, which `cargo xtask lab run --only NAME` runs.
+        scenarios: &'static [&'static str],
+        /// On these kernels.
+        kernels: &'static str,
+    },
+    /// Not in the lab, for this reason.
+    Not(&'static str),
 }
 
 /// A rule's answer.

@@ -84,7 +84,7 @@ fn without_figures_the_cause_is_unknown_and_the_figures_are_named() {
     );
     let report = Report::of(&window, None).expect("samples");
     let mut text = String::new();
-    write_report(&mut text, &report).expect("a String takes everything");
+    write_report(&mut text, &report, &|_| None).expect("a String takes everything");
     assert!(text.contains("cause: unknown"), "{text}");
 }
 
@@ -100,7 +100,7 @@ fn the_report_names_the_cause_with_numbers_and_says_what_to_do() {
     let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
     let report = Report::of(&queue.run(8), None).expect("samples");
     let mut text = String::new();
-    write_report(&mut text, &report).expect("a String takes everything");
+    write_report(&mut text, &report, &|_| None).expect("a String takes everything");
     let begin = "eth0:3 (model, pid 4242): starving: ";
     assert!(
         text.starts_with(begin) || text.starts_with("eth0:3 (model, pid 4242): dropping packets: "),
@@ -109,4 +109,43 @@ fn the_report_names_the_cause_with_numbers_and_says_what_to_do() {
     assert!(text.contains("\n  cause: Slow consumer (A, confidence high, effect "), "{text}");
     assert!(text.contains("of 4096 buffers ("), "{text}");
     assert!(text.contains("\n    do: process or copy out sooner"), "{text}");
+}
+
+#[test]
+fn the_report_says_whose_it_is_where_the_buffers_are_and_since_when() {
+    let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
+    let mut report = Report::of(&queue.run(8), None).expect("samples");
+    report.owner_cgroup = Some("/system.slice/ingest.service".to_owned());
+    let mut text = String::new();
+    write_report(&mut text, &report, &|_| Some("14:03:59 UTC".to_owned()))
+        .expect("a String takes everything");
+    let first = text.lines().next().unwrap_or_default();
+    assert!(first.starts_with("eth0:3 (model, pid 4242, /system.slice/ingest.service): "), "{first}");
+    assert!(first.ends_with(", since 14:03:59 UTC"), "{first}");
+    assert!(text.contains("\n  of 4096 buffers: "), "{text}");
+    assert!(text.contains(" held by the application, "), "{text}");
+    assert!(text.contains("\n  a second: ") && text.contains(" packets dropped"), "{text}");
+}
+
+#[test]
+fn a_queue_that_has_just_recovered_is_not_said_to_be_well() {
+    let mut tracker = Tracker::new(120);
+    let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
+    queue.run_with(8, |sample| drop(tracker.feed(sample)));
+    queue.returns_per_second = 10_000_000.0;
+    queue.arrivals_per_second = 100.0;
+    let mut recovered = None;
+    queue.run_with(8, |sample| {
+        tracker.feed(sample);
+        let report = Report::of(tracker.window(), tracker.open()).expect("samples");
+        if report.diagnosis.alarms.is_empty() && report.episode.is_some() {
+            recovered.get_or_insert(report);
+        }
+    });
+    let report = recovered.expect("a calm that has not lasted yet");
+    assert!(report.troubled());
+    let mut text = String::new();
+    write_report(&mut text, &report, &|_| None).expect("a String takes everything");
+    assert!(text.starts_with("eth0:3 (model, pid 4242): flows again; "), "{text}");
+    assert!(text.contains("  cause: Slow consumer"), "{text}");
 }

@@ -18,6 +18,10 @@ pub struct QueueSample {
     pub generation: u64,
     /// The process it belongs to.
     pub owner: Option<Owner>,
+    /// The cgroup of that process, as `/proc/<pid>/cgroup` has it (`/system.slice/ingest.service`); `None` where it
+    /// cannot be read, and in cgroup v1.
+    #[serde(default)]
+    pub owner_cgroup: Option<String>,
     /// Size of one buffer (niov), bytes.
     pub buffer_bytes: Option<u64>,
     /// The kernel's state of it; `None` where no snapshot can be had, and after its end.
@@ -127,6 +131,7 @@ impl QueueSample {
             key,
             generation,
             owner: None,
+            owner_cgroup: None,
             buffer_bytes: None,
             kernel: None,
             own: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::identity::{Identities, Life};
 use super::nic::{NicSample, buffer_bytes};
+use super::process::cgroup_of;
 use crate::model::{BackendKind, KernelQueue, KernelSnapshot, Owner, QueueKey, QueueSample, ReceiveSample};
 
 /// Who knows of a queue.
@@ -157,15 +158,19 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
     match *seen {
         Seen::ByItself(by_itself) => {
             let (buffer_bytes, own) = own(by_itself);
-            QueueSample { buffer_bytes, own, ..unknown }
+            let pid = std::process::id();
+            let owner = Some(Owner { pid, comm: "zcrxd".to_owned(), fd: None, cgroup: None });
+            QueueSample { owner, owner_cgroup: cgroup_of(pid), buffer_bytes, own, ..unknown }
         }
         Seen::ByKernel(queue, matched) => {
             let (by_itself, own) = matched.map_or((None, None), own);
             let pool = queue.pool.filter(|_| nic.sees(queue)).and_then(|pool| nic.pool(pool.id));
+            // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not
+            // wrap.
+            let owner = queue.owners.iter().min_by_key(|owner| owner.pid).cloned();
             QueueSample {
-                // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not
-                // wrap.
-                owner: queue.owners.iter().min_by_key(|owner| owner.pid).cloned(),
+                owner_cgroup: owner.as_ref().and_then(|owner| cgroup_of(owner.pid)),
+                owner,
                 buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),
                 own,

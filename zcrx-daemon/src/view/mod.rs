@@ -1,3 +1,7 @@
 //! Says it to people.
 
+pub(crate) mod format;
 pub mod landing;
+mod places;
+pub mod top;
+pub(crate) mod words;

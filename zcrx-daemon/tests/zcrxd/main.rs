@@ -6,6 +6,7 @@ mod harness;
 mod lifecycle;
 mod service;
 mod tls;
+mod top;
 mod traffic;
 mod unprivileged;
 mod web;

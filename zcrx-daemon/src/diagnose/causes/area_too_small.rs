@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::missing;
 use crate::diagnose::facts::{Facts, some};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, MOST, POOL_CACHE};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -17,6 +17,11 @@ pub(super) const RULE: Rule = Rule {
     remedy: "make the area at least the receive ring, the bandwidth-delay product, the sum of the sockets' receive \
              buffers, the completion backlog and 128 buffers of the pool's cache together; or make the receive ring \
              smaller; or add an area (Linux 7.3)",
+    produced: Produced::Lab {
+        how: "an area of 64 buffers, which cannot fill the receive ring",
+        scenarios: &["starved-by-small-area"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

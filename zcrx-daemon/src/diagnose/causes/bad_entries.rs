@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::Facts;
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -12,6 +12,11 @@ pub(super) const RULE: Rule = Rule {
     signature: "more refill entries are consumed than buffers come of them, though no buffer is out in fragments",
     remedy: "return each completion once, with the offset that it came with and the area's token; the kernel consumes \
              what it cannot use silently and counts it nowhere",
+    produced: Produced::Lab {
+        how: "every second refill entry names no area, or comes twice (which only Linux 7.3 takes amiss)",
+        scenarios: &["starved-by-bad-entries", "starved-by-double-returns"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

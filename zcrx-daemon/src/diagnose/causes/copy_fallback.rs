@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some, without_device};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -13,6 +13,9 @@ pub(super) const RULE: Rule = Rule {
                 be copied, copies take buffers from the freelist only, and the freelist is empty",
     remedy: "make the data arrive in the area: TCP header split, RSS and flow steering to this queue; a larger area \
              leaves buffers on the freelist",
+    produced: Produced::Not(
+        "no scenario yet that ends in ENOMEM; `wrong-queue` shows a flow of which every byte is copied",
+    ),
     judge,
 };
 

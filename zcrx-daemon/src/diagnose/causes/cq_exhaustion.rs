@@ -1,7 +1,7 @@
 //! J: the completion queue has no room.
 
 use crate::diagnose::facts::{Facts, none, some};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -11,6 +11,9 @@ pub(super) const RULE: Rule = Rule {
     signature: "receives end with ENOSPC, and the completion queue is or was full; data then stays in the sockets until \
                 somebody arms a receive again",
     remedy: "a larger completion queue (IORING_SETUP_CQSIZE); on ENOSPC drain the queue first, then arm the receive again",
+    produced: Produced::Not(
+        "no scenario yet: it takes a completion queue smaller than what one receive posts",
+    ),
     judge,
 };
 

@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::WASTED;
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -14,6 +14,9 @@ pub(super) const RULE: Rule = Rule {
                 return fragments of buffers that have further fragments out",
     remedy: "return the fragments of one buffer next to each other; FLUSH_RQ (Linux 6.19); Linux 7.3 looks at more \
              entries (256 with 4 KiB pages) and joins fragments",
+    produced: Produced::Not(
+        "no scenario yet: it takes completions of small fragments that are returned far apart, on Linux up to 7.2",
+    ),
     judge,
 };
 

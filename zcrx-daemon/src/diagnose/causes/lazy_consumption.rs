@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some, without_device};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
     remedy: "FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI: make any interrupt of that queue happen \
              (ethtool --show-coalesce and the driver's own restart), and see the driver's notes: some end NAPI without \
              scheduling it again after a failed allocation",
+    produced: Produced::Not("no scenario yet: the software NIC's `alloc_retry_never` is the knob for it"),
     judge,
 };
 

@@ -1,7 +1,7 @@
 //! K: data of a flow lies in the buffers of another queue.
 
 use crate::diagnose::facts::Facts;
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -11,6 +11,9 @@ pub(super) const RULE: Rule = Rule {
     signature: "receives end with EFAULT: the flow's packets were placed in the area of another queue",
     remedy: "give each connection to the ring whose queue it arrives on (SO_INCOMING_NAPI_ID names it), and steer flows \
              by rule so that they stay there",
+    produced: Produced::Not(
+        "no scenario yet: it takes two queues of one NIC, and a connection given to the wrong one's ring",
+    ),
     judge,
 };
 

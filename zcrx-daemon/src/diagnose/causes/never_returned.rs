@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, none};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, LEAK_GROWTH, MOST, TREND};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -14,6 +14,11 @@ pub(super) const RULE: Rule = Rule {
                 is held ever longer",
     remedy: "a bug of the application: find the path that drops a buffer without a refill entry (error paths, closed \
              connections); a restart gives everything back",
+    produced: Produced::Lab {
+        how: "the application returns nothing",
+        scenarios: &["starved-by-leak", "foreign-leak-named"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

@@ -1,7 +1,7 @@
 //! L: there is no device that would consume the refill ring by itself.
 
 use crate::diagnose::facts::{Facts, none, some, without_device};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -11,6 +11,9 @@ pub(super) const RULE: Rule = Rule {
     signature: "the queue has no interface, everything is copied, and returned entries stay in the refill ring: only a \
                 device's allocations consume it",
     remedy: "FLUSH_RQ whenever entries wait and buffers get scarce (Linux 7.1); or use a device",
+    produced: Produced::Not(
+        "no scenario yet in which it starves; `nodev` shows such a queue at work (Linux 7.1)",
+    ),
     judge,
 };
 

@@ -1,7 +1,7 @@
 //! M: the queue is gone, but buffers of it are still out.
 
 use crate::diagnose::facts::Facts;
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::PINNED;
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -12,6 +12,9 @@ pub(super) const RULE: Rule = Rule {
     signature: "the page pool is detached and cannot go, since buffers of it are in flight; the kernel's log says \
                 \"stalled pool shutdown\" after a minute",
     remedy: "close the sockets that still have unread data of the queue, and exported [zcrx] file descriptors",
+    produced: Produced::Not(
+        "no scenario yet: it takes a socket that outlives the ring with unread data in it",
+    ),
     judge,
 };
 

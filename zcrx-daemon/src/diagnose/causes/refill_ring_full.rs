@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, Floor};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, NEGLIGIBLE, WASTED};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -14,6 +14,11 @@ pub(super) const RULE: Rule = Rule {
                 it drops it, held for ever",
     remedy: "rq_entries at least the most completions that are ever outstanding; keep what does not fit in a stash and \
              publish it later, never drop it; IORING_REGISTER_ZCRX_CTRL with FLUSH_RQ when the ring is full (Linux 6.19)",
+    produced: Produced::Lab {
+        how: "the application drops what does not fit into a refill ring of 8 entries",
+        scenarios: &["starved-by-dropped-returns"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::Facts;
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, MOST, TREND};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -14,6 +14,11 @@ pub(super) const RULE: Rule = Rule {
                 lies in unread completions, and buffers keep coming back, only too slowly; or completions wait and the \
                 owner reads none",
     remedy: "process or copy out sooner, spread the work over more workers, or make the area larger",
+    produced: Produced::Lab {
+        how: "the application holds each buffer for two seconds, or reaps no completion",
+        scenarios: &["starved-by-slow-consumer", "starved-by-unreaped-completions"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

@@ -2,7 +2,7 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some};
-use crate::diagnose::rule::{Case, Judgement, Rule};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, POOL_CACHE};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
@@ -14,6 +14,11 @@ pub(super) const RULE: Rule = Rule {
                 the buffers are in the receive queues of sockets",
     remedy: "arm a receive (RECV_ZC) on every connection, cap SO_RCVBUF, and size the area for the sum of the receive \
              buffers",
+    produced: Produced::Lab {
+        how: "the application arms no receive, and its sockets take more than the area has",
+        scenarios: &["starved-by-unread-socket"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

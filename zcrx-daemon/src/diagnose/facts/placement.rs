@@ -1,10 +1,12 @@
 //! Where the buffers of a queue are.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{BackendKind, KernelQueue, QueueSample};
 
 /// Where the buffers of an area are at one moment. Counts are buffers; where the kernel delivers buffers in fragments,
 /// references are divided by the references per buffer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
     /// Buffers there are.
     pub total: Option<u64>,

@@ -123,8 +123,20 @@ impl<M: RingMemory> Allocator<M> {
         self.rejected
     }
 
+    /// `ZCRX_CTRL_FLUSH_RQ`: consumes the whole refill ring; what that frees goes to the freelist.
+    pub fn flush(&mut self) {
+        while self.rq.available() > 0 {
+            self.consume(|allocator, niov| allocator.freelist.push(niov));
+        }
+    }
+
     /// `io_zcrx_ring_refill`: the fast path.
     fn refill_from_ring(&mut self) {
+        self.consume(|allocator, niov| allocator.cache.push(niov));
+    }
+
+    /// Consumes refill entries, and hands over the buffers that nobody has a reference to any more.
+    fn consume(&mut self, mut free: impl FnMut(&mut Self, Niov)) {
         // At most 64 entries are looked at, whatever they yield: with several fragments of a buffer in the ring the
         // kernel up to 7.2 can consume 64 entries and come back empty-handed.
         let entries = self.rq.available().min(ALLOC_CACHE_REFILL as u32);
@@ -145,7 +157,7 @@ impl<M: RingMemory> Allocator<M> {
             refs.user -= 1;
             refs.all -= 1;
             if refs.all == 0 {
-                self.cache.push(niov);
+                free(self, niov);
             }
         }
         self.rq.release();

@@ -173,3 +173,16 @@ fn any_byte_of_a_buffer_names_it() {
     user.publish();
     assert_eq!(allocator.alloc(), Some(Niov(0)));
 }
+
+#[test]
+fn a_flush_consumes_everything_at_once() {
+    let Queue { mut allocator, mut user } = queue(0, 100, 256, 0);
+    for _ in 0..100 {
+        let niov = allocator.alloc().expect("one of a hundred");
+        user.push(rqe(allocator.dispense(niov, 0).off));
+        allocator.release(niov);
+    }
+    user.publish();
+    allocator.flush();
+    assert_eq!((user.depth(), allocator.user_held(), allocator.free()), (0, 0, 100));
+}

@@ -2,23 +2,26 @@
 
 use maud::{Markup, html};
 
-use super::format::{count, duration};
-use crate::diagnose::{HostDiagnosis, Report, Sizes, Starvation, title};
-use crate::model::{Cause, Diagnosis, Episode, Finding, Owner};
+use crate::diagnose::{HostDiagnosis, Report, Trace, title};
+use crate::model::{Cause, Diagnosis, Episode, Finding};
+use crate::view::format::{count, duration, percent, rate, share};
+use crate::view::places::{Place, places};
+use crate::view::words;
+
+/// The verdict on the host, before anything else.
+pub(super) fn banner(host: &HostDiagnosis) -> Markup {
+    html! { @if host.at.is_some() { p.banner.(words::worry(host).class()) { (words::summary(host)) } } }
+}
 
 pub(super) fn section(host: &HostDiagnosis) -> Markup {
-    let (troubled, calm): (Vec<_>, Vec<_>) = host.queues.iter().partition(|report| report.troubled());
+    let mut queues: Vec<&Report> = host.queues.iter().collect();
+    queues.sort_by_key(|report| words::Worry::about(report));
     html! {
         @if host.at.is_some() && !host.queues.is_empty() {
             section {
-                h2 { "Diagnosis" }
-                @for report in troubled { (trouble(report)) }
-                @if !calm.is_empty() {
-                    div.scroll { table {
-                        thead { tr { th { "Queue" } th { "Owner" } th { "Verdict" } th { "Outlook" } } }
-                        tbody { @for report in calm { (calm_row(report)) } }
-                    } }
-                }
+                h2 { "Queues" }
+                @for report in queues { (card(report)) }
+                (legend())
             }
         }
         @if !host.recent.is_empty() {
@@ -35,34 +38,32 @@ pub(super) fn section(host: &HostDiagnosis) -> Markup {
     }
 }
 
-fn trouble(report: &Report) -> Markup {
-    // During an episode, its diagnosis stands until a surer one is made.
-    let diagnosis = report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis);
+fn card(report: &Report) -> Markup {
+    let tone = words::Worry::about(report).class();
     html! {
-        article {
+        article.(tone) {
             h3 {
-                (report.key) " " (of_owner(report.owner.as_ref()))
-                @for alarm in &report.diagnosis.alarms {
-                    " " span.pill.bad { (alarm.trouble.name()) " for " (duration(report.at.saturating_sub(alarm.since))) }
-                }
-                @if report.diagnosis.alarms.is_empty() { " " span.pill.fair { "just over" } }
+                (report.key) " " span.(tone) { (words::verdict(report)) }
+                @if let Some(bytes) = report.vitals.rates.bytes { span.rate { (rate(bytes)) } }
             }
+            p.quiet { (words::owner(report)) }
             @for alarm in &report.diagnosis.alarms { p { (alarm.words) "." } }
-            (causes(diagnosis))
-            p.quiet { (outlook(report)) }
+            @if report.troubled() { (causes(report, words::diagnosis(report))) }
+            (bars(report))
+            p.quiet.outlook { (words::outlook(report).join("; ")) "." }
         }
     }
 }
 
-fn causes(diagnosis: &Diagnosis) -> Markup {
+fn causes(report: &Report, diagnosis: &Diagnosis) -> Markup {
     html! {
         @if diagnosis.causes.is_empty() { p { strong { "Cause unknown" } } }
         @for (position, finding) in diagnosis.causes.iter().enumerate() {
-            details open[position == 0] {
+            details open[position == 0] data-key=(format!("{} {}", report.key, finding.cause)) {
                 summary {
                     strong { (title(finding.cause)) }
                     ", confidence " (finding.confidence.name())
-                    ", effect " (format!("{:.0} %", finding.effect * 100.0))
+                    ", effect " (share(finding.effect))
                 }
                 (evidence(finding))
             }
@@ -83,13 +84,74 @@ fn evidence(finding: &Finding) -> Markup {
     }
 }
 
-fn calm_row(report: &Report) -> Markup {
+/// Where the buffers are, and how full the two rings.
+fn bars(report: &Report) -> Markup {
+    let placement = &report.vitals.placement;
+    let found = places(placement);
     html! {
-        tr {
-            td { (report.key) }
-            td { (of_owner(report.owner.as_ref())) }
-            td { span.pill.good { "nothing is wrong" } }
-            td { (outlook(report)) }
+        div.bars {
+            @if let (Some(found), Some(total)) = (&found, placement.total) {
+                span { "Area " small { (count(total)) } }
+                div.bar {
+                    @for (place, buffers) in found {
+                        @if *buffers > 0 && !matches!(place, Place::Free | Place::Elsewhere) {
+                            i.(place.class()) style=(width(*buffers, total)) title=(place.name()) {}
+                        }
+                    }
+                }
+                span.legend {
+                    @for (position, (place, buffers)) in found.iter().filter(|(_, buffers)| *buffers > 0).enumerate() {
+                        @if position > 0 { " · " }
+                        b.(place.class()) { (count(*buffers)) } " " (place.name())
+                    }
+                }
+            }
+            @if let (Some(depth), Some(entries)) = (placement.refill_depth, placement.refill_entries) {
+                span { "Refill ring" }
+                div.bar { i.waiting style=(width(depth, entries)) {} }
+                span.legend { (count(depth)) " of " (count(entries)) " entries wait for the kernel" }
+            }
+            @if let (Some(depth), Some(entries)) = (placement.cq_depth, placement.cq_entries) {
+                span { "Completions" }
+                div.bar { i.unread style=(width(depth, entries)) {} }
+                span.legend { (count(depth)) " of " (count(entries)) " wait for the application" }
+            }
+            (past(&report.vitals.trace))
+        }
+    }
+}
+
+/// What could still be given out, over the time that is remembered.
+fn past(trace: &Trace) -> Markup {
+    let steps = trace.available.len();
+    let known = trace.available.iter().enumerate();
+    let points: Vec<String> = known
+        .filter_map(|(step, percent)| Some(format!("{step},{}", 100 - u32::from((*percent)?.min(100)))))
+        .collect();
+    html! {
+        @if points.len() > 1 {
+            span { "Available" }
+            svg.past viewBox=(format!("0 -3 {} 106", steps - 1)) preserveAspectRatio="none" role="img"
+                aria-label="share of the area that could still be given out" {
+                polyline points=(points.join(" ")) {}
+            }
+            span.legend { "the last " (duration(trace.span)) ", from none to all of the area" }
+        }
+    }
+}
+
+fn width(part: u64, whole: u64) -> String {
+    format!("width:{}", percent(part, whole))
+}
+
+/// What the colours mean, for whoever has no pointer to ask with.
+fn legend() -> Markup {
+    html! {
+        p.key {
+            @for place in [Place::Held, Place::Stashed, Place::Completed, Place::Sockets, Place::Posted, Place::Refill] {
+                span { i.(place.class()) {} " " (place.name()) }
+            }
+            span { i.free {} " free" }
         }
     }
 }
@@ -99,32 +161,10 @@ fn episode_row(episode: &Episode, host: &HostDiagnosis) -> Markup {
     html! {
         tr {
             td { (duration(now.saturating_sub(episode.ended.unwrap_or(now)))) " ago" }
-            td { (episode.key) " " (of_owner(episode.owner.as_ref())) }
+            td { (episode.key) " " @if let Some(owner) = &episode.owner { (owner.comm) " " span.quiet { "pid " (owner.pid) } } }
             td { (episode.trouble.name()) }
             td { (episode.cause().map_or("unknown", Cause::name)) }
             td { (duration(episode.lasted(now))) }
         }
-    }
-}
-
-/// What is to be expected, as far as it can be told.
-fn outlook(report: &Report) -> String {
-    let starvation = report.forecast.starvation.known().map(|starvation| match starvation {
-        Starvation::Now => "starves now".to_owned(),
-        Starvation::In(time) => format!("starves in {} at this rate", duration(*time)),
-        Starvation::NotAtThisRate => "does not starve at this rate".to_owned(),
-    });
-    let headroom = report.forecast.headroom.map(|share| format!("headroom {:.0} %", share * 100.0));
-    let sizes = report.forecast.sizes.known().map(|Sizes { area_buffers, refill_entries, .. }| {
-        let (area, refill) = (count(*area_buffers), count(u64::from(*refill_entries)));
-        format!("this load wants an area of {area} buffers and a refill ring of {refill} entries")
-    });
-    let told: Vec<_> = [starvation, headroom, sizes].into_iter().flatten().collect();
-    if told.is_empty() { "cannot be told".to_owned() } else { told.join("; ") }
-}
-
-fn of_owner(owner: Option<&Owner>) -> Markup {
-    html! {
-        @if let Some(owner) = owner { (owner.comm) " " span.quiet { "pid " (owner.pid) } }
     }
 }

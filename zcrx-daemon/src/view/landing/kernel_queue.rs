@@ -1,15 +1,15 @@
-//! Queues in the kernel, whoever owns them: who has the buffers, and whether any are left.
+//! Queues in the kernel, whoever owns them: what it counts of each.
 
 use maud::{Markup, html};
 
-use super::format::{bytes, count, duration, percent};
 use crate::model::{KernelQueue, KernelSnapshot, QueueSample};
+use crate::view::format::{bytes, count, duration};
 
 pub(super) fn section(snapshot: Option<&KernelSnapshot>, queues: &[QueueSample]) -> Markup {
     let Some(snapshot) = snapshot else { return html! {} };
     html! {
         section {
-            h2 { "Queues in the kernel" }
+            h2 { "What the kernel counts" }
             @if snapshot.queues.is_empty() {
                 p.quiet { "None: no process on this host has registered a zcrx queue." }
             }
@@ -44,69 +44,21 @@ fn card(queue: &QueueSample, kernel: &KernelQueue) -> Markup {
                 @if queue.own.is_some() { ", zcrxd itself" }
                 @if kernel.ring.is_none() { ", " span.fair { "its ring is gone, the exported queue lives on" } }
             }
-            div.bars {
-                (area(kernel))
-                (refill(kernel))
-                (completions(kernel))
-            }
             (figures(queue, kernel))
         }
     }
 }
 
-fn area(kernel: &KernelQueue) -> Markup {
-    let (all, free) = (kernel.buffers(), kernel.free());
-    let user = kernel.user_buffers();
-    html! {
-        @if all > 0 {
-            span { "Area " small { (count(all)) " buffers" } }
-            div.bar {
-                @if let Some(user) = user {
-                    i.held style=(width(user, all)) {}
-                    i.plain style=(width(all.saturating_sub(user + free), all)) {}
-                }
-            }
-            span.legend {
-                @if let Some(user) = user {
-                    b.held { (count(user)) } " user space · "
-                    (count(all.saturating_sub(user + free))) " kernel · "
-                }
-                (count(free)) " on the freelist"
-            }
-        }
-    }
-}
-
-fn refill(kernel: &KernelQueue) -> Markup {
-    html! {
-        @if let Some(refill) = kernel.refill {
-            span { "Refill ring" }
-            div.bar { i.waiting style=(width(refill.pending().into(), refill.entries.into())) {} }
-            span.legend { (count(refill.pending().into())) " of " (count(refill.entries.into())) " entries" }
-        }
-    }
-}
-
-fn completions(kernel: &KernelQueue) -> Markup {
-    html! {
-        @if let Some(cq) = kernel.cq {
-            span { "Completions" }
-            div.bar { i.plain style=(width(cq.depth().into(), cq.entries.into())) {} }
-            span.legend {
-                (count(cq.depth().into())) " of " (count(cq.entries.into())) " unread"
-                @if cq.overflow > 0 { ", " span.bad { (count(cq.overflow.into())) " overflowed" } }
-            }
-        }
-    }
-}
-
-fn width(part: u64, whole: u64) -> String {
-    format!("width:{}", percent(part, whole))
-}
-
 fn figures(queue: &QueueSample, kernel: &KernelQueue) -> Markup {
     html! {
         dl.figures {
+            @if kernel.buffers() > 0 {
+                (figure("freelist", &format!("{} of {}", count(kernel.free()), count(kernel.buffers())), ""))
+            }
+            @if let Some(user) = kernel.user_buffers() { (figure("user space", &count(user), "")) }
+            @if let Some(cq) = kernel.cq.filter(|cq| cq.overflow > 0) {
+                (figure("completions overflowed", &count(cq.overflow.into()), "bad"))
+            }
             @if let Some(pool) = kernel.pool {
                 (figure("page pool", &pool.id.to_string(), ""))
                 (figure("in flight", &count(pool.inflight().into()), ""))

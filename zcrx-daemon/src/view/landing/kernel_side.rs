@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::format::{count, duration};
 use crate::model::{PagePoolCount, ProbeSample, ProbeStatus, Registration};
 use crate::observe::{errno_label, refusal};
+use crate::view::format::{count, duration};
 
 pub(super) fn probes(probes: &[ProbeStatus]) -> Markup {
     html! {
@@ -36,7 +36,7 @@ fn probe_row(probe: &ProbeStatus) -> Markup {
                     None => { span.pill.bad { "not attached" } },
                 }
                 @if !probe.refused.is_empty() {
-                    details open[probe.attached.is_none()] {
+                    details open[probe.attached.is_none()] data-key=(format!("probe {}", probe.name)) {
                         summary { (probe.refused.len()) " refused" }
                         ul {
                             @for attempt in &probe.refused {

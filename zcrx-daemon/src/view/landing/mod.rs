@@ -5,7 +5,6 @@
 //! words come from outside.
 
 mod diagnosis;
-mod format;
 mod kernel_queue;
 mod kernel_side;
 mod queue;
@@ -14,6 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::diagnose::HostDiagnosis;
 use crate::observe::Observation;
+use crate::view::{format, words};
 
 /// Takes a new copy of the page every few seconds, unless nobody looks or text is selected.
 pub const REFRESH: &str = include_str!("refresh.js");
@@ -28,7 +28,7 @@ pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[S
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "zcrxd" }
+                title { (title(diagnosis)) }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) }
                 noscript { meta http-equiv="refresh" content="10"; }
@@ -37,9 +37,10 @@ pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[S
             body {
                 main {
                     (header(observation, not_ready))
+                    (diagnosis::banner(diagnosis))
                     (diagnosis::section(diagnosis))
                     section {
-                        h2 { "Receive queues" }
+                        h2 { "What zcrxd itself receives" }
                         @if host.receive.is_empty() {
                             p.quiet {
                                 "None: zcrxd observes. " code { "zcrxd run --listen 127.0.0.1:7000" }
@@ -57,6 +58,12 @@ pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[S
         }
     }
     .into_string()
+}
+
+/// What a tab in the background says.
+fn title(diagnosis: &HostDiagnosis) -> String {
+    let summary = if diagnosis.at.is_some() { words::summary(diagnosis) } else { "starting".to_owned() };
+    format!("{summary} · zcrxd")
 }
 
 fn header(observation: &Observation, not_ready: &[String]) -> Markup {

@@ -1,10 +1,10 @@
-//! One own queue: where its buffers are, and what it did.
+//! One own queue: what it runs on, and what it did.
 
 use maud::{Markup, html};
 
-use super::format::{bytes, count, percent};
 use crate::model::{BackendKind, QueueState, ReceiveSample};
 use crate::observe::errno_label;
+use crate::view::format::{bytes, count};
 
 pub(super) fn card(queue: &ReceiveSample) -> Markup {
     let tone = match queue.state {
@@ -32,7 +32,7 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
                 @if let Some(reason) = reason(queue) { ". " span.(tone) { (reason) } }
             }
             @if !queue.selection.refused.is_empty() {
-                details {
+                details data-key=(format!("refused {}", queue.key)) {
                     summary { "Why not a better backend: " (refused_names(queue)) " refused" }
                     dl {
                         @for refusal in &queue.selection.refused {
@@ -45,7 +45,6 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
                     }
                 }
             }
-            (bars(queue))
             (figures(queue))
         }
     }
@@ -67,51 +66,16 @@ fn refused_names(queue: &ReceiveSample) -> String {
     queue.selection.refused.iter().map(|refusal| refusal.backend.name()).collect::<Vec<_>>().join(" and ")
 }
 
-/// Where the buffers are: with the consumer, on their way back, or elsewhere (which only the allocator knows).
-fn bars(queue: &ReceiveSample) -> Markup {
-    let held = queue.held().min(queue.buffers);
-    let waiting = u64::from(queue.refill_depth).min(queue.buffers - held);
-    let rest = queue.buffers - held - waiting;
-    html! {
-        div.bars {
-            span { "Area " small { (bytes(queue.area_bytes)) } }
-            div.bar title=(format!("{held} held, {waiting} in the refill ring, {rest} free or in flight")) {
-                i.held style=(width(held, queue.buffers)) {}
-                i.waiting style=(width(waiting, queue.buffers)) {}
-            }
-            span.legend {
-                b.held { (count(held)) } " held · "
-                b.waiting { (count(waiting)) } " in the refill ring · "
-                (count(rest)) " free or in flight"
-            }
-
-            span { "Refill ring" }
-            div.bar { i.waiting style=(width(queue.refill_depth.into(), queue.refill_capacity.into())) {} }
-            span.legend {
-                (count(queue.refill_depth.into())) " of " (count(queue.refill_capacity.into())) " entries"
-                @if queue.stashed > 0 { ", " span.fair { (count(queue.stashed)) " wait for room" } }
-            }
-
-            span { "Completions" }
-            div.bar { i.plain style=(width(queue.cq_depth.into(), queue.cq_capacity.into())) {} }
-            span.legend {
-                (count(queue.cq_depth.into())) " of " (count(queue.cq_capacity.into())) " waiting"
-                @if queue.cq_overflows > 0 { ", " span.bad { (count(queue.cq_overflows)) " overflowed" } }
-            }
-        }
-    }
-}
-
-fn width(part: u64, whole: u64) -> String {
-    format!("width:{}", percent(part, whole))
-}
-
 fn figures(queue: &ReceiveSample) -> Markup {
     html! {
         dl.figures {
             (figure("received", &bytes(queue.bytes), ""))
             @if let Some(copied) = queue.copied_bytes { (figure("of it copied", &bytes(copied), "")) }
+            (figure("area", &bytes(queue.area_bytes), ""))
             (figure("completions", &count(queue.completions), ""))
+            @if queue.cq_overflows > 0 {
+                (figure("completions overflowed", &count(queue.cq_overflows), "bad"))
+            }
             (figure("connections", &format!("{} of {}", count(queue.connections), count(queue.accepted)), ""))
             (figure("dispensed", &count(queue.dispensed), ""))
             (figure("returned", &count(queue.returned), ""))

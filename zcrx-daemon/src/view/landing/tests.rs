@@ -1,6 +1,6 @@
 use super::page;
 use crate::diagnose::{HostDiagnosis, troubled};
-use crate::observe::fixture::{bare, full, queue};
+use crate::observe::fixture::{bare, full};
 
 #[test]
 fn what_comes_from_outside_is_escaped() {
@@ -59,14 +59,22 @@ fn a_host_that_tells_nothing_gets_a_page_that_says_so() {
 
 #[test]
 fn bars_stay_within_their_frame() {
-    let mut observation = bare();
-    let mut odd = queue();
+    let mut odd = troubled();
+    let placement = &mut odd.queues[0].vitals.placement;
     // Fragments of one buffer are dispensed one by one: more may be held than there are buffers.
-    odd.dispensed = 50_000;
-    odd.returned = 0;
-    odd.refill_capacity = 0;
-    observation.host.receive = vec![odd];
-    let html = page(&observation, &HostDiagnosis::default(), &[]);
-    assert!(html.contains("i class=\"held\" style=\"width:100.0%\""));
-    assert!(html.contains("i class=\"waiting\" style=\"width:0.0%\""));
+    placement.held = placement.total.map(|total| total * 3);
+    placement.refill_entries = Some(0);
+    let html = page(&bare(), &odd, &[]);
+    assert!(html.contains("i class=\"held\" style=\"width:100.0%\""), "{html}");
+    assert!(!html.contains("i class=\"nic\" style="), "{html}");
+    assert!(html.contains("i class=\"waiting\" style=\"width:0.0%\""), "{html}");
+}
+
+#[test]
+fn the_verdict_comes_first_and_reaches_a_tab_in_the_background() {
+    let html = page(&full(), &troubled(), &[]);
+    assert!(html.contains("<title>the one queue is in trouble · zcrxd</title>"), "{html}");
+    let verdict = html.find("starving for 2.5 s").expect("the verdict");
+    assert!(verdict < html.find("What zcrxd itself receives").expect("the rest"));
+    assert!(html.contains("/system.slice/&lt;receiver&gt;.service"));
 }

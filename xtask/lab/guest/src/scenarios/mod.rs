@@ -4,6 +4,7 @@ mod before;
 mod boot;
 mod check;
 mod churn;
+mod contract;
 mod failures;
 mod faults;
 mod foreign;
@@ -66,6 +67,10 @@ pub(crate) const ALL: &[Scenario] = &[
     registration::INTERFACES,
     probes::COUNTED,
     words::WORDS,
+    contract::REQUESTS,
+    contract::NODEV,
+    contract::DEVICE,
+    contract::ACCOUNTING,
     receive::COPY,
     receive::NODEV,
     receive::AUTO,

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::DiagnoseError;
 use crate::daemon;
 use crate::diagnose::{HostDiagnosis, HostWatch, Replayed};
 use crate::kernel::Kernel;
@@ -13,6 +12,15 @@ use crate::model::ProbeStatus;
 use crate::net::Netlink;
 use crate::observe::{Join, NicSample};
 use crate::probe::Probes;
+
+/// Why nothing is known of this host.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LiveError {
+    #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would mend it")]
+    NoSnapshot(String),
+    #[error("the zcrxd that listens on {} does not answer: {reason}", socket.display())]
+    Unanswered { socket: PathBuf, reason: String },
+}
 
 /// How often queues are looked at: often enough to have several samples of a two seconds' trouble.
 const CADENCE: Duration = Duration::from_millis(400);
@@ -27,7 +35,7 @@ const LATELY: Duration = Duration::from_mins(1);
 const STARTING: Duration = Duration::from_secs(10);
 
 /// How long to look at the host if nothing is said: an episode is told once it has lasted a second.
-const LOOK: Duration = Duration::from_secs(4);
+pub(super) const LOOK: Duration = Duration::from_secs(4);
 
 /// Who says what is wrong.
 pub(super) enum Live {
@@ -57,8 +65,24 @@ impl Live {
         Self::Alone(Box::new(Alone { probes, netlink: Netlink::new(), join: Join::default(), watch }))
     }
 
+    /// Who it is, in words.
+    pub(super) const fn source(&self) -> &'static str {
+        match self {
+            Self::Daemon(_) => "by the running zcrxd",
+            Self::Alone(_) => "by own probes",
+        }
+    }
+
+    /// All that is known now. Without a daemon it is looked for so long; a single look takes no time.
+    pub(super) fn look(&mut self, time: Duration) -> Result<HostDiagnosis, LiveError> {
+        match self {
+            Self::Daemon(socket) => ask(socket),
+            Self::Alone(alone) => alone.look(time),
+        }
+    }
+
     /// What is wrong now. Without a daemon that takes as long as it is looked, `time` or a few seconds.
-    pub(super) fn diagnose(&mut self, time: Option<Duration>) -> Result<Vec<Replayed>, DiagnoseError> {
+    pub(super) fn diagnose(&mut self, time: Option<Duration>) -> Result<Vec<Replayed>, LiveError> {
         match self {
             Self::Daemon(socket) => ask(socket).map(|said| told(said, LATELY)),
             Self::Alone(alone) => {
@@ -96,8 +120,8 @@ fn is_there(socket: &Path) -> bool {
     }
 }
 
-fn ask(socket: &Path) -> Result<HostDiagnosis, DiagnoseError> {
-    let unanswered = |reason: String| DiagnoseError::Unanswered { socket: socket.to_owned(), reason };
+fn ask(socket: &Path) -> Result<HostDiagnosis, LiveError> {
+    let unanswered = |reason: String| LiveError::Unanswered { socket: socket.to_owned(), reason };
     let begin = Instant::now();
     loop {
         let text = daemon::ask(socket, "/diagnose.json").map_err(|error| unanswered(error.to_string()))?;
@@ -115,12 +139,12 @@ fn ask(socket: &Path) -> Result<HostDiagnosis, DiagnoseError> {
 }
 
 impl Alone {
-    fn look(&mut self, time: Duration) -> Result<HostDiagnosis, DiagnoseError> {
+    fn look(&mut self, time: Duration) -> Result<HostDiagnosis, LiveError> {
         let begin = Instant::now();
         loop {
             let probed = self.probes.sample();
             let Some(snapshot) = probed.snapshot else {
-                return Err(DiagnoseError::NoSnapshot(refusals(&probed.probes)));
+                return Err(LiveError::NoSnapshot(refusals(&probed.probes)));
             };
             let nic = NicSample::read(&mut self.netlink, Some(&snapshot));
             let samples = self.join.samples(snapshot.ended, &[], Some(&snapshot), &nic);

@@ -1,0 +1,151 @@
+//! Registrations, each mistake alone and then at random, on both sides.
+
+use anyhow::{Context, bail};
+use proptest::sample::subsequence;
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::difference::{self, Difference, Verdict, Version};
+use crate::kernel::{self, Target};
+use crate::memory::{BIGGEST_REGION, Memory};
+use crate::outcome::{Outcome, Words};
+use crate::request::Request;
+use crate::software;
+use crate::spoil::{self, Spoil};
+
+/// Most mistakes in one request: two show an order of checks, the third that the order is one.
+const MOST_AT_ONCE: usize = 3;
+
+/// Compares them all; the error names the smallest case that differs without a name.
+pub(crate) fn check(target: Target, cases: u32, seed: u64) -> anyhow::Result<()> {
+    let comparison =
+        Comparison { target, running: Version::running()?, memory: Memory::new(BIGGEST_REGION)? };
+    let spoils: Vec<Spoil> = spoil::ALL.iter().copied().filter(|spoil| comparison.can_tell(*spoil)).collect();
+
+    let mut wrong = Vec::new();
+    for case in std::iter::once(vec![]).chain(spoils.iter().map(|spoil| vec![*spoil])) {
+        if let Err(reason) = comparison.compare(&case)? {
+            println!("{reason}");
+            wrong.push(reason);
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("{} of {} differ without a name, the first: {}", wrong.len(), spoils.len() + 1, wrong[0]);
+    }
+    comparison.at_random(spoils, cases, seed)?;
+    println!("{} requests alone and {cases} at random: no difference without a name", spoil::ALL.len());
+    Ok(())
+}
+
+struct Comparison {
+    target: Target,
+    running: Version,
+    memory: Memory,
+}
+
+impl Comparison {
+    /// Whether this target gets far enough to see it.
+    fn can_tell(&self, spoil: Spoil) -> bool {
+        !(spoil.of_area && matches!(self.target, Target::Loopback { .. }))
+    }
+
+    fn at_random(&self, spoils: Vec<Spoil>, cases: u32, seed: u64) -> anyhow::Result<()> {
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes(seed));
+        let at_most = MOST_AT_ONCE.min(spoils.len());
+        let strategy = (subsequence(spoils, 0..=at_most)).prop_shuffle();
+        let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |case| {
+            match self.compare(&self.independent(&case)) {
+                Ok(verdict) => verdict.map_err(TestCaseError::fail),
+                Err(error) => Err(TestCaseError::fail(format!("{error:#}"))),
+            }
+        });
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(TestError::Fail(reason, case)) => {
+                bail!("{case:?} is the smallest case that differs: {reason}")
+            }
+            Err(TestError::Abort(reason)) => bail!("gave up: {reason}"),
+        }
+    }
+
+    /// The inner error is a difference without a name.
+    fn compare(&self, spoils: &[Spoil]) -> anyhow::Result<Result<(), String>> {
+        let request = self.request(spoils);
+        let kernel = kernel::register(self.target, &request, self.memory).context("the kernel's side")?;
+        let software = software::register(&request, self.memory);
+        let expected = self.expected(spoils);
+        if expected.contains(&kernel) {
+            return Ok(Ok(()));
+        }
+        let expected: Vec<_> = expected.into_iter().map(|outcome| Words(outcome).to_string()).collect();
+        Ok(Err(format!(
+            "{spoils:?}: the kernel says {}, the software queue {}, expected here: {}",
+            Words(kernel),
+            Words(software),
+            expected.join(" or ")
+        )))
+    }
+
+    fn request(&self, spoils: &[Spoil]) -> Request {
+        let mut request = Request::good(self.memory);
+        for spoil in spoils {
+            (spoil.apply)(&mut request);
+        }
+        request
+    }
+
+    /// Without those that would undo or hide another one by touching the same field.
+    fn independent(&self, spoils: &[Spoil]) -> Vec<Spoil> {
+        let mut kept: Vec<Spoil> = Vec::new();
+        for spoil in spoils {
+            let disturbs = |other: &Spoil| {
+                let both = self.request(&[*other, *spoil]);
+                both != self.request(&[*spoil, *other])
+                    || both == self.request(&[*spoil])
+                    || both == self.request(&[*other])
+            };
+            if !kept.iter().any(disturbs) {
+                kept.push(*spoil);
+            }
+        }
+        kept
+    }
+
+    /// What the kernel may say: what the software queue says of the request without the peculiarities that have a
+    /// named difference, and what those say. Which comes first is not part of a difference.
+    fn expected(&self, spoils: &[Spoil]) -> Vec<Outcome> {
+        let (named, rest): (Vec<Spoil>, Vec<Spoil>) =
+            spoils.iter().partition(|spoil| self.difference(**spoil).is_some());
+        let mut expected: Vec<Outcome> = named
+            .iter()
+            .filter_map(|spoil| match self.difference(*spoil)?.verdict {
+                Verdict::Accepted => None,
+                Verdict::Refused(errno) => Some(Err(errno)),
+            })
+            .collect();
+        match software::register(&self.request(&rest), self.memory) {
+            Err(errno) => expected.push(Err(errno)),
+            // Nothing else is wrong: whatever a difference refuses is refused.
+            Ok(_) if !expected.is_empty() => {}
+            Ok(_) if matches!(self.target, Target::Loopback { .. }) => expected.push(Err(libc::EOPNOTSUPP)),
+            Ok(mut geometry) => {
+                geometry.offsets = difference::geometry(self.running);
+                expected.push(Ok(geometry));
+            }
+        }
+        expected
+    }
+
+    fn difference(&self, spoil: Spoil) -> Option<&'static Difference> {
+        difference::applying(self.running, self.target)
+            .find(|difference| difference.spoils.contains(&spoil.name))
+    }
+}
+
+/// A seed for the random numbers, from one that fits a command line.
+pub(crate) fn seed_bytes(seed: u64) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes
+}

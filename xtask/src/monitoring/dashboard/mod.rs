@@ -1,0 +1,50 @@
+//! Dashboards, as tables of panels; written as the JSON that Grafana imports.
+//!
+//! In queries `{HOST` stands for the matchers that the variables job and instance ask for, `{QUEUE` for those and the
+//! queue's; more matchers may follow after a comma.
+
+mod daemon;
+mod fleet;
+mod json;
+mod panel;
+mod queue;
+mod starvation;
+
+pub(super) use self::json::render;
+pub(super) use self::panel::{Kind, Panel};
+
+/// One dashboard.
+#[derive(Clone, Debug)]
+pub(super) struct Dashboard {
+    /// Its file and the end of its uid.
+    pub name: &'static str,
+    /// What it is called.
+    pub title: &'static str,
+    /// What question it answers.
+    pub description: &'static str,
+    /// Whether one chooses a queue.
+    pub of_queues: bool,
+    /// How far back it looks when it is opened.
+    pub from: &'static str,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+/// Panels under one heading.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// The heading.
+    pub title: &'static str,
+    /// From left to right, then down.
+    pub panels: Vec<Panel>,
+}
+
+/// Every dashboard.
+pub(super) fn all() -> Vec<Dashboard> {
+    vec![fleet::dashboard(), queue::dashboard(), starvation::dashboard(), daemon::dashboard()]
+}
+
+/// The uid of a dashboard, by which others link to it.
+pub(super) fn uid(name: &str) -> String {
+    format!("zcrx-{name}")
+}

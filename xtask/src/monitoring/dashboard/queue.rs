@@ -1,0 +1,222 @@
+//! One queue, or a few: where its buffers are, what it carries, and what goes wrong, as the kernel sees it and, for
+//! zcrxd's own queues, as the application does.
+
+use super::panel::{BYTE_RATE, BYTES, COUNT, Panel, RATE, RED, SECONDS, SHARE, STATE};
+use super::{Dashboard, Row};
+
+/// What a queue is called in a legend.
+macro_rules! queue {
+    ($what:literal) => {
+        concat!("{{instance}} {{interface}}:{{queue}} ", $what)
+    };
+}
+
+pub(super) fn dashboard() -> Dashboard {
+    Dashboard {
+        name: "queue",
+        title: "zcrx / Queue",
+        description: "The buffer life cycle of single queues, the kernel's view against the application's. Choose one or a few.",
+        of_queues: true,
+        from: "1h",
+        rows: vec![overview(), buffers(), utilization(), saturation(), errors(), latency(), pools()],
+    }
+}
+
+fn overview() -> Row {
+    Row {
+        title: "What it is, and how it is",
+        panels: vec![
+            Panel::states("Trouble", STATE, "What was wrong with the queue, and when. Empty while nothing is.")
+                .ask("zcrx_queue_trouble{QUEUE}", queue!("{{trouble}}"))
+                .from(1.0, RED)
+                .runbook("ZcrxQueueStarving"),
+            Panel::states("State of zcrxd's own queue", STATE, "Where the life of a queue that zcrxd itself receives on stood.")
+                .ask("zcrx_receive_state{QUEUE} == 1", queue!("{{state}}"))
+                .runbook("ZcrxReceiveQueueFailed"),
+            Panel::table("Owners", STATE, "The process that has the queue (the oldest, if several do), and the kernel's names for it.")
+                .ask("zcrx_ifq_info{QUEUE}", "")
+                .hide(&["Value"]),
+            Panel::table("Processes that hold it", COUNT, "How many processes hold the queue or its ring. More than one keeps a queue alive that its owner has closed.")
+                .ask("zcrx_ifq_owners{QUEUE}", "")
+                .value("processes"),
+            Panel::table("zcrxd's own queues", STATE, "What zcrxd's own queues run on and what consumes their data.")
+                .ask("zcrx_receive_info{QUEUE}", "")
+                .hide(&["Value"]),
+            Panel::table("Refused backends", STATE, "Better backends that were tried and refused, with the errno if it was the kernel that refused.")
+                .ask("zcrx_receive_backend_refused_info{QUEUE}", "")
+                .hide(&["Value"])
+                .runbook("ZcrxReceiveDegraded"),
+        ],
+    }
+}
+
+fn buffers() -> Row {
+    Row {
+        title: "Where the buffers are",
+        panels: vec![
+            Panel::stack("Buffers, as the kernel counts", COUNT, "Every buffer of the area: on the freelist, with user space (held, in unread completions or in the refill ring), or in the kernel (posted to the NIC, in the pool's cache, in sockets).")
+                .ask("zcrx_ifq_free_buffers{QUEUE}", queue!("free"))
+                .ask("zcrx_ifq_kernel_buffers{QUEUE}", queue!("kernel"))
+                .ask("zcrx_ifq_user_buffers{QUEUE}", queue!("user"))
+                .wide(12),
+            Panel::lines("Kernel against user", COUNT, "What user space has, by the kernel's count of references and by zcrxd's own count of what it holds, has not read and has put into the refill ring. The two belong together; a gap that stays is a bug of one of them.")
+                .ask("zcrx_ifq_user_references{QUEUE}", queue!("references (kernel)"))
+                .ask("zcrx_receive_buffers_held{QUEUE} + zcrx_receive_cq_depth{QUEUE} + zcrx_receive_refill_ring_depth{QUEUE}", queue!("held, unread and returned (user)"))
+                .wide(12),
+            Panel::lines("Held by zcrxd's own queues", COUNT, "Buffers that were dispensed and neither returned nor reclaimed, and of them those that a full refill ring keeps from being returned.")
+                .ask("zcrx_receive_buffers_held{QUEUE}", queue!("held"))
+                .ask("zcrx_receive_buffers_stashed{QUEUE}", queue!("stashed"))
+                .ask("zcrx_receive_area_buffers{QUEUE}", queue!("area")),
+            Panel::lines("Refill ring", COUNT, "Entries that the kernel has not consumed yet, against the room there is, by the kernel's figures and by the application's. A ring that is full makes returned buffers wait.")
+                .ask("zcrx_ifq_refill_ring_pending{QUEUE}", queue!("pending (kernel)"))
+                .ask("zcrx_ifq_refill_ring_capacity{QUEUE}", queue!("capacity (kernel)"))
+                .ask("zcrx_receive_refill_ring_depth{QUEUE}", queue!("pending (user)"))
+                .ask("zcrx_receive_refill_ring_capacity{QUEUE}", queue!("capacity (user)"))
+                .runbook("ZcrxQueueRefillOverflow"),
+            Panel::lines("Completion queue", COUNT, "Completions that nobody has read, against the room there is.")
+                .ask("zcrx_ifq_cq_depth{QUEUE}", queue!("unread (kernel)"))
+                .ask("zcrx_ifq_cq_capacity{QUEUE}", queue!("capacity (kernel)"))
+                .ask("zcrx_receive_cq_depth{QUEUE}", queue!("unread (user)"))
+                .ask("zcrx_receive_cq_capacity{QUEUE}", queue!("capacity (user)"))
+                .runbook("ZcrxQueueCqExhausted"),
+            Panel::lines("Buffers returned", RATE, "Buffers dispensed to the application and returned by it. What is dispensed must come back; reclaimed ones were still held when their queue was torn down.")
+                .ask("rate(zcrx_receive_buffers_dispensed_total{QUEUE}[$__rate_interval])", queue!("dispensed"))
+                .ask("rate(zcrx_receive_buffers_returned_total{QUEUE}[$__rate_interval])", queue!("returned"))
+                .ask("rate(zcrx_receive_buffers_reclaimed_total{QUEUE}[$__rate_interval])", queue!("reclaimed")),
+            Panel::lines("Buffers that nothing accounts for", COUNT, "Those that the copy fallback gave to user space, and the error of a snapshot under traffic. Lasting growth without copies is a kernel bug.")
+                .ask("zcrx_ifq_unaccounted_buffers{QUEUE}", queue!("")),
+            Panel::lines("Unread in sockets", BYTES, "Payload in the receiving sockets that no receive has taken, against the sum of their limits. Zero-copy payload keeps its buffers there.")
+                .ask("zcrx_ifq_socket_unread_bytes{QUEUE}", queue!("unread"))
+                .ask("zcrx_ifq_socket_limit_bytes{QUEUE}", queue!("limit")),
+        ],
+    }
+}
+
+fn utilization() -> Row {
+    Row {
+        title: "Utilization",
+        panels: vec![
+            Panel::lines("Payload", BYTE_RATE, "Payload that zcrxd's own queue received, and what of it was copied into the area.")
+                .ask("rate(zcrx_receive_bytes_total{QUEUE}[$__rate_interval])", queue!("received"))
+                .ask("rate(zcrx_receive_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
+                .runbook("ZcrxReceiveCopying"),
+            Panel::lines("Completions", RATE, "Completions that carried data.")
+                .ask("rate(zcrx_receive_completions_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Buffers allocated", RATE, "Buffers the kernel took, from the refill ring and from the freelist. In a steady state nearly all come from the ring.")
+                .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval])", queue!("all"))
+                .ask("rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("from the freelist")),
+            Panel::lines("Connections", COUNT, "Connections open on zcrxd's own queue, and sockets that receive from the queue as the kernel has them.")
+                .ask("zcrx_receive_connections{QUEUE}", queue!("open (user)"))
+                .ask("zcrx_ifq_sockets{QUEUE}", queue!("sockets (kernel)")),
+            Panel::lines("New connections", RATE, "Connections that zcrxd's own queue accepted.")
+                .ask("rate(zcrx_receive_connections_accepted_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Areas", COUNT, "Areas of the queue and the buffers in all of them. More than one area needs Linux 7.3.")
+                .ask("zcrx_ifq_areas{QUEUE}", queue!("areas"))
+                .ask("zcrx_ifq_area_buffers{QUEUE}", queue!("buffers")),
+            Panel::lines("Memory", BYTES, "The area of zcrxd's own queue and the one that this load would want.")
+                .ask("zcrx_receive_area_bytes{QUEUE}", queue!("area"))
+                .ask("zcrx_queue_recommended_area_bytes{QUEUE}", queue!("recommended")),
+            Panel::lines("Size of a buffer", BYTES, "The size of one buffer (niov) of zcrxd's own queue.")
+                .ask("zcrx_receive_buffer_bytes{QUEUE}", queue!("")),
+        ],
+    }
+}
+
+fn saturation() -> Row {
+    Row {
+        title: "Saturation",
+        panels: vec![
+            Panel::lines("Headroom", SHARE, "Buffers that can still be given out, as a share of the area.")
+                .ask("zcrx_queue_headroom_ratio{QUEUE}", queue!(""))
+                .at_most(1.0),
+            Panel::lines("Time to starvation", SECONDS, "When the queue starves if things go on as they do. Not drawn while it does not starve at this rate.")
+                .ask("zcrx_queue_time_to_starvation_seconds{QUEUE} < Inf", queue!(""))
+                .runbook("ZcrxQueueStarvationForecast"),
+            Panel::lines("Allocations", RATE, "Calls of the kernel's provider and of them those that yielded nothing. A few failures are harmless; what counts is how long they go on.")
+                .ask("rate(zcrx_ifq_allocations_total{QUEUE}[$__rate_interval])", queue!("calls"))
+                .ask("rate(zcrx_ifq_allocation_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
+                .runbook("ZcrxQueueDroppingPackets"),
+            Panel::lines("Starvations", RATE, "Times that allocations began to yield nothing, however short, in the kernel and in the software interface queue.")
+                .ask("rate(zcrx_ifq_starvations_total{QUEUE}[$__rate_interval])", queue!("kernel"))
+                .ask("rate(zcrx_receive_starvations_total{QUEUE}[$__rate_interval])", queue!("software queue")),
+            Panel::lines("Time starved", SHARE, "Share of the time in which allocations yielded nothing.")
+                .ask("rate(zcrx_ifq_starved_seconds_total{QUEUE}[$__rate_interval])", queue!(""))
+                .at_most(1.0),
+            Panel::lines("Starving now", SECONDS, "How long the starvation lasts that is going on now, and whether one is (0 or 1).")
+                .ask("zcrx_ifq_starving_seconds{QUEUE}", queue!("for"))
+                .ask("zcrx_ifq_starving{QUEUE}", queue!("starving (kernel)"))
+                .ask("zcrx_receive_starving{QUEUE}", queue!("starving (software queue)"))
+                .runbook("ZcrxQueueStarving"),
+            Panel::lines("Area against need", COUNT, "Buffers in the area and those that an area for this load would have.")
+                .ask("zcrx_ifq_area_buffers{QUEUE} or zcrx_receive_area_buffers{QUEUE}", queue!("area"))
+                .ask("zcrx_queue_recommended_area_buffers{QUEUE}", queue!("recommended")),
+            Panel::lines("Refill ring against need", COUNT, "Entries of the refill ring and those that a ring for this load would have.")
+                .ask("zcrx_ifq_refill_ring_capacity{QUEUE} or zcrx_receive_refill_ring_capacity{QUEUE}", queue!("ring"))
+                .ask("zcrx_queue_recommended_refill_entries{QUEUE}", queue!("recommended")),
+        ],
+    }
+}
+
+fn errors() -> Row {
+    Row {
+        title: "Errors",
+        panels: vec![
+            Panel::lines("Receive errors", RATE, "Receives of zcrxd's own queue that ended with an error: ENOMEM no buffer to copy into, ENOSPC no room for completions, EFAULT data in another queue's buffers.")
+                .ask("rate(zcrx_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
+                .runbook("ZcrxQueueMissteered"),
+            Panel::lines("Completions without room", RATE, "Completions that the completion queue had no room for.")
+                .ask("rate(zcrx_ifq_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))
+                .ask("rate(zcrx_receive_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("user"))
+                .runbook("ZcrxQueueCqExhausted"),
+            Panel::lines("Refill entries consumed in vain", RATE, "Refill entries that the kernel consumed and buffers that came of the refill ring. A gap that lasts is wasted entries: returned twice, wrong offset, or fragments of a buffer that is not free yet.")
+                .ask("rate(zcrx_ifq_refill_entries_consumed_total{QUEUE}[$__rate_interval])", queue!("entries"))
+                .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
+            Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
+                .ask("rate(zcrx_receive_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Verified payload", BYTE_RATE, "With the sink verify: payload compared with the test pattern, and what of it was wrong.")
+                .ask("rate(zcrx_receive_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
+                .ask("rate(zcrx_receive_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))
+                .runbook("ZcrxReceiveDataMismatched"),
+        ],
+    }
+}
+
+fn latency() -> Row {
+    Row {
+        title: "Latency",
+        panels: vec![
+            Panel::lines(
+                "Hold time",
+                SECONDS,
+                "How long user space has a buffer, on average, by rates and counts (Little's law).",
+            )
+            .ask("zcrx_queue_hold_seconds{QUEUE}", queue!("")),
+            Panel::lines(
+                "Since the last allocation",
+                SECONDS,
+                "Time since an allocation last yielded a buffer. It grows on an idle queue too.",
+            )
+            .ask("zcrx_ifq_last_allocation_age_seconds{QUEUE}", queue!(""))
+            .runbook("ZcrxQueueStalled"),
+        ],
+    }
+}
+
+fn pools() -> Row {
+    Row {
+        title: "Page pools",
+        panels: vec![
+            Panel::lines("In flight", COUNT, "Buffers that the page pool is responsible for, and of them those in its allocation cache. It saturates in healthy operation.")
+                .ask("zcrx_ifq_pool_inflight_buffers{QUEUE}", queue!("in flight"))
+                .ask("zcrx_ifq_pool_cache_buffers{QUEUE}", queue!("cached")),
+            Panel::lines("Taken in and given up", RATE, "Pages or niovs that page pools of this interface took in and gave up; recycling through a refill ring does not count.")
+                .ask("rate(zcrx_page_pool_holds_total{HOST,interface=~\"$interface\"}[$__rate_interval])", "{{instance}} {{interface}} pool {{page_pool}} in")
+                .ask("rate(zcrx_page_pool_releases_total{HOST,interface=~\"$interface\"}[$__rate_interval])", "{{instance}} {{interface}} pool {{page_pool}} out"),
+            Panel::table("Page pools", STATE, "Page pools of this interface that were active, and whether a memory provider feeds them.")
+                .ask("zcrx_page_pool_info{HOST,interface=~\"$interface\"}", "")
+                .hide(&["Value"])
+                .wide(8)
+                .runbook("ZcrxQueuePinned"),
+        ],
+    }
+}

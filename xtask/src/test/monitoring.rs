@@ -1,0 +1,60 @@
+//! Rules, dashboards and runbook; and a real scrape, held against what they are made for.
+
+use anyhow::Result;
+
+use super::outfit::Outfit;
+use super::receiver::Receiver;
+use super::summary::{Outcome, Tally};
+use crate::demo::scrape::Scrape;
+use crate::monitoring::check::{self, Count, Promtool};
+use crate::monitoring::series;
+use crate::tools::workspace::target;
+
+/// Everything that needs no daemon.
+pub(super) fn documents(outfit: &Outfit) -> Result<Outcome> {
+    let mut tally = tally(check::all());
+    if outfit.has_promtool() {
+        let more = self::tally(check::with_promtool(outfit.path()));
+        tally = [tally, more].into_iter().sum();
+    } else {
+        println!("skipped: promtool is not to be had (Debian: apt-get install prometheus)");
+        tally.skipped += check::PROMTOOL_CHECKS;
+    }
+    Ok(Outcome::Checked(tally))
+}
+
+/// A daemon with one queue and one with four: what they export is documented, and as much as `docs/fleet.md` says.
+pub(super) fn scrape(outfit: &Outfit) -> Result<Outcome> {
+    let mut scrapes = Vec::new();
+    for queues in [1, 4] {
+        scrapes.push((queues, Receiver::start(queues)?.scrape()?));
+    }
+    let complaints = series::complaints(&scrapes)?;
+    for complaint in &complaints {
+        println!("{complaint}");
+    }
+    let mut tally = Tally::one(complaints.is_empty());
+    if let (true, Some((_, scrape))) = (outfit.has_promtool(), scrapes.last()) {
+        tally = [tally, Tally::one(accepted(outfit, scrape)?)].into_iter().sum();
+    } else {
+        println!(
+            "skipped: promtool is not to be had, so nobody says whether this is how Prometheus wants it"
+        );
+        tally.skipped += 1;
+    }
+    Ok(Outcome::Checked(tally))
+}
+
+fn accepted(outfit: &Outfit, scrape: &Scrape) -> Result<bool> {
+    let path = target()?.join("metrics.prom");
+    std::fs::write(&path, &scrape.text)?;
+    let complaints = Promtool::new(outfit.path()).metrics(&path)?;
+    for complaint in &complaints {
+        println!("promtool: {complaint}");
+    }
+    Ok(complaints.is_empty())
+}
+
+fn tally(count: Count) -> Tally {
+    Tally { passed: count.passed, failed: count.failed, skipped: 0 }
+}

@@ -1,0 +1,87 @@
+//! A daemon that receives on a number of queues, for what it exports.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::demo::daemon::{Daemon, die_with_parent, free_addresses};
+use crate::demo::scrape::Scrape;
+use crate::tools::workspace::target;
+
+/// How long it may take until every queue has been looked at.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A zcrxd with its queues on the backend that every kernel has; ended when dropped.
+pub(super) struct Receiver {
+    web: SocketAddr,
+    queues: usize,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl Receiver {
+    /// Builds zcrxd and starts it.
+    pub(super) fn start(queues: usize) -> Result<Self> {
+        let program = Daemon::build()?;
+        let folder = target()?.join(format!("scrape/{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let [web] = free_addresses()?;
+        let path = |name: &str| toml::Value::from(folder.join(name).to_string_lossy().as_ref());
+        let mut text = format!(
+            "runtime_dir = {}\n[web]\nlisten_addresses = [\"{web}\"]\n[recordings]\ndirectory = {}\n",
+            path("run"),
+            path("recordings")
+        );
+        for queue in 0..queues {
+            write!(
+                text,
+                "[[queue]]\nqueue = {queue}\nlisten = [\"127.0.0.1:0\"]\nbackend = \"copy\"\narea = \"1MiB\"\nsink = \"verify\"\n"
+            )?;
+        }
+        let config = folder.join("zcrxd.toml");
+        fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+        let log = folder.join("zcrxd.log");
+        let log = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
+        let mut command = Command::new(&program);
+        command.arg("run").arg("--config").arg(&config).env_remove("RUST_LOG").stdin(Stdio::null());
+        command.stdout(log.try_clone().context("cannot share the log")?).stderr(log);
+        die_with_parent(&mut command);
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Self { web, queues, folder, child })
+    }
+
+    /// A scrape, once every queue is in it and was diagnosed.
+    pub(super) fn scrape(&mut self) -> Result<Scrape> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().context("cannot wait for zcrxd")? {
+                let said = fs::read_to_string(self.folder.join("zcrxd.log")).unwrap_or_default();
+                bail!("zcrxd ended at once ({status}):\n{said}");
+            }
+            let scrape = Scrape::fetch(self.web);
+            let diagnosed = scrape.as_ref().map_or(0, |scrape| scrape.all("zcrx_queue_troubled").count());
+            if diagnosed >= self.queues {
+                return scrape;
+            }
+            if begin.elapsed() > PATIENCE {
+                bail!("{diagnosed} of {} queues were diagnosed in {} s", self.queues, PATIENCE.as_secs());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // What it exported is known: it need not end well.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}

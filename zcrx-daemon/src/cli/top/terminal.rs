@@ -1,0 +1,85 @@
+//! The loop between keys, frames and the terminal.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use signal_hook::consts::{SIGHUP, SIGTERM};
+
+use super::source::Source;
+use crate::view::top::{Look, Screen, ViewState, Wish, render};
+
+/// How soon a signal is noticed.
+const ATTENTION: Duration = Duration::from_millis(200);
+
+/// Shows frames until the reader leaves, or a signal asks for the end. The terminal is put back in any case, a panic
+/// included.
+pub(super) fn run(source: Source, view: ViewState, look: Look, interval: Duration) -> io::Result<()> {
+    let asked_to_end = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&asked_to_end))?;
+    }
+    let mut terminal = ratatui::try_init()?;
+    let done = Session { source, view, look, interval, problem: None }.go_on(&mut terminal, &asked_to_end);
+    ratatui::try_restore()?;
+    done
+}
+
+struct Session {
+    source: Source,
+    view: ViewState,
+    look: Look,
+    interval: Duration,
+    problem: Option<String>,
+}
+
+impl Session {
+    fn go_on(&mut self, terminal: &mut DefaultTerminal, asked_to_end: &AtomicBool) -> io::Result<()> {
+        // A recording stands still until somebody lets it run.
+        self.view.paused = !self.source.is_live();
+        let mut shown = Instant::now();
+        while !asked_to_end.load(Ordering::Relaxed) {
+            self.draw(terminal)?;
+            let due = self.source.pace(self.interval).filter(|_| !self.view.paused);
+            let left = due.map_or(ATTENTION, |due| due.saturating_sub(shown.elapsed()));
+            if event::poll(left.min(ATTENTION))? {
+                match event::read()? {
+                    Event::Key(key) if key.kind != KeyEventKind::Release => {
+                        match self.view.press(key, self.source.host()) {
+                            Wish::Quit => return Ok(()),
+                            Wish::Step(by) => self.source.step(by),
+                            Wish::Draw => {}
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if due.is_some_and(|due| shown.elapsed() >= due) && !self.view.paused {
+                self.source.step(1);
+                // What cannot be had now may be had again: the last frame stays and says that it is old.
+                self.problem = self.source.next(Duration::ZERO).err().map(|error| error.to_string());
+                shown = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, terminal: &mut DefaultTerminal) -> io::Result<()> {
+        let mut about = self.source.about(self.look);
+        about.problem.clone_from(&self.problem);
+        if self.view.paused {
+            about.clock.push_str(" held");
+        }
+        let (source, view) = (&self.source, &self.view);
+        let mut furthest = 0;
+        terminal.draw(|frame| {
+            let screen = Screen { host: source.host(), view, about: &about };
+            furthest = render(&screen, frame.area(), frame.buffer_mut());
+        })?;
+        self.view.limit_scroll(furthest);
+        Ok(())
+    }
+}

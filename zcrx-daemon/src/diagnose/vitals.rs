@@ -1,0 +1,141 @@
+//! The figures of a queue that people look at: where its buffers are, what flows, and how both went of late.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::{Change, Facts, Placement};
+use super::forecast::available;
+use crate::model::{QueueSample, Window};
+
+/// A queue at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Vitals {
+    /// Size of one buffer, bytes.
+    pub buffer_bytes: Option<u64>,
+    /// Where the buffers are.
+    pub placement: Placement,
+    /// How long the oldest buffer that user space holds has been out.
+    pub oldest_held: Option<Duration>,
+    /// What goes through, over the last two seconds or so.
+    pub rates: Rates,
+    /// How it went in the time that is remembered.
+    pub trace: Trace,
+}
+
+/// What happens in a second. `None` where it is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Payload received, bytes.
+    pub bytes: Option<f64>,
+    /// Of these, bytes that were copied.
+    pub copied_bytes: Option<f64>,
+    /// Allocations that failed.
+    pub failures: Option<f64>,
+    /// Packets dropped.
+    pub drops: Option<f64>,
+    /// Refill entries published.
+    pub returned: Option<f64>,
+}
+
+/// The past of two figures in equal steps of time, oldest first: small enough to be sent with each answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trace {
+    /// The time that all steps cover.
+    pub span: Duration,
+    /// The least that could still be given out in each step, percent of the area.
+    pub available: Vec<Option<u8>>,
+    /// Payload received in each step, bytes a second.
+    pub bytes: Vec<Option<u64>>,
+}
+
+/// Steps of a trace at most.
+const STEPS: usize = 60;
+
+impl Vitals {
+    pub(super) fn of(facts: &Facts<'_>) -> Self {
+        let recent = &facts.recent;
+        Self {
+            buffer_bytes: facts.now.buffer_bytes,
+            placement: facts.placement,
+            oldest_held: facts.now.oldest_held,
+            rates: Rates {
+                bytes: recent.rate(recent.bytes),
+                copied_bytes: recent.rate(recent.copied_bytes),
+                failures: recent.rate(recent.failures),
+                drops: recent.rate(recent.drops),
+                returned: recent.rate(recent.returned),
+            },
+            trace: Trace::of(facts.window),
+        }
+    }
+}
+
+impl Trace {
+    fn of(window: &Window) -> Self {
+        let samples: Vec<&QueueSample> = window.samples().collect();
+        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Self::default() };
+        let steps = samples.len().saturating_sub(1).min(STEPS);
+        let mut trace = Self { span: last.at.saturating_sub(first.at), ..Self::default() };
+        for step in 0..steps {
+            // Neighbours share a sample, so that no time is lost between them.
+            let from = step * (samples.len() - 1) / steps;
+            let to = (step + 1) * (samples.len() - 1) / steps;
+            let change = Change::between(samples[from], samples[to]);
+            trace.bytes.push(change.rate(change.bytes).map(|rate| rate.round() as u64));
+            let least = samples[from + 1..=to].iter().filter_map(|sample| share_available(sample)).min();
+            trace.available.push(least);
+        }
+        trace
+    }
+}
+
+/// What can still be given out, percent.
+fn share_available(sample: &QueueSample) -> Option<u8> {
+    let share = Placement::of(sample).share(Some(available(sample)?))?;
+    Some((share * 100.0).round() as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::Queue;
+
+    fn vitals(queue: &mut Queue, seconds: u64) -> Vitals {
+        let window = queue.run(seconds);
+        Vitals::of(&Facts::of(&window).expect("samples"))
+    }
+
+    #[test]
+    fn rates_are_those_of_the_load() {
+        let vitals = vitals(&mut Queue::default(), 8);
+        // 20000 buffers of 4096 bytes a second.
+        let bytes = vitals.rates.bytes.expect("bytes are counted");
+        assert!((78e6..=86e6).contains(&bytes), "{vitals:?}");
+        assert_eq!(vitals.rates.drops, Some(0.0));
+        assert!(vitals.trace.bytes.iter().skip(1).all(|rate| rate.is_some_and(|rate| rate > 70_000_000)));
+    }
+
+    #[test]
+    fn a_trace_shows_how_a_leak_takes_the_area() {
+        let mut leaky = Queue { leak: 0.01, buffers: 8_192, ..Queue::default() };
+        let trace = vitals(&mut leaky, 20).trace;
+        let seen: Vec<u8> = trace.available.iter().flatten().copied().collect();
+        assert_eq!(seen.len(), trace.available.len(), "all is known: {trace:?}");
+        assert!(seen.len() > 10 && seen.len() <= STEPS);
+        assert!(seen.first() > seen.last(), "{seen:?}");
+        assert!(trace.span >= Duration::from_secs(19), "{trace:?}");
+    }
+
+    #[test]
+    fn one_sample_has_no_past() {
+        let key = crate::model::QueueKey { interface: None, queue: 0 };
+        let mut window = Window::new(8);
+        window.push(QueueSample::unknown(key, 1, Duration::from_secs(1)));
+        let vitals = Vitals::of(&Facts::of(&window).expect("a sample"));
+        assert_eq!(vitals, Vitals::default());
+    }
+}

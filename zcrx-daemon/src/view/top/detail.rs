@@ -1,0 +1,240 @@
+//! One queue in full.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Widget};
+
+use super::{Screen, bars, tone};
+use crate::diagnose::{Report, title};
+use crate::model::{Cause, Diagnosis, Episode};
+use crate::view::format::{bytes, count, duration, rate, share};
+use crate::view::places::places;
+use crate::view::words;
+
+/// Draws it, from the line it is scrolled to. The answer is how far it can be scrolled.
+pub(super) fn render(screen: &Screen<'_>, report: &Report, area: Rect, buffer: &mut Buffer) -> u16 {
+    let mut text = Text { width: usize::from(area.width), lines: Vec::new() };
+    verdict(&mut text, report);
+    lifecycle(&mut text, report);
+    flow(&mut text, report);
+    causes(&mut text, report);
+    episodes(&mut text, screen, report);
+    let furthest = u16::try_from(text.lines.len()).unwrap_or(u16::MAX).saturating_sub(area.height);
+    let from = usize::from(screen.view.scroll.min(furthest));
+    let shown: Vec<Line<'_>> = text.lines.into_iter().skip(from).take(usize::from(area.height)).collect();
+    Paragraph::new(shown).render(area, buffer);
+    furthest
+}
+
+/// Lines that are broken here: whoever scrolls must know how many there are.
+struct Text {
+    width: usize,
+    lines: Vec<Line<'static>>,
+}
+
+impl Text {
+    /// Adds text, broken between words, what follows the first line indented.
+    fn say(&mut self, text: &str, indent: usize, style: Style) {
+        let mut line = String::new();
+        for word in text.split_inclusive(' ') {
+            let full = line.chars().count() + word.trim_end().chars().count() > self.width;
+            if full && !line.trim().is_empty() {
+                self.lines.push(Line::from(std::mem::replace(&mut line, " ".repeat(indent))).style(style));
+            }
+            line.push_str(word);
+        }
+        self.lines.push(Line::from(line).style(style));
+    }
+
+    fn plain(&mut self, text: &str, indent: usize) {
+        self.say(text, indent, Style::new());
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.lines.push(Line::default());
+        self.lines.push(Line::from(text.to_owned()).bold());
+    }
+}
+
+fn verdict(text: &mut Text, report: &Report) {
+    let tone = tone(words::Worry::about(report));
+    text.plain(&format!("{} · {}", report.key, words::owner(report)), 2);
+    text.say(&words::verdict(report), 2, tone);
+    for alarm in &report.diagnosis.alarms {
+        text.plain(&format!("  {}", alarm.words), 4);
+    }
+    if report.troubled() {
+        let cause = words::diagnosis(report).cause();
+        let said = cause.map_or_else(
+            || "Cause: unknown".to_owned(),
+            |finding| {
+                let (title, confidence) = (title(finding.cause), finding.confidence.name());
+                format!("Cause: {title}, confidence {confidence}")
+            },
+        );
+        text.say(&said, 2, Style::new().bold());
+    }
+}
+
+fn lifecycle(text: &mut Text, report: &Report) {
+    let placement = &report.vitals.placement;
+    text.heading("Where the buffers are");
+    if let (Some(found), Some(total)) = (places(placement), placement.total) {
+        let size = report
+            .vitals
+            .buffer_bytes
+            .map(|buffer| format!(" of {} are {}", bytes(buffer), bytes(total.saturating_mul(buffer))));
+        text.plain(&format!("{} buffers{}", count(total), size.unwrap_or_default()), 2);
+        for (place, buffers) in found {
+            let (glyph, colour) = bars::glyph(place);
+            let glyph = if glyph == " " { "=" } else { glyph };
+            row(text, place.name(), Some(buffers), Some(total), glyph, colour, |share| share);
+        }
+    } else {
+        text.plain("not known: the kernel does not show the area here", 2);
+    }
+    let of = |depth: Option<u64>, entries: Option<u64>| {
+        format!(
+            "{} of {}",
+            depth.map_or_else(|| "?".to_owned(), count),
+            entries.map_or_else(|| "?".to_owned(), count)
+        )
+    };
+    let refill = of(placement.refill_depth, placement.refill_entries);
+    row(
+        text,
+        "refill ring, entries",
+        placement.refill_depth,
+        placement.refill_entries,
+        "░",
+        Color::Blue,
+        |_| refill,
+    );
+    let cq = of(placement.cq_depth, placement.cq_entries);
+    row(text, "completion queue", placement.cq_depth, placement.cq_entries, "▓", Color::Yellow, |_| cq);
+    if let Some(fragments) = placement.fragments.filter(|&fragments| fragments > 1.05) {
+        text.plain(&format!("Buffers are delivered in fragments: {fragments:.1} of each on average."), 2);
+    }
+    if let Some(age) = report.vitals.oldest_held {
+        text.plain(&format!("The oldest buffer that is held has been out for {}.", duration(age)), 2);
+    }
+}
+
+/// A name, a bar, and a figure.
+fn row(
+    text: &mut Text,
+    name: &str,
+    part: Option<u64>,
+    whole: Option<u64>,
+    glyph: &str,
+    colour: Color,
+    figure: impl FnOnce(String) -> String,
+) {
+    let said = part.zip(whole).map_or_else(String::new, |(part, whole)| {
+        format!("{:>8} {:>5}", count(part), share(part as f64 / whole.max(1) as f64))
+    });
+    let width = text.width.saturating_sub(28 + 22).clamp(8, 50);
+    let mut line = bars::fill(part, whole, glyph, colour, width);
+    line.spans.insert(0, Span::raw(format!("  {name:<26}")));
+    line.spans.push(Span::raw(format!(" {}", figure(said))));
+    text.lines.push(line);
+}
+
+fn flow(text: &mut Text, report: &Report) {
+    let vitals = &report.vitals;
+    text.heading("What flows");
+    let number = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.0}"));
+    let speed = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), rate);
+    text.plain(
+        &format!(
+            "received {}, of it copied {}; a second: {} buffers go out, {} come back, {} allocations fail, {} packets are \
+             dropped",
+            speed(vitals.rates.bytes),
+            speed(vitals.rates.copied_bytes),
+            number(report.forecast.arrivals),
+            number(report.forecast.returns),
+            number(vitals.rates.failures),
+            number(vitals.rates.drops)
+        ),
+        2,
+    );
+    for line in words::outlook(report) {
+        text.plain(&format!("  {line}"), 4);
+    }
+    let trace = &vitals.trace;
+    if trace.available.len() > 1 {
+        let width = text.width.saturating_sub(24).min(60);
+        let free: Vec<Option<f64>> = trace.available.iter().map(|percent| percent.map(f64::from)).collect();
+        let rates: Vec<Option<f64>> =
+            trace.bytes.iter().map(|bytes| bytes.map(|bytes| bytes as f64)).collect();
+        let most = rates.iter().flatten().copied().fold(0.0, f64::max);
+        let past = duration(trace.span);
+        text.lines.push(Line::from(format!("  available {} 100%", bars::spark(&free, 100.0, width))));
+        text.lines.push(Line::from(format!(
+            "  received  {} {}",
+            bars::spark(&rates, most, width),
+            rate(most)
+        )));
+        text.plain(&format!("  the last {past}, each line from 0 to what stands at its end"), 2);
+    }
+}
+
+fn causes(text: &mut Text, report: &Report) {
+    if !report.troubled() {
+        return;
+    }
+    text.heading("Why");
+    let diagnosis: &Diagnosis = words::diagnosis(report);
+    if diagnosis.causes.is_empty() {
+        text.plain("The cause is unknown.", 2);
+    }
+    for finding in &diagnosis.causes {
+        let (letter, effect) = (finding.cause.letter(), share(finding.effect));
+        let (title, confidence) = (title(finding.cause), finding.confidence.name());
+        text.say(
+            &format!("{title} ({letter}), confidence {confidence}, effect {effect}"),
+            2,
+            Style::new().bold(),
+        );
+        for words in &finding.evidence {
+            text.plain(&format!("  + {words}"), 4);
+        }
+        for words in &finding.against {
+            text.plain(&format!("  - {words}"), 4);
+        }
+        text.plain(&format!("  do: {}", finding.remedy), 6);
+    }
+    for missing in &diagnosis.missing {
+        text.plain(&format!("  not known, and would help to tell: {missing}"), 4);
+    }
+}
+
+fn episodes(text: &mut Text, screen: &Screen<'_>, report: &Report) {
+    text.heading("Episodes");
+    let over = screen.host.recent.iter().rev().filter(|episode| episode.key == report.key);
+    let all: Vec<&Episode> = report.episode.iter().chain(over).collect();
+    if all.is_empty() {
+        text.plain("none that is remembered", 2);
+    }
+    for episode in all {
+        let cause = episode.cause().map_or("unknown", Cause::name);
+        let when = episode.ended.map_or_else(
+            || "lasts".to_owned(),
+            |ended| format!("ended {} ago", duration(report.at.saturating_sub(ended))),
+        );
+        let number = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), count);
+        text.plain(
+            &format!(
+                "  {when}, {} for {}, cause {cause}; failed allocations {}, received {}, dropped {}",
+                episode.trouble.name(),
+                duration(episode.lasted(report.at)),
+                number(episode.failed_allocations),
+                episode.bytes.map_or_else(|| "?".to_owned(), bytes),
+                number(episode.drops)
+            ),
+            4,
+        );
+    }
+}

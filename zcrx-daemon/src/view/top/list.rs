@@ -1,0 +1,206 @@
+//! Every queue, a line each, and the verdict on the chosen one below.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{
+    Block, Borders, Cell, Paragraph, Row, StatefulWidget, Table, TableState, Widget, Wrap,
+};
+
+use super::{Screen, bars, state::held, tone};
+use crate::diagnose::{Report, title};
+use crate::view::{format, words};
+
+/// Lines of the verdict, its title among them.
+const VERDICT: u16 = 9;
+
+/// Fewer lines than this leave none for the verdict.
+const ROOM_FOR_VERDICT: u16 = 16;
+
+pub(super) fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
+    let rows = screen.view.rows(screen.host);
+    let chosen = screen.view.chosen(screen.host);
+    let verdict = if area.height >= ROOM_FOR_VERDICT && chosen.is_some() { VERDICT } else { 0 };
+    let [table_area, verdict_area] =
+        Layout::vertical([Constraint::Min(1), Constraint::Length(verdict)]).areas(area);
+    if rows.is_empty() {
+        let words = if screen.host.queues.is_empty() {
+            "There is no zcrx queue on this host."
+        } else {
+            "No queue is like that. Esc shows all."
+        };
+        Paragraph::new(words).render(table_area, buffer);
+    } else {
+        table(screen, &rows, chosen, table_area, buffer);
+    }
+    if let Some(report) = chosen.filter(|_| verdict > 0) {
+        panel(report, verdict_area, buffer);
+    }
+}
+
+/// One column: its title, its width, and what stands in it. The one that is left out first comes last.
+struct Column {
+    title: &'static str,
+    width: u16,
+    cell: fn(&Report, u16) -> Cell<'static>,
+}
+
+const RATE: Column = Column { title: "RECEIVED", width: 9, cell: rate };
+const FREE: Column = Column { title: "FREE", width: 4, cell: free };
+const HELD: Column = Column { title: "HELD", width: 4, cell: held_share };
+const FLIGHT: Column = Column { title: "FLIGHT", width: 6, cell: flight };
+const REFILL: Column = Column { title: "REFILL", width: 6, cell: refill };
+const STARVES: Column = Column { title: "STARVES", width: 7, cell: starves };
+const OWNER: Column = Column { title: "OWNER", width: 15, cell: owner };
+const DROPS: Column = Column { title: "DROPS/s", width: 8, cell: drops };
+const PAST: Column = Column { title: "FREE, LAST MINUTE", width: 20, cell: past };
+
+/// Columns by the width of the terminal. The area's bar takes what is left.
+fn columns(width: u16) -> Vec<Column> {
+    let mut columns = vec![RATE, FREE, HELD, FLIGHT, REFILL, STARVES];
+    if width >= 100 {
+        columns.insert(0, OWNER);
+    }
+    if width >= 112 {
+        columns.insert(2, DROPS);
+    }
+    if width >= 140 {
+        columns.push(PAST);
+    }
+    if width < 72 {
+        columns.retain(|column| column.title != FLIGHT.title && column.title != REFILL.title);
+    }
+    columns
+}
+
+fn table(screen: &Screen<'_>, rows: &[&Report], chosen: Option<&Report>, area: Rect, buffer: &mut Buffer) {
+    let longest = rows.iter().map(|report| report.key.to_string().len()).max().unwrap_or(0);
+    let key_width = longest.clamp(7, 18) as u16;
+    let columns = columns(area.width);
+    let fixed: u16 = columns.iter().map(|column| column.width + 1).sum();
+    let left = area.width.saturating_sub(key_width + 3 + fixed);
+    // The bar is what one looks at; the cause stands in full below.
+    let cause_width = (left * 11 / 20).clamp(8, 21).min(left.saturating_sub(10));
+    let area_width = left.saturating_sub(cause_width + 1).clamp(6, 60);
+    let mut titles = vec![" QUEUE", "AREA"];
+    let mut widths = vec![key_width + 1, area_width];
+    for column in &columns {
+        let after =
+            if column.title == OWNER.title || column.title == RATE.title || column.title == DROPS.title {
+                titles.len() - 1
+            } else {
+                titles.len()
+            };
+        titles.insert(after, column.title);
+        widths.insert(after, column.width);
+    }
+    let bar = titles.iter().position(|title| *title == "AREA").unwrap_or(1);
+    titles.push("CAUSE");
+    widths.push(cause_width);
+    let lines = rows.iter().map(|report| {
+        let worry = words::Worry::about(report);
+        let mark = match worry {
+            words::Worry::Trouble => "!",
+            words::Worry::Soon => "~",
+            words::Worry::None => " ",
+        };
+        let name = Line::from(format!("{mark}{}", report.key));
+        let name = if worry == words::Worry::None { name } else { name.style(tone(worry)) };
+        let mut cells: Vec<Cell<'static>> = vec![Cell::from(name)];
+        cells.extend(columns.iter().map(|column| (column.cell)(report, column.width)));
+        cells.insert(bar, Cell::from(bars::area(&report.vitals.placement, usize::from(area_width))));
+        cells.push(Cell::from(words::cause(report)));
+        let style = if report.troubled() { Style::new().bold() } else { Style::new() };
+        Row::new(cells).style(style)
+    });
+    let header = Row::new(titles).style(Style::new().add_modifier(Modifier::UNDERLINED));
+    let position = rows.iter().position(|report| chosen.is_some_and(|chosen| chosen.key == report.key));
+    let table = Table::new(lines, widths.into_iter().map(Constraint::Length))
+        .header(header)
+        .column_spacing(1)
+        .highlight_symbol(if screen.about.interactive { ">" } else { "" })
+        .row_highlight_style(Style::new().add_modifier(Modifier::BOLD));
+    let mut state = TableState::default().with_selected(position.filter(|_| screen.about.interactive));
+    StatefulWidget::render(table, area, buffer, &mut state);
+}
+
+fn right(text: String) -> Cell<'static> {
+    Cell::from(Line::from(text).right_aligned())
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "?".to_owned(), format::share)
+}
+
+fn rate(report: &Report, _: u16) -> Cell<'static> {
+    right(report.vitals.rates.bytes.map_or_else(|| "?".to_owned(), format::rate))
+}
+
+fn free(report: &Report, _: u16) -> Cell<'static> {
+    right(percent(report.forecast.headroom))
+}
+
+fn held_share(report: &Report, _: u16) -> Cell<'static> {
+    right(percent(held(report)))
+}
+
+/// With the NIC, the page pool or a socket: on its way to the application.
+fn flight(report: &Report, _: u16) -> Cell<'static> {
+    let placement = &report.vitals.placement;
+    right(percent(placement.share(placement.kernel)))
+}
+
+fn refill(report: &Report, width: u16) -> Cell<'static> {
+    let placement = &report.vitals.placement;
+    let width = usize::from(width);
+    Cell::from(bars::fill(placement.refill_depth, placement.refill_entries, "░", Color::Blue, width))
+}
+
+fn starves(report: &Report, _: u16) -> Cell<'static> {
+    right(words::starves(report))
+}
+
+fn owner(report: &Report, _: u16) -> Cell<'static> {
+    Cell::from(report.owner.as_ref().map_or_else(|| "?".to_owned(), |owner| owner.comm.clone()))
+}
+
+fn drops(report: &Report, _: u16) -> Cell<'static> {
+    right(report.vitals.rates.drops.map_or_else(|| "?".to_owned(), |drops| format!("{drops:.0}")))
+}
+
+fn past(report: &Report, width: u16) -> Cell<'static> {
+    let trace: Vec<Option<f64>> =
+        report.vitals.trace.available.iter().map(|percent| percent.map(f64::from)).collect();
+    Cell::from(bars::spark(&trace, 100.0, usize::from(width)))
+}
+
+/// The verdict on one queue, as much of it as fits.
+fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
+    let diagnosis = words::diagnosis(report);
+    let tone = tone(words::Worry::about(report));
+    let name = format!(" {} · {} ", report.key, words::owner(report));
+    let mut lines = vec![Line::from(words::verdict(report)).style(tone)];
+    if report.troubled() {
+        match diagnosis.cause() {
+            Some(finding) => {
+                lines.push(Line::from(vec![
+                    "Cause: ".into(),
+                    title(finding.cause).bold(),
+                    Span::raw(format!(", confidence {}", finding.confidence.name())),
+                ]));
+                lines.extend(finding.evidence.first().map(|words| Line::from(format!("  + {words}"))));
+                lines.push(Line::from(format!("  do: {}", finding.remedy)));
+            }
+            None => lines.push(Line::from("Cause: unknown".bold())),
+        }
+    }
+    // The verdict has said so if it starves now, or soon.
+    let said = words::Worry::about(report) != words::Worry::None && words::starves(report) != "?";
+    let outlook = words::outlook(report).into_iter().skip(usize::from(said));
+    lines.push(Line::from(outlook.collect::<Vec<_>>().join("; ")));
+    Paragraph::new(lines)
+        .wrap(Wrap { trim: false })
+        .block(Block::new().borders(Borders::TOP).title(name))
+        .render(area, buffer);
+}

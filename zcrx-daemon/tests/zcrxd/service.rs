@@ -136,8 +136,8 @@ fn a_new_configuration_leaves_what_did_not_change_alone() -> Outcome {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let bytes = format!("zcrx_receive_bytes_total{{queue=\"1\"");
-    daemon.wait_metric(&bytes, |bytes| bytes > 1e6)?;
+    let bytes = "zcrx_receive_bytes_total{queue=\"1\"";
+    daemon.wait_metric(bytes, |bytes| bytes > 1e6)?;
     for (text, words) in [
         // Another one goes, comes, and changes; the steady one changes its position.
         (steady.clone(), "new configuration: 1 queues untouched, 0 started, 1 ended"),

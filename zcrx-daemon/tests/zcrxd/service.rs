@@ -77,7 +77,7 @@ fn systemd_is_told_what_happens() -> Outcome {
 /// The watchdog's time is short here; a machine that is too slow for it would show as a thread that does not answer.
 #[test]
 fn the_watchdog_is_fed_until_a_thread_hangs() -> Outcome {
-    for (fault, thread) in [("hang-receive-thread", "receive queue"), ("hang-sampler", "sampler")] {
+    for (fault, thread) in [("hang-receive-thread", "receive software"), ("hang-sampler", "sampler")] {
         let place = Place::new(&format!("service-{fault}"))?;
         let mut command = run(
             &place,

@@ -36,10 +36,14 @@ def send(port, bytes_per_second):
     def run():
         with socket.create_connection(("127.0.0.1", port)) as stream:
             begin, sent, block = time.monotonic(), 0, b"z" * 65536
-            while True:
-                stream.sendall(block)
-                sent += len(block)
-                time.sleep(max(0.0, begin + sent / bytes_per_second - time.monotonic()))
+            try:
+                while True:
+                    stream.sendall(block)
+                    sent += len(block)
+                    time.sleep(max(0.0, begin + sent / bytes_per_second - time.monotonic()))
+            except OSError:
+                # The daemon has ended.
+                pass
     threading.Thread(target=run, daemon=True).start()
 
 
@@ -71,7 +75,10 @@ def page(text):
             css = "".join(f"{key}:{value};" for key, value in style.items())
             out.append(f"<span style='{css}'>{html.escape(part)}</span>")
             continue
-        for number in (int(digits or 0) for digits in code[1].split(";")):
+        numbers = [int(digits or 0) for digits in code[1].split(";")]
+        if numbers[:2] == [38, 5]:
+            numbers = [30 + numbers[2] % 8]
+        for number in numbers:
             if number == 0:
                 style = {}
             elif number == 1:
@@ -80,6 +87,13 @@ def page(text):
                 style["text-decoration"] = "underline"
             elif number == 7:
                 style["background"], style["color"] = "#d0d7de", "#10151b"
+            elif number == 22:
+                style.pop("font-weight", None)
+            elif number == 24:
+                style.pop("text-decoration", None)
+            elif number == 27:
+                style.pop("background", None)
+                style.pop("color", None)
             elif number == 39:
                 style.pop("color", None)
             elif number in COLOURS:
@@ -157,7 +171,7 @@ def main():
         until(web, lambda queues: "in" in queues[1]["forecast"]["starvation"].get("known", ""))
         time.sleep(8)
         browser(url, "page-dark.png", 1000, 690, "--blink-settings=preferredColorScheme=0")
-        until(web, lambda queues: queues[1]["episode"])
+        until(web, lambda queues: queues[1]["forecast"]["starvation"].get("known") == "now")
         time.sleep(5)
         browser(url, "page-starving.png", 1000, 960)
         terminal.picture("top-list.png")

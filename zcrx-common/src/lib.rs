@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod allocation;
+pub mod event;
 pub mod loss;
 pub mod offsets;
 pub mod page_pool;

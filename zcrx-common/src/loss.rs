@@ -10,5 +10,20 @@ pub const PAGE_POOL_EVENT: u32 = 2;
 pub const SNAPSHOT_RECORD: u32 = 3;
 /// An allocation could not be followed from entry to exit.
 pub const ALLOCATION_CALL: u32 = 4;
+/// An event of a queue for which the table had no room.
+pub const QUEUE_EVENT: u32 = 5;
+/// An outcome for which the table of one queue had no room.
+pub const QUEUE_OUTCOME: u32 = 6;
 /// Number of slots.
-pub const SLOTS: u32 = 5;
+pub const SLOTS: u32 = 7;
+
+/// What each slot counts, in a word.
+pub const NAMES: [&str; SLOTS as usize] = [
+    "registration_event",
+    "registration_count",
+    "page_pool_event",
+    "snapshot_record",
+    "allocation_call",
+    "queue_event",
+    "queue_outcome",
+];

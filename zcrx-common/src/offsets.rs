@@ -130,8 +130,25 @@ offsets! {
     area_buffers: 4 = "io_zcrx_area" "nia.num_niovs";
     /// Buffers on an area's freelist.
     area_free: 4 = "io_zcrx_area" "free_count";
+    /// References to a queue, those of its page pools among them. Linux 6.19.
+    ifq_refs: 4 = "io_zcrx_ifq" "refs";
+    /// Size of a buffer, as a power of two. Linux 6.18.
+    ifq_niov_shift: 4 = "io_zcrx_ifq" "niov_shift";
+    /// Kinds of notification that the owner asked for. Linux 7.2.
+    ifq_notifications_asked: 4 = "io_zcrx_ifq" "allowed_notif_mask";
+    /// Kinds that it was sent and has not armed again. Linux 7.2.
+    ifq_notifications_sent: 4 = "io_zcrx_ifq" "fired_notifs";
     /// User space's references to each buffer of an area.
     area_user_refs: 8 = "io_zcrx_area" "user_refs";
+
+    /// What a socket of user space stands for.
+    socket_sock: 8 = "socket" "sk";
+    /// Flags of a socket, as bits by number.
+    sock_flags: 8 = "sock_common" "skc_flags";
+    /// How far a TCP socket was read.
+    tcp_copied_seq: 4 = "tcp_sock" "copied_seq";
+    /// How far it has received, the end of the stream included.
+    tcp_rcv_nxt: 4 = "tcp_sock" "rcv_nxt";
 
     /// Namespaces of a task.
     task_nsproxy: 8 = "task_struct" "nsproxy";

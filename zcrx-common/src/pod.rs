@@ -1,6 +1,6 @@
 //! `aya::Pod`: user space may copy these types out of maps as bytes.
 
-use crate::{allocation, offsets::Offsets, page_pool, registration, snapshot};
+use crate::{allocation, event, offsets::Offsets, page_pool, registration, snapshot};
 
 /// Marks types that are safe to make from any bytes.
 macro_rules! pod {
@@ -17,6 +17,7 @@ pod!(
     Offsets,
     allocation::Key,
     allocation::State,
+    event::Events,
     page_pool::Count,
     page_pool::Identity,
     page_pool::Key,

@@ -97,6 +97,37 @@ pub(crate) fn current_net() -> u64 {
     read(namespaces, offset!(nsproxy_net))
 }
 
+/// Entries of an xarray's node, as a power of two.
+const NODE_SHIFT: u32 = 6;
+
+/// A ring's queue by its id, 0 if it has none. Ids of more than two levels of nodes (from 4096 on) are not found.
+#[inline(always)]
+pub(crate) fn find_queue(ring: u64, id: u32) -> u64 {
+    let head: u64 = read(ring, offset!(ring_queues));
+    let mut entry = head;
+    // A node is marked by 2 in its low bits; without one there is a lone entry, of id 0.
+    if head & 3 == 2 {
+        let mut node = head - 2;
+        let shift: u8 = read(node, offset!(xa_node_shift));
+        let mut index = u64::from(id);
+        if u32::from(shift) == NODE_SHIFT {
+            let child: u64 = read(node + (index >> NODE_SHIFT & 63) * 8, offset!(xa_node_slots));
+            if child & 3 != 2 || index >> (2 * NODE_SHIFT) != 0 {
+                return 0;
+            }
+            node = child - 2;
+            index &= 63;
+        }
+        if index > 63 {
+            return 0;
+        }
+        entry = read(node + index * 8, offset!(xa_node_slots));
+    } else if id != 0 {
+        return 0;
+    }
+    if entry & 3 == 0 { entry } else { 0 }
+}
+
 /// Buckets of a namespace's hash table of interfaces (`NETDEV_HASHENTRIES`).
 const BUCKETS: u32 = 256;
 /// Interfaces of one bucket that are looked at.

@@ -22,11 +22,23 @@
 #[cfg(target_arch = "bpf")]
 mod allocation;
 #[cfg(target_arch = "bpf")]
+mod control;
+#[cfg(target_arch = "bpf")]
+mod copy;
+#[cfg(target_arch = "bpf")]
+mod delivery;
+#[cfg(target_arch = "bpf")]
+mod event;
+#[cfg(target_arch = "bpf")]
 mod extack;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+mod life;
+#[cfg(target_arch = "bpf")]
 mod loss;
+#[cfg(target_arch = "bpf")]
+mod notification;
 #[cfg(target_arch = "bpf")]
 mod page_pool;
 #[cfg(target_arch = "bpf")]

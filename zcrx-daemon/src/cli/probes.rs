@@ -28,7 +28,7 @@ enum Format {
 /// Tells what this kernel allows. Probes that it refuses are an answer, not a failure.
 pub(super) fn run(args: &Args) -> Exit {
     let kernel = Kernel::inspect();
-    let options = Options { mechanism: args.probe_mechanism };
+    let options = Options { mechanism: args.probe_mechanism, ..Options::default() };
     let probes = Probes::attach_with(&kernel, options).sample().probes;
     let text = match args.format {
         Format::Text => table(&probes),

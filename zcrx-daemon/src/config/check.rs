@@ -43,7 +43,10 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
         web: checker.web(&draft.web),
         privileges: checker.privileges(&draft.privileges),
         probes: draft.probes.enabled.unwrap_or(true),
-        probe_options: probe::Options { mechanism: draft.probes.mechanism.unwrap_or_default() },
+        probe_options: probe::Options {
+            mechanism: draft.probes.mechanism.unwrap_or_default(),
+            statistics: draft.probes.statistics.unwrap_or(false),
+        },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),
         log: Log { level: checker.level(draft.log.level), format: draft.log.format },

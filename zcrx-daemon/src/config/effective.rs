@@ -42,6 +42,7 @@ struct Privileges {
 struct Probes {
     enabled: bool,
     mechanism: MechanismChoice,
+    statistics: bool,
 }
 
 #[derive(Serialize)]
@@ -122,7 +123,11 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             drop: config.privileges.drop,
             keep: config.privileges.keep.iter().map(ToString::to_string).collect(),
         },
-        probes: Probes { enabled: config.probes, mechanism: config.probe_options.mechanism },
+        probes: Probes {
+            enabled: config.probes,
+            mechanism: config.probe_options.mechanism,
+            statistics: config.probe_options.statistics,
+        },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {
             enabled: config.recordings.is_some(),

@@ -41,6 +41,7 @@ pub(super) struct PrivilegesDraft {
 pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
     pub(super) mechanism: Option<MechanismChoice>,
+    pub(super) statistics: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,7 +3,9 @@
 //! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
 //! `None` all the way to the metric that is then absent: unknown is not zero.
 
+mod cost;
 mod episode;
+mod event;
 mod host;
 mod interface;
 mod probe;
@@ -14,7 +16,12 @@ mod snapshot;
 mod window;
 mod zcrx;
 
+pub use cost::{MapCost, ProbeCost, ProgramCost};
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
+pub use event::{
+    ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, Lives, NotificationCount,
+    NotificationKind,
+};
 pub use host::HostSample;
 pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,

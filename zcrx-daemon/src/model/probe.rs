@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelSnapshot, Registration, RegistrationCount};
+use super::{KernelSnapshot, Lives, ProbeCost, Registration, RegistrationCount};
 
 /// How a program is attached to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct Attempt {
 /// One probe of the catalogue, as it stands on this kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeStatus {
-    /// Its name: the module in zcrx-ebpf that holds its programs.
+    /// Its name, with which the names of its programs in zcrx-ebpf begin.
     pub name: String,
     /// What it tells.
     pub tells: String,
@@ -97,4 +97,10 @@ pub struct ProbeSample {
     pub snapshot: Option<KernelSnapshot>,
     /// Events the kernel could not hand over because a buffer was full; `None` when there is no such buffer.
     pub lost_events: Option<u64>,
+    /// Lives that began and ended.
+    #[serde(default)]
+    pub lives: Lives,
+    /// What the probes cost; `None` when none is attached.
+    #[serde(default)]
+    pub cost: Option<ProbeCost>,
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{ControlCount, DeliveryCount, FallbackCount, NotificationCount};
+
 /// Every queue that was found, whoever owns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelSnapshot {
@@ -49,6 +51,18 @@ pub struct KernelQueue {
     pub sockets: Option<SocketBacklog>,
     /// What the allocation probe counted since it was attached or the queue was made.
     pub allocation: Option<AllocationCount>,
+    /// What the delivery probe counted, likewise.
+    #[serde(default)]
+    pub delivery: Option<DeliveryCount>,
+    /// What the copy probe counted, likewise. Linux 6.18.
+    #[serde(default)]
+    pub fallback: Option<FallbackCount>,
+    /// What the control probe counted, likewise. Linux 6.19.
+    #[serde(default)]
+    pub control: Option<ControlCount>,
+    /// What the notification probe counted, likewise, each kind that there was. Linux 7.2.
+    #[serde(default)]
+    pub notifications: Option<Vec<NotificationCount>>,
 }
 
 /// A process that holds a ring.

@@ -66,7 +66,7 @@ pub struct NicFigures {
 /// What the copy fallback did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyCount {
-    /// Copies.
+    /// Buffers that copies filled.
     pub calls: u64,
     /// Bytes copied.
     pub bytes: u64,

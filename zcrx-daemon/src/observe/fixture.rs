@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, CopyCounts, CqState, EventCounts, Fallback, HostSample,
-    KernelQueue, KernelSnapshot, Mechanism, Owner, PagePoolCount, PoolState, ProbeSample, ProbeStatus,
-    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
-    Selection, SocketBacklog, ZcrxCounts, ZcrxFeature, ZcrxSample,
+    AllocationCount, AreaState, Attempt, BackendKind, ControlCount, ControlOperation, ControlResult,
+    CopyCounts, CqState, DeliveryCount, EventCounts, Fallback, FallbackCount, HostSample, KernelQueue,
+    KernelSnapshot, Lives, MapCost, Mechanism, NotificationCount, NotificationKind, Owner, PagePoolCount,
+    PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost, QueueKey, QueueSample, QueueState,
+    ReceiveSample, RefillState, Refusal, Registration, RegistrationCount, Selection, SocketBacklog,
+    ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -119,6 +121,26 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             starvations: 3,
             starved: Duration::from_millis(1500),
         }),
+        delivery: Some(DeliveryCount {
+            calls: 9000,
+            empty: 700,
+            bytes: 123_000_000,
+            last: Some(Duration::from_millis(997_450)),
+            errors: BTreeMap::from([(libc::ENOMEM, 6)]),
+        }),
+        fallback: Some(FallbackCount { calls: 30, failures: 6, bytes: 90_000, buffers: 31 }),
+        control: Some(ControlCount {
+            results: vec![
+                ControlResult { operation: ControlOperation::FlushRq, errno: 0, count: 4 },
+                ControlResult { operation: ControlOperation::AddArea, errno: libc::EFAULT, count: 1 },
+            ],
+            flushed: 77,
+        }),
+        notifications: Some(vec![NotificationCount {
+            kind: NotificationKind::AllocFail,
+            raised: 40,
+            sent: 1,
+        }]),
     }
 }
 
@@ -188,6 +210,31 @@ pub(crate) fn full() -> Observation {
             incomplete: vec!["a record found the buffer full".to_owned()],
         }),
         lost_events: Some(5),
+        lives: Lives {
+            pools_begun: Some(4),
+            pools_refused: Some(1),
+            pools_ended: Some(2),
+            queues_ended: Some(3),
+            rings_ended: Some(2),
+            controls_astray: Some(1),
+        },
+        cost: Some(ProbeCost {
+            programs: vec![ProgramCost {
+                program: "allocation_fexit".to_owned(),
+                runs: Some((500, Duration::from_micros(150))),
+                missed: Some(0),
+            }],
+            maps: vec![
+                MapCost {
+                    map: "queue_events".to_owned(),
+                    bytes: Some(250_000),
+                    entries: Some(1),
+                    capacity: 512,
+                },
+                MapCost { map: "lost".to_owned(), bytes: Some(400), entries: None, capacity: 7 },
+            ],
+            lost: BTreeMap::from([("queue_event".to_owned(), 5)]),
+        }),
     };
     Observation {
         host: HostSample {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::identity::{Identities, Life};
 use super::nic::{NicSample, buffer_bytes};
 use super::process::cgroup_of;
-use crate::model::{BackendKind, KernelQueue, KernelSnapshot, Owner, QueueKey, QueueSample, ReceiveSample};
+use crate::model::{
+    BackendKind, CopyCount, KernelQueue, KernelSnapshot, Owner, QueueKey, QueueSample, ReceiveSample,
+};
 
 /// Who knows of a queue.
 #[derive(Clone, Copy)]
@@ -175,6 +177,9 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
                 kernel: Some(queue.clone()),
                 own,
                 nic: nic.figures(queue),
+                received_bytes: queue.delivery.as_ref().map(|count| count.bytes),
+                copies: queue.fallback.map(|count| CopyCount { calls: count.buffers, bytes: count.bytes }),
+                errors: queue.delivery.as_ref().map(|count| count.errors.clone()),
                 ..unknown
             }
         }

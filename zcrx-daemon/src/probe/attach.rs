@@ -44,7 +44,16 @@ pub(super) fn attach(hooks: &mut Hooks, probe: &Probe, host: &Host<'_>) -> Probe
             Ok(_) => format!("this kernel's types have nothing for {}", lacking.join(", ")),
             Err(reason) => reason.clone(),
         };
-        return probe.refused(&reason);
+        let mut status = probe.refused(&reason);
+        // A function that this kernel does not have says more than the fields that came with it.
+        for (attempt, alternative) in status.refused.iter_mut().zip(probe.alternatives) {
+            if let (false, Err(missing)) =
+                (alternative.functions.is_empty(), find_function(alternative, host))
+            {
+                attempt.error = missing;
+            }
+        }
+        return status;
     }
     let mut status = probe.untried();
     for alternative in probe.alternatives {

@@ -5,13 +5,14 @@ use std::{
     ffi::{CStr, CString},
     io,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    time::Duration,
 };
 
 use aya_obj::generated::{
     bpf_attach_type::BPF_TRACE_KPROBE_MULTI,
     bpf_attr,
-    bpf_cmd::{self, BPF_LINK_CREATE, BPF_PROG_LOAD},
-    bpf_insn,
+    bpf_cmd::{self, BPF_LINK_CREATE, BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_LOAD},
+    bpf_insn, bpf_link_info, bpf_prog_info,
     bpf_prog_type::BPF_PROG_TYPE_KPROBE,
 };
 
@@ -88,6 +89,79 @@ pub(super) fn link_kprobe_multi(
     }
     // SAFETY: the name and the array that points to it outlive the call.
     unsafe { descriptor(BPF_LINK_CREATE, &mut attr) }
+}
+
+/// What the kernel says of a program's runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProgramInfo {
+    /// Runs; 0 while the kernel keeps no statistics.
+    pub(super) runs: u64,
+    /// Time they took.
+    pub(super) run_time: Duration,
+    /// Runs that were left out because the program was running on that CPU already.
+    pub(super) missed: u64,
+}
+
+/// Asks for a program's runs. Linux 5.1; 5.12 for those that were missed.
+pub(super) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    // SAFETY: integers and arrays of integers: zeroes are a value.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    // SAFETY: plain integers, among them addresses that are zero: the kernel fills in no arrays.
+    unsafe { object_info(program, &mut info) }?;
+    Ok(ProgramInfo {
+        runs: info.run_cnt,
+        run_time: Duration::from_nanos(info.run_time_ns),
+        missed: info.recursion_misses,
+    })
+}
+
+/// Calls that a link of the kind kprobe_multi did not see. Linux 6.7, 0 before.
+pub(super) fn link_missed(link: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: as in `program_info`.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    // SAFETY: as in `program_info`; for this kind of link the kernel fills in this member of the union.
+    unsafe {
+        object_info(link, &mut info)?;
+        Ok(info.__bindgen_anon_1.kprobe_multi.missed)
+    }
+}
+
+/// Has the kernel fill in what it knows of a BPF object.
+///
+/// # Safety
+/// `T` must be what the kernel fills in for this kind of object, and hold no address that is not zero.
+unsafe fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.info.bpf_fd = object.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<T>() as u32;
+    attr.info.info = std::ptr::from_mut(info) as u64;
+    // SAFETY: the structure is as long as said, and outlives the call.
+    unsafe { call(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }.map(drop)
+}
+
+/// Counts the keys of a map, up to `most`. The map may change meanwhile.
+pub(super) fn count_keys(map: BorrowedFd<'_>, key_bytes: usize, most: u64) -> u64 {
+    let mut key = vec![0_u8; key_bytes];
+    let mut next = vec![0_u8; key_bytes];
+    let mut count = 0;
+    while count < most {
+        let mut attr = zeroed();
+        // SAFETY: all bytes are zero, which is a value of every member of the union.
+        unsafe {
+            let step = &mut attr.__bindgen_anon_2;
+            step.map_fd = map.as_raw_fd() as u32;
+            // Without a key the kernel begins.
+            step.key = if count == 0 { 0 } else { key.as_ptr() as u64 };
+            step.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
+        }
+        // SAFETY: both keys have the map's key size and outlive the call.
+        if unsafe { call(BPF_MAP_GET_NEXT_KEY, &mut attr) }.is_err() {
+            break;
+        }
+        std::mem::swap(&mut key, &mut next);
+        count += 1;
+    }
+    count
 }
 
 fn zeroed() -> bpf_attr {

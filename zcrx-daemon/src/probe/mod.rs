@@ -8,6 +8,8 @@ mod allocation;
 mod attach;
 mod bpf;
 mod catalogue;
+mod cost;
+mod events;
 mod multi;
 mod object;
 mod offsets;
@@ -40,12 +42,13 @@ pub struct Probes {
 struct Attached {
     /// Owns programs and links.
     ebpf: Ebpf,
-    /// Programs and links that aya does not know of.
-    _multi: Vec<multi::Attached>,
+    /// Holds programs and links that aya does not know of.
+    cost: cost::Reader,
     registration: Option<registration::Reader>,
     page_pool: Option<page_pool::Reader>,
     snapshot: Option<snapshot::Reader>,
     allocation: Option<allocation::Reader>,
+    events: Option<events::Reader>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
@@ -78,11 +81,13 @@ impl Probes {
         let mut status: Vec<_> =
             catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut hooks, probe, &host)).collect();
         let Hooks { mut ebpf, multi } = hooks;
+        let cost = cost::Reader::new(&ebpf, multi.finish(), options.statistics);
         let snapshot = snapshot(&mut ebpf, &mut status);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }
-        let is_attached = |name| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
+        let is_attached =
+            |name: &str| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
                 .then(|| registration::Reader::new(&mut ebpf))
@@ -92,10 +97,11 @@ impl Probes {
             allocation: is_attached(catalogue::ALLOCATION)
                 .then(|| allocation::Reader::new(&mut ebpf))
                 .flatten(),
+            events: events::Reader::new(&mut ebpf, is_attached),
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
             ebpf,
-            _multi: multi.finish(),
+            cost,
         };
         Self { status, attached: Some(Mutex::new(attached)) }
     }
@@ -116,7 +122,16 @@ impl Probes {
         if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &attached.allocation) {
             reader.join(snapshot);
         }
-        sample.lost_events = attached.lost.as_ref().and_then(lost);
+        if let Some(reader) = &mut attached.events {
+            sample.lives = reader.lives();
+            if let Some(snapshot) = &mut sample.snapshot {
+                reader.forget_missed(snapshot);
+                reader.join(snapshot);
+            }
+        }
+        let lost = attached.lost.as_ref().and_then(cost::lost);
+        sample.lost_events = lost.as_ref().map(|lost| lost.values().sum());
+        sample.cost = Some(attached.cost.read(lost));
         if let Some(log) = &mut attached.log {
             log.flush();
         }
@@ -142,9 +157,4 @@ fn snapshot(ebpf: &mut Ebpf, status: &mut [ProbeStatus]) -> Option<snapshot::Rea
             None
         }
     }
-}
-
-/// Sum over all kinds of loss; `None` if the kernel did not say.
-fn lost(slots: &PerCpuArray<aya::maps::MapData, u64>) -> Option<u64> {
-    (0..zcrx_common::loss::SLOTS).map(|slot| Some(slots.get(&slot, 0).ok()?.iter().sum::<u64>())).sum()
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::HashSet,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::{Ebpf, maps::Map};
@@ -26,7 +26,6 @@ pub(super) enum NotAttached {
 }
 
 /// One attached program.
-#[expect(dead_code, reason = "held, so that the program stays attached")]
 pub(super) struct Attached {
     /// Its name in the object.
     pub(super) name: &'static str,
@@ -86,7 +85,7 @@ fn ready(ebpf: &Ebpf) -> Result<Object, String> {
     let maps = std::mem::take(&mut read.maps);
     let places: Vec<_> = maps
         .iter()
-        .filter_map(|(name, map)| Some((name.as_str(), descriptor(ebpf.map(name)?)?, map)))
+        .filter_map(|(name, map)| Some((name.as_str(), map_fd(ebpf.map(name)?)?.as_raw_fd(), map)))
         .collect();
     read.relocate_maps(places.into_iter(), &code).map_err(|error| words(&error))?;
     read.relocate_calls(&code).map_err(|error| words(&error))?;
@@ -94,7 +93,7 @@ fn ready(ebpf: &Ebpf) -> Result<Object, String> {
 }
 
 /// The descriptor of one of the kinds of map that our programs have.
-fn descriptor(map: &Map) -> Option<i32> {
+pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
         Map::Array(data)
         | Map::HashMap(data)
@@ -102,7 +101,7 @@ fn descriptor(map: &Map) -> Option<i32> {
         | Map::PerCpuArray(data)
         | Map::PerCpuHashMap(data)
         | Map::PerCpuLruHashMap(data)
-        | Map::RingBuf(data) => Some(data.fd().as_fd().as_raw_fd()),
+        | Map::RingBuf(data) => Some(data.fd().as_fd()),
         _ => None,
     }
 }

@@ -9,6 +9,8 @@ use crate::model::Mechanism;
 pub struct Options {
     /// How programs get onto kernel functions.
     pub mechanism: MechanismChoice,
+    /// Whether the kernel keeps statistics of runs: of all BPF programs on the host, at some 100 ns a run.
+    pub statistics: bool,
 }
 
 /// How programs get onto kernel functions. Tracepoints and iterators are not affected.

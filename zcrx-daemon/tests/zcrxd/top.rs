@@ -189,6 +189,27 @@ fn a_recording_is_stepped_through_without_colour_and_unicode_where_there_is_none
 }
 
 #[test]
+fn a_terminal_that_goes_away_takes_the_view_with_it() -> Outcome {
+    let Some(terminal) = Terminal::start("top-gone", &["LC_ALL=C"], &["--recording", RECORDING])? else {
+        return Ok(());
+    };
+    terminal.until(&["the one queue is in trouble"])?;
+    let shell = String::from_utf8(terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]).output()?.stdout)?;
+    let children = format!("/proc/{0}/task/{0}/children", shell.trim());
+    let child = std::fs::read_to_string(children)?;
+    let child = std::path::Path::new("/proc").join(child.trim());
+    assert!(child.join("stat").exists(), "{}", child.display());
+    drop(terminal);
+    let end = Instant::now() + PATIENCE;
+    // Whoever inherits it may take its time to reap it: a zombie has ended.
+    while std::fs::read_to_string(child.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < end, "it goes on without a terminal");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[test]
 fn a_terminal_that_cannot_move_its_cursor_is_told_so() -> Outcome {
     let Some(terminal) = Terminal::start("top-dumb", &["TERM=dumb"], &["--recording", RECORDING])? else {
         return Ok(());

@@ -123,6 +123,24 @@ pub(crate) const ALL: &[Difference] = &[
         why: "the size of a buffer is judged with the area, after the interface",
     },
     Difference {
+        name: "buffer-size-order",
+        spoils: &["rx_buf_len no power of two"],
+        since: Version(7, 0),
+        on: beyond_loopback,
+        verdict: Verdict::Refused(libc::EINVAL),
+        software: "EINVAL",
+        why: "the same, but judged with the area, after the region",
+    },
+    Difference {
+        name: "import-first",
+        spoils: &["flag IMPORT"],
+        since: Version(6, 19),
+        on: anywhere,
+        verdict: Verdict::Refused(libc::EINVAL),
+        software: "EINVAL",
+        why: "the same, but judged before what it is given with: an imported queue brings its own ring and area",
+    },
+    Difference {
         name: "events",
         spoils: &["event_desc not readable"],
         since: Version(7, 2),
@@ -158,6 +176,70 @@ pub(crate) fn geometry(running: Version) -> [u32; 3] {
     GEOMETRY.iter().rev().find(|(since, ..)| running >= *since).map_or([0, 4, 8], |(_, offsets, _)| *offsets)
 }
 
+/// One difference in the order of checks.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Its name in the documentation.
+    pub(crate) name: &'static str,
+    /// The first kernel that differs.
+    pub(crate) since: Version,
+    /// On which targets.
+    pub(crate) on: fn(Target) -> bool,
+    /// What kernels look at first: peculiarities by name.
+    pub(crate) first: &'static [&'static str],
+    /// What they look at only then; the software queue does it the other way round.
+    pub(crate) then: &'static [&'static str],
+    /// What both are, in words.
+    pub(crate) words: &'static str,
+}
+
+/// All of them.
+pub(crate) const ORDERS: &[Order] = &[
+    Order {
+        name: "fields-before-region",
+        since: Version(6, 19),
+        on: anywhere,
+        first: &[
+            "zcrx_id set",
+            "rx_buf_len of a page",
+            "rx_buf_len no power of two",
+            "event_desc not readable",
+            "first reserved word set",
+            "last reserved word set",
+        ],
+        then: REGION_POINTER,
+        words: "fields that must be zero, before the region is read",
+    },
+    Order {
+        name: "flags-before-region",
+        since: Version(7, 1),
+        on: anywhere,
+        first: &["unknown flag"],
+        then: REGION_POINTER,
+        words: "flags, before the region is read",
+    },
+    Order {
+        name: "area-before-region",
+        since: Version(7, 3),
+        on: beyond_loopback,
+        first: &["area with a token"],
+        then: &[
+            "region of 2^62 bytes",
+            "region beyond the address space",
+            "region the kernel's, with an address",
+            "region the user's, without an address",
+        ],
+        words: "the area's token, before the region is judged",
+    },
+];
+
+const REGION_POINTER: &[&str] = &["region pointer null", "region not readable"];
+
+/// The differences in order that apply to this kernel and target.
+pub(crate) fn orders(running: Version, target: Target) -> impl Iterator<Item = &'static Order> {
+    ORDERS.iter().filter(move |order| running >= order.since && (order.on)(target))
+}
+
 /// Differences in what becomes of refill entries: since when, what kernels do, what the software queue does.
 pub(crate) const ENTRIES: &[(&str, Version, &str, &str)] = &[
     (
@@ -169,18 +251,10 @@ pub(crate) const ENTRIES: &[(&str, Version, &str, &str)] = &[
     ),
     (
         "side-by-side-doubles-lose",
-        JOINED,
-        "two entries for one buffer side by side are joined and found to be more than its references; neither is \
-         honoured, and the buffer is lost until the queue goes",
+        Version(7, 3),
+        "where a NIC's allocation consumes them (FLUSH_RQ does not), two entries for one buffer side by side are joined \
+         and found to be more than its references; neither is honoured, and the buffer is lost until the queue goes: \
+         scenario `starved-by-double-returns`",
         "the second is ignored, as by kernels before",
     ),
 ];
-
-/// The first kernel that joins refill entries for one buffer.
-const JOINED: Version = Version(7, 3);
-
-/// Whether two refill entries for one buffer, side by side, lose it: they are joined and then found to be more than the
-/// buffer has references, and neither is honoured. Before, the second one was ignored.
-pub(crate) fn adjacent_double_returns_lose(running: Version) -> bool {
-    running >= JOINED
-}

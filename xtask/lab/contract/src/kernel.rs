@@ -38,33 +38,33 @@ impl Target {
     }
 }
 
-/// Registers with it, on a ring of its own, and takes everything back.
-pub(crate) fn register(target: Target, request: &Request, memory: Memory) -> anyhow::Result<Outcome> {
+/// Registers with it, on a ring of its own, and takes everything back; `None` if this kernel has no such rings.
+pub(crate) fn register(target: Target, request: &Request, memory: Memory) -> anyhow::Result<Option<Outcome>> {
     // A queue that was closed is released a moment later.
-    for _ in 0..200 {
-        let outcome = on_new_ring(target, request, memory)?;
-        if outcome != Err(libc::EEXIST) || request.second {
-            return Ok(outcome);
+    const BUSY: Outcome = Err(libc::EEXIST);
+    for _ in 0..500 {
+        let ring = match ring(request.setup_flags) {
+            Ok(ring) => ring,
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+            Err(error) => return Err(error).context("io_uring_setup"),
+        };
+        let first = request.second.then(|| attempt(target, ring.as_fd(), &Request::first(request, memory)));
+        let outcome = attempt_as(target, ring.as_fd(), request)?;
+        if first != Some(BUSY) && (request.second || outcome != BUSY) {
+            return Ok(Some(outcome));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(Err(libc::EEXIST))
+    anyhow::bail!("the queue is not released")
 }
 
-fn on_new_ring(target: Target, request: &Request, memory: Memory) -> anyhow::Result<Outcome> {
-    let ring = match ring(request.setup_flags) {
-        Ok(ring) => ring,
-        // A setup flag that this kernel does not know: no queue can be had, by the same errno.
-        Err(error) => return Ok(Err(error.raw_os_error().context("io_uring_setup")?)),
-    };
-    if request.second {
-        let _refused_alike = attempt(target, ring.as_fd(), &Request::first(request, memory));
-    }
+/// With the capabilities that the request is to be made with.
+fn attempt_as(target: Target, ring: BorrowedFd<'_>, request: &Request) -> anyhow::Result<Outcome> {
     if request.privileged {
-        return Ok(attempt(target, ring.as_fd(), request));
+        return Ok(attempt(target, ring, request));
     }
     caps::drop(None, CapSet::Effective, Capability::CAP_NET_ADMIN).context("dropping CAP_NET_ADMIN")?;
-    let outcome = attempt(target, ring.as_fd(), request);
+    let outcome = attempt(target, ring, request);
     caps::raise(None, CapSet::Effective, Capability::CAP_NET_ADMIN).context("raising CAP_NET_ADMIN")?;
     Ok(outcome)
 }

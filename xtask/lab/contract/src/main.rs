@@ -50,7 +50,7 @@ struct Registrations {
     #[arg(long, default_value_t = 0)]
     queue: u32,
     /// Random cases, beside each single mistake on its own.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 1000)]
     cases: u32,
     /// Seed of the random cases [default: a new one, which is printed].
     #[arg(long)]

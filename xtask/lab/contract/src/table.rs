@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use zcrx_daemon::uapi::errno;
 
-use crate::difference::{self, Difference, Verdict, Version};
+use crate::difference::{self, Verdict, Version};
 use crate::kernel::Target;
 use crate::spoil;
 
@@ -41,7 +41,7 @@ pub(crate) fn markdown() -> String {
             difference.name,
             difference.spoils.join(", "),
             version(difference.since),
-            targets(difference),
+            targets(difference.on),
             kernel_says(difference.verdict),
             difference.software,
             difference.why
@@ -49,10 +49,16 @@ pub(crate) fn markdown() -> String {
     }
     line(String::new());
     line(format!(
-        "{} peculiarities of a request are tried, each alone and up to three at once; all others are judged alike, \
-         in the same order.",
+        "{} peculiarities of a request are tried, each alone, each pair, and up to five at once: all others are judged \
+         alike.",
         spoil::ALL.len()
     ));
+    line("\n## In which order\n".into());
+    line("| Difference | Kernel | On | What is looked at earlier than by the software queue |\n|---|---|---|---|".into());
+    for order in difference::ORDERS {
+        let on = targets(order.on);
+        line(format!("| `{}` | {} and later | {on} | {} |", order.name, version(order.since), order.words));
+    }
     line("\n## Where the refill ring's parts are\n".into());
     line("| Kernel | head | tail | entries | |\n|---|---|---|---|---|".into());
     line("| software queue | 0 | 4 | 8 | as first described |".into());
@@ -72,14 +78,14 @@ fn version(Version(major, minor): Version) -> String {
     format!("{major}.{minor}")
 }
 
-fn targets(difference: &Difference) -> String {
+fn targets(on: fn(Target) -> bool) -> String {
     let targets = [
         ("a hardware queue", Target::Device { if_idx: 1, if_rxq: 0 }),
         ("no device", Target::Nodev),
         ("an interface without zcrx", Target::Loopback { if_idx: 1 }),
     ];
     let mut words = String::new();
-    for (name, _) in targets.into_iter().filter(|(_, target)| (difference.on)(*target)) {
+    for (name, _) in targets.into_iter().filter(|(_, target)| on(*target)) {
         let separator = if words.is_empty() { "" } else { ", " };
         // Writing to a string cannot fail.
         let _ = write!(words, "{separator}{name}");
@@ -112,8 +118,10 @@ mod tests {
 
     #[test]
     fn every_difference_is_about_peculiarities_that_are_tried() {
-        for difference in difference::ALL {
-            for name in difference.spoils {
+        let judged = difference::ALL.iter().flat_map(|difference| difference.spoils);
+        let ordered = difference::ORDERS.iter().flat_map(|order| order.first.iter().chain(order.then));
+        for name in judged.chain(ordered) {
+            {
                 assert!(spoil::ALL.iter().any(|spoil| spoil.name == *name), "{name}");
             }
         }

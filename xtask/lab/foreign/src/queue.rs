@@ -1,7 +1,7 @@
 //! A registered zcrx queue: its area, its refill ring, and the ring it belongs to.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 use io_uring::{IoUring, cqueue, squeue};
 use zcrx_daemon::uapi::{
-    QueryZcrxEvent, RegionDesc, ZcrxAreaReg, ZcrxEventDesc, ZcrxIfqReg, ZcrxRqe, ZcrxStats, query, register,
-    zcrx,
+    QueryZcrxEvent, RegionDesc, ZcrxAreaReg, ZcrxCtrl, ZcrxEventDesc, ZcrxIfqReg, ZcrxRqe, ZcrxStats, query,
+    register, zcrx,
 };
 
 use crate::mapping::Mapping;
@@ -158,6 +158,15 @@ impl Queue {
             area,
             _region: region,
         })
+    }
+
+    /// Makes a file descriptor that another ring could import.
+    pub(crate) fn export(&self, ring: &Ring) -> anyhow::Result<OwnedFd> {
+        let mut ctrl = ZcrxCtrl::export(self.zcrx_id);
+        // SAFETY: this operation points to nothing.
+        unsafe { register::zcrx_ctrl(ring.as_fd(), &mut ctrl) }.context("exporting the queue")?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(ctrl.exported_fd()) })
     }
 
     /// The data of one completion: `off` is the completion's, `bytes` its result.

@@ -7,7 +7,7 @@ mod truth;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -45,6 +45,9 @@ pub(crate) struct ReceiveArgs {
     /// begin and end it.
     #[arg(long, default_value_t = 0)]
     fault_after: u64,
+    /// Make a file descriptor of the queue, as if another ring were to share it, and keep it. Linux 6.19.
+    #[arg(long)]
+    export: bool,
 }
 
 impl ReceiveArgs {
@@ -66,6 +69,7 @@ struct Receiver {
     // The ring is declared first: its teardown begins before the queue's memory is unmapped.
     ring: Ring,
     queue: Queue,
+    _exported: Option<OwnedFd>,
     returns: Returns,
     listener: TcpListener,
     connections: HashMap<u64, Connection>,
@@ -82,6 +86,7 @@ struct Receiver {
     endings: BTreeMap<String, u64>,
     alloc_fail_events: u64,
     copy_events: u64,
+    asked: u64,
     started: Instant,
 }
 
@@ -91,6 +96,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
     let queue_args = args.faulty_queue();
     let ring = new_ring(queue_args.cq_entries).context("setting up the ring")?;
     let queue = Queue::register(&ring, &queue_args)?;
+    let exported = args.export.then(|| queue.export(&ring)).transpose()?;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("listening on {}", args.listen))?;
     listener.set_nonblocking(true).context("listening")?;
 
@@ -98,6 +104,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         returns: Returns::new(queue.buffers),
         ring,
         queue,
+        _exported: exported,
         listener,
         connections: HashMap::new(),
         next_connection: 0,
@@ -112,6 +119,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         endings: BTreeMap::new(),
         alloc_fail_events: 0,
         copy_events: 0,
+        asked: 0,
         started: Instant::now(),
     };
     let mut next_report = Instant::now();
@@ -121,7 +129,10 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
             match order {
                 Order::Hold => receiver.hold()?,
                 Order::Resume => receiver.resume(),
-                Order::Report => next_report = Instant::now(),
+                Order::Report => {
+                    receiver.asked += 1;
+                    next_report = Instant::now();
+                }
                 Order::Quit => {
                     receiver.report();
                     return Ok(());

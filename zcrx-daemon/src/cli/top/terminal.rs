@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::SIGTERM;
 
 use super::source::Source;
 use crate::view::top::{Look, Screen, ViewState, Wish, render};
@@ -19,13 +20,33 @@ const ATTENTION: Duration = Duration::from_millis(200);
 /// included.
 pub(super) fn run(source: Source, view: ViewState, look: Look, interval: Duration) -> io::Result<()> {
     let asked_to_end = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&asked_to_end))?;
-    }
+    // SIGHUP ends it at once: there is no terminal left to put back.
+    signal_hook::flag::register(SIGTERM, Arc::clone(&asked_to_end))?;
     let mut terminal = ratatui::try_init()?;
     let done = Session { source, view, look, interval, problem: None }.go_on(&mut terminal, &asked_to_end);
     ratatui::try_restore()?;
     done
+}
+
+/// What a wait for keys came to.
+#[derive(PartialEq, Eq)]
+enum Waited {
+    Enough,
+    HungUp,
+}
+
+/// Waits for a key, a signal, or so long. A terminal that is gone is seen here: crossterm would read its end for ever.
+fn wait(time: Duration) -> io::Result<Waited> {
+    let stdin = io::stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::IN)];
+    let time = Timespec::try_from(time).map_err(io::Error::other)?;
+    match poll(&mut terminal, Some(&time)) {
+        // A signal: the size of the window may be another.
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(if terminal[0].revents().intersects(gone) { Waited::HungUp } else { Waited::Enough })
 }
 
 struct Session {
@@ -45,7 +66,11 @@ impl Session {
             self.draw(terminal)?;
             let due = self.source.pace(self.interval).filter(|_| !self.view.paused);
             let left = due.map_or(ATTENTION, |due| due.saturating_sub(shown.elapsed()));
-            if event::poll(left.min(ATTENTION))? {
+            if wait(left.min(ATTENTION))? == Waited::HungUp {
+                return Ok(());
+            }
+            // All there are: crossterm may have read more than one, of which no wait would tell again.
+            while event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         match self.view.press(key, self.source.host()) {

@@ -23,7 +23,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Judgement {
-    if !facts.starved() {
+    // The own receive path accounts for each buffer until its sink is done with it: what it holds is not lost, and what
+    // piles up before allocations fail is its sink's doing.
+    let accounted = facts.now.own.is_some();
+    let grows = facts.held_floor.filter(|floor| floor.rises() && floor.span >= TREND);
+    let piles_up = accounted && grows.is_some();
+    if !facts.starved() && !piles_up {
         return Judgement::Not;
     }
     let placement = &facts.placement;
@@ -42,11 +47,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Not;
     }
     let returning = facts.returning();
-    // The own receive path accounts for each buffer until its sink is done with it: what it holds is not lost.
-    let accounted = facts.now.own.is_some();
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
-    let grows = facts.held_floor.filter(|floor| floor.rises() && floor.span >= TREND);
     Case::new(confidence, share)
         .evidence(format!(
             "the owner holds {}, another {completed} in completions that it has not read",

@@ -5,6 +5,7 @@
 //! both what is exported and what `docs/metrics.md` says ([`reference()`]).
 
 mod diagnosis;
+mod event;
 mod host;
 mod ifq;
 mod openmetrics;
@@ -46,6 +47,8 @@ fn families(observation: &Observation, diagnosis: &HostDiagnosis) -> Vec<MetricF
     table::collect(zcrx::ZCRX, &host.receive, &mut families);
     table::collect(ifq::SNAPSHOT, host.probe.snapshot.as_slice(), &mut families);
     table::collect(ifq::IFQ, &host.queues, &mut families);
+    table::collect(event::EVENT, &host.queues, &mut families);
+    table::collect(event::LIFE, std::slice::from_ref(&host.probe), &mut families);
     table::collect(diagnosis::NOW, &diagnosis.queues, &mut families);
     table::collect(diagnosis::PAST, &diagnosis.past, &mut families);
     let age = diagnosis.at.map(|at| diagnosis::Age(observation.monotonic.saturating_sub(at)));
@@ -54,6 +57,10 @@ fn families(observation: &Observation, diagnosis: &HostDiagnosis) -> Vec<MetricF
     table::collect(page_pool::PAGE_POOL, host.probe.page_pools.as_deref().unwrap_or_default(), &mut families);
     table::collect(probe::PROBE, &host.probe.probes, &mut families);
     table::collect(probe::LOSS, std::slice::from_ref(&host.probe), &mut families);
+    let cost = host.probe.cost.as_ref();
+    let (programs, maps) = cost.map_or((&[][..], &[][..]), |cost| (&cost.programs, &cost.maps));
+    table::collect(probe::PROGRAM, programs, &mut families);
+    table::collect(probe::MAP, maps, &mut families);
     table::collect(service::SERVICE, std::slice::from_ref(&observation.service), &mut families);
     table::collect(host::WEB, std::slice::from_ref(&observation.web), &mut families);
     table::collect(host::PROCESS, observation.process.as_slice(), &mut families);

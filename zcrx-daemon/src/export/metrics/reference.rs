@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::table::{Metric, Subject};
-use super::{diagnosis, host, ifq, page_pool, probe, receive, registration, service, zcrx};
+use super::{diagnosis, event, host, ifq, page_pool, probe, receive, registration, service, zcrx};
 
 const HEAD: &str = "\
 # Metrics
@@ -28,6 +28,8 @@ pub fn reference() -> String {
     let mut page = HEAD.to_owned();
     section(&mut page, "Own receive queues", &[receive::QUEUE, zcrx::ZCRX]);
     section(&mut page, "Queues in the kernel, of any process", &[ifq::IFQ]);
+    section(&mut page, "What happened to them", &[event::EVENT]);
+    section(&mut page, "Lives of queues and page pools", &[event::LIFE]);
     section(&mut page, "Snapshots of these queues", &[ifq::SNAPSHOT]);
     section(&mut page, "What is wrong with queues, and what is to be expected", &[diagnosis::NOW]);
     section(&mut page, "What was wrong", &[diagnosis::PAST]);
@@ -36,6 +38,8 @@ pub fn reference() -> String {
     section(&mut page, "Page pools", &[page_pool::PAGE_POOL]);
     section(&mut page, "Probes", &[probe::PROBE]);
     section(&mut page, "What probes lose", &[probe::LOSS]);
+    section(&mut page, "What probes cost", &[probe::PROGRAM]);
+    section(&mut page, "Memory of the probes", &[probe::MAP]);
     section(&mut page, "Host and build", &[host::OBSERVATION]);
     section(&mut page, "The service", &[service::SERVICE]);
     section(&mut page, "Web endpoint", &[host::WEB]);

@@ -127,7 +127,8 @@ impl Assembly {
             }),
             cq: ring.and_then(|ring| self.cqs.get(&ring)).copied(),
             sockets: None,
-            allocation: None,
+            // What the probes on events counted is laid beside it afterwards.
+            ..KernelQueue::default()
         }
     }
 }

@@ -130,19 +130,23 @@ impl RingContext {
     }
 }
 
-/// `io_zcrx_create_area` as far as it needs no pages; says how many buffers there are.
+/// `io_zcrx_create_area` as far as it needs no pages, in the kernel's order; says how many buffers there are.
 fn check_area(area: &ZcrxAreaReg) -> Result<u32, Errno> {
     let page = page_bytes() as u64;
-    if area.flags != 0 || area.rq_area_token != 0 || area.dmabuf_fd != 0 || area.__resv2 != [0; 2] {
+    if area.flags != 0 || area.rq_area_token != 0 || area.__resv2 != [0; 2] {
         return Err(Errno::INVAL);
     }
-    if area.addr == 0 || area.len == 0 {
+    if area.len == 0 {
         return Err(Errno::FAULT);
     }
-    if !area.addr.is_multiple_of(page) || !area.len.is_multiple_of(page) {
+    area.addr.checked_add(area.len).ok_or(Errno::OVERFLOW)?;
+    if !area.addr.is_multiple_of(page) || !area.len.is_multiple_of(page) || area.dmabuf_fd != 0 {
         return Err(Errno::INVAL);
     }
-    area.addr.checked_add(area.len).ok_or(Errno::OVERFLOW)?;
+    // The kernel finds this out when it pins the pages.
+    if area.addr == 0 {
+        return Err(Errno::FAULT);
+    }
     u32::try_from(area.len / page).map_err(|_| Errno::INVAL)
 }
 

@@ -75,13 +75,12 @@ pub fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) -> u16 {
             .areas(area);
     header(screen, header_area, buffer);
     let chosen = screen.view.chosen(screen.host);
-    let furthest = match (screen.view.page, chosen) {
-        (Page::One, Some(report)) => detail::render(screen, report, body, buffer),
-        _ => {
-            list::render(screen, body, buffer);
-            0
-        }
-    };
+    let mut furthest = 0;
+    if let (Page::One, Some(report)) = (screen.view.page, chosen) {
+        furthest = detail::render(screen, report, body, buffer);
+    } else {
+        list::render(screen, body, buffer);
+    }
     if screen.about.interactive {
         footer(screen, footer_area, buffer);
     }

@@ -15,7 +15,6 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use zcrx_daemon::uapi::ZcrxRqe;
 use zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
 
-use crate::difference::{Version, adjacent_double_returns_lose};
 use crate::memory::{AREA_PAGES, area_bytes};
 use crate::registration::seed_bytes;
 
@@ -72,9 +71,6 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Compares random sequences; the error names the smallest that differs.
 pub(crate) fn check(cases: u32, seed: u64) -> anyhow::Result<()> {
-    let running = Version::running()?;
-    double_returns(running).context("two returns of one buffer side by side")?;
-
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes(seed));
     let outcome = TestRunner::new_with_rng(config, rng).run(&vec(step(), 1..MOST_STEPS), |steps| {
@@ -104,32 +100,12 @@ fn compare(steps: &[Step]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The one thing random sequences leave out, since kernels differ: two entries for one buffer side by side.
-fn double_returns(running: Version) -> anyhow::Result<()> {
-    let mut queues = Queues::new()?;
-    queues.step(Step::Receive)?;
-    queues.step(Step::Return(0))?;
-    let offsets = queues.returned[0];
-    queues.publish(offsets)?;
-    let (kernel, software) = queues.drain()?;
-    let lost = usize::from(adjacent_double_returns_lose(running));
-    ensure!(
-        software == AREA_PAGES && kernel == AREA_PAGES - lost,
-        "the kernel gives {kernel} of {AREA_PAGES} buffers (expected here: {}), the software queue {software}",
-        AREA_PAGES - lost
-    );
-    println!("two returns of one buffer side by side: the kernel gives {kernel} of {AREA_PAGES} buffers");
-    Ok(())
-}
-
 /// Both queues, and what user space knows of each: the offsets differ, since each chooses buffers as it likes.
 struct Queues {
     kernel: KernelQueue,
     software: SoftwareQueue,
     held: Vec<[u64; 2]>,
     returned: Vec<[u64; 2]>,
-    /// What the last entry published named.
-    last: Option<[u64; 2]>,
 }
 
 impl Queues {
@@ -139,7 +115,6 @@ impl Queues {
             software: SoftwareQueue::new()?,
             held: Vec::new(),
             returned: Vec::new(),
-            last: None,
         })
     }
 
@@ -155,7 +130,6 @@ impl Queues {
                 self.again(usize::from(n) % self.returned.len())
             }
             Step::Malformed(malformed) => {
-                self.last = None;
                 self.kernel.publish(malformed.entry())?;
                 self.software.publish(malformed.entry())
             }
@@ -165,7 +139,6 @@ impl Queues {
 
     /// Whether both had a buffer.
     fn receive(&mut self) -> anyhow::Result<bool> {
-        self.last = None;
         let (kernel, software) = (self.kernel.receive()?, self.software.receive());
         match (kernel, software) {
             (Some(kernel), Some(software)) => {
@@ -184,22 +157,17 @@ impl Queues {
     /// else it would take it away from its new holder, and each queue gives another one.
     fn again(&mut self, index: usize) -> anyhow::Result<()> {
         let offsets = self.returned[index];
-        if self.last == Some(offsets) {
-            return Ok(());
-        }
         self.publish(offsets)?;
         self.flush()
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.last = None;
         self.software.flush();
         self.kernel.flush()
     }
 
     fn publish(&mut self, offsets: [u64; 2]) -> anyhow::Result<()> {
         let [kernel, software] = offsets.map(|off| ZcrxRqe { off, ..ZcrxRqe::default() });
-        self.last = Some(offsets);
         self.kernel.publish(kernel)?;
         self.software.publish(software)
     }

@@ -12,6 +12,8 @@ use super::Receiver;
 pub(super) struct Truth {
     /// Milliseconds since start.
     milliseconds: u128,
+    /// How many reports were ordered before it: by this the answer to an order is known.
+    asked: u64,
     pid: u32,
     zcrx_id: u32,
     /// The fault chosen, if any, and whether it is on.
@@ -69,6 +71,7 @@ impl Truth {
         let cq = receiver.ring.completion();
         Self {
             milliseconds: receiver.started.elapsed().as_millis(),
+            asked: receiver.asked,
             pid: std::process::id(),
             zcrx_id: receiver.queue.zcrx_id,
             fault: receiver.fault.map(crate::fault::Fault::name),

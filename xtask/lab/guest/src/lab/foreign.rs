@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Foreign {
     process: Process,
+    /// Reports that were ordered.
+    asked: u64,
 }
 
 impl Foreign {
@@ -24,18 +26,19 @@ impl Foreign {
     pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
         let mut command = namespace.command(program("foreign"));
         let process = Process::start("foreign", command.arg("receive").args(arguments))?;
-        let mut foreign = Self { process };
+        let mut foreign = Self { process, asked: 0 };
         eventually("the foreign program is registered", LIMIT, || foreign.last())?;
         Ok(foreign)
     }
 
     /// What it says of itself now.
     pub(crate) fn truth(&mut self) -> Result<Value> {
-        let before = self.process.stdout().lines().count();
         self.order("report")?;
-        eventually("the foreign program reports", LIMIT, || {
-            Ok(self.last()?.filter(|_| self.process.stdout().lines().count() > before))
-        })
+        self.asked += 1;
+        // It reports of its own accord too, and that may have been before.
+        let asked = self.asked;
+        let answers = |said: &Value| said["asked"].as_u64().is_some_and(|answered| answered >= asked);
+        eventually("the foreign program reports", LIMIT, || Ok(self.last()?.filter(answers)))
     }
 
     /// Asks it until it says so.

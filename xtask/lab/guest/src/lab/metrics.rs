@@ -44,9 +44,19 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Whether a label has this value; a label that is not there is empty, as Prometheus has it.
+    /// A label's value; a label that is not there is empty, as Prometheus has it.
+    pub(crate) fn label(&self, label: &str) -> &str {
+        self.labels.get(label).map_or("", String::as_str)
+    }
+
+    /// Its value, of something that is counted in whole things.
+    pub(crate) fn count(&self) -> u64 {
+        self.value as u64
+    }
+
+    /// Whether a label has this value.
     pub(crate) fn has(&self, label: &str, value: &str) -> bool {
-        self.labels.get(label).map_or("", String::as_str) == value
+        self.label(label) == value
     }
 }
 
@@ -162,7 +172,7 @@ mod tests {
         assert_eq!(metrics.label("a", "why"), Some("a \"b\", {c}="));
         assert_eq!(metrics.sum("b"), Some(1.5));
         assert_eq!(metrics.sum("c"), None);
-        assert_eq!(metrics.one("a", &[("q", "1"), ("why", "")])?.value, 3.0);
+        assert_eq!(metrics.one("a", &[("q", "1"), ("why", "")])?.count(), 3);
         assert!(metrics.one("a", &[]).is_err(), "there are two");
         Ok(())
     }

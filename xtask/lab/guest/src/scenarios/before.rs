@@ -12,11 +12,9 @@ use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
 use super::receive::TRANSFER;
-use crate::features;
-use crate::init::Place;
 use crate::lab::daemon::Daemon;
 use crate::lab::foreign::{Foreign, number};
-use crate::lab::metrics::Metrics;
+use crate::lab::metrics::{Metrics, Sample};
 use crate::lab::namespace::Namespace;
 use crate::lab::nic::{self, End, Nic};
 use crate::lab::traffic::Traffic;
@@ -37,7 +35,7 @@ pub(super) const BEFORE: Scenario = Scenario {
     name: "foreign-before-zcrxd",
     about: "queues of programs that were there before zcrxd (one leaks, one is well, one has no device) are shown at once, \
             each figure equal to the truth, under traffic within one batch",
-    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    needs: &[Need::Guest, Need::Nodev, Need::Nic, Need::Btf],
     limit: 400,
     default: true,
     run: || {
@@ -49,40 +47,68 @@ pub(super) const BEFORE: Scenario = Scenario {
         healthy.send_patiently()?;
         let mut strangers = vec![
             Stranger::on(leaky, &["--fault", "never-return", "--fault-after", "1000000"])?,
-            Stranger::on(healthy, &[])?,
+            Stranger::on(healthy, &["--export"])?,
+            Stranger::without_device(&nic.rx, LOOPBACK, &[])?,
         ];
-        if features::needs(Place::Guest).get(&Need::Nodev).is_some_and(Option::is_none) {
-            strangers.push(Stranger::without_device(&nic.rx)?);
-        }
         // Less than the area holds: the leak is under way, and nothing waits for the sender to try again.
         Traffic::start(&nic.tx, &leaky.listens(), 2 << 20, &[])?.finish(TRANSFER)?;
         Traffic::start(&nic.rx, &healthy.listens(), 4 << 20, &[])?.finish(TRANSFER)?;
-        if strangers.len() > 2 {
-            Traffic::start(&nic.rx, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER)?;
-        }
+        Traffic::start(&nic.rx, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER)?;
 
-        let mut daemon = Daemon::start(&nic.rx, &[])?;
-        let first = daemon.metrics()?;
-        ensure!(first.sum("zcrx_snapshot_queues").is_some(), "no snapshot can be taken here");
-        let shown = first.of("zcrx_ifq_info").count();
-        ensure!(
-            shown == strangers.len(),
-            "{shown} queues are shown when zcrxd is ready, and there are {}",
-            strangers.len()
-        );
-        for stranger in &mut strangers {
-            stranger.agrees_at_rest(&daemon)?;
-        }
-        listed(&nic, &mut strangers)?;
-        under_traffic(&nic, &mut strangers[1], &daemon)?;
+        let daemon = Daemon::start(&nic.rx, &[])?;
+        at_once(&daemon, &mut strangers)?;
+        listed(&nic.rx, &mut strangers)?;
+        under_traffic(&nic.rx, &mut strangers[1], &daemon)?;
         strangers[1].agrees_at_rest(&daemon)?;
-        for stranger in strangers {
-            stranger.program.quit()?;
-        }
-        daemon.until("all queues are gone", TURN, |metrics| metrics.of("zcrx_ifq_info").next().is_none())?;
-        daemon.stop().map(drop)
+        leave(daemon, strangers)
     },
 };
+
+/// The same without a NIC, on kernels that it cannot be built for.
+pub(super) const WITHOUT_DEVICE: Scenario = Scenario {
+    name: "nodev-before-zcrxd",
+    about: "queues without a device that were there before zcrxd (one leaks, one is well) are shown at once, each figure \
+            equal to the truth, under traffic within one batch",
+    needs: &[Need::Guest, Need::Nodev, Need::Btf],
+    limit: 400,
+    default: false,
+    run: || {
+        const LEAKY: &str = "127.0.0.1:9997";
+        let host = Namespace::create()?;
+        let mut strangers = vec![
+            Stranger::without_device(&host, LEAKY, &["--fault", "never-return", "--fault-after", "100000"])?,
+            Stranger::without_device(&host, LOOPBACK, &["--export"])?,
+        ];
+        Traffic::start(&host, LEAKY, 1 << 18, &[])?.finish(TRANSFER)?;
+        Traffic::start(&host, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER)?;
+        let daemon = Daemon::start(&host, &[])?;
+        at_once(&daemon, &mut strangers)?;
+        listed(&host, &mut strangers)?;
+        under_traffic(&host, &mut strangers[1], &daemon)?;
+        strangers[1].agrees_at_rest(&daemon)?;
+        leave(daemon, strangers)
+    },
+};
+
+/// The first look shows all of them, as they are.
+fn at_once(daemon: &Daemon<'_>, strangers: &mut [Stranger<'_>]) -> Result<()> {
+    let first = daemon.metrics()?;
+    if first.sum("zcrx_snapshot_queues").is_none() {
+        return Err(super::Skip("no snapshot can be taken here".to_owned()).into());
+    }
+    let (shown, there) = (first.of("zcrx_ifq_info").count(), strangers.len());
+    ensure!(shown == there, "{shown} queues are shown when zcrxd is ready, and there are {there}");
+    strangers.iter_mut().try_for_each(|stranger| stranger.agrees_at_rest(daemon))
+}
+
+/// When the programs have gone, so have their queues.
+fn leave(mut daemon: Daemon<'_>, strangers: Vec<Stranger<'_>>) -> Result<()> {
+    for stranger in strangers {
+        stranger.program.quit()?;
+    }
+    daemon.until("all queues are gone", TURN, |metrics| metrics.of("zcrx_ifq_info").next().is_none())?;
+    daemon.stop().map(drop)
+}
 
 /// A program with a queue, and where it is.
 struct Stranger<'a> {
@@ -102,21 +128,10 @@ impl<'a> Stranger<'a> {
         Ok(Self { program, namespace: end.namespace, end: Some(end) })
     }
 
-    fn without_device(namespace: &'a Namespace) -> Result<Self> {
-        let arguments = ["--area-buffers", "256", "--refill-entries", "128", "--listen", LOOPBACK];
+    fn without_device(namespace: &'a Namespace, listen: &str, further: &[&str]) -> Result<Self> {
+        let mut arguments = vec!["--area-buffers", "256", "--refill-entries", "128", "--listen", listen];
+        arguments.extend(further);
         Ok(Self { program: Foreign::start(namespace, &arguments)?, namespace, end: None })
-    }
-
-    /// Labels by which its queue is found.
-    fn labels(&self) -> Vec<(&'static str, String)> {
-        let (interface, queue) = self.end.map_or(("", 0), |end| (end.interface, nic::QUEUE));
-        vec![("interface", interface.to_owned()), ("queue", queue.to_string())]
-    }
-
-    fn figure(&self, metrics: &Metrics, name: &str) -> Result<u64> {
-        let labels = self.labels();
-        let labels: Vec<_> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
-        metrics.one(name, &labels).map(|sample| sample.value as u64)
     }
 
     /// Every figure is the truth, at a moment at which nothing moves: the program says the same before and after.
@@ -132,7 +147,7 @@ impl<'a> Stranger<'a> {
             differences = self.differences(&metrics, &after, posted)?;
             Ok(differences.is_empty().then_some(()))
         });
-        rested.with_context(|| format!("{:?}: {}", self.labels(), differences.join("; ")))
+        rested.with_context(|| format!("{:?}: {}", self.end, differences.join("; ")))
     }
 
     /// Buffers that the NIC has to write to; `None` without a NIC.
@@ -160,9 +175,9 @@ impl<'a> Stranger<'a> {
         let mut differences = Vec::new();
         if let Some(posted) = posted {
             // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the cache.
-            let cache = self.figure(metrics, "zcrx_ifq_pool_cache_buffers")?;
+            let cache = figure(metrics, truth, "zcrx_ifq_pool_cache_buffers")?;
             expected.push(("zcrx_ifq_kernel_buffers", posted + cache));
-            let inflight = self.inflight(metrics)?;
+            let inflight = self.inflight(metrics, truth)?;
             expected.push(("zcrx_ifq_pool_inflight_buffers", inflight));
             expected.push(("zcrx_ifq_free_buffers", own("buffers")? - inflight));
             expected.push(("zcrx_ifq_unaccounted_buffers", 0));
@@ -170,10 +185,10 @@ impl<'a> Stranger<'a> {
             let user = own("referenced_buffers")?;
             expected.push(("zcrx_ifq_free_buffers", own("buffers")? - user));
         }
-        for (metric, truth) in expected {
-            let shown = self.figure(metrics, metric)?;
-            if shown != truth {
-                differences.push(format!("{metric} is {shown} and should be {truth}"));
+        for (metric, expected) in expected {
+            let shown = figure(metrics, truth, metric)?;
+            if shown != expected {
+                differences.push(format!("{metric} is {shown} and should be {expected}"));
             }
         }
         differences.extend(self.wrong_identity(metrics, truth)?);
@@ -181,11 +196,8 @@ impl<'a> Stranger<'a> {
     }
 
     /// What netlink says is in flight in the page pool that zcrxd says is this queue's.
-    fn inflight(&self, metrics: &Metrics) -> Result<u64> {
-        let labels = self.labels();
-        let labels: Vec<_> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
-        let info = metrics.one("zcrx_ifq_info", &labels)?;
-        let id: u32 = info.labels.get("page_pool").and_then(|id| id.parse().ok()).context("no page pool")?;
+    fn inflight(&self, metrics: &Metrics, truth: &Value) -> Result<u64> {
+        let id: u32 = identity(metrics, truth)?.label("page_pool").parse().context("no page pool")?;
         let pools = self.namespace.enter(page_pool::list)?.context("the kernel lists no page pools")?;
         let pool = pools.iter().find(|pool| pool.id == id);
         let pool = pool.with_context(|| format!("netlink knows no page pool {id}: {pools:?}"))?;
@@ -194,14 +206,9 @@ impl<'a> Stranger<'a> {
 
     /// Labels of its identity that are not what they should be.
     fn wrong_identity(&self, metrics: &Metrics, truth: &Value) -> Result<Vec<String>> {
-        let labels = self.labels();
-        let labels: Vec<_> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
-        let info = metrics.one("zcrx_ifq_info", &labels)?;
-        let mut expected = vec![
-            ("comm", "foreign".to_owned()),
-            ("pid", number(truth, "pid")?.to_string()),
-            ("zcrx_id", number(truth, "zcrx_id")?.to_string()),
-        ];
+        let info = identity(metrics, truth)?;
+        let mut expected =
+            vec![("comm", "foreign".to_owned()), ("zcrx_id", number(truth, "zcrx_id")?.to_string())];
         if let Some(end) = self.end {
             let netns = self.namespace.enter(|| {
                 let file = File::open("/proc/thread-self/ns/net").context("cannot open a namespace")?;
@@ -209,10 +216,26 @@ impl<'a> Stranger<'a> {
             })?;
             expected.push(("netns", netns.to_string()));
             expected.push(("ifindex", end.ifindex()?.to_string()));
+            expected.push(("interface", end.interface.to_owned()));
+            expected.push(("queue", nic::QUEUE.to_string()));
+        } else {
+            expected.push(("interface", String::new()));
         }
         let wrong = expected.into_iter().filter(|(label, value)| !info.has(label, value));
         Ok(wrong.map(|(label, value)| format!("{label} should be {value}: {:?}", info.labels)).collect())
     }
+}
+
+/// The identity, as zcrxd shows it, of the queue whose owner said this.
+fn identity<'m>(metrics: &'m Metrics, truth: &Value) -> Result<&'m Sample> {
+    metrics.one("zcrx_ifq_info", &[("pid", &number(truth, "pid")?.to_string())])
+}
+
+/// A figure of that queue.
+fn figure(metrics: &Metrics, truth: &Value, name: &str) -> Result<u64> {
+    let info = identity(metrics, truth)?;
+    let place = [("interface", info.label("interface")), ("queue", info.label("queue"))];
+    metrics.one(name, &place).map(Sample::count)
 }
 
 /// Whether the program did anything between two reports.
@@ -223,8 +246,8 @@ fn moved(before: &Value, after: &Value) -> bool {
 }
 
 /// `zcrxd queues` says the same.
-fn listed(nic: &Nic, strangers: &mut [Stranger<'_>]) -> Result<()> {
-    let mut command = nic.rx.command(program("zcrxd"));
+fn listed(host: &Namespace, strangers: &mut [Stranger<'_>]) -> Result<()> {
+    let mut command = host.command(program("zcrxd"));
     let text = output(command.args(["queues", "--format", "json"]))?;
     let list: Vec<Value> = serde_json::from_str(&text).context("`zcrxd queues` printed no list")?;
     ensure!(
@@ -268,9 +291,9 @@ fn listed(nic: &Nic, strangers: &mut [Stranger<'_>]) -> Result<()> {
 
 /// While buffers move, what is shown lies between what the owner says before and after: references begin with a
 /// completion and end when the kernel takes a refill entry, and both only ever grow.
-fn under_traffic(nic: &Nic, stranger: &mut Stranger<'_>, daemon: &Daemon<'_>) -> Result<()> {
-    let end = stranger.end.context("traffic needs an interface")?;
-    let traffic = Traffic::start(&nic.rx, &end.listens(), 32 << 20, &[])?;
+fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<'_>) -> Result<()> {
+    let listens = stranger.end.map_or(LOOPBACK.to_owned(), End::listens);
+    let traffic = Traffic::start(from, &listens, 32 << 20, &[])?;
     let (mut looks, mut amid) = (0, 0);
     while looks < 200 && amid < 10 {
         let before = stranger.program.truth()?;
@@ -301,14 +324,14 @@ fn under_traffic(nic: &Nic, stranger: &mut Stranger<'_>, daemon: &Daemon<'_>) ->
             ),
         ];
         for (metric, bounds) in bounds {
-            let shown = stranger.figure(&metrics, metric)?;
+            let shown = figure(&metrics, &after, metric)?;
             ensure!(
                 bounds.contains(&shown),
                 "{metric} is {shown}, outside {bounds:?}: {before} then {after}"
             );
         }
-        let total = stranger.figure(&metrics, "zcrx_ifq_area_buffers")?;
-        let free = stranger.figure(&metrics, "zcrx_ifq_free_buffers")?;
+        let total = figure(&metrics, &after, "zcrx_ifq_area_buffers")?;
+        let free = figure(&metrics, &after, "zcrx_ifq_free_buffers")?;
         ensure!(free <= total, "{free} of {total} buffers are free");
     }
     println!("{amid} of {looks} looks were amid traffic");

@@ -80,7 +80,7 @@ pub(super) const CHURN: Scenario = Scenario {
         let counted = metrics.count("zcrx_registrations_total")?;
         ensure!(counted == total, "{counted} registrations are counted, {total} were made: {attempts:?}");
         for (errno, made) in attempts.iter().filter(|(errno, _)| *errno != "0") {
-            let counted = metrics.one("zcrx_registration_failures_total", &[("errno", errno)])?.value as u64;
+            let counted = metrics.one("zcrx_registration_failures_total", &[("errno", errno)])?.count();
             ensure!(counted == *made, "{counted} failures with {errno} are counted, {made} were made");
         }
         let lost = metrics.count("zcrx_probe_lost_events_total")?;
@@ -92,7 +92,7 @@ pub(super) const CHURN: Scenario = Scenario {
         let metrics = daemon.until("the last queue is shown", LIMIT, |metrics| {
             metrics.one("zcrx_ifq_generation", &[("queue", "2")]).is_ok()
         })?;
-        let generation = metrics.one("zcrx_ifq_generation", &[("queue", "2")])?.value;
+        let generation = metrics.one("zcrx_ifq_generation", &[("queue", "2")])?.count();
         ensure!(generation > second.generation, "generation {generation} is no later than the survivor's");
         traffic.abandon()?;
         last.quit()?;
@@ -135,7 +135,7 @@ struct Footprint {
     descriptors: usize,
     series: usize,
     /// The survivor's.
-    generation: f64,
+    generation: u64,
 }
 
 impl Footprint {
@@ -164,7 +164,7 @@ impl Footprint {
             maps,
             descriptors,
             series: metrics.samples().iter().filter(|sample| lasts(&sample.name)).count(),
-            generation: metrics.one("zcrx_ifq_generation", &[])?.value,
+            generation: metrics.one("zcrx_ifq_generation", &[])?.count(),
         })
     }
 }

@@ -42,7 +42,7 @@ pub(super) const DEVICE: Scenario = Scenario {
     default: false,
     run: || {
         let nic = Nic::pair()?;
-        let arguments = ["registrations", "--interface", nic::RX, "--queue", "1", "--cases", "500"];
+        let arguments = ["registrations", "--interface", nic::RX, "--queue", "1"];
         compare(nic.rx.command(program("contract")), arguments)
     },
 };

@@ -50,7 +50,7 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
     let used = mechanism.replace('-', "_");
     let metrics = daemon.metrics()?;
     let attached = metrics.one("zcrx_probe_attached", &[("probe", "allocation"), ("mechanism", &used)])?;
-    ensure!(attached.value == 1.0, "the allocation probe is not attached: {attached:?}");
+    ensure!(attached.count() == 1, "the allocation probe is not attached: {attached:?}");
     // Nothing is called while nothing is sent.
     let calls = Kprobe::count(ALLOCATE).context("tracefs cannot count calls")?;
     let calls_before = metrics.count("zcrx_ifq_allocations_total")?;

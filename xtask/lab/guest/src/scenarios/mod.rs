@@ -5,6 +5,7 @@ mod boot;
 mod check;
 mod churn;
 mod contract;
+mod delivery;
 mod failures;
 mod faults;
 mod foreign;
@@ -86,7 +87,12 @@ pub(crate) const ALL: &[Scenario] = &[
     faults::RETURN_TWICE,
     faults::WRONG_QUEUE,
     foreign::LEAK,
+    delivery::COPIED,
+    delivery::COPIED_KRETPROBE,
+    delivery::COPIED_KPROBE_MULTI,
+    delivery::ON_DEVICE,
     before::BEFORE,
+    before::WITHOUT_DEVICE,
     failures::BY_MECHANISM,
     preparing::APPLY_AND_RESTORE,
     preparing::KILLED,

@@ -10,7 +10,7 @@ use zcrx_lab_guest::protocol::Need;
 use super::Scenario;
 use crate::lab::daemon::Daemon;
 use crate::lab::foreign::Foreign;
-use crate::lab::metrics::Metrics;
+use crate::lab::metrics::{Metrics, Sample};
 use crate::lab::nic::{self, Nic};
 use crate::lab::xdp::Xdp;
 use crate::lab::{eventually, program};
@@ -144,9 +144,7 @@ impl Case<'_> {
     fn check(&self, nic: &Nic, daemon: &mut Daemon<'_>) -> Result<()> {
         let before = daemon.metrics()?.need("zcrx_registrations_total")?;
         let failed = |errno: &str, metrics: &Metrics| {
-            metrics
-                .one("zcrx_registration_failures_total", &[("errno", errno)])
-                .map_or(0.0, |sample| sample.value)
+            metrics.one("zcrx_registration_failures_total", &[("errno", errno)]).map_or(0, Sample::count)
         };
         let failed_before = failed(self.errno, &daemon.metrics()?);
         let answered = self.register(nic)?;
@@ -157,7 +155,7 @@ impl Case<'_> {
         })?;
         if !self.errno.is_empty() {
             let counted = failed(self.errno, &metrics) - failed_before;
-            ensure!(counted == 1.0, "{counted} more failures with {} are counted", self.errno);
+            ensure!(counted == 1, "{counted} more failures with {} are counted", self.errno);
         }
         let last = metrics.one("zcrx_registration_last_info", &[])?;
         for (label, expected) in [

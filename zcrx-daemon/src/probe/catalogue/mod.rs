@@ -1,13 +1,25 @@
 //! Every probe there is: what it tells, what is lost without it, and the ways to attach it, best first.
 
+mod events;
+mod lives;
+mod state;
+
 use crate::model::{Attempt, Mechanism, ProbeStatus};
 
-/// Names, as in [`CATALOGUE`] and as of the modules in zcrx-ebpf.
+/// Names, as in [`CATALOGUE`]; programs are named after them.
 pub(super) const ALLOCATION: &str = "allocation";
 pub(super) const EXTACK: &str = "extack";
+pub(super) const CONTROL: &str = "control";
+pub(super) const COPY: &str = "copy";
+pub(super) const DELIVERY: &str = "delivery";
+pub(super) const NOTIFICATION: &str = "notification";
+pub(super) const POOL_BEGIN: &str = "pool_begin";
+pub(super) const POOL_END: &str = "pool_end";
+pub(super) const QUEUE_END: &str = "queue_end";
 pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
 pub(super) const SNAPSHOT: &str = "snapshot";
+pub(super) const TEARDOWN: &str = "teardown";
 
 /// One probe.
 pub(super) struct Probe {
@@ -62,26 +74,6 @@ pub(super) enum Hook {
     Iterator(&'static str),
 }
 
-/// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
-const REGISTER: &[Function] = &[
-    Function { name: "io_register_zcrx", kernels: "7.1 and later", arity: 2, variants: true },
-    Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2, variants: true },
-];
-
-/// `netmem_ref f(struct page_pool *pp, gfp_t gfp)`
-const ALLOCATE: &[Function] =
-    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2, variants: false }];
-
-const REGISTER_TP_BTF: Program =
-    Program { name: "registration_tp_btf", hook: Hook::TpBtf("io_uring_register") };
-const REGISTER_KPROBES: &[Program] = &[
-    REGISTER_TP_BTF,
-    Program { name: "registration_kretprobe", hook: Hook::Exit },
-    Program { name: "registration_kprobe", hook: Hook::Entry },
-];
-const REGISTER_RAW: Program =
-    Program { name: "registration_raw", hook: Hook::RawTracepoint("io_uring_register") };
-
 /// The ways onto a function, best first. Programs for an exit are named before those for the entry, so that no call is
 /// seen to begin that is not seen to end.
 macro_rules! on_function {
@@ -112,110 +104,22 @@ macro_rules! on_function {
     (@program entry $name:literal) => { Program { name: $name, hook: Hook::Entry } };
 }
 
+use on_function;
+
 pub(super) const CATALOGUE: &[Probe] = &[
-    Probe {
-        name: REGISTRATION,
-        tells: "every registration of an interface queue by any process: result, duration, interface, queue, \
-                process",
-        lost_without: "failed and past registrations, and who tried them",
-        needs: &[],
-        alternatives: &[
-            // The tracepoint comes last in the call and reports it. The exit goes in before the entry, so
-            // that no call is seen to begin that is not seen to end.
-            Alternative {
-                mechanism: Mechanism::Fexit,
-                functions: REGISTER,
-                programs: &[
-                    REGISTER_TP_BTF,
-                    Program { name: "registration_fexit", hook: Hook::Exit },
-                    Program { name: "registration_fentry", hook: Hook::Entry },
-                ],
-            },
-            Alternative {
-                mechanism: Mechanism::KprobeMulti,
-                functions: REGISTER,
-                programs: REGISTER_KPROBES,
-            },
-            Alternative { mechanism: Mechanism::Kretprobe, functions: REGISTER, programs: REGISTER_KPROBES },
-            Alternative { mechanism: Mechanism::TpBtf, functions: &[], programs: &[REGISTER_TP_BTF] },
-            Alternative { mechanism: Mechanism::RawTracepoint, functions: &[], programs: &[REGISTER_RAW] },
-        ],
-    },
-    Probe {
-        name: EXTACK,
-        tells: "the kernel's own words for a failed registration",
-        lost_without: "which of several reasons an errno of a failed registration stands for",
-        needs: &["syscall_number", "syscall_arg1", "syscall_arg2"],
-        alternatives: &[Alternative {
-            mechanism: Mechanism::TpBtf,
-            functions: &[],
-            programs: &[Program { name: "extack_tp_btf", hook: Hook::TpBtf("netlink_extack") }],
-        }],
-    },
-    Probe {
-        name: ALLOCATION,
-        tells: "how zcrx feeds each NIC queue: calls, buffers, refill entries consumed, failures, starvations",
-        lost_without: "when and for how long a queue starved, and refill entries that were wasted",
-        needs: &[
-            "page_pool_id",
-            "page_pool_provider_state",
-            "page_pool_cache",
-            "page_pool_held",
-            "ifq_cached_head",
-        ],
-        alternatives: &on_function!(
-            ALLOCATE,
-            trampolines: [exit "allocation_fexit", entry "allocation_fentry"],
-            kprobes: [exit "allocation_kretprobe", entry "allocation_kprobe"]
-        ),
-    },
-    Probe {
-        name: PAGE_POOL,
-        tells: "buffers that each page pool took in and gave up, and which pools a memory provider feeds",
-        lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
-        needs: &[],
-        alternatives: &[
-            Alternative {
-                mechanism: Mechanism::TpBtf,
-                functions: &[],
-                programs: &[
-                    Program { name: "page_pool_destroy_tp_btf", hook: Hook::TpBtf("page_pool_release") },
-                    Program { name: "page_pool_hold_tp_btf", hook: Hook::TpBtf("page_pool_state_hold") },
-                    Program {
-                        name: "page_pool_release_tp_btf",
-                        hook: Hook::TpBtf("page_pool_state_release"),
-                    },
-                ],
-            },
-            Alternative {
-                mechanism: Mechanism::RawTracepoint,
-                functions: &[],
-                programs: &[
-                    Program { name: "page_pool_destroy_raw", hook: Hook::RawTracepoint("page_pool_release") },
-                    Program { name: "page_pool_hold_raw", hook: Hook::RawTracepoint("page_pool_state_hold") },
-                    Program {
-                        name: "page_pool_release_raw",
-                        hook: Hook::RawTracepoint("page_pool_state_release"),
-                    },
-                ],
-            },
-        ],
-    },
-    Probe {
-        name: SNAPSHOT,
-        tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
-                completion queue",
-        lost_without: "queues of other programs, and how full any of them is",
-        needs: &["file_operations", "file_private", "task_tgid", "ring_queues", "ifq_netdev", "ifq_rxq"],
-        alternatives: &[Alternative {
-            mechanism: Mechanism::Iterator,
-            functions: &[],
-            programs: &[
-                Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
-                Program { name: "snapshot_task", hook: Hook::Iterator("task") },
-            ],
-        }],
-    },
+    state::REGISTRATION_PROBE,
+    state::EXTACK_PROBE,
+    state::ALLOCATION_PROBE,
+    events::DELIVERY_PROBE,
+    events::COPY_PROBE,
+    events::CONTROL_PROBE,
+    events::NOTIFICATION_PROBE,
+    state::PAGE_POOL_PROBE,
+    lives::POOL_BEGIN_PROBE,
+    lives::POOL_END_PROBE,
+    lives::QUEUE_END_PROBE,
+    lives::TEARDOWN_PROBE,
+    state::SNAPSHOT_PROBE,
 ];
 
 impl Probe {

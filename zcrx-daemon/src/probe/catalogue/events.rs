@@ -1,0 +1,70 @@
+//! Probes of what happens to queues: receives, copies, control calls, notifications.
+
+use super::{Alternative, Function, Hook, Probe, Program, on_function};
+use super::{CONTROL, COPY, DELIVERY, NOTIFICATION};
+use crate::model::Mechanism;
+
+/// `int f(struct io_kiocb *req, struct io_zcrx_ifq *ifq, struct socket *sock, unsigned flags, unsigned issue_flags,
+/// unsigned *len)`
+const RECEIVE: &[Function] =
+    &[Function { name: "io_zcrx_recv", kernels: "6.15 and later", arity: 6, variants: false }];
+
+/// `ssize_t f(struct io_kiocb *req, struct io_zcrx_ifq *ifq, struct page *src_page, unsigned src_offset, size_t len)`
+const COPY_CHUNK: &[Function] =
+    &[Function { name: "io_zcrx_copy_chunk", kernels: "6.18 and later", arity: 5, variants: false }];
+
+/// `int f(struct io_ring_ctx *ctx, void __user *arg, unsigned nr_args)`
+const CTRL: &[Function] =
+    &[Function { name: "io_zcrx_ctrl", kernels: "6.19 and later", arity: 3, variants: false }];
+
+/// `void f(struct io_zcrx_ifq *ifq, unsigned type)`
+const NOTIFY: &[Function] =
+    &[Function { name: "zcrx_send_notif", kernels: "7.2 and later", arity: 2, variants: false }];
+
+pub(super) const DELIVERY_PROBE: Probe = Probe {
+    name: DELIVERY,
+    tells: "what each queue delivers to its owner: receive calls, bytes, when last, and how receives end",
+    lost_without: "how much other programs receive, and why their receives end",
+    needs: &["socket_sock", "sock_flags", "tcp_copied_seq", "tcp_rcv_nxt"],
+    alternatives: &on_function!(
+        RECEIVE,
+        trampolines: [exit "delivery_fexit", entry "delivery_fentry"],
+        kprobes: [exit "delivery_kretprobe", entry "delivery_kprobe"]
+    ),
+};
+
+pub(super) const COPY_PROBE: Probe = Probe {
+    name: COPY,
+    tells: "what the kernel copies because the NIC did not place it in the area: calls, bytes, buffers, failures",
+    lost_without: "whether other programs get zero copy at all, and copies that fail",
+    needs: &[],
+    alternatives: &on_function!(
+        COPY_CHUNK,
+        trampolines: [exit "copy_fexit", entry "copy_fentry"],
+        kprobes: [exit "copy_kretprobe", entry "copy_kprobe"]
+    ),
+};
+
+pub(super) const CONTROL_PROBE: Probe = Probe {
+    name: CONTROL,
+    tells: "control calls by operation and errno, and refill entries that flushes consumed",
+    lost_without: "who flushes, exports, arms events and adds areas, and how that ends",
+    needs: &["ring_queues", "xa_node_shift", "xa_node_slots", "ifq_cached_head"],
+    alternatives: &on_function!(
+        CTRL,
+        trampolines: [exit "control_fexit", entry "control_fentry"],
+        kprobes: [exit "control_kretprobe", entry "control_kprobe"]
+    ),
+};
+
+pub(super) const NOTIFICATION_PROBE: Probe = Probe {
+    name: NOTIFICATION,
+    tells: "notifications that the kernel had reason for, and those that owners got, by kind",
+    lost_without: "whether owners could know of failed allocations and of copies",
+    needs: &["ifq_notifications_asked", "ifq_notifications_sent"],
+    alternatives: &on_function!(
+        NOTIFY,
+        trampolines: [entry "notification_fentry"],
+        kprobes: [entry "notification_kprobe"]
+    ),
+};

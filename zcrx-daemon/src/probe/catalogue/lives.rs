@@ -1,0 +1,78 @@
+//! Probes of lives: when page pools, queues and their rings begin and end.
+
+use super::{Alternative, Function, Hook, Probe, Program, on_function};
+use super::{POOL_BEGIN, POOL_END, QUEUE_END, TEARDOWN};
+use crate::model::Mechanism;
+
+/// `int f(struct page_pool *pp)`
+const INIT: &[Function] =
+    &[Function { name: "io_pp_zc_init", kernels: "6.15 and later", arity: 1, variants: true }];
+
+/// `void f(struct page_pool *pp)`
+const DESTROY: &[Function] =
+    &[Function { name: "io_pp_zc_destroy", kernels: "6.15 and later", arity: 1, variants: true }];
+
+/// `void f(struct io_zcrx_ifq *ifq)`. The second gives a reference back, and has the first inlined where that is missing.
+const FREE: &[Function] = &[
+    Function {
+        name: "io_zcrx_ifq_free",
+        kernels: "6.15 and later, unless inlined",
+        arity: 1,
+        variants: false,
+    },
+    Function { name: "io_put_zcrx_ifq", kernels: "6.19 and later", arity: 1, variants: false },
+];
+
+/// `void f(struct io_ring_ctx *ctx)`
+const UNREGISTER: &[Function] = &[
+    Function { name: "io_unregister_zcrx", kernels: "7.1 and later", arity: 1, variants: false },
+    Function { name: "io_unregister_zcrx_ifqs", kernels: "6.15 to 7.0", arity: 1, variants: false },
+];
+
+pub(super) const POOL_BEGIN_PROBE: Probe = Probe {
+    name: POOL_BEGIN,
+    tells: "page pools that took zcrx as their provider, and those that were refused",
+    lost_without: "how often drivers make a queue's page pool anew",
+    needs: &[],
+    alternatives: &on_function!(
+        INIT,
+        trampolines: [exit "pool_begin_fexit"],
+        kprobes: [exit "pool_begin_kretprobe"]
+    ),
+};
+
+pub(super) const POOL_END_PROBE: Probe = Probe {
+    name: POOL_END,
+    tells: "page pools with zcrx as their provider that were freed",
+    lost_without: "whether page pools go as they come",
+    needs: &[],
+    alternatives: &on_function!(
+        DESTROY,
+        trampolines: [entry "pool_end_fentry"],
+        kprobes: [entry "pool_end_kprobe"]
+    ),
+};
+
+pub(super) const QUEUE_END_PROBE: Probe = Probe {
+    name: QUEUE_END,
+    tells: "interface queues that were freed; their counts are forgotten then",
+    lost_without: "whether queues go when their rings do; counts are forgotten only when two snapshots miss the queue",
+    needs: &[],
+    alternatives: &on_function!(
+        FREE,
+        trampolines: [entry "queue_end_fentry"],
+        kprobes: [entry "queue_end_kprobe"]
+    ),
+};
+
+pub(super) const TEARDOWN_PROBE: Probe = Probe {
+    name: TEARDOWN,
+    tells: "rings with queues that were torn down",
+    lost_without: "whether queues outlive their rings",
+    needs: &["ring_queues"],
+    alternatives: &on_function!(
+        UNREGISTER,
+        trampolines: [entry "teardown_fentry"],
+        kprobes: [entry "teardown_kprobe"]
+    ),
+};

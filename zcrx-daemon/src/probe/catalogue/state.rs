@@ -1,0 +1,126 @@
+//! Probes of state, of registrations and of the provider's allocation.
+
+use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT};
+use super::{Alternative, Function, Hook, Probe, Program, on_function};
+use crate::model::Mechanism;
+
+/// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
+const REGISTER: &[Function] = &[
+    Function { name: "io_register_zcrx", kernels: "7.1 and later", arity: 2, variants: true },
+    Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2, variants: true },
+];
+
+/// `netmem_ref f(struct page_pool *pp, gfp_t gfp)`
+const ALLOCATE: &[Function] =
+    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2, variants: false }];
+
+const REGISTER_TP_BTF: Program =
+    Program { name: "registration_tp_btf", hook: Hook::TpBtf("io_uring_register") };
+const REGISTER_KPROBES: &[Program] = &[
+    REGISTER_TP_BTF,
+    Program { name: "registration_kretprobe", hook: Hook::Exit },
+    Program { name: "registration_kprobe", hook: Hook::Entry },
+];
+const REGISTER_RAW: Program =
+    Program { name: "registration_raw", hook: Hook::RawTracepoint("io_uring_register") };
+
+pub(super) const REGISTRATION_PROBE: Probe = Probe {
+    name: REGISTRATION,
+    tells: "every registration of an interface queue by any process: result, duration, interface, queue, \
+                process",
+    lost_without: "failed and past registrations, and who tried them",
+    needs: &[],
+    alternatives: &[
+        // The tracepoint comes last in the call and reports it. The exit goes in before the entry, so
+        // that no call is seen to begin that is not seen to end.
+        Alternative {
+            mechanism: Mechanism::Fexit,
+            functions: REGISTER,
+            programs: &[
+                REGISTER_TP_BTF,
+                Program { name: "registration_fexit", hook: Hook::Exit },
+                Program { name: "registration_fentry", hook: Hook::Entry },
+            ],
+        },
+        Alternative { mechanism: Mechanism::KprobeMulti, functions: REGISTER, programs: REGISTER_KPROBES },
+        Alternative { mechanism: Mechanism::Kretprobe, functions: REGISTER, programs: REGISTER_KPROBES },
+        Alternative { mechanism: Mechanism::TpBtf, functions: &[], programs: &[REGISTER_TP_BTF] },
+        Alternative { mechanism: Mechanism::RawTracepoint, functions: &[], programs: &[REGISTER_RAW] },
+    ],
+};
+
+pub(super) const EXTACK_PROBE: Probe = Probe {
+    name: EXTACK,
+    tells: "the kernel's own words for a failed registration",
+    lost_without: "which of several reasons an errno of a failed registration stands for",
+    needs: &["syscall_number", "syscall_arg1", "syscall_arg2"],
+    alternatives: &[Alternative {
+        mechanism: Mechanism::TpBtf,
+        functions: &[],
+        programs: &[Program { name: "extack_tp_btf", hook: Hook::TpBtf("netlink_extack") }],
+    }],
+};
+
+pub(super) const ALLOCATION_PROBE: Probe = Probe {
+    name: ALLOCATION,
+    tells: "how zcrx feeds each NIC queue: calls, buffers, refill entries consumed, failures, starvations",
+    lost_without: "when and for how long a queue starved, and refill entries that were wasted",
+    needs: &[
+        "page_pool_id",
+        "page_pool_provider_state",
+        "page_pool_cache",
+        "page_pool_held",
+        "ifq_cached_head",
+    ],
+    alternatives: &on_function!(
+        ALLOCATE,
+        trampolines: [exit "allocation_fexit", entry "allocation_fentry"],
+        kprobes: [exit "allocation_kretprobe", entry "allocation_kprobe"]
+    ),
+};
+
+pub(super) const PAGE_POOL_PROBE: Probe = Probe {
+    name: PAGE_POOL,
+    tells: "buffers that each page pool took in and gave up, and which pools a memory provider feeds",
+    lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
+    needs: &[],
+    alternatives: &[
+        Alternative {
+            mechanism: Mechanism::TpBtf,
+            functions: &[],
+            programs: &[
+                Program { name: "page_pool_destroy_tp_btf", hook: Hook::TpBtf("page_pool_release") },
+                Program { name: "page_pool_hold_tp_btf", hook: Hook::TpBtf("page_pool_state_hold") },
+                Program { name: "page_pool_release_tp_btf", hook: Hook::TpBtf("page_pool_state_release") },
+            ],
+        },
+        Alternative {
+            mechanism: Mechanism::RawTracepoint,
+            functions: &[],
+            programs: &[
+                Program { name: "page_pool_destroy_raw", hook: Hook::RawTracepoint("page_pool_release") },
+                Program { name: "page_pool_hold_raw", hook: Hook::RawTracepoint("page_pool_state_hold") },
+                Program {
+                    name: "page_pool_release_raw",
+                    hook: Hook::RawTracepoint("page_pool_state_release"),
+                },
+            ],
+        },
+    ],
+};
+
+pub(super) const SNAPSHOT_PROBE: Probe = Probe {
+    name: SNAPSHOT,
+    tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
+                completion queue",
+    lost_without: "queues of other programs, and how full any of them is",
+    needs: &["file_operations", "file_private", "task_tgid", "ring_queues", "ifq_netdev", "ifq_rxq"],
+    alternatives: &[Alternative {
+        mechanism: Mechanism::Iterator,
+        functions: &[],
+        programs: &[
+            Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
+            Program { name: "snapshot_task", hook: Hook::Iterator("task") },
+        ],
+    }],
+};

@@ -1,0 +1,208 @@
+//! Reads what the event probes counted, and lays it beside the queues of a snapshot.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, MapError, PerCpuArray},
+};
+use zcrx_common::event::{Events, life};
+
+use super::{catalogue, object};
+use crate::model::{
+    ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, KernelQueue, KernelSnapshot,
+    Lives, NotificationCount, NotificationKind,
+};
+
+pub(super) struct Reader {
+    events: HashMap<MapData, u64, Events>,
+    lives: PerCpuArray<MapData, u64>,
+    attached: Attached,
+    /// Queues that have counts and were not in the last snapshot.
+    missed: BTreeSet<u64>,
+}
+
+/// Which of the probes are attached: what the others would count is unknown.
+#[derive(Clone, Copy)]
+struct Attached {
+    delivery: bool,
+    copy: bool,
+    control: bool,
+    notification: bool,
+    pool_begin: bool,
+    pool_end: bool,
+    queue_end: bool,
+    teardown: bool,
+}
+
+impl Reader {
+    pub(super) fn new(ebpf: &mut Ebpf, is_attached: impl Fn(&str) -> bool) -> Option<Self> {
+        Some(Self {
+            events: object::map(ebpf, "QUEUE_EVENTS")?,
+            lives: object::map(ebpf, "LIVES")?,
+            attached: Attached {
+                delivery: is_attached(catalogue::DELIVERY),
+                copy: is_attached(catalogue::COPY),
+                control: is_attached(catalogue::CONTROL),
+                notification: is_attached(catalogue::NOTIFICATION),
+                pool_begin: is_attached(catalogue::POOL_BEGIN),
+                pool_end: is_attached(catalogue::POOL_END),
+                queue_end: is_attached(catalogue::QUEUE_END),
+                teardown: is_attached(catalogue::TEARDOWN),
+            },
+            missed: BTreeSet::new(),
+        })
+    }
+
+    /// Gives each queue its counts. A queue without an event since the probes were attached has counts of zero.
+    pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
+        for queue in &mut snapshot.queues {
+            match self.events.get(&queue.ifq, 0) {
+                Ok(events) => fill(queue, &events, self.attached),
+                Err(MapError::KeyNotFound) => fill(queue, &Events::default(), self.attached),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Forgets queues that two whole snapshots have missed: the end of a queue cannot be seen on every kernel, and its
+    /// address is used again. One miss is not enough, as a queue may be younger than the snapshot.
+    pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) {
+        if self.attached.queue_end || !snapshot.incomplete.is_empty() {
+            return;
+        }
+        let counted = self.events.keys().filter_map(Result::ok);
+        let gone: BTreeSet<u64> =
+            counted.filter(|ifq| snapshot.queues.iter().all(|queue| queue.ifq != *ifq)).collect();
+        for ifq in gone.intersection(&self.missed) {
+            // One that a program has removed meanwhile is gone as well.
+            self.events.remove(ifq).ok();
+        }
+        self.missed = gone;
+    }
+
+    pub(super) fn lives(&self) -> Lives {
+        let Attached { pool_begin, pool_end, queue_end, teardown, control, .. } = self.attached;
+        let slot = |attached: bool, slot: u32| {
+            attached.then(|| Some(self.lives.get(&slot, 0).ok()?.iter().sum())).flatten()
+        };
+        Lives {
+            pools_begun: slot(pool_begin, life::POOL_BEGUN),
+            pools_refused: slot(pool_begin, life::POOL_REFUSED),
+            pools_ended: slot(pool_end, life::POOL_ENDED),
+            queues_ended: slot(queue_end, life::QUEUE_ENDED),
+            rings_ended: slot(teardown, life::RING_ENDED),
+            controls_astray: slot(control, life::CONTROL_ASTRAY),
+        }
+    }
+}
+
+fn fill(queue: &mut KernelQueue, events: &Events, attached: Attached) {
+    queue.delivery = attached.delivery.then(|| DeliveryCount {
+        calls: events.receives,
+        empty: events.receives_empty,
+        bytes: events.received_bytes,
+        last: (events.received_ns != 0).then(|| Duration::from_nanos(events.received_ns)),
+        errors: events
+            .errors
+            .iter()
+            .filter(|error| error.code != 0)
+            .map(|error| (error.code as i32, error.count))
+            .collect(),
+    });
+    queue.fallback = attached.copy.then_some(FallbackCount {
+        calls: events.copies,
+        failures: events.copies_failed,
+        bytes: events.copied_bytes,
+        buffers: events.copied_buffers,
+    });
+    queue.control =
+        attached.control.then(|| ControlCount { results: controls(events), flushed: events.flushed });
+    queue.notifications = attached.notification.then(|| notifications(events));
+}
+
+fn controls(events: &Events) -> Vec<ControlResult> {
+    let seen = events.controls.iter().filter(|outcome| outcome.code != 0);
+    let mut results: Vec<_> = seen
+        .map(|outcome| {
+            let (operation, errno) = outcome.operation();
+            let operation = match operation {
+                0 => ControlOperation::FlushRq,
+                1 => ControlOperation::Export,
+                2 => ControlOperation::ArmEvent,
+                3 => ControlOperation::AddArea,
+                _ => ControlOperation::Other,
+            };
+            ControlResult { operation, errno: errno as i32, count: outcome.count }
+        })
+        .collect();
+    results.sort_unstable();
+    results
+}
+
+fn notifications(events: &Events) -> Vec<NotificationCount> {
+    let kinds = [
+        NotificationKind::AllocFail,
+        NotificationKind::Copy,
+        NotificationKind::Other,
+        NotificationKind::Other,
+    ];
+    let counts = events.raised.iter().zip(events.notified).zip(kinds);
+    counts
+        .map(|((&raised, sent), kind)| NotificationCount { kind, raised, sent })
+        .filter(|count| count.raised > 0 || count.kind != NotificationKind::Other)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zcrx_common::event::{Outcome, UNKNOWN_OPERATION};
+
+    use super::*;
+
+    const ALL: Attached = Attached {
+        delivery: true,
+        copy: true,
+        control: true,
+        notification: true,
+        pool_begin: true,
+        pool_end: true,
+        queue_end: true,
+        teardown: true,
+    };
+
+    #[test]
+    fn outcomes_are_told_by_errno_and_operation() {
+        let mut events = Events { received_ns: 7, ..Events::default() };
+        events.errors[0] = Outcome { code: libc::ENOMEM as u64, count: 3 };
+        events.controls[0] = Outcome { code: Outcome::control(3, libc::EFAULT as u32), count: 1 };
+        events.controls[1] = Outcome { code: Outcome::control(0, 0), count: 5 };
+        events.controls[2] =
+            Outcome { code: Outcome::control(UNKNOWN_OPERATION, libc::EFAULT as u32), count: 2 };
+        let mut queue = KernelQueue::default();
+        fill(&mut queue, &events, ALL);
+        let delivery = queue.delivery.expect("attached");
+        assert_eq!(delivery.errors.into_iter().collect::<Vec<_>>(), [(libc::ENOMEM, 3)]);
+        assert_eq!(delivery.last, Some(Duration::from_nanos(7)));
+        let result = |operation, errno, count| ControlResult { operation, errno, count };
+        assert_eq!(
+            queue.control.expect("attached").results,
+            [
+                result(ControlOperation::FlushRq, 0, 5),
+                result(ControlOperation::AddArea, libc::EFAULT, 1),
+                result(ControlOperation::Other, libc::EFAULT, 2),
+            ]
+        );
+        let kinds: Vec<_> =
+            queue.notifications.expect("attached").iter().map(|count| count.kind.name()).collect();
+        assert_eq!(kinds, ["alloc_fail", "copy"]);
+    }
+
+    #[test]
+    fn what_is_not_attached_counts_nothing() {
+        let mut queue = KernelQueue::default();
+        let none = Attached { delivery: false, copy: false, control: false, notification: false, ..ALL };
+        fill(&mut queue, &Events::default(), none);
+        assert_eq!(queue, KernelQueue::default());
+    }
+}

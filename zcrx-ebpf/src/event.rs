@@ -1,0 +1,128 @@
+//! Counts of each queue, and what the probes on calls share.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray},
+};
+use zcrx_common::{
+    event::{Call, Events, OUTCOMES, Outcome, QUEUES, life::SLOTS},
+    loss::{QUEUE_EVENT, QUEUE_OUTCOME},
+};
+
+use crate::loss;
+
+#[map]
+static QUEUE_EVENTS: HashMap<u64, Events> = HashMap::with_max_entries(QUEUES, 0);
+
+/// What the map begins an entry with: too long for the stack.
+static FRESH: Events = Events {
+    receives: 0,
+    receives_empty: 0,
+    received_bytes: 0,
+    received_ns: 0,
+    copies: 0,
+    copies_failed: 0,
+    copied_bytes: 0,
+    copied_buffers: 0,
+    flushed: 0,
+    raised: [0; 4],
+    notified: [0; 4],
+    errors: [Outcome { code: 0, count: 0 }; OUTCOMES],
+    controls: [Outcome { code: 0, count: 0 }; OUTCOMES],
+};
+
+#[map]
+static LIVES: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// The counts of a queue, made if there are none; null if there is no room.
+#[inline(always)]
+pub(crate) fn of(ifq: u64) -> *mut Events {
+    if let Some(events) = QUEUE_EVENTS.get_ptr_mut(ifq) {
+        return events;
+    }
+    // Another CPU may have made the entry meanwhile: it serves as well.
+    let _ = QUEUE_EVENTS.insert(ifq, &FRESH, u64::from(BPF_NOEXIST));
+    match QUEUE_EVENTS.get_ptr_mut(ifq) {
+        Some(events) => events,
+        None => {
+            loss::count(QUEUE_EVENT);
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// Forgets a queue that is gone: its address will be used again.
+#[inline(always)]
+pub(crate) fn forget(ifq: u64) {
+    let _ = QUEUE_EVENTS.remove(ifq);
+}
+
+/// Adds to a count. Not atomic, which Rust does not have on this target: each count has one writer, the thread that owns
+/// the ring or the NAPI instance of the pool. Only where threads share an imported queue (Linux 6.19) may two of them add
+/// at the same moment, and one addition be lost.
+#[inline(always)]
+pub(crate) fn add(count: *mut u64, more: u64) {
+    // SAFETY: callers pass a field of a map value, which is aligned and stays a map value.
+    unsafe { *count += more };
+}
+
+/// Counts an outcome. Two CPUs that see two new ones of one queue at the same moment may take the same place: then one
+/// is counted as the other, once.
+#[inline(always)]
+pub(crate) fn count(outcomes: *mut [Outcome; OUTCOMES], code: u64) {
+    for place in 0..OUTCOMES {
+        // SAFETY: within the array, which is a field of a map value.
+        unsafe {
+            let outcome = outcomes.cast::<Outcome>().add(place);
+            let taken = (*outcome).code;
+            if taken == 0 {
+                (*outcome).code = code;
+            }
+            if taken == 0 || taken == code {
+                add(&raw mut (*outcome).count, 1);
+                return;
+            }
+        }
+    }
+    loss::count(QUEUE_OUTCOME);
+}
+
+/// Counts an event in the lives of queues.
+#[inline(always)]
+pub(crate) fn lived(slot: u32) {
+    if let Some(count) = LIVES.get_ptr_mut(slot) {
+        // SAFETY: this CPU's own value.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Notes that this thread is inside a call. Entries stay for the thread's next call, which then finds its place.
+#[inline(always)]
+pub(crate) fn enter(calls: &LruHashMap<u64, Call>, call: Call) {
+    let thread = bpf_get_current_pid_tgid();
+    match calls.get_ptr_mut(thread) {
+        // SAFETY: only this thread writes its entry; if the map recycles it now, it stays a map value, and the call is
+        // not found at its exit.
+        Some(place) => unsafe { *place = call },
+        // An LRU map makes room by itself; if it cannot, the call is not found at its exit.
+        None => {
+            let _ = calls.insert(thread, call, 0);
+        }
+    }
+}
+
+/// The call that this thread leaves; its queue is 0 if it was not seen to be entered.
+#[inline(always)]
+pub(crate) fn leave(calls: &LruHashMap<u64, Call>) -> Call {
+    match calls.get_ptr_mut(bpf_get_current_pid_tgid()) {
+        // SAFETY: as in `enter`.
+        Some(place) => unsafe {
+            let call = *place;
+            (*place).ifq = 0;
+            call
+        },
+        None => Call { ifq: 0, notes: [0; 2] },
+    }
+}

@@ -9,6 +9,7 @@ mod outfit;
 mod receiver;
 mod rust;
 mod summary;
+mod units;
 
 use std::cell::OnceCell;
 use std::time::Instant;
@@ -46,6 +47,8 @@ enum Check {
     Format,
     /// Relative links of the documents
     Links,
+    /// systemd units: nothing wrong in them, and exposed less than 2.0
+    Units,
     /// Rules, alerts, dashboards and runbook, against each other and against the metrics there are
     Monitoring,
     /// clippy, for the host
@@ -114,6 +117,7 @@ impl Bench<'_> {
             Check::Outfit => Ok(self.outfit().outcome()),
             Check::Format => rust::format(),
             Check::Links => links::check(),
+            Check::Units => units::check(),
             Check::Monitoring => monitoring::documents(self.outfit()),
             Check::Lint => rust::lint(),
             Check::LintBpf => match self.toolchain() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Exit, complain, print};
 use crate::config::{self, Flags};
+use crate::export::http::Access;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -15,6 +16,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Exit {
     match config::load(Some(&args.file), &Flags::default()) {
         Ok(config) => {
+            if let Err(error) = Access::load(config.web.config_file.as_deref()) {
+                complain(&error);
+                return Exit::Usage;
+            }
             let queues = match config.queues.len() {
                 0 => "no queues: zcrxd will observe".to_owned(),
                 1 => "1 queue".to_owned(),

@@ -38,6 +38,7 @@ impl From<&DaemonError> for Exit {
             DaemonError::Instance(_)
             | DaemonError::Bind(_)
             | DaemonError::Receive(_)
+            | DaemonError::GivenUp { .. }
             | DaemonError::System { .. } => Self::Host,
         }
     }

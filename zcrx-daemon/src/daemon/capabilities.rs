@@ -26,20 +26,37 @@ fn needed(config: &Config) -> HashSet<Capability> {
     needed
 }
 
-/// Takes from the calling thread what it does not need any more.
-pub(super) fn give_up(config: &Config) {
+/// Takes from the calling thread what it does not need any more, and says what that was.
+pub(super) fn give_up(config: &Config) -> GivenUp {
     if !config.privileges.drop {
-        return;
+        return GivenUp::default();
     }
     match reduce(&needed(config)) {
-        Ok((dropped, _)) if dropped.is_empty() => {}
-        Ok((dropped, kept)) => info!(
-            "gave up {}; kept {}",
-            names(dropped),
-            if kept.is_empty() { "none".to_owned() } else { names(kept) }
-        ),
-        // Less safe than it could be, and no reason not to run.
-        Err(error) => warn!(%error, "cannot give capabilities up"),
+        Ok((dropped, _)) if dropped.is_empty() => GivenUp::default(),
+        Ok((dropped, kept)) => {
+            let kept = if kept.is_empty() { "none".to_owned() } else { names(kept) };
+            info!("gave up {}; kept {kept}", names(dropped.clone()));
+            GivenUp(dropped)
+        }
+        Err(error) => {
+            // Less safe than it could be, and no reason not to run.
+            warn!(%error, "cannot give capabilities up");
+            GivenUp::default()
+        }
+    }
+}
+
+/// What was given up: there is no way back.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp(Vec<Capability>);
+
+impl GivenUp {
+    /// Those that another configuration would need, as a list in words; `None` if there are none.
+    pub(super) fn missing_for(&self, config: &Config) -> Option<String> {
+        let needed = needed(config);
+        let missing: Vec<_> =
+            self.0.iter().copied().filter(|capability| needed.contains(capability)).collect();
+        (!missing.is_empty()).then(|| names(missing))
     }
 }
 

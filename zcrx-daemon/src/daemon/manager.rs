@@ -19,11 +19,6 @@ pub(super) fn reloading() {
     tell(&states);
 }
 
-/// What `systemctl status` shows from now on.
-pub(super) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
-}
-
 /// The end has begun.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

@@ -98,6 +98,15 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A new configuration asks for what was given up.
+    #[error(
+        "its queues need {capabilities}, which zcrxd gave up at its start; restart it, or name what is to stay in keep \
+         under [privileges]"
+    )]
+    GivenUp {
+        /// In words.
+        capabilities: String,
+    },
     /// The receive threads did not end in time.
     #[error("the receive threads did not end within {} ms", STOP_LIMIT.as_millis())]
     Hung,
@@ -141,9 +150,9 @@ async fn live(
     let sources = Arc::new(Sources::new(&kernel));
     let attached = config.probes.then(|| sources.attach(kernel, config.probe_options)).transpose()?;
     // No other thread has begun but the one that attaches.
-    capabilities::give_up(&config);
+    let given_up = capabilities::give_up(&config);
     let connections = Arc::new(Connections::default());
-    let (heart, current) = (Arc::new(Heart::default()), Arc::new(Current::new(config.clone())));
+    let (heart, current) = (Arc::new(Heart::default()), Arc::new(Current::new(config.clone(), given_up)));
     let (phase, phase_seen) = watch::channel(Phase::Starting);
     let observer = Arc::new(
         sources.observer(web_source(&connections, &access), service_source(&heart, &current, &logging)),
@@ -156,7 +165,7 @@ async fn live(
     let limits = Limits::default();
     let server = Server { listeners, routes, access: Arc::clone(&access), connections, limits };
     let web = tokio::spawn(server.run(stopped));
-    let looking = tokio::spawn(look_at_files(Arc::clone(&access)));
+    let looking = config.web.config_file.as_ref().map(|_| tokio::spawn(look_at_files(Arc::clone(&access))));
 
     if let Some(attached) = attached {
         // If the thread panicked, that has been printed; the daemon does without probes.
@@ -195,7 +204,9 @@ async fn live(
     if ended.is_ok() {
         sources.put_back().await;
     }
-    looking.abort();
+    if let Some(looking) = looking {
+        looking.abort();
+    }
     drop(stop);
     // The endpoint ends within its own limit; a panic in it has been printed.
     web.await.ok();

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{error, info, warn};
 
+use super::DaemonError;
+use super::capabilities::GivenUp;
 use super::log::Logging;
 use super::manager;
 use super::sources::Sources;
@@ -19,11 +21,12 @@ pub type ReadAgain<'a> = dyn Fn() -> Result<Config, ConfigError> + 'a;
 pub(super) struct Current {
     config: Mutex<Config>,
     reload: Mutex<Reload>,
+    given_up: GivenUp,
 }
 
 impl Current {
-    pub(super) fn new(config: Config) -> Self {
-        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()) }
+    pub(super) fn new(config: Config, given_up: GivenUp) -> Self {
+        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()), given_up }
     }
 
     /// How reading it went last.
@@ -66,7 +69,10 @@ impl Current {
         config: Config,
         sources: &Arc<Sources>,
         logging: &Logging,
-    ) -> Result<(), super::DaemonError> {
+    ) -> Result<(), DaemonError> {
+        if let Some(capabilities) = self.given_up.missing_for(&config) {
+            return Err(DaemonError::GivenUp { capabilities });
+        }
         let change = sources.reconfigure(config.queues.clone()).await?;
         info!(
             "new configuration: {} queues untouched, {} started, {} ended",
@@ -95,7 +101,7 @@ fn only_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("runtime_dir", old.runtime_dir != new.runtime_dir),
         ("[web]", old.web != new.web),
         ("[privileges]", old.privileges != new.privileges),
-        ("[probes]", old.probes != new.probes),
+        ("[probes]", (old.probes, old.probe_options) != (new.probes, new.probe_options)),
         ("[observe]", old.interval != new.interval),
         ("[recordings]", old.recordings != new.recordings),
         ("format under [log]", old.log.format != new.log.format),

@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) fn zcrxd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zcrxd"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["RUST_LOG", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"] {
+    for variable in ["RUST_LOG", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "JOURNAL_STREAM"] {
         command.env_remove(variable);
     }
     command
@@ -62,6 +62,8 @@ pub(crate) struct Daemon {
     said: Vec<String>,
     pub(crate) web: SocketAddr,
     pub(crate) listen: Vec<SocketAddr>,
+    /// Further headers of each request, each with its line's end.
+    pub(crate) headers: String,
     place: Place,
 }
 
@@ -87,10 +89,20 @@ impl Daemon {
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut daemon = Self { child, lines, said: Vec::new(), web: nowhere, listen: Vec::new(), place };
+        let mut daemon = Self {
+            child,
+            lines,
+            said: Vec::new(),
+            web: nowhere,
+            listen: Vec::new(),
+            headers: String::new(),
+            place,
+        };
         daemon.wait_for("ready")?;
         for line in &daemon.said {
-            if let Some((_, rest)) = line.split_once("web endpoint on http://") {
+            if let Some((_, rest)) = line.split_once("web endpoint on http")
+                && let Some((_, rest)) = rest.split_once("://")
+            {
                 daemon.web = rest.split('/').next().ok_or("no address")?.parse()?;
             }
             if let Some((addresses, _)) =
@@ -131,7 +143,7 @@ impl Daemon {
 
     /// Signals it and waits for its end; gives how it ended and all it said.
     pub(crate) fn end(mut self, signal: Signal) -> Outcome<(ExitStatus, String)> {
-        kill(Pid::from_raw(i32::try_from(self.pid())?), signal)?;
+        self.signal(signal)?;
         let status = wait(&mut self.child)?;
         // The pipe closes with the process.
         self.said.extend(self.lines.iter());
@@ -140,7 +152,16 @@ impl Daemon {
 
     /// The body of a page, whatever its status.
     pub(crate) fn get(&self, path: &str) -> Outcome<Answer> {
-        request(self.web, &format!("GET {path} HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n"))
+        let headers = &self.headers;
+        request(
+            self.web,
+            &format!("GET {path} HTTP/1.1\r\nHost: zcrxd\r\n{headers}Connection: close\r\n\r\n"),
+        )
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Outcome {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid())?), signal)?)
     }
 
     /// The value of the one series whose line begins with these words; `None` if there is no such series.

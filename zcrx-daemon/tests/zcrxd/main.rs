@@ -4,6 +4,8 @@ mod config;
 mod diagnosis;
 mod harness;
 mod lifecycle;
+mod service;
+mod tls;
 mod top;
 mod traffic;
 mod unprivileged;

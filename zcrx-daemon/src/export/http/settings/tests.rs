@@ -1,5 +1,4 @@
 use std::error::Error;
-use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 

@@ -1,0 +1,356 @@
+//! zcrxd as a service: what systemd is told, its watchdog, a new configuration while all runs, capabilities.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+
+use crate::harness::{Daemon, Outcome, PATIENCE, Place, output, zcrxd};
+
+/// What a service manager hears.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Listens in this place, and tells the command so.
+    fn listen(place: &Place, command: &mut Command) -> Outcome<Self> {
+        let path = place.path().join("notify");
+        let socket = UnixDatagram::bind(&path)?;
+        command.env("NOTIFY_SOCKET", path);
+        Ok(Self(socket))
+    }
+
+    /// The next message; `None` if none comes in time.
+    fn hear(&self, patience: Duration) -> Outcome<Option<String>> {
+        self.0.set_read_timeout(Some(patience))?;
+        let mut message = [0; 4096];
+        match self.0.recv(&mut message) {
+            Ok(length) => Ok(Some(String::from_utf8(message[..length].to_vec())?)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for a message with this line.
+    fn wait_for(&self, line: &str) -> Outcome<String> {
+        let end = Instant::now() + PATIENCE;
+        while let Some(message) =
+            self.hear(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))?
+        {
+            if message.lines().any(|found| found.starts_with(line)) {
+                return Ok(message);
+            }
+        }
+        Err(format!("never heard {line}").into())
+    }
+}
+
+fn run(place: &Place, args: &[&str]) -> Command {
+    let dir = place.path().join("run").display().to_string();
+    let base = ["run", "--runtime-dir", &dir, "--no-probes", "--web.listen-address", "127.0.0.1:0"];
+    zcrxd(&[&base, args].concat())
+}
+
+#[test]
+fn systemd_is_told_what_happens() -> Outcome {
+    let place = Place::new("service-notify")?;
+    let mut command = run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]);
+    let manager = Manager::listen(&place, &mut command)?;
+    let daemon = Daemon::spawn(command, place)?;
+    let ready = manager.wait_for("READY=1")?;
+    assert!(ready.contains("\nSTATUS=receiving on 1 queues"), "{ready}");
+    daemon.signal(Signal::SIGHUP)?;
+    let reloading = manager.wait_for("RELOADING=1")?;
+    let at = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(at.is_some_and(|at| at.parse::<u64>().is_ok_and(|at| at > 0)), "{reloading}");
+    manager.wait_for("READY=1")?;
+    let (status, said) = daemon.end(Signal::SIGTERM)?;
+    assert_eq!(status.code(), Some(0), "{said}");
+    manager.wait_for("STOPPING=1")?;
+    Ok(())
+}
+
+/// The watchdog's time is short here; a machine that is too slow for it would show as a thread that does not answer.
+#[test]
+fn the_watchdog_is_fed_until_a_thread_hangs() -> Outcome {
+    for (fault, thread) in [("hang-receive-thread", "receive software"), ("hang-sampler", "sampler")] {
+        let place = Place::new(&format!("service-{fault}"))?;
+        let mut command = run(
+            &place,
+            &["--listen", "127.0.0.1:0", "--backend", "copy", "--fault", fault, "--log.format", "json"],
+        );
+        command.env("WATCHDOG_USEC", "6000000");
+        let manager = Manager::listen(&place, &mut command)?;
+        let mut daemon = Daemon::spawn(command, place)?;
+        for _ in 0..3 {
+            manager.wait_for("WATCHDOG=1")?;
+        }
+        daemon.signal(Signal::SIGUSR1)?;
+        let line = daemon.wait_for("a thread does not answer")?;
+        assert!(line.contains(thread), "{line}");
+        // Whatever came before that is no matter.
+        while manager.hear(Duration::from_millis(1))?.is_some() {}
+        assert_eq!(manager.hear(Duration::from_secs(4))?, None, "{fault}: the watchdog is not fed");
+        // The endpoint goes on answering, and says so.
+        assert_eq!(daemon.get("/healthz")?.status, 200);
+        let series = format!("zcrx_thread_responsive{{thread=\"{thread}");
+        if fault == "hang-receive-thread" {
+            assert_eq!(daemon.metric(&series)?, Some(0.0));
+        }
+        daemon.end(Signal::SIGKILL)?;
+    }
+    Ok(())
+}
+
+fn queue(port: u16, more: &str) -> String {
+    format!("[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\n{more}\n")
+}
+
+/// Ports that were free a moment ago.
+fn ports<const N: usize>() -> Outcome<[u16; N]> {
+    let mut listeners = Vec::new();
+    for _ in 0..N {
+        listeners.push(TcpListener::bind("127.0.0.1:0")?);
+    }
+    let ports: Result<Vec<_>, _> =
+        listeners.iter().map(|listener| listener.local_addr().map(|at| at.port())).collect();
+    Ok(ports?.try_into().map_err(|_| "not that many")?)
+}
+
+/// The configuration changes around a queue on which data flows: the same connection, not a byte lost.
+#[test]
+fn a_new_configuration_leaves_what_did_not_change_alone() -> Outcome {
+    let [one, two, three] = ports()?;
+    let place = Place::new("service-reload")?;
+    let steady = queue(one, "sink = \"verify\"");
+    let file = place.file("zcrxd.toml", &format!("{}{steady}", queue(two, "")))?;
+    let command = run(&place, &["--config", &file]);
+    let mut daemon = Daemon::spawn(command, place)?;
+    let mut idle = TcpStream::connect(("127.0.0.1", one))?;
+    idle.write_all(b"zcrxpat1\0\0\0\0")?;
+    let mut sender = zcrxd(&["send", "--to", &format!("127.0.0.1:{one}"), "--bytes", "256MiB"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let bytes = "zcrx_receive_bytes_total{queue=\"1\"";
+    daemon.wait_metric(bytes, |bytes| bytes > 1e6)?;
+    for (text, words) in [
+        // Another one goes, comes, and changes; the steady one changes its position.
+        (steady.clone(), "new configuration: 1 queues untouched, 0 started, 1 ended"),
+        (
+            format!("{steady}{}", queue(three, "")),
+            "new configuration: 1 queues untouched, 1 started, 0 ended",
+        ),
+        (
+            format!("{}{steady}", queue(three, "area = \"1MiB\"")),
+            "new configuration: 1 queues untouched, 1 started, 1 ended",
+        ),
+    ] {
+        std::fs::write(&file, text)?;
+        daemon.signal(Signal::SIGHUP)?;
+        daemon.wait_for(words)?;
+        assert_eq!(daemon.metric("zcrx_config_last_reload_successful")?, Some(1.0));
+    }
+    let sent = sender.wait()?;
+    let mut said = String::new();
+    sender.stdout.take().ok_or("no output")?.read_to_string(&mut said)?;
+    assert!(sent.success() && said.ends_with("; 1 verified\n"), "{said}");
+    // The connection from the start still is the one it was.
+    idle.write_all(&[0; 4])?;
+    idle.shutdown(std::net::Shutdown::Write)?;
+    let mut verdict = String::new();
+    idle.read_to_string(&mut verdict)?;
+    assert!(verdict.starts_with("ok "), "{verdict}");
+    assert_eq!(daemon.metric("zcrx_receive_connections_accepted_total{queue=\"1\"")?, Some(2.0));
+    assert_eq!(daemon.metric("zcrx_receive_mismatched_bytes_total{queue=\"1\"")?, Some(0.0));
+    Ok(())
+}
+
+#[test]
+fn a_bad_configuration_is_refused_and_the_old_one_stays() -> Outcome {
+    let [one] = ports()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let place = Place::new("service-refused")?;
+    let good = queue(one, "");
+    let file = place.file("zcrxd.toml", &good)?;
+    let command = run(&place, &["--config", &file]);
+    let mut daemon = Daemon::spawn(command, place)?;
+    let mut client = TcpStream::connect(("127.0.0.1", one))?;
+    let bytes = "zcrx_receive_bytes_total{queue=\"0\"";
+    let mut written = 0;
+    for (text, words) in [
+        ("[[queue]\n".to_owned(), "zcrxd.toml:1:"),
+        (queue(one, "area = 17"), "area 17 is not a multiple of the page size"),
+        // Good as a text, and nothing that this host can do.
+        (format!("{good}{}", queue(taken.local_addr()?.port(), "")), "Address already in use"),
+        (format!("{good}[[queue]]\ninterface = \"no-such-if0\"\nlisten = [\":0\"]\n"), "no-such-if0"),
+    ] {
+        std::fs::write(&file, text)?;
+        daemon.signal(Signal::SIGHUP)?;
+        let line = daemon.wait_for("the configuration stays as it was")?;
+        assert!(line.contains(words), "{line}");
+        daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful == 0.0)?;
+        client.write_all(&[7; 1000])?;
+        written += 1000;
+        daemon.wait_metric(bytes, |bytes| bytes == f64::from(written))?;
+        assert_eq!(daemon.metric("zcrx_receive_connections_accepted_total{queue=\"0\"")?, Some(1.0));
+    }
+    std::fs::write(&file, &good)?;
+    daemon.signal(Signal::SIGHUP)?;
+    daemon.wait_for("new configuration: 1 queues untouched, 0 started, 0 ended")?;
+    daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful == 1.0)?;
+    Ok(())
+}
+
+/// The effective and permitted capabilities of every thread, as bits.
+fn capabilities(pid: u32) -> Outcome<Vec<u64>> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(status) = std::fs::read_to_string(task?.path().join("status")) else { continue };
+        for line in status.lines() {
+            if let Some(bits) = line.strip_prefix("CapEff:").or_else(|| line.strip_prefix("CapPrm:")) {
+                found.push(u64::from_str_radix(bits.trim(), 16)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn what_is_not_needed_any_more_is_given_up_by_every_thread() -> Outcome {
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_PTRACE: u64 = 1 << 19;
+    if !geteuid().is_root() {
+        println!("skipped: only root has anything to give up");
+        return Ok(());
+    }
+    let own = capabilities(std::process::id())?.into_iter().fold(0, |all, some| all | some);
+    for (queues, kept) in [
+        (String::new(), SYS_PTRACE),
+        ("[[queue]]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), SYS_PTRACE | NET_ADMIN),
+    ] {
+        let place = Place::new(&format!("service-caps-{kept}"))?;
+        let file = place.file("zcrxd.toml", &format!("[privileges]\ndrop = true\n{queues}"))?;
+        let dir = place.path().join("run").display().to_string();
+        let command =
+            zcrxd(&["run", "--runtime-dir", &dir, "--config", &file, "--web.listen-address", "127.0.0.1:0"]);
+        let daemon = Daemon::spawn(command, place)?;
+        // A scrape brings up the threads that answer.
+        assert_eq!(daemon.get("/metrics")?.status, 200);
+        let found = capabilities(daemon.pid())?;
+        assert!(found.len() > 2, "more than one thread");
+        assert!(found.iter().all(|bits| *bits == kept & own), "{found:x?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_endpoint_listens_at_a_path_too() -> Outcome {
+    let place = Place::new("service-unix")?;
+    let path = place.path().join("web.sock");
+    let address = format!("unix:{}", path.display());
+    // Left by one that was killed.
+    drop(std::os::unix::net::UnixListener::bind(&path)?);
+    let daemon = Daemon::spawn(run(&place, &["--web.listen-address", &address]), place)?;
+    let mut stream = UnixStream::connect(&path)?;
+    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("alive\n"), "{answer}");
+    daemon.end(Signal::SIGTERM)?;
+    assert!(!path.exists());
+    Ok(())
+}
+
+#[test]
+fn systemd_may_hand_the_sockets_over() -> Outcome {
+    let place = Place::new("service-socket")?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let dir = place.path().join("run").display().to_string();
+    let binary = env!("CARGO_BIN_EXE_zcrxd");
+    // The first descriptor that is handed over is 3; the process id must be the daemon's own.
+    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            script,
+            "sh",
+            binary,
+            "run",
+            "--no-probes",
+            "--runtime-dir",
+            &dir,
+            "--web.systemd-socket",
+        ])
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .env_remove("NOTIFY_SOCKET");
+    let daemon = Daemon::spawn(command, place)?;
+    assert_eq!(daemon.web, address);
+    assert_eq!(daemon.get("/metrics")?.status, 200);
+    let refused = zcrxd(&["run", "--no-probes", "--runtime-dir", &format!("{dir}2"), "--web.systemd-socket"]);
+    let (code, said) = crate::harness::refusal(refused)?;
+    assert_eq!(code, Some(3));
+    assert!(said.contains("systemd has handed over no socket"), "{said}");
+    Ok(())
+}
+
+/// OpenMetrics is the same figures in another form, and gzip the same bytes in fewer.
+#[test]
+fn openmetrics_and_gzip_are_for_who_asks() -> Outcome {
+    let place = Place::new("service-negotiation")?;
+    let mut daemon = Daemon::spawn(run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]), place)?;
+    let names = |text: &str| -> std::collections::BTreeSet<String> {
+        let series = text.lines().filter(|line| !line.starts_with('#'));
+        series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+    };
+    let text = daemon.get("/metrics")?.body;
+    daemon.headers = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n".to_owned();
+    let open = daemon.get("/metrics")?;
+    assert!(
+        open.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{}",
+        open.head
+    );
+    assert!(open.body.ends_with("\n# EOF\n"));
+    assert_eq!(names(&open.body), names(&text));
+    assert!(open.body.contains("# TYPE zcrx_receive_bytes counter\n"), "{}", open.body);
+    assert!(!open.body.contains("# TYPE zcrx_receive_bytes_total"));
+
+    let url = format!("http://{}/metrics", daemon.web);
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-D-", "-o/dev/null", "-H", "Accept-Encoding: gzip", &url]);
+    let Ok(zipped) = output(curl) else {
+        println!("skipped in part: curl is not installed");
+        return Ok(());
+    };
+    assert!(String::from_utf8(zipped.stdout)?.to_ascii_lowercase().contains("content-encoding: gzip"));
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--compressed", &url]);
+    assert_eq!(names(&String::from_utf8(output(curl)?.stdout)?), names(&text));
+    Ok(())
+}
+
+/// A queue that would quietly get less than it could have had is refused instead.
+#[test]
+fn a_configuration_that_needs_what_was_given_up_is_refused() -> Outcome {
+    if !geteuid().is_root() {
+        println!("skipped: only root has anything to give up");
+        return Ok(());
+    }
+    let place = Place::new("service-given-up")?;
+    let file = place.file("zcrxd.toml", "[privileges]\ndrop = true\n")?;
+    let command = run(&place, &["--config", &file]);
+    let mut daemon = Daemon::spawn(command, place)?;
+    std::fs::write(&file, "[privileges]\ndrop = true\n[[queue]]\nlisten = [\"127.0.0.1:0\"]\n")?;
+    daemon.signal(Signal::SIGHUP)?;
+    let line = daemon.wait_for("the configuration stays as it was")?;
+    assert!(line.contains("CAP_NET_ADMIN") && line.contains("keep under [privileges]"), "{line}");
+    assert_eq!(daemon.metric("zcrx_config_last_reload_successful")?, Some(0.0));
+    Ok(())
+}

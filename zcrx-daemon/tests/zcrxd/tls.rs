@@ -1,0 +1,293 @@
+//! Who may ask, over what: passwords, TLS, clients' certificates, and their change while zcrxd runs.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::{Daemon, Outcome, PATIENCE, Place, output, request, zcrxd};
+
+/// Somebody who vouches for certificates.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, as PEM.
+struct Identity {
+    cert: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Outcome<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Outcome<Identity> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        params.extended_key_usages = vec![purpose];
+        Ok(Identity { cert: params.signed_by(&key, &self.0)?.pem(), key: key.serialize_pem() })
+    }
+
+    fn server(&self) -> Outcome<Identity> {
+        self.issue("localhost", ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn client(&self, name: &str) -> Outcome<Identity> {
+        self.issue(name, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// Connects as a client that trusts this authority.
+    fn connect(&self, to: SocketAddr, identity: Option<&Identity>) -> Outcome<Tls> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.0.pem().as_bytes())?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let config = match identity {
+            Some(identity) => config.with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(identity.cert.as_bytes())?],
+                PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?,
+            )?,
+            None => config.with_no_client_auth(),
+        };
+        let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
+        let stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Tls(StreamOwned::new(connection, stream)))
+    }
+}
+
+/// An encrypted connection.
+struct Tls(StreamOwned<ClientConnection, TcpStream>);
+
+impl Tls {
+    /// Asks once and leaves the connection open; gives the status.
+    fn ask(&mut self, path: &str) -> Outcome<u16> {
+        write!(self.0, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head)?.to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let mut body = vec![0; length.ok_or_else(|| format!("no length: {head}"))?.parse()?];
+        self.0.read_exact(&mut body)?;
+        Ok(head.split(' ').nth(1).ok_or("no status")?.parse()?)
+    }
+
+    /// The server's certificate.
+    fn peer(&self) -> Option<Vec<u8>> {
+        self.0.conn.peer_certificates()?.first().map(|cert| cert.to_vec())
+    }
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Authorization: Basic {}\r\n", BASE64_STANDARD.encode(format!("{name}:{password}")))
+}
+
+fn users(name: &str, password: &str) -> Outcome<String> {
+    Ok(format!("basic_auth_users:\n  {name}: \"{}\"\n", bcrypt::hash(password, 4)?))
+}
+
+/// Starts with this web configuration in `web.yml` of its place.
+fn start(place: Place, text: &str, args: &[&str]) -> Outcome<(Daemon, String)> {
+    let file = place.file("web.yml", text)?;
+    let dir = place.path().join("run").display().to_string();
+    let base = [
+        "run",
+        "--runtime-dir",
+        &dir,
+        "--no-probes",
+        "--web.listen-address",
+        "127.0.0.1:0",
+        "--web.config.file",
+        &file,
+    ];
+    Ok((Daemon::spawn(zcrxd(&[&base, args].concat()), place)?, file))
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> Outcome<bool>) -> Outcome {
+    let end = Instant::now() + PATIENCE;
+    while !holds()? {
+        assert!(Instant::now() < end, "never {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_right_password_is_let_in_and_may_change() -> Outcome {
+    let (mut daemon, file) = start(Place::new("tls-users")?, &users("scraper", "first")?, &[])?;
+    for path in ["/", "/metrics", "/diagnose.json", "/healthz", "/readyz", "/nothing"] {
+        let answer = daemon.get(path)?;
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.head.contains("www-authenticate: basic realm="), "{}", answer.head);
+    }
+    for (name, password) in [("scraper", "wrong"), ("nobody", "first"), ("scraper", "")] {
+        daemon.headers = basic(name, password);
+        assert_eq!(daemon.get("/metrics")?.status, 401, "{name}:{password}");
+    }
+    daemon.headers = basic("scraper", "first");
+    assert_eq!(daemon.get("/metrics")?.status, 200);
+    assert_eq!(daemon.metric("zcrx_web_unauthorized_total")?, Some(9.0));
+    assert_eq!(daemon.metric("zcrx_web_config_last_reload_successful")?, Some(1.0));
+
+    // A bad file: the old one stays, and that is known.
+    std::fs::write(&file, "basic_auth_users:\n  scraper: plain\n")?;
+    daemon.wait_for("web.yml:2:12: the password of \"scraper\" is no bcrypt hash")?;
+    assert_eq!(daemon.metric("zcrx_web_config_last_reload_successful")?, Some(0.0));
+    assert!(
+        daemon.metric("zcrx_web_config_last_reload_success_timestamp_seconds")?.is_some_and(|at| at > 0.0)
+    );
+
+    std::fs::write(&file, users("scraper", "second")?)?;
+    daemon.wait_for("the web configuration was read again")?;
+    assert_eq!(daemon.get("/metrics")?.status, 401, "the old password, though it was right before");
+    daemon.headers = basic("scraper", "second");
+    assert_eq!(daemon.metric("zcrx_web_config_last_reload_successful")?, Some(1.0));
+    Ok(())
+}
+
+#[test]
+fn a_clients_certificate_decides() -> Outcome {
+    let (own, foreign) = (Authority::new()?, Authority::new()?);
+    let place = Place::new("tls-mutual")?;
+    let server = own.server()?;
+    place.file("cert.pem", &server.cert)?;
+    place.file("key.pem", &server.key)?;
+    place.file("ca.pem", &own.0.pem())?;
+    let text = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  client_ca_file: ca.pem\n  \
+                client_auth_type: RequireAndVerifyClientCert\n  client_allowed_sans: [scraper.example]\n";
+    let (daemon, _) = start(place, text, &[])?;
+
+    let right = own.client("scraper.example")?;
+    assert_eq!(own.connect(daemon.web, Some(&right))?.ask("/metrics")?, 200);
+    let refused = |client: &Authority, identity: Option<&Identity>| {
+        client.connect(daemon.web, identity).and_then(|mut tls| tls.ask("/metrics")).is_err()
+    };
+    assert!(refused(&own, None), "without a certificate");
+    assert!(refused(&own, Some(&foreign.client("scraper.example")?)), "of an authority that is not trusted");
+    assert!(refused(&own, Some(&own.client("other.example")?)), "of another name");
+    assert!(refused(&own, Some(&own.server()?)), "for another purpose");
+    assert!(refused(&foreign, Some(&right)), "a client that does not trust the server");
+    let plain = request(daemon.web, "GET /metrics HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n");
+    assert!(plain.is_err(), "without TLS");
+    Ok(())
+}
+
+#[test]
+fn a_new_certificate_is_served_without_a_restart() -> Outcome {
+    let authority = Authority::new()?;
+    let place = Place::new("tls-rotation")?;
+    let (first, second) = (authority.server()?, authority.server()?);
+    let cert = place.file("cert.pem", &first.cert)?;
+    let key = place.file("key.pem", &first.key)?;
+    let text = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
+    let (mut daemon, _) = start(place, text, &[])?;
+    let mut before = authority.connect(daemon.web, None)?;
+    assert_eq!(before.ask("/metrics")?, 200);
+    let old = before.peer();
+
+    // A certificate without its key: what was good goes on being served.
+    std::fs::write(&cert, &second.cert)?;
+    daemon.wait_for("certificate and key cannot be used")?;
+    let mut meanwhile = authority.connect(daemon.web, None)?;
+    assert_eq!(meanwhile.ask("/metrics")?, 200);
+    assert_eq!(meanwhile.peer(), old);
+
+    std::fs::write(&key, &second.key)?;
+    wait_until("the new certificate is served", || {
+        // A connection from before goes on; one that says nothing for long would be closed.
+        assert_eq!(meanwhile.ask("/healthz")?, 200);
+        let mut after = authority.connect(daemon.web, None)?;
+        Ok(after.ask("/healthz")? == 200 && after.peer() != old)
+    })?;
+    assert_eq!(meanwhile.ask("/metrics")?, 200);
+    Ok(())
+}
+
+#[test]
+fn a_wrong_web_configuration_is_refused_at_the_start() -> Outcome {
+    let place = Place::new("tls-wrong")?;
+    let file = place.file("web.yml", "tls_server_confg: {}\n")?;
+    let dir = place.path().join("run").display().to_string();
+    let refused = zcrxd(&["run", "--runtime-dir", &dir, "--web.config.file", &file]);
+    let (code, said) = crate::harness::refusal(refused)?;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("web.yml:1:1: unknown field `tls_server_confg`"), "{said}");
+    Ok(())
+}
+
+/// Connects from another address of the loopback: to the endpoint, that is another host.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Outcome<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_linger(Some(std::time::Duration::ZERO))?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
+/// Ten thousand connections that say nothing, begin a handshake and never end it, or talk nonsense. A scraper keeps its
+/// connection through all of it, and a queue loses nothing.
+#[test]
+fn a_hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
+    let authority = Authority::new()?;
+    let place = Place::new("tls-hostile")?;
+    let server = authority.server()?;
+    place.file("cert.pem", &server.cert)?;
+    place.file("key.pem", &server.key)?;
+    let text = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
+    let (daemon, _) =
+        start(place, text, &["--listen", "127.0.0.1:0", "--backend", "copy", "--sink", "verify"])?;
+    let mut scraper = authority.connect(daemon.web, None)?;
+    assert_eq!(scraper.ask("/metrics")?, 200);
+    let (web, queue) = (daemon.web, daemon.listen[0].to_string());
+    std::thread::scope(|scope| -> Outcome {
+        let hostile = scope.spawn(move || {
+            let mut held = std::collections::VecDeque::new();
+            for number in 0..10_000 {
+                let Ok(mut stream) = connect_from(Ipv4Addr::new(127, 0, 0, 66), web) else { continue };
+                // Those closed meanwhile cannot be written to.
+                match number % 3 {
+                    0 => {}
+                    1 => {
+                        stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap_or_default()
+                    }
+                    _ => stream.write_all(b"\0\xff\r\n\r\nnonsense").unwrap_or_default(),
+                }
+                held.push_back(stream);
+                // What this process may have open is limited too.
+                if held.len() > 300 {
+                    held.pop_front();
+                }
+            }
+            held.len()
+        });
+        let sender = scope.spawn(|| {
+            let sent = output(zcrxd(&["send", "--to", &queue, "--bytes", "16MiB", "--connections", "4"]));
+            sent.map(|sent| sent.status.code()).map_err(|error| error.to_string())
+        });
+        // A connection that says nothing for long would be closed, hostile clients or not.
+        while !(hostile.is_finished() && sender.is_finished()) {
+            assert_eq!(scraper.ask("/metrics")?, 200);
+        }
+        assert!(hostile.join().is_ok_and(|held| held > 0));
+        assert!(matches!(sender.join(), Ok(Ok(Some(0)))));
+        Ok(())
+    })?;
+    assert_eq!(scraper.ask("/metrics")?, 200, "on the connection it always had");
+    let sent = output(zcrxd(&["send", "--to", &queue, "--bytes", "1MiB"]))?;
+    assert_eq!(sent.status.code(), Some(0), "{}", String::from_utf8_lossy(&sent.stderr));
+    Ok(())
+}

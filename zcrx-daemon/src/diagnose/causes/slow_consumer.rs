@@ -46,7 +46,9 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
-    let returning = facts.returning();
+    let rate = facts.recent.rate(facts.recent.returned).filter(|&rate| rate > 0.0 && facts.returning());
+    let in_bursts = facts.returns_in_bursts();
+    let returning = facts.returning() || in_bursts;
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
     Case::new(confidence, share)
@@ -54,7 +56,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             "the owner holds {}, another {completed} in completions that it has not read",
             words::buffers(facts, held)
         ))
-        .evidence_if(facts.recent.rate(facts.recent.returned).filter(|_| returning).map(|rate| {
+        .evidence_if(in_bursts.then(|| "it returns in bursts, with as long a pause between them before".to_owned()))
+        .evidence_if(rate.map(|rate| {
             format!(
                 "it returns {}: a buffer is out for {} on average",
                 words::rate(rate),

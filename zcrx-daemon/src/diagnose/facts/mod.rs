@@ -8,7 +8,7 @@ mod trend;
 
 use std::time::Duration;
 
-use super::thresholds::{LASTING, LATEST, RECENT, SHALLOW};
+use super::thresholds::{CONSIDERABLE, LASTING, LATEST, RECENT, SHALLOW};
 use crate::model::{QueueSample, Window};
 
 pub use change::Change;
@@ -95,7 +95,24 @@ impl<'w> Facts<'w> {
             |(earlier, later): &(&QueueSample, &QueueSample)| !none(Change::between(earlier, later).returned);
         let last = self.window.steps().rev().find(returning);
         let quiet = last.map_or(self.whole.span, |(_, later)| self.now.at.saturating_sub(later.at));
-        quiet >= LASTING
+        quiet >= LASTING && !self.returns_in_bursts()
+    }
+
+    /// Whether nothing comes back now, but nothing did for about as long before, with much in the owner's hands, and
+    /// then something came back after all: an owner that holds each buffer for seconds returns in bursts.
+    pub fn returns_in_bursts(&self) -> bool {
+        let (mut pause, mut longest) = (Duration::ZERO, Duration::ZERO);
+        for (earlier, later) in self.window.steps() {
+            let change = Change::between(earlier, later);
+            let placement = Placement::of(later);
+            if !none(change.returned) {
+                longest = longest.max(pause);
+                pause = Duration::ZERO;
+            } else if placement.share(placement.held).is_some_and(|held| held >= CONSIDERABLE) {
+                pause += change.span;
+            }
+        }
+        !pause.is_zero() && pause <= longest * 2
     }
 
     /// Whether completions wait and the owner has read none of late.

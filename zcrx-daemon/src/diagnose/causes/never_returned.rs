@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
              connections); a restart gives everything back",
     produced: Produced::Lab {
         how: "the application returns nothing",
-        scenarios: &["starved-by-leak", "foreign-leak-named"],
+        scenarios: &["diagnosed-never_returned", "foreign-leak-named"],
         kernels: "7.2, 7.3",
     },
     judge,

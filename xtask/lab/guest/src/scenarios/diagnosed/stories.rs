@@ -4,7 +4,6 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::super::Scenario;
 use super::super::receive::{TRANSFER, on_device};
@@ -142,10 +141,10 @@ pub(in crate::scenarios) const FORECAST: Scenario = Scenario {
             let Some(report) = answer["queues"].get(0) else { return Ok(None) };
             let at = seconds(&report["at"]);
             let known = &report["forecast"]["starvation"]["known"];
-            if !known["In"].is_null() && foretold.last().is_none_or(|(last, _)| *last < at) {
-                foretold.push((at, seconds(&known["In"])));
+            if !known["in"].is_null() && foretold.last().is_none_or(|(last, _)| *last < at) {
+                foretold.push((at, seconds(&known["in"])));
             }
-            Ok((!foretold.is_empty() && *known == Value::from("Now")).then_some(at))
+            Ok((!foretold.is_empty() && known.as_str() == Some("now")).then_some(at))
         })?;
         traffic.abandon()?;
         // The last moments are as short as the pause between two looks; before, rates have to be known.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::super::Scenario;
-use super::super::receive::{TRANSFER, on_device};
+use super::super::receive::TRANSFER;
 use super::{BYTES, NEEDS, TURN, answer, causes, close, episodes, keep_recordings, named, seconds, watching};
 use crate::lab::foreign::Foreign;
 use crate::lab::nic::{self, Nic};
@@ -25,7 +25,10 @@ pub(in crate::scenarios) const HEALTHY: Scenario = Scenario {
     default: false,
     run: || {
         let nic = Nic::pair()?;
-        let daemon = on_device(&nic, &["--area", "4MiB"])?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
+        arguments.extend(["--backend", "device", "--sink", "verify", "--area", "4MiB"]);
+        let daemon = watching(&nic.rx, &arguments)?;
         let begun = Instant::now();
         let (mut bursts, mut least_free) = (0, f64::MAX);
         while begun.elapsed() < UNDER_LOAD {

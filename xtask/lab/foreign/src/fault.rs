@@ -28,8 +28,6 @@ pub(crate) enum Fault {
     CqStall,
     /// Returns buffers out of order, and keeps every Nth completion's for ever.
     Fragments(u64),
-    /// Collects most of the area, then returns the first fragments of all buffers, then the second ones, and so on.
-    FarApart,
     /// An area of 64 buffers, less than the NIC's ring.
     SmallArea,
     /// Registers the neighbour of the queue that it was told.
@@ -57,8 +55,6 @@ pub(crate) enum Fate {
     Hold,
     /// Collected, and returned with others in an order that keeps neighbours apart.
     Scatter,
-    /// Collected until most of the area is, and returned with the fragments of each buffer as far apart as can be.
-    FarApart,
 }
 
 impl Fault {
@@ -75,7 +71,6 @@ impl Fault {
             Self::RingOverflow => Fate::ReturnOrDrop,
             Self::Fragments(every) if is_due(every) => Fate::Hold,
             Self::Fragments(_) => Fate::Scatter,
-            Self::FarApart => Fate::FarApart,
             Self::ReturnTwice(_)
             | Self::BadToken(_)
             | Self::BadOffset(_)
@@ -99,7 +94,6 @@ impl Fault {
             Self::NotReading => "not-reading",
             Self::CqStall => "cq-stall",
             Self::Fragments(_) => "fragments",
-            Self::FarApart => "far-apart",
             Self::SmallArea => "small-area",
             Self::WrongQueue => "wrong-queue",
         }
@@ -137,12 +131,11 @@ impl FromStr for Fault {
             "ring-overflow" => Self::RingOverflow,
             "not-reading" => Self::NotReading,
             "cq-stall" => Self::CqStall,
-            "far-apart" => Self::FarApart,
             "small-area" => Self::SmallArea,
             "wrong-queue" => Self::WrongQueue,
             _ => bail!(
                 "no fault `{name}`; there are slow=MS, slow-and-dropping=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, \
-                 fragments=N, far-apart, ring-overflow, not-reading, cq-stall, small-area and wrong-queue"
+                 fragments=N, ring-overflow, not-reading, cq-stall, small-area and wrong-queue"
             ),
         };
         if number.is_some() {

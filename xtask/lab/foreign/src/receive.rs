@@ -38,7 +38,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, default_value = "[::]:9999")]
     listen: SocketAddr,
     /// A fault: slow=MS, slow-and-dropping=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, fragments=N (N: every Nth
-    /// completion), far-apart, ring-overflow, not-reading, cq-stall, small-area, wrong-queue.
+    /// completion), ring-overflow, not-reading, cq-stall, small-area, wrong-queue.
     #[arg(long)]
     fault: Option<Fault>,
     /// Begin the fault once that many bytes were received; before and after, `hold` and `resume` on standard input
@@ -48,9 +48,6 @@ pub(crate) struct ReceiveArgs {
     /// Make a file descriptor of the queue, as if another ring were to share it, and keep it. Linux 6.19.
     #[arg(long)]
     export: bool,
-    /// Bytes that one receive takes at most; then it is armed again. Less than a buffer holds makes fragments.
-    #[arg(long, default_value_t = 0)]
-    receive_bytes: u32,
     /// Without a device: do not make the kernel look at the refill ring.
     #[arg(long)]
     no_flush: bool,
@@ -83,7 +80,6 @@ struct Receiver {
     accepted: u64,
     /// Whether the refill ring must be flushed, and is.
     flushes: bool,
-    receive_bytes: u32,
     fault: Option<Fault>,
     fault_after: Option<u64>,
     active: bool,
@@ -118,7 +114,6 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         next_connection: 0,
         accepted: 0,
         flushes: queue_args.interface.is_none() && !args.no_flush,
-        receive_bytes: args.receive_bytes,
         fault: args.fault,
         fault_after: args.fault.map(|_| args.fault_after),
         active: false,
@@ -227,7 +222,7 @@ impl Receiver {
             if !connection.wants_arming(now) {
                 continue;
             }
-            let entry = opcode::RecvZc::new(types::Fd(connection.fd()), self.receive_bytes)
+            let entry = opcode::RecvZc::new(types::Fd(connection.fd()), 0)
                 .ifq(self.queue.zcrx_id)
                 .build()
                 .user_data(*id);

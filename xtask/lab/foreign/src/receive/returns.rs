@@ -1,6 +1,6 @@
 //! Giving buffers back, or not.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use zcrx_daemon::uapi::ZcrxRqe;
@@ -38,8 +38,6 @@ pub(super) struct Returns {
     kept: Vec<Debt>,
     /// Until the batch is whole.
     scatter: Vec<Debt>,
-    /// Until they are most of the area.
-    apart: Vec<Debt>,
 }
 
 impl Returns {
@@ -51,7 +49,6 @@ impl Returns {
             dropping: VecDeque::new(),
             kept: Vec::new(),
             scatter: Vec::new(),
-            apart: Vec::new(),
         }
     }
 
@@ -81,12 +78,6 @@ impl Returns {
             Fate::HoldFor(time) => self.waiting.push_back((debt.since + time, debt)),
             Fate::HoldForThenDrop(time) => self.dropping.push_back((debt.since + time, debt)),
             Fate::Hold => self.kept.push(debt),
-            Fate::FarApart => {
-                self.apart.push(debt);
-                if self.ledger.held_buffers() * 8 >= u64::from(queue.buffers) * 7 {
-                    self.return_far_apart(queue);
-                }
-            }
             Fate::Scatter => {
                 self.scatter.push(debt);
                 if self.scatter.len() == SCATTER_BATCH {
@@ -123,7 +114,6 @@ impl Returns {
     pub(super) fn release_all(&mut self, queue: &mut Queue) {
         self.stash.extend(self.kept.drain(..));
         self.stash.extend(self.scatter.drain(..));
-        self.stash.extend(self.apart.drain(..));
         self.stash.extend(self.waiting.drain(..).map(|(_, debt)| debt));
         self.stash.extend(self.dropping.drain(..).map(|(_, debt)| debt));
         self.progress(queue, Instant::now());
@@ -132,33 +122,12 @@ impl Returns {
     /// Since when the oldest debt is held; what was dropped is not known any more.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let waiting = self.waiting.iter().chain(&self.dropping).map(|(_, debt)| debt);
-        self.stash
-            .iter()
-            .chain(waiting)
-            .chain(&self.kept)
-            .chain(&self.scatter)
-            .chain(&self.apart)
-            .map(|debt| debt.since)
-            .min()
+        self.stash.iter().chain(waiting).chain(&self.kept).chain(&self.scatter).map(|debt| debt.since).min()
     }
 
     /// Entries that wait for room in the refill ring.
     pub(super) fn stashed(&self) -> usize {
         self.stash.len()
-    }
-
-    /// All fragments of the same number within their buffers follow one another.
-    fn return_far_apart(&mut self, queue: &mut Queue) {
-        let mut so_far: HashMap<usize, u64> = HashMap::new();
-        let number = |debt: Debt| {
-            let number = so_far.entry(debt.buffer).or_default();
-            *number += 1;
-            (*number, debt)
-        };
-        let mut numbered: Vec<(u64, Debt)> =
-            std::mem::take(&mut self.apart).into_iter().map(number).collect();
-        numbered.sort_by_key(|(number, _)| *number);
-        numbered.into_iter().for_each(|(_, debt)| self.give_back(queue, debt));
     }
 
     fn give_back(&mut self, queue: &mut Queue, debt: Debt) {

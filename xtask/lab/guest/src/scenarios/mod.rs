@@ -119,7 +119,6 @@ pub(crate) const ALL: &[Scenario] = &[
     diagnosed::SMALL_AREA,
     diagnosed::REFILL_RING_FULL,
     diagnosed::LEAK,
-    diagnosed::FRAGMENT_PINNING,
     diagnosed::BAD_ENTRIES,
     diagnosed::DOUBLE_ENTRIES,
     diagnosed::LAZY_CONSUMPTION,

@@ -114,26 +114,6 @@ diagnosed!(
     NEEDS,
     || flow("cq_exhaustion", &Plan::new(&["--cq-entries", "8"]))
 );
-diagnosed!(
-    FRAGMENT_PINNING,
-    "diagnosed-fragment_pinning",
-    "buffers received in four fragments each, which come back far apart: on Linux up to 7.2 an episode, first cause \
-     fragment_pinning",
-    NEEDS,
-    || {
-        if !kernel_release().starts_with("7.2.") {
-            return Err(super::super::Skip("this kernel joins fragments".to_owned()).into());
-        }
-        flow(
-            "fragment_pinning",
-            &Plan {
-                knob: Some(("alloc_retry_ms", "1000")),
-                ..Plan::new(&["--receive-bytes", "1024", "--fault", "far-apart", "--refill-entries", "4096"])
-            },
-        )
-    }
-);
-
 /// A queue, what its owner does wrong, and what is sent to it.
 struct Plan<'a> {
     arguments: &'a [&'a str],

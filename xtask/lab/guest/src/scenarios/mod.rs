@@ -129,7 +129,6 @@ pub(crate) const ALL: &[Scenario] = &[
     diagnosed::PINNED,
     diagnosed::OWN_SLOW,
     diagnosed::OWN_SMALL_AREA,
-    diagnosed::HEALTHY,
     diagnosed::TWO_CAUSES,
     diagnosed::KILLED,
     diagnosed::FORECAST,

@@ -10,7 +10,7 @@ pub(super) use foreign::{
     REFILL_RING_FULL, SLOW, SMALL_AREA, UNREAD, UNREAPED,
 };
 pub(super) use own::{OWN_SLOW, OWN_SMALL_AREA};
-pub(super) use stories::{FORECAST, HEALTHY, KILLED, TWO_CAUSES};
+pub(super) use stories::{FORECAST, KILLED, TWO_CAUSES};
 pub(super) use teardown::PINNED;
 
 use std::fs;

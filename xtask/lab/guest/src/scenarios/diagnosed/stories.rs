@@ -1,55 +1,16 @@
-//! What a diagnosis must stand beyond a single cause: health, two causes at once, its own death, the future.
+//! What a diagnosis must stand beyond a single cause: two causes at once, its own death, the future.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::super::Scenario;
-use super::super::receive::TRANSFER;
-use super::{BYTES, NEEDS, TURN, answer, causes, close, episodes, keep_recordings, named, seconds, watching};
+use super::{BYTES, NEEDS, TURN, answer, causes, close, keep_recordings, named, seconds, watching};
 use crate::lab::foreign::Foreign;
 use crate::lab::nic::{self, Nic};
 use crate::lab::traffic::Traffic;
 use crate::lab::{eventually, program, work};
-
-/// How long the healthy queue is under load.
-const UNDER_LOAD: Duration = Duration::from_mins(1);
-
-/// A queue that looks alarming and is well.
-pub(in crate::scenarios) const HEALTHY: Scenario = Scenario {
-    name: "healthy-traffic",
-    about: "a minute of bursts over many connections on zcrxd's own queue, its freelist at zero: not one episode",
-    needs: NEEDS,
-    limit: 400,
-    default: false,
-    run: || {
-        let nic = Nic::pair()?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
-        arguments.extend(["--backend", "device", "--sink", "verify", "--area", "4MiB"]);
-        let daemon = watching(&nic.rx, &arguments)?;
-        let begun = Instant::now();
-        let (mut bursts, mut least_free) = (0, f64::MAX);
-        while begun.elapsed() < UNDER_LOAD {
-            let traffic = Traffic::start(&nic.tx, &Nic::address(), 2 << 20, &["--connections", "16"])?;
-            for _ in 0..4 {
-                least_free =
-                    daemon.metrics()?.sum("zcrx_ifq_free_buffers").unwrap_or(f64::MAX).min(least_free);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            traffic.finish(TRANSFER)?;
-            bursts += 1;
-        }
-        let episodes = episodes(&answer(&daemon)?);
-        println!(
-            "{bursts} bursts of 32 MiB, at least {least_free} buffers free, {} episodes",
-            episodes.len()
-        );
-        ensure!(episodes.is_empty(), "a healthy queue is said to be in trouble: {episodes:?}");
-        daemon.stop().map(drop)
-    },
-};
 
 /// Two mistakes at once.
 pub(in crate::scenarios) const TWO_CAUSES: Scenario = Scenario {

@@ -209,7 +209,7 @@ fn errors() -> Row {
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
                 .ask("rate(zcrx_receive_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
-            Panel::lines("Registered anew", COUNT, "Times within what is shown that zcrxd's own queue was registered: more than the first time is a queue that failed and came back.")
+            Panel::lines("Registered anew", COUNT, "Times within what is shown that zcrxd's own queue was registered again, because it had failed.")
                 .ask("increase(zcrx_receive_registrations_total{QUEUE}[$__range])", queue!(""))
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::lines("Connections given up", RATE, "Connections ended because payload had to be copied and there was no buffer for too long.")

@@ -191,6 +191,9 @@ const PROBES: usize = 16;
 /// Recorded series of a host: one for each rule of its level, nine troubles, and twice fourteen causes.
 const RECORDED: usize = 50;
 
+/// Threads that are asked whether they answer, beside those that receive.
+const OTHER_THREADS: usize = 3;
+
 /// What is wrong with scrapes of daemons that differ in how many queues of their own they have: a series that is not
 /// documented, or more of them than the bound allows, or a number that does not grow with the queues.
 pub(crate) fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
@@ -212,7 +215,12 @@ pub(crate) fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
             }
             *count.entry(Per::of(name, &contract)).or_default() += 1;
         }
-        for (per, most) in [(Per::Host, 1), (Per::Receiver, *queues), (Per::DiagnosedQueue, *queues)] {
+        for (per, most) in [
+            (Per::Host, 1),
+            (Per::Receiver, *queues),
+            (Per::DiagnosedQueue, *queues),
+            (Per::Thread, queues + OTHER_THREADS),
+        ] {
             let found = count.get(&per).copied().unwrap_or(0);
             let allowed = bounds.get(&per).map_or(0, |(bound, _)| bound * most);
             if found == 0 || found > allowed {
@@ -249,13 +257,16 @@ mod tests {
     #[test]
     fn what_is_too_much_or_unknown_is_told() -> Result<()> {
         let scrape = |text: &str| Scrape::parse(text.to_owned());
-        let well = "zcrx_build_info{version=\"1\"} 1\nzcrx_receive_bytes_total{queue=\"0\"} 1\nzcrx_queue_troubled{queue=\"0\"} 0\n";
+        let well = "zcrx_build_info{version=\"1\"} 1\nzcrx_receive_bytes_total{queue=\"0\"} 1\nzcrx_queue_troubled{queue=\"0\"} 0\n\
+                    zcrx_thread_responsive{thread=\"sampler\"} 1\n";
         assert_eq!(complaints(&[(1, scrape(well)?)])?, [""; 0]);
         let unknown =
             format!("{well}zcrx_no_such 1\nzcrx_receive_connections{{queue=\"0\",colour=\"red\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(&unknown)?)])?.len(), 2);
         let more = format!("{well}zcrx_receive_connections{{queue=\"0\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(well)?), (1, scrape(&more)?)])?.len(), 1);
+        let crowd = "zcrx_thread_responsive{thread=\"other\"} 1\n".repeat(1 + OTHER_THREADS);
+        assert_eq!(complaints(&[(1, scrape(&format!("{well}{crowd}"))?)])?.len(), 1);
         Ok(())
     }
 }

@@ -47,11 +47,6 @@ impl Process {
         self.input.as_mut().context("the program's input is closed")
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has written to standard output so far.
     pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap_or_default()

@@ -158,7 +158,9 @@ impl Returns {
         let mut numbered: Vec<(u64, Debt)> =
             std::mem::take(&mut self.apart).into_iter().map(number).collect();
         numbered.sort_by_key(|(number, _)| *number);
-        numbered.into_iter().for_each(|(_, debt)| self.give_back(queue, debt));
+        for (_, debt) in numbered {
+            self.give_back(queue, debt);
+        }
     }
 
     fn give_back(&mut self, queue: &mut Queue, debt: Debt) {

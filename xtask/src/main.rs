@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask --help`.
 
 mod demo;
+mod dist;
 mod lab;
 mod monitoring;
 mod setup;
@@ -26,6 +27,8 @@ enum Chore {
     Test(test::Options),
     /// Real kernels in virtual machines, with a software NIC
     Lab(lab::LabArguments),
+    /// Make what is given to others: the Debian package, and the files that other packages are made of
+    Dist,
     /// Recording rules, alerts, dashboards and their runbook
     Monitoring(monitoring::Arguments),
 }
@@ -49,6 +52,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Setup => setup::run(&cache).map(drop),
         Chore::Demo(options) => demo::run(&cache, &options),
         Chore::Test(options) => test::run(&cache, &options),
+        Chore::Dist => dist::run(&cache),
         Chore::Lab(arguments) => lab::run(arguments),
         Chore::Monitoring(arguments) => monitoring::run(&arguments),
     }

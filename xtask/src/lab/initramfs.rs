@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,6 +59,41 @@ impl Archive {
         Ok(())
     }
 
+    /// Adds a file, link or folder with all that is in it, with owners and modes, but for some paths and what is no
+    /// file: device nodes are the kernel's to make.
+    pub(crate) fn tree(&mut self, path: &str, from: &Path, left_out: &[&str]) -> Result<()> {
+        if left_out.contains(&path) {
+            return Ok(());
+        }
+        let failed = || format!("cannot read {}", from.display());
+        let metadata = fs::symlink_metadata(from).with_context(failed)?;
+        let (kind, mode) = (metadata.file_type(), metadata.permissions().mode());
+        let content = if kind.is_symlink() {
+            fs::read_link(from).with_context(failed)?.into_os_string().into_encoded_bytes()
+        } else if kind.is_file() {
+            fs::read(from).with_context(failed)?
+        } else if kind.is_dir() {
+            Vec::new()
+        } else {
+            return Ok(());
+        };
+        if self.known.insert(PathBuf::from(path)) {
+            self.owned_entry(Path::new(path), mode, (metadata.uid(), metadata.gid()), &content);
+        }
+        if kind.is_dir() {
+            let mut children = fs::read_dir(from)
+                .with_context(failed)?
+                .map(|child| Ok(child?.file_name()))
+                .collect::<Result<Vec<_>>>()?;
+            children.sort();
+            for child in children {
+                let name = child.to_string_lossy();
+                self.tree(&format!("{path}/{name}"), &from.join(&child), left_out)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The finished archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry(Path::new("TRAILER!!!"), 0, &[]);
@@ -93,11 +128,16 @@ impl Archive {
     }
 
     fn entry(&mut self, path: &Path, mode: u32, content: &[u8]) {
+        self.owned_entry(path, mode, (0, 0), content);
+    }
+
+    fn owned_entry(&mut self, path: &Path, mode: u32, (uid, gid): (u32, u32), content: &[u8]) {
         let name = path.as_os_str().as_encoded_bytes();
         let inode = self.known.len() as u32 + 1;
         self.bytes.extend_from_slice(b"070701");
         // inode, mode, uid, gid, links, mtime, size, device (2), rdevice (2), name size with its NUL, checksum
-        let fields = [inode, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let fields =
+            [inode, mode, uid, gid, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }

@@ -7,6 +7,7 @@ mod machine;
 mod module;
 mod programs;
 mod session;
+mod systemd;
 mod table;
 
 use std::fs;
@@ -70,6 +71,8 @@ enum LabCommand {
         #[arg(long)]
         check: bool,
     },
+    /// Install the Debian package in a guest with systemd, Prometheus and Alertmanager, and put the service through its life
+    Systemd,
     /// Open a shell in a guest
     Shell {
         /// Series to boot; the newest if none is named
@@ -97,6 +100,7 @@ pub(crate) fn run(arguments: LabArguments) -> Result<()> {
             lab.close(&tally)
         }
         LabCommand::Matrix { check } => matrix(&Lab::open(network)?, check),
+        LabCommand::Systemd => systemd::run_steps(network),
         LabCommand::Shell { kernel } => {
             let lab = Lab::open(network)?;
             let rows = lab.rows(&kernel.into_iter().collect::<Vec<_>>())?;

@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::ScenarioInfo;
 
 use crate::tools::command::output;
-use crate::tools::workspace::{cargo, target};
-
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+use crate::tools::workspace::{TARGET, build_static, target};
 
 /// Where the static programs lie.
 #[derive(Clone, Debug)]
@@ -20,24 +18,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
-        let status = cargo()
-            .args(["build", "--quiet", "--release", "--target", TARGET])
-            .args([
-                "--package",
-                "zcrx-daemon",
-                "--package",
-                "zcrx-lab-guest",
-                "--package",
-                "zcrx-lab-foreign",
-                "--package",
-                "zcrx-lab-contract",
-            ])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .status()
-            .context("cannot run cargo")?;
-        if !status.success() {
-            bail!("the programs for the guest cannot be built: see cargo's messages above");
-        }
+        build_static()?;
         Ok(Self { directory: target()?.join(TARGET).join("release") })
     }
 

@@ -45,3 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Check => check::documents(),
     }
 }
+
+/// Every query of every panel and rule, variables replaced: an object a line.
+pub(crate) fn queries() -> Result<String> {
+    queries::lines(&queries::Options::defaults())
+}

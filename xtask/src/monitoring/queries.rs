@@ -107,11 +107,15 @@ pub(super) fn all(options: &Options) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
-/// Prints them, an object a line.
+/// All of them, an object a line.
+pub(super) fn lines(options: &Options) -> Result<String> {
+    let lines = all(options)?.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Prints them.
 pub(super) fn list(options: &Options) -> Result<()> {
-    for query in all(options)? {
-        println!("{}", serde_json::to_string(&query)?);
-    }
+    print!("{}", lines(options)?);
     Ok(())
 }
 

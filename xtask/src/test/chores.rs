@@ -30,6 +30,18 @@ pub(super) fn lab(outfit: &Outfit, matrix: bool) -> Result<Outcome> {
     Ok(Outcome::Checked(Tally::of_runner(succeeded, &printed)))
 }
 
+/// The package and the service, in a guest with systemd.
+pub(super) fn service(outfit: &Outfit) -> Result<Outcome> {
+    if let Some(why) = &outfit.no_lab {
+        return Ok(Outcome::Skipped(why.clone()));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Outcome::Skipped("making the guest's system needs root".to_owned()));
+    }
+    let (succeeded, printed) = shown(chore(outfit).args(["lab", "systemd"]))?;
+    Ok(Outcome::Checked(Tally::of_runner(succeeded, &printed)))
+}
+
 fn chore(outfit: &Outfit) -> Command {
     // By cargo, since building the workspace may have replaced the program that runs now.
     let mut command = cargo();

@@ -69,6 +69,8 @@ enum Check {
     Demo,
     /// Real kernels in virtual machines
     Lab,
+    /// The Debian package and the service, in a virtual machine with systemd and Prometheus; with --matrix, or by name
+    Service,
     /// cargo-deny: licences, bans, sources
     Licences,
     /// cargo-deny: known vulnerabilities
@@ -88,8 +90,13 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     let bench = Bench { cache, options, toolchain: OnceCell::new(), outfit: OnceCell::new() };
     let mut rows = Vec::new();
     for &check in Check::value_variants() {
-        let left_out = options.no_lab && check == Check::Lab;
-        if left_out || !(options.only.is_empty() || options.only.contains(&check)) {
+        let named = options.only.contains(&check);
+        let left_out = match check {
+            Check::Lab => options.no_lab,
+            Check::Service => options.no_lab || !(options.matrix || named),
+            _ => false,
+        };
+        if left_out || !(options.only.is_empty() || named) {
             continue;
         }
         let name = check.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -118,7 +125,7 @@ impl Bench<'_> {
             Check::Format => rust::format(),
             Check::Links => links::check(),
             Check::Units => units::check(),
-            Check::Monitoring => monitoring::documents(self.outfit()),
+            Check::Monitoring => Ok(monitoring::documents(self.outfit())),
             Check::Lint => rust::lint(),
             Check::LintBpf => match self.toolchain() {
                 Ok(toolchain) => rust::lint_bpf(toolchain),
@@ -131,6 +138,7 @@ impl Bench<'_> {
             Check::Scrape => monitoring::scrape(self.outfit()),
             Check::Demo => chores::demo(self.outfit()),
             Check::Lab => chores::lab(self.outfit(), self.options.matrix),
+            Check::Service => chores::service(self.outfit()),
             Check::Licences => licences::check(self.cache),
             Check::Advisories => licences::advisories(self.cache),
         }

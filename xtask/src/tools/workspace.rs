@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::command::output;
 
@@ -30,4 +30,23 @@ pub(crate) fn target() -> Result<PathBuf> {
     let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Metadata = serde_json::from_str(&metadata).context("cargo metadata is not as expected")?;
     Ok(metadata.target_directory)
+}
+
+/// What static programs are built for. Named, so that cargo does not build its own helpers static too.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// All packages whose programs run elsewhere. They are built together even where one is wanted: another set of packages
+/// is another set of features, and so another build of everything.
+const ELSEWHERE: [&str; 4] = ["zcrx-daemon", "zcrx-lab-guest", "zcrx-lab-foreign", "zcrx-lab-contract"];
+
+/// Builds the programs that run elsewhere without any library to rely on, into `TARGET/release`.
+pub(crate) fn build_static() -> Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--release", "--target", TARGET]);
+    command.args(ELSEWHERE.iter().flat_map(|package| ["--package", *package]));
+    let status = command.env("RUSTFLAGS", "-C target-feature=+crt-static").status();
+    if !status.context("cannot run cargo")?.success() {
+        bail!("{} cannot be built: see cargo's messages above", ELSEWHERE.join(", "));
+    }
+    Ok(())
 }

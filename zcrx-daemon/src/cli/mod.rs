@@ -6,6 +6,7 @@ mod diagnose;
 mod exit;
 mod live;
 mod nic;
+mod pages;
 mod probes;
 mod queues;
 mod replay;
@@ -57,6 +58,9 @@ enum Command {
     Top(top::Args),
     /// Go through a recording, sample by sample
     Replay(replay::Args),
+    /// Write the man pages and the shells' completions that packages carry
+    #[command(hide = true)]
+    Pages(pages::Args),
 }
 
 /// Does what the command line says.
@@ -80,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Pages(args) => pages::run(&args),
     };
     exit.into()
 }

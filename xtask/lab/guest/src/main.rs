@@ -11,6 +11,7 @@ mod kmsg;
 mod lab;
 mod results;
 mod scenarios;
+mod service;
 
 use anyhow::{Context, Result, bail};
 
@@ -29,7 +30,14 @@ fn main() -> Result<()> {
         "shell" => init::shell(),
         "demo" => demo::run(),
         "hello" => init::hello(),
+        "list-service" => {
+            println!("{}", serde_json::to_string(&service::list()).context("cannot write the list")?);
+            Ok(())
+        }
+        "service" => service::run(),
         "scenario" => scenarios::run(names.first().context("which scenario?")?),
-        other => bail!("unknown command {other:?}: list, run, here, shell, demo, hello or scenario"),
+        other => bail!(
+            "unknown command {other:?}: list, run, here, shell, demo, hello, scenario, list-service or service"
+        ),
     }
 }

@@ -1,0 +1,255 @@
+//! Real Prometheus and Alertmanager with the package's rules, while a queue starves.
+
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::Step;
+use super::stages::{LIMIT, configure, metrics, ready, systemctl};
+use super::webhook;
+use crate::lab::metrics::get;
+use crate::lab::process::Process;
+use crate::lab::{artefacts, eventually, facts, output};
+
+const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+const ALERTMANAGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9093);
+/// Where the package's Alertmanager configuration sends notifications.
+const WEBHOOK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9099);
+const PACKAGED: &str = "/usr/share/zcrxd/prometheus";
+const PLACE: &str = "/work/monitoring";
+
+/// The one alert that must come.
+const ALERT: &str = "ZcrxQueueStarving";
+/// And what it must name.
+const CAUSE: &str = "slow_consumer";
+
+/// The times in the package's files that would take minutes, and what they are made here. Nothing else is changed.
+const SHORTER: [(&str, &str); 6] = [
+    ("interval: 30s", "interval: 1s"),
+    ("for: 1m\n", "for: 3s\n"),
+    ("group_wait: 10s", "group_wait: 1s"),
+    ("group_interval: 5m", "group_interval: 2s"),
+    ("for: 2m\n", "for: 3s\n"),
+    ("for: 5m\n", "for: 5s\n"),
+];
+
+const SCRAPE: &str = "
+global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+rule_files: [/work/monitoring/recording.yml, /work/monitoring/alerts.yml]
+alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:9093']}]}]}
+scrape_configs:
+  - job_name: zcrxd
+    static_configs: [{targets: ['127.0.0.1:9965']}]
+";
+
+/// One queue that verifies, and one whose sink may hold all of a small area.
+const QUEUES: &str = r#"
+[[queue]]
+listen = ["127.0.0.1:7000"]
+backend = "copy"
+sink = "verify"
+
+[[queue]]
+listen = ["127.0.0.1:7003"]
+backend = "copy"
+area = "1MiB"
+hold_limit = "1MiB"
+copy_out = 0
+sink = "forward:127.0.0.1:7004"
+"#;
+
+pub(super) const ALERTED: Step = Step {
+    name: "alert-delivered",
+    about: "a queue starves: its alert reaches a webhook through Prometheus and Alertmanager, and resolves after the mend",
+    limit: 600,
+    run: || {
+        let reader = TcpListener::bind("127.0.0.1:7004").context("cannot listen for the forward sink")?;
+        configure(QUEUES)?;
+        systemctl(&["restart", "zcrxd.service"])?;
+        ready()?;
+        start_servers()?;
+        let notifications = webhook::listen(WEBHOOK)?;
+        eventually("Prometheus scrapes zcrxd", LIMIT, || {
+            Ok(query("up{job=\"zcrxd\"} == 1").ok().filter(|found| *found > 0))
+        })?;
+
+        let sender = TcpStream::connect("127.0.0.1:7003").context("cannot connect to the starving queue")?;
+        sender.set_nonblocking(true).context("cannot set a socket up")?;
+        let (mut slow, _) = reader.accept().context("no connection from the forward sink")?;
+        // Not a byte is read from it until the alert has come.
+        let mut notices = Vec::new();
+        let mut sent = 0_u64;
+        let deadline = Instant::now() + LIMIT;
+        let firing = loop {
+            sent += push(&sender)?;
+            if let Ok(notice) = notifications.recv_timeout(Duration::from_millis(100)) {
+                notices.push(notice);
+            }
+            keep(&notices)?;
+            if let Some(alert) = find(&notices, "firing") {
+                break alert;
+            }
+            if Instant::now() > deadline {
+                let names: Vec<_> = notices.iter().map(|(path, notice)| format!("{path} {notice}")).collect();
+                metrics()?;
+                bail!("{ALERT} never came; {sent} bytes were sent, and there came: {}", names.join("; "));
+            }
+        };
+        let (path, alert) = &firing;
+        ensure!(path == "/page", "it goes to {path}, not to the pager");
+        let text = |name: &str| alert["annotations"][name].as_str().unwrap_or_default().to_owned();
+        ensure!(text("description").contains(CAUSE), "its cause is not {CAUSE}: {alert}");
+        ensure!(text("runbook_url").ends_with(&format!("/{ALERT}.md")), "its runbook is not named: {alert}");
+        facts::add("alert", &text("description"))?;
+
+        // The mend: the reader reads, until the sender has ended and all has come through.
+        drop(sender);
+        let drained = std::thread::spawn(move || std::io::copy(&mut slow.by_ref(), &mut std::io::sink()));
+        let deadline = Instant::now() + LIMIT;
+        while find(&notices, "resolved").is_none() {
+            if let Ok(notice) = notifications.recv_timeout(Duration::from_millis(500)) {
+                notices.push(notice);
+            }
+            keep(&notices)?;
+            ensure!(Instant::now() < deadline, "{ALERT} was not resolved");
+        }
+        let came = drained.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+        let came = came.context("cannot read what is forwarded")?;
+        ensure!(came == sent, "{sent} bytes were sent, {came} were forwarded");
+        Ok(())
+    },
+};
+
+pub(super) const QUERIED: Step = Step {
+    name: "queries-answered",
+    about: "every query of every panel and rule is answered by Prometheus, with data unless a reason says why not",
+    limit: 300,
+    run: || {
+        output(Command::new("zcrxd").args(["send", "--to", "127.0.0.1:7000", "--bytes", "4MiB"]))?;
+        let listed = fs::read_to_string("/lab/queries.jsonl").context("cannot read the list of queries")?;
+        let reasons = fs::read_to_string("/lab/may-be-empty.json").context("cannot read the reasons")?;
+        let reasons: Vec<(String, String)> = serde_json::from_str(&reasons).context("no list of reasons")?;
+        let (mut all, mut with_data, mut trouble, mut report) = (0, 0, Vec::new(), String::new());
+        for line in listed.lines() {
+            let listed: Value = serde_json::from_str(line).context("a line is no query")?;
+            let text = |name: &str| listed[name].as_str().unwrap_or_default();
+            let (place, expression) = (format!("{}: {}", text("file"), text("place")), text("query"));
+            all += 1;
+            let excused = listed["absent_when"].as_array().is_some_and(|absent| !absent.is_empty())
+                || reasons.iter().any(|(part, _)| place.contains(part.as_str()));
+            let verdict = match query(expression) {
+                Ok(0) if excused => "empty, as it may be".to_owned(),
+                Ok(0) => {
+                    trouble.push(format!("{place}: no data"));
+                    "NO DATA".to_owned()
+                }
+                Ok(series) => {
+                    with_data += 1;
+                    format!("{series} series")
+                }
+                Err(error) => {
+                    trouble.push(format!("{place}: {error:#}"));
+                    format!("ERROR {error:#}")
+                }
+            };
+            report += &format!("{place}: {verdict}\n");
+        }
+        fs::write(artefacts().join("queries.txt"), report).context("cannot keep the report")?;
+        facts::add("queries answered", &format!("{all}, {with_data} of them with data"))?;
+        ensure!(all > 0, "there is no query");
+        ensure!(trouble.is_empty(), "{} of {all} queries: {}", trouble.len(), trouble.join("; "));
+        Ok(())
+    },
+};
+
+/// Both servers, with the package's files, whose times are shortened.
+fn start_servers() -> Result<()> {
+    fs::create_dir_all(PLACE).with_context(|| format!("cannot make {PLACE}"))?;
+    for name in ["recording.yml", "alerts.yml", "alertmanager.yml"] {
+        let text = fs::read_to_string(format!("{PACKAGED}/{name}")).with_context(|| format!("no {name}"))?;
+        let text = SHORTER.iter().fold(text, |text, (long, short)| text.replace(long, short));
+        fs::write(format!("{PLACE}/{name}"), text).with_context(|| format!("cannot write {name}"))?;
+    }
+    fs::write(format!("{PLACE}/prometheus.yml"), SCRAPE).context("cannot write prometheus.yml")?;
+    // Left running when the handles go: they serve the next step too, and the end of the machine ends them.
+    Process::start(
+        "alertmanager",
+        Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={PLACE}/alertmanager.yml"))
+            .arg(format!("--storage.path={PLACE}/alertmanager"))
+            .arg(format!("--web.listen-address={ALERTMANAGER}"))
+            .arg("--cluster.listen-address="),
+    )?;
+    let mut prometheus = Process::start(
+        "prometheus",
+        Command::new("prometheus")
+            .arg(format!("--config.file={PLACE}/prometheus.yml"))
+            .arg(format!("--storage.tsdb.path={PLACE}/prometheus"))
+            .arg(format!("--web.listen-address={PROMETHEUS}")),
+    )?;
+    eventually("Prometheus and Alertmanager are ready", LIMIT, || {
+        prometheus.alive()?;
+        let ready = |at| get(at, "/-/ready").is_ok_and(|(status, _)| status == 200);
+        Ok((ready(PROMETHEUS) && ready(ALERTMANAGER)).then_some(()))
+    })
+}
+
+/// How many series Prometheus answers with.
+fn query(expression: &str) -> Result<usize> {
+    let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let (_, body) = get(PROMETHEUS, &format!("/api/v1/query?query={encoded}"))?;
+    // An answer that is sent in pieces has their lengths between them; none of these contains a brace.
+    let json = body.find('{').zip(body.rfind('}')).map(|(from, to)| &body[from..=to]);
+    let answer: Value = serde_json::from_str(&unchunked(json.unwrap_or_default()))
+        .with_context(|| format!("Prometheus answers {body:?}"))?;
+    if answer["status"] != "success" {
+        bail!("{}", answer["error"]);
+    }
+    Ok(match &answer["data"]["result"] {
+        Value::Array(series) => series.len(),
+        _ => 0,
+    })
+}
+
+/// Lengths of pieces stand on lines of their own, and compact JSON has no line of its own.
+fn unchunked(json: &str) -> String {
+    let mut pieces = json.split("\r\n");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces
+        .filter(|piece| !piece.chars().all(|digit| digit.is_ascii_hexdigit()))
+        .fold(first, |whole, piece| whole + piece)
+}
+
+/// Sends what goes without waiting; how much that was.
+fn push(mut stream: &TcpStream) -> Result<u64> {
+    use std::io::Write;
+    let mut sent = 0;
+    loop {
+        match stream.write(&[b'z'; 65536]) {
+            Ok(count) => sent += count as u64,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(sent),
+            Err(error) => return Err(error).context("cannot send to the starving queue"),
+        }
+    }
+}
+
+/// The alert in what came, in that state.
+fn find(notices: &[(String, Value)], state: &str) -> Option<(String, Value)> {
+    notices.iter().find_map(|(path, notice)| {
+        let alert = notice["alerts"]
+            .as_array()?
+            .iter()
+            .find(|alert| alert["labels"]["alertname"] == ALERT && alert["status"] == state)?;
+        Some((path.clone(), alert.clone()))
+    })
+}
+
+fn keep(notices: &[(String, Value)]) -> Result<()> {
+    let text = serde_json::to_string_pretty(notices).context("cannot write the notifications")?;
+    fs::write(artefacts().join("notifications.json"), text).context("cannot keep the notifications")
+}

@@ -1,0 +1,117 @@
+//! The package comes, is what it says, and goes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Step;
+use super::stages::{LIMIT, metrics, property, ready, systemctl};
+use crate::lab::{eventually, facts, output};
+
+/// What `systemd-analyze security` may find at most.
+const EXPOSURE: f64 = 2.0;
+
+/// Files that a user looks for.
+const FILES: [&str; 6] = [
+    "/usr/share/man/man1/zcrxd.1.gz",
+    "/usr/share/man/man1/zcrxd-run.1.gz",
+    "/usr/share/bash-completion/completions/zcrxd",
+    "/usr/share/zcrxd/prometheus/alerts.yml",
+    "/usr/share/zcrxd/dashboards/fleet.json",
+    "/usr/share/zcrxd/drop-ins/kprobes.conf",
+];
+
+pub(super) const INSTALLED: Step = Step {
+    name: "package-installed",
+    about: "apt installs the package, and the service is up, ready and enabled, as a user of its own",
+    limit: 300,
+    run: || {
+        output(Command::new("apt-get").args(["install", "--yes", "/lab/zcrxd.deb"]))?;
+        ready()?;
+        for (name, value) in [("ActiveState", "active"), ("UnitFileState", "enabled"), ("Type", "notify")] {
+            let found = property(name)?;
+            ensure!(found == value, "{name} is {found}, not {value}");
+        }
+        let status = status()?;
+        let user = output(Command::new("id").args(["--user", "zcrxd"]))?;
+        let uid = field(&status, "Uid").split_whitespace().next().unwrap_or_default();
+        ensure!(uid == user.trim() && uid != "0", "zcrxd runs as {uid}, its user is {user}");
+        for file in FILES {
+            ensure!(Path::new(file).exists(), "{file} is not installed");
+        }
+        Ok(())
+    },
+};
+
+pub(super) const LEAST_PRIVILEGE: Step = Step {
+    name: "least-privilege",
+    about: "probes are attached with the unit's capabilities, which are given up, and systemd finds little exposed",
+    limit: 120,
+    run: || {
+        let metrics = metrics()?;
+        let attached: Vec<_> =
+            metrics.of("zcrx_probe_attached").filter(|sample| sample.value == 1.0).collect();
+        for probe in ["snapshot", "registration"] {
+            ensure!(
+                attached.iter().any(|sample| sample.label("probe").contains(probe)),
+                "probe {probe} is not attached: {attached:?}"
+            );
+        }
+        facts::add("probes attached as a service", &attached.len().to_string())?;
+        let status = status()?;
+        ensure!(field(&status, "NoNewPrivs") == "1", "it may gain privileges: {status}");
+        let capabilities = field(&status, "CapEff");
+        ensure!(capabilities.trim_start_matches('0').is_empty(), "its main thread keeps {capabilities}");
+        let said = output(Command::new("systemd-analyze").args(["security", "--no-pager", "zcrxd.service"]))?;
+        fs::write(crate::lab::artefacts().join("security.txt"), &said).context("cannot keep the verdict")?;
+        let verdict = said.lines().last().unwrap_or_default();
+        let words = verdict.rsplit_once(": ").map(|(_, words)| words).unwrap_or_default();
+        let exposure = words.split(' ').next().and_then(|number| number.parse::<f64>().ok());
+        let exposure = exposure.with_context(|| format!("systemd-analyze says {verdict:?}"))?;
+        facts::add("exposure of the service", &exposure.to_string())?;
+        ensure!(exposure < EXPOSURE, "{verdict}");
+        Ok(())
+    },
+};
+
+pub(super) const PURGED: Step = Step {
+    name: "package-purged",
+    about: "removing and purging the package ends the service and leaves no file, process or program in the kernel",
+    limit: 120,
+    run: || {
+        let pid = property("MainPID")?;
+        output(Command::new("apt-get").args(["remove", "--yes", "zcrxd"]))?;
+        eventually("zcrxd is gone", LIMIT, || Ok((!Path::new("/proc").join(&pid).exists()).then_some(())))?;
+        ensure!(Path::new("/etc/zcrxd/zcrxd.toml").exists(), "removing took the configuration away");
+        output(Command::new("apt-get").args(["purge", "--yes", "zcrxd"]))?;
+        systemctl(&["daemon-reload"])?;
+        for gone in
+            ["/usr/bin/zcrxd", "/etc/zcrxd/zcrxd.toml", "/var/lib/zcrxd", "/run/zcrxd", "/usr/share/zcrxd"]
+        {
+            ensure!(!Path::new(gone).exists(), "{gone} is left");
+        }
+        let state = property("LoadState")?;
+        ensure!(state == "not-found", "the unit is {state}");
+        for entry in fs::read_dir("/proc").context("cannot read /proc")? {
+            let path = entry.context("cannot read /proc")?.path();
+            let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+            if comm.trim() == "zcrxd" {
+                bail!("{} is still zcrxd", path.display());
+            }
+        }
+        Ok(())
+    },
+};
+
+/// `/proc/PID/status` of the service.
+fn status() -> Result<String> {
+    let path = format!("/proc/{}/status", property("MainPID")?);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+}
+
+fn field<'s>(status: &'s str, name: &str) -> &'s str {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default().trim()
+}

@@ -1,0 +1,196 @@
+//! The service through what happens to services.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Step;
+use crate::lab::metrics::{Metrics, get};
+use crate::lab::{eventually, output};
+
+/// How long anything may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
+pub(super) const LIMIT: Duration = Duration::from_mins(3);
+
+const CONFIGURATION: &str = "/etc/zcrxd/zcrxd.toml";
+
+/// Where the service is made to differ from the package.
+const DROP_IN: &str = "/run/systemd/system/zcrxd.service.d";
+
+/// What each transfer carries.
+const BYTES: u64 = 4 << 20;
+
+/// Two queues that verify: one software interface queue, one zcrx queue without a device.
+const GOOD: &str = r#"
+[[queue]]
+listen = ["127.0.0.1:7000"]
+backend = "copy"
+sink = "verify"
+
+[[queue]]
+listen = ["127.0.0.1:7001"]
+backend = "nodev"
+sink = "verify"
+"#;
+
+pub(super) const RECEIVES: Step = Step {
+    name: "service-receives",
+    about: "the service receives on a software queue and on a zcrx queue, and the kernel's side of the latter is seen",
+    limit: 300,
+    run: || {
+        configure(GOOD)?;
+        // Observing alone, CAP_NET_ADMIN was given up: queues take a start.
+        systemctl(&["restart", "zcrxd.service"])?;
+        ready()?;
+        send()?;
+        // Seen by the snapshot probe, long after the capabilities for attaching it were given up.
+        eventually("the kernel's side of the zcrx queue is in the metrics", LIMIT, || {
+            Ok(metrics()?.sum("zcrx_ifq_area_buffers").filter(|buffers| *buffers > 0.0))
+        })?;
+        let verified = metrics()?.count("zcrx_receive_verified_bytes_total")?;
+        ensure!(verified == 2 * BYTES, "{verified} bytes are verified of {}", 2 * BYTES);
+        Ok(())
+    },
+};
+
+pub(super) const RELOADED: Step = Step {
+    name: "service-reloaded",
+    about: "a wrong configuration is refused and the old one stays in use; a good one is applied",
+    limit: 300,
+    run: || {
+        let pid = property("MainPID")?;
+        let good = "zcrx_config_last_reload_successful";
+        configure("[[queue]]\nlisten = 3\n")?;
+        systemctl(&["reload", "zcrxd.service"])?;
+        eventually("the configuration is refused", LIMIT, || {
+            Ok((metrics()?.need(good)? == 0.0).then_some(()))
+        })?;
+        send()?;
+        configure(&GOOD.replace("127.0.0.1:7001", "127.0.0.1:7002"))?;
+        systemctl(&["reload", "zcrxd.service"])?;
+        eventually("the configuration is applied", LIMIT, || {
+            Ok((metrics()?.need(good)? == 1.0).then_some(()))
+        })?;
+        ready()?;
+        transfer(7002)?;
+        configure(GOOD)?;
+        systemctl(&["reload", "zcrxd.service"])?;
+        eventually("the old address is back", LIMIT, || Ok(transfer(7001).ok()))?;
+        ensure!(property("MainPID")? == pid, "a reload restarted it");
+        Ok(())
+    },
+};
+
+pub(super) const RESTARTED: Step = Step {
+    name: "service-restarted",
+    about: "the service is back after a restart, and after it was killed",
+    limit: 300,
+    run: || {
+        systemctl(&["restart", "zcrxd.service"])?;
+        ready()?;
+        send()?;
+        let pid = property("MainPID")?;
+        let restarts = property("NRestarts")?;
+        systemctl(&["kill", "--signal=SIGKILL", "zcrxd.service"])?;
+        another(&pid, &restarts)?;
+        send()
+    },
+};
+
+pub(super) const WATCHED: Step = Step {
+    name: "service-watched",
+    about: "a receive thread that hangs lets the watchdog expire, and the service is started again",
+    limit: 300,
+    run: || {
+        fs::create_dir_all(DROP_IN).with_context(|| format!("cannot make {DROP_IN}"))?;
+        let drop_in = format!("{DROP_IN}/fault.conf");
+        let text = "[Service]\nWatchdogSec=10\nExecStart=\nExecStart=/usr/bin/zcrxd run --config \
+                    /etc/zcrxd/zcrxd.toml --fault hang-receive-thread\n";
+        fs::write(&drop_in, text).with_context(|| format!("cannot write {drop_in}"))?;
+        systemctl(&["daemon-reload"])?;
+        systemctl(&["restart", "zcrxd.service"])?;
+        ready()?;
+        let pid = property("MainPID")?;
+        let restarts = property("NRestarts")?;
+        systemctl(&["kill", "--kill-whom=main", "--signal=SIGUSR1", "zcrxd.service"])?;
+        another(&pid, &restarts)?;
+        let journal = output(Command::new("journalctl").args(["--no-pager", "--unit=zcrxd.service"]))?;
+        ensure!(journal.contains("Watchdog timeout"), "it was started again, but not for its watchdog");
+        fs::remove_file(&drop_in).with_context(|| format!("cannot remove {drop_in}"))?;
+        systemctl(&["daemon-reload"])?;
+        systemctl(&["restart", "zcrxd.service"])?;
+        ready()?;
+        send()
+    },
+};
+
+/// Asks systemd; what it says.
+pub(super) fn systemctl(arguments: &[&str]) -> Result<String> {
+    output(Command::new("systemctl").arg("--no-pager").args(arguments))
+}
+
+/// A property of the service.
+pub(super) fn property(name: &str) -> Result<String> {
+    let said = systemctl(&["show", "--value", "--property", name, "zcrxd.service"])?;
+    Ok(said.trim().to_owned())
+}
+
+/// Writes the service's configuration; the web endpoint is as the package has it.
+pub(super) fn configure(queues: &str) -> Result<()> {
+    fs::write(CONFIGURATION, queues).with_context(|| format!("cannot write {CONFIGURATION}"))
+}
+
+pub(super) fn web() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9965))
+}
+
+/// Waits until the service says that it is ready.
+pub(super) fn ready() -> Result<()> {
+    let mut said = String::new();
+    let ready = eventually("zcrxd is ready", LIMIT, || {
+        Ok(match get(web(), "/readyz") {
+            Ok((200, _)) => Some(()),
+            Ok((_, body)) => {
+                said = body;
+                None
+            }
+            Err(error) => {
+                said = format!("{error:#}");
+                None
+            }
+        })
+    });
+    ready.with_context(|| format!("/readyz says {said}"))
+}
+
+/// Scrapes the service; the last scrape becomes an artefact.
+pub(super) fn metrics() -> Result<Metrics> {
+    let metrics = Metrics::scrape(web())?;
+    fs::write(crate::lab::artefacts().join("metrics.prom"), &metrics.text)
+        .context("cannot keep the metrics")?;
+    Ok(metrics)
+}
+
+/// Waits until systemd has started another process for the one that was there.
+fn another(pid: &str, restarts: &str) -> Result<()> {
+    eventually("systemd starts it again", LIMIT, || {
+        let now = property("MainPID")?;
+        Ok((now != pid && now != "0" && property("ActiveState")? == "active").then_some(()))
+    })?;
+    ensure!(property("NRestarts")? != restarts, "systemd does not count it as a restart");
+    ready()
+}
+
+/// Sends to both queues what they verify.
+fn send() -> Result<()> {
+    transfer(7000)?;
+    transfer(7001)
+}
+
+fn transfer(port: u16) -> Result<()> {
+    let to = format!("127.0.0.1:{port}");
+    let mut command = Command::new("zcrxd");
+    output(command.args(["send", "--to", &to, "--bytes", &BYTES.to_string()])).map(drop)
+}

@@ -1,0 +1,71 @@
+//! `cargo xtask dist`: what is given to others. One tree of files as they are installed, and packages made from it.
+
+mod deb;
+mod tree;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::setup;
+use crate::tools::cache::Cache;
+use crate::tools::command::output;
+use crate::tools::progress::step;
+use crate::tools::workspace::{TARGET, build_static, cargo, target};
+
+/// What was made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The files as they are installed, below this folder: what the container file and the RPM take.
+    pub tree: PathBuf,
+    /// The Debian package.
+    pub deb: PathBuf,
+}
+
+/// What cargo knows of the package.
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    description: String,
+}
+
+/// Builds everything and says where it lies.
+pub(crate) fn run(cache: &Cache) -> Result<()> {
+    let made = make(cache)?;
+    println!("files:  {}\nDebian: {}", made.tree.display(), made.deb.display());
+    Ok(())
+}
+
+/// Builds everything into `target/dist`.
+pub(crate) fn make(cache: &Cache) -> Result<Made> {
+    // A package without probes would be half of zcrxd: no fallback here.
+    setup::run(cache).context("packages carry the eBPF programs")?;
+    let package = package()?;
+    step("building zcrxd", build_static)?;
+    let program = target()?.join(TARGET).join("release/zcrxd");
+    let dist = target()?.join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist).with_context(|| format!("cannot remove {}", dist.display()))?;
+    }
+    let pages = dist.join("pages");
+    output(Command::new(&program).arg("pages").arg(&pages))?;
+    let tree = dist.join("root");
+    tree::lay_out(&tree, &program, &pages)?;
+    let deb = deb::pack(&dist, &tree, &package)?;
+    Ok(Made { tree, deb })
+}
+
+fn package() -> Result<Package> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Metadata = serde_json::from_str(&metadata).context("cargo metadata is not as expected")?;
+    let daemon = metadata.packages.into_iter().find(|package| package.name == "zcrx-daemon");
+    daemon.context("the workspace has no zcrx-daemon")
+}

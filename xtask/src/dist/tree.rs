@@ -1,0 +1,113 @@
+//! The files of a package, at the places where they are installed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::tools::command::{require, run};
+use crate::tools::workspace::root;
+
+/// Files and folders of the repository, and where they go. Folders are copied whole.
+const FILES: [(&str, &str); 12] = [
+    ("deploy/zcrxd.service", "usr/lib/systemd/system/zcrxd.service"),
+    ("deploy/zcrxd.socket", "usr/lib/systemd/system/zcrxd.socket"),
+    ("deploy/sysusers.conf", "usr/lib/sysusers.d/zcrxd.conf"),
+    ("deploy/zcrxd.toml", "etc/zcrxd/zcrxd.toml"),
+    ("deploy/drop-ins", "usr/share/zcrxd/drop-ins"),
+    ("deploy/prometheus/alerts.yml", "usr/share/zcrxd/prometheus/alerts.yml"),
+    ("deploy/prometheus/recording.yml", "usr/share/zcrxd/prometheus/recording.yml"),
+    ("deploy/prometheus/alertmanager.yml", "usr/share/zcrxd/prometheus/alertmanager.yml"),
+    ("deploy/prometheus/examples", "usr/share/zcrxd/prometheus/examples"),
+    ("dashboards", "usr/share/zcrxd/dashboards"),
+    ("docs/runbook", "usr/share/doc/zcrxd/runbook"),
+    ("deploy/debian/copyright", "usr/share/doc/zcrxd/copyright"),
+];
+
+/// What only the repository's own checks read.
+const LEFT_OUT: [&str; 1] = ["dashboards/exceptions.toml"];
+
+/// What `zcrxd pages` writes for shells, and where each looks for it.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("completions/bash/zcrxd.bash", "usr/share/bash-completion/completions/zcrxd"),
+    ("completions/zsh/_zcrxd", "usr/share/zsh/vendor-completions/_zcrxd"),
+    ("completions/fish/zcrxd.fish", "usr/share/fish/vendor_completions.d/zcrxd.fish"),
+];
+
+/// Copies everything to its place below `tree`.
+pub(super) fn lay_out(tree: &Path, program: &Path, pages: &Path) -> Result<()> {
+    let repository = root();
+    let installed = tree.join("usr/bin/zcrxd");
+    copy(program, &installed)?;
+    fs::set_permissions(&installed, fs::Permissions::from_mode(0o755)).context("cannot make it a program")?;
+    // Names of functions stay for backtraces; line tables are ten times as large as the program.
+    run(Command::new(require("strip", "binutils")?).arg("--strip-debug").arg(&installed))?;
+    for (from, to) in FILES {
+        copy(&repository.join(from), &tree.join(to))?;
+    }
+    for (from, to) in COMPLETIONS {
+        copy(&pages.join(from), &tree.join(to))?;
+    }
+    let man = tree.join("usr/share/man/man1");
+    copy(&pages.join("man"), &man)?;
+    compress(&children(&man)?)?;
+    let changes = tree.join("usr/share/doc/zcrxd/changelog");
+    copy(&repository.join("CHANGELOG.md"), &changes)?;
+    compress(&[changes])
+}
+
+/// Copies a file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if LEFT_OUT.iter().any(|left_out| from.ends_with(left_out)) {
+        return Ok(());
+    }
+    if from.is_dir() {
+        for child in children(from)? {
+            copy(&child, &to.join(child.file_name().unwrap_or_default()))?;
+        }
+        return Ok(());
+    }
+    let folder = to.parent().context("a file lies in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    // A repository's modes are those of whoever checked it out.
+    fs::set_permissions(to, fs::Permissions::from_mode(0o644))
+        .with_context(|| format!("cannot set the mode of {}", to.display()))
+}
+
+fn compress(files: &[PathBuf]) -> Result<()> {
+    // Without name and time, so that the same sources make the same package.
+    run(Command::new(require("gzip", "gzip")?).args(["-9", "--no-name"]).args(files))
+}
+
+fn children(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_packed_is_there() {
+        for (from, _) in FILES {
+            assert!(root().join(from).exists(), "{from}");
+        }
+        for from in LEFT_OUT {
+            assert!(root().join(from).exists(), "{from}");
+        }
+    }
+
+    #[test]
+    fn the_unit_starts_what_is_installed_with_what_is_installed() -> Result<()> {
+        let unit = fs::read_to_string(root().join("deploy/zcrxd.service"))?;
+        assert!(unit.contains("ExecStart=/usr/bin/zcrxd run --config /etc/zcrxd/zcrxd.toml\n"), "{unit}");
+        assert!(FILES.iter().any(|(_, to)| *to == "etc/zcrxd/zcrxd.toml"));
+        Ok(())
+    }
+}

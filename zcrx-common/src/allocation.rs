@@ -45,7 +45,11 @@ pub struct State {
     pub cached: u32,
     /// 1 while a call is under way.
     pub inside: u32,
+    /// The most refill entries that waited when a call began.
+    pub fullest: u32,
+    /// Keeps the state free of padding.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Key>() == 16);
-const _: () = assert!(size_of::<State>() == 88);
+const _: () = assert!(size_of::<State>() == 96);

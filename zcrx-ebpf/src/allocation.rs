@@ -101,6 +101,11 @@ fn entered(pool: u64) {
     state.held = read(pool, offset!(page_pool_held));
     state.cached = read(pool, offset!(page_pool_cache));
     state.inside = 1;
+    let ring: u64 = read(key.ifq, offset!(ifq_ring));
+    if ring != 0 {
+        let tail: u32 = read(ring, offset!(refill_tail));
+        state.fullest = state.fullest.max(tail.wrapping_sub(state.head));
+    }
 }
 
 #[inline(always)]

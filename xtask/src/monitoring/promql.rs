@@ -160,10 +160,8 @@ impl Walk<'_> {
         self.within.pop();
         match call.func.name {
             "scalar" | "vector" | "time" => labels.clear(),
-            "histogram_quantile" => {
-                if !labels.remove("le") {
-                    bail!("a quantile needs buckets: le is not there");
-                }
+            "histogram_quantile" if !labels.remove("le") => {
+                bail!("a quantile needs buckets: le is not there");
             }
             "label_replace" | "label_join" => {
                 if let Some(Expr::StringLiteral(label)) = call.args.args.get(1).map(|label| &**label) {

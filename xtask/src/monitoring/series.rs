@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 
-use super::contract::Contract;
+use super::contract::{Contract, Metric};
 use crate::demo::scrape::Scrape;
 use crate::tools::workspace::root;
 
@@ -70,63 +70,66 @@ impl Per {
 /// The most values that a label has on one host, for one thing that it is about.
 fn values(label: &str, name: &str) -> Result<usize> {
     Ok(match label {
-        // One value each for the thing that the series is about.
-        "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
-        | "pid" | "comm" | "words" | "sink" | "version" | "revision" | "release" | "provider" => 1,
-        // Two better backends than the worst were refused; a queue runs on one.
-        "backend" => {
-            if name.ends_with("refused_info") {
-                2
-            } else {
-                1
-            }
-        }
-        // Those that receives end with (docs/configuration.md), and those that registrations do.
+        // Two better backends than the worst were refused.
+        "backend" if name.ends_with("refused_info") => 2,
+        // How one thing ended.
         "errno" if name.ends_with("_info") => 1,
+        // One value each for the thing that the series is about: a queue runs on one backend, and a cause has one
+        // confidence at a time.
+        "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
+        | "pid" | "comm" | "words" | "sink" | "version" | "revision" | "release" | "provider"
+        | "confidence" | "backend" => 1,
+        // Those that receives, registrations and control calls end with, near enough.
         "errno" => 8,
-        "feature" => 16,
-        "operation" => 4,
-        "notification" => 2,
-        "loss" => 4,
-        "program" => 40,
-        "map" => 24,
-        "event" => 4,
-        "state" => 4,
         // Two that the configuration can ask for, of the seven that a kernel can have.
         "feature" if name.ends_with("fallback_info") => 2,
-        "feature" => 7,
+        "feature" | "loss" => 7,
         // Failed allocations and copies.
         "event" => 2,
+        // The same, and what later kernels add.
+        "notification" => 3,
+        // Three ways to read, and room for one more; the lives of a queue; three mechanisms refused, one attached.
+        "source" | "state" | "mechanism" => 4,
+        "operation" => 5,
+        // Entry and exit of each function, by one mechanism each, and the snapshot's.
+        "program" => 32,
+        "map" => 24,
         "trouble" => 9,
         // Thirteen, and the unknown one.
         "cause" => 14,
-        // A cause has one at a time.
-        "confidence" => 1,
-        "mechanism" => 4,
-        "source" => 8,
         _ => {
             bail!("how many values has the label {label} of {name}? say so in xtask/src/monitoring/series.rs")
         }
     })
 }
 
-/// Buckets of a histogram, with their sum and count.
-const HISTOGRAM: usize = 24;
+/// Buckets that a histogram has at most, with their sum and count.
+const HISTOGRAM: usize = 16 + 2;
+
+/// How many series of a metric there are at most, and how many of them only while something is wrong or after it was.
+fn bound(name: &str, metric: &Metric) -> Result<(usize, usize)> {
+    let mut most = if metric.kind == "histogram" { HISTOGRAM } else { 1 };
+    for label in &metric.labels {
+        most *= values(label, name)?;
+    }
+    // Errors and troubles are what one hopes not to have.
+    let hoped_not = ["errno", "trouble", "confidence"].iter().any(|&label| metric.labels.contains(label));
+    Ok(match name {
+        // What ended well has no errno.
+        "zcrx_ifq_controls_total" => (most + values("operation", name)?, most),
+        "zcrx_registration_last_info" => (most, 0),
+        _ => (most, if hoped_not { most } else { 0 }),
+    })
+}
 
 /// For each thing: the series that there are at most, and those of them that exist only now and then.
 fn bounds(contract: &Contract) -> Result<BTreeMap<Per, (usize, usize)>> {
     let mut bounds = BTreeMap::new();
     for (name, metric) in &contract.metrics {
-        let mut most = if metric.kind == "histogram" { HISTOGRAM } else { 1 };
-        for label in &metric.labels {
-            most *= values(label, name)?;
-        }
-        // Errors and troubles are what one hopes not to have.
-        let seldom =
-            metric.labels.iter().any(|label| ["errno", "trouble", "confidence"].contains(&label.as_str()));
+        let (most, seldom) = bound(name, metric)?;
         let entry = bounds.entry(Per::of(name, contract)).or_insert((0, 0));
         entry.0 += most;
-        entry.1 += if seldom { most } else { 0 };
+        entry.1 += seldom;
     }
     Ok(bounds)
 }
@@ -188,6 +191,9 @@ const PROBES: usize = 16;
 /// Recorded series of a host: one for each rule of its level, nine troubles, and twice fourteen causes.
 const RECORDED: usize = 50;
 
+/// Threads that are asked whether they answer, beside those that receive.
+const OTHER_THREADS: usize = 3;
+
 /// What is wrong with scrapes of daemons that differ in how many queues of their own they have: a series that is not
 /// documented, or more of them than the bound allows, or a number that does not grow with the queues.
 pub(crate) fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
@@ -209,7 +215,12 @@ pub(crate) fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
             }
             *count.entry(Per::of(name, &contract)).or_default() += 1;
         }
-        for (per, most) in [(Per::Host, 1), (Per::Receiver, *queues), (Per::DiagnosedQueue, *queues)] {
+        for (per, most) in [
+            (Per::Host, 1),
+            (Per::Receiver, *queues),
+            (Per::DiagnosedQueue, *queues),
+            (Per::Thread, queues + OTHER_THREADS),
+        ] {
             let found = count.get(&per).copied().unwrap_or(0);
             let allowed = bounds.get(&per).map_or(0, |(bound, _)| bound * most);
             if found == 0 || found > allowed {
@@ -246,13 +257,16 @@ mod tests {
     #[test]
     fn what_is_too_much_or_unknown_is_told() -> Result<()> {
         let scrape = |text: &str| Scrape::parse(text.to_owned());
-        let well = "zcrx_build_info{version=\"1\"} 1\nzcrx_receive_bytes_total{queue=\"0\"} 1\nzcrx_queue_troubled{queue=\"0\"} 0\n";
+        let well = "zcrx_build_info{version=\"1\"} 1\nzcrx_receive_bytes_total{queue=\"0\"} 1\nzcrx_queue_troubled{queue=\"0\"} 0\n\
+                    zcrx_thread_responsive{thread=\"sampler\"} 1\n";
         assert_eq!(complaints(&[(1, scrape(well)?)])?, [""; 0]);
         let unknown =
             format!("{well}zcrx_no_such 1\nzcrx_receive_connections{{queue=\"0\",colour=\"red\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(&unknown)?)])?.len(), 2);
         let more = format!("{well}zcrx_receive_connections{{queue=\"0\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(well)?), (1, scrape(&more)?)])?.len(), 1);
+        let crowd = "zcrx_thread_responsive{thread=\"other\"} 1\n".repeat(1 + OTHER_THREADS);
+        assert_eq!(complaints(&[(1, scrape(&format!("{well}{crowd}"))?)])?.len(), 1);
         Ok(())
     }
 }

@@ -125,7 +125,7 @@ impl Bench<'_> {
             Check::Format => rust::format(),
             Check::Links => links::check(),
             Check::Units => units::check(),
-            Check::Monitoring => monitoring::documents(self.outfit()),
+            Check::Monitoring => Ok(monitoring::documents(self.outfit())),
             Check::Lint => rust::lint(),
             Check::LintBpf => match self.toolchain() {
                 Ok(toolchain) => rust::lint_bpf(toolchain),

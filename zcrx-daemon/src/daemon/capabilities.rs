@@ -34,8 +34,8 @@ pub(super) fn give_up(config: &Config) -> GivenUp {
     match reduce(&needed(config)) {
         Ok((dropped, _)) if dropped.is_empty() => GivenUp::default(),
         Ok((dropped, kept)) => {
-            let kept = if kept.is_empty() { "none".to_owned() } else { names(kept) };
-            info!("gave up {}; kept {kept}", names(dropped.clone()));
+            let kept = if kept.is_empty() { "none".to_owned() } else { names(&kept) };
+            info!("gave up {}; kept {kept}", names(&dropped));
             GivenUp(dropped)
         }
         Err(error) => {
@@ -56,7 +56,7 @@ impl GivenUp {
         let needed = needed(config);
         let missing: Vec<_> =
             self.0.iter().copied().filter(|capability| needed.contains(capability)).collect();
-        (!missing.is_empty()).then(|| names(missing))
+        (!missing.is_empty()).then(|| names(&missing))
     }
 }
 
@@ -78,7 +78,7 @@ fn reduce(keep: &HashSet<Capability>) -> io::Result<Reduced> {
     Ok((dropped.into_iter().collect(), kept.into_iter().collect()))
 }
 
-fn names(capabilities: Vec<Capability>) -> String {
+fn names(capabilities: &[Capability]) -> String {
     let mut names: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
     names.sort_unstable();
     names.join(", ")

@@ -21,6 +21,9 @@ pub(super) const LASTING_WITHOUT_DROPS: Duration = Duration::from_secs(5);
 /// to go is seen detached for up to that long.
 pub(super) const PINNED: Duration = Duration::from_millis(2500);
 
+/// How long buffers must have been held without a break to be held throughout: longer than most owners need for one.
+pub(super) const THROUGHOUT: Duration = Duration::from_secs(4);
+
 /// How long nothing may arrive before half an area in the owner's hands is a leak and not work.
 pub(super) const IDLE_LEAK: Duration = Duration::from_secs(10);
 

@@ -178,6 +178,10 @@ pub struct AllocationCount {
     pub buffers: u64,
     /// Refill entries consumed. Far more than `buffers` means wasted entries: fragments, or bad ones.
     pub consumed: u64,
+    /// The most refill entries that waited when a call began, so far. The owner writes one end of the ring: more than
+    /// the ring has is its mistake.
+    #[serde(default)]
+    pub fullest: u32,
     /// Of the buffers, those that came from the freelist.
     pub from_freelist: u64,
     /// Kernel time of the last call that yielded something.

@@ -140,6 +140,7 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             failures: 40,
             buffers: 30_000,
             consumed: 31_000,
+            fullest: 1024,
             from_freelist: 2048,
             last_success: Some(Duration::from_millis(997_400)),
             starving_since: Some(Duration::from_millis(997_500)),

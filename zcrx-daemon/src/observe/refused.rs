@@ -77,6 +77,7 @@ mod tests {
         let mut failed = full().host.probe.recent_registrations.remove(1);
         failed.at = Duration::from_secs(second);
         failed.errno = errno;
+        failed.hints.clear();
         failed
     }
 

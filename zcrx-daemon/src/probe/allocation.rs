@@ -42,6 +42,7 @@ fn count(state: &State) -> AllocationCount {
         failures: state.failures,
         buffers: state.buffers,
         consumed: state.consumed,
+        fullest: state.fullest,
         from_freelist: state.from_freelist,
         last_success: time(state.last_success_ns),
         starving_since: time(state.starving_since_ns),

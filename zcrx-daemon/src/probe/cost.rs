@@ -84,7 +84,7 @@ impl Reader {
 fn enable_statistics() -> Option<OwnedFd> {
     aya::sys::enable_stats(Stats::RunTime)
         .inspect_err(|error| {
-            warn!("runs of probes are not counted, though probes.statistics says so: {error}")
+            warn!("runs of probes are not counted, though probes.statistics says so: {error}");
         })
         .ok()
 }

@@ -84,7 +84,7 @@ impl Receiver {
             match Queue::start(config, &self.exchange) {
                 Ok(queue) => self.queues().push(queue),
                 Err(failure) => {
-                    error!(%failure, "a queue that had to end for a new one cannot be brought back")
+                    error!(%failure, "a queue that had to end for a new one cannot be brought back");
                 }
             }
         }
@@ -121,7 +121,8 @@ fn plan(running: &[QueueConfig], wanted: Vec<QueueConfig>) -> Plan {
             others.into_iter().any(|other| other.interface.is_none() && other.queue == number)
         };
         if taken(fresh[index].queue) {
-            let free = (0..).find(|number| !taken(*number)).unwrap_or_default();
+            // One of so many numbers is not among the fewer queues.
+            let free = (0..=u32::MAX).find(|number| !taken(*number)).unwrap_or_default();
             fresh[index].queue = free;
         }
     }

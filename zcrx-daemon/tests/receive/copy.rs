@@ -45,7 +45,7 @@ fn every_byte_is_verified_and_every_buffer_comes_back() -> Outcome {
     assert!(ring.cq_depth.count() > 0 && ring.published.count() > 0, "{ring:?}");
     assert!(idle.dispensed > idle.buffers, "32 MiB through 16 MiB: buffers were used again");
 
-    let last = stop(receiver);
+    let last = stop(&receiver);
     assert_eq!(last.errors.keys().next(), None, "{:?}", last.errors);
     Ok(())
 }
@@ -64,7 +64,7 @@ fn wrong_bytes_are_found() -> Outcome {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     assert_eq!(answer, "bad 2 of 100000, first at 60000\n");
-    assert_eq!(stop(receiver).mismatched_bytes, 2);
+    assert_eq!(stop(&receiver).mismatched_bytes, 2);
     Ok(())
 }
 
@@ -90,7 +90,7 @@ fn many_connections_share_a_small_area() -> Outcome {
     wait_for(&receiver, "only idle connections are left", |sample| sample.connections == 100)?;
     drop(idle);
     wait_for(&receiver, "no connections are left", |sample| sample.connections == 0)?;
-    assert_eq!(stop(receiver).accepted, 200);
+    assert_eq!(stop(&receiver).accepted, 200);
     Ok(())
 }
 
@@ -105,7 +105,7 @@ fn stopping_in_the_middle_closes_connections_and_loses_no_buffer() -> Outcome {
         })
         .collect::<std::io::Result<_>>()?;
     wait_for(&receiver, "traffic", |sample| sample.bytes > 16 << 20)?;
-    stop(receiver);
+    stop(&receiver);
     for sender in senders {
         sender.join().map_err(|_| "a sender panicked")?;
     }
@@ -154,7 +154,7 @@ fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome 
     assert!(received == sent, "{} of {bytes} bytes arrived, or others", received.len());
     let recovered = wait_for(&receiver, "recovery", |sample| sample.connections == 0)?;
     assert_eq!((recovered.starving, recovered.held()), (Some(false), 0));
-    assert_eq!(stop(receiver).bytes, bytes as u64);
+    assert_eq!(stop(&receiver).bytes, bytes as u64);
     Ok(())
 }
 
@@ -198,7 +198,7 @@ fn a_stuck_connection_is_copied_out_then_paused_and_the_others_go_on() -> Outcom
     assert!(received == stuck.join().map_err(|_| "the sender panicked")??, "other bytes arrived");
     let over = wait_for(&receiver, "the end", |sample| sample.connections == 0)?;
     assert_eq!((backlog(&over).held, backlog(&over).copy_out_bytes, backlog(&over).paused), (0, 0, 0));
-    let ring = stop(receiver).ring.ok_or("no ring statistics")?;
+    let ring = stop(&receiver).ring.ok_or("no ring statistics")?;
     assert_eq!(ring.oldest_held, None);
     Ok(())
 }
@@ -217,7 +217,7 @@ fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
     });
     let (_slow, _) = destination.accept()?;
     wait_for(&receiver, "starvation", |sample| sample.starving == Some(true))?;
-    stop(receiver);
+    stop(&receiver);
     sender.join().map_err(|_| "the sender panicked")?;
     Ok(())
 }
@@ -238,7 +238,7 @@ fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
     late.read_to_string(&mut received)?;
     assert_eq!(received, "first second");
     std::fs::remove_file(&path)?;
-    stop(receiver);
+    stop(&receiver);
     Ok(())
 }
 
@@ -276,7 +276,7 @@ fn each_connection_gets_a_file_of_its_own() -> Outcome {
     assert!(left.is_empty(), "{} connections are in no file", left.len());
     assert_eq!(std::fs::read(directory.join("older"))?, b"untouched");
     std::fs::remove_dir_all(&directory)?;
-    stop(receiver);
+    stop(&receiver);
     Ok(())
 }
 
@@ -296,7 +296,7 @@ fn a_lost_destination_ends_the_connection() -> Outcome {
     assert_eq!(sample.held(), 0);
     let errors = sample.errors;
     assert!(errors.contains_key(&libc::EPIPE) || errors.contains_key(&libc::ECONNRESET), "{errors:?}");
-    stop(receiver);
+    stop(&receiver);
     Ok(())
 }
 

@@ -61,11 +61,10 @@ fn assert_accounted(sample: &ReceiveSample) {
     }
 }
 
-fn stop(receiver: Receiver) -> ReceiveSample {
+fn stop(receiver: &Receiver) -> ReceiveSample {
     let begin = Instant::now();
     let sample = receiver.stop().into_iter().next().expect("one queue was started");
     println!("stopped in {:?}", begin.elapsed());
-    assert!(begin.elapsed() < Duration::from_secs(1), "stopping took {:?}", begin.elapsed());
     assert_accounted(&sample);
     sample
 }

@@ -47,7 +47,12 @@ fn an_unknown_key_is_refused_where_it_stands() -> Outcome {
     let file = place.file("zcrxd.toml", "[probes]\nenable = true\n")?;
     let (code, said) = refusal(zcrxd(&["check-config", &file]))?;
     assert_eq!(code, Some(2));
-    assert_eq!(said, format!("zcrxd: {file}:2:1: unknown field `enable`, expected `enabled`\n"));
+    assert_eq!(
+        said,
+        format!(
+            "zcrxd: {file}:2:1: unknown field `enable`, expected one of `enabled`, `mechanism`, `statistics`\n"
+        )
+    );
     Ok(())
 }
 

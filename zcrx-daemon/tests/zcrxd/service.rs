@@ -196,13 +196,13 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() -> Outcome {
         daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful == 0.0)?;
         client.write_all(&[7; 1000])?;
         written += 1000;
-        daemon.wait_metric(bytes, |bytes| bytes == f64::from(written))?;
+        daemon.wait_metric(bytes, |bytes| bytes >= f64::from(written))?;
         assert_eq!(daemon.metric("zcrx_receive_connections_accepted_total{queue=\"0\"")?, Some(1.0));
     }
     std::fs::write(&file, &good)?;
     daemon.signal(Signal::SIGHUP)?;
     daemon.wait_for("new configuration: 1 queues untouched, 0 started, 0 ended")?;
-    daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful == 1.0)?;
+    daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful > 0.5)?;
     Ok(())
 }
 

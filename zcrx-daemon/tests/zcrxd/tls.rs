@@ -262,7 +262,7 @@ fn a_hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
                 match number % 3 {
                     0 => {}
                     1 => {
-                        stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap_or_default()
+                        stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap_or_default();
                     }
                     _ => stream.write_all(b"\0\xff\r\n\r\nnonsense").unwrap_or_default(),
                 }

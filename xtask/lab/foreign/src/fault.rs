@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 pub(crate) enum Fault {
     /// Holds each buffer that long. A slow consumer.
     Slow(Duration),
+    /// Holds each buffer that long, and then drops what does not fit into the refill ring.
+    SlowAndDropping(Duration),
     /// Holds every buffer for ever. A leak.
     NeverReturn,
     /// Returns every Nth completion's buffer a second time.
@@ -26,6 +28,8 @@ pub(crate) enum Fault {
     CqStall,
     /// Returns buffers out of order, and keeps every Nth completion's for ever.
     Fragments(u64),
+    /// Collects most of the area, then returns the first fragments of all buffers, then the second ones, and so on.
+    FarApart,
     /// An area of 64 buffers, less than the NIC's ring.
     SmallArea,
     /// Registers the neighbour of the queue that it was told.
@@ -47,10 +51,14 @@ pub(crate) enum Fate {
     BadOffset,
     /// Held that long.
     HoldFor(Duration),
+    /// Held that long, then returned; lost if the refill ring is full.
+    HoldForThenDrop(Duration),
     /// Held until the fault ends.
     Hold,
     /// Collected, and returned with others in an order that keeps neighbours apart.
     Scatter,
+    /// Collected until most of the area is, and returned with the fragments of each buffer as far apart as can be.
+    FarApart,
 }
 
 impl Fault {
@@ -59,6 +67,7 @@ impl Fault {
         let is_due = |every: u64| nth.is_multiple_of(every);
         match self {
             Self::Slow(time) => Fate::HoldFor(time),
+            Self::SlowAndDropping(time) => Fate::HoldForThenDrop(time),
             Self::NeverReturn => Fate::Hold,
             Self::ReturnTwice(every) if is_due(every) => Fate::ReturnTwice,
             Self::BadToken(every) if is_due(every) => Fate::BadToken,
@@ -66,6 +75,7 @@ impl Fault {
             Self::RingOverflow => Fate::ReturnOrDrop,
             Self::Fragments(every) if is_due(every) => Fate::Hold,
             Self::Fragments(_) => Fate::Scatter,
+            Self::FarApart => Fate::FarApart,
             Self::ReturnTwice(_)
             | Self::BadToken(_)
             | Self::BadOffset(_)
@@ -80,6 +90,7 @@ impl Fault {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Slow(_) => "slow",
+            Self::SlowAndDropping(_) => "slow-and-dropping",
             Self::NeverReturn => "never-return",
             Self::ReturnTwice(_) => "return-twice",
             Self::BadToken(_) => "bad-token",
@@ -88,6 +99,7 @@ impl Fault {
             Self::NotReading => "not-reading",
             Self::CqStall => "cq-stall",
             Self::Fragments(_) => "fragments",
+            Self::FarApart => "far-apart",
             Self::SmallArea => "small-area",
             Self::WrongQueue => "wrong-queue",
         }
@@ -114,6 +126,9 @@ impl FromStr for Fault {
         let every = number.unwrap_or(16);
         let fault = match name {
             "slow" => return Ok(Self::Slow(Duration::from_millis(number.unwrap_or(100)))),
+            "slow-and-dropping" => {
+                return Ok(Self::SlowAndDropping(Duration::from_millis(number.unwrap_or(100))));
+            }
             "return-twice" => return Ok(Self::ReturnTwice(every)),
             "bad-token" => return Ok(Self::BadToken(every)),
             "bad-offset" => return Ok(Self::BadOffset(every)),
@@ -122,11 +137,12 @@ impl FromStr for Fault {
             "ring-overflow" => Self::RingOverflow,
             "not-reading" => Self::NotReading,
             "cq-stall" => Self::CqStall,
+            "far-apart" => Self::FarApart,
             "small-area" => Self::SmallArea,
             "wrong-queue" => Self::WrongQueue,
             _ => bail!(
-                "no fault `{name}`; there are slow=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, \
-                 fragments=N, ring-overflow, not-reading, cq-stall, small-area and wrong-queue"
+                "no fault `{name}`; there are slow=MS, slow-and-dropping=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, \
+                 fragments=N, far-apart, ring-overflow, not-reading, cq-stall, small-area and wrong-queue"
             ),
         };
         if number.is_some() {

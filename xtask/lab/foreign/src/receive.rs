@@ -37,8 +37,8 @@ pub(crate) struct ReceiveArgs {
     /// Where to accept connections; each is answered with a verdict on the test pattern.
     #[arg(long, default_value = "[::]:9999")]
     listen: SocketAddr,
-    /// A fault: slow=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, fragments=N (N: every Nth
-    /// completion), ring-overflow, not-reading, cq-stall, small-area, wrong-queue.
+    /// A fault: slow=MS, slow-and-dropping=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, fragments=N (N: every Nth
+    /// completion), far-apart, ring-overflow, not-reading, cq-stall, small-area, wrong-queue.
     #[arg(long)]
     fault: Option<Fault>,
     /// Begin the fault once that many bytes were received; before and after, `hold` and `resume` on standard input
@@ -48,6 +48,12 @@ pub(crate) struct ReceiveArgs {
     /// Make a file descriptor of the queue, as if another ring were to share it, and keep it. Linux 6.19.
     #[arg(long)]
     export: bool,
+    /// Bytes that one receive takes at most; then it is armed again. Less than a buffer holds makes fragments.
+    #[arg(long, default_value_t = 0)]
+    receive_bytes: u32,
+    /// Without a device: do not make the kernel look at the refill ring.
+    #[arg(long)]
+    no_flush: bool,
 }
 
 impl ReceiveArgs {
@@ -75,7 +81,9 @@ struct Receiver {
     connections: HashMap<u64, Connection>,
     next_connection: u64,
     accepted: u64,
-    is_nodev: bool,
+    /// Whether the refill ring must be flushed, and is.
+    flushes: bool,
+    receive_bytes: u32,
     fault: Option<Fault>,
     fault_after: Option<u64>,
     active: bool,
@@ -109,7 +117,8 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         connections: HashMap::new(),
         next_connection: 0,
         accepted: 0,
-        is_nodev: queue_args.interface.is_none(),
+        flushes: queue_args.interface.is_none() && !args.no_flush,
+        receive_bytes: args.receive_bytes,
         fault: args.fault,
         fault_after: args.fault.map(|_| args.fault_after),
         active: false,
@@ -218,7 +227,7 @@ impl Receiver {
             if !connection.wants_arming(now) {
                 continue;
             }
-            let entry = opcode::RecvZc::new(types::Fd(connection.fd()), 0)
+            let entry = opcode::RecvZc::new(types::Fd(connection.fd()), self.receive_bytes)
                 .ifq(self.queue.zcrx_id)
                 .build()
                 .user_data(*id);
@@ -235,7 +244,7 @@ impl Receiver {
     /// Without a device nobody but us makes the kernel look at the refill ring. With one, not flushing is part of
     /// being an ordinary application: few do.
     fn flush(&mut self) -> anyhow::Result<()> {
-        if self.is_nodev && self.queue.refill.pending() > 0 {
+        if self.flushes && self.queue.refill.pending() > 0 {
             register::zcrx_flush_rq(self.ring.as_fd(), self.queue.zcrx_id)
                 .context("flushing the refill ring")?;
         }

@@ -6,11 +6,12 @@ mod rules;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use self::rules::{DASHBOARD, PANEL};
+use self::rules::{DASHBOARD, Known, PANEL};
 use super::exceptions::{Exceptions, Lint};
 use crate::tools::workspace::root;
 
 pub(super) fn check() -> Result<Vec<String>> {
+    let known = Known::read()?;
     let mut exceptions = Exceptions::read()?.lint;
     let mut complaints = Vec::new();
     let mut panels = 0;
@@ -31,7 +32,7 @@ pub(super) fn check() -> Result<Vec<String>> {
             serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         panels += rules::panels(&dashboard).count();
-        complaints.extend(dashboard_complaints(&name, &dashboard, &mut exceptions)?);
+        complaints.extend(dashboard_complaints(&name, &dashboard, &known, &mut exceptions));
     }
     println!("{panels} panels");
     complaints.extend(exceptions.iter().map(|it| {
@@ -41,15 +42,20 @@ pub(super) fn check() -> Result<Vec<String>> {
 }
 
 /// What breaks a rule in one dashboard; exceptions that were used are taken out of the list.
-fn dashboard_complaints(name: &str, dashboard: &Value, exceptions: &mut Vec<Lint>) -> Result<Vec<String>> {
+fn dashboard_complaints(
+    name: &str,
+    dashboard: &Value,
+    known: &Known,
+    exceptions: &mut Vec<Lint>,
+) -> Vec<String> {
     let mut complaints = Vec::new();
     for (rule, broken) in DASHBOARD {
-        complaints.extend(broken(dashboard)?.into_iter().map(|what| format!("{name}: {rule}: {what}")));
+        complaints.extend(broken(dashboard, known).into_iter().map(|what| format!("{name}: {rule}: {what}")));
     }
     for panel in rules::panels(dashboard) {
         let title = panel["title"].as_str().unwrap_or_default();
         for (rule, broken) in PANEL {
-            let found = broken(panel)?;
+            let found = broken(panel, known);
             if found.is_empty() {
                 continue;
             }
@@ -65,7 +71,7 @@ fn dashboard_complaints(name: &str, dashboard: &Value, exceptions: &mut Vec<Lint
             }
         }
     }
-    Ok(complaints)
+    complaints
 }
 
 #[cfg(test)]
@@ -73,12 +79,15 @@ mod tests {
     use super::*;
     use crate::monitoring::{config, dashboard};
 
+    /// What is done to a dashboard to break a rule.
+    type Change = Box<dyn FnOnce(&mut Value)>;
+
     /// A dashboard that keeps every rule, and what becomes of it when `change` is done to it.
     fn complaints_after(change: impl FnOnce(&mut Value)) -> Result<Vec<String>> {
         let dashboard = dashboard::all().remove(1);
         let mut value = serde_json::from_str(&dashboard::render(&dashboard, config::RUNBOOK))?;
         change(&mut value);
-        dashboard_complaints("queue", &value, &mut Vec::new())
+        Ok(dashboard_complaints("queue", &value, &Known::read()?, &mut Vec::new()))
     }
 
     fn rules_broken(change: impl FnOnce(&mut Value)) -> Result<Vec<String>> {
@@ -108,7 +117,7 @@ mod tests {
                 dashboard["panels"][index][field] = to;
             }
         };
-        let table: Vec<(&str, Box<dyn FnOnce(&mut Value)>)> = vec![
+        let table: Vec<(&str, Change)> = vec![
             ("panel-title-description", Box::new(set("description", "".into()))),
             ("panel-units", Box::new(set("fieldConfig", serde_json::json!({})))),
             ("panel-datasource", Box::new(set("datasource", "prometheus".into()))),
@@ -158,7 +167,7 @@ mod tests {
             panel: title,
             reason: "it is a test".to_owned(),
         }];
-        assert_eq!(dashboard_complaints("queue", &value, &mut exceptions)?, [""; 0]);
+        assert_eq!(dashboard_complaints("queue", &value, &Known::read()?, &mut exceptions), [""; 0]);
         assert!(exceptions.is_empty());
         Ok(())
     }

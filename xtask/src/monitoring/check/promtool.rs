@@ -1,6 +1,7 @@
 //! What Prometheus itself says of all this.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -76,8 +77,9 @@ fn files(folder: &str) -> Result<Vec<String>> {
     let path = root().join(folder);
     let entries = std::fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut names: Vec<_> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".yml"))
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
         .collect();
     names.sort();
     Ok(names)
@@ -105,7 +107,7 @@ fn queries(promtool: &Promtool) -> Result<Vec<String>> {
     for (index, listed) in all(&Options::defaults())?.iter().enumerate() {
         let query = serde_json::Value::from(listed.query.as_str());
         let place = listed.place.replace('\n', " ");
-        file += &format!("      # {place}\n      - record: query:{index}\n        expr: {query}\n");
+        writeln!(file, "      # {place}\n      - record: query:{index}\n        expr: {query}")?;
     }
     let path = target()?.join("queries.yml");
     std::fs::write(&path, file).with_context(|| format!("cannot write {}", path.display()))?;

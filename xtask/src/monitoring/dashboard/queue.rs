@@ -1,15 +1,18 @@
 //! One queue, or a few: where its buffers are, what it carries, and what goes wrong, as the kernel sees it and, for
 //! zcrxd's own queues, as the application does.
 
-use super::panel::{BYTE_RATE, BYTES, COUNT, Panel, RATE, RED, SECONDS, SHARE, STATE};
-use super::{Dashboard, Row};
-
 /// What a queue is called in a legend.
 macro_rules! queue {
     ($what:literal) => {
         concat!("{{instance}} {{interface}}:{{queue}} ", $what)
     };
 }
+
+mod kernel;
+mod own;
+
+use super::panel::{BYTE_RATE, BYTES, COUNT, Panel, RATE, RED, SECONDS, SHARE, STATE};
+use super::{Dashboard, Row};
 
 pub(super) fn dashboard() -> Dashboard {
     Dashboard {
@@ -24,9 +27,11 @@ pub(super) fn dashboard() -> Dashboard {
             utilization(),
             saturation(),
             errors(),
-            delivery(),
-            latency(),
-            pools(),
+            own::times(),
+            own::rings(),
+            own::slow_sinks(),
+            kernel::delivery(),
+            kernel::pools(),
         ],
     }
 }
@@ -50,11 +55,6 @@ fn overview() -> Row {
                 .value("processes"),
             Panel::table("zcrxd's own queues", STATE, "What zcrxd's own queues run on and what consumes their data.")
                 .ask("zcrx_receive_info{QUEUE}", "")
-                .hide(&["Value"]),
-            Panel::table("Features of zcrx", STATE, "What the kernel's zcrx offers to zcrxd's own queues: 1 for what it has.")
-                .ask("zcrx_receive_feature{QUEUE}", ""),
-            Panel::table("Done without", STATE, "What zcrxd's own queues are configured to use and do without; the log says why.")
-                .ask("zcrx_receive_fallback_info{QUEUE}", "")
                 .hide(&["Value"]),
             Panel::table("Refused backends", STATE, "Better backends that were tried and refused, with the errno if it was the kernel that refused.")
                 .ask("zcrx_receive_backend_refused_info{QUEUE}", "")
@@ -181,13 +181,6 @@ fn saturation() -> Row {
             Panel::lines("Area against need", COUNT, "Buffers in the area and those that an area for this load would have.")
                 .ask("zcrx_ifq_area_buffers{QUEUE} or zcrx_receive_area_buffers{QUEUE}", queue!("area"))
                 .ask("zcrx_queue_recommended_area_buffers{QUEUE}", queue!("recommended")),
-            Panel::lines("Area and what it may grow to", BYTES, "Memory of zcrxd's own queue and the most that its areas may grow to when buffers run short.")
-                .ask("zcrx_receive_area_bytes{QUEUE}", queue!("area"))
-                .ask("zcrx_receive_area_limit_bytes{QUEUE}", queue!("limit")),
-            Panel::lines("Areas", COUNT, "Areas of zcrxd's own queue, those added since it started because buffers ran short, and those refused.")
-                .ask("zcrx_receive_areas{QUEUE}", queue!("areas"))
-                .ask("zcrx_receive_areas_added_total{QUEUE}", queue!("added"))
-                .ask("zcrx_receive_areas_refused_total{QUEUE}", queue!("refused")),
             Panel::lines("Refill ring against need", COUNT, "Entries of the refill ring and those that a ring for this load would have.")
                 .ask("zcrx_ifq_refill_ring_capacity{QUEUE} or zcrx_receive_refill_ring_capacity{QUEUE}", queue!("ring"))
                 .ask("zcrx_queue_recommended_refill_entries{QUEUE}", queue!("recommended")),
@@ -211,95 +204,20 @@ fn errors() -> Row {
                 .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
             Panel::lines("Events of the kernel", RATE, "What the kernel tells zcrxd's own queue of: allocations that failed, payload that is copied. Each is told once, then armed again a moment later: what they tell of is more.")
                 .ask("rate(zcrx_receive_events_total{QUEUE}[$__rate_interval])", queue!("{{event}}")),
-            Panel::lines("Copied by the kernel", BYTE_RATE, "Payload that the kernel copied, by its own count; leaves out payload beside headers.")
-                .ask("rate(zcrx_receive_kernel_copied_bytes_total{QUEUE}[$__rate_interval])", queue!(""))
-                .runbook("ZcrxReceiveCopying"),
-            Panel::lines("Fragments copied by the kernel", RATE, "The same, counted in fragments.")
+            Panel::lines("Fragments copied by the kernel", RATE, "Fragments of payload that the kernel copied, by its own count; their bytes are in Payload.")
                 .ask("rate(zcrx_receive_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!(""))
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
                 .ask("rate(zcrx_receive_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
-            Panel::lines("Events", RATE, "What the kernel tells of zcrxd's own queue by itself: allocations that failed, and copies. Each is told once and armed again a moment later, so this says that it goes on, not how much.")
-                .ask("rate(zcrx_receive_events_total{QUEUE}[$__rate_interval])", queue!("{{event}}")),
+            Panel::lines("Registered anew", COUNT, "Times within what is shown that zcrxd's own queue was registered again, because it had failed.")
+                .ask("increase(zcrx_receive_registrations_total{QUEUE}[$__range])", queue!(""))
+                .runbook("ZcrxReceiveQueueFailed"),
             Panel::lines("Connections given up", RATE, "Connections ended because payload had to be copied and there was no buffer for too long.")
                 .ask("rate(zcrx_receive_given_up_total{QUEUE}[$__rate_interval])", queue!("")),
-            Panel::lines("Fragments copied", RATE, "Fragments that the kernel copied into the area of zcrxd's own queue, by its own count.")
-                .ask("rate(zcrx_receive_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Verified payload", BYTE_RATE, "With the sink verify: payload compared with the test pattern, and what of it was wrong.")
                 .ask("rate(zcrx_receive_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
                 .ask("rate(zcrx_receive_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))
                 .runbook("ZcrxReceiveDataMismatched"),
-        ],
-    }
-}
-
-fn delivery() -> Row {
-    Row {
-        title: "Delivery, copies and control, in the kernel",
-        panels: vec![
-            Panel::lines("Receive calls", RATE, "Receive calls on connections of the queue, whoever owns it, and of them those that found nothing.")
-                .ask("rate(zcrx_ifq_receives_total{QUEUE}[$__rate_interval])", queue!("all"))
-                .ask("rate(zcrx_ifq_receives_empty_total{QUEUE}[$__rate_interval])", queue!("empty")),
-            Panel::lines("Receive errors in the kernel", RATE, "Receives that ended with an error, by errno.")
-                .ask("rate(zcrx_ifq_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
-                .runbook("ZcrxQueueCopyLivelock"),
-            Panel::lines("Payload delivered and copied", BYTE_RATE, "Payload delivered to the owner, and payload copied by the copy fallback.")
-                .ask("rate(zcrx_ifq_received_bytes_total{QUEUE}[$__rate_interval])", queue!("delivered"))
-                .ask("rate(zcrx_ifq_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
-                .runbook("ZcrxReceiveCopying"),
-            Panel::lines("Copies", RATE, "Calls of the copy fallback, those that copied nothing, and buffers that copies filled.")
-                .ask("rate(zcrx_ifq_copies_total{QUEUE}[$__rate_interval])", queue!("calls"))
-                .ask("rate(zcrx_ifq_copy_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
-                .ask("rate(zcrx_ifq_copied_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers"))
-                .runbook("ZcrxQueueCopyLivelock"),
-            Panel::lines("Control calls", RATE, "Control calls by operation and errno, and refill entries that flushes consumed.")
-                .ask("rate(zcrx_ifq_controls_total{QUEUE}[$__rate_interval])", queue!("{{operation}} {{errno}}"))
-                .ask("rate(zcrx_ifq_refill_entries_flushed_total{QUEUE}[$__rate_interval])", queue!("entries flushed")),
-            Panel::lines("Notifications", RATE, "Notifications that the kernel had to give, and those that it sent.")
-                .ask("rate(zcrx_ifq_notifications_raised_total{QUEUE}[$__rate_interval])", queue!("{{notification}} raised"))
-                .ask("rate(zcrx_ifq_notifications_sent_total{QUEUE}[$__rate_interval])", queue!("{{notification}} sent")),
-            Panel::lines("Since the last receive", SECONDS, "Time since a call last received something. It grows on an idle queue too.")
-                .ask("zcrx_ifq_last_receive_age_seconds{QUEUE}", queue!("")),
-        ],
-    }
-}
-
-fn latency() -> Row {
-    Row {
-        title: "Latency",
-        panels: vec![
-            Panel::lines(
-                "Hold time",
-                SECONDS,
-                "How long user space has a buffer, on average, by rates and counts (Little's law).",
-            )
-            .ask("zcrx_queue_hold_seconds{QUEUE}", queue!("")),
-            Panel::lines(
-                "Since the last allocation",
-                SECONDS,
-                "Time since an allocation last yielded a buffer. It grows on an idle queue too.",
-            )
-            .ask("zcrx_ifq_last_allocation_age_seconds{QUEUE}", queue!(""))
-            .runbook("ZcrxQueueStalled"),
-        ],
-    }
-}
-
-fn pools() -> Row {
-    Row {
-        title: "Page pools",
-        panels: vec![
-            Panel::lines("In flight", COUNT, "Buffers that the page pool is responsible for, and of them those in its allocation cache. It saturates in healthy operation.")
-                .ask("zcrx_ifq_pool_inflight_buffers{QUEUE}", queue!("in flight"))
-                .ask("zcrx_ifq_pool_cache_buffers{QUEUE}", queue!("cached")),
-            Panel::lines("Taken in and given up", RATE, "Pages or niovs that page pools of this interface took in and gave up; recycling through a refill ring does not count.")
-                .ask("rate(zcrx_page_pool_holds_total{HOST,interface=~\"$interface\"}[$__rate_interval])", "{{instance}} {{interface}} pool {{page_pool}} in")
-                .ask("rate(zcrx_page_pool_releases_total{HOST,interface=~\"$interface\"}[$__rate_interval])", "{{instance}} {{interface}} pool {{page_pool}} out"),
-            Panel::table("Page pools", STATE, "Page pools of this interface that were active, and whether a memory provider feeds them.")
-                .ask("zcrx_page_pool_info{HOST,interface=~\"$interface\"}", "")
-                .hide(&["Value"])
-                .wide(8)
-                .runbook("ZcrxQueuePinned"),
         ],
     }
 }

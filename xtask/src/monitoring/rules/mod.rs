@@ -4,6 +4,8 @@ mod alerts;
 mod recording;
 mod yaml;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 
 use super::contract::Contract;
@@ -91,7 +93,7 @@ pub(super) struct Alert {
 pub(super) fn recorded(contract: &Contract) -> Result<Recorded> {
     let mut recorded = Recorded::new();
     for threshold in super::config::THRESHOLDS {
-        recorded.insert(threshold.series(), Default::default());
+        recorded.insert(threshold.series(), BTreeSet::new());
     }
     for rule in recordings() {
         // A rule may read those above it, and no others.

@@ -16,11 +16,8 @@ pub(in crate::monitoring) fn recordings(rules: &[Recording]) -> String {
          # What dashboards of many hosts read: a handful of series for each host, however many queues it has.\n\
          groups:\n"
     );
-    group(&mut text, "zcrx-recording");
-    for rule in rules {
-        text.push_str(&format!("      # {}\n", rule.about));
-        text.push_str(&format!("      - record: {}\n        expr: {}\n", rule.name, expression(&rule.query)));
-    }
+    text += &group("zcrx-recording");
+    text.extend(rules.iter().map(|rule| record(rule.about, rule.name, &expression(&rule.query))));
     text
 }
 
@@ -33,20 +30,21 @@ pub(in crate::monitoring) fn alerts(alerts: &[Alert], runbook: &str) -> String {
          # itself does not see what it should. Each has its page in the runbook.\n\
          groups:\n"
     );
-    group(&mut text, "zcrx-thresholds");
-    for threshold in THRESHOLDS {
-        text.push_str(&format!("      # {}\n", threshold.why));
-        let value = format!("vector({})", threshold.value);
-        text.push_str(&format!("      - record: {}\n        expr: {value}\n", threshold.series()));
-    }
+    text += &group("zcrx-thresholds");
+    text.extend(THRESHOLDS.iter().map(|threshold| {
+        record(threshold.why, &threshold.series(), &format!("vector({})", threshold.value))
+    }));
     for about in About::ALL {
         text.push('\n');
-        group(&mut text, about.group());
-        for alert in alerts.iter().filter(|alert| alert.about == about) {
-            text.push_str(&one(alert, runbook));
-        }
+        text += &group(about.group());
+        let alerts = alerts.iter().filter(|alert| alert.about == about);
+        text.extend(alerts.map(|alert| one(alert, runbook)));
     }
     text
+}
+
+fn record(about: &str, name: &str, expression: &str) -> String {
+    format!("      # {about}\n      - record: {name}\n        expr: {expression}\n")
 }
 
 fn one(alert: &Alert, runbook: &str) -> String {
@@ -63,17 +61,14 @@ fn one(alert: &Alert, runbook: &str) -> String {
     )
 }
 
-fn group(text: &mut String, name: &str) {
-    text.push_str(&format!("  - name: {name}\n    interval: {INTERVAL}\n    rules:\n"));
+fn group(name: &str) -> String {
+    format!("  - name: {name}\n    interval: {INTERVAL}\n    rules:\n")
 }
 
 /// A query as a block, so that it stands in the file as one would type it.
 fn expression(query: &str) -> String {
-    let mut text = "|-".to_owned();
-    for line in query.lines() {
-        text.push_str(&format!("\n          {line}"));
-    }
-    text
+    let lines: Vec<_> = std::iter::once("|-").chain(query.lines()).collect();
+    lines.join("\n          ")
 }
 
 fn quoted(text: &str) -> String {

@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
              what it cannot use silently and counts it nowhere",
     produced: Produced::Lab {
         how: "every second refill entry names no area, or comes twice (which only Linux 7.3 takes amiss)",
-        scenarios: &["starved-by-bad-entries", "starved-by-double-returns"],
+        scenarios: &["diagnosed-bad_entries", "diagnosed-bad_entries-double"],
         kernels: "7.2, 7.3",
     },
     judge,

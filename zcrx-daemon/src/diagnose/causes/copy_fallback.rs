@@ -13,9 +13,11 @@ pub(super) const RULE: Rule = Rule {
                 be copied, copies take buffers from the freelist only, and the freelist is empty",
     remedy: "make the data arrive in the area: TCP header split, RSS and flow steering to this queue; a larger area \
              leaves buffers on the freelist",
-    produced: Produced::Not(
-        "no scenario yet that ends in ENOMEM; `wrong-queue` shows a flow of which every byte is copied",
-    ),
+    produced: Produced::Lab {
+        how: "the application registers another queue than the flow arrives on, and no entry of its refill ring is consumed",
+        scenarios: &["diagnosed-copy_fallback"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

@@ -14,9 +14,11 @@ pub(super) const RULE: Rule = Rule {
                 return fragments of buffers that have further fragments out",
     remedy: "return the fragments of one buffer next to each other; FLUSH_RQ (Linux 6.19); Linux 7.3 looks at more \
              entries (256 with 4 KiB pages) and joins fragments",
-    produced: Produced::Not(
-        "no scenario yet: it takes completions of small fragments that are returned far apart, on Linux up to 7.2",
-    ),
+    produced: Produced::Lab {
+        how: "buffers received in fragments of 1 KiB, of which all first ones are returned before all second ones, and so on",
+        scenarios: &["diagnosed-fragment_pinning"],
+        kernels: "7.2",
+    },
     judge,
 };
 

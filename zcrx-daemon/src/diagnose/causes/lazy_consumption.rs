@@ -14,7 +14,11 @@ pub(super) const RULE: Rule = Rule {
     remedy: "FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI: make any interrupt of that queue happen \
              (ethtool --show-coalesce and the driver's own restart), and see the driver's notes: some end NAPI without \
              scheduling it again after a failed allocation",
-    produced: Produced::Not("no scenario yet: the software NIC's `alloc_retry_never` is the knob for it"),
+    produced: Produced::Lab {
+        how: "a NIC that does not try again after a failed allocation (`alloc_retry_never`), and an application that is slow for a moment",
+        scenarios: &["diagnosed-lazy_consumption"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

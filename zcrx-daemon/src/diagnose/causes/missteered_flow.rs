@@ -11,9 +11,11 @@ pub(super) const RULE: Rule = Rule {
     signature: "receives end with EFAULT: the flow's packets were placed in the area of another queue",
     remedy: "give each connection to the ring whose queue it arrives on (SO_INCOMING_NAPI_ID names it), and steer flows \
              by rule so that they stay there",
-    produced: Produced::Not(
-        "no scenario yet: it takes two queues of one NIC, and a connection given to the wrong one's ring",
-    ),
+    produced: Produced::Lab {
+        how: "a flow arrives on the queue of one application, and its connection is another's",
+        scenarios: &["diagnosed-missteered_flow"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

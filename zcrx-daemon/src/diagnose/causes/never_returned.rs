@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
              connections); a restart gives everything back",
     produced: Produced::Lab {
         how: "the application returns nothing",
-        scenarios: &["starved-by-leak", "foreign-leak-named"],
+        scenarios: &["diagnosed-never_returned", "foreign-leak-named"],
         kernels: "7.2, 7.3",
     },
     judge,
@@ -30,7 +30,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE || facts.cq_shallow() == Some(false) || facts.owner_stopped_reading() {
         return Judgement::Not;
     }
-    let nothing_returns = !facts.returning() && facts.latest.returned.is_some();
+    let nothing_returns = !facts.returning() && !facts.returns_in_bursts() && facts.latest.returned.is_some();
     let for_long = facts.returns_ended();
     let grew = facts.held_floor.filter(|floor| {
         floor.rises()

@@ -11,9 +11,11 @@ pub(super) const RULE: Rule = Rule {
     signature: "the queue has no interface, everything is copied, and returned entries stay in the refill ring: only a \
                 device's allocations consume it",
     remedy: "FLUSH_RQ whenever entries wait and buffers get scarce (Linux 7.1); or use a device",
-    produced: Produced::Not(
-        "no scenario yet in which it starves; `nodev` shows such a queue at work (Linux 7.1)",
-    ),
+    produced: Produced::Lab {
+        how: "the application never flushes the refill ring of its queue without a device",
+        scenarios: &["diagnosed-no_device"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

@@ -12,9 +12,11 @@ pub(super) const RULE: Rule = Rule {
     signature: "the page pool is detached and cannot go, since buffers of it are in flight; the kernel's log says \
                 \"stalled pool shutdown\" after a minute",
     remedy: "close the sockets that still have unread data of the queue, and exported [zcrx] file descriptors",
-    produced: Produced::Not(
-        "no scenario yet: it takes a socket that outlives the ring with unread data in it",
-    ),
+    produced: Produced::Lab {
+        how: "the application is killed while another process has its socket with unread data",
+        scenarios: &["diagnosed-pinned_after_teardown"],
+        kernels: "7.2, 7.3",
+    },
     judge,
 };
 

@@ -15,8 +15,8 @@ pub(super) const RULE: Rule = Rule {
     remedy: "rq_entries at least the most completions that are ever outstanding; keep what does not fit in a stash and \
              publish it later, never drop it; IORING_REGISTER_ZCRX_CTRL with FLUSH_RQ when the ring is full (Linux 6.19)",
     produced: Produced::Lab {
-        how: "the application drops what does not fit into a refill ring of 8 entries",
-        scenarios: &["starved-by-dropped-returns"],
+        how: "the application drops what does not fit into a refill ring of 8 entries; the own queue flushes the ring when it is full",
+        scenarios: &["diagnosed-refill_ring_full", "two-causes"],
         kernels: "7.2, 7.3",
     },
     judge,
@@ -57,7 +57,11 @@ fn judge_foreign(facts: &Facts<'_>, entries: u64) -> Judgement {
     // With nothing coming back any more, all that is held was dropped; before that, what the floor gained.
     let ended = !facts.returning() && facts.cq_shallow() == Some(true);
     let grown = growth.unwrap_or(0) as f64 / placement.fragments.unwrap_or(1.0);
-    let lost = if ended { held } else { held.min(grown as u64) };
+    // A ring with room again shows that the owner publishes nothing later of what did not fit.
+    let has_room = placement.refill_depth.is_some_and(|depth| depth * 2 < entries);
+    let throughout =
+        facts.held_throughout().filter(|_| has_room).map_or(0, |held| held.saturating_sub(entries));
+    let lost = if ended { held } else { held.min(throughout.max(grown as u64)) };
     let share = placement.share(Some(lost)).unwrap_or(0.0);
     Case::new(Confidence::High, share)
         .evidence(size(facts, entries))
@@ -69,7 +73,7 @@ fn judge_foreign(facts: &Facts<'_>, entries: u64) -> Judgement {
                     .to_owned()
             },
         )
-        .doubt_if(!ended && facts.returning() && growth.is_none(), || {
+        .doubt_if(!ended && facts.returning() && growth.is_none() && throughout == 0, || {
             "what is held does not grow: the owner may stash what does not fit".to_owned()
         })
         .fits()

@@ -15,8 +15,12 @@ pub(super) const RULE: Rule = Rule {
                 owner reads none",
     remedy: "process or copy out sooner, spread the work over more workers, or make the area larger",
     produced: Produced::Lab {
-        how: "the application holds each buffer for two seconds, or reaps no completion",
-        scenarios: &["starved-by-slow-consumer", "starved-by-unreaped-completions"],
+        how: "the application holds each buffer for two seconds, or reaps no completion; the own queue's destination reads nothing",
+        scenarios: &[
+            "diagnosed-slow_consumer",
+            "diagnosed-slow_consumer-unreaped",
+            "diagnosed-own-slow_consumer",
+        ],
         kernels: "7.2, 7.3",
     },
     judge,
@@ -46,7 +50,11 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
-    let returning = facts.returning();
+    let rate = facts.recent.rate(facts.recent.returned).filter(|&rate| rate > 0.0 && facts.returning());
+    let in_bursts = facts.returns_in_bursts();
+    let returning = facts.returning() || in_bursts;
+    let throughout = facts.held_throughout().filter(|_| facts.refill_was_full() && !accounted);
+    let dropped = placement.share(throughout).unwrap_or(0.0);
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
     Case::new(confidence, share)
@@ -54,7 +62,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             "the owner holds {}, another {completed} in completions that it has not read",
             words::buffers(facts, held)
         ))
-        .evidence_if(facts.recent.rate(facts.recent.returned).filter(|_| returning).map(|rate| {
+        .evidence_if(in_bursts.then(|| "it returns in bursts, with as long a pause between them before".to_owned()))
+        .evidence_if(rate.map(|rate| {
             format!(
                 "it returns {}: a buffer is out for {} on average",
                 words::rate(rate),
@@ -72,6 +81,12 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             format!(
                 "what it holds only grew in the last {}, though it reads its completions: it may lose buffers",
                 words::time(facts.whole.span)
+            )
+        })
+        .doubt_if(dropped >= MOST, || {
+            format!(
+                "the refill ring was full, and {:.0} % of the area is held all the time: returns may have been dropped",
+                dropped * 100.0
             )
         })
         .doubt_if(facts.entries_thrown_away(), || {

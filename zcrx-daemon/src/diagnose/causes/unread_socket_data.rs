@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
              buffers",
     produced: Produced::Lab {
         how: "the application arms no receive, and its sockets take more than the area has",
-        scenarios: &["starved-by-unread-socket"],
+        scenarios: &["diagnosed-unread_socket_data", "socket-backlog"],
         kernels: "7.2, 7.3",
     },
     judge,

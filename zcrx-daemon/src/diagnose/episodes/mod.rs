@@ -122,6 +122,12 @@ impl Open {
         let better = match (self.episode.diagnosis.cause(), diagnosis.cause()) {
             (_, None) => false,
             (None, Some(_)) => true,
+            // A leak whose buffers come back was none, however late they do.
+            (Some(old), Some(new))
+                if (old.cause, new.cause) == (Cause::NeverReturned, Cause::SlowConsumer) =>
+            {
+                new.confidence >= old.confidence
+            }
             (Some(old), Some(new)) if young => new.cause == old.cause || new.confidence >= old.confidence,
             (Some(old), Some(new)) => new.confidence > old.confidence,
         };

@@ -8,7 +8,7 @@ mod trend;
 
 use std::time::Duration;
 
-use super::thresholds::{LASTING, LATEST, RECENT, SHALLOW};
+use super::thresholds::{CONSIDERABLE, LASTING, LATEST, RECENT, SHALLOW, THROUGHOUT};
 use crate::model::{QueueSample, Window};
 
 pub use change::Change;
@@ -35,7 +35,7 @@ pub struct Facts<'w> {
     pub held_floor: Option<Floor>,
     /// The most references per buffer in any sample: the last fragment of each buffer has company no more.
     pub most_fragments: Option<f64>,
-    /// The fullest the refill ring was seen, 0 to 1.
+    /// The fullest the refill ring was seen, 0 to 1: in a sample, or by the kernel when it came for entries.
     pub fullest_refill: Option<f64>,
 }
 
@@ -65,7 +65,7 @@ impl<'w> Facts<'w> {
             whole: Change::between(oldest, now),
             held_floor: Floor::of(window, held_references),
             most_fragments: most(|placement| placement.fragments),
-            fullest_refill: most(fullness),
+            fullest_refill: most(fullness).into_iter().chain(fullest_when_asked(now)).reduce(f64::max),
         })
     }
 
@@ -95,7 +95,40 @@ impl<'w> Facts<'w> {
             |(earlier, later): &(&QueueSample, &QueueSample)| !none(Change::between(earlier, later).returned);
         let last = self.window.steps().rev().find(returning);
         let quiet = last.map_or(self.whole.span, |(_, later)| self.now.at.saturating_sub(later.at));
-        quiet >= LASTING
+        quiet >= LASTING && !self.returns_in_bursts()
+    }
+
+    /// Whether nothing comes back now, but nothing did for about as long before, with much in the owner's hands, and
+    /// then something came back after all: an owner that holds each buffer for seconds returns in bursts.
+    pub fn returns_in_bursts(&self) -> bool {
+        let (mut pause, mut longest) = (Duration::ZERO, Duration::ZERO);
+        for (earlier, later) in self.window.steps() {
+            let change = Change::between(earlier, later);
+            let placement = Placement::of(later);
+            if !none(change.returned) {
+                longest = longest.max(pause);
+                pause = Duration::ZERO;
+            } else if placement.share(placement.held).is_some_and(|held| held >= CONSIDERABLE) {
+                pause += change.span;
+            }
+        }
+        !pause.is_zero() && pause <= longest * 2
+    }
+
+    /// The least that the owner held in the last seconds, in buffers: what it works on goes up and down, what it lost
+    /// stays. `None` where it was not known all that time.
+    pub fn held_throughout(&self) -> Option<u64> {
+        let since = self.now.at.saturating_sub(THROUGHOUT);
+        let oldest = self.window.samples().next()?;
+        if oldest.at > since {
+            return None;
+        }
+        let held = self
+            .window
+            .samples()
+            .filter(|sample| sample.at >= since)
+            .map(|sample| Placement::of(sample).held);
+        held.reduce(|least, held| Some(least?.min(held?))).flatten()
     }
 
     /// Whether completions wait and the owner has read none of late.
@@ -148,4 +181,11 @@ impl<'w> Facts<'w> {
         self.fragmented() == Some(false)
             && self.wasted_share().is_some_and(|share| share >= super::thresholds::WASTED)
     }
+}
+
+/// How full the kernel found the refill ring at most when it came for entries, 0 to 1.
+fn fullest_when_asked(sample: &QueueSample) -> Option<f64> {
+    let kernel = sample.kernel.as_ref()?;
+    let entries = kernel.refill?.entries;
+    (entries > 0).then_some(f64::from(kernel.allocation?.fullest.min(entries)) / f64::from(entries))
 }

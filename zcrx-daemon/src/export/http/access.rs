@@ -52,7 +52,7 @@ impl Access {
     pub fn look(&self) {
         let changed = {
             let mut state = self.state();
-            let now: Vec<_> = state.read.iter().map(|print| print.again()).collect();
+            let now: Vec<_> = state.read.iter().map(Print::again).collect();
             let rests = now == state.seen;
             let changed = now != state.read;
             state.seen = now;

@@ -60,7 +60,7 @@ pub(super) struct Plan {
 /// The thread's whole life. Tells `started` how the first registration went, and ends if it failed.
 pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
     thread::pin(plan);
-    let mut session = match Session::open(plan, Counters::default()) {
+    let mut session = match Session::open(plan, &Counters::default()) {
         Ok(session) => session,
         Err(error) => {
             plan.stats.turned(QueueState::Failed, &error.to_string());
@@ -81,7 +81,7 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
         let Err(failure) = result else { break };
         error!(queue = plan.name, %failure, "queue failed");
         plan.stats.turned(QueueState::Failed, &failure.to_string());
-        match reopen(plan, counters) {
+        match reopen(plan, &counters) {
             Some(reopened) => session = reopened,
             None => break,
         }
@@ -91,7 +91,7 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
 }
 
 /// Tries until it works (or until it is stopped: `None`).
-fn reopen(plan: &Plan, counters: Counters) -> Option<Session<'_>> {
+fn reopen<'p>(plan: &'p Plan, counters: &Counters) -> Option<Session<'p>> {
     let mut pause = FIRST_PAUSE;
     loop {
         plan.wake.sleep(pause);

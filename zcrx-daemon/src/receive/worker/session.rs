@@ -56,7 +56,7 @@ pub(super) struct Session<'p> {
 
 impl<'p> Session<'p> {
     /// Makes a ring and registers a queue on it. `before` goes on being counted from.
-    pub(super) fn open(plan: &'p Plan, before: Counters) -> Result<Self, ReceiveError> {
+    pub(super) fn open(plan: &'p Plan, before: &Counters) -> Result<Self, ReceiveError> {
         let ring = Ring::new(plan.config.cq_entries)?;
         let polls = thread::busy_poll(plan, &ring);
         // Before registering: one that changes in between is noticed.
@@ -79,8 +79,8 @@ impl<'p> Session<'p> {
             connections: Slab::new(),
             plan,
             selection,
-            counters: before,
-            before,
+            counters: *before,
+            before: *before,
             errors: Vec::new(),
             waiting: Waiting::default(),
             crowded_out: Vec::new(),

@@ -1,6 +1,6 @@
 //! Giving buffers back, or not.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use zcrx_daemon::uapi::ZcrxRqe;
@@ -32,10 +32,14 @@ pub(super) struct Returns {
     stash: VecDeque<Debt>,
     /// Until a moment; all waits are equally long, so the first is due first.
     waiting: VecDeque<(Instant, Debt)>,
+    /// Likewise, and then lost if the refill ring is full.
+    dropping: VecDeque<(Instant, Debt)>,
     /// Until the fault ends.
     kept: Vec<Debt>,
     /// Until the batch is whole.
     scatter: Vec<Debt>,
+    /// Until they are most of the area.
+    apart: Vec<Debt>,
 }
 
 impl Returns {
@@ -44,8 +48,10 @@ impl Returns {
             ledger: Ledger::new(buffers),
             stash: VecDeque::new(),
             waiting: VecDeque::new(),
+            dropping: VecDeque::new(),
             kept: Vec::new(),
             scatter: Vec::new(),
+            apart: Vec::new(),
         }
     }
 
@@ -73,7 +79,14 @@ impl Returns {
                 self.give_back_badly(queue, debt, debt.entry.off + area_bytes);
             }
             Fate::HoldFor(time) => self.waiting.push_back((debt.since + time, debt)),
+            Fate::HoldForThenDrop(time) => self.dropping.push_back((debt.since + time, debt)),
             Fate::Hold => self.kept.push(debt),
+            Fate::FarApart => {
+                self.apart.push(debt);
+                if self.ledger.held_buffers() * 8 >= u64::from(queue.buffers) * 7 {
+                    self.return_far_apart(queue);
+                }
+            }
             Fate::Scatter => {
                 self.scatter.push(debt);
                 if self.scatter.len() == SCATTER_BATCH {
@@ -91,6 +104,12 @@ impl Returns {
         while let Some((_, debt)) = self.waiting.pop_front_if(|(due, _)| *due <= now) {
             self.stash.push_back(debt);
         }
+        while let Some((_, debt)) = self.dropping.pop_front_if(|(due, _)| *due <= now) {
+            match queue.refill.push(debt.entry) {
+                Ok(()) => self.ledger.give_back(debt.buffer),
+                Err(Full) => self.ledger.dropped += 1,
+            }
+        }
         while let Some(debt) = self.stash.pop_front() {
             if queue.refill.push(debt.entry).is_err() {
                 self.stash.push_front(debt);
@@ -104,19 +123,42 @@ impl Returns {
     pub(super) fn release_all(&mut self, queue: &mut Queue) {
         self.stash.extend(self.kept.drain(..));
         self.stash.extend(self.scatter.drain(..));
+        self.stash.extend(self.apart.drain(..));
         self.stash.extend(self.waiting.drain(..).map(|(_, debt)| debt));
+        self.stash.extend(self.dropping.drain(..).map(|(_, debt)| debt));
         self.progress(queue, Instant::now());
     }
 
     /// Since when the oldest debt is held; what was dropped is not known any more.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let waiting = self.waiting.iter().map(|(_, debt)| debt);
-        self.stash.iter().chain(waiting).chain(&self.kept).chain(&self.scatter).map(|debt| debt.since).min()
+        let waiting = self.waiting.iter().chain(&self.dropping).map(|(_, debt)| debt);
+        self.stash
+            .iter()
+            .chain(waiting)
+            .chain(&self.kept)
+            .chain(&self.scatter)
+            .chain(&self.apart)
+            .map(|debt| debt.since)
+            .min()
     }
 
     /// Entries that wait for room in the refill ring.
     pub(super) fn stashed(&self) -> usize {
         self.stash.len()
+    }
+
+    /// All fragments of the same number within their buffers follow one another.
+    fn return_far_apart(&mut self, queue: &mut Queue) {
+        let mut so_far: HashMap<usize, u64> = HashMap::new();
+        let number = |debt: Debt| {
+            let number = so_far.entry(debt.buffer).or_default();
+            *number += 1;
+            (*number, debt)
+        };
+        let mut numbered: Vec<(u64, Debt)> =
+            std::mem::take(&mut self.apart).into_iter().map(number).collect();
+        numbered.sort_by_key(|(number, _)| *number);
+        numbered.into_iter().for_each(|(_, debt)| self.give_back(queue, debt));
     }
 
     fn give_back(&mut self, queue: &mut Queue, debt: Debt) {

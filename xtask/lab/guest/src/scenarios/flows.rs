@@ -1,5 +1,6 @@
 //! Many buffers, many connections: nothing is lost and nobody waits for somebody else.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -73,13 +74,14 @@ pub(super) const TWO_HUNDRED: Scenario = Scenario {
                 &queue.to_string(),
             ])?;
             // Little room for copies: the laggards shall fill it.
-            text += &format!(
+            write!(
+                text,
                 "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\nlisten = [\"{}:{port}\"]\n\
                  area = \"16MiB\"\ncopy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
                 nic::RX,
                 nic::RX_ADDRESS,
                 socket.display()
-            );
+            )?;
         }
         std::fs::write(&file, text).context("cannot write the configuration")?;
         let sink = Sink::listen(&socket)?;
@@ -133,10 +135,11 @@ pub(super) const MISPLACED: Scenario = Scenario {
         for queue in [1, 2] {
             let listen =
                 if queue == 1 { format!("listen = [\"{}\"]\n", Nic::address()) } else { String::new() };
-            text += &format!(
+            write!(
+                text,
                 "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\n{listen}sink = \"verify\"\n",
                 nic::RX
-            );
+            )?;
         }
         std::fs::write(&file, text).context("cannot write the configuration")?;
         let path = file.to_str().context("a path that is no text")?;

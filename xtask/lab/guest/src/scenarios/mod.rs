@@ -7,6 +7,7 @@ mod churn;
 mod contract;
 mod crowd;
 mod delivery;
+mod diagnosed;
 mod elsewhere;
 mod failures;
 mod faults;
@@ -112,6 +113,27 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::COPIED_KPROBE_MULTI,
     delivery::ON_DEVICE,
     foreign::BACKLOG,
+    diagnosed::SLOW,
+    diagnosed::UNREAPED,
+    diagnosed::UNREAD,
+    diagnosed::SMALL_AREA,
+    diagnosed::REFILL_RING_FULL,
+    diagnosed::LEAK,
+    diagnosed::FRAGMENT_PINNING,
+    diagnosed::BAD_ENTRIES,
+    diagnosed::DOUBLE_ENTRIES,
+    diagnosed::LAZY_CONSUMPTION,
+    diagnosed::COPY_FALLBACK,
+    diagnosed::CQ_EXHAUSTION,
+    diagnosed::MISSTEERED,
+    diagnosed::NO_DEVICE,
+    diagnosed::PINNED,
+    diagnosed::OWN_SLOW,
+    diagnosed::OWN_SMALL_AREA,
+    diagnosed::HEALTHY,
+    diagnosed::TWO_CAUSES,
+    diagnosed::KILLED,
+    diagnosed::FORECAST,
     elsewhere::NAMESPACE,
     before::BEFORE,
     before::WITHOUT_DEVICE,

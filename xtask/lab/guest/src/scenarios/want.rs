@@ -106,7 +106,7 @@ fn slow_destination(place: &Place<'_>) -> Result<()> {
     let destination =
         place.receiver.enter(|| TcpListener::bind("127.0.0.1:0").context("no port for the destination"))?;
     let sink = format!("forward:{}", destination.local_addr().context("a listener has an address")?);
-    let mut daemon = place.daemon(&["--sink", &sink, "--area", "2MiB"])?;
+    let mut daemon = place.daemon(&["--sink", &sink, "--area", "2MiB", "--hold-limit", "2MiB"])?;
     let sent: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
     let mut source = place.connect()?;
     let data = sent.clone();

@@ -1,22 +1,42 @@
 //! The rules. Each returns what breaks it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::monitoring::contract::Contract;
-use crate::monitoring::promql::{Query, analyse};
+use crate::monitoring::promql::{Query, Recorded, analyse};
 use crate::monitoring::queries::Options;
 use crate::monitoring::{dashboard, rules};
 use crate::tools::workspace::root;
 
-type Rule = (&'static str, fn(&Value) -> Result<Vec<String>>);
+type Rule = (&'static str, fn(&Value, &Known) -> Vec<String>);
+
+/// What queries may name.
+pub(super) struct Known {
+    contract: Contract,
+    recorded: Recorded,
+}
+
+impl Known {
+    pub(super) fn read() -> Result<Self> {
+        let contract = Contract::read()?;
+        let recorded = rules::recorded(&contract)?;
+        Ok(Self { contract, recorded })
+    }
+
+    /// A query taken apart, its variables of labels left as they are.
+    fn query(&self, text: &str) -> Result<Query> {
+        let text = text.replace("$__rate_interval", "1m").replace("$__range", "1h");
+        analyse(&text, &self.contract, &self.recorded)
+    }
+}
 
 /// Rules for a dashboard as a whole.
 pub(super) const DASHBOARD: &[Rule] = &[
     ("uneditable-dashboard", uneditable),
     ("template-datasource", template_datasource),
-    ("template-job", |dashboard| template(dashboard, "job", ".+")),
-    ("template-instance", |dashboard| template(dashboard, "instance", ".+")),
+    ("template-job", |dashboard, _| template(dashboard, "job", ".+")),
+    ("template-instance", |dashboard, _| template(dashboard, "instance", ".+")),
     ("annotations", annotations),
     ("panel-places", places),
 ];
@@ -28,8 +48,8 @@ pub(super) const PANEL: &[Rule] = &[
     ("panel-datasource", datasource),
     ("panel-no-targets", targets),
     ("target-promql", promql),
-    ("target-job", |panel| target_matcher(panel, "job")),
-    ("target-instance", |panel| target_matcher(panel, "instance")),
+    ("target-job", |panel, known| target_matcher(panel, known, "job")),
+    ("target-instance", |panel, known| target_matcher(panel, known, "instance")),
     ("target-rate-interval", rate_interval),
     ("target-counter-agg", counters),
     ("links", links),
@@ -54,21 +74,21 @@ fn complaint(broken: bool, what: impl Into<String>) -> Vec<String> {
     if broken { vec![what.into()] } else { Vec::new() }
 }
 
-fn uneditable(dashboard: &Value) -> Result<Vec<String>> {
-    Ok(complaint(dashboard["editable"] != false, "what is changed by hand is lost with the next import"))
+fn uneditable(dashboard: &Value, _: &Known) -> Vec<String> {
+    complaint(dashboard["editable"] != false, "what is changed by hand is lost with the next import")
 }
 
-fn template_datasource(dashboard: &Value) -> Result<Vec<String>> {
+fn template_datasource(dashboard: &Value, _: &Known) -> Vec<String> {
     let found = list(&dashboard["templating"]["list"]).any(|variable| {
         variable["type"] == "datasource"
             && variable["name"] == "datasource"
             && variable["label"] == "Data source"
             && variable["query"] == "prometheus"
     });
-    Ok(complaint(!found, "no variable for the data source"))
+    complaint(!found, "no variable for the data source")
 }
 
-fn template(dashboard: &Value, name: &str, all: &str) -> Result<Vec<String>> {
+fn template(dashboard: &Value, name: &str, all: &str) -> Vec<String> {
     let found = list(&dashboard["templating"]["list"]).any(|variable| {
         variable["name"] == name
             && variable["type"] == "query"
@@ -79,32 +99,32 @@ fn template(dashboard: &Value, name: &str, all: &str) -> Result<Vec<String>> {
             && variable["datasource"]["uid"] == "${datasource}"
             && variable["label"].as_str().is_some_and(|label| label.to_lowercase() == name)
     });
-    Ok(complaint(
-        !found,
-        format!("no variable {name} that asks anew when the time changes, and takes several"),
-    ))
+    complaint(!found, format!("no variable {name} that asks anew when the time changes, and takes several"))
 }
 
-fn annotations(dashboard: &Value) -> Result<Vec<String>> {
+fn annotations(dashboard: &Value, known: &Known) -> Vec<String> {
     let mut found = Vec::new();
     for annotation in list(&dashboard["annotations"]["list"]) {
         found.push(annotation["name"].as_str().unwrap_or_default());
-        if let Err(error) = query(annotation["expr"].as_str().unwrap_or_default()) {
-            return Ok(vec![format!("{error:#}")]);
+        if let Err(error) = known.query(annotation["expr"].as_str().unwrap_or_default()) {
+            return vec![format!("{error:#}")];
         }
     }
-    Ok(complaint(!found.contains(&"Alerts"), "alerts are not marked"))
+    complaint(!found.contains(&"Alerts"), "alerts are not marked")
 }
 
 /// Panels neither overlap nor stand out, and no two have one number.
-fn places(dashboard: &Value) -> Result<Vec<String>> {
+fn places(dashboard: &Value, _: &Known) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut taken: Vec<(&str, [u64; 4])> = Vec::new();
     let mut ids = Vec::new();
     for panel in list(&dashboard["panels"]) {
         let title = panel["title"].as_str().unwrap_or_default();
-        let side = |name: &str| panel["gridPos"][name].as_u64().context("a panel has a place");
-        let (x, y, w, h) = (side("x")?, side("y")?, side("w")?, side("h")?);
+        let sides = ["x", "y", "w", "h"].map(|name| panel["gridPos"][name].as_u64());
+        let [Some(x), Some(y), Some(w), Some(h)] = sides else {
+            complaints.push(format!("{title} has no place"));
+            continue;
+        };
         let place = [x, y, x + w, y + h];
         if x + w > 24 {
             complaints.push(format!("{title} stands out of the page"));
@@ -120,79 +140,72 @@ fn places(dashboard: &Value) -> Result<Vec<String>> {
         }
         ids.push(&panel["id"]);
     }
-    Ok(complaints)
+    complaints
 }
 
-fn title_and_description(panel: &Value) -> Result<Vec<String>> {
+fn title_and_description(panel: &Value, _: &Known) -> Vec<String> {
     let empty = |name: &str| panel[name].as_str().is_none_or(|text| text.trim().is_empty());
-    Ok(complaint(empty("title") || empty("description"), "no title or no description"))
+    complaint(empty("title") || empty("description"), "no title or no description")
 }
 
-fn units(panel: &Value) -> Result<Vec<String>> {
+fn units(panel: &Value, _: &Known) -> Vec<String> {
     let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
-    Ok(complaint(!UNITS.contains(&unit), format!("the unit is {unit:?}")))
+    complaint(!UNITS.contains(&unit), format!("the unit is {unit:?}"))
 }
 
-fn datasource(panel: &Value) -> Result<Vec<String>> {
+fn datasource(panel: &Value, _: &Known) -> Vec<String> {
     let chosen = |of: &Value| of["datasource"]["uid"] == "${datasource}";
     let fixed = !chosen(panel) || !list(&panel["targets"]).all(chosen);
-    Ok(complaint(fixed, "the data source is not the one that is chosen"))
+    complaint(fixed, "the data source is not the one that is chosen")
 }
 
-fn targets(panel: &Value) -> Result<Vec<String>> {
-    Ok(complaint(list(&panel["targets"]).next().is_none(), "asks nothing"))
+fn targets(panel: &Value, _: &Known) -> Vec<String> {
+    complaint(list(&panel["targets"]).next().is_none(), "asks nothing")
 }
 
 fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
     list(&panel["targets"]).filter_map(|target| target["expr"].as_str())
 }
 
-/// A query taken apart, its variables of labels left as they are.
-fn query(text: &str) -> Result<Query> {
-    let contract = Contract::read()?;
-    let recorded = rules::recorded(&contract)?;
-    let text = text.replace("$__rate_interval", "1m").replace("$__range", "1h");
-    analyse(&text, &contract, &recorded)
-}
-
-fn promql(panel: &Value) -> Result<Vec<String>> {
+fn promql(panel: &Value, known: &Known) -> Vec<String> {
     let options = Options::defaults();
-    Ok(expressions(panel)
-        .filter_map(|text| Some(format!("{:#}", query(&options.fill(text)).err()?)))
-        .collect())
+    expressions(panel)
+        .filter_map(|text| Some(format!("{:#}", known.query(&options.fill(text)).err()?)))
+        .collect()
 }
 
-fn target_matcher(panel: &Value, label: &str) -> Result<Vec<String>> {
+fn target_matcher(panel: &Value, known: &Known, label: &str) -> Vec<String> {
     let wanted = (label.to_owned(), format!("=~${label}"));
     // What does not parse is another rule's to tell.
-    let selectors = expressions(panel).filter_map(|text| query(text).ok()).flat_map(|query| query.selectors);
-    Ok(selectors
+    let selectors =
+        expressions(panel).filter_map(|text| known.query(text).ok()).flat_map(|query| query.selectors);
+    selectors
         .filter(|selector| !selector.matchers.contains(&wanted))
         .map(|selector| format!("{} is asked of all, not of the chosen", selector.series))
-        .collect())
+        .collect()
 }
 
-fn rate_interval(panel: &Value) -> Result<Vec<String>> {
+fn rate_interval(panel: &Value, _: &Known) -> Vec<String> {
     let fixed = expressions(panel)
         .flat_map(|text| text.split('[').skip(1))
         .find(|rest| !(rest.starts_with("$__rate_interval]") || rest.starts_with("$__range]")));
-    Ok(complaint(fixed.is_some(), "a rate does not look back as far as the panel is wide"))
+    complaint(fixed.is_some(), "a rate does not look back as far as the panel is wide")
 }
 
-fn counters(panel: &Value) -> Result<Vec<String>> {
-    let contract = Contract::read()?;
-    let selectors = expressions(panel).filter_map(|text| query(text).ok()).flat_map(|query| query.selectors);
-    Ok(selectors
-        .filter(|selector| contract.accumulates(&selector.series))
+fn counters(panel: &Value, known: &Known) -> Vec<String> {
+    let selectors =
+        expressions(panel).filter_map(|text| known.query(text).ok()).flat_map(|query| query.selectors);
+    selectors
+        .filter(|selector| known.contract.accumulates(&selector.series))
         .filter(|selector| {
             !selector.within.first().is_some_and(|around| OF_COUNTERS.contains(&around.as_str()))
         })
         .map(|selector| format!("{} is shown as it has grown", selector.series))
-        .collect())
+        .collect()
 }
 
 /// Links lead to pages and dashboards that exist.
-fn links(panel: &Value) -> Result<Vec<String>> {
+fn links(panel: &Value, _: &Known) -> Vec<String> {
     let overrides = list(&panel["fieldConfig"]["overrides"]).flat_map(|it| list(&it["properties"]));
     let in_cells = overrides.filter(|it| it["id"] == "links").flat_map(|it| list(&it["value"]));
     let mut complaints = Vec::new();
@@ -209,5 +222,5 @@ fn links(panel: &Value) -> Result<Vec<String>> {
             }
         }
     }
-    Ok(complaints)
+    complaints
 }

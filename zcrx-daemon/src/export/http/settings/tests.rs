@@ -117,7 +117,8 @@ fn what_the_toolkit_takes_is_taken() -> Outcome {
 fn certificates_may_stand_in_the_file_itself() -> Outcome {
     let folder = Folder::new("inline")?;
     let indented = |name: &str| -> Result<String, std::io::Error> {
-        Ok(fs::read_to_string(folder.0.join(name))?.lines().map(|line| format!("    {line}\n")).collect())
+        let lines = fs::read_to_string(folder.0.join(name))?;
+        Ok(lines.lines().flat_map(|line| ["    ", line, "\n"]).collect())
     };
     let (cert, key) = (indented("server.crt")?, indented("server.key")?);
     let settings = folder.load(&format!("tls_server_config:\n  cert: |\n{cert}  key: |\n{key}"))?;

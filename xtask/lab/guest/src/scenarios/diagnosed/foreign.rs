@@ -1,0 +1,215 @@
+//! Causes that another program has, seen from outside.
+
+use anyhow::Result;
+use zcrx_lab_guest::protocol::Need;
+
+use super::super::Scenario;
+use super::{BYTES, NEEDS, close, named, watching};
+use crate::lab::foreign::Foreign;
+use crate::lab::kernel_release;
+use crate::lab::nic::{self, Nic};
+use crate::lab::traffic::Traffic;
+
+macro_rules! diagnosed {
+    ($constant:ident, $name:literal, $about:literal, $needs:expr, $run:expr) => {
+        pub(in crate::scenarios) const $constant: Scenario =
+            Scenario { name: $name, about: $about, needs: $needs, limit: 300, default: false, run: $run };
+    };
+}
+
+diagnosed!(
+    SLOW,
+    "diagnosed-slow_consumer",
+    "a foreign program that holds each buffer for two seconds: an episode, first cause slow_consumer",
+    NEEDS,
+    || flow("slow_consumer", &Plan::new(&["--fault", "slow=2000", "--fault-after", "1000000"]))
+);
+diagnosed!(
+    UNREAPED,
+    "diagnosed-slow_consumer-unreaped",
+    "a foreign program that reaps no completion: an episode, first cause slow_consumer",
+    NEEDS,
+    || flow("slow_consumer", &Plan::new(&["--fault", "cq-stall", "--fault-after", "1000000"]))
+);
+diagnosed!(
+    UNREAD,
+    "diagnosed-unread_socket_data",
+    "a foreign program that arms no receive: an episode, first cause unread_socket_data",
+    NEEDS,
+    || flow(
+        "unread_socket_data",
+        &Plan { receive_buffer: Some(64 << 20), ..Plan::new(&["--fault", "not-reading"]) }
+    )
+);
+diagnosed!(
+    SMALL_AREA,
+    "diagnosed-area_too_small",
+    "a foreign program with an area of 64 buffers: an episode, first cause area_too_small",
+    NEEDS,
+    || flow("area_too_small", &Plan { area: None, ..Plan::new(&["--fault", "small-area"]) })
+);
+diagnosed!(
+    REFILL_RING_FULL,
+    "diagnosed-refill_ring_full",
+    "a foreign program that drops what does not fit into 8 refill entries: an episode, first cause refill_ring_full",
+    NEEDS,
+    || flow(
+        "refill_ring_full",
+        &Plan::new(&["--fault", "ring-overflow", "--refill-entries", "8", "--fault-after", "1000000"])
+    )
+);
+diagnosed!(
+    LEAK,
+    "diagnosed-never_returned",
+    "a foreign program that returns nothing: an episode, first cause never_returned",
+    NEEDS,
+    || flow("never_returned", &Plan::new(&["--fault", "never-return", "--fault-after", "1000000"]))
+);
+diagnosed!(
+    BAD_ENTRIES,
+    "diagnosed-bad_entries",
+    "a foreign program whose every second refill entry names no area: an episode, first cause bad_entries",
+    NEEDS,
+    || flow("bad_entries", &Plan::new(&["--fault", "bad-token=2", "--fault-after", "1000000"]))
+);
+diagnosed!(
+    DOUBLE_ENTRIES,
+    "diagnosed-bad_entries-double",
+    "a foreign program that returns every second buffer twice, on Linux 7.3: an episode, first cause bad_entries",
+    NEEDS,
+    || {
+        if kernel_release().starts_with("7.2.") {
+            return Err(super::super::Skip(
+                "Linux 7.2 ignores the second return: nothing starves".to_owned(),
+            )
+            .into());
+        }
+        flow("bad_entries", &Plan::new(&["--fault", "return-twice=2", "--fault-after", "1000000"]))
+    }
+);
+diagnosed!(
+    LAZY_CONSUMPTION,
+    "diagnosed-lazy_consumption",
+    "a NIC that does not try again after a failed allocation: an episode, first cause lazy_consumption",
+    NEEDS,
+    || flow(
+        "lazy_consumption",
+        &Plan {
+            knob: Some(("alloc_retry_never", "Y")),
+            ..Plan::new(&["--fault", "slow=500", "--fault-after", "1000000"])
+        }
+    )
+);
+diagnosed!(
+    COPY_FALLBACK,
+    "diagnosed-copy_fallback",
+    "a flow that arrives on another queue, copied until no buffer is free: an episode, first cause copy_fallback",
+    NEEDS,
+    || flow("copy_fallback", &Plan::new(&["--fault", "wrong-queue"]))
+);
+diagnosed!(
+    CQ_EXHAUSTION,
+    "diagnosed-cq_exhaustion",
+    "a completion queue of 8 entries: an episode, first cause cq_exhaustion",
+    NEEDS,
+    || flow("cq_exhaustion", &Plan::new(&["--cq-entries", "8"]))
+);
+diagnosed!(
+    FRAGMENT_PINNING,
+    "diagnosed-fragment_pinning",
+    "buffers received in four fragments each, which come back far apart: on Linux up to 7.2 an episode, first cause \
+     fragment_pinning",
+    NEEDS,
+    || {
+        if !kernel_release().starts_with("7.2.") {
+            return Err(super::super::Skip("this kernel joins fragments".to_owned()).into());
+        }
+        flow(
+            "fragment_pinning",
+            &Plan {
+                knob: Some(("alloc_retry_ms", "1000")),
+                ..Plan::new(&["--receive-bytes", "1024", "--fault", "far-apart", "--refill-entries", "4096"])
+            },
+        )
+    }
+);
+
+/// A queue, what its owner does wrong, and what is sent to it.
+struct Plan<'a> {
+    arguments: &'a [&'a str],
+    /// Buffers, unless the fault says how many.
+    area: Option<&'a str>,
+    /// What the sockets take, bytes.
+    receive_buffer: Option<u64>,
+    /// One of the NIC's fault knobs, and its value.
+    knob: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Plan<'a> {
+    const fn new(arguments: &'a [&'a str]) -> Self {
+        Self { arguments, area: Some("1024"), receive_buffer: None, knob: None }
+    }
+}
+
+/// A foreign program on the NIC's queue, a flow to it, and the episode that must come of it.
+fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
+    let nic = Nic::pair()?;
+    if let Some(bytes) = plan.receive_buffer {
+        nic.receive_buffers(bytes, bytes)?;
+    }
+    if let Some((name, value)) = plan.knob {
+        nic.knob(name, value)?;
+    }
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
+    arguments.extend(plan.area.iter().flat_map(|buffers| ["--area-buffers", buffers]));
+    arguments.extend(plan.arguments);
+    let foreign = Foreign::start(&nic.rx, &arguments)?;
+    let daemon = watching(&nic.rx, &[])?;
+    let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
+    named(&daemon, cause)?;
+    traffic.abandon()?;
+    foreign.quit()?;
+    close(daemon)
+}
+
+diagnosed!(
+    MISSTEERED,
+    "diagnosed-missteered_flow",
+    "a flow that is placed in another program's area: an episode, first cause missteered_flow",
+    NEEDS,
+    || {
+        let nic = Nic::pair()?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        // The one has the queue that the flow goes to, the other has the connection.
+        let queue_holder = ["--interface", nic::RX, "--queue", &queue, "--listen", "127.0.0.1:9998"];
+        let holder = Foreign::start(&nic.rx, &queue_holder)?;
+        let listener =
+            Foreign::start(&nic.rx, &["--interface", nic::RX, "--queue", "2", "--listen", &listen])?;
+        let daemon = watching(&nic.rx, &[])?;
+        let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
+        named(&daemon, "missteered_flow")?;
+        traffic.abandon()?;
+        listener.quit()?;
+        holder.quit()?;
+        close(daemon)
+    }
+);
+
+diagnosed!(
+    NO_DEVICE,
+    "diagnosed-no_device",
+    "a queue without a device whose owner does not flush the refill ring: an episode, first cause no_device",
+    &[Need::Guest, Need::Zcrx, Need::Nodev, Need::Btf],
+    || {
+        const LISTEN: &str = "127.0.0.1:9998";
+        let host = crate::lab::namespace::Namespace::create()?;
+        let foreign = Foreign::start(&host, &["--listen", LISTEN, "--area-buffers", "256", "--no-flush"])?;
+        let daemon = watching(&host, &[])?;
+        let traffic = Traffic::start(&host, LISTEN, BYTES, &[])?;
+        named(&daemon, "no_device")?;
+        traffic.abandon()?;
+        foreign.quit()?;
+        close(daemon)
+    }
+);

@@ -54,7 +54,7 @@ pub(crate) fn list() -> Vec<ScenarioInfo> {
 
 /// Goes through the steps until one fails, and ends the machine.
 pub(crate) fn run() -> Result<()> {
-    let told = Results::port().and_then(|results| tell(results));
+    let told = Results::port().and_then(tell);
     if let Err(error) = told {
         println!("zcrx-lab: {error:#}");
     }

@@ -183,7 +183,10 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/lab/guest/src/scenarios");
         let mut source = String::new();
         for entry in fs::read_dir(folder)? {
-            source += &fs::read_to_string(entry?.path())?;
+            let path = entry?.path();
+            if path.is_file() {
+                source += &fs::read_to_string(path)?;
+            }
         }
         let completions = completion::ROWS.iter().map(|row| row.shown_by);
         let registrations = REGISTRATION_SHOWN.iter().map(|(_, shown_by)| *shown_by);

@@ -146,8 +146,13 @@ fn matrix(lab: &Lab, check: bool) -> Result<()> {
     let scenarios = lab.programs.scenarios()?;
     let mut tally = Tally::default();
     let mut columns = Vec::new();
-    for row in lab.kernels.rows().iter().chain([&host_row()]) {
-        let report = lab.run_row(row, &scenarios, true)?;
+    let (everywhere, newest): (Vec<_>, Vec<_>) = scenarios.iter().cloned().partition(is_for_every_kernel);
+    for (number, row) in lab.kernels.rows().iter().chain([&host_row()]).enumerate() {
+        let is_newest = number == 0;
+        let mut report = lab.run_row(row, if is_newest { &scenarios } else { &everywhere }, true)?;
+        if !is_newest {
+            report.verdicts.extend(Report::skipped(&newest, "takes long: the newest kernel only").verdicts);
+        }
         tally.add(&report);
         columns.push(Column { series: row.series.clone(), report });
     }
@@ -172,6 +177,14 @@ fn matrix(lab: &Lab, check: bool) -> Result<()> {
     fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
     println!("written to {DOCUMENT}");
     lab.close(&tally)
+}
+
+/// Whether the matrix runs a scenario on older kernels too: all of the default set, and what is quick.
+///
+/// The rest can be run there by name.
+fn is_for_every_kernel(scenario: &ScenarioInfo) -> bool {
+    const QUICK: u64 = 240;
+    scenario.default || scenario.limit < QUICK
 }
 
 /// Everything one run of the lab works with.

@@ -70,7 +70,7 @@ pub(super) const WITHOUT_DEVICE: Scenario = Scenario {
     about: "queues without a device that were there before zcrxd (one leaks, one is well) are shown at once, each figure \
             equal to the truth, under traffic within one batch",
     needs: &[Need::Guest, Need::Nodev, Need::Btf],
-    limit: 400,
+    limit: 200,
     default: false,
     run: || {
         const LEAKY: &str = "127.0.0.1:9997";

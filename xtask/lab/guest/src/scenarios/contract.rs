@@ -38,7 +38,7 @@ pub(super) const DEVICE: Scenario = Scenario {
     name: "contract-device",
     about: "random registrations of a hardware queue: same errnos, same geometry",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
-    limit: 300,
+    limit: 200,
     default: false,
     run: || {
         let nic = Nic::pair()?;
@@ -52,7 +52,7 @@ pub(super) const ACCOUNTING: Scenario = Scenario {
     name: "contract-accounting",
     about: "random traffic and refill entries, good, bad and doubled: the same buffers can be had from both queues",
     needs: &[Need::Zcrx, Need::Nodev],
-    limit: 300,
+    limit: 200,
     default: false,
     run: || {
         link_up("lo")?;

@@ -41,7 +41,7 @@ pub(super) static EVENT: &[Row] = &[
     .absent("no receive has ended with an error yet, or the delivery probe is not attached"),
     Row::counter(
         "zcrx_ifq_received_bytes_total",
-        "Payload delivered to the owner, copied or not.",
+        "Payload delivered to the owner, copied or not; not what a receive that ended with an error had delivered by then.",
         One(|queue| delivery(queue, |count| count.bytes)),
     )
     .absent(NO_DELIVERY),

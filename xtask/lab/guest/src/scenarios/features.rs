@@ -75,7 +75,11 @@ pub(super) const COPIES: Scenario = Scenario {
         let (copied, ordinary) =
             (metrics.count("zcrx_receive_copied_bytes_total")?, nic.stat("rx1_page_bytes")?);
         let received = metrics.count("zcrx_receive_bytes_total")?;
-        ensure!(copied == received, "{copied} bytes were copied of {received}");
+        // Payload in the linear part of a packet is copied uncounted: never more than a header's length of each.
+        ensure!(
+            copied <= received && received - copied < received / 100,
+            "{copied} bytes were copied of {received}"
+        );
         ensure!(ordinary >= copied, "{copied} bytes were copied, {ordinary} came by ordinary pages");
         let fragments = metrics.count("zcrx_receive_kernel_copied_fragments_total")?;
         ensure!((1..=copied).contains(&fragments), "{copied} bytes were copied in {fragments} fragments");

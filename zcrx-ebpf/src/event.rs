@@ -43,7 +43,7 @@ pub(crate) fn of(ifq: u64) -> *mut Events {
         return events;
     }
     // Another CPU may have made the entry meanwhile: it serves as well.
-    let _ = QUEUE_EVENTS.insert(ifq, &FRESH, u64::from(BPF_NOEXIST));
+    let _ = QUEUE_EVENTS.insert(ifq, FRESH, u64::from(BPF_NOEXIST));
     match QUEUE_EVENTS.get_ptr_mut(ifq) {
         Some(events) => events,
         None => {

@@ -10,7 +10,6 @@ use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
-use crate::lab::daemon::Daemon;
 use crate::lab::eventually;
 use crate::lab::foreign::Foreign;
 use crate::lab::nic::{self, Nic};
@@ -24,8 +23,8 @@ const CAP_SYS_ADMIN: libc::c_ulong = 21;
 /// What is known of them, with and without the right to look.
 pub(super) const NAMESPACE: Scenario = Scenario {
     name: "other-namespace",
-    about: "of a queue in another network namespace zcrxd tells the NIC's own figures and why a registration there \
-            was refused; without CAP_SYS_ADMIN it says that it cannot",
+    about: "of a queue in another network namespace zcrxd tells the NIC's own figures; without CAP_SYS_ADMIN it says \
+            that it cannot",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     limit: 300,
     default: true,
@@ -33,26 +32,6 @@ pub(super) const NAMESPACE: Scenario = Scenario {
         let nic = Nic::pair()?;
         let queue = nic::QUEUE.to_string();
         let on_queue = ["--interface", nic::RX, "--queue", &queue];
-        // zcrxd lives at the other end of the wire.
-        let mut daemon = Daemon::start(&nic.tx, &[])?;
-        if daemon.metrics()?.sum("zcrx_registrations_total").is_none() {
-            return Err(super::Skip("no probe for registrations can be attached here".to_owned()).into());
-        }
-        nic.header_split(false, 0)?;
-        let refused = nic.rx.command(program("foreign")).arg("register").args(on_queue).output();
-        let status = refused.context("cannot run the foreign program")?.status;
-        ensure!(status.code() == Some(libc::EINVAL), "the registration ended with {status}");
-        let hint = "tcp-data-split of zcn0 is off: `ethtool -G zcn0 tcp-data-split on`";
-        let page = eventually("the refusal is explained", TURN, || {
-            Ok(Some(daemon.page("/")?).filter(|page| page.contains(hint)))
-        })?;
-        ensure!(page.contains("tcp-data-split is disabled"), "the kernel's own words are missing");
-        eventually("the log explains the refusal", TURN, || {
-            Ok(daemon.process().stderr().contains(hint).then_some(()))
-        })?;
-        daemon.stop()?;
-
-        nic.header_split(true, 0)?;
         let foreign = Foreign::start(&nic.rx, &[&on_queue[..], &["--area-buffers", "64"]].concat())?;
         // A small area does not fill the NIC's ring.
         eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;

@@ -110,6 +110,16 @@ impl<'a> Daemon<'a> {
         })
     }
 
+    /// Makes an artefact of what the kernel says of the connections in the daemon's network namespace.
+    pub(crate) fn keep_connections(&self) -> Result<()> {
+        for (from, to) in [("tcp", "tcp.txt"), ("netstat", "netstat.txt")] {
+            let path = format!("/proc/thread-self/net/{from}");
+            let text = self.namespace.enter(|| std::fs::read_to_string(&path).with_context(|| path.clone()))?;
+            std::fs::write(artefacts().join(to), text).context("cannot keep the list of connections")?;
+        }
+        Ok(())
+    }
+
     /// The process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process

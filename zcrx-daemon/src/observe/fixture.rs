@@ -74,6 +74,7 @@ fn ring() -> RingStatistics {
         oldest_held: Some(Duration::from_millis(40)),
         flushes: Some(3),
         retries: 1,
+        unreported_ends: 1,
         busy_poll: Some(Duration::from_micros(50)),
         backlog: BacklogStatistics {
             hold_limit: Some(4096),

@@ -218,6 +218,11 @@ pub(super) static QUEUE: &[Row] = &[
         One(|queue| Some(queue.ring?.retries as f64)),
     ),
     Row::counter(
+        "zcrx_receive_unreported_ends_total",
+        "Connections that had ended, mostly by a reset, without a completion to say so: their receives were begun anew.",
+        One(|queue| Some(queue.ring?.unreported_ends as f64)),
+    ),
+    Row::counter(
         "zcrx_receive_registrations_total",
         "Times that the queue was registered, on whichever backend; more than once where it failed and came back.",
         One(|queue| Some(queue.ring?.registrations as f64)),

@@ -58,11 +58,24 @@ pub(super) struct Connection {
     pub(super) closing: bool,
     /// Not to be received from before its sink has caught up.
     pub(super) paused: bool,
+    /// Whether its receive had a completion since silent connections were last looked for.
+    pub(super) heard: bool,
+    /// Whether it was found to have ended when it was last asked.
+    pub(super) hung_up: bool,
 }
 
 impl Connection {
     pub(super) const fn new(socket: Socket, sink: Sink) -> Self {
-        Self { socket, receive: Receive::Ended, sink, in_flight: 0, closing: false, paused: false }
+        Self {
+            socket,
+            receive: Receive::Ended,
+            sink,
+            in_flight: 0,
+            closing: false,
+            paused: false,
+            heard: false,
+            hung_up: false,
+        }
     }
 
     /// The other end, for logs.

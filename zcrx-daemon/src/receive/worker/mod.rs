@@ -4,6 +4,7 @@ mod accept;
 mod backlog;
 mod close;
 mod connection;
+mod ends;
 mod events;
 mod file;
 mod forward;

@@ -37,6 +37,7 @@ impl Session<'_> {
             error!(queue = self.plan.name, index, "a receive completed on no connection");
             return Ok(());
         };
+        connection.heard = true;
         if !more {
             connection.in_flight -= 1;
             connection.receive = Receive::Waiting;

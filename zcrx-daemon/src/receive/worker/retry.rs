@@ -21,7 +21,7 @@ pub(super) enum Timer {
     Connect(u32),
     /// The kernel's event of this kind is armed again.
     Arm(u32),
-    /// The interface is looked for.
+    /// The interface is looked for, and connections that have ended in silence.
     Watch,
 }
 

@@ -1,4 +1,4 @@
-//! Looks after the interface: a queue whose interface is gone never says so by itself.
+//! Looks, now and then, after what never says so by itself: an interface that is gone, connections that have ended.
 
 use std::time::Duration;
 
@@ -9,22 +9,21 @@ use super::session::Session;
 use crate::receive::ReceiveError;
 use crate::receive::config::QueueConfig;
 
-/// How often the interface is looked for.
+/// How often is looked.
 const PERIOD: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// Begins to look, if there is an interface.
+    /// Begins to look.
     pub(super) fn watch(&mut self) {
-        if self.plan.config.interface.is_some() {
-            self.timers.after(PERIOD, Timer::Watch);
-        }
+        self.timers.after(PERIOD, Timer::Watch);
     }
 
-    /// Fails if the interface is another than when the queue was registered: gone, back, or a new one of that name, as
+    /// Looks for connections that have ended in silence. Fails if the interface is another than when the queue was registered: gone, back, or a new one of that name, as
     /// after its driver was loaded again. The queue is then registered anew, on what there is.
     pub(super) fn look(&mut self) -> Result<(), ReceiveError> {
         let now = ifindex(&self.plan.config);
         if now == self.ifindex {
+            self.look_for_ends()?;
             self.watch();
             return Ok(());
         }

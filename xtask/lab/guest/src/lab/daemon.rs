@@ -114,10 +114,20 @@ impl<'a> Daemon<'a> {
     pub(crate) fn keep_connections(&self) -> Result<()> {
         for (from, to) in [("tcp", "tcp.txt"), ("netstat", "netstat.txt")] {
             let path = format!("/proc/thread-self/net/{from}");
-            let text = self.namespace.enter(|| std::fs::read_to_string(&path).with_context(|| path.clone()))?;
+            let text =
+                self.namespace.enter(|| std::fs::read_to_string(&path).with_context(|| path.clone()))?;
             std::fs::write(artefacts().join(to), text).context("cannot keep the list of connections")?;
         }
-        Ok(())
+        // What is in flight on its rings.
+        let mut rings = String::new();
+        let folder = format!("/proc/{}/fdinfo", self.process.id());
+        for entry in std::fs::read_dir(&folder).context("cannot read fdinfo")?.flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            if text.contains("SqMask") {
+                rings += &format!("{}\n{text}\n", entry.path().display());
+            }
+        }
+        std::fs::write(artefacts().join("rings.txt"), rings).context("cannot keep the rings")
     }
 
     /// The process.

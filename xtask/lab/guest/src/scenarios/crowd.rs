@@ -105,7 +105,7 @@ fn send(to: SocketAddr, number: u64, laggard: bool) -> Result<()> {
 }
 
 /// Closes so that the peer gets a reset.
-fn reset(stream: TcpStream) -> Result<()> {
+pub(super) fn reset(stream: TcpStream) -> Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the option is as long as it is said to be, and the descriptor is open.
     let result = unsafe {

@@ -9,6 +9,7 @@ mod crowd;
 mod delivery;
 mod diagnosed;
 mod elsewhere;
+mod ends;
 mod failures;
 mod faults;
 mod features;
@@ -86,6 +87,7 @@ pub(crate) const ALL: &[Scenario] = &[
     flows::SMALL_REFILL_RING,
     flows::TWO_HUNDRED,
     flows::MISPLACED,
+    ends::RESETS,
     starvation::NEVER_RETURN,
     starvation::SLOW,
     starvation::NOT_READING,

@@ -54,6 +54,8 @@ pub(super) fn rings() -> Row {
             Panel::lines("Receives tried again", RATE, "Receives that ended for want of a buffer and were armed again.")
                 .ask("rate(zcrx_receive_retries_total{QUEUE}[$__rate_interval])", queue!(""))
                 .runbook("ZcrxQueueCopyLivelock"),
+            Panel::lines("Ends found by looking", RATE, "Connections that had ended, mostly by a reset, without a completion to say so: their receives were begun anew. Above 0 the kernel loses ends.")
+                .ask("rate(zcrx_receive_unreported_ends_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Connections on another queue", RATE, "Connections that arrive on a hardware queue that is none of zcrxd's (copied, or not received at all), and those handed to the thread of another own queue, on which they arrive.")
                 .ask("rate(zcrx_receive_misplaced_connections_total{QUEUE}[$__rate_interval])", queue!("misplaced"))
                 .ask("rate(zcrx_receive_handed_over_connections_total{QUEUE}[$__rate_interval])", queue!("handed over"))

@@ -1,0 +1,73 @@
+//! Ends of connections that are easily missed.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use super::Scenario;
+use super::crowd::reset;
+use super::receive::settled;
+use crate::lab::daemon::Daemon;
+use crate::lab::nic::{self, Nic};
+use crate::lab::{eventually, facts};
+
+/// How long data may take to arrive.
+const ARRIVAL: Duration = Duration::from_mins(1);
+
+/// Resets behind data that takes several calls to receive.
+pub(super) const RESETS: Scenario = Scenario {
+    name: "resets-behind-data",
+    about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it: every one is found to have ended, \
+            also where the kernel does not tell of it (a multishot receive that takes the last data before a reset waits for ever)",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 400,
+    default: true,
+    run: || {
+        const CONNECTIONS: u64 = 8;
+        let nic = Nic::pair()?;
+        nic.receive_buffers(16 << 20, 16 << 20)?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
+        let further = ["--backend", "device", "--sink", "discard", "--area", "64MiB", "--no-probes"];
+        let mut daemon = Daemon::start(&nic.rx, &[&arguments[..], &further].concat())?;
+
+        // Its listener takes connections and data on while it stands still.
+        daemon.process().signal(libc::SIGSTOP)?;
+        let sent: u64 = nic.tx.enter(|| {
+            (0..CONNECTIONS).map(|number| reset_behind((1 << 20) + (number << 18), &listen)).sum()
+        })?;
+        daemon.process().signal(libc::SIGCONT)?;
+
+        let metrics = settled(&mut daemon)?;
+        let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
+        ensure!(accepted == CONNECTIONS, "{accepted} connections were accepted");
+        let received = metrics.count("zcrx_receive_bytes_total")?;
+        ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
+        let untold = metrics.count("zcrx_receive_unreported_ends_total")?;
+        println!("the kernel did not tell of {untold} of {CONNECTIONS} resets");
+        facts::add("tells of every reset", if untold > 0 { "no" } else { "yes" })?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// Sends so much, waits until it has arrived, and resets the connection.
+fn reset_behind(bytes: u64, to: &str) -> Result<u64> {
+    let mut stream = TcpStream::connect(to).context("cannot connect")?;
+    stream.set_write_timeout(Some(ARRIVAL)).context("cannot limit a write")?;
+    stream.write_all(&vec![0; bytes as usize]).with_context(|| format!("cannot send {bytes} bytes"))?;
+    eventually("all is acknowledged", ARRIVAL, || {
+        let mut waiting: libc::c_int = 0;
+        // SAFETY: TIOCOUTQ writes one int to the address, and the descriptor is open.
+        let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+        if asked != 0 {
+            bail!("cannot ask what is unacknowledged: {}", std::io::Error::last_os_error());
+        }
+        Ok((waiting == 0).then_some(()))
+    })?;
+    reset(stream)?;
+    Ok(bytes)
+}

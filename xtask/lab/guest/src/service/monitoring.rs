@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::Step;
-use super::stages::{LIMIT, configure, metrics, ready, systemctl};
+use super::stages::{LIMIT, configure, metrics, ready, send, systemctl};
 use super::webhook;
 use crate::lab::metrics::get;
 use crate::lab::process::Process;
-use crate::lab::{artefacts, eventually, facts, output};
+use crate::lab::{artefacts, eventually, facts};
 
 const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const ALERTMANAGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9093);
@@ -47,11 +47,16 @@ scrape_configs:
     static_configs: [{targets: ['127.0.0.1:9965']}]
 ";
 
-/// One queue that verifies, and one whose sink may hold all of a small area.
+/// A software queue and a zcrx queue that verify, and one whose sink may hold all of a small area.
 const QUEUES: &str = r#"
 [[queue]]
 listen = ["127.0.0.1:7000"]
 backend = "copy"
+sink = "verify"
+
+[[queue]]
+listen = ["127.0.0.1:7001"]
+backend = "nodev"
 sink = "verify"
 
 [[queue]]
@@ -130,7 +135,7 @@ pub(super) const QUERIED: Step = Step {
     about: "every query of every panel and rule is answered by Prometheus, with data unless a reason says why not",
     limit: 300,
     run: || {
-        output(Command::new("zcrxd").args(["send", "--to", "127.0.0.1:7000", "--bytes", "4MiB"]))?;
+        send()?;
         let listed = fs::read_to_string("/lab/queries.jsonl").context("cannot read the list of queries")?;
         let reasons = fs::read_to_string("/lab/may-be-empty.json").context("cannot read the reasons")?;
         let reasons: Vec<(String, String)> = serde_json::from_str(&reasons).context("no list of reasons")?;

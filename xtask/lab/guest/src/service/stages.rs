@@ -106,8 +106,9 @@ pub(super) const WATCHED: Step = Step {
     run: || {
         fs::create_dir_all(DROP_IN).with_context(|| format!("cannot make {DROP_IN}"))?;
         let drop_in = format!("{DROP_IN}/fault.conf");
-        let text = "[Service]\nWatchdogSec=10\nExecStart=\nExecStart=/usr/bin/zcrxd run --config \
-                    /etc/zcrxd/zcrxd.toml --fault hang-receive-thread\n";
+        // The watchdog is the package's own.
+        let text = "[Service]\nExecStart=\nExecStart=/usr/bin/zcrxd run --config /etc/zcrxd/zcrxd.toml --fault \
+                    hang-receive-thread\n";
         fs::write(&drop_in, text).with_context(|| format!("cannot write {drop_in}"))?;
         systemctl(&["daemon-reload"])?;
         systemctl(&["restart", "zcrxd.service"])?;
@@ -184,7 +185,7 @@ fn another(pid: &str, restarts: &str) -> Result<()> {
 }
 
 /// Sends to both queues what they verify.
-fn send() -> Result<()> {
+pub(super) fn send() -> Result<()> {
     transfer(7000)?;
     transfer(7001)
 }

@@ -17,7 +17,7 @@ use crate::tools::command::require;
 
 /// How long a machine may take until it speaks. Emulated boots take five seconds, with systemd half a minute; a busy host
 /// many times that.
-const BOOT_LIMIT: Duration = Duration::from_mins(4);
+const BOOT_LIMIT: Duration = Duration::from_mins(8);
 
 /// What a scenario may take beyond its own limit, for the guest to end it and clean up.
 const GRACE: Duration = Duration::from_mins(1);

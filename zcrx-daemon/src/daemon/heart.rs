@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
-use super::manager;
+use super::manager::{self, Manager};
 use super::sources::Sources;
 use crate::observe::ThreadSample;
 
@@ -51,7 +51,13 @@ impl Heart {
     }
 
     /// Asks, judges and feeds, until it is dropped.
-    pub(super) async fn watch(&self, sources: &Sources, sampler: Arc<Beat>, interval: Duration) {
+    pub(super) async fn watch(
+        &self,
+        sources: &Sources,
+        manager: &Manager,
+        sampler: Arc<Beat>,
+        interval: Duration,
+    ) {
         let watchdog = manager::watchdog();
         let patience = watchdog.map_or(PATIENCE, |watchdog| watchdog / 2);
         let pause = (patience / 3).min(SELDOM);
@@ -62,7 +68,7 @@ impl Heart {
                 silent.insert(format!("receive {key}"), owed.unwrap_or_default());
             }
             if self.judge(&silent, patience) && watchdog.is_some() {
-                manager::alive();
+                manager.alive();
             }
             tokio::time::sleep(pause).await;
         }

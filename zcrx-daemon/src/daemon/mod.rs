@@ -49,6 +49,7 @@ use heart::{Beat, Heart};
 use instance::Instance;
 use local::Local;
 use log::Logging;
+use manager::Manager;
 use reload::Current;
 use sampler::{Sampler, Sampling};
 use sources::Sources;
@@ -152,7 +153,10 @@ async fn live(
     // No other thread has begun but the one that attaches.
     let given_up = capabilities::give_up(&config);
     let connections = Arc::new(Connections::default());
-    let (heart, current) = (Arc::new(Heart::default()), Arc::new(Current::new(config.clone(), given_up)));
+    let manager = Manager::find();
+    let telling = tokio::spawn(Arc::clone(&manager).say_again());
+    let heart = Arc::new(Heart::default());
+    let current = Arc::new(Current::new(config.clone(), given_up, Arc::clone(&manager)));
     let (phase, phase_seen) = watch::channel(Phase::Starting);
     let observer = Arc::new(
         sources.observer(web_source(&connections, &access), service_source(&heart, &current, &logging)),
@@ -178,18 +182,18 @@ async fn live(
         let sampling = Sampling { interval: config.interval, recordings: config.recordings.clone() };
         let (beat, trap) = (Arc::new(Beat::new()), Arc::new(Trap::default()));
         let sampler = Sampler::start(observer, sampling, told, Arc::clone(&beat), Arc::clone(&trap))?;
-        manager::ready(&sources.status());
+        manager.ready(&sources.status());
         let name = tokio::select! {
             name = serve_signals(&mut signals, || current.apply(read_again, &sources, &logging, &access), || {
                 if let Some(fault) = fault {
                     fault.happen(&sources, &trap);
                 }
             }) => name,
-            () = heart.watch(&sources, beat, config.interval) => "nothing",
+            () = heart.watch(&sources, &manager, beat, config.interval) => "nothing",
             () = tell_suppressed(&logging) => "nothing",
         };
         info!("stopping on {name}");
-        manager::stopping();
+        manager.stopping();
         // Before the queues end: that they do is no trouble of theirs.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());
         tokio::time::timeout(LAST_LOOK, stopping).await.ok();
@@ -207,6 +211,7 @@ async fn live(
     if let Some(looking) = looking {
         looking.abort();
     }
+    telling.abort();
     drop(stop);
     // The endpoint ends within its own limit; a panic in it has been printed.
     web.await.ok();

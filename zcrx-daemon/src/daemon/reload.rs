@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use super::DaemonError;
 use super::capabilities::GivenUp;
 use super::log::Logging;
-use super::manager;
+use super::manager::Manager;
 use super::sources::Sources;
 use super::totals::Totals;
 use crate::config::{Config, ConfigError};
@@ -22,11 +22,12 @@ pub(super) struct Current {
     config: Mutex<Config>,
     reload: Mutex<Reload>,
     given_up: GivenUp,
+    manager: Arc<Manager>,
 }
 
 impl Current {
-    pub(super) fn new(config: Config, given_up: GivenUp) -> Self {
-        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()), given_up }
+    pub(super) fn new(config: Config, given_up: GivenUp, manager: Arc<Manager>) -> Self {
+        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()), given_up, manager }
     }
 
     /// How reading it went last.
@@ -42,7 +43,7 @@ impl Current {
         logging: &Logging,
         access: &Access,
     ) {
-        manager::reloading();
+        self.manager.reloading();
         let outcome = match read() {
             Ok(config) => self.take(config, sources, logging).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -52,14 +53,14 @@ impl Current {
         match outcome {
             Ok(()) => {
                 *reload = Reload::succeeded();
-                manager::ready(&sources.status());
+                self.manager.ready(&sources.status());
             }
             Err(what) => {
                 reload.successful = false;
                 for line in what.lines() {
                     error!("the configuration stays as it was: {line}");
                 }
-                manager::ready(&format!("{}; a new configuration was refused", sources.status()));
+                self.manager.ready(&format!("{}; a new configuration was refused", sources.status()));
             }
         }
     }

@@ -74,6 +74,33 @@ fn systemd_is_told_what_happens() -> Outcome {
     Ok(())
 }
 
+/// A manager that is busy, as at the boot of a host, is no reason to answer nobody.
+#[test]
+fn a_manager_that_does_not_read_holds_nothing_up() -> Outcome {
+    let place = Place::new("service-deaf")?;
+    let mut command = run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]);
+    command.env("WATCHDOG_USEC", "6000000");
+    let manager = Manager::listen(&place, &mut command)?;
+    let other = UnixDatagram::unbound()?;
+    other.set_nonblocking(true)?;
+    other.connect(place.path().join("notify"))?;
+    while other.send(b"X_OTHER=1").is_ok() {}
+    let mut daemon = Daemon::spawn(command, place)?;
+    daemon.wait_for("the service manager has no room")?;
+    assert_eq!(daemon.get("/readyz")?.status, 200);
+    daemon.signal(Signal::SIGHUP)?;
+    daemon.wait_for("new configuration: 1 queues untouched, 0 started, 0 ended")?;
+    assert_eq!(daemon.get("/metrics")?.status, 200);
+    // It reads again, and hears what happened in the meantime, in that order.
+    manager.wait_for("READY=1")?;
+    manager.wait_for("RELOADING=1")?;
+    manager.wait_for("READY=1")?;
+    manager.wait_for("WATCHDOG=1")?;
+    let (status, said) = daemon.end(Signal::SIGTERM)?;
+    assert_eq!(status.code(), Some(0), "{said}");
+    Ok(())
+}
+
 /// The watchdog's time is short here; a machine that is too slow for it would show as a thread that does not answer.
 #[test]
 fn the_watchdog_is_fed_until_a_thread_hangs() -> Outcome {

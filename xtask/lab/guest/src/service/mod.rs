@@ -3,6 +3,7 @@
 
 mod monitoring;
 mod package;
+mod queries;
 mod stages;
 mod webhook;
 

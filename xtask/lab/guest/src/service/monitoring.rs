@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::Step;
-use super::stages::{LIMIT, configure, metrics, ready, systemctl};
+use super::stages::{LIMIT, configure, metrics, ready, send, systemctl};
 use super::webhook;
+use super::{Step, queries};
 use crate::lab::metrics::get;
 use crate::lab::process::Process;
-use crate::lab::{artefacts, eventually, facts, output};
+use crate::lab::{artefacts, eventually, facts};
 
-const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+pub(super) const PROMETHEUS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const ALERTMANAGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9093);
 /// Where the package's Alertmanager configuration sends notifications.
 const WEBHOOK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9099);
@@ -47,11 +48,16 @@ scrape_configs:
     static_configs: [{targets: ['127.0.0.1:9965']}]
 ";
 
-/// One queue that verifies, and one whose sink may hold all of a small area.
+/// A software queue and a zcrx queue that verify, and one whose sink may hold all of a small area.
 const QUEUES: &str = r#"
 [[queue]]
 listen = ["127.0.0.1:7000"]
 backend = "copy"
+sink = "verify"
+
+[[queue]]
+listen = ["127.0.0.1:7001"]
+backend = "nodev"
 sink = "verify"
 
 [[queue]]
@@ -75,7 +81,7 @@ pub(super) const ALERTED: Step = Step {
         start_servers()?;
         let notifications = webhook::listen(WEBHOOK)?;
         eventually("Prometheus scrapes zcrxd", LIMIT, || {
-            Ok(query("up{job=\"zcrxd\"} == 1").ok().filter(|found| *found > 0))
+            Ok(queries::series("up{job=\"zcrxd\"} == 1").ok().filter(|found| *found > 0))
         })?;
 
         let sender = TcpStream::connect("127.0.0.1:7003").context("cannot connect to the starving queue")?;
@@ -106,6 +112,8 @@ pub(super) const ALERTED: Step = Step {
         ensure!(text("description").contains(CAUSE), "its cause is not {CAUSE}: {alert}");
         ensure!(text("runbook_url").ends_with(&format!("/{ALERT}.md")), "its runbook is not named: {alert}");
         facts::add("alert", &text("description"))?;
+        // What only a queue in trouble has is there now, and not in the next step.
+        queries::ask_while_starving()?;
 
         // The mend: the reader reads, until the sender has ended and all has come through.
         drop(sender);
@@ -127,43 +135,12 @@ pub(super) const ALERTED: Step = Step {
 
 pub(super) const QUERIED: Step = Step {
     name: "queries-answered",
-    about: "every query of every panel and rule is answered by Prometheus, with data unless a reason says why not",
+    about: "every query of every panel and rule is answered by Prometheus, with data while a queue starves or when all is \
+            well again, unless a reason says why not",
     limit: 300,
     run: || {
-        output(Command::new("zcrxd").args(["send", "--to", "127.0.0.1:7000", "--bytes", "4MiB"]))?;
-        let listed = fs::read_to_string("/lab/queries.jsonl").context("cannot read the list of queries")?;
-        let reasons = fs::read_to_string("/lab/may-be-empty.json").context("cannot read the reasons")?;
-        let reasons: Vec<(String, String)> = serde_json::from_str(&reasons).context("no list of reasons")?;
-        let (mut all, mut with_data, mut trouble, mut report) = (0, 0, Vec::new(), String::new());
-        for line in listed.lines() {
-            let listed: Value = serde_json::from_str(line).context("a line is no query")?;
-            let text = |name: &str| listed[name].as_str().unwrap_or_default();
-            let (place, expression) = (format!("{}: {}", text("file"), text("place")), text("query"));
-            all += 1;
-            let excused = listed["absent_when"].as_array().is_some_and(|absent| !absent.is_empty())
-                || reasons.iter().any(|(part, _)| place.contains(part.as_str()));
-            let verdict = match query(expression) {
-                Ok(0) if excused => "empty, as it may be".to_owned(),
-                Ok(0) => {
-                    trouble.push(format!("{place}: no data"));
-                    "NO DATA".to_owned()
-                }
-                Ok(series) => {
-                    with_data += 1;
-                    format!("{series} series")
-                }
-                Err(error) => {
-                    trouble.push(format!("{place}: {error:#}"));
-                    format!("ERROR {error:#}")
-                }
-            };
-            report.extend([place.as_str(), ": ", &verdict, "\n"]);
-        }
-        fs::write(artefacts().join("queries.txt"), report).context("cannot keep the report")?;
-        facts::add("queries answered", &format!("{all}, {with_data} of them with data"))?;
-        ensure!(all > 0, "there is no query");
-        ensure!(trouble.is_empty(), "{} of {all} queries: {}", trouble.len(), trouble.join("; "));
-        Ok(())
+        send()?;
+        queries::judge()
     },
 };
 
@@ -197,32 +174,6 @@ fn start_servers() -> Result<()> {
         let ready = |at| get(at, "/-/ready").is_ok_and(|(status, _)| status == 200);
         Ok((ready(PROMETHEUS) && ready(ALERTMANAGER)).then_some(()))
     })
-}
-
-/// How many series Prometheus answers with.
-fn query(expression: &str) -> Result<usize> {
-    let encoded = expression.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
-    let (_, body) = get(PROMETHEUS, &format!("/api/v1/query?query={encoded}"))?;
-    // An answer that is sent in pieces has their lengths between them; none of these contains a brace.
-    let json = body.find('{').zip(body.rfind('}')).map(|(from, to)| &body[from..=to]);
-    let answer: Value = serde_json::from_str(&unchunked(json.unwrap_or_default()))
-        .with_context(|| format!("Prometheus answers {body:?}"))?;
-    if answer["status"] != "success" {
-        bail!("{}", answer["error"]);
-    }
-    Ok(match &answer["data"]["result"] {
-        Value::Array(series) => series.len(),
-        _ => 0,
-    })
-}
-
-/// Lengths of pieces stand on lines of their own, and compact JSON has no line of its own.
-fn unchunked(json: &str) -> String {
-    let mut pieces = json.split("\r\n");
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces
-        .filter(|piece| !piece.chars().all(|digit| digit.is_ascii_hexdigit()))
-        .fold(first, |whole, piece| whole + piece)
 }
 
 /// Sends what goes without waiting; how much that was.

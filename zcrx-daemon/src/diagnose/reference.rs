@@ -17,7 +17,7 @@ Several causes can hold at once; they are named in the order of their effect. A 
 figure is not to be had on this host, is left out, and the figure is named instead.
 
 The last column says where each can be seen: scenarios of the [lab](../xtask/lab/README.md), each run by
-`cargo xtask lab run --only NAME`, or why there is none.
+`cargo xtask lab run --scenario NAME`, or why there is none.
 
 | | Name | Cause | What it looks like | What to do | Produced |
 |---|---|---|---|---|---|

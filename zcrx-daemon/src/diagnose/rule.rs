@@ -25,7 +25,7 @@ pub enum Produced {
     Lab {
         /// By what.
         how: &'static str,
-        /// In these scenarios, which `cargo xtask lab run --only NAME` runs.
+        /// In these scenarios, which `cargo xtask lab run --scenario NAME` runs.
         scenarios: &'static [&'static str],
         /// On these kernels.
         kernels: &'static str,

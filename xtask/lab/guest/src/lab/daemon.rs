@@ -114,7 +114,8 @@ impl<'a> Daemon<'a> {
     pub(crate) fn keep_connections(&self) -> Result<()> {
         for (from, to) in [("tcp", "tcp.txt"), ("netstat", "netstat.txt")] {
             let path = format!("/proc/thread-self/net/{from}");
-            let text = self.namespace.enter(|| std::fs::read_to_string(&path).with_context(|| path.clone()))?;
+            let text =
+                self.namespace.enter(|| std::fs::read_to_string(&path).with_context(|| path.clone()))?;
             std::fs::write(artefacts().join(to), text).context("cannot keep the list of connections")?;
         }
         Ok(())

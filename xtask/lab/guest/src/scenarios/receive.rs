@@ -127,11 +127,12 @@ pub(super) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>
 
 /// Waits until every connection is over and every buffer is back.
 pub(super) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
-    let settled = daemon.until("all connections are closed and all buffers given back", TRANSFER, |metrics| {
-        metrics.sum("zcrx_receive_connections") == Some(0.0)
-            && metrics.sum("zcrx_receive_buffers_held") == Some(0.0)
-            && metrics.sum("zcrx_receive_buffers_stashed").is_none_or(|stashed| stashed == 0.0)
-    });
+    let settled =
+        daemon.until("all connections are closed and all buffers given back", TRANSFER, |metrics| {
+            metrics.sum("zcrx_receive_connections") == Some(0.0)
+                && metrics.sum("zcrx_receive_buffers_held") == Some(0.0)
+                && metrics.sum("zcrx_receive_buffers_stashed").is_none_or(|stashed| stashed == 0.0)
+        });
     if settled.is_err() {
         daemon.keep_connections()?;
     }

@@ -234,6 +234,13 @@ mod tests {
     use crate::observe::fixture::full;
 
     #[test]
+    fn looks_lie_an_interval_apart_and_are_not_made_up_for() {
+        let interval = Duration::from_secs(1);
+        assert_eq!(pause(interval, Duration::from_millis(300)), Duration::from_millis(700));
+        assert_eq!(pause(interval, Duration::from_millis(1_500)), Duration::ZERO);
+    }
+
+    #[test]
     fn a_refusal_is_told_once_with_the_kernels_words_and_the_hints() {
         let mut registrations = full().host.probe.recent_registrations;
         registrations[1].words = Some("tcp-data-split is disabled".to_owned());

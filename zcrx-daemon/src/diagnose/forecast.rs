@@ -405,6 +405,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refill_ring_that_drops_returns_gets_an_entry_for_each_buffer() {
+        let mut queue = Queue {
+            refill_entries: 64,
+            arrivals_per_second: 2_000.0,
+            bursts: Some(300),
+            return_batch: 200,
+            overflow: crate::diagnose::queue_model::Overflow::Drop,
+            ..Queue::default()
+        };
+        let forecast = forecast(&queue.run(20)).expect("samples");
+        let sizes = *forecast.sizes.known().expect("sizes");
+        assert_eq!((sizes.area_buffers, u64::from(sizes.refill_entries)), (queue.buffers, queue.buffers));
+    }
+
+    #[test]
     fn littles_law_gives_the_hold_time() {
         // 20000 a second, returned in batches of 2000: between 0 and 2000 are held, 1000 on average, for 50 ms each.
         let mut queue =

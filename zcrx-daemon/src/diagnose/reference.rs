@@ -16,12 +16,18 @@ asks (`zcrx-daemon/src/diagnose/causes`, a file each): change those, then regene
 Several causes can hold at once; they are named in the order of their effect. A cause that cannot be told, because a
 figure is not to be had on this host, is left out, and the figure is named instead.
 
+Named: with which sample after the begin of an episode, as the kernel stamped it, the cause is first. A sample is taken
+every second (`interval`), or after the time that a look takes, if that is longer: the first sample may come a moment
+after the begin, and the second shows that the trouble lasts. The scenarios hold the daemon to it.
+
 The last column says where each can be seen: scenarios of the [lab](../xtask/lab/README.md), each run by
 `cargo xtask lab run --scenario NAME`, or why there is none.
 
-| | Name | Cause | What it looks like | What to do | Produced |
-|---|---|---|---|---|---|
+| | Name | Cause | What it looks like | What to do | Named | Produced |
+|---|---|---|---|---|---|---|
 ";
+
+const BY_SECOND: &str = "by the second sample";
 
 /// The table of causes, as Markdown.
 pub fn reference() -> String {
@@ -30,7 +36,8 @@ pub fn reference() -> String {
         let (letter, name) = (rule.cause.letter(), rule.cause.name());
         let (title, signature, remedy) = (rule.title, rule.signature, rule.remedy);
         let produced = produced(&rule.produced);
-        writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {produced} |")
+        let named = rule.late.map_or_else(|| BY_SECOND.to_owned(), |why| format!("later: {why}"));
+        writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {named} | {produced} |")
             .expect("writing to a String cannot fail");
     }
     page

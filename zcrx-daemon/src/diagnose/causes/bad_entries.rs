@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-bad_entries", "diagnosed-bad_entries-double"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-copy_fallback"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
         "no scenario yet: it takes buffers received in fragments (a receive capped below a buffer's size) that are returned far \
          apart, on Linux up to 7.2",
     ),
+    late: None,
     judge,
 };
 

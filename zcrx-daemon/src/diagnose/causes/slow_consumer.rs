@@ -23,6 +23,9 @@ pub(super) const RULE: Rule = Rule {
         ],
         kernels: "7.2, 7.3",
     },
+    late: Some(
+        "an owner that holds every buffer for seconds looks like one that returns none until the first comes back: it is called `never_returned` until then",
+    ),
     judge,
 };
 

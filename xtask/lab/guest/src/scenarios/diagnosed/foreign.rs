@@ -174,7 +174,7 @@ impl<'a> Plan<'a> {
             receive_buffer: None,
             knob: None,
             connections: "1",
-            prompt: true,
+            samples: SAMPLES,
         }
     }
 }
@@ -195,11 +195,7 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
     let foreign = Foreign::start(&nic.rx, &arguments)?;
     let daemon = watching(&nic.rx, &[])?;
     let traffic = Traffic::start(&nic.tx, &listen, BYTES, &["--connections", plan.connections])?;
-    if plan.prompt {
-        named(&daemon, cause)?
-    } else {
-        named_in_the_end(&daemon, cause)?
-    };
+    named_by(&daemon, cause, plan.samples)?;
     traffic.abandon()?;
     foreign.quit()?;
     close(daemon)

@@ -112,8 +112,11 @@ diagnosed!(
     || flow(
         "fragment_pinning",
         &Plan {
-            area: Some("4096"),
-            // Each look at the refill ring takes some entries: a NIC that looks less often, as many do, starves longer.
+            area: Some("3584"),
+            receive_buffer: Some(64 << 10),
+            // Each look at the refill ring takes some entries (64 on Linux 7.2, 256 on 7.3): a NIC with few buffers
+            // posted, which looks again ten times a second, starves until it has been through all of them.
+            ring: Some("32"),
             knob: Some(("alloc_retry_ms", "100")),
             connections: "8",
             ..Plan::new(&[
@@ -160,6 +163,8 @@ struct Plan<'a> {
     receive_buffer: Option<u64>,
     /// One of the NIC's fault knobs, and its value.
     knob: Option<(&'a str, &'a str)>,
+    /// Descriptors of the NIC's ring.
+    ring: Option<&'a str>,
     /// Connections at once.
     connections: &'a str,
     /// The sample after the begin by which the cause must be named.
@@ -173,6 +178,7 @@ impl<'a> Plan<'a> {
             area: Some("1024"),
             receive_buffer: None,
             knob: None,
+            ring: None,
             connections: "1",
             samples: SAMPLES,
         }
@@ -184,6 +190,9 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
     let nic = Nic::pair()?;
     if let Some(bytes) = plan.receive_buffer {
         nic.receive_buffers(bytes, bytes)?;
+    }
+    if let Some(descriptors) = plan.ring {
+        nic.ethtool(&["-G", nic::RX, "rx", descriptors])?;
     }
     if let Some((name, value)) = plan.knob {
         nic.knob(name, value)?;

@@ -129,10 +129,14 @@ fn close(daemon: Daemon<'_>) -> Result<()> {
     keep_recordings().map(drop)
 }
 
-/// Hands over what was recorded; how many recordings there are.
+/// Hands over what was recorded, if anything was; how many recordings there are.
 fn keep_recordings() -> Result<usize> {
     let mut kept = 0;
-    for entry in recordings().read_dir().context("there is no directory of recordings")? {
+    let directory = recordings();
+    if !directory.exists() {
+        return Ok(0);
+    }
+    for entry in directory.read_dir().context("there is no directory of recordings")? {
         let path = entry.context("cannot read the recordings")?.path();
         let name = path.file_name().context("a recording without a name")?;
         if path.is_file() {

@@ -20,8 +20,8 @@ const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf];
 /// What every change is tested with.
 pub(super) const MINUTE: Scenario = Scenario {
     name: "healthy",
-    about: "a minute of bursts, pauses and a hundred connections on an own and a foreign queue, free counts at zero and \
-            everything in flight: not one episode",
+    about: "a minute of bursts, pauses and many connections on an own and a foreign queue, the area in flight and, of the \
+            foreign one, no buffer free: not one episode",
     needs: NEEDS,
     limit: 500,
     default: true,
@@ -69,7 +69,8 @@ struct Queue {
 struct Seen {
     looks: u32,
     none_free: u32,
-    all_in_flight: u32,
+    /// The pool was responsible for nearly all of the area.
+    saturated: u32,
     most_connections: u64,
 }
 
@@ -86,7 +87,7 @@ fn healthy(time: Duration) -> Result<()> {
     let mut daemon = start_own(&nic, &queues[0])?;
 
     // Buffers that came back through the refill ring stay off the freelist: once all have been out, none is free again.
-    let crowd = Traffic::start(&nic.tx, &queues[0].address, 2 << 20, &["--connections", CROWD])?;
+    let crowd = Traffic::start(&nic.tx, &queues[0].address, 512 << 10, &["--connections", CROWD])?;
     daemon.until("most of the crowd is there", TURN, |metrics| {
         metrics.sum("zcrx_receive_connections").is_some_and(|connections| connections > 200.0)
     })?;
@@ -136,12 +137,17 @@ fn healthy(time: Duration) -> Result<()> {
     );
     for (queue, seen) in queues.iter().zip(&seen) {
         println!(
-            "queue {}: {} looks, none free in {}, all in flight in {}, up to {} connections",
-            queue.index, seen.looks, seen.none_free, seen.all_in_flight, seen.most_connections
+            "queue {}: {} looks, none free in {}, three quarters in flight or more in {}, up to {} connections",
+            queue.index, seen.looks, seen.none_free, seen.saturated, seen.most_connections
         );
         ensure!(seen.looks > 10 && rounds > 2, "too little was seen");
-        ensure!(seen.none_free * 2 > seen.looks, "the free count was hardly ever zero: this shows nothing");
-        ensure!(seen.all_in_flight * 2 > seen.looks, "not everything was in flight: this shows nothing");
+        // The own path flushes its refill ring when a copy finds none free, so that some are free again.
+        let own = queue.index == nic::QUEUE;
+        ensure!(
+            own || seen.none_free * 2 > seen.looks,
+            "the free count was hardly ever zero: this shows nothing"
+        );
+        ensure!(seen.saturated * 2 > seen.looks, "the area was hardly ever in flight: this shows nothing");
         ensure!(
             seen.most_connections as usize >= BURST / 2,
             "there were few connections: this shows nothing"

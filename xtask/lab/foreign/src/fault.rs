@@ -33,8 +33,8 @@ pub(crate) enum Fault {
     CqStall,
     /// Returns buffers out of order, and keeps every Nth completion's for ever.
     Fragments(u64),
-    /// Holds what lies in that many buffers, then returns the first completion of each, the second of each, and so on.
-    /// Told with receives that are capped below a buffer's size.
+    /// Holds what lies in that many buffers, then returns all of it, the last completion of each buffer after all others.
+    /// Of effect with receives that are capped below a buffer's size.
     FragmentsApart(u64),
     /// An area of 64 buffers, less than the NIC's ring.
     SmallArea,

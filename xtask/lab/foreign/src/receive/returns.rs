@@ -99,17 +99,20 @@ impl Returns {
         }
     }
 
-    /// Returns the first completion of each buffer collected, then the second of each, and so on.
+    /// Returns all completions that were collected, the last one of each buffer after those of all others: until then no
+    /// buffer comes free.
     fn return_apart(&mut self, queue: &mut Queue) {
-        let mut seen: HashMap<usize, u32> = HashMap::new();
-        let mut ranked: Vec<(u32, Debt)> = Vec::with_capacity(self.apart.len());
-        for debt in self.apart.drain(..) {
-            let rank = seen.entry(debt.buffer).or_default();
-            ranked.push((*rank, debt));
-            *rank += 1;
+        let mut left: HashMap<usize, u32> = HashMap::new();
+        for debt in &self.apart {
+            *left.entry(debt.buffer).or_default() += 1;
         }
-        ranked.sort_by_key(|(rank, _)| *rank);
-        for (_, debt) in ranked {
+        let mut lasts = Vec::new();
+        for debt in std::mem::take(&mut self.apart) {
+            let left = left.entry(debt.buffer).or_default();
+            *left -= 1;
+            if *left == 0 { lasts.push(debt) } else { self.give_back(queue, debt) }
+        }
+        for debt in lasts {
             self.give_back(queue, debt);
         }
     }

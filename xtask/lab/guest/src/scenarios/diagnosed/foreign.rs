@@ -112,20 +112,20 @@ diagnosed!(
     || flow(
         "fragment_pinning",
         &Plan {
-            area: Some("3584"),
+            area: Some("2176"),
             receive_buffer: Some(64 << 10),
-            // Each look at the refill ring takes some entries (64 on Linux 7.2, 256 on 7.3): a NIC with few buffers
-            // posted, which looks again ten times a second, starves until it has been through all of them.
+            // Each look at the refill ring takes some entries (64 on Linux 7.2): a NIC with few buffers posted, which looks
+            // again once a second as fbnic does, starves until it has been through all of them.
             ring: Some("32"),
-            knob: Some(("alloc_retry_ms", "100")),
+            knob: Some(("alloc_retry_ms", "1000")),
             connections: "8",
             ..Plan::new(&[
                 "--refill-entries",
-                "32768",
+                "16384",
                 "--receive-bytes",
                 "512",
                 "--fault",
-                "fragments-apart=3072"
+                "fragments-apart=1536"
             ])
         }
     )

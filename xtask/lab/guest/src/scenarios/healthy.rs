@@ -197,8 +197,8 @@ fn look(
     for (queue, seen) in queues.iter().zip(seen.iter_mut()) {
         seen.looks += 1;
         seen.none_free += u32::from(figure(&metrics, "zcrx_ifq_free_buffers", queue)? == 0);
-        seen.all_in_flight +=
-            u32::from(figure(&metrics, "zcrx_ifq_pool_inflight_buffers", queue)? == BUFFERS);
+        let in_flight = figure(&metrics, "zcrx_ifq_pool_inflight_buffers", queue)?;
+        seen.saturated += u32::from(in_flight >= BUFFERS * 3 / 4);
     }
     let own = metrics.count("zcrx_receive_connections")?;
     seen[0].most_connections = seen[0].most_connections.max(own);

@@ -235,8 +235,8 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
     let much = facts.placement.share(Some(sockets_peak)) >= Some(CONSIDERABLE);
     let sockets = match (backlog, facts.now.buffer_bytes) {
         (Some(backlog), Some(buffer)) if much || harmed(facts) => {
-            let all = backlog.limit_bytes.div_ceil(buffer.max(1)) as f64;
-            if harmed(facts) { all * HEADROOM } else { all }
+            let all = backlog.limit_bytes.div_ceil(bytes_in_buffer(facts, buffer)) as f64;
+            if harmed(facts) { all * 2.0 } else { all }
         }
         _ => sockets_peak as f64 * HEADROOM,
     };
@@ -252,6 +252,15 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         area_bytes: facts.now.buffer_bytes.map(|buffer| area_buffers * buffer),
         refill_entries,
     })
+}
+
+/// Payload in a buffer on average: small packets leave most of it empty.
+fn bytes_in_buffer(facts: &Facts<'_>, buffer: u64) -> u64 {
+    let fragments = facts.most_fragments.unwrap_or(1.0);
+    let returned = facts.whole.returned.filter(|&returned| returned > 0);
+    let seen =
+        facts.whole.bytes.zip(returned).map(|(bytes, returned)| bytes as f64 / returned as f64 * fragments);
+    seen.map_or(buffer, |seen| (seen as u64).min(buffer)).max(1)
 }
 
 /// Entries of a refill ring into which the returns of so many buffers fit at once.

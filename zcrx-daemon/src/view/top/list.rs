@@ -192,7 +192,7 @@ fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
                     title(finding.cause).bold(),
                     Span::raw(format!(", confidence {}", finding.confidence.name())),
                 ]));
-                for words in finding.evidence.first() {
+                if let Some(words) = finding.evidence.first() {
                     text.plain(&format!("  + {words}"), 4);
                 }
                 text.plain(&format!("  do: {}", finding.remedy), 6);

@@ -29,6 +29,17 @@ The last column says where each can be seen: scenarios of the [lab](../xtask/lab
 
 const BY_SECOND: &str = "by the second sample";
 
+const TAIL: &str = "
+## With zcrxd's own receive path
+
+A, C and I are made with it too (`diagnosed-own-*`). The others are what it is built not to do, on the kernels that the software
+NIC is built for (Linux 7.2 and 7.3): it arms a receive on every connection or says that it paused it (B), flushes the refill ring
+when that is full and stashes what does not fit (D), accounts for each buffer until it is returned once (E, G), flushes the ring of
+a queue without a device (L). A completion queue of 8 entries becomes one of 256, and an ENOSPC now and then is answered by draining
+and arming again: three in a minute, and no episode (J). F and H are asked of the kernel and the NIC, whoever owns the queue. For K
+and M there are scenarios by name (`diagnosed-own-missteered_flow`, `diagnosed-own-pinned_after_teardown`).
+";
+
 /// The table of causes, as Markdown.
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();
@@ -40,6 +51,7 @@ pub fn reference() -> String {
         writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {named} | {produced} |")
             .expect("writing to a String cannot fail");
     }
+    page.push_str(TAIL);
     page
 }
 

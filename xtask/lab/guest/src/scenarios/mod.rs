@@ -133,7 +133,6 @@ pub(crate) const ALL: &[Scenario] = &[
     diagnosed::OWN_SLOW,
     diagnosed::OWN_SMALL_AREA,
     diagnosed::OWN_COPIES,
-    diagnosed::OWN_CQ,
     diagnosed::OWN_MISSTEERED,
     diagnosed::OWN_PINNED,
     diagnosed::TWO_CAUSES,

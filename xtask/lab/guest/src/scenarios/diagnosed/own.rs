@@ -56,19 +56,6 @@ pub(in crate::scenarios) const OWN_COPIES: Scenario = Scenario {
     run: || flow_to(&Nic::pair()?, 2, "copy_fallback", &["--sink", "discard", "--area", "1MiB"]),
 };
 
-/// Its own completion queue is too small.
-pub(in crate::scenarios) const OWN_CQ: Scenario = Scenario {
-    name: "diagnosed-own-cq_exhaustion",
-    about: "zcrxd's own queue with a completion queue of 8 entries: an episode, first cause cq_exhaustion",
-    needs: NEEDS,
-    limit: 300,
-    default: false,
-    run: || {
-        let further = ["--sink", "discard", "--area", "16MiB", "--cq-entries", "8"];
-        flow(&Nic::pair()?, "cq_exhaustion", &further)
-    },
-};
-
 /// Its own flow is placed in another program's area.
 pub(in crate::scenarios) const OWN_MISSTEERED: Scenario = Scenario {
     name: "diagnosed-own-missteered_flow",

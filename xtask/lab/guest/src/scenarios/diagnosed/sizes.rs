@@ -19,7 +19,7 @@ const BYTES: u64 = 24 << 20;
 const CONNECTIONS: [&str; 2] = ["--connections", "4"];
 
 /// What each socket may hold: fixed, so that it is the same load both times.
-const RECEIVE_BUFFER: u64 = 256 << 10;
+const RECEIVE_BUFFER: u64 = 64 << 10;
 
 /// How long a queue is looked at after the load to say that nothing came of it: episodes begin within two samples.
 const AFTERWARDS: Duration = Duration::from_secs(4);

@@ -14,7 +14,7 @@ use super::heart::Beat;
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
 use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration};
-use crate::observe::{Observer, errno_label, refusal};
+use crate::observe::{Observer, errno_label, monotonic, refusal};
 
 /// What a diagnosis looks back on, and what a recording begins with.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -78,12 +78,13 @@ struct Round {
 
 impl Round {
     fn go_on(mut self, interval: Duration, stopped: &mpsc::Receiver<()>) {
-        let mut next = Instant::now();
         let end = loop {
             self.beat.beat();
             self.trap.step_in();
+            let began = Instant::now();
             let observation = self.observer.observe();
             let now = observation.monotonic;
+            let looked_at = observation.host.queues.iter().map(|sample| sample.at).max();
             tell_states(&self.before, &observation.host.receive);
             self.before = observation.host.receive;
             let registrations = &observation.host.probe.recent_registrations;
@@ -96,9 +97,8 @@ impl Round {
                 flight.take(life, tracker, events);
             });
             self.told.send_replace(Arc::new(diagnosis));
-            // A look that took too long is not made up for.
-            next = (next + interval).max(Instant::now());
-            let pause = next.saturating_duration_since(Instant::now());
+            let since = looked_at.map_or_else(|| began.elapsed(), |at| monotonic().saturating_sub(at));
+            let pause = pause(interval, since);
             if stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {
                 break now;
             }
@@ -106,6 +106,12 @@ impl Round {
         let flight = &mut self.flight;
         self.watch.feed(end, Vec::new(), |life, tracker, events| flight.take(life, tracker, events));
     }
+}
+
+/// How long to wait for the next look. Samples lie an interval apart, or more, and never less: what was new in one has
+/// lasted for an interval in the next, whatever delayed either of them. A look that took too long is not made up for.
+const fn pause(interval: Duration, since: Duration) -> Duration {
+    interval.saturating_sub(since)
 }
 
 /// Says and records what becomes of episodes.
@@ -226,6 +232,13 @@ fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
 mod tests {
     use super::*;
     use crate::observe::fixture::full;
+
+    #[test]
+    fn looks_lie_an_interval_apart_and_are_not_made_up_for() {
+        let interval = Duration::from_secs(1);
+        assert_eq!(pause(interval, Duration::from_millis(300)), Duration::from_millis(700));
+        assert_eq!(pause(interval, Duration::from_millis(1_500)), Duration::ZERO);
+    }
 
     #[test]
     fn a_refusal_is_told_once_with_the_kernels_words_and_the_hints() {

@@ -206,8 +206,14 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
             words::rate(returns)
         ));
     }
-    let share = facts.placement.share(Some(user_peak)).unwrap_or(0.0);
-    if facts.starved() && share >= super::thresholds::MOST {
+    if facts.starved() && mostly_with_user(facts) {
+        // A ring with an entry for each reference there can be never has a return that does not fit; what of the area is
+        // away for other reasons, such an owner does not show.
+        if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.own, facts.placement.total) {
+            let area_bytes = facts.now.buffer_bytes.map(|buffer| total * buffer);
+            let refill_entries = entries_for(facts, total);
+            return Answer::Known(Sizes { area_buffers: total, area_bytes, refill_entries });
+        }
         return Answer::Unknown(
             "the owner has as much as it can get: how much more it would take is not seen while it starves"
                 .to_owned(),
@@ -224,10 +230,13 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         return Answer::Unknown("no sample shows a buffer in use".to_owned());
     }
     let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
-    // Sockets that take much of the area will take all that their receive buffers allow.
+    // Sockets that take much of the area will take all that their receive buffers allow; and where packets were lost, they
+    // could not take what they would. What they have may then be received, and as much again may come.
+    let much = facts.placement.share(Some(sockets_peak)) >= Some(CONSIDERABLE);
     let sockets = match (backlog, facts.now.buffer_bytes) {
-        (Some(backlog), Some(buffer)) if facts.placement.share(Some(sockets_peak)) >= Some(CONSIDERABLE) => {
-            backlog.limit_bytes.div_ceil(buffer.max(1)) as f64
+        (Some(backlog), Some(buffer)) if much || harmed(facts) => {
+            let all = backlog.limit_bytes.div_ceil(bytes_in_buffer(facts, buffer)) as f64;
+            if harmed(facts) { all * 2.0 } else { all }
         }
         _ => sockets_peak as f64 * HEADROOM,
     };
@@ -236,15 +245,40 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
     if let Some(total) = facts.placement.total.filter(|_| harmed(facts)) {
         area_buffers = area_buffers.max(total * 2);
     }
-    let fragments = facts.placement.fragments.unwrap_or(1.0);
     // With a full receive ring, user space can have the rest of the area and no more.
-    let outstanding = ((area_buffers - ring) as f64 * fragments).ceil() as u64;
-    let refill_entries = outstanding.max(64).next_power_of_two().min(MOST_REFILL_ENTRIES) as u32;
+    let refill_entries = entries_for(facts, area_buffers - ring);
     Answer::Known(Sizes {
         area_buffers,
         area_bytes: facts.now.buffer_bytes.map(|buffer| area_buffers * buffer),
         refill_entries,
     })
+}
+
+/// Payload in a buffer on average: small packets leave most of it empty.
+fn bytes_in_buffer(facts: &Facts<'_>, buffer: u64) -> u64 {
+    let fragments = facts.most_fragments.unwrap_or(1.0);
+    let returned = facts.whole.returned.filter(|&returned| returned > 0);
+    let seen =
+        facts.whole.bytes.zip(returned).map(|(bytes, returned)| bytes as f64 / returned as f64 * fragments);
+    seen.map_or(buffer, |seen| (seen as u64).min(buffer)).max(1)
+}
+
+/// Entries of a refill ring into which the returns of so many buffers fit at once.
+fn entries_for(facts: &Facts<'_>, buffers: u64) -> u32 {
+    let references = buffers as f64 * facts.most_fragments.unwrap_or(1.0);
+    (references.ceil() as u64).max(64).next_power_of_two().min(MOST_REFILL_ENTRIES) as u32
+}
+
+/// Whether user space has most of the area, not in a moment but on average.
+fn mostly_with_user(facts: &Facts<'_>) -> bool {
+    let shares: Vec<f64> = facts
+        .window
+        .samples()
+        .rev()
+        .take_while(|sample| facts.now.at.saturating_sub(sample.at) <= PAST)
+        .filter_map(|sample| facts.placement.share(user(sample)))
+        .collect();
+    !shares.is_empty() && shares.iter().sum::<f64>() / shares.len() as f64 >= super::thresholds::MOST
 }
 
 /// Whether allocations failed and packets were lost in the window.
@@ -377,6 +411,21 @@ mod tests {
         let window = mended.run(20);
         assert!(super::super::diagnose(&window).alarms.is_empty(), "{sizes:?}");
         assert_eq!(window.last().and_then(|last| last.nic.hw_drops), Some(0), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_refill_ring_that_drops_returns_gets_an_entry_for_each_buffer() {
+        let mut queue = Queue {
+            refill_entries: 64,
+            arrivals_per_second: 2_000.0,
+            bursts: Some(300),
+            return_batch: 200,
+            overflow: crate::diagnose::queue_model::Overflow::Drop,
+            ..Queue::default()
+        };
+        let forecast = forecast(&queue.run(20)).expect("samples");
+        let sizes = *forecast.sizes.known().expect("sizes");
+        assert_eq!((sizes.area_buffers, u64::from(sizes.refill_entries)), (queue.buffers, queue.buffers));
     }
 
     #[test]

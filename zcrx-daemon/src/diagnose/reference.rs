@@ -16,11 +16,28 @@ asks (`zcrx-daemon/src/diagnose/causes`, a file each): change those, then regene
 Several causes can hold at once; they are named in the order of their effect. A cause that cannot be told, because a
 figure is not to be had on this host, is left out, and the figure is named instead.
 
-The last column says where each can be seen: scenarios of the [lab](../xtask/lab/README.md), each run by
-`cargo xtask lab run --only NAME`, or why there is none.
+Named: with which sample after the begin of an episode, as the kernel stamped it, the cause is first. A sample is taken
+every second (`interval`), or after the time that a look takes, if that is longer: the first sample may come a moment
+after the begin, and the second shows that the trouble lasts. The scenarios hold the daemon to it.
 
-| | Name | Cause | What it looks like | What to do | Produced |
-|---|---|---|---|---|---|
+The last column says where each can be seen: scenarios of the [lab](../xtask/lab/README.md), each run by
+`cargo xtask lab run --scenario NAME`, or why there is none.
+
+| | Name | Cause | What it looks like | What to do | Named | Produced |
+|---|---|---|---|---|---|---|
+";
+
+const BY_SECOND: &str = "by the second sample";
+
+const TAIL: &str = "
+## With zcrxd's own receive path
+
+A, C and I are made with it too (`diagnosed-own-*`). The others are what it is built not to do, on the kernels that the software
+NIC is built for (Linux 7.2 and 7.3): it arms a receive on every connection or says that it paused it (B), flushes the refill ring
+when that is full and stashes what does not fit (D), accounts for each buffer until it is returned once (E, G), flushes the ring of
+a queue without a device (L). A completion queue of 8 entries becomes one of 256, and an ENOSPC now and then is answered by draining
+and arming again: three in a minute, and no episode (J). F and H are asked of the kernel and the NIC, whoever owns the queue. For K
+and M there are scenarios by name (`diagnosed-own-missteered_flow`, `diagnosed-own-pinned_after_teardown`).
 ";
 
 /// The table of causes, as Markdown.
@@ -30,9 +47,11 @@ pub fn reference() -> String {
         let (letter, name) = (rule.cause.letter(), rule.cause.name());
         let (title, signature, remedy) = (rule.title, rule.signature, rule.remedy);
         let produced = produced(&rule.produced);
-        writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {produced} |")
+        let named = rule.late.map_or_else(|| BY_SECOND.to_owned(), |why| format!("later: {why}"));
+        writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {named} | {produced} |")
             .expect("writing to a String cannot fail");
     }
+    page.push_str(TAIL);
     page
 }
 

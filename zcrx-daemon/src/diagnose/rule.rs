@@ -15,6 +15,8 @@ pub struct Rule {
     pub remedy: &'static str,
     /// Where it can be seen happen.
     pub produced: Produced,
+    /// Why it may be named first only after the second sample since the begin of an episode; `None` where it is not.
+    pub late: Option<&'static str>,
     /// Whether it fits what was seen.
     pub judge: fn(&Facts<'_>) -> Judgement,
 }
@@ -25,7 +27,7 @@ pub enum Produced {
     Lab {
         /// By what.
         how: &'static str,
-        /// In these scenarios, which `cargo xtask lab run --only NAME` runs.
+        /// In these scenarios, which `cargo xtask lab run --scenario NAME` runs.
         scenarios: &'static [&'static str],
         /// On these kernels.
         kernels: &'static str,

@@ -112,7 +112,10 @@ impl Observer {
             name_pools(pools, &nic.pools);
         }
         let now = monotonic();
-        let queues = remembered.join.samples(now, &receive, probe.snapshot.as_ref(), &nic);
+        // Kernel time is this clock's. The moment before the kernel's state was read, and not after: a sample that is
+        // younger than an event then knows of it.
+        let at = probe.snapshot.as_ref().map_or(now, |snapshot| snapshot.began);
+        let queues = remembered.join.samples(at, &receive, probe.snapshot.as_ref(), &nic);
         Observation {
             host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe, queues },
             monotonic: now,
@@ -160,7 +163,8 @@ fn name_pools(pools: &mut [PagePoolCount], known: &[PagePool]) {
     }
 }
 
-fn monotonic() -> Duration {
+/// The time by CLOCK_MONOTONIC, by which samples and the kernel's events are stamped.
+pub(crate) fn monotonic() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
 

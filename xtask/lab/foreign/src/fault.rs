@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+/// Buffers that are the first ones: more than areas of tests have.
+const FIRST: u64 = 4096;
+
 /// One deliberate mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -12,6 +15,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Holds each buffer that long, and then drops what does not fit into the refill ring.
     SlowAndDropping(Duration),
+    /// Holds each of the first buffers that long, and none thereafter. Slow for a moment.
+    SlowAtFirst(Duration),
     /// Holds every buffer for ever. A leak.
     NeverReturn,
     /// Returns every Nth completion's buffer a second time.
@@ -28,6 +33,9 @@ pub(crate) enum Fault {
     CqStall,
     /// Returns buffers out of order, and keeps every Nth completion's for ever.
     Fragments(u64),
+    /// Holds what lies in that many buffers, then returns all of it, the last completion of each buffer after all others.
+    /// Of effect with receives that are capped below a buffer's size.
+    FragmentsApart(u64),
     /// An area of 64 buffers, less than the NIC's ring.
     SmallArea,
     /// Registers the neighbour of the queue that it was told.
@@ -55,6 +63,8 @@ pub(crate) enum Fate {
     Hold,
     /// Collected, and returned with others in an order that keeps neighbours apart.
     Scatter,
+    /// Collected until so many buffers are held, and then returned with the completions of one buffer far apart.
+    Apart(u64),
 }
 
 impl Fault {
@@ -64,6 +74,7 @@ impl Fault {
         match self {
             Self::Slow(time) => Fate::HoldFor(time),
             Self::SlowAndDropping(time) => Fate::HoldForThenDrop(time),
+            Self::SlowAtFirst(time) if nth <= FIRST => Fate::HoldFor(time),
             Self::NeverReturn => Fate::Hold,
             Self::ReturnTwice(every) if is_due(every) => Fate::ReturnTwice,
             Self::BadToken(every) if is_due(every) => Fate::BadToken,
@@ -71,12 +82,14 @@ impl Fault {
             Self::RingOverflow => Fate::ReturnOrDrop,
             Self::Fragments(every) if is_due(every) => Fate::Hold,
             Self::Fragments(_) => Fate::Scatter,
+            Self::FragmentsApart(buffers) => Fate::Apart(buffers),
             Self::ReturnTwice(_)
             | Self::BadToken(_)
             | Self::BadOffset(_)
             | Self::NotReading
             | Self::CqStall
             | Self::SmallArea
+            | Self::SlowAtFirst(_)
             | Self::WrongQueue => Fate::Return,
         }
     }
@@ -86,6 +99,7 @@ impl Fault {
         match self {
             Self::Slow(_) => "slow",
             Self::SlowAndDropping(_) => "slow-and-dropping",
+            Self::SlowAtFirst(_) => "slow-at-first",
             Self::NeverReturn => "never-return",
             Self::ReturnTwice(_) => "return-twice",
             Self::BadToken(_) => "bad-token",
@@ -94,6 +108,7 @@ impl Fault {
             Self::NotReading => "not-reading",
             Self::CqStall => "cq-stall",
             Self::Fragments(_) => "fragments",
+            Self::FragmentsApart(_) => "fragments-apart",
             Self::SmallArea => "small-area",
             Self::WrongQueue => "wrong-queue",
         }
@@ -123,10 +138,14 @@ impl FromStr for Fault {
             "slow-and-dropping" => {
                 return Ok(Self::SlowAndDropping(Duration::from_millis(number.unwrap_or(100))));
             }
+            "slow-at-first" => {
+                return Ok(Self::SlowAtFirst(Duration::from_millis(number.unwrap_or(100))));
+            }
             "return-twice" => return Ok(Self::ReturnTwice(every)),
             "bad-token" => return Ok(Self::BadToken(every)),
             "bad-offset" => return Ok(Self::BadOffset(every)),
             "fragments" => return Ok(Self::Fragments(every)),
+            "fragments-apart" => return Ok(Self::FragmentsApart(number.unwrap_or(512))),
             "never-return" => Self::NeverReturn,
             "ring-overflow" => Self::RingOverflow,
             "not-reading" => Self::NotReading,
@@ -134,8 +153,8 @@ impl FromStr for Fault {
             "small-area" => Self::SmallArea,
             "wrong-queue" => Self::WrongQueue,
             _ => bail!(
-                "no fault `{name}`; there are slow=MS, slow-and-dropping=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, \
-                 fragments=N, ring-overflow, not-reading, cq-stall, small-area and wrong-queue"
+                "no fault `{name}`; there are slow=MS, slow-and-dropping=MS, slow-at-first=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, \
+                 fragments=N, fragments-apart=N, ring-overflow, not-reading, cq-stall, small-area and wrong-queue"
             ),
         };
         if number.is_some() {

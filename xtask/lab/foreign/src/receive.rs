@@ -37,8 +37,8 @@ pub(crate) struct ReceiveArgs {
     /// Where to accept connections; each is answered with a verdict on the test pattern.
     #[arg(long, default_value = "[::]:9999")]
     listen: SocketAddr,
-    /// A fault: slow=MS, slow-and-dropping=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, fragments=N (N: every Nth
-    /// completion), ring-overflow, not-reading, cq-stall, small-area, wrong-queue.
+    /// A fault: slow=MS, slow-and-dropping=MS, slow-at-first=MS, never-return, return-twice=N, bad-token=N, bad-offset=N, fragments=N (N: every Nth
+    /// completion), fragments-apart=N (N: buffers), ring-overflow, not-reading, cq-stall, small-area, wrong-queue.
     #[arg(long)]
     fault: Option<Fault>,
     /// Begin the fault once that many bytes were received; before and after, `hold` and `resume` on standard input
@@ -48,6 +48,10 @@ pub(crate) struct ReceiveArgs {
     /// Make a file descriptor of the queue, as if another ring were to share it, and keep it. Linux 6.19.
     #[arg(long)]
     export: bool,
+    /// Bytes that each receive takes before it ends and is armed again; fewer than a buffer has, and buffers are delivered
+    /// in fragments. 0: as many as come.
+    #[arg(long, default_value_t = 0)]
+    receive_bytes: u32,
     /// Without a device: do not make the kernel look at the refill ring.
     #[arg(long)]
     no_flush: bool,
@@ -80,13 +84,16 @@ struct Receiver {
     accepted: u64,
     /// Whether the refill ring must be flushed, and is.
     flushes: bool,
+    /// Bytes that a receive takes; 0: no limit.
+    receive_bytes: u32,
     fault: Option<Fault>,
     fault_after: Option<u64>,
     active: bool,
     received_bytes: u64,
     mismatched_bytes: u64,
     rearmed: u64,
-    /// How receives ended: "EOF" at the end of the stream, "DATA" with data but no longer armed, or the errno.
+    /// How receives ended: "EOF" at the end of the stream, "CAP" with all bytes that it was to take, "DATA" with data but
+    /// no longer armed, or the errno.
     endings: BTreeMap<String, u64>,
     alloc_fail_events: u64,
     copy_events: u64,
@@ -114,6 +121,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         next_connection: 0,
         accepted: 0,
         flushes: queue_args.interface.is_none() && !args.no_flush,
+        receive_bytes: args.receive_bytes,
         fault: args.fault,
         fault_after: args.fault.map(|_| args.fault_after),
         active: false,
@@ -222,7 +230,7 @@ impl Receiver {
             if !connection.wants_arming(now) {
                 continue;
             }
-            let entry = opcode::RecvZc::new(types::Fd(connection.fd()), 0)
+            let entry = opcode::RecvZc::new(types::Fd(connection.fd()), self.receive_bytes)
                 .ifq(self.queue.zcrx_id)
                 .build()
                 .user_data(*id);
@@ -303,9 +311,13 @@ impl Receiver {
         Ok(())
     }
 
-    /// A receive ended. Data, lack of room and our own cancellation are no end of the stream; all else is.
+    /// A receive ended. Data, the cap, lack of room and our own cancellation are no end of the stream; all else is.
     fn end_of_receive(&mut self, id: u64, result: i32) {
+        // The kernel's answer to a receive that has taken its bytes is that of the end of the stream.
+        let taken = self.connections.get(&id).map_or(0, Connection::since_armed);
+        let capped = self.receive_bytes > 0 && taken >= u64::from(self.receive_bytes);
         let (reason, rearm_at) = match result {
+            0 if capped => ("CAP".to_owned(), Some(Instant::now())),
             0 => ("EOF".to_owned(), None),
             1.. => ("DATA".to_owned(), Some(Instant::now())),
             _ => {

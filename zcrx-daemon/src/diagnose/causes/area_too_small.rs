@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-area_too_small", "diagnosed-own-area_too_small"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

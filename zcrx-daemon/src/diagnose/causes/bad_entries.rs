@@ -9,7 +9,8 @@ use crate::model::{Cause, Confidence};
 pub(super) const RULE: Rule = Rule {
     cause: Cause::BadEntries,
     title: "Bad or double refill entries",
-    signature: "more refill entries are consumed than buffers come of them, though no buffer is out in fragments",
+    signature: "refill entries are consumed that neither give a buffer back nor drop a reference, though no buffer is out in \
+                fragments",
     remedy: "return each completion once, with the offset that it came with and the area's token; the kernel consumes \
              what it cannot use silently and counts it nowhere",
     produced: Produced::Lab {
@@ -17,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-bad_entries", "diagnosed-bad_entries-double"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 
@@ -31,7 +33,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if !facts.entries_thrown_away() {
         return Judgement::Not;
     }
-    let share = facts.wasted_share().unwrap_or(0.0);
+    let wasted = facts.thrown_away().unwrap_or(wasted);
+    let share = consuming.consumed.map_or(0.0, |consumed| wasted as f64 / consumed as f64);
     let held = facts.placement.share(facts.placement.held).unwrap_or(0.0);
     let effect = if facts.starved() { share.max(held) } else { share };
     Case::new(Confidence::High, effect)
@@ -56,6 +59,25 @@ mod tests {
         let verdict = verdict(&queue.run(3));
         let finding = first(&verdict, Cause::BadEntries);
         assert!(finding.evidence[0].contains("gave no buffer back"), "{finding:?}");
+    }
+
+    #[test]
+    fn synthetic_entries_whose_buffers_come_back_with_their_packet_are_not_bad() {
+        // The newest sample says that all references were dropped, and that every fifth entry gave no buffer back.
+        let window = Queue::default().run(2);
+        let mut samples: Vec<_> = window.samples().cloned().collect();
+        let last =
+            samples.last_mut().and_then(|sample| sample.kernel.as_mut()).expect("a queue of the kernel");
+        let count = last.allocation.as_mut().expect("allocations");
+        count.buffers -= count.consumed / 5;
+        count.failures += 1;
+        count.starving_since = Some(std::time::Duration::from_secs(1_000));
+        let mut window = crate::model::Window::new(16);
+        samples.into_iter().for_each(|sample| window.push(sample));
+        let facts = Facts::of(&window).expect("samples");
+        assert!(facts.wasted_share().is_some_and(|share| share >= crate::diagnose::thresholds::WASTED));
+        let verdict = verdict(&window);
+        assert!(verdict.causes.iter().all(|found| found.cause != Cause::BadEntries), "{verdict:?}");
     }
 
     #[test]

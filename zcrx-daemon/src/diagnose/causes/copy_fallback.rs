@@ -14,10 +14,12 @@ pub(super) const RULE: Rule = Rule {
     remedy: "make the data arrive in the area: TCP header split, RSS and flow steering to this queue; a larger area \
              leaves buffers on the freelist",
     produced: Produced::Lab {
-        how: "the application registers another queue than the flow arrives on, and no entry of its refill ring is consumed",
-        scenarios: &["diagnosed-copy_fallback"],
+        how: "the application registers another queue than the flow arrives on, and no entry of its refill ring is consumed; \
+              the own queue likewise, with an area that the NIC's ring takes whole",
+        scenarios: &["diagnosed-copy_fallback", "diagnosed-own-copy_fallback"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

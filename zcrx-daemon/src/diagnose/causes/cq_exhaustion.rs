@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-cq_exhaustion"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

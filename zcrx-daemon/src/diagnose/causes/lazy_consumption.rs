@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-lazy_consumption"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-missteered_flow"],
         kernels: "7.3",
     },
+    late: None,
     judge,
 };
 

@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-never_returned", "foreign-leak-named"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

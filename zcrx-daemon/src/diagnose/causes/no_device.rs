@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-no_device"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

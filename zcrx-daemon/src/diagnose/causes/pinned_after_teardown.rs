@@ -17,6 +17,9 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-pinned_after_teardown"],
         kernels: "7.2, 7.3",
     },
+    late: Some(
+        "a pool may take seconds to go in good order, and is told once it was detached for 2.5 s: by the fourth sample",
+    ),
     judge,
 };
 

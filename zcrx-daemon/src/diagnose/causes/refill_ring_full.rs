@@ -19,6 +19,9 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-refill_ring_full", "two-causes"],
         kernels: "7.2, 7.3",
     },
+    late: Some(
+        "of a foreign queue: what is dropped and what is only held look alike until it has been held for four seconds; until then it is called `slow_consumer`",
+    ),
     judge,
 };
 

@@ -15,14 +15,18 @@ pub(super) const RULE: Rule = Rule {
                 owner reads none",
     remedy: "process or copy out sooner, spread the work over more workers, or make the area larger",
     produced: Produced::Lab {
-        how: "the application holds each buffer for two seconds, or reaps no completion; the own queue's destination reads nothing",
+        how: "the application holds each buffer for 300 ms or for two seconds, or reaps no completion; the own queue's destination reads nothing",
         scenarios: &[
             "diagnosed-slow_consumer",
+            "diagnosed-slow_consumer-in-bursts",
             "diagnosed-slow_consumer-unreaped",
             "diagnosed-own-slow_consumer",
         ],
         kernels: "7.2, 7.3",
     },
+    late: Some(
+        "an owner that holds every buffer for seconds looks like one that returns none until the first comes back: it is called `never_returned` until then",
+    ),
     judge,
 };
 

@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
         scenarios: &["diagnosed-unread_socket_data", "socket-backlog"],
         kernels: "7.2, 7.3",
     },
+    late: None,
     judge,
 };
 

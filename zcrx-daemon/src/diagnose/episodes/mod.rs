@@ -129,6 +129,8 @@ impl Open {
                 new.confidence >= old.confidence
             }
             (Some(old), Some(new)) if young => new.cause == old.cause || new.confidence >= old.confidence,
+            // The same cause, seen as clearly as before, is told with the figures of now.
+            (Some(old), Some(new)) if new.cause == old.cause => new.confidence >= old.confidence,
             (Some(old), Some(new)) => new.confidence > old.confidence,
         };
         if better {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::placement::references;
 use crate::model::QueueSample;
 
 /// How far the counters of a queue went between two samples. `None` where one of the samples does not know, or where
@@ -22,6 +23,10 @@ pub struct Change {
     pub consumed: Option<u64>,
     /// Refill entries that the owner published.
     pub returned: Option<u64>,
+    /// Completions that the kernel posted, those of anything else on that ring among them.
+    pub posted: Option<u64>,
+    /// References to buffers that user space has now beyond those it had: held, in unread completions, in the refill ring.
+    pub references: Option<i64>,
     /// Completions that the owner read.
     pub cq_read: Option<u64>,
     /// Completions that found no room.
@@ -60,6 +65,10 @@ impl Change {
             consumed: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.consumed)),
             returned: counter(|sample| Some(sample.own.as_ref()?.returned))
                 .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.refill?.tail))),
+            posted: index(|sample| Some(sample.kernel.as_ref()?.cq?.tail)),
+            references: references(later)
+                .zip(references(earlier))
+                .map(|(now, before)| now.cast_signed() - before.cast_signed()),
             cq_read: index(|sample| Some(sample.kernel.as_ref()?.cq?.head))
                 .or_else(|| counter(|sample| Some(sample.own.as_ref()?.completions))),
             cq_overflows: counter(|sample| Some(sample.own.as_ref()?.cq_overflows))
@@ -82,12 +91,22 @@ impl Change {
         (seconds > 0.0).then_some(count? as f64 / seconds)
     }
 
-    /// Refill entries that gave no buffer back: fragments of pinned buffers, or bad entries. `None` also where copies
+    /// Refill entries that gave no buffer back to the call that consumed them: fragments of pinned buffers, buffers whose
+    /// packet still lies in a socket (these come back with it), or bad entries. `None` also where copies
     /// are made and not counted: the entry of a copy gives its buffer to the freelist and not to the caller.
     pub fn wasted(&self) -> Option<u64> {
         let recycled = self.yielded?.saturating_sub(self.from_freelist?);
         let copies = if some(self.copied_bytes) { self.copies? } else { 0 };
         Some(self.consumed?.saturating_sub(recycled).saturating_sub(copies))
+    }
+
+    /// Refill entries that dropped no reference: bad ones. What was posted and is not out any more was returned rightly.
+    /// `None` also where more was posted than can be zcrx's: the ring is used for other things.
+    pub fn rejected(&self) -> Option<u64> {
+        let consumed = self.consumed?;
+        let returned_rightly = self.posted?.cast_signed() - self.references?;
+        let other_things = returned_rightly > (consumed + consumed / 10 + 64).cast_signed();
+        (!other_things).then(|| consumed.saturating_sub(u64::try_from(returned_rightly).unwrap_or(0)))
     }
 }
 

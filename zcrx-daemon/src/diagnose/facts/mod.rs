@@ -176,10 +176,20 @@ impl<'w> Facts<'w> {
         self.most_fragments.map(|fragments| fragments > 1.05)
     }
 
-    /// Whether refill entries are thrown away: consumed without a buffer, though there are no fragments.
+    /// Refill entries consumed of late that did nothing at all: neither gave a buffer back nor, where that is known,
+    /// dropped a reference.
+    pub fn thrown_away(&self) -> Option<u64> {
+        let change = self.consuming()?;
+        let wasted = change.wasted()?;
+        Some(change.rejected().map_or(wasted, |rejected| rejected.min(wasted)))
+    }
+
+    /// Whether refill entries are thrown away, though there are no fragments.
     pub fn entries_thrown_away(&self) -> bool {
-        self.fragmented() == Some(false)
-            && self.wasted_share().is_some_and(|share| share >= super::thresholds::WASTED)
+        let consumed = self.consuming().and_then(|change| change.consumed);
+        let share =
+            self.thrown_away().zip(consumed).map(|(thrown, consumed)| thrown as f64 / consumed as f64);
+        self.fragmented() == Some(false) && share.is_some_and(|share| share >= super::thresholds::WASTED)
     }
 }
 

@@ -101,7 +101,7 @@ impl Placement {
 }
 
 /// References that user space has to buffers: held, in unread completions, in the refill ring.
-fn references(sample: &QueueSample) -> Option<u64> {
+pub(super) fn references(sample: &QueueSample) -> Option<u64> {
     let areas = &sample.kernel.as_ref()?.areas;
     if areas.is_empty() {
         return None;

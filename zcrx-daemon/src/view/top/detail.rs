@@ -15,7 +15,7 @@ use crate::view::words;
 
 /// Draws it, from the line it is scrolled to. The answer is how far it can be scrolled.
 pub(super) fn render(screen: &Screen<'_>, report: &Report, area: Rect, buffer: &mut Buffer) -> u16 {
-    let mut text = Text { width: usize::from(area.width), lines: Vec::new() };
+    let mut text = Text::new(usize::from(area.width));
     verdict(&mut text, report);
     lifecycle(&mut text, report);
     flow(&mut text, report);
@@ -29,14 +29,28 @@ pub(super) fn render(screen: &Screen<'_>, report: &Report, area: Rect, buffer: &
 }
 
 /// Lines that are broken here: whoever scrolls must know how many there are.
-struct Text {
+pub(super) struct Text {
     width: usize,
     lines: Vec<Line<'static>>,
 }
 
 impl Text {
+    /// Nothing yet, for lines of so many characters.
+    pub(super) const fn new(width: usize) -> Self {
+        Self { width, lines: Vec::new() }
+    }
+
+    /// Adds a line that fits.
+    pub(super) fn push(&mut self, line: Line<'static>) {
+        self.lines.push(line);
+    }
+
+    pub(super) fn into_lines(self) -> Vec<Line<'static>> {
+        self.lines
+    }
+
     /// Adds text, broken between words, what follows the first line indented.
-    fn say(&mut self, text: &str, indent: usize, style: Style) {
+    pub(super) fn say(&mut self, text: &str, indent: usize, style: Style) {
         let mut line = String::new();
         for word in text.split_inclusive(' ') {
             let full = line.chars().count() + word.trim_end().chars().count() > self.width;
@@ -48,7 +62,7 @@ impl Text {
         self.lines.push(Line::from(line).style(style));
     }
 
-    fn plain(&mut self, text: &str, indent: usize) {
+    pub(super) fn plain(&mut self, text: &str, indent: usize) {
         self.say(text, indent, Style::new());
     }
 

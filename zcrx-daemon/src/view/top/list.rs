@@ -4,16 +4,16 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{
-    Block, Borders, Cell, Paragraph, Row, StatefulWidget, Table, TableState, Widget, Wrap,
-};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, StatefulWidget, Table, TableState, Widget};
 
+use super::detail::Text;
 use super::{Screen, bars, state::held, tone};
 use crate::diagnose::{Report, title};
 use crate::view::{format, words};
 
-/// Lines of the verdict, its title among them.
+/// Lines of the verdict, its title among them: so many at least, and at most where there are few queues.
 const VERDICT: u16 = 9;
+const MOST_VERDICT: u16 = 14;
 
 /// Fewer lines than this leave none for the verdict.
 const ROOM_FOR_VERDICT: u16 = 16;
@@ -21,7 +21,9 @@ const ROOM_FOR_VERDICT: u16 = 16;
 pub(super) fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
     let rows = screen.view.rows(screen.host);
     let chosen = screen.view.chosen(screen.host);
-    let verdict = if area.height >= ROOM_FOR_VERDICT && chosen.is_some() { VERDICT } else { 0 };
+    let left = area.height.saturating_sub(rows.len() as u16 + 2);
+    let wanted = left.clamp(VERDICT, MOST_VERDICT);
+    let verdict = if area.height >= ROOM_FOR_VERDICT && chosen.is_some() { wanted } else { 0 };
     let [table_area, verdict_area] =
         Layout::vertical([Constraint::Min(1), Constraint::Length(verdict)]).areas(area);
     if rows.is_empty() {
@@ -180,27 +182,29 @@ fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
     let diagnosis = words::diagnosis(report);
     let tone = tone(words::Worry::about(report));
     let name = format!(" {} · {} ", report.key, words::owner(report));
-    let mut lines = vec![Line::from(words::verdict(report)).style(tone)];
+    let mut text = Text::new(usize::from(area.width));
+    text.say(&words::verdict(report), 2, tone);
     if report.troubled() {
         match diagnosis.cause() {
             Some(finding) => {
-                lines.push(Line::from(vec![
+                text.push(Line::from(vec![
                     "Cause: ".into(),
                     title(finding.cause).bold(),
                     Span::raw(format!(", confidence {}", finding.confidence.name())),
                 ]));
-                lines.extend(finding.evidence.first().map(|words| Line::from(format!("  + {words}"))));
-                lines.push(Line::from(format!("  do: {}", finding.remedy)));
+                if let Some(words) = finding.evidence.first() {
+                    text.plain(&format!("  + {words}"), 4);
+                }
+                text.plain(&format!("  do: {}", finding.remedy), 6);
             }
-            None => lines.push(Line::from("Cause: unknown".bold())),
+            None => text.push(Line::from("Cause: unknown".bold())),
         }
     }
     // The verdict has said so if it starves now, or soon.
     let said = words::Worry::about(report) != words::Worry::None && words::starves(report) != "?";
     let outlook = words::outlook(report).into_iter().skip(usize::from(said));
-    lines.push(Line::from(outlook.collect::<Vec<_>>().join("; ")));
-    Paragraph::new(lines)
-        .wrap(Wrap { trim: false })
+    text.plain(&outlook.collect::<Vec<_>>().join("; "), 2);
+    Paragraph::new(text.into_lines())
         .block(Block::new().borders(Borders::TOP).title(name))
         .render(area, buffer);
 }

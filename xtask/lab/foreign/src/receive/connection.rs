@@ -31,6 +31,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     armed: Armed,
     armed_before: bool,
+    /// Bytes since the receive was armed.
+    since_armed: u64,
     verifier: Verifier,
 }
 
@@ -40,6 +42,7 @@ impl Connection {
             stream,
             armed: Armed::From(Instant::now()),
             armed_before: false,
+            since_armed: 0,
             verifier: Verifier::default(),
         }
     }
@@ -59,6 +62,7 @@ impl Connection {
     /// Notes that the receive is armed; says whether it had been before.
     pub(super) fn arm(&mut self) -> bool {
         self.armed = Armed::Yes;
+        self.since_armed = 0;
         std::mem::replace(&mut self.armed_before, true)
     }
 
@@ -88,8 +92,14 @@ impl Connection {
         }
     }
 
+    /// Bytes received since the receive was armed.
+    pub(super) const fn since_armed(&self) -> u64 {
+        self.since_armed
+    }
+
     /// Takes the next bytes; the number of them that were not what they should be.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> u64 {
+        self.since_armed += bytes.len() as u64;
         self.verifier.update(bytes).mismatched
     }
 

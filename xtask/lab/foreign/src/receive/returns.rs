@@ -1,6 +1,6 @@
 //! Giving buffers back, or not.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use zcrx_daemon::uapi::ZcrxRqe;
@@ -38,6 +38,8 @@ pub(super) struct Returns {
     kept: Vec<Debt>,
     /// Until the batch is whole.
     scatter: Vec<Debt>,
+    /// Until enough buffers are held.
+    apart: Vec<Debt>,
 }
 
 impl Returns {
@@ -49,6 +51,7 @@ impl Returns {
             dropping: VecDeque::new(),
             kept: Vec::new(),
             scatter: Vec::new(),
+            apart: Vec::new(),
         }
     }
 
@@ -87,6 +90,30 @@ impl Returns {
                     }
                 }
             }
+            Fate::Apart(buffers) => {
+                self.apart.push(debt);
+                if self.ledger.held_buffers() >= buffers {
+                    self.return_apart(queue);
+                }
+            }
+        }
+    }
+
+    /// Returns all completions that were collected, the last one of each buffer after those of all others: until then no
+    /// buffer comes free.
+    fn return_apart(&mut self, queue: &mut Queue) {
+        let mut left: HashMap<usize, u32> = HashMap::new();
+        for debt in &self.apart {
+            *left.entry(debt.buffer).or_default() += 1;
+        }
+        let mut lasts = Vec::new();
+        for debt in std::mem::take(&mut self.apart) {
+            let left = left.entry(debt.buffer).or_default();
+            *left -= 1;
+            if *left == 0 { lasts.push(debt) } else { self.give_back(queue, debt) }
+        }
+        for debt in lasts {
+            self.give_back(queue, debt);
         }
     }
 
@@ -114,6 +141,7 @@ impl Returns {
     pub(super) fn release_all(&mut self, queue: &mut Queue) {
         self.stash.extend(self.kept.drain(..));
         self.stash.extend(self.scatter.drain(..));
+        self.stash.extend(self.apart.drain(..));
         self.stash.extend(self.waiting.drain(..).map(|(_, debt)| debt));
         self.stash.extend(self.dropping.drain(..).map(|(_, debt)| debt));
         self.progress(queue, Instant::now());
@@ -122,7 +150,14 @@ impl Returns {
     /// Since when the oldest debt is held; what was dropped is not known any more.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let waiting = self.waiting.iter().chain(&self.dropping).map(|(_, debt)| debt);
-        self.stash.iter().chain(waiting).chain(&self.kept).chain(&self.scatter).map(|debt| debt.since).min()
+        self.stash
+            .iter()
+            .chain(waiting)
+            .chain(&self.kept)
+            .chain(&self.scatter)
+            .chain(&self.apart)
+            .map(|debt| debt.since)
+            .min()
     }
 
     /// Entries that wait for room in the refill ring.

@@ -54,7 +54,8 @@ pub(super) struct Truth {
     cq_ready: usize,
     cq_entries: usize,
     cq_overflow: u32,
-    /// How receives ended: "EOF" at the end of the stream, "DATA" with data but no longer armed, or the errno.
+    /// How receives ended: "EOF" at the end of the stream, "CAP" with all bytes that it was to take, "DATA" with data but
+    /// no longer armed, or the errno.
     endings: BTreeMap<String, u64>,
     rearmed: u64,
     /// Event completions: each kind at most once, as none is armed again. Linux 7.2.

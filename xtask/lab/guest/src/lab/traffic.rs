@@ -22,6 +22,11 @@ impl Traffic {
         Ok(Self { process: Process::start("send", &mut command)? })
     }
 
+    /// Whether it is still under way.
+    pub(crate) fn running(&mut self) -> Result<bool> {
+        self.process.ended().map(|ended| ended.is_none())
+    }
+
     /// Waits until all is sent and verified by the receiver; fails if it is not.
     pub(crate) fn finish(self, limit: Duration) -> Result<String> {
         self.process.finish(limit)

@@ -15,6 +15,7 @@ mod faults;
 mod features;
 mod flows;
 mod foreign;
+mod healthy;
 mod preparing;
 mod probes;
 mod receive;
@@ -116,6 +117,7 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::ON_DEVICE,
     foreign::BACKLOG,
     diagnosed::SLOW,
+    diagnosed::SLOW_IN_BURSTS,
     diagnosed::UNREAPED,
     diagnosed::UNREAD,
     diagnosed::SMALL_AREA,
@@ -123,6 +125,7 @@ pub(crate) const ALL: &[Scenario] = &[
     diagnosed::LEAK,
     diagnosed::BAD_ENTRIES,
     diagnosed::DOUBLE_ENTRIES,
+    diagnosed::FRAGMENT_PINNING,
     diagnosed::LAZY_CONSUMPTION,
     diagnosed::COPY_FALLBACK,
     diagnosed::CQ_EXHAUSTION,
@@ -131,9 +134,16 @@ pub(crate) const ALL: &[Scenario] = &[
     diagnosed::PINNED,
     diagnosed::OWN_SLOW,
     diagnosed::OWN_SMALL_AREA,
+    diagnosed::OWN_COPIES,
+    diagnosed::OWN_MISSTEERED,
+    diagnosed::OWN_PINNED,
     diagnosed::TWO_CAUSES,
     diagnosed::KILLED,
     diagnosed::FORECAST,
+    diagnosed::AREA,
+    diagnosed::REFILL_RING,
+    healthy::MINUTE,
+    healthy::TEN_MINUTES,
     elsewhere::NAMESPACE,
     before::BEFORE,
     before::WITHOUT_DEVICE,

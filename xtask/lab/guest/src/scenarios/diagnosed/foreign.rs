@@ -4,7 +4,8 @@ use anyhow::Result;
 use zcrx_lab_guest::protocol::Need;
 
 use super::super::Scenario;
-use super::{BYTES, NEEDS, close, named, watching};
+use super::promptly::SAMPLES;
+use super::{BYTES, NEEDS, close, named, named_by, watching};
 use crate::lab::foreign::Foreign;
 use crate::lab::kernel_release;
 use crate::lab::nic::{self, Nic};
@@ -20,9 +21,20 @@ macro_rules! diagnosed {
 diagnosed!(
     SLOW,
     "diagnosed-slow_consumer",
-    "a foreign program that holds each buffer for two seconds: an episode, first cause slow_consumer",
+    "a foreign program that holds each buffer for 300 ms: an episode, first cause slow_consumer",
     NEEDS,
-    || flow("slow_consumer", &Plan::new(&["--fault", "slow=2000", "--fault-after", "1000000"]))
+    || flow("slow_consumer", &Plan::new(&["--fault", "slow=300", "--fault-after", "1000000"]))
+);
+diagnosed!(
+    SLOW_IN_BURSTS,
+    "diagnosed-slow_consumer-in-bursts",
+    "a foreign program that holds each buffer for two seconds: an episode, first cause slow_consumer once something came back",
+    NEEDS,
+    || flow(
+        "slow_consumer",
+        // Until the first buffer comes back, this is what a program that returns none looks like.
+        &Plan { samples: usize::MAX, ..Plan::new(&["--fault", "slow=2000", "--fault-after", "1000000"]) }
+    )
 );
 diagnosed!(
     UNREAPED,
@@ -55,7 +67,11 @@ diagnosed!(
     NEEDS,
     || flow(
         "refill_ring_full",
-        &Plan::new(&["--fault", "ring-overflow", "--refill-entries", "8", "--fault-after", "1000000"])
+        &Plan {
+            // Only what is held for longer than others hold is held for good: four seconds, and two samples.
+            samples: 6,
+            ..Plan::new(&["--fault", "ring-overflow", "--refill-entries", "8", "--fault-after", "1000000"])
+        }
     )
 );
 diagnosed!(
@@ -88,16 +104,40 @@ diagnosed!(
     }
 );
 diagnosed!(
+    FRAGMENT_PINNING,
+    "diagnosed-fragment_pinning",
+    "a foreign program that receives buffers in eight fragments and returns those of a buffer far apart: an episode, first \
+     cause fragment_pinning",
+    NEEDS,
+    || flow(
+        "fragment_pinning",
+        &Plan {
+            area: Some("2176"),
+            receive_buffer: Some(64 << 10),
+            // Each look at the refill ring takes some entries (64 on Linux 7.2): a NIC with few buffers posted, which looks
+            // again once a second as fbnic does, starves until it has been through all of them.
+            ring: Some("32"),
+            knob: Some(("alloc_retry_ms", "1000")),
+            connections: "8",
+            ..Plan::new(&[
+                "--refill-entries",
+                "16384",
+                "--receive-bytes",
+                "512",
+                "--fault",
+                "fragments-apart=1536"
+            ])
+        }
+    )
+);
+diagnosed!(
     LAZY_CONSUMPTION,
     "diagnosed-lazy_consumption",
     "a NIC that does not try again after a failed allocation: an episode, first cause lazy_consumption",
     NEEDS,
     || flow(
         "lazy_consumption",
-        &Plan {
-            knob: Some(("alloc_retry_never", "Y")),
-            ..Plan::new(&["--fault", "slow=500", "--fault-after", "1000000"])
-        }
+        &Plan { knob: Some(("alloc_retry_never", "Y")), ..Plan::new(&["--fault", "slow-at-first=500"]) }
     )
 );
 diagnosed!(
@@ -123,11 +163,25 @@ struct Plan<'a> {
     receive_buffer: Option<u64>,
     /// One of the NIC's fault knobs, and its value.
     knob: Option<(&'a str, &'a str)>,
+    /// Descriptors of the NIC's ring.
+    ring: Option<&'a str>,
+    /// Connections at once.
+    connections: &'a str,
+    /// The sample after the begin by which the cause must be named.
+    samples: usize,
 }
 
 impl<'a> Plan<'a> {
     const fn new(arguments: &'a [&'a str]) -> Self {
-        Self { arguments, area: Some("1024"), receive_buffer: None, knob: None }
+        Self {
+            arguments,
+            area: Some("1024"),
+            receive_buffer: None,
+            knob: None,
+            ring: None,
+            connections: "1",
+            samples: SAMPLES,
+        }
     }
 }
 
@@ -136,6 +190,9 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
     let nic = Nic::pair()?;
     if let Some(bytes) = plan.receive_buffer {
         nic.receive_buffers(bytes, bytes)?;
+    }
+    if let Some(descriptors) = plan.ring {
+        nic.ethtool(&["-G", nic::RX, "rx", descriptors])?;
     }
     if let Some((name, value)) = plan.knob {
         nic.knob(name, value)?;
@@ -146,8 +203,8 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
     arguments.extend(plan.arguments);
     let foreign = Foreign::start(&nic.rx, &arguments)?;
     let daemon = watching(&nic.rx, &[])?;
-    let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
-    named(&daemon, cause)?;
+    let traffic = Traffic::start(&nic.tx, &listen, BYTES, &["--connections", plan.connections])?;
+    named_by(&daemon, cause, plan.samples)?;
     traffic.abandon()?;
     foreign.quit()?;
     close(daemon)

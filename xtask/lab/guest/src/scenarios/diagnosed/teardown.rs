@@ -7,11 +7,15 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use anyhow::{Context, Result, ensure};
 
 use super::super::Scenario;
-use super::{BYTES, NEEDS, TURN, close, named, watching};
+use super::{BYTES, NEEDS, TURN, close, named_by, watching};
 use crate::lab::eventually;
 use crate::lab::foreign::{Foreign, number};
 use crate::lab::nic::{self, Nic};
 use crate::lab::traffic::Traffic;
+
+/// The kernel looks whether a pool can go once a second, so it is told after two and a half; and it is detached in whole
+/// seconds.
+pub(super) const TEARDOWN_SAMPLES: usize = 4;
 
 /// Sockets that outlive the ring that their data came to.
 pub(in crate::scenarios) const PINNED: Scenario = Scenario {
@@ -36,14 +40,15 @@ pub(in crate::scenarios) const PINNED: Scenario = Scenario {
         ensure!(!sockets.is_empty(), "process {pid} has no socket");
         traffic.abandon()?;
         foreign.kill()?;
-        named(&daemon, "pinned_after_teardown")?;
+        // A pool may take seconds to go in good order: told later than others.
+        named_by(&daemon, "pinned_after_teardown", TEARDOWN_SAMPLES)?;
         drop(sockets);
         close(daemon)
     },
 };
 
 /// Descriptors of our own for every socket of a process, as a supervisor that hands connections over would have.
-fn sockets_of(pid: u64) -> Result<Vec<OwnedFd>> {
+pub(super) fn sockets_of(pid: u64) -> Result<Vec<OwnedFd>> {
     let pid_number = i32::try_from(pid).context("a pid is a pid")?;
     // SAFETY: takes no pointers.
     let process = own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid_number, 0) }).context("pidfd_open")?;

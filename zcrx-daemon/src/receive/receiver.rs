@@ -1,11 +1,12 @@
 //! All own queues: started together, sampled from any thread, stopped together.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tracing::error;
 
 use super::backend::check_interface;
@@ -76,6 +77,13 @@ impl Receiver {
         }
     }
 
+    /// Makes the first queue's ring fail: a fault on purpose, for tests of what is done then.
+    pub fn break_ring(&self) {
+        if let Some(queue) = self.queues().first() {
+            queue.wake.break_ring();
+        }
+    }
+
     pub(super) fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
         // Queues are put in and taken out whole: a panic elsewhere cannot have left one half made.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,8 +129,7 @@ impl Queue {
             .listen
             .iter()
             .map(|address| {
-                TcpListener::bind(address)
-                    .map_err(|source| ReceiveError::Listen { address: *address, source })
+                listen(*address).map_err(|source| ReceiveError::Listen { address: *address, source })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let target = match &config.sink {
@@ -182,6 +189,14 @@ impl Queue {
             let _panicked = thread.join();
         }
     }
+}
+
+/// A listener whose connections notice a peer that is gone without a word. Who only receives never would: there is nothing
+/// that the peer fails to acknowledge. When to ask the peer is the host's to say (`net.ipv4.tcp_keepalive_time`).
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    SockRef::from(&listener).set_keepalive(true)?;
+    Ok(listener)
 }
 
 /// The kernel keeps 15 bytes of a thread's name. The queue's number at its end matters more than the whole interface.

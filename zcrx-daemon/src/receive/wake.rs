@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub(super) struct Wake {
     stop: AtomicBool,
     hang: AtomicBool,
+    break_ring: AtomicBool,
     /// When the question was asked that is not answered yet.
     asked: Mutex<Option<Instant>>,
     event: OwnedFd,
@@ -25,6 +26,7 @@ impl Wake {
         Ok(Self {
             stop: AtomicBool::new(false),
             hang: AtomicBool::new(false),
+            break_ring: AtomicBool::new(false),
             asked: Mutex::new(None),
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -56,6 +58,17 @@ impl Wake {
     pub(super) fn hang(&self) {
         self.hang.store(true, Ordering::Release);
         self.notice();
+    }
+
+    /// A fault on purpose: the thread breaks its ring once it notices.
+    pub(super) fn break_ring(&self) {
+        self.break_ring.store(true, Ordering::Release);
+        self.notice();
+    }
+
+    /// By the thread: whether it is to break its ring now.
+    pub(super) fn breaks_ring(&self) -> bool {
+        self.break_ring.swap(false, Ordering::AcqRel)
     }
 
     /// By the thread, when it was woken: answers, and makes the eventfd ready for the next time.

@@ -197,7 +197,7 @@ impl Backend for ZcrxBackend {
                 match completion::answer(errno) {
                     Answer::MakeRoom => Completion::QueueFull,
                     Answer::FindBuffers => Completion::NoBuffers(errno),
-                    Answer::ArmAgain => Completion::Nothing,
+                    Answer::ArmAgain | Answer::Expected => Completion::Nothing,
                     Answer::Close => Completion::Failed(errno),
                 }
             }

@@ -197,6 +197,9 @@ impl<'p> Session<'p> {
             return Ok(());
         }
         self.plan.wake.answer();
+        if self.plan.wake.breaks_ring() {
+            self.ring.spoil()?;
+        }
         self.listen_for_wake()?;
         self.take_handed()
     }

@@ -4,6 +4,7 @@ mod before;
 mod boot;
 mod check;
 mod churn;
+mod completions;
 mod contract;
 mod crowd;
 mod delivery;
@@ -17,6 +18,7 @@ mod foreign;
 mod preparing;
 mod probes;
 mod receive;
+mod recovery;
 mod registration;
 mod starvation;
 mod upheaval;
@@ -86,6 +88,9 @@ pub(crate) const ALL: &[Scenario] = &[
     flows::SMALL_REFILL_RING,
     flows::TWO_HUNDRED,
     flows::MISPLACED,
+    completions::REQUESTS,
+    completions::ENDS,
+    completions::ELSEWHERE,
     starvation::NEVER_RETURN,
     starvation::SLOW,
     starvation::NOT_READING,
@@ -142,6 +147,9 @@ pub(crate) const ALL: &[Scenario] = &[
     preparing::REFUSED,
     preparing::BOUND,
     preparing::RUN,
+    recovery::RING,
+    recovery::DISK,
+    recovery::THREAD,
     upheaval::DOWN_UP,
     upheaval::UNLOAD,
     upheaval::RELOAD,

@@ -83,9 +83,9 @@ const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str, &'static [
             &["copy-fallback", "nodev"],
         ),
         ZcrxFeature::Export => (
-            "nothing yet; rings in other programs and threads can share a queue by it",
-            "nothing is lost",
-            &["shared-queue"],
+            "`workers` threads, each with a ring of its own, receive what one queue brings",
+            "one thread receives all of it",
+            &["workers", "workers-nodev", "shared-queue"],
         ),
         ZcrxFeature::RxBufLen => (
             "`buffer` sets the size of a buffer; the area then lies on huge pages",

@@ -100,6 +100,14 @@ impl Wake {
         }
     }
 
+    /// Waits until the thread is asked for something, at most so long, and answers.
+    pub(super) fn doze(&self, at_most: Duration) {
+        let timeout = Timespec::try_from(at_most).ok();
+        if let Ok(1..) = poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref()) {
+            self.answer();
+        }
+    }
+
     /// Asks for the thread's attention: there is something at its desk.
     pub(super) fn knock(&self) {
         self.notice();

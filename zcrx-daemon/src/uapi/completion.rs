@@ -135,9 +135,11 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         errno: libc::EAGAIN,
-        meaning: "nothing to receive, and the socket may not be waited for: it is non-blocking, which zcrxd's never are",
+        meaning: "nothing to receive after all",
         answer: Answer::ArmAgain,
-        shown: Shown::By(&["refused-receives"]),
+        shown: Shown::NotHere(
+            "not reachable here: the kernel waits for data instead, even on a non-blocking socket (`refused-receives`)",
+        ),
     },
     Row {
         errno: libc::EINTR,

@@ -24,6 +24,7 @@ mod starvation;
 mod upheaval;
 mod want;
 mod words;
+mod workers;
 
 use std::fmt;
 use std::fs;
@@ -106,6 +107,8 @@ pub(crate) const ALL: &[Scenario] = &[
     features::LARGE_BUFFERS,
     features::NO_LARGE_BUFFERS,
     features::SHARED,
+    workers::DEVICE,
+    workers::NODEV,
     want::WANT_DEVICE,
     want::WANT_NODEV,
     want::SLOW_DEVICE,

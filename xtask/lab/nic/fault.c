@@ -18,6 +18,7 @@ void zcn_fault_init(struct zcn_dev *zcn, struct dentry *root, const char *name)
 	struct dentry *dir = debugfs_create_dir(name, root);
 
 	f->alloc_retry_ms = ZCN_ALLOC_RETRY_MS;
+	f->fail_queue_errno = ENOMEM;
 	zcn->debugfs = dir;
 
 	/* Every Nth TCP frame with payload on a queue is not split. 0: none. */
@@ -29,8 +30,12 @@ void zcn_fault_init(struct zcn_dev *zcn, struct dentry *root, const char *name)
 	/* A dry ring stays dry until something else schedules NAPI. */
 	debugfs_create_bool("alloc_retry_never", 0644, dir,
 			    &f->alloc_retry_never);
-	/* That many queue restarts fail with ENOMEM, before anything stopped. */
+	/* That many queue restarts fail, before anything stopped. */
 	debugfs_create_u32("fail_queue_alloc", 0644, dir, &f->fail_queue_alloc);
+	/* What they fail with: drivers differ in what they say. */
+	debugfs_create_u32("fail_queue_errno", 0644, dir, &f->fail_queue_errno);
+	/* New pools are not open to memory providers, as if header split were off. */
+	debugfs_create_bool("readable_pools", 0644, dir, &f->readable_pools);
 	/* That many starts fail with EIO; the stack then starts the old memory. */
 	debugfs_create_u32("fail_queue_start", 0644, dir, &f->fail_queue_start);
 }

@@ -30,7 +30,7 @@ static int zcn_ring_alloc(struct zcn_rxq *q,
 	struct page_pool *pp;
 
 	/* The driver reads headers; without a split they are in these buffers. */
-	if (zcn->hds)
+	if (zcn->hds && !READ_ONCE(zcn->faults.readable_pools))
 		params.flags |= PP_FLAG_ALLOW_UNREADABLE_NETMEM;
 
 	memset(ring, 0, sizeof(*ring));
@@ -157,8 +157,12 @@ static int zcn_queue_mem_alloc(struct net_device *dev,
 {
 	struct zcn_dev *zcn = netdev_priv(dev);
 
-	if (zcn_fault_next(&zcn->faults.fail_queue_alloc))
-		return -ENOMEM;
+	if (zcn_fault_next(&zcn->faults.fail_queue_alloc)) {
+		u32 err = READ_ONCE(zcn->faults.fail_queue_errno);
+
+		/* The stack takes no other number for a failure. */
+		return err && err <= MAX_ERRNO ? -(int)err : -ENOMEM;
+	}
 	return zcn_ring_alloc(&zcn->rxq[idx], qcfg, mem);
 }
 

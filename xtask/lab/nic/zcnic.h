@@ -115,6 +115,8 @@ struct zcn_faults {
 	u32 alloc_retry_ms;
 	bool alloc_retry_never;
 	u32 fail_queue_alloc;
+	u32 fail_queue_errno;
+	bool readable_pools;
 	u32 fail_queue_start;
 };
 

@@ -84,6 +84,8 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // Two that the configuration can ask for, of the seven that a kernel can have.
         "feature" if name.ends_with("fallback_info") => 2,
         "feature" | "loss" => 7,
+        // Threads of one queue, where it has several: few have use for more.
+        "worker" => 4,
         // Failed allocations and copies.
         "event" => 2,
         // The same, and what later kernels add.

@@ -24,6 +24,8 @@ use crate::receive::{BackendChoice, QueueConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
 const MAX_CQ_ENTRIES: u32 = 65536;
+/// As the receive path has it.
+const MAX_WORKERS: u32 = 64;
 /// IO_RQ_MAX_ENTRIES.
 const MAX_REFILL_ENTRIES: u32 = 32768;
 /// The kernel refuses areas above this.
@@ -181,6 +183,7 @@ impl Checker<'_> {
                 .unwrap_or(default.backend),
             listen: self.listen(said, all),
             area_bytes: self.area("area", draft.area.as_ref()).unwrap_or(default.area_bytes),
+            workers: self.number("workers", draft.workers.as_ref(), 1..=MAX_WORKERS, default.workers),
             cpus: self.cpus(draft.cpus.as_ref()),
             napi_busy_poll: self.busy_poll(draft.napi_busy_poll.as_ref()),
             hold_limit_bytes: None,

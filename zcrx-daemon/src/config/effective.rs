@@ -81,6 +81,7 @@ struct Queue<'a> {
     buffer: Option<String>,
     refill_entries: u32,
     cq_entries: u32,
+    workers: u32,
     #[serde(skip_serializing_if = "<[u32]>::is_empty")]
     cpus: &'a [u32],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +108,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             buffer: said(config.buffer_bytes),
             refill_entries: config.refill_entries,
             cq_entries: config.cq_entries,
+            workers: config.workers,
             cpus: &config.cpus,
             napi_busy_poll: config.napi_busy_poll.map(write_interval),
             hold_limit: write_size(config.hold_limit()),

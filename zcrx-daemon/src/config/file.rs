@@ -77,6 +77,7 @@ pub(super) struct QueueDraft {
     pub(super) buffer: Option<Said<SizeDraft>>,
     pub(super) refill_entries: Option<Said<i64>>,
     pub(super) cq_entries: Option<Said<i64>>,
+    pub(super) workers: Option<Said<i64>>,
     pub(super) cpus: Option<Said<Vec<u32>>>,
     pub(super) napi_busy_poll: Option<Said<String>>,
     pub(super) hold_limit: Option<Said<SizeDraft>>,

@@ -69,6 +69,9 @@ pub struct QueueFlags {
     /// What consumes the data: discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY [default: discard]
     #[arg(long, value_name = "SINK")]
     pub sink: Option<String>,
+    /// Threads that receive what the queue brings (more than one: Linux 6.19) [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub workers: Option<i64>,
     /// CPU the queue's thread may run on; may be repeated [default: any]
     #[arg(long = "cpu", value_name = "N")]
     pub cpus: Vec<u32>,
@@ -168,6 +171,7 @@ impl QueueFlags {
             buffer: size(self.buffer.as_ref(), "--buffer"),
             refill_entries: number(self.refill_entries, "--refill-entries"),
             cq_entries: number(self.cq_entries, "--cq-entries"),
+            workers: number(self.workers, "--workers"),
             cpus: (!self.cpus.is_empty()).then(|| Said::by_flag(self.cpus.clone(), "--cpu")),
             napi_busy_poll: said(self.napi_busy_poll.as_ref(), "--napi-busy-poll"),
             hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
@@ -190,6 +194,7 @@ impl QueueDraft {
         self.buffer = flags.buffer.or(self.buffer.take());
         self.refill_entries = flags.refill_entries.or(self.refill_entries.take());
         self.cq_entries = flags.cq_entries.or(self.cq_entries.take());
+        self.workers = flags.workers.or(self.workers.take());
         self.cpus = flags.cpus.or(self.cpus.take());
         self.napi_busy_poll = flags.napi_busy_poll.or(self.napi_busy_poll.take());
         self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
@@ -215,6 +220,7 @@ impl QueueDraft {
             source(self.buffer.as_ref()),
             source(self.refill_entries.as_ref()),
             source(self.cq_entries.as_ref()),
+            source(self.workers.as_ref()),
             source(self.cpus.as_ref()),
             source(self.napi_busy_poll.as_ref()),
             source(self.hold_limit.as_ref()),

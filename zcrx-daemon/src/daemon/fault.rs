@@ -1,4 +1,4 @@
-//! Faults on purpose: how a test sees that the watchdog notices what it is there for.
+//! Faults on purpose: how a test sees that somebody notices, and what is done then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,6 +10,8 @@ use super::sources::Sources;
 pub enum Fault {
     /// The first receive thread goes no further.
     HangReceiveThread,
+    /// The first receive thread's ring is a ring no more.
+    BreakRing,
     /// The thread that reads the probes goes no further.
     HangSampler,
 }
@@ -31,6 +33,7 @@ impl Fault {
         tracing::warn!("a fault on purpose: {self:?}");
         match self {
             Self::HangReceiveThread => sources.hang(),
+            Self::BreakRing => sources.break_ring(),
             Self::HangSampler => trap.0.store(true, Ordering::Release),
         }
     }

@@ -114,6 +114,13 @@ impl Sources {
         }
     }
 
+    /// Makes a ring fail, for a test.
+    pub(super) fn break_ring(&self) {
+        if let Some(receiver) = self.receiver() {
+            receiver.break_ring();
+        }
+    }
+
     /// What zcrxd does, in a line.
     pub(super) fn status(&self) -> String {
         let queues = self.receive();

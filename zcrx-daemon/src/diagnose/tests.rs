@@ -44,6 +44,7 @@ fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
         connections: 1,
         verified_bytes: 0,
         mismatched_bytes: 0,
+        workers: Vec::new(),
         ring: None,
     };
     QueueSample { own: Some(own), ..QueueSample::unknown(key, 1, Duration::from_secs(second)) }

@@ -32,7 +32,7 @@ pub use interface::{
 };
 pub use probe::{Attempt, Mechanism, PagePoolCount, ProbeSample, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};
-pub use receive::{QueueState, ReceiveSample, Refusal, Selection};
+pub use receive::{QueueState, ReceiveSample, Refusal, Selection, WorkerSample};
 pub use registration::{Registration, RegistrationCount};
 pub use ring::{BacklogStatistics, RingStatistics};
 pub use snapshot::{

@@ -59,6 +59,18 @@ impl QueueState {
     }
 }
 
+/// One of several threads that receive what one queue brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerSample {
+    /// Whether it receives now.
+    pub receives: bool,
+    /// Data completions on its ring.
+    pub completions: u64,
+    /// Connections it has open.
+    pub connections: u64,
+}
+
 /// One own queue at one moment. Counters count from the start of the receive thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReceiveSample {
@@ -128,6 +140,9 @@ pub struct ReceiveSample {
     /// Of these, bytes that were not what was sent.
     pub mismatched_bytes: u64,
 
+    /// The threads that receive, one by one; empty where the queue has one.
+    #[serde(default)]
+    pub workers: Vec<WorkerSample>,
     /// What the receive thread measures of its ring; `None` in recordings from before it did.
     #[serde(default)]
     pub ring: Option<RingStatistics>,

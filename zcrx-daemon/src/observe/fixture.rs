@@ -10,7 +10,7 @@ use crate::model::{
     HostSample, KernelQueue, KernelSnapshot, Lives, MICROSECONDS, MapCost, Mechanism, NotificationCount,
     NotificationKind, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost,
     QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
-    RingStatistics, Selection, SocketBacklog, ZcrxCounts, ZcrxFeature, ZcrxSample,
+    RingStatistics, Selection, SocketBacklog, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -64,6 +64,7 @@ pub(crate) fn queue() -> ReceiveSample {
         connections: 2,
         verified_bytes: 123_000_000,
         mismatched_bytes: 0,
+        workers: vec![WorkerSample { receives: true, completions: 70, connections: 2 }; 2],
         ring: Some(ring()),
     }
 }

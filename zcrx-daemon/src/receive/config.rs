@@ -17,6 +17,8 @@ use crate::uapi::zcrx::IO_RQ_MAX_ENTRIES;
 const AREA_MAX_BYTES: u64 = 1 << 40;
 /// The most completion queue entries the kernel gives: `IORING_MAX_CQ_ENTRIES`.
 const CQ_MAX_ENTRIES: u32 = 65536;
+/// The most threads a queue may have: beyond that they do little else than wait for each other.
+const MAX_WORKERS: u32 = 64;
 
 /// One receive queue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -54,7 +56,10 @@ pub struct QueueConfig {
     /// Completion queue entries, rounded up to a power of two.
     #[serde(default = "default_cq_entries")]
     pub cq_entries: u32,
-    /// CPUs the queue's thread may run on; empty: any.
+    /// Threads that receive what the queue brings, each with a ring of its own (more than one: Linux 6.19).
+    #[serde(default = "default_workers")]
+    pub workers: u32,
+    /// CPUs the queue's threads may run on, spread over them; empty: any.
     #[serde(default)]
     pub cpus: Vec<u32>,
     /// How long a wait for completions polls the NIC's queue itself before it sleeps (Linux 6.9); `None`: not at all.
@@ -91,6 +96,10 @@ const fn default_cq_entries() -> u32 {
     4096
 }
 
+const fn default_workers() -> u32 {
+    1
+}
+
 impl QueueConfig {
     /// A queue that listens on `listen`, all else by default.
     pub fn new(listen: Vec<SocketAddr>) -> Self {
@@ -105,12 +114,23 @@ impl QueueConfig {
             buffer_bytes: 0,
             refill_entries: default_refill_entries(),
             cq_entries: default_cq_entries(),
+            workers: default_workers(),
             cpus: Vec::new(),
             napi_busy_poll: None,
             hold_limit_bytes: None,
             copy_out_bytes: default_copy_out_bytes(),
             sink: SinkConfig::default(),
         }
+    }
+
+    /// The CPUs of one of the queue's threads: its share where there are enough for each, else one of them.
+    pub(super) fn cpus_of(&self, worker: u32) -> Vec<u32> {
+        let (worker, workers) = (worker as usize, self.workers.max(1) as usize);
+        let share: Vec<u32> = self.cpus.iter().skip(worker).step_by(workers).copied().collect();
+        if !share.is_empty() || self.cpus.is_empty() {
+            return share;
+        }
+        vec![self.cpus[worker % self.cpus.len()]]
     }
 
     /// How much of the area sinks may hold together, bytes.
@@ -152,6 +172,10 @@ impl QueueConfig {
         if !(1..=CQ_MAX_ENTRIES).contains(&self.cq_entries) {
             let what = format!("{} is not within 1..={CQ_MAX_ENTRIES}", self.cq_entries);
             return bad("cq_entries", what, "4096 is a good start");
+        }
+        if !(1..=MAX_WORKERS).contains(&self.workers) {
+            let what = format!("{} is not within 1..={MAX_WORKERS}", self.workers);
+            return bad("workers", what, "1 is right unless one CPU is too little for one queue");
         }
         Ok(())
     }
@@ -344,11 +368,29 @@ mod tests {
             ("refill_entries", QueueConfig { refill_entries: 0, ..good.clone() }),
             ("refill_entries", QueueConfig { refill_entries: IO_RQ_MAX_ENTRIES + 1, ..good.clone() }),
             ("cq_entries", QueueConfig { cq_entries: 0, ..good.clone() }),
+            ("workers", QueueConfig { workers: 0, ..good.clone() }),
+            ("workers", QueueConfig { workers: MAX_WORKERS + 1, ..good.clone() }),
         ] {
             match bad.check() {
                 Err(ReceiveError::Config { key: named, .. }) => assert_eq!(named, key),
                 other => panic!("{key}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn cpus_are_spread_over_the_threads() {
+        let config = |cpus: &[u32], workers| QueueConfig {
+            cpus: cpus.to_vec(),
+            workers,
+            ..QueueConfig::new(Vec::new())
+        };
+        assert_eq!(config(&[], 4).cpus_of(3), []);
+        assert_eq!(config(&[4, 5], 1).cpus_of(0), [4, 5]);
+        let four = config(&[0, 1, 2, 3, 4, 5], 4);
+        let all: Vec<_> = (0..4).map(|worker| four.cpus_of(worker)).collect();
+        assert_eq!(all, [vec![0, 4], vec![1, 5], vec![2], vec![3]]);
+        let few = config(&[6, 7], 4);
+        assert_eq!((0..4).map(|worker| few.cpus_of(worker)).collect::<Vec<_>>(), [[6], [7], [6], [7]]);
     }
 }

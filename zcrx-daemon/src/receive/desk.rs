@@ -75,6 +75,26 @@ impl Desk {
         self.wake.knock();
     }
 
+    /// Hands a connection over if the thread receives now; gives it back otherwise.
+    pub(super) fn offer(&self, socket: Socket) -> Result<(), Socket> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: what is put here before the thread stops is found by [`Self::shut`].
+        if !self.open.load(Ordering::Acquire) {
+            return Err(socket);
+        }
+        handed.push(socket);
+        drop(handed);
+        self.wake.knock();
+        Ok(())
+    }
+
+    /// No connections any more; what was handed over and not taken.
+    pub(super) fn shut(&self) -> Vec<Socket> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_open(false);
+        mem::take(&mut handed)
+    }
+
     /// Takes what was handed over.
     pub(super) fn take(&self) -> Vec<Socket> {
         mem::take(&mut self.handed.lock().unwrap_or_else(PoisonError::into_inner))

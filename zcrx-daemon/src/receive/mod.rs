@@ -13,6 +13,8 @@
 //! | `backend` | device, nodev, copy, and the choice between them |
 //! | `pool` | the area, and buffers that can be given back once only |
 //! | `desk` | handing connections from one queue's thread to another's |
+//! | `crew` | several threads on one queue |
+//! | `merge` | what several threads say of one queue, as one sample |
 //! | `holds` | for how long buffers are out |
 //! | [`refill`] | the refill ring, both sides |
 //! | [`software`] | the kernel's interface queue, in user space |
@@ -20,10 +22,12 @@
 
 mod backend;
 mod config;
+mod crew;
 mod desk;
 mod error;
 mod holds;
 mod mapping;
+mod merge;
 pub mod pattern;
 mod pool;
 mod receiver;

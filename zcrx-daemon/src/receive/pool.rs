@@ -1,5 +1,7 @@
 //! The user side of an interface queue: the area's memory, and the way back into it.
 
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::model::{BackendKind, ENTRIES, Histogram};
@@ -46,11 +48,24 @@ pub(super) struct BadToken {
     token: u64,
 }
 
+/// An area's place, and what keeps it mapped.
+#[derive(Debug)]
+struct Area {
+    start: NonNull<u8>,
+    bytes: usize,
+    memory: Arc<Mapping>,
+}
+
+/// The turn of several threads to write to one refill ring.
+pub(super) type Turn = Arc<Mutex<()>>;
+
 /// What a registration gives: areas, refill ring.
 #[derive(Debug)]
 pub(super) struct Pool {
     /// By area id. One, unless the queue has grown.
-    areas: Vec<Mapping>,
+    areas: Vec<Area>,
+    /// Taken for each publication where other threads have pools of the same queue.
+    turn: Option<Turn>,
     area_bytes: u64,
     refill: Producer<MappedRing>,
     buffer_bytes: u64,
@@ -70,6 +85,7 @@ impl Pool {
     pub(super) fn new(refill: MappedRing, buffer_bytes: u64) -> Self {
         Self {
             areas: Vec::new(),
+            turn: None,
             area_bytes: 0,
             refill: Producer::new(refill),
             buffer_bytes,
@@ -82,12 +98,26 @@ impl Pool {
         }
     }
 
+    /// The pool of one of several threads that receive what one queue brings. What a thread takes it must give back itself.
+    pub(super) fn of_several(refill: MappedRing, buffer_bytes: u64, turn: Turn) -> Self {
+        let refill_of_several = Producer::of_several(refill.clone());
+        Self { refill: refill_of_several, turn: Some(turn), ..Self::new(refill, buffer_bytes) }
+    }
+
+    /// Lets other threads have pools of the same queue. Before anything is given back.
+    pub(super) fn share(&mut self) -> (Turn, Vec<Arc<Mapping>>) {
+        let turn = Arc::clone(self.turn.get_or_insert_default());
+        self.refill = Producer::of_several(self.refill.memory().clone());
+        (turn, self.areas.iter().map(|area| Arc::clone(&area.memory)).collect())
+    }
+
     /// Takes an area that was registered, with the token that the other side gave it.
-    pub(super) fn add_area(&mut self, memory: Mapping, token: u64) -> Result<(), BadToken> {
+    pub(super) fn add_area(&mut self, memory: impl Into<Arc<Mapping>>, token: u64) -> Result<(), BadToken> {
+        let memory = memory.into();
         let id = self.areas.len();
         // Kept in any case: the other side may write to it.
         self.area_bytes += memory.bytes() as u64;
-        self.areas.push(memory);
+        self.areas.push(Area { start: memory.start(), bytes: memory.bytes(), memory });
         if token == (id as u64) << IORING_ZCRX_AREA_SHIFT { Ok(()) } else { Err(BadToken { id, token }) }
     }
 
@@ -101,7 +131,7 @@ impl Pool {
         let error = BadCompletion { off, len };
         let (id, offset) = split(off);
         let area = self.areas.get(id).ok_or(error)?;
-        if offset.checked_add(len as usize).is_none_or(|end| end > area.bytes()) {
+        if offset.checked_add(len as usize).is_none_or(|end| end > area.bytes) {
             return Err(error);
         }
         self.dispensed += 1;
@@ -114,7 +144,7 @@ impl Pool {
         // SAFETY: `dispense` found the range to be inside that area, which is mapped as long as `self`. From the
         // completion until the entry that gives it back is published nobody writes to it; that entry is written by
         // `give_back`, which takes the buffer, so the borrow has ended by then.
-        unsafe { std::slice::from_raw_parts(self.areas[id].start().add(offset).as_ptr(), buffer.len()) }
+        unsafe { std::slice::from_raw_parts(self.areas[id].start.add(offset).as_ptr(), buffer.len()) }
     }
 
     /// Gives a buffer back. The other side sees it after [`Self::publish`].
@@ -126,7 +156,15 @@ impl Pool {
 
     /// Publishes what was given back, as far as there is room; says how many entries.
     pub(super) fn publish(&mut self) -> u32 {
-        let published = self.refill.publish();
+        let published = match &self.turn {
+            None => self.refill.publish(),
+            Some(_) if self.refill.is_idle() => 0,
+            Some(turn) => {
+                // Nobody panics with it; and if so, the tail says all that there is to know.
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                self.refill.publish()
+            }
+        };
         self.full += u64::from(self.refill.stashed() > 0);
         if published > 0 {
             self.returned += u64::from(published);

@@ -1,17 +1,20 @@
 //! All own queues: started together, sampled from any thread, stopped together.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tracing::error;
 
 use super::backend::check_interface;
 use super::config::{QueueConfig, SinkConfig};
+use super::crew::{Crew, Seat};
 use super::desk::{Desk, Exchange};
 use super::error::ReceiveError;
+use super::merge::merge;
 use super::pool::short_name;
 use super::stats::Stats;
 use super::target::Target;
@@ -29,6 +32,13 @@ pub struct Receiver {
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) config: QueueConfig,
+    /// The one that registers the queue comes first.
+    workers: Vec<Worker>,
+}
+
+/// One thread of a queue.
+#[derive(Debug)]
+struct Worker {
     stats: Arc<Stats>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
@@ -55,7 +65,7 @@ impl Receiver {
 
     /// What every queue says of itself now. Cheap, from any thread.
     pub fn sample(&self) -> Vec<ReceiveSample> {
-        self.queues().iter().map(|queue| queue.stats.sample()).collect()
+        self.queues().iter().filter_map(Queue::sample).collect()
     }
 
     /// Stops every queue: connections are closed and buffers accounted for, within a second. Gives the last samples.
@@ -66,13 +76,25 @@ impl Receiver {
 
     /// Asks every thread to show that it is alive. Gives for each for how long it owes the answer to an earlier call.
     pub fn pulse(&self) -> Vec<(QueueKey, Option<Duration>)> {
-        self.queues().iter().map(|queue| (queue.stats.key().clone(), queue.wake.ask())).collect()
+        // Who owes an answer for longest speaks for the queue.
+        let owed = |queue: &Queue| queue.workers.iter().map(|worker| worker.wake.ask()).max().flatten();
+        let queues = self.queues();
+        let keyed =
+            queues.iter().filter_map(|queue| Some((queue.workers.first()?.stats.key().clone(), owed(queue))));
+        keyed.collect()
     }
 
     /// Makes the first queue's thread hang: a fault on purpose, for tests of whoever watches.
     pub fn hang(&self) {
-        if let Some(queue) = self.queues().first() {
-            queue.wake.hang();
+        if let Some(worker) = self.queues().first().and_then(|queue| queue.workers.first()) {
+            worker.wake.hang();
+        }
+    }
+
+    /// Makes a ring of the first queue fail, the last thread's: a fault on purpose, for tests of what is done then.
+    pub fn break_ring(&self) {
+        if let Some(worker) = self.queues().first().and_then(|queue| queue.workers.last()) {
+            worker.wake.break_ring();
         }
     }
 
@@ -83,9 +105,9 @@ impl Receiver {
 
     fn stop_all(&self) {
         let mut threads = Vec::new();
-        for queue in self.queues().iter_mut() {
-            queue.wake.stop();
-            threads.extend(queue.thread.take().map(|thread| (Arc::clone(&queue.stats), thread)));
+        for worker in self.queues().iter_mut().flat_map(|queue| &mut queue.workers) {
+            worker.wake.stop();
+            threads.extend(worker.thread.take().map(|thread| (Arc::clone(&worker.stats), thread)));
         }
         // Without the lock: a sample does not wait for this.
         for (stats, thread) in threads {
@@ -108,12 +130,21 @@ fn join(stats: &Stats, thread: JoinHandle<()>) {
 
 impl Queue {
     /// Ends it: connections are closed and buffers accounted for. Gives its last sample.
-    pub(super) fn stop(mut self) -> ReceiveSample {
-        self.wake.stop();
-        if let Some(thread) = self.thread.take() {
-            join(&self.stats, thread);
+    pub(super) fn stop(mut self) -> Option<ReceiveSample> {
+        for worker in &self.workers {
+            worker.wake.stop();
         }
-        self.stats.sample()
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                join(&worker.stats, thread);
+            }
+        }
+        self.sample()
+    }
+
+    /// What all its threads say of it now.
+    fn sample(&self) -> Option<ReceiveSample> {
+        merge(self.workers.iter().map(|worker| worker.stats.sample()).collect())
     }
 
     pub(super) fn start(config: QueueConfig, exchange: &Arc<Exchange>) -> Result<Self, ReceiveError> {
@@ -121,8 +152,7 @@ impl Queue {
             .listen
             .iter()
             .map(|address| {
-                TcpListener::bind(address)
-                    .map_err(|source| ReceiveError::Listen { address: *address, source })
+                listen(*address).map_err(|source| ReceiveError::Listen { address: *address, source })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let target = match &config.sink {
@@ -135,62 +165,87 @@ impl Queue {
             SinkConfig::Discard | SinkConfig::Verify => None,
         };
         // As bound: port 0 has become a real one.
-        let listen = listeners
+        let listen: Vec<String> = listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .map(|address| address.to_string())
             .collect();
         let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
-        let stats = Arc::new(Stats::new(key, config.sink.name(), listen));
-        let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
-        let desk = exchange.open(Desk::new(&config, Arc::clone(&wake)));
         let name = short_name(config.interface.as_deref(), config.queue);
-        let thread_name = thread_name(&name);
-        let plan = Plan {
-            name,
+        let (mut hands, mut workers) = (Vec::new(), Vec::new());
+        for index in 0..config.workers.max(1) {
+            let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
+            let desk = Desk::new(&config, Arc::clone(&wake));
+            // Other queues hand connections to the leader, who deals them out.
+            let desk = if index == 0 { exchange.open(desk) } else { Arc::new(desk) };
+            let listen = if index == 0 { listen.clone() } else { Vec::new() };
+            let stats = Arc::new(Stats::new(key.clone(), config.sink.name(), listen));
+            hands.push((Arc::clone(&wake), desk));
+            workers.push(Worker { stats, wake, thread: None });
+        }
+        let desks: Vec<_> = hands.iter().map(|(_, desk)| Arc::clone(desk)).collect();
+        let crew = (workers.len() > 1).then(|| Crew::new(hands));
+        let mut listeners = Some(listeners);
+        let mut plan = |index: u32| Plan {
+            name: name.clone(),
             config: config.clone(),
-            listeners,
-            target,
-            desk,
+            listeners: listeners.take().unwrap_or_default(),
+            target: target.clone(),
+            desk: Arc::clone(&desks[index as usize]),
             exchange: Arc::clone(exchange),
-            stats: Arc::clone(&stats),
-            wake: Arc::clone(&wake),
+            stats: Arc::clone(&workers[index as usize].stats),
+            wake: Arc::clone(&workers[index as usize].wake),
+            seat: crew.clone().map(|crew| Seat { crew, index }),
         };
+        let plans: Vec<_> = (0..config.workers.max(1)).map(&mut plan).collect();
+        let mut queue = Self { config, workers };
         let (started, outcome) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new()
-            .name(thread_name)
-            .spawn(move || worker::run(&plan, &started))
-            .map_err(|source| ReceiveError::Thread { source })?;
-        let queue = Self { config, stats, wake, thread: Some(thread) };
+        // The leader's alone: once it is gone nobody waits for its word.
+        let mut started = Some(started);
+        for ((plan, worker), index) in plans.into_iter().zip(&mut queue.workers).zip(0..) {
+            let builder = thread::Builder::new().name(thread_name(&name, index));
+            let leads = started.take();
+            let thread = builder.spawn(move || match leads {
+                Some(started) => worker::run(&plan, &started),
+                None => worker::assist(&plan),
+            });
+            match thread {
+                Ok(thread) => worker.thread = Some(thread),
+                Err(source) => {
+                    queue.stop();
+                    return Err(ReceiveError::Thread { source });
+                }
+            }
+        }
         match outcome.recv() {
             Ok(Ok(_selection)) => Ok(queue),
             Ok(Err(error)) => {
-                queue.join();
+                queue.stop();
                 Err(error)
             }
             Err(_) => {
-                queue.join();
+                queue.stop();
                 Err(std::io::Error::other("the receive thread panicked at its start").into())
             }
         }
     }
+}
 
-    /// Waits for a thread that ends by itself.
-    fn join(mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A panic has been printed by then, and the caller gets an error as well.
-            let _panicked = thread.join();
-        }
-    }
+/// A listener whose connections notice a peer that is gone without a word. Who only receives never would: there is nothing
+/// that the peer fails to acknowledge. When to ask the peer is the host's to say (`net.ipv4.tcp_keepalive_time`).
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    SockRef::from(&listener).set_keepalive(true)?;
+    Ok(listener)
 }
 
 /// The kernel keeps 15 bytes of a thread's name. The queue's number at its end matters more than the whole interface.
-fn thread_name(queue: &str) -> String {
-    const PREFIX: &str = "zcrx-rx-";
+fn thread_name(queue: &str, worker: u32) -> String {
+    let prefix = if worker == 0 { "zcrx-rx-".to_owned() } else { format!("zcrx-rx{worker}-") };
     let (interface, number) = queue.rsplit_once(':').unwrap_or((queue, ""));
-    let room = 15_usize.saturating_sub(PREFIX.len() + 1 + number.len());
+    let room = 15_usize.saturating_sub(prefix.len() + 1 + number.len());
     let interface: String = interface.chars().take(room).collect();
-    format!("{PREFIX}{interface}:{number}")
+    format!("{prefix}{interface}:{number}")
 }
 
 #[cfg(test)]
@@ -199,7 +254,8 @@ mod tests {
 
     #[test]
     fn thread_names_fit_and_keep_the_queues_number() {
-        assert_eq!(thread_name("eth0:3"), "zcrx-rx-eth0:3");
-        assert_eq!(thread_name("enp65s0f0np0:12"), "zcrx-rx-enp6:12");
+        assert_eq!(thread_name("eth0:3", 0), "zcrx-rx-eth0:3");
+        assert_eq!(thread_name("enp65s0f0np0:12", 0), "zcrx-rx-enp6:12");
+        assert_eq!(thread_name("enp65s0f0np0:12", 11), "zcrx-rx11-en:12");
     }
 }

@@ -76,7 +76,7 @@ impl Receiver {
     fn end(&self, configs: &[QueueConfig]) -> Vec<ReceiveSample> {
         let taken: Vec<_> = self.queues().extract_if(.., |queue| configs.contains(&queue.config)).collect();
         // Without the lock: a sample does not wait for this.
-        taken.into_iter().map(Queue::stop).collect()
+        taken.into_iter().filter_map(Queue::stop).collect()
     }
 
     fn bring_back(&self, configs: Vec<QueueConfig>) {

@@ -3,8 +3,9 @@
 use std::fmt::{Result, Write};
 
 use crate::model::ZcrxFeature;
+use crate::uapi::completion::{self, Shown};
+use crate::uapi::errno;
 use crate::uapi::registration::{self, Explanation, Kind};
-use crate::uapi::{completion, errno};
 
 const HEAD: &str = "\
 # Receiving
@@ -52,17 +53,24 @@ what this kernel offers, `zcrx_receive_fallback_info` what is configured and don
 |---|---|---|---|---|
 ";
 
-/// The lab's scenarios that show an errno of a registration.
+/// What shows an errno of a registration; each has a place here.
 const REGISTRATION_SHOWN: &[(i32, &[&str])] = &[
     (libc::EPERM, &["refused-requests"]),
     (libc::EINVAL, &["refused-requests", "refused-interfaces"]),
     (libc::EEXIST, &["refused-requests", "refused-interfaces"]),
+    (libc::EBUSY, &["refused-interfaces", "registration-words"]),
     (libc::ENODEV, &["refused-requests"]),
+    (libc::ENETDOWN, &["refused-interfaces"]),
     (libc::ERANGE, &["refused-interfaces"]),
     (libc::EOPNOTSUPP, &["refused-requests", "large-buffers-refused"]),
+    (libc::ENODATA, &["refused-interfaces"]),
     (libc::ENOMEM, &["refused-interfaces"]),
     (libc::EFAULT, &["refused-requests"]),
+    (libc::EOVERFLOW, &["refused-interfaces"]),
+    (libc::E2BIG, &["refused-requests"]),
     (libc::EBADF, &["shared-queue"]),
+    (libc::EACCES, &["refused-requests"]),
+    (libc::ENOSYS, &["refused-requests"]),
 ];
 
 /// What is done with a feature, and without; and what shows it.
@@ -75,9 +83,9 @@ const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str, &'static [
             &["copy-fallback", "nodev"],
         ),
         ZcrxFeature::Export => (
-            "nothing yet; rings in other programs and threads can share a queue by it",
-            "nothing is lost",
-            &["shared-queue"],
+            "`workers` threads, each with a ring of its own, receive what one queue brings",
+            "one thread receives all of it",
+            &["workers", "workers-nodev", "shared-queue"],
         ),
         ZcrxFeature::RxBufLen => (
             "`buffer` sets the size of a buffer; the area then lies on huge pages",
@@ -117,7 +125,11 @@ fn write(page: &mut String) -> Result {
     page.push_str(COMPLETIONS);
     for row in completion::ROWS {
         let name = errno::name(row.errno).unwrap_or_default();
-        let (does, shown) = (row.answer.words(), names(row.shown_by));
+        let shown = match row.shown {
+            Shown::By(scenarios) => names(scenarios),
+            Shown::NotHere(reason) => reason.to_owned(),
+        };
+        let does = row.answer.words();
         writeln!(page, "| `-{name}` | {} | {does} | {shown} |", row.meaning)?;
     }
     page.push_str(REGISTRATIONS);
@@ -175,7 +187,9 @@ mod tests {
         for number in registration::KNOWN {
             assert!(page.contains(&format!("| `{}` |", errno::name(number).expect("a name"))), "{number}");
         }
-        assert!(!page.contains("|  |  |"), "a row without words");
+        for row in page.lines().filter(|line| line.starts_with("| ")) {
+            assert!(row.trim_matches('|').split('|').all(|cell| !cell.trim().is_empty()), "{row}");
+        }
     }
 
     #[test]
@@ -188,7 +202,7 @@ mod tests {
                 source += &fs::read_to_string(path)?;
             }
         }
-        let completions = completion::ROWS.iter().map(|row| row.shown_by);
+        let completions = completion::ROWS.iter().map(|row| row.shown.scenarios());
         let registrations = REGISTRATION_SHOWN.iter().map(|(_, shown_by)| *shown_by);
         let features = ZcrxFeature::ALL.iter().map(|feature| use_of(*feature).2);
         for name in completions.chain(registrations).chain(features).flatten() {

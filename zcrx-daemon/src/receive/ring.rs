@@ -114,6 +114,17 @@ impl Ring {
         unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
     }
 
+    /// Breaks the ring, on purpose: puts another file in the place of its descriptor.
+    pub(super) fn spoil(&self) -> io::Result<()> {
+        let other = fs::File::open("/dev/null")?;
+        // SAFETY: the descriptor stays open, as another file. Its owner closes it as it would have closed the ring; the
+        // ring's memory is mapped independently of it.
+        match unsafe { libc::dup3(other.as_raw_fd(), self.uring.as_raw_fd(), libc::O_CLOEXEC) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
     /// Register calls that the io-uring crate offers.
     pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.uring.submitter()

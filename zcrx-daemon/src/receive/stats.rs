@@ -180,6 +180,7 @@ impl Stats {
             connections: counters.connections,
             verified_bytes: counters.verified_bytes,
             mismatched_bytes: counters.mismatched_bytes,
+            workers: Vec::new(),
             ring: Some(RingStatistics {
                 oldest_held: counters.oldest.map(|reaped| reaped.elapsed()),
                 ..counters.ring

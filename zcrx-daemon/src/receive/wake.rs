@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub(super) struct Wake {
     stop: AtomicBool,
     hang: AtomicBool,
+    break_ring: AtomicBool,
     /// When the question was asked that is not answered yet.
     asked: Mutex<Option<Instant>>,
     event: OwnedFd,
@@ -25,6 +26,7 @@ impl Wake {
         Ok(Self {
             stop: AtomicBool::new(false),
             hang: AtomicBool::new(false),
+            break_ring: AtomicBool::new(false),
             asked: Mutex::new(None),
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -58,6 +60,17 @@ impl Wake {
         self.notice();
     }
 
+    /// A fault on purpose: the thread breaks its ring once it notices.
+    pub(super) fn break_ring(&self) {
+        self.break_ring.store(true, Ordering::Release);
+        self.notice();
+    }
+
+    /// By the thread: whether it is to break its ring now.
+    pub(super) fn breaks_ring(&self) -> bool {
+        self.break_ring.swap(false, Ordering::AcqRel)
+    }
+
     /// By the thread, when it was woken: answers, and makes the eventfd ready for the next time.
     pub(super) fn answer(&self) {
         // Nothing to read is fine: somebody was faster, or the wake-up was for nothing.
@@ -84,6 +97,14 @@ impl Wake {
                 // An interrupted sleep is a short one: the caller only meant not to hurry.
                 _ => return,
             }
+        }
+    }
+
+    /// Waits until the thread is asked for something, at most so long, and answers.
+    pub(super) fn doze(&self, at_most: Duration) {
+        let timeout = Timespec::try_from(at_most).ok();
+        if let Ok(1..) = poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref()) {
+            self.answer();
         }
     }
 

@@ -11,6 +11,8 @@ pub enum Answer {
     MakeRoom,
     /// Sees to it that there are buffers, then arms again.
     FindBuffers,
+    /// Nothing: it is of its own making.
+    Expected,
     /// Ends the connection.
     Close,
 }
@@ -27,7 +29,30 @@ impl Answer {
                  1 to 256 ms and gives the connection up (`zcrx_receive_given_up_total`) after 64 attempts during which nothing came and \
                  zcrxd itself held no buffer"
             }
+            Self::Expected => {
+                "nothing by itself: a receive is cancelled when its connection is paused for the sake of a slow sink, and \
+                 armed again once that has caught up, or when the queue stops"
+            }
             Self::Close => "logs it with the peer, counts it, and ends the connection",
+        }
+    }
+}
+
+/// What shows that a row is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// These scenarios of the lab.
+    By(&'static [&'static str]),
+    /// Nothing, for this reason.
+    NotHere(&'static str),
+}
+
+impl Shown {
+    /// The scenarios.
+    pub const fn scenarios(self) -> &'static [&'static str] {
+        match self {
+            Self::By(scenarios) => scenarios,
+            Self::NotHere(_) => &[],
         }
     }
 }
@@ -41,8 +66,8 @@ pub struct Row {
     pub meaning: &'static str,
     /// What is done.
     pub answer: Answer,
-    /// The lab's scenarios that show it.
-    pub shown_by: &'static [&'static str],
+    /// What shows it.
+    pub shown: Shown,
 }
 
 /// Every errno that a receive is known to end with.
@@ -51,60 +76,79 @@ pub const ROWS: &[Row] = &[
         errno: libc::ENOSPC,
         meaning: "the completion queue is full, or completions wait outside of it for room",
         answer: Answer::MakeRoom,
-        shown_by: &[],
+        shown: Shown::By(&["ends-of-receives"]),
     },
     Row {
         errno: libc::ENOMEM,
         meaning: "payload had to be copied, and there was no free buffer to copy to (or the area is a dmabuf); the NIC \
                   may have plenty",
         answer: Answer::FindBuffers,
-        shown_by: &["copy-fallback"],
+        shown: Shown::By(&["copy-fallback"]),
     },
     Row {
         errno: libc::EFAULT,
         meaning: "the payload lies in buffers of another queue or memory provider: the flow is steered to the wrong one",
         answer: Answer::Close,
-        shown_by: &[],
+        shown: Shown::By(&["another-queues-buffers"]),
     },
     Row {
         errno: libc::EPROTONOSUPPORT,
         meaning: "the socket is no plain TCP: UDP, kTLS, sockmap",
         answer: Answer::Close,
-        shown_by: &[],
+        shown: Shown::By(&["ends-of-receives", "refused-receives"]),
     },
     Row {
         errno: libc::EINVAL,
-        meaning: "the kernel does not know the request, or it is not multishot",
+        meaning: "the kernel does not know the request, it is not multishot, or it names no queue of the ring",
         answer: Answer::Close,
-        shown_by: &[],
+        shown: Shown::By(&["refused-receives"]),
     },
-    Row { errno: libc::ENOTSOCK, meaning: "no socket", answer: Answer::Close, shown_by: &[] },
+    Row {
+        errno: libc::ENOTSOCK,
+        meaning: "no socket",
+        answer: Answer::Close,
+        shown: Shown::By(&["refused-receives"]),
+    },
     Row {
         errno: libc::ENOTCONN,
         meaning: "the socket is not connected",
         answer: Answer::Close,
-        shown_by: &[],
+        shown: Shown::By(&["refused-receives"]),
     },
     Row {
         errno: libc::ECANCELED,
-        meaning: "cancelled: zcrxd stops, or ends the connection",
-        answer: Answer::Close,
-        shown_by: &[],
+        meaning: "cancelled by zcrxd itself",
+        answer: Answer::Expected,
+        shown: Shown::By(&["refused-receives", "two-hundred-connections"]),
     },
-    Row { errno: libc::ECONNRESET, meaning: "reset by the peer", answer: Answer::Close, shown_by: &[] },
+    Row {
+        errno: libc::ECONNRESET,
+        meaning: "reset by the peer",
+        answer: Answer::Close,
+        shown: Shown::By(&["ends-of-receives"]),
+    },
     Row {
         errno: libc::ETIMEDOUT,
-        meaning: "the peer does not answer any more",
+        meaning: "the peer does not answer any more: keepalive is on, and the host's `net.ipv4.tcp_keepalive_*` say when it asks",
         answer: Answer::Close,
-        shown_by: &[],
+        shown: Shown::By(&["ends-of-receives"]),
     },
     Row {
         errno: libc::EAGAIN,
         meaning: "nothing to receive after all",
         answer: Answer::ArmAgain,
-        shown_by: &[],
+        shown: Shown::NotHere(
+            "not reachable here: the kernel waits for data instead, even on a non-blocking socket (`refused-receives`)",
+        ),
     },
-    Row { errno: libc::EINTR, meaning: "interrupted", answer: Answer::ArmAgain, shown_by: &[] },
+    Row {
+        errno: libc::EINTR,
+        meaning: "interrupted",
+        answer: Answer::ArmAgain,
+        shown: Shown::NotHere(
+            "not reachable here: a multishot receive never sleeps in the kernel, so no signal can interrupt it; the kernel's source has the errno all the same",
+        ),
+    },
 ];
 
 /// What to do about a positive errno. What is not known ends the connection.
@@ -128,7 +172,8 @@ mod tests {
     fn only_what_passes_is_tried_again() {
         for errno in 0..200 {
             let again = matches!(errno, libc::ENOSPC | libc::ENOMEM | libc::EAGAIN | libc::EINTR);
-            assert_eq!(answer(errno) != Answer::Close, again, "{errno}");
+            let own = errno == libc::ECANCELED;
+            assert_eq!(answer(errno) != Answer::Close, again || own, "{errno}");
         }
     }
 }

@@ -103,7 +103,10 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
         (libc::EACCES, _) => {
             ("the ring's restrictions forbid the registration", "register before restrictions are enabled")
         }
-        (libc::ENOSYS, _) => ("this kernel has no io_uring", "use a kernel with CONFIG_IO_URING"),
+        (libc::ENOSYS, _) => (
+            "this kernel has no io_uring, or a seccomp filter hides it",
+            "use a kernel with CONFIG_IO_URING and allow the system call",
+        ),
         _ => (
             "not an errno that a registration is known to give",
             "look for the kernel's own words at the netlink_extack tracepoint",

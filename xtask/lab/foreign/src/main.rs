@@ -13,6 +13,7 @@ mod queue;
 mod receive;
 mod refill;
 mod register;
+mod requests;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Command {
     Churn(churn::ChurnArgs),
     /// Register a queue, well or badly, and say what the kernel answered; the errno is the exit status.
     Register(register::RegisterArgs),
+    /// Ask for what cannot be received, once each, and say how each request completed.
+    Requests(requests::RequestsArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Receive(args) => receive::run(&args),
         Command::Churn(args) => churn::run(&args),
         Command::Register(args) => register::run(&args),
+        Command::Requests(args) => requests::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

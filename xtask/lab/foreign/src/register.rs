@@ -8,12 +8,15 @@ use std::str::FromStr;
 use anyhow::Context;
 use caps::{CapSet, Capability};
 use clap::{Args, ValueEnum};
+use io_uring::register::Restriction;
 use io_uring::{IoUring, squeue};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use zcrx_daemon::uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg, errno, register, zcrx};
 
 use crate::mapping::Mapping;
 use crate::queue::{QueueArgs, Ring, new_ring, region_bytes};
+
+const IORING_REGISTER_ENABLE_RINGS: u8 = 12;
 
 /// What is wrong with the request, beyond its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +41,12 @@ enum Wrong {
     SmallRegion,
     /// The region is said to be the kernel's, yet has an address.
     RegionType,
+    /// The area ends behind the last address.
+    EndlessArea,
+    /// The region has more pages than the kernel counts.
+    EndlessRegion,
+    /// The ring may register nothing but what enables it.
+    Restricted,
 }
 
 /// How to register.
@@ -176,6 +185,16 @@ fn ring(args: &RegisterArgs) -> io::Result<Box<dyn AsFd + Send>> {
             builder.setup_clamp().setup_cqsize(cq_entries);
             Ok(Box::new(builder.build(8)?))
         }
+        Some(Wrong::Restricted) => {
+            let mut builder = Ring::builder();
+            builder.setup_clamp().setup_single_issuer().setup_defer_taskrun().setup_cqsize(cq_entries);
+            let ring = builder.setup_r_disabled().build(8)?;
+            // Something must be allowed for restrictions to be there at all.
+            let allowed = &mut [Restriction::register_op(IORING_REGISTER_ENABLE_RINGS)];
+            ring.submitter().register_restrictions(allowed)?;
+            ring.submitter().register_enable_rings()?;
+            Ok(Box::new(ring))
+        }
         _ => Ok(Box::new(new_ring(cq_entries)?)),
     }
 }
@@ -220,6 +239,10 @@ impl Request {
             (Some(Wrong::Reserved), _) => request.reg.__resv = [1, 0],
             (Some(Wrong::SmallRegion), _) => request.region.size = rustix::param::page_size() as u64,
             (Some(Wrong::RegionType), _) => request.region.flags = 0,
+            (Some(Wrong::EndlessArea), Some(area)) => area.addr = 0_u64.wrapping_sub(area.len / 2),
+            (Some(Wrong::EndlessRegion), _) => {
+                request.region.size = (1 << 31) * rustix::param::page_size() as u64;
+            }
             _ => {}
         }
         Ok(request)

@@ -214,6 +214,10 @@ fn errors() -> Row {
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::lines("Connections given up", RATE, "Connections ended because payload had to be copied and there was no buffer for too long.")
                 .ask("rate(zcrx_receive_given_up_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Threads", COUNT, "Threads that receive what zcrxd's own queue brings, where it has several: fewer than configured, and one could not join.")
+                .ask("zcrx_receive_workers{QUEUE}", queue!("")),
+            Panel::lines("Completions by thread", RATE, "Completions with data, by the thread whose ring they came on. Connections are dealt out in turn: a thread with none has none.")
+                .ask("rate(zcrx_receive_worker_completions_total{QUEUE}[$__rate_interval])", queue!("thread {{worker}}")),
             Panel::lines("Verified payload", BYTE_RATE, "With the sink verify: payload compared with the test pattern, and what of it was wrong.")
                 .ask("rate(zcrx_receive_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
                 .ask("rate(zcrx_receive_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))

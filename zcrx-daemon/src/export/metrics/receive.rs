@@ -15,6 +15,7 @@ impl Subject for ReceiveSample {
 
 /// The allocator of a real zcrx queue belongs to the kernel: only the software interface queue sees it run dry.
 const KERNEL_ALLOCATES: &str = "backend is device or nodev: the kernel allocates";
+const ONE_THREAD: &str = "the queue has one thread";
 const NOT_VERIFY: &str = "sink is not verify";
 
 type Row = Metric<ReceiveSample>;
@@ -121,6 +122,25 @@ pub(super) static QUEUE: &[Row] = &[
         "Completions that carried data.",
         One(|queue| Some(queue.completions as f64)),
     ),
+    Row::gauge(
+        "zcrx_receive_workers",
+        "Threads that receive what the queue brings now.",
+        One(|queue| {
+            let receiving = queue.workers.iter().filter(|worker| worker.receives).count();
+            (!queue.workers.is_empty()).then_some(receiving as f64)
+        }),
+    )
+    .absent(ONE_THREAD),
+    Row::counter(
+        "zcrx_receive_worker_completions_total",
+        "Completions that carried data, by the thread whose ring they came on.",
+        Each(&["worker"], |queue, series| {
+            for (index, worker) in queue.workers.iter().enumerate() {
+                series.push(&[&index.to_string()], worker.completions as f64);
+            }
+        }),
+    )
+    .absent(ONE_THREAD),
     Row::counter(
         "zcrx_receive_errors_total",
         "Completions that ended a receive with an error.",

@@ -6,6 +6,7 @@ mod features;
 mod growth;
 mod posted;
 mod select;
+mod shared;
 mod told;
 mod zcrx;
 
@@ -19,6 +20,7 @@ use super::ring::Ring;
 use crate::model::{ZcrxCounts, ZcrxSample};
 
 pub(super) use select::{Selected, check_interface, select};
+pub(super) use shared::Shared;
 
 /// `user_data` of the completions by which the kernel tells an event. No request has it.
 pub(super) const EVENT_USER_DATA: u64 = 0x7a << 32;
@@ -59,6 +61,11 @@ pub(super) trait Backend {
     /// Arms an event again.
     fn arm(&mut self, _ring: &Ring, _event: u32) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Makes the queue one that rings of other threads can join; says why not, where they cannot.
+    fn share(&mut self, _ring: &Ring, _pool: &mut Pool) -> Result<Shared, String> {
+        Err("only queues of the kernel's zcrx can have several".to_owned())
     }
 
     /// What the kernel's zcrx offers to this queue; `None` without it.

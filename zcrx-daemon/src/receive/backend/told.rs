@@ -31,6 +31,16 @@ impl Told {
         }
     }
 
+    /// Of a ring that is told nothing: events go to the one that registered the queue, and it reads the statistics.
+    pub(super) fn nothing(region: &Arc<Mapping>) -> Self {
+        Self { region: Arc::clone(region), statistics: None, events: None }
+    }
+
+    /// The memory that the statistics lie in.
+    pub(super) const fn region(&self) -> &Arc<Mapping> {
+        &self.region
+    }
+
     /// What to register; `None` where the kernel tells nothing.
     pub(super) fn describe(&self, features: &Features) -> Option<ZcrxEventDesc> {
         (self.events.is_some() || self.statistics.is_some()).then(|| ZcrxEventDesc {

@@ -13,8 +13,8 @@ use super::area::Area;
 use super::features::Features;
 use super::growth::Growth;
 use super::told::Told;
-use super::{Arm, Backend, Completion};
-use crate::model::{BackendKind, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
+use super::{Arm, Backend, Completion, Shared};
+use crate::model::{BackendKind, Fallback, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
 use crate::net;
 use crate::receive::config::QueueConfig;
 use crate::receive::mapping::page_bytes;
@@ -133,6 +133,12 @@ impl ZcrxBackend {
             features.found(ZcrxFeature::FlushRq);
         }
         let mut limit = config.area_max_bytes;
+        if limit > pool.area_bytes() && config.workers > 1 {
+            // A ring would get data in an area that its thread has not heard of yet.
+            let reason = format!("the area stays at {} bytes: several threads share it", pool.area_bytes());
+            features.fall_back(ZcrxFeature::AddArea, reason);
+            limit = 0;
+        }
         if limit > pool.area_bytes() && !features.has(ZcrxFeature::AddArea) {
             let reason = format!("the area stays at {} bytes: this kernel adds none", pool.area_bytes());
             features.fall_back(ZcrxFeature::AddArea, reason);
@@ -150,6 +156,21 @@ impl ZcrxBackend {
             features,
         };
         Ok((backend, pool))
+    }
+
+    /// The side of a ring that joined.
+    pub(super) fn joined(shared: &Shared, zcrx_id: u32, pool: &Pool) -> Self {
+        Self {
+            kind: shared.kind,
+            zcrx_id,
+            can_flush: shared.features.has(ZcrxFeature::FlushRq),
+            flushes: 0,
+            flush_at: shared.flush_at,
+            flushed_for_waiting: None,
+            told: Told::nothing(&shared.region),
+            growth: Growth::new(pool.area_bytes(), pool.buffer_bytes()),
+            features: shared.features.clone(),
+        }
     }
 
     /// Has the kernel consume the refill ring. What that freed makes room for what was stashed.
@@ -197,7 +218,7 @@ impl Backend for ZcrxBackend {
                 match completion::answer(errno) {
                     Answer::MakeRoom => Completion::QueueFull,
                     Answer::FindBuffers => Completion::NoBuffers(errno),
-                    Answer::ArmAgain => Completion::Nothing,
+                    Answer::ArmAgain | Answer::Expected => Completion::Nothing,
                     Answer::Close => Completion::Failed(errno),
                 }
             }
@@ -260,6 +281,31 @@ impl Backend for ZcrxBackend {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             result => result,
         }
+    }
+
+    fn share(&mut self, ring: &Ring, pool: &mut Pool) -> Result<Shared, String> {
+        let exported = if self.features.has(ZcrxFeature::Export) {
+            register::zcrx_export(ring.fd(), self.zcrx_id)
+                .map_err(|error| format!("it cannot be exported: {error}"))
+        } else {
+            Err("this kernel exports none".to_owned())
+        };
+        let exported = exported.inspect_err(|why| {
+            let reason = format!("one thread for the queue instead of several: {why}");
+            self.features.fallbacks.push(Fallback { feature: ZcrxFeature::Export, reason });
+        })?;
+        let (turn, areas) = pool.share();
+        Ok(Shared {
+            exported: Arc::new(exported),
+            kind: self.kind,
+            features: self.features.clone(),
+            flush_at: self.flush_at,
+            areas,
+            region: Arc::clone(self.told.region()),
+            refill: pool.refill_memory().clone(),
+            buffer_bytes: pool.buffer_bytes(),
+            turn,
+        })
     }
 
     fn zcrx(&self) -> Option<ZcrxSample> {

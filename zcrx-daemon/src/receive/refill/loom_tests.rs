@@ -1,8 +1,8 @@
 //! The two sides of the ring under loom: every order in which their writes may become visible is tried.
 
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use super::{Consumer, Producer, RingMemory};
@@ -72,6 +72,43 @@ fn consume(consumer: &mut Consumer<Arc<LoomRing>>, into: &mut Vec<u64>) {
         into.push(consumer.take().off);
     }
     consumer.release();
+}
+
+/// Two threads of one queue, which take turns to publish.
+#[test]
+fn entries_of_two_producers_arrive_once_each_and_whole() {
+    loom::model(|| {
+        let ring = LoomRing::new();
+        let turn = Arc::new(Mutex::new(()));
+        let publish = |producer: &mut Producer<Arc<LoomRing>>, turn: &Mutex<()>| {
+            let _turn = turn.lock().expect("nobody panics with it");
+            producer.publish()
+        };
+        let other = thread::spawn({
+            let mut producer = Producer::of_several(Arc::clone(&ring));
+            let turn = Arc::clone(&turn);
+            move || {
+                producer.push(ZcrxRqe { off: 1, ..ZcrxRqe::default() });
+                producer.push(ZcrxRqe { off: 2, ..ZcrxRqe::default() });
+                publish(&mut producer, &turn);
+                producer
+            }
+        });
+        let mut consumer = Consumer::new(Arc::clone(&ring));
+        let mut own = Producer::of_several(ring);
+        own.push(ZcrxRqe { off: 3, ..ZcrxRqe::default() });
+        publish(&mut own, &turn);
+        let mut seen = Vec::new();
+        consume(&mut consumer, &mut seen);
+        let mut other = other.join().expect("the other producer does not panic");
+        while own.stashed() + other.stashed() > 0 || own.depth() > 0 {
+            consume(&mut consumer, &mut seen);
+            publish(&mut own, &turn);
+            publish(&mut other, &turn);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3]);
+    });
 }
 
 #[test]

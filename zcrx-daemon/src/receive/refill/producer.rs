@@ -16,6 +16,8 @@ pub struct Producer<M> {
     /// The head as last read. Read again only when the ring looks full: the consumer writes that cache line.
     head: u32,
     stash: VecDeque<ZcrxRqe>,
+    /// Whether others write to the ring as well.
+    shared: bool,
 }
 
 impl<M: RingMemory> Producer<M> {
@@ -23,14 +25,25 @@ impl<M: RingMemory> Producer<M> {
     pub fn new(memory: M) -> Self {
         let tail = memory.tail_acquire();
         let head = memory.head_acquire();
-        Self { memory, tail, published: tail, head, stash: VecDeque::new() }
+        Self { memory, tail, published: tail, head, stash: VecDeque::new(), shared: false }
+    }
+
+    /// One of several producers of a ring. Entries are then written when they are published, and only one of them may
+    /// publish at a time: whoever calls [`Self::publish`] sees to that, with all that the one before did.
+    pub fn of_several(memory: M) -> Self {
+        Self { shared: true, ..Self::new(memory) }
+    }
+
+    /// Whether there is anything to publish.
+    pub fn is_idle(&self) -> bool {
+        self.stash.is_empty() && self.tail == self.published
     }
 
     /// Adds an entry, which the consumer sees after the next [`Self::publish`].
     pub fn push(&mut self, rqe: ZcrxRqe) {
         // Behind a stash an entry must queue up as well: entries of one buffer stay adjacent, which the kernel
         // rewards by coalescing them (Linux 7.3).
-        if self.stash.is_empty() && self.has_room() {
+        if !self.shared && self.stash.is_empty() && self.has_room() {
             self.write(rqe);
         } else {
             self.stash.push_back(rqe);
@@ -39,6 +52,13 @@ impl<M: RingMemory> Producer<M> {
 
     /// Shows the consumer everything there is room for, stashed entries included; says how many entries it was.
     pub fn publish(&mut self) -> u32 {
+        if self.shared {
+            // Others have moved it meanwhile.
+            self.tail = self.memory.tail_acquire();
+            self.published = self.tail;
+            // One that was idle while the others went round would take an old head for a new one.
+            self.head = self.memory.head_acquire();
+        }
         while !self.stash.is_empty() && self.has_room() {
             if let Some(rqe) = self.stash.pop_front() {
                 self.write(rqe);
@@ -59,6 +79,11 @@ impl<M: RingMemory> Producer<M> {
 
     /// Published entries that nobody has consumed yet.
     pub fn depth(&self) -> u32 {
+        if self.shared {
+            // Head first: the consumer never passes the tail.
+            let head = self.memory.head_acquire();
+            return self.memory.tail_acquire().wrapping_sub(head);
+        }
         self.published.wrapping_sub(self.memory.head_acquire())
     }
 

@@ -32,6 +32,9 @@ impl Session<'_> {
         let mut counters = self.counters;
         // What was held is gone with the queue: nobody can return it any more, and nobody holds it.
         counters.reclaimed = counters.dispensed - counters.returned;
+        if let Some(seat) = &self.plan.seat {
+            seat.holds(0);
+        }
         counters.stashed = 0;
         counters.oldest = None;
         if self.in_flight == 0 {

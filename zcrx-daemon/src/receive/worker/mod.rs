@@ -30,6 +30,7 @@ use self::remains::Graveyard;
 use self::session::Session;
 use super::ReceiveError;
 use super::config::{BackendChoice, QueueConfig};
+use super::crew::Seat;
 use super::desk::{Desk, Exchange};
 use super::error::describe_refusal;
 use super::pool::degradation;
@@ -56,6 +57,15 @@ pub(super) struct Plan {
     pub(super) exchange: Arc<Exchange>,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Wake>,
+    /// Where the queue has several threads.
+    pub(super) seat: Option<Seat>,
+}
+
+impl Plan {
+    /// What each of the queue's threads has of a limit that is the queue's.
+    fn share(&self, limit: u64) -> u64 {
+        if self.seat.is_some() { limit / u64::from(self.config.workers.max(1)) } else { limit }
+    }
 }
 
 /// The thread's whole life. Tells `started` how the first registration went, and ends if it failed.
@@ -75,10 +85,18 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     let mut graveyard = Graveyard::default();
     loop {
         plan.desk.set_open(session.selection().backend == Some(BackendKind::Device));
+        if let Some(shared) = session.take_shared()
+            && let Some(seat) = &plan.seat
+        {
+            seat.crew.open(shared);
+        }
         let result = session.run();
         plan.desk.set_open(false);
         let (counters, remains) = session.close();
         graveyard.keep(remains);
+        if let Some(seat) = &plan.seat {
+            seat.crew.close();
+        }
         let Err(failure) = result else { break };
         error!(queue = plan.name, %failure, "queue failed");
         plan.stats.turned(QueueState::Failed, &failure.to_string());
@@ -87,6 +105,44 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
             None => break,
         }
         running(plan, session.selection());
+    }
+    plan.stats.turned(QueueState::Stopped, "stopped on request");
+}
+
+/// The whole life of a thread that joins the queue of another.
+pub(super) fn assist(plan: &Plan) {
+    thread::pin(plan);
+    let Some(seat) = &plan.seat else { return };
+    let mut counters = Counters::default();
+    let mut graveyard = Graveyard::default();
+    let mut last = 0;
+    plan.stats.turned(QueueState::Stopped, "no queue to join yet");
+    while let Some(joined) = seat.join(last) {
+        last = joined.generation;
+        let failure = match Session::join(plan, &joined, &counters) {
+            Ok(mut session) => {
+                plan.stats.turned(QueueState::Running, "");
+                plan.desk.set_open(true);
+                let result = session.run();
+                seat.hand_back();
+                let (after, remains) = session.close();
+                counters = after;
+                graveyard.keep(remains);
+                plan.stats.turned(QueueState::Stopped, "its queue is gone");
+                result.err().map(|failure| {
+                    error!(queue = plan.name, worker = seat.index, %failure, "a ring of the queue failed");
+                    failure.to_string()
+                })
+            }
+            // The others can do without it.
+            Err(error) => {
+                error!(queue = plan.name, worker = seat.index, %error, "cannot join the queue");
+                plan.stats.turned(QueueState::Failed, &error.to_string());
+                None
+            }
+        };
+        drop(joined);
+        seat.leave(failure);
     }
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }

@@ -57,7 +57,7 @@ impl Session<'_> {
     /// Takes an accepted connection in, or hands it to the thread whose queue it arrives on.
     pub(super) fn place(&mut self, socket: Socket) -> Result<(), ReceiveError> {
         match self.whose(&socket) {
-            Whose::Ours => self.welcome(socket),
+            Whose::Ours => self.seat(socket),
             Whose::Other(desk) => {
                 self.counters.ring.handed_over += 1;
                 desk.hand(socket);
@@ -65,15 +65,25 @@ impl Session<'_> {
             }
             Whose::Nobodys(arrives) => {
                 self.misplaced(&socket, &arrives);
-                self.welcome(socket)
+                self.seat(socket)
             }
         }
+    }
+
+    /// Takes a connection in, or deals it to another thread of the queue.
+    fn seat(&mut self, socket: Socket) -> Result<(), ReceiveError> {
+        let seat = self.plan.seat.as_ref().filter(|seat| seat.leads());
+        let own = match seat {
+            Some(seat) => seat.deal(socket),
+            None => Some(socket),
+        };
+        own.map_or(Ok(()), |socket| self.welcome(socket))
     }
 
     /// Takes in what other threads handed over.
     pub(super) fn take_handed(&mut self) -> Result<(), ReceiveError> {
         for socket in self.plan.desk.take() {
-            self.welcome(socket)?;
+            self.seat(socket)?;
         }
         Ok(())
     }

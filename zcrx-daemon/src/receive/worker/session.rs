@@ -16,7 +16,8 @@ use super::thread;
 use super::watch::ifindex;
 use crate::model::{ENTRIES, Selection, ZcrxCounts};
 use crate::receive::ReceiveError;
-use crate::receive::backend::{Backend, Selected, select};
+use crate::receive::backend::{Backend, Selected, Shared, select};
+use crate::receive::crew::{Joined, Seat};
 use crate::receive::pool::Pool;
 use crate::receive::refill::RingMemory;
 use crate::receive::ring::{REAP_AT_ONCE, Reaped, Ring};
@@ -52,6 +53,12 @@ pub(super) struct Session<'p> {
     /// Of the interface when the queue was registered.
     pub(super) ifindex: Option<u32>,
     pub(super) stopping: bool,
+    /// For other threads to join, until they are told.
+    shared: Option<Shared>,
+    /// Of a thread that joined: which registration. It ends with that.
+    joined: Option<u64>,
+    /// Told to end although the thread goes on.
+    leaving: bool,
 }
 
 impl<'p> Session<'p> {
@@ -61,7 +68,37 @@ impl<'p> Session<'p> {
         let polls = thread::busy_poll(plan, &ring);
         // Before registering: one that changes in between is noticed.
         let ifindex = ifindex(&plan.config);
-        let Selected { backend, pool, selection } = select(&ring, &plan.config)?;
+        let Selected { mut backend, mut pool, selection } = select(&ring, &plan.config)?;
+        let shared = plan.seat.as_ref().and_then(|_| {
+            let alone = |why: &String| {
+                warn!(queue = plan.name, "one thread instead of {}: {why}", plan.config.workers)
+            };
+            backend.share(&ring, &mut pool).inspect_err(alone).ok()
+        });
+        let mut session = Self::new(plan, before, ring, Selected { backend, pool, selection });
+        session.shared = shared;
+        session.ifindex = ifindex;
+        session.counters.ring.registrations += 1;
+        session.counters.ring.busy_poll = plan.config.napi_busy_poll.filter(|_| polls);
+        session.publish();
+        Ok(session)
+    }
+
+    /// Makes a ring that receives from a queue which another thread registered.
+    pub(super) fn join(plan: &'p Plan, joined: &Joined, before: &Counters) -> Result<Self, ReceiveError> {
+        let ring = Ring::new(plan.config.cq_entries)?;
+        let polls = thread::busy_poll(plan, &ring);
+        let (backend, pool) = joined.shared.join(&ring)?;
+        let selection = Selection { backend: Some(joined.shared.kind()), refused: Vec::new() };
+        let mut session = Self::new(plan, before, ring, Selected { backend, pool, selection });
+        session.joined = Some(joined.generation);
+        session.counters.ring.busy_poll = plan.config.napi_busy_poll.filter(|_| polls);
+        session.publish();
+        Ok(session)
+    }
+
+    fn new(plan: &'p Plan, before: &Counters, ring: Ring, selected: Selected) -> Self {
+        let Selected { backend, pool, selection } = selected;
         plan.stats.registered(
             &selection,
             backend.zcrx(),
@@ -70,9 +107,10 @@ impl<'p> Session<'p> {
             ring.cq_entries(),
         );
         let hold_limit = plan.config.hold_limit();
-        let hold_limit = (hold_limit < plan.config.area_bytes).then(|| hold_limit / pool.buffer_bytes());
-        let mut session = Self {
-            backlog: Backlog::new(hold_limit, plan.config.copy_out_bytes),
+        let hold_limit =
+            (hold_limit < plan.config.area_bytes).then(|| plan.share(hold_limit) / pool.buffer_bytes());
+        Self {
+            backlog: Backlog::new(hold_limit, plan.share(plan.config.copy_out_bytes)),
             ring,
             backend,
             pool,
@@ -88,13 +126,17 @@ impl<'p> Session<'p> {
             placement: Placement::default(),
             in_flight: 0,
             lost: 0,
-            ifindex,
+            ifindex: None,
             stopping: false,
-        };
-        session.counters.ring.registrations += 1;
-        session.counters.ring.busy_poll = plan.config.napi_busy_poll.filter(|_| polls);
-        session.publish();
-        Ok(session)
+            shared: None,
+            joined: None,
+            leaving: false,
+        }
+    }
+
+    /// What other threads join, if they can. Once.
+    pub(super) fn take_shared(&mut self) -> Option<Shared> {
+        self.shared.take()
     }
 
     /// The backend in use and the ones refused.
@@ -105,14 +147,18 @@ impl<'p> Session<'p> {
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
         self.listen_for_wake()?;
-        self.watch();
+        // A thread that joined need not look: the one that registered does.
+        if self.joined.is_none() {
+            self.watch();
+        }
+        self.look_around()?;
         // What came while there was no ring.
         self.take_handed()?;
         for index in 0..self.plan.listeners.len() {
             self.accept(index as u32)?;
         }
         let mut reaped = [const { MaybeUninit::uninit() }; REAP_AT_ONCE];
-        while !self.plan.wake.stopped() {
+        while !self.plan.wake.stopped() && !self.leaving {
             self.ring.wait(self.timers.next())?;
             self.batch(&mut reaped)?;
         }
@@ -197,8 +243,20 @@ impl<'p> Session<'p> {
             return Ok(());
         }
         self.plan.wake.answer();
+        if self.plan.wake.breaks_ring() {
+            self.ring.spoil()?;
+        }
         self.listen_for_wake()?;
+        self.look_around()?;
         self.take_handed()
+    }
+
+    /// Whether the other threads of the queue go on.
+    fn look_around(&mut self) -> Result<(), ReceiveError> {
+        let Some(seat) = &self.plan.seat else { return Ok(()) };
+        let goes_on = seat.goes_on(self.joined).map_err(std::io::Error::other)?;
+        self.leaving |= !goes_on;
+        Ok(())
     }
 
     /// Publishes what was given back, and lets those try again that wait for it.
@@ -238,7 +296,8 @@ impl<'p> Session<'p> {
             Timer::Arm(event) => self.arm(event),
             Timer::Watch => self.look(),
             Timer::Receives => {
-                let user_holds = self.pool.dispensed() > self.pool.returned() + self.pool.stashed();
+                let user_holds = self.pool.dispensed() > self.pool.returned() + self.pool.stashed()
+                    || self.plan.seat.as_ref().is_some_and(Seat::anyone_holds);
                 let go_on = self.waiting.pause_over(user_holds);
                 let by_time = if self.backend.retries_by_time() { self.waiting.len() } else { 0 };
                 for _ in 0..by_time {
@@ -296,6 +355,9 @@ impl<'p> Session<'p> {
     }
 
     pub(super) fn publish(&mut self) {
+        if let Some(seat) = &self.plan.seat {
+            seat.holds(self.pool.dispensed() - self.pool.returned() - self.pool.stashed());
+        }
         let counters = &mut self.counters;
         counters.dispensed = self.before.dispensed + self.pool.dispensed();
         counters.returned = self.before.returned + self.pool.returned();

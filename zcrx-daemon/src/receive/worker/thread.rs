@@ -9,7 +9,7 @@ use crate::uapi::napi;
 
 /// Keeps the calling thread on the CPUs that are configured.
 pub(super) fn pin(plan: &Plan) {
-    let cpus = &plan.config.cpus;
+    let cpus = plan.config.cpus_of(plan.seat.as_ref().map_or(0, |seat| seat.index));
     if cpus.is_empty() {
         return;
     }

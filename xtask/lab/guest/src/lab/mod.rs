@@ -10,9 +10,12 @@ pub(crate) mod namespace;
 pub(crate) mod nic;
 pub(crate) mod page_pool;
 pub(crate) mod process;
+pub(crate) mod seccomp;
+pub(crate) mod steal;
 pub(crate) mod symbols;
 pub(crate) mod traffic;
 pub(crate) mod xdp;
+pub(crate) mod xsk;
 
 use std::fs;
 use std::path::PathBuf;

@@ -56,7 +56,7 @@ pub(crate) const TX: &str = "zcn1";
 /// The receiving end's address.
 pub(crate) const RX_ADDRESS: &str = "10.9.0.1";
 /// The sending end's address.
-const TX_ADDRESS: &str = "10.9.0.2";
+pub(crate) const TX_ADDRESS: &str = "10.9.0.2";
 /// The queue that traffic to [`PORT`] is steered to; all else goes to queue 0.
 pub(crate) const QUEUE: u32 = 1;
 /// The TCP port that is steered to [`QUEUE`].
@@ -146,6 +146,16 @@ impl Nic {
     /// Calls ethtool at the receiving end.
     pub(crate) fn ethtool(&self, arguments: &[&str]) -> Result<String> {
         self.rx.run("ethtool", arguments)
+    }
+
+    /// Steers traffic to [`PORT`] to another queue of the receiving end.
+    pub(crate) fn steer(&self, queue: &str) -> Result<()> {
+        let rules = self.ethtool(&["-n", RX])?;
+        for rule in rules.lines().filter_map(|line| line.strip_prefix("Filter: ")) {
+            self.ethtool(&["-N", RX, "delete", rule.trim()])?;
+        }
+        let port = PORT.to_string();
+        self.ethtool(&["-N", RX, "flow-type", "tcp4", "dst-port", &port, "action", queue]).map(drop)
     }
 
     /// Sets header split and its threshold at the receiving end.

@@ -63,27 +63,29 @@ impl Xdp {
                 kernel: 0,
                 flags: HAS_FRAGS,
             };
-            let program = bpf(PROG_LOAD, &mut load).context("cannot load an XDP program")?;
+            let program = made(bpf(PROG_LOAD, &mut load)).context("cannot load an XDP program")?;
             let mut link = Link {
                 program: program.as_raw_fd().cast_unsigned(),
                 ifindex,
                 attach: ATTACH_XDP,
                 flags: SKB_MODE,
             };
-            Ok(Self { _link: bpf(LINK_CREATE, &mut link).context("cannot attach an XDP program")? })
+            Ok(Self { _link: made(bpf(LINK_CREATE, &mut link)).context("cannot attach an XDP program")? })
         })
     }
 }
 
-/// Calls bpf(2) for a command that answers with a descriptor.
-fn bpf<T>(command: i32, attributes: &mut T) -> io::Result<OwnedFd> {
+/// Calls bpf(2).
+pub(super) fn bpf<T>(command: i32, attributes: &mut T) -> io::Result<i64> {
     // SAFETY: the attributes are the head of the kernel's bpf_attr for this command, as long as is said, and what they
     // point to lives to the end of the call.
     let answer =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
-    if answer < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// The descriptor that such a call answered with.
+pub(super) fn made(answer: io::Result<i64>) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(answer as i32) })
+    answer.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

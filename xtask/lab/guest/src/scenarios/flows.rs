@@ -145,14 +145,6 @@ pub(super) const MISPLACED: Scenario = Scenario {
         let path = file.to_str().context("a path that is no text")?;
         let mut daemon = Daemon::start(&nic.rx, &["--config", path, "--no-probes"])?;
 
-        let steer = |queue: &str| -> Result<()> {
-            let rules = nic.ethtool(&["-n", nic::RX])?;
-            for rule in rules.lines().filter_map(|line| line.strip_prefix("Filter: ")) {
-                nic.ethtool(&["-N", nic::RX, "delete", rule.trim()])?;
-            }
-            let port = nic::PORT.to_string();
-            nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", &port, "action", queue]).map(drop)
-        };
         let of_queue = |metrics: &Metrics, name: &str, queue: &str| {
             let is = |label: Option<&String>| label.is_some_and(|label| label == queue);
             metrics
@@ -161,7 +153,7 @@ pub(super) const MISPLACED: Scenario = Scenario {
                 .map(|sample| sample.value as u64)
                 .sum::<u64>()
         };
-        steer("2")?;
+        nic.steer("2")?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "2");
@@ -177,7 +169,7 @@ pub(super) const MISPLACED: Scenario = Scenario {
         let written = nic.stat("rx2_niov_bytes")?;
         ensure!(written >= BYTES, "the NIC wrote {written} bytes to queue 2's area");
 
-        steer("3")?;
+        nic.steer("3")?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "1");
@@ -194,7 +186,7 @@ pub(super) const MISPLACED: Scenario = Scenario {
 
 /// Waits until the kernel counts no reference of user space but those in the refill rings: its own word that every buffer
 /// came back.
-fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
+pub(super) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
     if daemon.metrics()?.sum("zcrx_ifq_user_references").is_none() {
         return Err(super::Skip("the snapshot probe cannot count references here".to_owned()).into());
     }

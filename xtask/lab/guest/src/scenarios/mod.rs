@@ -4,6 +4,7 @@ mod before;
 mod boot;
 mod check;
 mod churn;
+mod completions;
 mod contract;
 mod crowd;
 mod delivery;
@@ -19,11 +20,13 @@ mod healthy;
 mod preparing;
 mod probes;
 mod receive;
+mod recovery;
 mod registration;
 mod starvation;
 mod upheaval;
 mod want;
 mod words;
+mod workers;
 
 use std::fmt;
 use std::fs;
@@ -89,6 +92,9 @@ pub(crate) const ALL: &[Scenario] = &[
     flows::TWO_HUNDRED,
     flows::MISPLACED,
     ends::RESETS,
+    completions::REQUESTS,
+    completions::ENDS,
+    completions::ELSEWHERE,
     starvation::NEVER_RETURN,
     starvation::SLOW,
     starvation::NOT_READING,
@@ -104,6 +110,8 @@ pub(crate) const ALL: &[Scenario] = &[
     features::LARGE_BUFFERS,
     features::NO_LARGE_BUFFERS,
     features::SHARED,
+    workers::DEVICE,
+    workers::NODEV,
     want::WANT_DEVICE,
     want::WANT_NODEV,
     want::SLOW_DEVICE,
@@ -154,6 +162,9 @@ pub(crate) const ALL: &[Scenario] = &[
     preparing::REFUSED,
     preparing::BOUND,
     preparing::RUN,
+    recovery::RING,
+    recovery::DISK,
+    recovery::THREAD,
     upheaval::DOWN_UP,
     upheaval::UNLOAD,
     upheaval::RELOAD,

@@ -9,6 +9,8 @@ use super::Scenario;
 use crate::lab::namespace::Namespace;
 use crate::lab::nic::{self, Nic};
 use crate::lab::program;
+use crate::lab::seccomp;
+use crate::lab::xsk::XdpSocket;
 
 /// What is refused whatever the interface: the request is looked at first.
 pub(crate) const REQUESTS: Scenario = Scenario {
@@ -23,7 +25,16 @@ pub(crate) const REQUESTS: Scenario = Scenario {
             let mut command = Command::new(program("foreign"));
             check(&mut command, arguments, *expected, &mut wrong)?;
         }
+        let mut hidden = Command::new(program("foreign"));
+        seccomp::without(&mut hidden, libc::SYS_io_uring_register);
+        check(&mut hidden, LO, libc::ENOSYS, &mut wrong)?;
         ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+
+        let host = Namespace::create()?;
+        let mut zcrxd = host.command(program("zcrxd"));
+        seccomp::without(&mut zcrxd, libc::SYS_io_uring_setup);
+        let said = refused_to_run(zcrxd.args(["run", "--listen", "127.0.0.1:9999", "--no-probes"]))?;
+        ensure!(said.contains("this kernel has no io_uring"), "zcrxd does not say why it ends: {said}");
         Ok(())
     },
 };
@@ -60,6 +71,24 @@ pub(crate) const INTERFACES: Scenario = Scenario {
         // Bound all the same: the pool is made when the interface comes up.
         refused(&nic.rx, &good, 0)?;
         nic.rx.run("ip", &["link", "set", nic::RX, "up"])?;
+        // What drivers say when their rings are down, and what becomes of one that forgets about memory providers.
+        nic.knob("fail_queue_errno", &libc::ENETDOWN.to_string())?;
+        nic.knob("fail_queue_alloc", "2")?;
+        refused(&nic.rx, &good, libc::ENETDOWN)?;
+        own(&nic, "ENETDOWN", "the interface or its rings are down")?;
+        nic.knob("readable_pools", "Y")?;
+        refused(&nic.rx, &good, libc::ENODATA)?;
+        own(&nic, "ENODATA", "built no buffer pool for that queue")?;
+        nic.knob("readable_pools", "N")?;
+        refused(
+            &nic.rx,
+            &["--interface", nic::RX, "--queue", "1", "--wrong", "endless-area"],
+            libc::EOVERFLOW,
+        )?;
+        let socket = XdpSocket::bind(nic.receiving(), nic::QUEUE)?;
+        refused(&nic.rx, &good, libc::EBUSY)?;
+        own(&nic, "EBUSY", "AF_XDP")?;
+        drop(socket);
         let held = crate::lab::foreign::Foreign::start(&nic.rx, &good)?;
         refused(&nic.rx, &good, libc::EEXIST)?;
         held.quit()?;
@@ -81,7 +110,36 @@ const REQUEST_ERRORS: &[(&[&str], i32)] = &[
     (&["--interface", "lo", "--refill-entries", "0"], libc::EINVAL),
     (&["--interface", "lo", "--flags", "2147483648"], libc::EINVAL),
     (&["--interface", "lo", "--if-index", "4711"], libc::ENODEV),
+    (&["--interface", "lo", "--wrong", "endless-region"], libc::E2BIG),
+    (&["--interface", "lo", "--wrong", "restricted"], libc::EACCES),
 ];
+
+/// Exit code of `zcrxd run` where the backend that it is told to use cannot be had.
+const NOT_AVAILABLE: i32 = 3;
+
+/// What zcrxd says of a queue that it cannot have: the errno, in words, and with the exit code for that.
+fn own(nic: &Nic, errno: &str, words: &str) -> Result<()> {
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let mut command = nic.rx.command(program("zcrxd"));
+    command.args(["run", "--backend", "device", "--interface", nic::RX, "--queue", &queue, "--no-probes"]);
+    let said = refused_to_run(command.args(["--listen", &listen]))?;
+    ensure!(said.contains(errno) && said.contains(words), "zcrxd does not say {errno} and {words:?}: {said}");
+    Ok(())
+}
+
+/// Runs a zcrxd that cannot receive; what it says.
+fn refused_to_run(command: &mut Command) -> Result<String> {
+    let directory = crate::lab::work().join("run");
+    let output = command
+        .args(["--web.listen-address", "127.0.0.1:9965", "--runtime-dir"])
+        .arg(directory)
+        .output()
+        .context("cannot run zcrxd")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    println!("{said}");
+    ensure!(output.status.code() == Some(NOT_AVAILABLE), "zcrxd ended with {}: {said}", output.status);
+    Ok(said)
+}
 
 fn check(command: &mut Command, arguments: &[&str], expected: i32, wrong: &mut Vec<String>) -> Result<()> {
     let output =

@@ -13,6 +13,7 @@ use crate::lab::foreign::Foreign;
 use crate::lab::metrics::{Metrics, Sample};
 use crate::lab::nic::{self, Nic};
 use crate::lab::xdp::Xdp;
+use crate::lab::xsk::XdpSocket;
 use crate::lab::{eventually, program};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -96,6 +97,17 @@ pub(super) const WORDS: Scenario = Scenario {
             ..Case::default()
         })?;
         holder.quit()?;
+
+        let socket = XdpSocket::bind(nic.receiving(), 2)?;
+        told(Case {
+            what: "AF_XDP on the queue",
+            arguments: &["--interface", nic::RX, "--queue", "2"],
+            queue: "2",
+            errno: "EBUSY",
+            words: "designated queue already in use by AF_XDP",
+            mend: "stop the AF_XDP program that has the queue",
+        })?;
+        drop(socket);
 
         // Refused as long as the queue is being torn down.
         let xdp =

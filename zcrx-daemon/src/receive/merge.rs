@@ -1,0 +1,84 @@
+//! What several threads say of one queue, as one sample.
+
+use crate::model::{BackendKind, QueueState, ReceiveSample, RingStatistics, WorkerSample, ZcrxSample};
+
+/// Joins the samples of a queue's threads, the leader's first. What the queue has once (area, refill ring, events) is the
+/// leader's word; what each thread counts is added up.
+pub(super) fn merge(mut samples: Vec<ReceiveSample>) -> Option<ReceiveSample> {
+    if samples.len() < 2 {
+        return samples.pop();
+    }
+    let workers = samples.iter().map(worker).collect();
+    let mut samples = samples.into_iter();
+    let mut queue = samples.next()?;
+    for sample in samples {
+        add(&mut queue, &sample);
+    }
+    Some(ReceiveSample { workers, ..queue })
+}
+
+fn worker(sample: &ReceiveSample) -> WorkerSample {
+    WorkerSample {
+        receives: matches!(sample.state, QueueState::Running | QueueState::Degraded),
+        completions: sample.completions,
+        connections: sample.connections,
+    }
+}
+
+fn add(queue: &mut ReceiveSample, more: &ReceiveSample) {
+    queue.dispensed += more.dispensed;
+    queue.returned += more.returned;
+    queue.reclaimed += more.reclaimed;
+    queue.stashed += more.stashed;
+    queue.cq_capacity += more.cq_capacity;
+    queue.cq_depth += more.cq_depth;
+    queue.cq_overflows += more.cq_overflows;
+    queue.bytes += more.bytes;
+    // On a device the kernel counts copies for the queue, and the leader tells.
+    if queue.selection.backend != Some(BackendKind::Device) {
+        queue.copied_bytes = queue.copied_bytes.map(|bytes| bytes + more.copied_bytes.unwrap_or(0));
+    }
+    if let (Some(ZcrxSample { counts, .. }), Some(theirs)) = (&mut queue.zcrx, &more.zcrx) {
+        counts.given_up += theirs.counts.given_up;
+    }
+    queue.completions += more.completions;
+    for (errno, count) in &more.errors {
+        *queue.errors.entry(*errno).or_default() += count;
+    }
+    queue.rearms += more.rearms;
+    queue.accepted += more.accepted;
+    queue.connections += more.connections;
+    queue.verified_bytes += more.verified_bytes;
+    queue.mismatched_bytes += more.mismatched_bytes;
+    if let (Some(ring), Some(theirs)) = (&mut queue.ring, &more.ring) {
+        add_ring(ring, theirs);
+    }
+    // A member that failed while the leader goes on: the queue has fewer threads than it was given.
+    if queue.state == QueueState::Running && more.state == QueueState::Failed && !more.state_reason.is_empty()
+    {
+        queue.state = QueueState::Degraded;
+        queue.state_reason = format!("a thread does not receive: {}", more.state_reason);
+    }
+}
+
+fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
+    ring.hold = ring.hold.plus(&more.hold);
+    ring.refill_depth = ring.refill_depth.plus(&more.refill_depth);
+    ring.published = ring.published.plus(&more.published);
+    ring.cq_depth = ring.cq_depth.plus(&more.cq_depth);
+    ring.refill_full += more.refill_full;
+    ring.oldest_held = ring.oldest_held.max(more.oldest_held);
+    ring.flushes = ring.flushes.map(|flushes| flushes + more.flushes.unwrap_or(0));
+    ring.retries += more.retries;
+    ring.handed_over += more.handed_over;
+    ring.misplaced += more.misplaced;
+    let (backlog, theirs) = (&mut ring.backlog, &more.backlog);
+    backlog.held += theirs.held;
+    backlog.hold_limit = backlog.hold_limit.zip(theirs.hold_limit).map(|(ours, theirs)| ours + theirs);
+    backlog.copy_out_bytes += theirs.copy_out_bytes;
+    backlog.copy_out_limit_bytes += theirs.copy_out_limit_bytes;
+    backlog.copied_out_bytes += theirs.copied_out_bytes;
+    backlog.limit_reached += theirs.limit_reached;
+    backlog.pauses += theirs.pauses;
+    backlog.paused += theirs.paused;
+}

@@ -314,6 +314,9 @@ impl Lab {
     fn close(&self, tally: &Tally) -> Result<()> {
         println!("\nArtefacts: {}", self.directory.display());
         println!("Time: {:.1} s", self.started.elapsed().as_secs_f64());
+        if tally.repeated > 0 {
+            println!("{} run again after a stray breakpoint of QEMU's", tally.repeated);
+        }
         println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
         if tally.failed > 0 {
             bail!("{} failed", tally.failed);
@@ -337,10 +340,13 @@ struct Tally {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// Of all these, scenarios that took a second attempt through no fault of theirs.
+    repeated: usize,
 }
 
 impl Tally {
     fn add(&mut self, report: &Report) {
+        self.repeated += report.repeated.len();
         for verdict in &report.verdicts {
             match verdict.outcome {
                 Outcome::Passed => self.passed += 1,

@@ -176,7 +176,7 @@ pub(super) const ON_DEVICE: Scenario = Scenario {
 };
 
 /// Waits until zcrxd and the truth say the same, in a moment in which the program's account stands still.
-fn agree(
+pub(super) fn agree(
     foreign: &mut Foreign,
     daemon: &Daemon<'_>,
     rows: impl Fn(&Metrics, &Value) -> Result<Vec<(&'static str, u64, u64)>>,

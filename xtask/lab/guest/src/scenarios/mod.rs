@@ -18,6 +18,7 @@ mod preparing;
 mod probes;
 mod receive;
 mod registration;
+mod residence;
 mod starvation;
 mod upheaval;
 mod want;
@@ -112,6 +113,8 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::COPIED_KRETPROBE,
     delivery::COPIED_KPROBE_MULTI,
     delivery::ON_DEVICE,
+    residence::RESIDENCE,
+    residence::RESIDENCE_KRETPROBE,
     foreign::BACKLOG,
     diagnosed::SLOW,
     diagnosed::UNREAPED,

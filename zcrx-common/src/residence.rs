@@ -30,6 +30,8 @@ pub struct Stamp {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Residence {
+    /// `bpf_ktime_get_ns` when the first of them was. Stamps older than that are of a queue that had the same address.
+    pub since_ns: u64,
     /// Buffers that were stamped when they were dispensed. Written by the ring's thread, like the next two.
     pub sampled: u64,
     /// Of these, stamps that gave way to a newer one of the same buffer: it had come back unseen, or its completion had
@@ -69,7 +71,7 @@ pub const fn hash(niov: u64) -> u64 {
 }
 
 const _: () = assert!(size_of::<Stamp>() == 16);
-const _: () = assert!(size_of::<Residence>() == 40 + 8 * BUCKETS);
+const _: () = assert!(size_of::<Residence>() == 48 + 8 * BUCKETS);
 
 #[cfg(test)]
 mod tests {

@@ -8,17 +8,14 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::{
-        bpf_ktime_get_ns, bpf_loop,
-        generated::{bpf_for_each_map_elem, bpf_probe_read_kernel},
-    },
+    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel},
     macros::{fentry, kprobe, map},
     maps::{HashMap, PerCpuArray},
     programs::{FEntryContext, ProbeContext},
 };
 use zcrx_common::{
     loss::RESIDENCE_STAMP,
-    residence::{BUCKETS, BUFFERS, QUEUES, Residence, Stamp, bucket, hash},
+    residence::{BUFFERS, QUEUES, Residence, Stamp, bucket, hash},
 };
 
 use crate::{
@@ -48,10 +45,6 @@ static RESIDENTS: HashMap<u64, Stamp> = HashMap::with_max_entries(BUFFERS, 0);
 /// What was in a page pool's cache when a call of its provider ended: too long for the stack.
 #[map]
 static RETURNED: PerCpuArray<[u64; MOST_AT_ONCE]> = PerCpuArray::with_max_entries(1, 0);
-
-/// What the map begins an entry with.
-static FRESH: Residence =
-    Residence { sampled: 0, overtaken: 0, lost: 0, unseen: 0, sum_ns: 0, returns: [0; BUCKETS] };
 
 #[fentry]
 fn residence_fentry(ctx: FEntryContext) -> i32 {
@@ -83,17 +76,18 @@ fn dispensed(niov: u64, ifq: u64) {
     if read::<u64>(niov, offset!(niov_pool)) == 0 || is_out(niov) {
         return;
     }
-    let Some(residence) = of(ifq) else {
+    // SAFETY: the clock helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(residence) = of(ifq, now) else {
         loss::count(RESIDENCE_STAMP);
         return;
     };
-    // SAFETY: the clock helper has no preconditions.
-    let stamp = Stamp { ifq, since_ns: unsafe { bpf_ktime_get_ns() } };
+    let stamp = Stamp { ifq, since_ns: now };
     // SAFETY: values of preallocated maps, of which only addresses of fields are taken. Nobody else touches the stamp of a
     // buffer that is just being dispensed.
     unsafe {
         if let Some(place) = RESIDENTS.get_ptr_mut(niov) {
-            if (*place).ifq == ifq {
+            if (*place).ifq == ifq && (*place).since_ns >= (*residence).since_ns {
                 add(&raw mut (*residence).overtaken, 1);
             }
             *place = stamp;
@@ -118,32 +112,23 @@ fn is_out(niov: u64) -> bool {
 }
 
 #[inline(always)]
-fn of(ifq: u64) -> Option<*mut Residence> {
+fn of(ifq: u64, now: u64) -> Option<*mut Residence> {
     if let Some(residence) = RESIDENCES.get_ptr_mut(ifq) {
         return Some(residence);
     }
     // Another CPU may have made the entry meanwhile: it serves as well.
-    let _ = RESIDENCES.insert(ifq, FRESH, u64::from(BPF_NOEXIST));
+    let fresh = Residence { since_ns: now, ..Residence::default() };
+    let _ = RESIDENCES.insert(ifq, fresh, u64::from(BPF_NOEXIST));
     RESIDENCES.get_ptr_mut(ifq)
 }
 
-/// What a call of the provider put into the page pool.
-#[repr(C)]
-struct Yield {
-    ifq: u64,
-    /// The buffer that the call handed out; it was in the cache last.
-    result: u64,
-    now: u64,
-    /// How many others are in the cache.
-    waiting: u64,
-    /// How many of all came back through the refill ring. Those of the freelist follow them.
-    by_ring: u64,
-}
-
-/// Looks at the buffers that a call of the provider has yielded.
+/// Looks at the buffers that a call of the provider has yielded. Those that came back through the refill ring are in the cache
+/// before those of the freelist, and the one that was handed out, `result`, was last of all.
+///
+/// An ordinary loop: a program with callbacks cannot be attached by kprobe_multi, for want of what aya tells the kernel of functions.
 #[inline(always)]
 pub(crate) fn returned(pool: u64, ifq: u64, result: u64, buffers: u32, from_freelist: u32, now: u64) {
-    if sampling_limit() == 0 || buffers == 0 || buffers as usize > MOST_AT_ONCE {
+    if sampling_limit() == 0 || buffers == 0 {
         return;
     }
     let Some(cache) = RETURNED.get_ptr_mut(0) else { return };
@@ -151,47 +136,37 @@ pub(crate) fn returned(pool: u64, ifq: u64, result: u64, buffers: u32, from_free
     // SAFETY: the destination is this CPU's value of a map, as long as what is read. The result is not looked at: the helper
     // clears the destination when it fails.
     unsafe { bpf_probe_read_kernel(cache.cast(), (MOST_AT_ONCE * 8) as u32, cached as *const c_void) };
-    let mut walk = Yield {
-        ifq,
-        result,
-        now,
-        waiting: u64::from(buffers - 1),
-        by_ring: u64::from(buffers.saturating_sub(from_freelist)),
-    };
-    // SAFETY: the callback gets the context that it was written for, which outlives the loop.
-    unsafe { bpf_loop(buffers, visit as *mut c_void, (&raw mut walk).cast(), 0) };
+    let by_ring = buffers.saturating_sub(from_freelist);
+    let waiting = buffers - 1;
+    for place in 0..MOST_AT_ONCE {
+        if place as u32 >= waiting {
+            break;
+        }
+        // SAFETY: within the array, which is a value of a map.
+        let netmem = unsafe { *cache.cast::<u64>().add(place) };
+        if hash(netmem & !NET_IOV) < sampling_limit() {
+            taken_back(netmem & !NET_IOV, ifq, (place as u32) < by_ring, now);
+        }
+    }
+    if hash(result & !NET_IOV) < sampling_limit() {
+        taken_back(result & !NET_IOV, ifq, waiting < by_ring, now);
+    }
 }
 
-unsafe extern "C" fn visit(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `returned` passes this context.
-    let walk = unsafe { &*context.cast::<Yield>() };
-    let mut netmem = walk.result;
-    if index < walk.waiting {
-        let Some(cache) = RETURNED.get_ptr(0) else { return 1 };
-        // SAFETY: the place is within the array, which is a value of a map.
-        netmem = unsafe { *cache.cast::<u64>().add(index as usize & (MOST_AT_ONCE - 1)) };
-    }
-    let niov = netmem & !NET_IOV;
-    if hash(niov) < sampling_limit() {
-        taken_back(niov, walk.ifq, index < walk.by_ring, walk.now);
-    }
-    0
-}
-
-/// A sampled buffer is in the page pool.
-#[inline(always)]
+/// A sampled buffer is in the page pool. A function of its own, so that the verifier does not follow all its ways from each place.
+#[inline(never)]
 fn taken_back(niov: u64, ifq: u64, by_ring: bool, now: u64) {
     let Some(place) = RESIDENTS.get_ptr(niov) else { return };
     // SAFETY: a value of a preallocated map; a buffer in the page pool's cache is not being dispensed.
     let stamp = unsafe { *place };
     let _ = RESIDENTS.remove(niov);
     let Some(residence) = RESIDENCES.get_ptr_mut(ifq) else { return };
-    if stamp.ifq != ifq {
-        // Of a queue that is gone, whose end was not seen.
-        return;
-    }
     // SAFETY: a value of a preallocated map, of which only addresses of fields are taken; the bucket is within the array.
     unsafe {
+        if stamp.ifq != ifq || stamp.since_ns < (*residence).since_ns {
+            // Of a queue that is gone.
+            return;
+        }
         if by_ring {
             let out = now.saturating_sub(stamp.since_ns);
             add(&raw mut (*residence).sum_ns, out);
@@ -202,35 +177,10 @@ fn taken_back(niov: u64, ifq: u64, by_ring: bool, now: u64) {
     }
 }
 
-/// Forgets a queue that is gone, and its buffers: their addresses will be used again.
+/// Forgets a queue that is gone. What is left of its stamps means nothing from then on, and user space removes it.
 #[inline(always)]
-pub(crate) fn forget(mut ifq: u64) {
-    if sampling_limit() == 0 {
-        return;
+pub(crate) fn forget(ifq: u64) {
+    if sampling_limit() != 0 {
+        let _ = RESIDENCES.remove(ifq);
     }
-    let _ = RESIDENCES.remove(ifq);
-    // SAFETY: the map is one, and the callback gets the context that it was written for, which outlives the loop.
-    unsafe {
-        bpf_for_each_map_elem(
-            (&raw const RESIDENTS).cast_mut().cast(),
-            forget_stamp as *mut c_void,
-            (&raw mut ifq).cast(),
-            0,
-        );
-    }
-}
-
-unsafe extern "C" fn forget_stamp(
-    _map: *mut c_void,
-    niov: *const u64,
-    stamp: *const Stamp,
-    context: *mut c_void,
-) -> i64 {
-    // SAFETY: the kernel passes a key and its value, and `forget` passes this context.
-    unsafe {
-        if (*stamp).ifq == *context.cast::<u64>() {
-            let _ = RESIDENTS.remove(*niov);
-        }
-    }
-    0
 }

@@ -144,7 +144,7 @@ impl Probes {
                 let gone = reader.forget_missed(snapshot);
                 reader.join(snapshot);
                 if let Some(reader) = &mut attached.residence {
-                    reader.forget(&gone);
+                    reader.forget(&gone, sample.lives.queues_ended);
                     reader.join(snapshot);
                 }
             }

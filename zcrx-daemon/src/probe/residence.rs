@@ -1,6 +1,6 @@
 //! Reads how long sampled buffers were out, and lays it beside the queues of a snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{
     Ebpf,
@@ -14,6 +14,8 @@ use crate::model::{Histogram, KernelSnapshot, ResidenceCount};
 pub(super) struct Reader {
     residences: HashMap<MapData, u64, Residence>,
     residents: HashMap<MapData, u64, Stamp>,
+    /// Queues that had ended when buffers were last forgotten; `None` where that cannot be seen.
+    ended: Option<u64>,
 }
 
 impl Reader {
@@ -21,6 +23,7 @@ impl Reader {
         Some(Self {
             residences: object::map(ebpf, "RESIDENCES")?,
             residents: object::map(ebpf, "RESIDENTS")?,
+            ended: None,
         })
     }
 
@@ -35,22 +38,32 @@ impl Reader {
         }
     }
 
-    /// Forgets queues whose end no program has seen, and their buffers.
-    pub(super) fn forget(&mut self, gone: &BTreeSet<u64>) {
-        if gone.is_empty() {
-            return;
-        }
-        let stamps = self.residents.iter().filter_map(Result::ok);
-        let left: Vec<u64> =
-            stamps.filter(|(_, stamp)| gone.contains(&stamp.ifq)).map(|(niov, _)| niov).collect();
-        // What a program has removed meanwhile is gone as well.
-        for niov in left {
-            self.residents.remove(&niov).ok();
-        }
+    /// Forgets queues whose end no program has seen, and then what is left of the buffers of queues that are gone: of these
+    /// there can only be any if queues have ended, as many as `ended`, since the last time.
+    pub(super) fn forget(&mut self, gone: &BTreeSet<u64>, ended: Option<u64>) {
         for ifq in gone {
+            // What a program has removed meanwhile is gone as well.
             self.residences.remove(ifq).ok();
         }
+        if gone.is_empty() && ended == self.ended {
+            return;
+        }
+        self.ended = ended;
+        // In this order: a queue has counts before it has a stamp.
+        let stamps: Vec<(u64, Stamp)> = self.residents.iter().filter_map(Result::ok).collect();
+        let since: BTreeMap<u64, u64> =
+            self.residences.iter().filter_map(Result::ok).map(|(ifq, of)| (ifq, of.since_ns)).collect();
+        for (niov, stamp) in stamps {
+            if is_left_over(stamp, &since) {
+                self.residents.remove(&niov).ok();
+            }
+        }
     }
+}
+
+/// Whether a buffer is of no queue that there is.
+fn is_left_over(stamp: Stamp, since: &BTreeMap<u64, u64>) -> bool {
+    since.get(&stamp.ifq).is_none_or(|since| stamp.since_ns < *since)
 }
 
 fn count(residence: &Residence) -> ResidenceCount {
@@ -68,6 +81,15 @@ mod tests {
 
     use super::*;
     use crate::model::MICROSECONDS;
+
+    #[test]
+    fn a_buffer_is_left_over_when_its_queue_is_gone_or_another_has_its_address() {
+        let since = BTreeMap::from([(0xa, 100)]);
+        let stamp = |ifq, since_ns| Stamp { ifq, since_ns };
+        assert!(!is_left_over(stamp(0xa, 100), &since));
+        assert!(is_left_over(stamp(0xa, 99), &since));
+        assert!(is_left_over(stamp(0xb, 100), &since));
+    }
 
     #[test]
     fn both_sides_have_the_same_buckets() {

@@ -19,6 +19,7 @@ mod probes;
 mod receive;
 mod registration;
 mod residence;
+mod residence_cost;
 mod starvation;
 mod upheaval;
 mod want;
@@ -115,6 +116,7 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::ON_DEVICE,
     residence::RESIDENCE,
     residence::RESIDENCE_KRETPROBE,
+    residence_cost::COST,
     foreign::BACKLOG,
     diagnosed::SLOW,
     diagnosed::UNREAPED,

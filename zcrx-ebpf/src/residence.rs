@@ -7,8 +7,12 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::BPF_NOEXIST,
-    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_func_arg, bpf_probe_read_kernel},
+    },
     macros::{fentry, kprobe, map},
     maps::{HashMap, PerCpuArray},
     programs::{FEntryContext, ProbeContext},
@@ -48,8 +52,17 @@ static RETURNED: PerCpuArray<[u64; MOST_AT_ONCE]> = PerCpuArray::with_max_entrie
 
 #[fentry]
 fn residence_fentry(ctx: FEntryContext) -> i32 {
-    dispensed(ctx.arg::<*const u8>(1) as u64, ctx.arg::<*const u8>(2) as u64);
+    dispensed(argument(&ctx, 1), argument(&ctx, 2));
     0
+}
+
+/// An argument as a number. As the context has it, it is a pointer, which the verifier does not let multiply.
+#[inline(always)]
+fn argument(ctx: &FEntryContext, place: u32) -> u64 {
+    let mut value = 0;
+    // SAFETY: the destination is a number of ours, which stays zero if there is no such argument.
+    unsafe { bpf_get_func_arg(ctx.as_ptr(), place, &raw mut value) };
+    value
 }
 
 #[kprobe]

@@ -70,6 +70,11 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     if ways.all(|way| way.value == 0.0) {
         return Err(super::Skip("the residence probe cannot be attached here".to_owned()).into());
     }
+    // One function can be traced like the other.
+    ensure!(
+        way(&metrics, "residence") == way(&metrics, "allocation"),
+        "attached in another way than the rest"
+    );
     let mut foreign = keeper(nic)?;
     let listen = Nic::address();
     Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
@@ -136,6 +141,12 @@ fn keeper(nic: &Nic) -> Result<Foreign> {
     let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
     arguments.extend(["--area-buffers", "2048", "--fault", &fault]);
     Foreign::start(&nic.rx, &arguments)
+}
+
+/// The mechanism that a probe is attached by.
+fn way<'m>(metrics: &'m Metrics, probe: &str) -> Option<&'m str> {
+    let mut ways = metrics.of("zcrx_probe_attached").filter(|sample| sample.has("probe", probe));
+    ways.find(|way| way.value == 1.0).map(|way| way.label("mechanism"))
 }
 
 /// Sampled, of these unseen, of these seen to come back.

@@ -116,6 +116,7 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::ON_DEVICE,
     residence::RESIDENCE,
     residence::RESIDENCE_KRETPROBE,
+    residence::RESIDENCE_SHARE,
     residence_cost::COST,
     foreign::BACKLOG,
     diagnosed::SLOW,

@@ -27,11 +27,21 @@ const KEPT: u64 = 2;
 pub(super) const RESIDENCE: Scenario = Scenario {
     name: "residence",
     about: "buffers that another program keeps for two seconds are out for no less; those that are out are the ones it has, each \
-            is counted once, and without being asked nothing is attached",
+            is counted once, and none is remembered when they are gone",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     limit: 400,
     default: true,
-    run: || residence("auto"),
+    run: || every_buffer(&Nic::pair()?, "auto"),
+};
+
+/// Residence of a share.
+pub(super) const RESIDENCE_SHARE: Scenario = Scenario {
+    name: "residence-share",
+    about: "of one buffer in eight: few are sampled, and some",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 300,
+    default: false,
+    run: || one_in_eight(&Nic::pair()?),
 };
 
 /// The same by breakpoints.
@@ -41,25 +51,19 @@ pub(super) const RESIDENCE_KRETPROBE: Scenario = Scenario {
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     limit: 400,
     default: false,
-    run: || residence("kretprobe"),
+    run: || every_buffer(&Nic::pair()?, "kretprobe"),
 };
 
-fn residence(mechanism: &str) -> Result<()> {
-    let nic = Nic::pair()?;
-    let daemon = Daemon::start(&nic.rx, &[])?;
-    let metrics = daemon.metrics()?;
-    for name in ["zcrx_ifq_residence_seconds_count", "zcrx_ifq_residence_sampled_total"] {
-        ensure!(metrics.of(name).next().is_none(), "nobody asked for {name}");
-    }
+/// Nobody asked for residence: nothing of it is attached, and nothing said.
+pub(super) fn nobody_asked(metrics: &Metrics) -> Result<()> {
     let about_it = |sample: &&Sample| {
-        sample.has("probe", "residence") || sample.label("program").starts_with("residence")
+        sample.name.starts_with("zcrx_ifq_residence_")
+            || sample.has("probe", "residence")
+            || sample.label("program").starts_with("residence")
     };
-    let attached = metrics.samples().iter().find(about_it);
-    ensure!(attached.is_none(), "nobody asked for it: {attached:?}");
-    daemon.stop()?;
-
-    every_buffer(&nic, mechanism)?;
-    one_in_eight(&nic, mechanism)
+    let said = metrics.samples().iter().find(about_it);
+    ensure!(said.is_none(), "nobody asked for it: {said:?}");
+    Ok(())
 }
 
 /// Every buffer is sampled: then all that are out are known one by one.
@@ -122,8 +126,8 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
 }
 
 /// One buffer in eight is sampled.
-fn one_in_eight(nic: &Nic, mechanism: &str) -> Result<()> {
-    let daemon = Daemon::start(&nic.rx, &["--probe-mechanism", mechanism, "--probe-residence", "8"])?;
+fn one_in_eight(nic: &Nic) -> Result<()> {
+    let daemon = Daemon::start(&nic.rx, &["--probe-residence", "8"])?;
     let mut foreign = keeper(nic)?;
     Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
     let dispensed = number(&foreign.truth()?, "dispensed")?;

@@ -134,7 +134,7 @@ pub(super) static EVENT: &[Row] = &[
     .absent(NO_RESIDENCE),
     Row::counter(
         "zcrx_ifq_residence_unseen_total",
-        "Of these, buffers that came back unseen (by a flush, with their socket), or whose completion found no room.",
+        "Of these, buffers that came back unseen (by a flush, with their packet), or whose completion found no room.",
         One(|queue| Some(residence(queue)?.unseen as f64)),
     )
     .absent(NO_RESIDENCE),

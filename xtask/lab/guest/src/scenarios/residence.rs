@@ -89,9 +89,14 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
     agree(&mut foreign, &daemon, |metrics, truth| {
         let [sampled, unseen, seen] = counts(metrics)?;
+        // Entries that gave no buffer: its packet was not freed yet, and brought it back later, unseen.
+        let by_ring = metrics.count("zcrx_ifq_allocated_buffers_total")?
+            - metrics.count("zcrx_ifq_freelist_buffers_total")?;
+        let late = metrics.count("zcrx_ifq_refill_entries_consumed_total")? - by_ring;
         Ok(vec![
-            ("sampled buffers that are out", sampled - unseen - seen, number(truth, "referenced_buffers")?),
-            ("unseen", unseen, 0),
+            ("seen to come back", seen, by_ring),
+            ("sampled buffers that are out", sampled - seen, number(truth, "referenced_buffers")? + late),
+            ("unseen beyond those that were late", unseen.saturating_sub(late), 0),
             ("copied", metrics.count("zcrx_ifq_copied_buffers_total")?, 0),
         ])
     })?;

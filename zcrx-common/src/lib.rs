@@ -12,4 +12,5 @@ pub mod page_pool;
 #[cfg(feature = "user")]
 mod pod;
 pub mod registration;
+pub mod residence;
 pub mod snapshot;

@@ -14,8 +14,10 @@ pub const ALLOCATION_CALL: u32 = 4;
 pub const QUEUE_EVENT: u32 = 5;
 /// An outcome for which the table of one queue had no room.
 pub const QUEUE_OUTCOME: u32 = 6;
+/// A sampled buffer, or its queue, for which the table had no room.
+pub const RESIDENCE_STAMP: u32 = 7;
 /// Number of slots.
-pub const SLOTS: u32 = 7;
+pub const SLOTS: u32 = 8;
 
 /// What each slot counts, in a word.
 pub const NAMES: [&str; SLOTS as usize] = [
@@ -26,4 +28,5 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "allocation_call",
     "queue_event",
     "queue_outcome",
+    "residence_stamp",
 ];

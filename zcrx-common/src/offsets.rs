@@ -34,7 +34,8 @@ macro_rules! offsets {
             /// Names of all fields, in the order of declaration.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
 
-            /// Fills the table from `lookup(structure, dotted path)`.
+            /// Fills the table from `lookup(structure, dotted path)`. Of the path `sizeof` it wants the size of the structure
+            /// itself, in the place of the offset.
             ///
             /// A field narrower than what the programs read counts as absent. A wider one is taken: on the
             /// little-endian machines this runs on, its low bytes come first.
@@ -180,6 +181,17 @@ offsets! {
     /// User space's references to each buffer of an area.
     area_user_refs: 8 = "io_zcrx_area" "user_refs";
 
+    /// The page pool that has a buffer; none for one that the kernel copied into.
+    niov_pool: 8 = "net_iov" "desc.pp" | "net_iov" "pp";
+    /// What a buffer belongs to.
+    niov_owner: 8 = "net_iov" "owner";
+    /// Size of what describes a buffer.
+    niov_size: 4 = "net_iov" "sizeof";
+    /// An area, as its buffers know it.
+    area_owner: 8 = "io_zcrx_area" "nia";
+    /// Its buffers.
+    owner_niovs: 8 = "net_iov_area" "niovs";
+
     /// How far a TCP socket was read.
     tcp_copied_seq: 4 = "tcp_sock" "copied_seq";
     /// How far it has received, the end of the stream included.
@@ -206,6 +218,8 @@ offsets! {
     page_pool_provider_state: 8 = "page_pool" "mp_priv";
     /// Buffers in a page pool's allocation cache.
     page_pool_cache: 4 = "page_pool" "alloc.count";
+    /// The buffers themselves.
+    page_pool_cached: 512 = "page_pool" "alloc.cache";
     /// Buffers a page pool took in.
     page_pool_held: 4 = "page_pool" "pages_state_hold_cnt";
     /// Buffers a page pool gave up.

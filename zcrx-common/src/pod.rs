@@ -1,6 +1,6 @@
 //! `aya::Pod`: user space may copy these types out of maps as bytes.
 
-use crate::{allocation, event, offsets::Offsets, page_pool, registration, snapshot};
+use crate::{allocation, event, offsets::Offsets, page_pool, registration, residence, snapshot};
 
 /// Marks types that are safe to make from any bytes.
 macro_rules! pod {
@@ -23,6 +23,8 @@ pod!(
     page_pool::Key,
     registration::Call,
     registration::Event,
+    residence::Residence,
+    residence::Stamp,
     snapshot::Config,
     snapshot::Sockets,
     snapshot::SocketsKey,

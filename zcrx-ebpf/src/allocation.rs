@@ -18,7 +18,7 @@ use zcrx_common::{
 
 use crate::{
     kernel::{offset, read},
-    loss,
+    loss, residence,
 };
 
 #[map]
@@ -134,12 +134,15 @@ fn left(pool: u64, result: u64) {
     }
     // One buffer is handed out, the others wait in the cache.
     let cached: u32 = read(pool, offset!(page_pool_cache));
-    state.buffers += u64::from(cached.wrapping_add(1).wrapping_sub(state.cached));
+    let buffers = cached.wrapping_add(1).wrapping_sub(state.cached);
+    state.buffers += u64::from(buffers);
     let held: u32 = read(pool, offset!(page_pool_held));
-    state.from_freelist += u64::from(held.wrapping_sub(state.held));
+    let from_freelist = held.wrapping_sub(state.held);
+    state.from_freelist += u64::from(from_freelist);
     state.last_success_ns = now;
     if state.starving_since_ns != 0 {
         state.starved_ns += now - state.starving_since_ns;
         state.starving_since_ns = 0;
     }
+    residence::returned(pool, key.ifq, result, buffers, from_freelist, now);
 }

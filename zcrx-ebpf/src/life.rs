@@ -9,6 +9,7 @@ use zcrx_common::event::life::{POOL_BEGUN, POOL_ENDED, POOL_REFUSED, QUEUE_ENDED
 use crate::{
     event,
     kernel::{has, offset, read},
+    residence,
 };
 
 #[fexit]
@@ -77,6 +78,7 @@ fn queue_ended(ifq: u64) {
     }
     event::lived(QUEUE_ENDED);
     event::forget(ifq);
+    residence::forget(ifq);
 }
 
 /// Every ring comes here at its end.

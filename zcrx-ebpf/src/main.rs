@@ -44,6 +44,8 @@ mod page_pool;
 #[cfg(target_arch = "bpf")]
 mod registration;
 #[cfg(target_arch = "bpf")]
+mod residence;
+#[cfg(target_arch = "bpf")]
 mod snapshot;
 
 #[cfg(not(target_arch = "bpf"))]

@@ -31,6 +31,9 @@ pub(crate) enum Accelerator {
     Kvm,
     /// QEMU's emulation.
     Tcg,
+    /// QEMU's emulation of one processor, of which an instruction takes a nanosecond of the guest's time: what a task has
+    /// run for is how many instructions it took, whatever else this machine does.
+    Counting,
 }
 
 impl Accelerator {
@@ -38,6 +41,25 @@ impl Accelerator {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=multi",
+            Self::Counting => "tcg,thread=single",
+        }
+    }
+
+    /// The processors.
+    fn processors(self) -> &'static [&'static str] {
+        match self {
+            Self::Kvm | Self::Tcg => &["-cpu", "max", "-smp", "2"],
+            // Without instructions that count once for each byte that they copy.
+            Self::Counting => &[
+                "-cpu",
+                "max,-rdrand,-rdseed,-erms,-fsrm",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+                "-rtc",
+                "base=2026-01-01T00:00:00,clock=vm",
+            ],
         }
     }
 
@@ -155,7 +177,8 @@ impl Machine {
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(qemu()?);
         command.current_dir(&self.directory);
-        command.args(["-accel", self.accelerator.argument(), "-cpu", "max", "-smp", "2", "-machine", "q35"]);
+        command.args(["-accel", self.accelerator.argument(), "-machine", "q35"]);
+        command.args(self.accelerator.processors());
         command.args(["-m", &self.memory_mib.to_string()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.arg("-kernel").arg(&self.kernel).args(["-initrd", "initramfs.cpio"]);

@@ -64,6 +64,9 @@ enum LabCommand {
         /// Run the others after one has failed
         #[arg(long)]
         keep_going: bool,
+        /// Emulate one processor whose clock counts its instructions: for scenarios that measure
+        #[arg(long)]
+        count_instructions: bool,
     },
     /// Run everything on every kernel and write the table of kernels, docs/kernels.md
     Matrix {
@@ -86,8 +89,8 @@ pub(crate) fn run(arguments: LabArguments) -> Result<()> {
     let network = if arguments.offline { Network::Offline } else { Network::Online };
     match arguments.command {
         LabCommand::List => list(network),
-        LabCommand::Run { kernels, scenarios, keep_going } => {
-            let lab = Lab::open(network)?;
+        LabCommand::Run { kernels, scenarios, keep_going, count_instructions } => {
+            let lab = Lab { counts: count_instructions, ..Lab::open(network)? };
             let scenarios = lab.scenarios(&scenarios)?;
             let mut tally = Tally::default();
             let rows = lab.rows(&kernels)?;
@@ -195,6 +198,8 @@ struct Lab {
     programs: Programs,
     directory: PathBuf,
     started: Instant,
+    /// Whether machines count instructions.
+    counts: bool,
 }
 
 impl Lab {
@@ -209,7 +214,7 @@ impl Lab {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let directory = target()?.join("lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        Ok(Self { cache, network, kernels, programs, directory, started: Instant::now() })
+        Ok(Self { cache, network, kernels, programs, directory, started: Instant::now(), counts: false })
     }
 
     /// The named scenarios, or the default set.
@@ -282,7 +287,11 @@ impl Lab {
     fn machine_with(&self, kernel: &Kernel, archive: Archive, directory: &Path) -> Result<Machine> {
         let image = self.kernels.image(kernel)?;
         let mut machine = Machine::new(&image, archive.finish(), directory)?;
-        machine.accelerator = Accelerator::probe(&self.cache, &image, &self.programs.guest())?;
+        machine.accelerator = if self.counts {
+            Accelerator::Counting
+        } else {
+            Accelerator::probe(&self.cache, &image, &self.programs.guest())?
+        };
         Ok(machine)
     }
 
@@ -314,6 +323,9 @@ impl Lab {
     fn close(&self, tally: &Tally) -> Result<()> {
         println!("\nArtefacts: {}", self.directory.display());
         println!("Time: {:.1} s", self.started.elapsed().as_secs_f64());
+        if tally.repeated > 0 {
+            println!("{} run again after a stray breakpoint of QEMU's", tally.repeated);
+        }
         println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
         if tally.failed > 0 {
             bail!("{} failed", tally.failed);
@@ -337,10 +349,13 @@ struct Tally {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// Of all these, scenarios that took a second attempt through no fault of theirs.
+    repeated: usize,
 }
 
 impl Tally {
     fn add(&mut self, report: &Report) {
+        self.repeated += report.repeated.len();
         for verdict in &report.verdicts {
             match verdict.outcome {
                 Outcome::Passed => self.passed += 1,

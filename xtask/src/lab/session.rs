@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use zcrx_lab_guest::protocol::{Message, Need, Outcome, ScenarioInfo};
 
-use super::machine::{Machine, Running};
+use super::machine::{Accelerator, Machine, Running};
 use super::programs::Programs;
 use crate::tools::command::require;
 
@@ -49,6 +49,8 @@ pub(crate) struct Report {
     pub verdicts: Vec<Verdict>,
     /// Boots it took.
     pub boots: u32,
+    /// Scenarios that were run again, because the emulator had failed them.
+    pub repeated: Vec<String>,
 }
 
 impl Report {
@@ -88,12 +90,20 @@ pub(crate) fn run(
     let mut left: Vec<String> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
     while !left.is_empty() {
         report.boots += 1;
-        let before = report.verdicts.len();
-        let mut boot =
-            Boot { label, directory, scenarios, report: &mut report, running: None, begun: Instant::now() };
+        let (before, repeated) = (report.verdicts.len(), report.repeated.len());
+        let mut boot = Boot {
+            label,
+            directory,
+            scenarios,
+            report: &mut report,
+            running: None,
+            begun: Instant::now(),
+            is_emulated: false,
+        };
         let running = match ground {
             Ground::Guest(machine) => {
                 let machine = machine(&directory.join(format!("boot-{}", boot.report.boots)))?;
+                boot.is_emulated = machine.accelerator == Accelerator::Tcg;
                 start_guest(&machine, &left[..left.len().min(MOST_IN_ONE_BOOT)])?
             }
             Ground::Host(programs) => start_host(programs, &left, directory)?,
@@ -102,7 +112,8 @@ pub(crate) fn run(
         let ran: Vec<_> = report.verdicts[before..].iter().map(|verdict| verdict.scenario.clone()).collect();
         left.retain(|name| !ran.contains(name));
         let failed = report.verdicts.iter().any(|verdict| matches!(verdict.outcome, Outcome::Failed(_)));
-        if ran.is_empty() || (failed && !keep_going) {
+        let is_to_be_repeated = report.repeated.len() > repeated;
+        if (ran.is_empty() && !is_to_be_repeated) || (failed && !keep_going) {
             break;
         }
     }
@@ -146,6 +157,8 @@ struct Boot<'a> {
     report: &'a mut Report,
     running: Option<String>,
     begun: Instant,
+    /// Whether QEMU runs the guest's instructions itself.
+    is_emulated: bool,
 }
 
 impl Boot<'_> {
@@ -185,6 +198,14 @@ impl Boot<'_> {
         Ok(())
     }
 
+    /// Whether a scenario failed by QEMU's fault and not for the second time. Emulating two processors on two threads, QEMU can
+    /// keep the translation of a breakpoint that another processor is just replacing.
+    fn is_to_be_repeated(&self, scenario: &str) -> bool {
+        self.is_emulated
+            && !self.report.repeated.iter().any(|repeated| repeated == scenario)
+            && is_stray_breakpoint(&console(self.directory, self.report.boots))
+    }
+
     fn patience(&self) -> Duration {
         let limit =
             self.running.as_ref().and_then(|name| self.scenarios.iter().find(|known| known.name == *name));
@@ -218,6 +239,16 @@ impl Boot<'_> {
     }
 
     fn end(&mut self, verdict: Verdict) {
+        if matches!(verdict.outcome, Outcome::Failed(_)) && self.is_to_be_repeated(&verdict.scenario) {
+            let seconds = verdict.took.as_secs_f64();
+            println!(
+                "{:>5}  {:<28} AGAIN   {seconds:5.1} s  QEMU ran a breakpoint that the kernel had taken out (int3), boot {}: \
+                 see xtask/lab/README.md",
+                self.label, verdict.scenario, self.report.boots
+            );
+            self.report.repeated.push(verdict.scenario);
+            return;
+        }
         let (word, reason) = match &verdict.outcome {
             Outcome::Passed => ("passed", String::new()),
             Outcome::Failed(reason) => ("FAILED", format!("  {reason}")),
@@ -227,6 +258,11 @@ impl Boot<'_> {
         println!("{:>5}  {:<28} {word:<8}{seconds:5.1} s{reason}", self.label, verdict.scenario);
         self.report.verdicts.push(verdict);
     }
+}
+
+/// Whether a kernel's first trouble was a breakpoint that it knows nothing of.
+fn is_stray_breakpoint(console: &str) -> bool {
+    console.contains("int3: 0000 [#1]")
 }
 
 /// Reads messages in a thread of their own; artefacts are written to their place on the way.
@@ -277,12 +313,70 @@ fn keep(directory: &Path, scenario: &str, name: &str, bytes: u64, from: &mut imp
     Ok(())
 }
 
+/// What a boot's console said; nothing where there is none.
+fn console(directory: &Path, boot: u32) -> String {
+    let path = directory.join(format!("boot-{boot}")).join("console.log");
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
 /// The last lines of the console, for a machine that can no longer speak for itself.
 fn last_words(directory: &Path, boot: u32) -> String {
-    let path = directory.join(format!("boot-{boot}")).join("console.log");
-    let console = fs::read(path).unwrap_or_default();
-    let console = String::from_utf8_lossy(&console);
+    let console = console(directory, boot);
     let lines: Vec<_> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let last = &lines[lines.len().saturating_sub(6)..];
     if last.is_empty() { String::new() } else { format!("; its console ends with: {}", last.join(" | ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRAY: &str =
+        "[   93.1] Oops: int3: 0000 [#1] SMP NOPTI\n[   93.2] RIP: 0010:page_pool_return_netmem+0x39/0xc0\n";
+
+    fn failed(name: &str) -> Verdict {
+        let outcome = Outcome::Failed("the machine went down".to_owned());
+        Verdict { scenario: name.to_owned(), outcome, took: Duration::ZERO }
+    }
+
+    /// What becomes of a scenario that fails twice, each time with that on the console.
+    fn twice(console: &str, is_emulated: bool) -> Result<(Vec<String>, usize)> {
+        let name = format!("zcrx-session-{}-{}-{is_emulated}", std::process::id(), console.len());
+        let directory = std::env::temp_dir().join(name);
+        for boot in ["boot-1", "boot-2"] {
+            fs::create_dir_all(directory.join(boot))?;
+            fs::write(directory.join(boot).join("console.log"), console)?;
+        }
+        let mut report = Report::default();
+        for boots in [1, 2] {
+            report.boots = boots;
+            let mut boot = Boot {
+                label: "7.3",
+                directory: &directory,
+                scenarios: &[],
+                report: &mut report,
+                running: None,
+                begun: Instant::now(),
+                is_emulated,
+            };
+            boot.end(failed("churn"));
+        }
+        fs::remove_dir_all(&directory)?;
+        Ok((report.repeated, report.verdicts.len()))
+    }
+
+    #[test]
+    fn a_stray_breakpoint_of_the_emulator_is_forgiven_once() -> Result<()> {
+        assert_eq!(twice(STRAY, true)?, (vec!["churn".to_owned()], 1));
+        Ok(())
+    }
+
+    #[test]
+    fn everything_else_is_a_failure_at_once() -> Result<()> {
+        assert_eq!(twice(STRAY, false)?, (Vec::new(), 2));
+        let later = "BUG: kernel NULL pointer dereference\nOops: 0002 [#1] SMP\nOops: int3: 0000 [#2] SMP\n";
+        assert_eq!(twice(later, true)?, (Vec::new(), 2));
+        assert_eq!(twice("", true)?, (Vec::new(), 2));
+        Ok(())
+    }
 }

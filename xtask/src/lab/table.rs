@@ -267,6 +267,7 @@ mod tests {
             facts: BTreeMap::from([("probe registration".to_owned(), "fexit io_register_zcrx".to_owned())]),
             verdicts: vec![verdict],
             boots: 1,
+            repeated: Vec::new(),
         };
         Column { series: series.to_owned(), report }
     }

@@ -77,13 +77,14 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // One value each for the thing that the series is about: a queue runs on one backend, and a cause has one
         // confidence at a time.
         "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
-        | "pid" | "comm" | "words" | "sink" | "version" | "revision" | "release" | "provider"
-        | "confidence" | "backend" => 1,
+        | "napi_id" | "pid" | "comm" | "cgroup" | "words" | "sink" | "version" | "revision" | "release"
+        | "provider" | "confidence" | "backend" => 1,
         // Those that receives, registrations and control calls end with, near enough.
         "errno" => 8,
         // Two that the configuration can ask for, of the seven that a kernel can have.
         "feature" if name.ends_with("fallback_info") => 2,
-        "feature" | "loss" => 7,
+        "feature" => 7,
+        "loss" => 8,
         // Threads of one queue, where it has several: few have use for more.
         "worker" => 4,
         // Failed allocations and copies.

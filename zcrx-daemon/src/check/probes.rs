@@ -24,6 +24,10 @@ fn judge_probe(probe: &ProbeStatus, unprivileged: bool, zcrx: Option<bool>) -> F
         }
         return finding(Verdict::Pass, format!("{attached}; better, but refused: {}", better.join("; ")));
     }
+    if !probe.asked {
+        let why = probe.refused.first().map_or("not asked for", |one| one.error.as_str());
+        return finding(Verdict::Skip, why.to_owned());
+    }
     if unprivileged {
         return finding(Verdict::Skip, "not tried: this process may not attach probes".to_owned());
     }
@@ -44,6 +48,7 @@ mod tests {
             name: name.to_owned(),
             tells: "much".to_owned(),
             lost_without: "all".to_owned(),
+            asked: true,
             attached: attached.then(|| (Mechanism::TpBtf, "here".to_owned())),
             refused: vec![Attempt {
                 mechanism: Mechanism::Fexit,
@@ -68,5 +73,8 @@ mod tests {
         assert_eq!(verdict("snapshot", false, Some(false)), Verdict::Skip);
         assert_eq!(verdict("snapshot", true, Some(true)), Verdict::Skip);
         assert_eq!(verdict("snapshot", false, None), Verdict::Fail);
+        let unasked = ProbeStatus { asked: false, ..probe("page_pool", false) };
+        let finding = judge_probe(&unasked, false, Some(true));
+        assert_eq!((finding.verdict, finding.found.as_str()), (Verdict::Skip, "no"));
     }
 }

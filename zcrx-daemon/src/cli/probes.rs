@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// How probes get onto kernel functions: for tests, and for hosts that forbid one way
     #[arg(long, value_name = "MECHANISM", default_value = "auto")]
     probe_mechanism: MechanismChoice,
+    /// Try the probe that samples how long one buffer in N is out, too; see `probes.residence`
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    probe_residence: u32,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -28,7 +31,8 @@ enum Format {
 /// Tells what this kernel allows. Probes that it refuses are an answer, not a failure.
 pub(super) fn run(args: &Args) -> Exit {
     let kernel = Kernel::inspect();
-    let options = Options { mechanism: args.probe_mechanism, ..Options::default() };
+    let options =
+        Options { mechanism: args.probe_mechanism, residence: args.probe_residence, ..Options::default() };
     let probes = Probes::attach_with(&kernel, options).sample().probes;
     let text = match args.format {
         Format::Text => table(&probes),
@@ -52,7 +56,8 @@ fn table(probes: &[ProbeStatus]) -> String {
         let _: std::fmt::Result = describe(&mut text, probe, width);
     }
     let attached = probes.iter().filter(|probe| probe.attached.is_some()).count();
-    text + &format!("{attached} of {} attached\n", probes.len())
+    let asked = probes.iter().filter(|probe| probe.asked).count();
+    text + &format!("{attached} of {asked} attached\n")
 }
 
 fn describe(text: &mut String, probe: &ProbeStatus, width: usize) -> std::fmt::Result {
@@ -60,6 +65,9 @@ fn describe(text: &mut String, probe: &ProbeStatus, width: usize) -> std::fmt::R
     if let Some((mechanism, target)) = &probe.attached {
         writeln!(text, "{name:width$}  attached: {} {target}", mechanism.name())?;
         writeln!(text, "{:width$}  tells: {}", "", probe.tells)?;
+    } else if !probe.asked {
+        let why = probe.refused.first().map_or("not asked for", |one| one.error.as_str());
+        return writeln!(text, "{name:width$}  {why}\n{:width$}  would tell: {}", "", probe.tells);
     } else {
         writeln!(text, "{name:width$}  NOT attached")?;
         writeln!(text, "{:width$}  unknown without it: {}", "", probe.lost_without)?;
@@ -93,5 +101,14 @@ mod tests {
              \x20             unknown without it: pools that leak\n\
              1 of 2 attached\n"
         );
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_no_refusal() {
+        let mut probes = full().host.probe.probes;
+        probes[1].asked = false;
+        let text = table(&probes);
+        assert!(text.ends_with("1 of 1 attached\n"), "{text}");
+        assert!(!text.contains("NOT attached"), "{text}");
     }
 }

@@ -43,6 +43,7 @@ struct Probes {
     enabled: bool,
     mechanism: MechanismChoice,
     statistics: bool,
+    residence: u32,
 }
 
 #[derive(Serialize)]
@@ -143,6 +144,7 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             enabled: config.probes,
             mechanism: config.probe_options.mechanism,
             statistics: config.probe_options.statistics,
+            residence: config.probe_options.residence,
         },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {

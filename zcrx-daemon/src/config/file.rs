@@ -42,6 +42,7 @@ pub(super) struct ProbesDraft {
     pub(super) enabled: Option<bool>,
     pub(super) mechanism: Option<MechanismChoice>,
     pub(super) statistics: Option<bool>,
+    pub(super) residence: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

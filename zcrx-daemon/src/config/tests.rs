@@ -38,6 +38,7 @@ fn nothing_said_observes_on_loopback() -> Outcome {
     let config = load("", &[])?;
     assert!(config.queues.is_empty());
     assert!(config.probes);
+    assert_eq!(config.probe_options.residence, 0);
     assert_eq!(config.web.listen, [WebAddress::Ip(DEFAULT_WEB_ADDRESS)]);
     assert_eq!(config.log.format, None);
     Ok(())
@@ -52,6 +53,7 @@ fn everything_said_in_the_file_arrives() -> Outcome {
         listen_addresses = ["127.0.0.1:1", "[::1]:2"]
         [probes]
         enabled = false
+        residence = 64
         [log]
         level = "debug"
         format = "json"
@@ -76,6 +78,7 @@ fn everything_said_in_the_file_arrives() -> Outcome {
     assert_eq!(config.runtime_dir, Some(PathBuf::from("/run/elsewhere")));
     assert_eq!(config.web.listen.len(), 2);
     assert!(!config.probes);
+    assert_eq!(config.probe_options.residence, 64);
     assert_eq!((config.log.level.as_str(), config.log.format), ("debug", Some(LogFormat::Json)));
     let [first, second] = config.queues.as_slice() else { return Err("not two queues".into()) };
     assert_eq!(first.interface.as_deref(), Some("eth0"));
@@ -91,8 +94,10 @@ fn everything_said_in_the_file_arrives() -> Outcome {
 
 #[test]
 fn flags_alter_the_only_queue_of_the_file() -> Outcome {
-    let file = "[[queue]]\nlisten = [\"127.0.0.1:7000\"]\narea = \"1MiB\"\nsink = \"verify\"\n";
-    let config = load(file, &["--area", "2MiB", "--no-probes", "--web.listen-address=:9000"])?;
+    let file = "[probes]\nresidence = 8\n[[queue]]\nlisten = [\"127.0.0.1:7000\"]\narea = \"1MiB\"\nsink = \"verify\"\n";
+    let config =
+        load(file, &["--area", "2MiB", "--no-probes", "--probe-residence=0", "--web.listen-address=:9000"])?;
+    assert_eq!(config.probe_options.residence, 0);
     let [queue] = config.queues.as_slice() else { return Err("not one queue".into()) };
     assert_eq!(queue.area_bytes, 2 << 20);
     assert_eq!(queue.sink, SinkConfig::Verify);

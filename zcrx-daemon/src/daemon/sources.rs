@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::DaemonError;
 use super::prepare::Prepared;
@@ -191,6 +191,8 @@ fn tell(probes: &[ProbeStatus]) {
     for probe in probes {
         if let Some((mechanism, target)) = &probe.attached {
             info!("probe {}: {} {target}", probe.name, mechanism.name());
+        } else if !probe.asked {
+            debug!("probe {}: not asked for", probe.name);
         } else {
             warn!("probe {}: not attached; unknown without it: {}", probe.name, probe.lost_without);
         }

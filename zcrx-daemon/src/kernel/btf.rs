@@ -287,6 +287,11 @@ impl Btf {
         Ok(None)
     }
 
+    /// Size of a structure, bytes. `None` if this kernel has none of that name.
+    pub fn structure_size(&self, structure: &str) -> Result<Option<u32>> {
+        self.structures.get(structure.as_bytes()).map(|&id| self.size_of(id)).transpose()
+    }
+
     /// Where a field lies: `field("page_pool", "user.id")`, `field("pt_regs", "regs[2]")`. Members of anonymous
     /// structures and unions are found by their own names, as in C. `None` if this kernel has no such structure
     /// or field. Pointers are not followed.

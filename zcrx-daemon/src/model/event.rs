@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Histogram;
+
 /// What a queue delivered to its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryCount {
@@ -31,6 +33,19 @@ pub struct FallbackCount {
     pub bytes: u64,
     /// Buffers filled, the last one of each call perhaps in part.
     pub buffers: u64,
+}
+
+/// Sampled buffers: how long they were out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResidenceCount {
+    /// Buffers that were sampled when they were dispensed.
+    pub sampled: u64,
+    /// Of these, buffers that came back in a way that is not watched: it is not known when.
+    pub unseen: u64,
+    /// Buffers that would have been sampled, had there been room.
+    pub lost: u64,
+    /// Those that were seen to come back, by how long they had been out, microseconds.
+    pub times: Histogram,
 }
 
 /// What its owner asked of a queue by control calls. Linux 6.19.

@@ -37,6 +37,11 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// What somebody else has counted in the buckets of a scale, and the sum of the values, in its units.
+    pub const fn from_counts(counts: [u64; BUCKETS], sum: u64) -> Self {
+        Self { counts, sum }
+    }
+
     /// Counts a value so many times.
     pub fn observe(&mut self, scale: &Scale, value: u64, times: u64) {
         // Never out of range: a scale has fewer bounds than there are buckets.

@@ -22,7 +22,7 @@ pub use cost::{MapCost, ProbeCost, ProgramCost};
 pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use event::{
     ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, Lives, NotificationCount,
-    NotificationKind,
+    NotificationKind, ResidenceCount,
 };
 pub use histogram::{ENTRIES, Histogram, MICROSECONDS, Scale};
 pub use host::HostSample;

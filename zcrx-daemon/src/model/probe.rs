@@ -59,10 +59,17 @@ pub struct ProbeStatus {
     pub tells: String,
     /// What is unknown without it.
     pub lost_without: String,
+    /// Whether anybody wants it: some are attached only on request.
+    #[serde(default = "asked")]
+    pub asked: bool,
     /// Mechanism and target that attached; `None` when every alternative was refused.
     pub attached: Option<(Mechanism, String)>,
     /// Alternatives refused before that, in the order they were tried.
     pub refused: Vec<Attempt>,
+}
+
+const fn asked() -> bool {
+    true
 }
 
 /// What the page_pool tracepoints counted for one pool.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ControlCount, DeliveryCount, FallbackCount, NotificationCount};
+use super::{ControlCount, DeliveryCount, FallbackCount, NotificationCount, ResidenceCount};
 
 /// Every queue that was found, whoever owns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub struct KernelQueue {
     /// What the notification probe counted, likewise, each kind that there was. Linux 7.2.
     #[serde(default)]
     pub notifications: Option<Vec<NotificationCount>>,
+    /// How long sampled buffers were out, likewise; `None` where nobody asked for it. Linux 6.18.
+    #[serde(default)]
+    pub residence: Option<ResidenceCount>,
 }
 
 /// A process that holds a ring.

@@ -42,8 +42,8 @@ pub struct QueueSample {
     pub copies: Option<CopyCount>,
     /// Receives that ended with an error, by positive errno, as probes counted them.
     pub errors: Option<BTreeMap<i32, u64>>,
-    /// How long the oldest buffer that user space holds has been out; known of own queues, or where residence is
-    /// sampled.
+    /// How long the oldest buffer that user space holds has been out; known of own queues only. Sampled residence does not
+    /// tell it: a buffer that its owner has returned may rest in the refill ring.
     pub oldest_held: Option<Duration>,
 }
 

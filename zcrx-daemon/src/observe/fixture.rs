@@ -7,10 +7,11 @@ use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, Web
 use crate::model::{
     AllocationCount, AreaState, Attempt, BackendKind, BacklogStatistics, ControlCount, ControlOperation,
     ControlResult, CopyCounts, CqState, DeliveryCount, ENTRIES, EventCounts, Fallback, FallbackCount,
-    HostSample, KernelQueue, KernelSnapshot, Lives, MICROSECONDS, MapCost, Mechanism, NotificationCount,
-    NotificationKind, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost,
-    QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
-    RingStatistics, Selection, SocketBacklog, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
+    Histogram, HostSample, KernelQueue, KernelSnapshot, Lives, MICROSECONDS, MapCost, Mechanism,
+    NotificationCount, NotificationKind, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample,
+    ProbeStatus, ProgramCost, QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal,
+    Registration, RegistrationCount, ResidenceCount, RingStatistics, Selection, SocketBacklog, WorkerSample,
+    ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -169,7 +170,15 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             raised: 40,
             sent: 1,
         }]),
+        residence: Some(residence()),
     }
+}
+
+fn residence() -> ResidenceCount {
+    let mut times = Histogram::default();
+    times.observe(&MICROSECONDS, 10, 1);
+    times.observe(&MICROSECONDS, 2_000_000, 5);
+    ResidenceCount { sampled: 20, unseen: 3, lost: 1, times }
 }
 
 /// The same, as it is joined.
@@ -209,6 +218,7 @@ pub(crate) fn full() -> Observation {
                 name: "registration".to_owned(),
                 tells: "registrations of interface queues by any process".to_owned(),
                 lost_without: "who registers queues, and why it fails".to_owned(),
+                asked: true,
                 attached: Some((Mechanism::TpBtf, "io_uring_register".to_owned())),
                 refused: vec![Attempt {
                     mechanism: Mechanism::Fexit,
@@ -220,6 +230,7 @@ pub(crate) fn full() -> Observation {
                 name: "page_pool".to_owned(),
                 tells: "pages pools take in and give up".to_owned(),
                 lost_without: "pools that leak".to_owned(),
+                asked: true,
                 attached: None,
                 refused: Vec::new(),
             },

@@ -66,19 +66,22 @@ impl Reader {
     }
 
     /// Forgets queues that two whole snapshots have missed: the end of a queue cannot be seen on every kernel, and its
-    /// address is used again. One miss is not enough, as a queue may be younger than the snapshot.
-    pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) {
+    /// address is used again. One miss is not enough, as a queue may be younger than the snapshot. Says which it forgot; a
+    /// queue of which anything was sampled has counts too.
+    pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) -> BTreeSet<u64> {
         if self.attached.queue_end || !snapshot.incomplete.is_empty() {
-            return;
+            return BTreeSet::new();
         }
         let counted = self.events.keys().filter_map(Result::ok);
-        let gone: BTreeSet<u64> =
+        let missed: BTreeSet<u64> =
             counted.filter(|ifq| snapshot.queues.iter().all(|queue| queue.ifq != *ifq)).collect();
-        for ifq in gone.intersection(&self.missed) {
+        let gone: BTreeSet<u64> = missed.intersection(&self.missed).copied().collect();
+        for ifq in &gone {
             // One that a program has removed meanwhile is gone as well.
             self.events.remove(ifq).ok();
         }
-        self.missed = gone;
+        self.missed = missed;
+        gone
     }
 
     pub(super) fn lives(&self) -> Lives {

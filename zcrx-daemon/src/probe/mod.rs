@@ -17,6 +17,7 @@ mod options;
 mod page_pool;
 mod refusal;
 mod registration;
+mod residence;
 mod snapshot;
 
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +50,7 @@ struct Attached {
     snapshot: Option<snapshot::Reader>,
     allocation: Option<allocation::Reader>,
     events: Option<events::Reader>,
+    residence: Option<residence::Reader>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
@@ -65,9 +67,11 @@ impl Probes {
     /// The same, as the options say.
     pub fn attach_with(kernel: &Kernel, options: Options) -> Self {
         let offsets = offsets::resolve(&kernel.btf);
-        let ebpf = match object::load(kernel, &offsets) {
+        let ebpf = match object::load(kernel, &offsets, options.residence) {
             Ok(ebpf) => ebpf,
-            Err(reason) => return Self { status: catalogue::all_refused(&reason), attached: None },
+            Err(reason) => {
+                return Self { status: catalogue::all_refused(&reason, options), attached: None };
+            }
         };
         let host = attach::Host {
             kernel,
@@ -78,8 +82,14 @@ impl Probes {
             only: options.mechanism.only(),
         };
         let mut hooks = Hooks { ebpf, multi: Multi::default() };
-        let mut status: Vec<_> =
-            catalogue::CATALOGUE.iter().map(|probe| attach::attach(&mut hooks, probe, &host)).collect();
+        let mut status: Vec<ProbeStatus> = Vec::new();
+        for probe in catalogue::CATALOGUE {
+            let attached = match probe.not_tried(options, &status) {
+                Some(untried) => untried,
+                None => attach::attach(&mut hooks, probe, &host),
+            };
+            status.push(attached);
+        }
         let Hooks { mut ebpf, multi } = hooks;
         let cost = cost::Reader::new(&ebpf, multi.finish(), options.statistics);
         let mut snapshot = snapshot(&mut ebpf, &mut status);
@@ -103,6 +113,7 @@ impl Probes {
                 .then(|| allocation::Reader::new(&mut ebpf))
                 .flatten(),
             events: events::Reader::new(&mut ebpf, is_attached),
+            residence: is_attached(catalogue::RESIDENCE).then(|| residence::Reader::new(&mut ebpf)).flatten(),
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
             ebpf,
@@ -130,8 +141,12 @@ impl Probes {
         if let Some(reader) = &mut attached.events {
             sample.lives = reader.lives();
             if let Some(snapshot) = &mut sample.snapshot {
-                reader.forget_missed(snapshot);
+                let gone = reader.forget_missed(snapshot);
                 reader.join(snapshot);
+                if let Some(reader) = &mut attached.residence {
+                    reader.forget(&gone, sample.lives.queues_ended);
+                    reader.join(snapshot);
+                }
             }
         }
         let lost = attached.lost.as_ref().and_then(cost::lost);

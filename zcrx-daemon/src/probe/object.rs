@@ -6,7 +6,7 @@ use aya::{
 };
 use tracing::warn;
 use tracing_log::log;
-use zcrx_common::offsets::Offsets;
+use zcrx_common::{offsets::Offsets, residence};
 
 use super::refusal;
 use crate::kernel::{Capability, Kernel};
@@ -16,7 +16,9 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 
 /// Creates the maps and prepares the programs. No program is handed to the kernel yet: one that is refused
 /// must not take the others down.
-pub(super) fn load(kernel: &Kernel, offsets: &Offsets) -> Result<Ebpf, String> {
+///
+/// One buffer in `sampled` will be sampled; for 0 there is no room for any.
+pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<Ebpf, String> {
     if OBJECT.is_empty() {
         return Err("built without its eBPF programs: run `cargo xtask setup`, then build again".to_owned());
     }
@@ -28,8 +30,14 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets) -> Result<Ebpf, String> {
         }
     }
     let level = log_level();
-    EbpfLoader::new()
+    let limit = residence::limit(sampled);
+    let mut loader = EbpfLoader::new();
+    if limit == 0 {
+        loader.map_max_entries("RESIDENTS", 1);
+    }
+    loader
         .override_global("OFFSETS", offsets, true)
+        .override_global("RESIDENCE_LIMIT", &limit, true)
         .override_global("AYA_LOG_LEVEL", &level, false)
         .load(OBJECT)
         .map_err(|error| words(&error))

@@ -3,7 +3,7 @@
 use tracing::{debug, warn};
 use zcrx_common::offsets::{ABSENT, Field, Offsets};
 
-use crate::kernel::{Btf, Part};
+use crate::kernel::{Btf, BtfError, Part};
 
 /// Looks every field up. Where the kernel shows no types, or a field is not there, the programs do without.
 pub(super) fn resolve(btf: &Part<Btf>) -> Offsets {
@@ -14,8 +14,8 @@ pub(super) fn resolve(btf: &Part<Btf>) -> Offsets {
             return Offsets::NONE;
         }
     };
-    let offsets = Offsets::resolve(|structure, path| match btf.field(structure, path) {
-        Ok(field) => field.map(|field| Field { offset: field.offset, size: field.size }),
+    let offsets = Offsets::resolve(|structure, path| match find(btf, structure, path) {
+        Ok(field) => field,
         Err(error) => {
             warn!("{structure}.{path} cannot be read: {error}");
             None
@@ -27,6 +27,16 @@ pub(super) fn resolve(btf: &Part<Btf>) -> Offsets {
         }
     }
     offsets
+}
+
+/// A field, or under the path `sizeof` the size of the structure.
+fn find(btf: &Btf, structure: &str, path: &str) -> Result<Option<Field>, BtfError> {
+    if path == "sizeof" {
+        let size = btf.structure_size(structure)?;
+        return Ok(size.map(|size| Field { offset: size, size: 4 }));
+    }
+    let field = btf.field(structure, path)?;
+    Ok(field.map(|field| Field { offset: field.offset, size: field.size }))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::table::Metric;
 use super::table::Read::{Each, One};
 use crate::model::{
-    ControlCount, DeliveryCount, FallbackCount, KernelQueue, NotificationCount, ProbeSample, QueueSample,
+    ControlCount, DeliveryCount, FallbackCount, KernelQueue, MICROSECONDS, NotificationCount, ProbeSample,
+    QueueSample, ResidenceCount,
 };
 use crate::observe::errno_label;
 
@@ -11,6 +12,7 @@ const NO_DELIVERY: &str = "the delivery probe is not attached, or there is no sn
 const NO_COPY: &str = "the copy probe is not attached (Linux 6.18), or there is no snapshot";
 const NO_CONTROL: &str = "the control probe is not attached (Linux 6.19), or there is no snapshot";
 const NO_NOTIFICATION: &str = "the notification probe is not attached (Linux 7.2), or there is no snapshot";
+const NO_RESIDENCE: &str = "nobody asked for it (probes.residence), the residence probe is not attached (Linux 6.18), or there is no snapshot";
 const NO_PROBE: &str = "the probe is not attached";
 
 type Row = Metric<QueueSample>;
@@ -116,6 +118,32 @@ pub(super) static EVENT: &[Row] = &[
         }),
     )
     .absent(NO_NOTIFICATION),
+    Row::histogram(
+        "zcrx_ifq_residence_seconds",
+        "How long sampled buffers were out: from the first completion that dispensed one until the kernel took it out of the \
+         refill ring into the page pool.",
+        &MICROSECONDS,
+        |queue| Some(residence(queue)?.times),
+    )
+    .absent(NO_RESIDENCE),
+    Row::counter(
+        "zcrx_ifq_residence_sampled_total",
+        "Buffers that were sampled when they were dispensed.",
+        One(|queue| Some(residence(queue)?.sampled as f64)),
+    )
+    .absent(NO_RESIDENCE),
+    Row::counter(
+        "zcrx_ifq_residence_unseen_total",
+        "Of these, buffers that came back unseen (by a flush, with their packet), or whose completion found no room.",
+        One(|queue| Some(residence(queue)?.unseen as f64)),
+    )
+    .absent(NO_RESIDENCE),
+    Row::counter(
+        "zcrx_ifq_residence_lost_total",
+        "Buffers that would have been sampled, had there been room for more of them at one time.",
+        One(|queue| Some(residence(queue)?.lost as f64)),
+    )
+    .absent(NO_RESIDENCE),
 ];
 
 type Life = Metric<ProbeSample>;
@@ -173,6 +201,10 @@ fn fallback(queue: &QueueSample, read: fn(&FallbackCount) -> u64) -> Option<f64>
 
 fn control(queue: &QueueSample) -> Option<&ControlCount> {
     kernel(queue)?.control.as_ref()
+}
+
+fn residence(queue: &QueueSample) -> Option<ResidenceCount> {
+    kernel(queue)?.residence
 }
 
 fn notifications(queue: &QueueSample) -> impl Iterator<Item = &NotificationCount> {

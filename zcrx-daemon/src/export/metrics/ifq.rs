@@ -60,7 +60,7 @@ pub(super) static IFQ: &[Row] = &[
     Row::gauge(
         "zcrx_ifq_info",
         "An interface queue in the kernel and the process that has it (the oldest, if several do), always 1.",
-        Each(&["ifindex", "netns", "zcrx_id", "page_pool", "pid", "comm"], |queue, series| {
+        Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "cgroup"], |queue, series| {
             let Some(kernel) = &queue.kernel else { return };
             let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
             let owner = queue.owner.as_ref();
@@ -70,8 +70,10 @@ pub(super) static IFQ: &[Row] = &[
                     &text(kernel.netns),
                     &text(kernel.zcrx_id.map(u64::from)),
                     &text(kernel.pool.map(|pool| pool.id.into())),
+                    &text(kernel.napi_id.map(u64::from)),
                     &text(owner.map(|owner| owner.pid.into())),
                     owner.map(|owner| owner.comm.as_str()).unwrap_or_default(),
+                    queue.owner_cgroup.as_deref().unwrap_or_default(),
                 ],
                 1.0,
             );

@@ -32,6 +32,9 @@ pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge
     "zcrx_probe_attached",
     "1 for the mechanism a probe is attached by, 0 for each that was tried and refused.",
     Each(&["mechanism"], |probe, series| {
+        if !probe.asked {
+            return;
+        }
         for refused in &probe.refused {
             series.push(&[refused.mechanism.name()], 0.0);
         }
@@ -42,7 +45,7 @@ pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge
         }
     }),
 )
-.absent("probes are switched off")];
+.absent("probes are switched off, or nobody asked for this one")];
 
 pub(super) static LOSS: &[Metric<ProbeSample>] = &[
     Metric::<ProbeSample>::counter(

@@ -26,6 +26,8 @@ pub(super) const DELIVERY_PROBE: Probe = Probe {
     tells: "what each queue delivers to its owner: receive calls, bytes, when last, and how receives end",
     lost_without: "how much other programs receive, and why their receives end",
     needs: &["socket_sock", "sock_flags", "tcp_copied_seq", "tcp_rcv_nxt"],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         RECEIVE,
         trampolines: [exit "delivery_fexit", entry "delivery_fentry"],
@@ -38,6 +40,8 @@ pub(super) const COPY_PROBE: Probe = Probe {
     tells: "what the kernel copies because the NIC did not place it in the area: calls, bytes, buffers, failures",
     lost_without: "whether other programs get zero copy at all, and copies that fail",
     needs: &[],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         COPY_CHUNK,
         trampolines: [exit "copy_fexit", entry "copy_fentry"],
@@ -50,6 +54,8 @@ pub(super) const CONTROL_PROBE: Probe = Probe {
     tells: "control calls by operation and errno, and refill entries that flushes consumed",
     lost_without: "who flushes, exports, arms events and adds areas, and how that ends",
     needs: &["ring_queues", "xa_node_shift", "xa_node_slots", "ifq_cached_head"],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         CTRL,
         trampolines: [exit "control_fexit", entry "control_fentry"],
@@ -62,6 +68,8 @@ pub(super) const NOTIFICATION_PROBE: Probe = Probe {
     tells: "notifications that the kernel had reason for, and those that owners got, by kind",
     lost_without: "whether owners could know of failed allocations and of copies",
     needs: &["ifq_notifications_asked", "ifq_notifications_sent"],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         NOTIFY,
         trampolines: [entry "notification_fentry"],

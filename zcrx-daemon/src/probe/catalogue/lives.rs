@@ -34,6 +34,8 @@ pub(super) const POOL_BEGIN_PROBE: Probe = Probe {
     tells: "page pools that took zcrx as their provider, and those that were refused",
     lost_without: "how often drivers make a queue's page pool anew",
     needs: &[],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         INIT,
         trampolines: [exit "pool_begin_fexit"],
@@ -46,6 +48,8 @@ pub(super) const POOL_END_PROBE: Probe = Probe {
     tells: "page pools with zcrx as their provider that were freed",
     lost_without: "whether page pools go as they come",
     needs: &[],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         DESTROY,
         trampolines: [entry "pool_end_fentry"],
@@ -58,6 +62,8 @@ pub(super) const QUEUE_END_PROBE: Probe = Probe {
     tells: "interface queues that were freed; their counts are forgotten then",
     lost_without: "whether queues go when their rings do; counts are forgotten only when two snapshots miss the queue",
     needs: &[],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         FREE,
         trampolines: [entry "queue_end_fentry"],
@@ -70,6 +76,8 @@ pub(super) const TEARDOWN_PROBE: Probe = Probe {
     tells: "rings with queues that were torn down",
     lost_without: "whether queues outlive their rings",
     needs: &["ring_queues"],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         UNREGISTER,
         trampolines: [entry "teardown_fentry"],

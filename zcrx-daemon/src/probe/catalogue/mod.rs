@@ -2,8 +2,10 @@
 
 mod events;
 mod lives;
+mod residence;
 mod state;
 
+use super::Options;
 use crate::model::{Attempt, Mechanism, ProbeStatus};
 
 /// Names, as in [`CATALOGUE`]; programs are named after them.
@@ -16,6 +18,7 @@ pub(super) const NOTIFICATION: &str = "notification";
 pub(super) const POOL_BEGIN: &str = "pool_begin";
 pub(super) const POOL_END: &str = "pool_end";
 pub(super) const QUEUE_END: &str = "queue_end";
+pub(super) const RESIDENCE: &str = "residence";
 pub(super) const REGISTRATION: &str = "registration";
 pub(super) const PAGE_POOL: &str = "page_pool";
 pub(super) const SNAPSHOT: &str = "snapshot";
@@ -29,8 +32,20 @@ pub(super) struct Probe {
     pub(super) lost_without: &'static str,
     /// Fields of kernel structures, as named in `Offsets`, without which what it says would be wrong.
     pub(super) needs: &'static [&'static str],
+    /// Why it is not attached unless somebody asks for it; `None` for those that always are.
+    pub(super) on_request: Option<OnRequest>,
+    /// The probe that it does its work together with; without that one it is not attached. Comes before it.
+    pub(super) together_with: Option<&'static str>,
     /// Ways to attach it; the first that works is used.
     pub(super) alternatives: &'static [Alternative],
+}
+
+/// A probe that is attached on request only.
+pub(super) struct OnRequest {
+    /// Whether it was asked for.
+    pub(super) asked: fn(Options) -> bool,
+    /// How to ask for it, and what it costs.
+    pub(super) otherwise: &'static str,
 }
 
 /// One way to attach a probe: all of its programs, or none.
@@ -111,6 +126,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
     state::REGISTRATION_PROBE,
     state::EXTACK_PROBE,
     state::ALLOCATION_PROBE,
+    residence::RESIDENCE_PROBE,
     events::DELIVERY_PROBE,
     events::COPY_PROBE,
     events::CONTROL_PROBE,
@@ -131,9 +147,20 @@ impl Probe {
             name: self.name.to_owned(),
             tells: self.tells.to_owned(),
             lost_without: self.lost_without.to_owned(),
+            asked: true,
             attached: None,
             refused: Vec::new(),
         }
+    }
+
+    /// Its status if it is not to be tried at all, when those before it stand like this.
+    pub(super) fn not_tried(&self, options: Options, before: &[ProbeStatus]) -> Option<ProbeStatus> {
+        if let Some(on_request) = self.on_request.as_ref().filter(|on_request| !(on_request.asked)(options)) {
+            return Some(ProbeStatus { asked: false, ..self.refused(on_request.otherwise) });
+        }
+        let other = self.together_with?;
+        let stands = before.iter().any(|status| status.name == other && status.attached.is_some());
+        (!stands).then(|| self.refused(&format!("it needs the probe {other}, which is not attached")))
     }
 
     /// Its status when every alternative is refused for the same reason.
@@ -170,8 +197,12 @@ impl Hook {
 }
 
 /// The status of every probe when nothing can be attached at all.
-pub(super) fn all_refused(reason: &str) -> Vec<ProbeStatus> {
-    CATALOGUE.iter().map(|probe| probe.refused(reason)).collect()
+pub(super) fn all_refused(reason: &str, options: Options) -> Vec<ProbeStatus> {
+    let refused = |probe: &Probe| {
+        let unasked = probe.not_tried(options, &[]).filter(|status| !status.asked);
+        unasked.unwrap_or_else(|| probe.refused(reason))
+    };
+    CATALOGUE.iter().map(refused).collect()
 }
 
 /// Every kernel function that some alternative wants.
@@ -231,10 +262,40 @@ mod tests {
 
     #[test]
     fn nothing_attached_still_says_why_for_each_alternative() {
-        for (status, probe) in all_refused("no reason at all").iter().zip(CATALOGUE) {
+        let all = all_refused("no reason at all", Options { residence: 64, ..Options::default() });
+        for (status, probe) in all.iter().zip(CATALOGUE) {
             assert_eq!(status.attached, None);
+            assert!(status.asked);
             assert_eq!(status.refused.len(), probe.alternatives.len());
             assert!(status.refused.iter().all(|attempt| attempt.error == "no reason at all"));
+        }
+    }
+
+    #[test]
+    fn what_nobody_asked_for_says_how_to_ask_and_what_it_costs() {
+        let all = all_refused("no reason at all", Options::default());
+        let unasked: Vec<_> = all.iter().filter(|status| !status.asked).collect();
+        assert_eq!(unasked.len(), 1);
+        assert_eq!(unasked[0].name, RESIDENCE);
+        assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("not asked for")));
+        assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("a tenth")));
+    }
+
+    #[test]
+    fn a_probe_that_needs_another_comes_after_it_and_not_without_it() {
+        let options = Options { residence: 1, ..Options::default() };
+        for (place, probe) in CATALOGUE.iter().enumerate() {
+            let Some(other) = probe.together_with else {
+                assert_eq!(probe.not_tried(options, &[]), None);
+                continue;
+            };
+            let before: Vec<_> = CATALOGUE[..place].iter().map(Probe::untried).collect();
+            let status = probe.not_tried(options, &before).expect("the other is not attached");
+            assert!(status.asked && status.refused.iter().all(|attempt| attempt.error.contains(other)));
+            let mut before = before;
+            let stands = before.iter_mut().find(|status| status.name == other).expect("comes before");
+            stands.attached = Some((Mechanism::Fexit, "f".to_owned()));
+            assert_eq!(probe.not_tried(options, &before), None);
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) const REGISTRATION_PROBE: Probe = Probe {
                 process",
     lost_without: "failed and past registrations, and who tried them",
     needs: &[],
+    on_request: None,
+    together_with: None,
     alternatives: &[
         // The tracepoint comes last in the call and reports it. The exit goes in before the entry, so
         // that no call is seen to begin that is not seen to end.
@@ -54,6 +56,8 @@ pub(super) const EXTACK_PROBE: Probe = Probe {
     tells: "the kernel's own words for a failed registration",
     lost_without: "which of several reasons an errno of a failed registration stands for",
     needs: &["syscall_number", "syscall_arg1", "syscall_arg2"],
+    on_request: None,
+    together_with: None,
     alternatives: &[Alternative {
         mechanism: Mechanism::TpBtf,
         functions: &[],
@@ -72,6 +76,8 @@ pub(super) const ALLOCATION_PROBE: Probe = Probe {
         "page_pool_held",
         "ifq_cached_head",
     ],
+    on_request: None,
+    together_with: None,
     alternatives: &on_function!(
         ALLOCATE,
         trampolines: [exit "allocation_fexit", entry "allocation_fentry"],
@@ -84,6 +90,8 @@ pub(super) const PAGE_POOL_PROBE: Probe = Probe {
     tells: "buffers that each page pool took in and gave up, and which pools a memory provider feeds",
     lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
     needs: &[],
+    on_request: None,
+    together_with: None,
     alternatives: &[
         Alternative {
             mechanism: Mechanism::TpBtf,
@@ -115,6 +123,8 @@ pub(super) const SNAPSHOT_PROBE: Probe = Probe {
                 completion queue",
     lost_without: "queues of other programs, and how full any of them is",
     needs: &["file_operations", "file_private", "task_tgid", "ring_queues", "ifq_netdev", "ifq_rxq"],
+    on_request: None,
+    together_with: None,
     alternatives: &[Alternative {
         mechanism: Mechanism::Iterator,
         functions: &[],
@@ -150,6 +160,8 @@ pub(super) const SOCKETS_PROBE: Probe = Probe {
         "tcp_expected",
         "tcp_unread",
     ],
+    on_request: None,
+    together_with: None,
     alternatives: &[Alternative {
         mechanism: Mechanism::Iterator,
         functions: &[],

@@ -33,9 +33,12 @@ fn probe_row(probe: &ProbeStatus) -> Markup {
                     Some((mechanism, target)) => {
                         span.pill.good { (mechanism.name()) } " " code { (target) }
                     },
+                    None if !probe.asked => { span.pill { "not asked for" } },
                     None => { span.pill.bad { "not attached" } },
                 }
-                @if !probe.refused.is_empty() {
+                @if !probe.asked {
+                    p { (probe.refused.first().map_or("", |attempt| attempt.error.as_str())) }
+                } @else if !probe.refused.is_empty() {
                     details open[probe.attached.is_none()] data-key=(format!("probe {}", probe.name)) {
                         summary { (probe.refused.len()) " refused" }
                         ul {
@@ -48,7 +51,7 @@ fn probe_row(probe: &ProbeStatus) -> Markup {
             }
             td {
                 (probe.tells)
-                @if probe.attached.is_none() { p.bad { "Unknown without it: " (probe.lost_without) } }
+                @if probe.asked && probe.attached.is_none() { p.bad { "Unknown without it: " (probe.lost_without) } }
             }
         }
     }

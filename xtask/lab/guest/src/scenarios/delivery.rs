@@ -8,6 +8,7 @@ use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
 use super::receive::TRANSFER;
+use super::residence::nobody_asked;
 use crate::lab::daemon::Daemon;
 use crate::lab::eventually;
 use crate::lab::foreign::{Foreign, number};
@@ -156,6 +157,7 @@ pub(super) const ON_DEVICE: Scenario = Scenario {
             ])
         })?;
         let metrics = daemon.metrics()?;
+        nobody_asked(&metrics)?;
         let runs = metrics.of("zcrx_probe_runs_total");
         let runs =
             runs.filter(|sample| sample.labels.get("program").is_some_and(|name| name == "allocation_fexit"));
@@ -176,7 +178,7 @@ pub(super) const ON_DEVICE: Scenario = Scenario {
 };
 
 /// Waits until zcrxd and the truth say the same, in a moment in which the program's account stands still.
-fn agree(
+pub(super) fn agree(
     foreign: &mut Foreign,
     daemon: &Daemon<'_>,
     rows: impl Fn(&Metrics, &Value) -> Result<Vec<(&'static str, u64, u64)>>,

@@ -22,6 +22,8 @@ mod probes;
 mod receive;
 mod recovery;
 mod registration;
+mod residence;
+mod residence_cost;
 mod starvation;
 mod upheaval;
 mod want;
@@ -123,6 +125,10 @@ pub(crate) const ALL: &[Scenario] = &[
     delivery::COPIED_KRETPROBE,
     delivery::COPIED_KPROBE_MULTI,
     delivery::ON_DEVICE,
+    residence::RESIDENCE,
+    residence::RESIDENCE_KRETPROBE,
+    residence::RESIDENCE_SHARE,
+    residence_cost::COST,
     foreign::BACKLOG,
     diagnosed::SLOW,
     diagnosed::SLOW_IN_BURSTS,

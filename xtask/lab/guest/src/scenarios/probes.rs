@@ -27,8 +27,10 @@ pub(super) const ATTACH: Scenario = Scenario {
     limit: 300,
     default: true,
     run: || {
-        let probes = probes(&[])?;
+        not_asked_for()?;
+        let probes = probes(&["--probe-residence", "64"])?;
         ensure!(!probes.is_empty(), "`zcrxd probes` knows no probe");
+        ensure!(probes.iter().all(|probe| probe["asked"] == true), "all were asked for");
         let kernel = Offered { symbols: Symbols::read()?, btf: Btf::of_kernel()? };
         let mut names = BTreeSet::new();
         for probe in &probes {
@@ -56,6 +58,18 @@ pub(super) const ATTACH: Scenario = Scenario {
         Ok(())
     },
 };
+
+/// What costs receivers is not attached unless somebody asks for it.
+fn not_asked_for() -> Result<()> {
+    let probes = probes(&[])?;
+    let unasked: Vec<_> = probes.iter().filter(|probe| probe["asked"] == false).collect();
+    ensure!(unasked.len() == 1 && unasked[0]["name"] == "residence", "nobody asked for {unasked:?}");
+    ensure!(unasked[0]["attached"].is_null(), "attached, and nobody asked for it");
+    for attempt in unasked[0]["refused"].as_array().context("no reason is given")? {
+        ensure!(word(&attempt["error"])?.contains("not asked for"), "another reason: {attempt}");
+    }
+    Ok(())
+}
 
 /// What this kernel can be asked to probe, by its own account and not by zcrxd's.
 struct Offered {

@@ -1,5 +1,6 @@
 //! What happened to a queue in the kernel, whoever owns it.
 
+use super::own::spread;
 use crate::monitoring::dashboard::Row;
 use crate::monitoring::dashboard::panel::{BYTE_RATE, COUNT, Panel, RATE, SECONDS, STATE};
 
@@ -28,6 +29,11 @@ pub(super) fn delivery() -> Row {
             Panel::lines("Notifications", RATE, "Notifications that the kernel had to give, and those that it sent.")
                 .ask("rate(zcrx_ifq_notifications_raised_total{QUEUE}[$__rate_interval])", queue!("{{notification}} raised"))
                 .ask("rate(zcrx_ifq_notifications_sent_total{QUEUE}[$__rate_interval])", queue!("{{notification}} sent")),
+            spread("Residence", SECONDS, "How long sampled buffers were out until the kernel had them back: half of them less, and 99 of 100. Only with probes.residence.", "zcrx_ifq_residence_seconds"),
+            Panel::lines("Sampled buffers", RATE, "Buffers sampled for residence, those that came back unseen, and those for which there was no room. Only with probes.residence.")
+                .ask("rate(zcrx_ifq_residence_sampled_total{QUEUE}[$__rate_interval])", queue!("sampled"))
+                .ask("rate(zcrx_ifq_residence_unseen_total{QUEUE}[$__rate_interval])", queue!("unseen"))
+                .ask("rate(zcrx_ifq_residence_lost_total{QUEUE}[$__rate_interval])", queue!("lost")),
             Panel::lines("Since the last receive", SECONDS, "Time since a call last received something. It grows on an idle queue too.")
                 .ask("zcrx_ifq_last_receive_age_seconds{QUEUE}", queue!("")),
         ],

@@ -4,7 +4,12 @@ use crate::monitoring::dashboard::Row;
 use crate::monitoring::dashboard::panel::{BYTE_RATE, BYTES, COUNT, Panel, RATE, SECONDS};
 
 /// How a histogram is spread: its middle, and what only one of a hundred is above.
-fn spread(title: &'static str, unit: &'static str, description: &'static str, metric: &str) -> Panel {
+pub(super) fn spread(
+    title: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    metric: &str,
+) -> Panel {
     let quantile = |share: &str| {
         format!(
             "histogram_quantile({share}, sum by (job, instance, interface, queue, le) \

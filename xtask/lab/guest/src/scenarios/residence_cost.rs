@@ -1,0 +1,76 @@
+//! What sampling residence costs, counted in instructions.
+
+use std::fs;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+use zcrx_lab_guest::protocol::Need;
+
+use super::receive::TRANSFER;
+use super::{Scenario, Skip};
+use crate::lab::daemon::Daemon;
+use crate::lab::foreign::{Foreign, number};
+use crate::lab::nic::{self, Nic};
+use crate::lab::traffic::Traffic;
+
+/// What is sent at a time.
+const BYTES: u64 = 16 << 20;
+
+/// Transfers of each kind. The first of them warms up, and does not count.
+const TRANSFERS: usize = 4;
+
+/// Where a machine's clock counts instructions.
+pub(super) const COST: Scenario = Scenario {
+    name: "residence-cost",
+    about: "instructions of another program's receiver per completion: nothing sampled, one buffer in 64, every buffer \
+            (lab run --count-instructions)",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 1500,
+    default: false,
+    run: || {
+        // Machines that count have one processor, the others have two.
+        if available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+            return Err(Skip(
+                "the machine does not count instructions: lab run --count-instructions".to_owned(),
+            )
+            .into());
+        }
+        let nic = Nic::pair()?;
+        for (one_in, what) in [("0", "nothing sampled"), ("64", "one buffer in 64"), ("1", "every buffer")] {
+            let daemon = Daemon::start(&nic.rx, &["--probe-residence", one_in])?;
+            let per_completion = measure(&nic)?;
+            println!("{what}: {per_completion:?} instructions per completion");
+            daemon.stop()?;
+        }
+        Ok(())
+    },
+};
+
+/// Instructions per completion, of each transfer that counts.
+fn measure(nic: &Nic) -> Result<Vec<u64>> {
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
+    arguments.extend(["--area-buffers", "8192"]);
+    let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+    let mut measured = Vec::new();
+    for _ in 0..TRANSFERS {
+        let before = foreign.truth()?;
+        let pid = number(&before, "pid")?;
+        let begun = instructions(pid)?;
+        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
+        let taken = instructions(pid)? - begun;
+        let completions = number(&foreign.truth()?, "dispensed")? - number(&before, "dispensed")?;
+        measured.push(taken.checked_div(completions).context("nothing was received")?);
+    }
+    foreign.quit()?;
+    measured.remove(0);
+    Ok(measured)
+}
+
+/// What a process has run for: nanoseconds, each of them an instruction.
+fn instructions(pid: u64) -> Result<u64> {
+    let path = format!("/proc/{pid}/schedstat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let first = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    first.with_context(|| format!("{path} is odd: {text}"))
+}

@@ -1,0 +1,37 @@
+//! The probe of how long buffers are out. Attached on request only: it runs for each completion.
+
+use super::{ALLOCATION, RESIDENCE};
+use super::{Alternative, Function, Hook, OnRequest, Probe, Program, on_function};
+use crate::model::Mechanism;
+
+/// `bool f(struct io_kiocb *req, struct net_iov *niov, struct io_zcrx_ifq *ifq, int off, int len)`
+const QUEUE_CQE: &[Function] =
+    &[Function { name: "io_zcrx_queue_cqe", kernels: "6.18 and later", arity: 5, variants: false }];
+
+pub(super) const RESIDENCE_PROBE: Probe = Probe {
+    name: RESIDENCE,
+    tells: "how long sampled buffers are out, from the completion that dispenses one until the kernel has it back in the \
+            page pool, time in the refill ring included",
+    lost_without: "how long other programs keep buffers",
+    needs: &[
+        "niov_pool",
+        "niov_owner",
+        "niov_size",
+        "area_owner",
+        "owner_niovs",
+        "area_user_refs",
+        "page_pool_cached",
+        "page_pool_held",
+    ],
+    on_request: Some(OnRequest {
+        asked: |options| options.residence != 0,
+        otherwise: "not asked for (probes.residence): it runs for each completion, which takes receivers a tenth more time",
+    }),
+    // The return is seen where that one looks.
+    together_with: Some(ALLOCATION),
+    alternatives: &on_function!(
+        QUEUE_CQE,
+        trampolines: [entry "residence_fentry"],
+        kprobes: [entry "residence_kprobe"]
+    ),
+};

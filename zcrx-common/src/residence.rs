@@ -49,7 +49,7 @@ pub struct Residence {
 }
 
 /// The bucket of a time in nanoseconds. Compared in nanoseconds, so that nothing beyond a bound is rounded down to it.
-#[inline(always)]
+#[inline]
 pub fn bucket(ns: u64) -> usize {
     let mut place = 0;
     while place < BOUNDS_US.len() && ns > BOUNDS_US[place] * 1000 {
@@ -65,7 +65,7 @@ pub const fn limit(one_in: u32) -> u64 {
 
 /// A hash of 32 bits of a buffer's address. Addresses of neighbours differ by the size of a `struct net_iov`; the golden
 /// ratio spreads such a sequence evenly over all values.
-#[inline(always)]
+#[inline]
 pub const fn hash(niov: u64) -> u64 {
     niov.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }

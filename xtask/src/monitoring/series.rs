@@ -80,19 +80,18 @@ fn values(label: &str, name: &str) -> Result<usize> {
         | "napi_id" | "pid" | "comm" | "cgroup" | "words" | "sink" | "version" | "revision" | "release"
         | "provider" | "confidence" | "backend" => 1,
         // Those that receives, registrations and control calls end with, near enough.
-        "errno" => 8,
+        // And the ways in which probes lose something.
+        "errno" | "loss" => 8,
         // Two that the configuration can ask for, of the seven that a kernel can have.
         "feature" if name.ends_with("fallback_info") => 2,
         "feature" => 7,
-        "loss" => 8,
-        // Threads of one queue, where it has several: few have use for more.
-        "worker" => 4,
         // Failed allocations and copies.
         "event" => 2,
         // The same, and what later kernels add.
         "notification" => 3,
-        // Three ways to read, and room for one more; the lives of a queue; three mechanisms refused, one attached.
-        "source" | "state" | "mechanism" => 4,
+        // Three ways to read, and room for one more; the lives of a queue; three mechanisms refused, one attached; threads
+        // of one queue, where it has several: few have use for more.
+        "source" | "state" | "mechanism" | "worker" => 4,
         "operation" => 5,
         // Entry and exit of each function, by one mechanism each, and the snapshot's.
         "program" => 32,

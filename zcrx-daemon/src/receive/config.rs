@@ -385,7 +385,7 @@ mod tests {
             workers,
             ..QueueConfig::new(Vec::new())
         };
-        assert_eq!(config(&[], 4).cpus_of(3), []);
+        assert_eq!(config(&[], 4).cpus_of(3), [0_u32; 0]);
         assert_eq!(config(&[4, 5], 1).cpus_of(0), [4, 5]);
         let four = config(&[0, 1, 2, 3, 4, 5], 4);
         let all: Vec<_> = (0..4).map(|worker| four.cpus_of(worker)).collect();

@@ -257,7 +257,6 @@ pub(super) const fn degradation(kind: BackendKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::super::mapping::page_bytes;
     use super::super::refill::RingMemory;

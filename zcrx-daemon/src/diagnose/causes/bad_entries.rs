@@ -73,7 +73,9 @@ mod tests {
         count.failures += 1;
         count.starving_since = Some(std::time::Duration::from_secs(1_000));
         let mut window = crate::model::Window::new(16);
-        samples.into_iter().for_each(|sample| window.push(sample));
+        for sample in samples {
+            window.push(sample);
+        }
         let facts = Facts::of(&window).expect("samples");
         assert!(facts.wasted_share().is_some_and(|share| share >= crate::diagnose::thresholds::WASTED));
         let verdict = verdict(&window);

@@ -71,7 +71,7 @@ impl<'p> Session<'p> {
         let Selected { mut backend, mut pool, selection } = select(&ring, &plan.config)?;
         let shared = plan.seat.as_ref().and_then(|_| {
             let alone = |why: &String| {
-                warn!(queue = plan.name, "one thread instead of {}: {why}", plan.config.workers)
+                warn!(queue = plan.name, "one thread instead of {}: {why}", plan.config.workers);
             };
             backend.share(&ring, &mut pool).inspect_err(alone).ok()
         });

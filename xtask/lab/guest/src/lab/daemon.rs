@@ -1,5 +1,6 @@
 //! zcrxd, the real one.
 
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -124,7 +125,7 @@ impl<'a> Daemon<'a> {
         for entry in std::fs::read_dir(&folder).context("cannot read fdinfo")?.flatten() {
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
             if text.contains("SqMask") {
-                rings += &format!("{}\n{text}\n", entry.path().display());
+                writeln!(rings, "{}\n{text}", entry.path().display())?;
             }
         }
         std::fs::write(artefacts().join("rings.txt"), rings).context("cannot keep the rings")

@@ -155,7 +155,7 @@ fn keeper(nic: &Nic) -> Result<Foreign> {
 /// The mechanism that a probe is attached by.
 fn way<'m>(metrics: &'m Metrics, probe: &str) -> Option<&'m str> {
     let mut ways = metrics.of("zcrx_probe_attached").filter(|sample| sample.has("probe", probe));
-    ways.find(|way| way.value == 1.0).map(|way| way.label("mechanism"))
+    ways.find(|way| way.value > 0.0).map(|way| way.label("mechanism"))
 }
 
 /// Sampled, of these unseen, of these seen to come back.

@@ -9,7 +9,7 @@ use super::Scenario;
 use super::flows::kernel_agrees;
 use super::receive::{TRANSFER, expect, on_device, settled};
 use crate::lab::daemon::Daemon;
-use crate::lab::metrics::Metrics;
+use crate::lab::metrics::{Metrics, Sample};
 use crate::lab::namespace::Namespace;
 use crate::lab::nic::Nic;
 use crate::lab::traffic::Traffic;
@@ -94,9 +94,7 @@ fn all_receive(daemon: &mut Daemon<'_>) -> Result<()> {
 fn each_had_some(metrics: &Metrics, before: &[u64]) -> Result<Vec<u64>> {
     let each = (0..WORKERS).map(|worker| {
         let worker = worker.to_string();
-        metrics
-            .one("zcrx_receive_worker_completions_total", &[("worker", &worker)])
-            .map(|sample| sample.count())
+        metrics.one("zcrx_receive_worker_completions_total", &[("worker", &worker)]).map(Sample::count)
     });
     let each = each.collect::<Result<Vec<_>>>().context("a thread is missing")?;
     ensure!(

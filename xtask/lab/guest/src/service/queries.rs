@@ -1,6 +1,7 @@
 //! Every query of every panel and rule, asked of Prometheus in two states of the service: while a queue starves, and
 //! when all is well again.
 
+use std::fmt::Write;
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -61,7 +62,7 @@ pub(super) fn judge() -> Result<()> {
         } else {
             ", as its series may be absent"
         };
-        report += &format!("{name}: {before} series while starving, {now} after it{verdict}\n");
+        writeln!(report, "{name}: {before} series while starving, {now} after it{verdict}")?;
     }
     fs::write(artefacts().join("queries.txt"), report).context("cannot keep the report")?;
     facts::add("queries answered", &format!("{}, {with_data} of them with data", listed.len()))?;

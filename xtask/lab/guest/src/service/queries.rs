@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -11,6 +12,9 @@ use serde_json::Value;
 use super::monitoring::PROMETHEUS;
 use crate::lab::metrics::get;
 use crate::lab::{artefacts, facts, work};
+
+/// Hard stop for what has no data yet.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A query of a panel or rule, as `cargo xtask monitoring queries` lists it.
 #[derive(Debug, Deserialize)]
@@ -45,10 +49,24 @@ pub(super) fn judge() -> Result<()> {
     let listed = listed()?;
     ensure!(!listed.is_empty() && listed.len() == before.len(), "there are {} queries", listed.len());
     let (mut with_data, mut trouble, mut report) = (0, Vec::new(), String::new());
+    let excused = |listed: &Listed| {
+        !listed.absent_when.is_empty()
+            || reasons.iter().any(|(part, _)| listed.name().contains(part.as_str()))
+    };
+    // What ended a moment ago goes through a scrape and two rules until a panel has it.
+    let deadline = Instant::now() + PATIENCE;
+    let now = loop {
+        let now = listed.iter().map(|listed| series(&listed.query)).collect::<Result<Vec<_>>>()?;
+        let mut states = listed.iter().zip(before.iter().zip(&now));
+        let waits = states.any(|(listed, (before, now))| before + now == 0 && !excused(listed));
+        if !waits || Instant::now() > deadline {
+            break now;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    };
     let mut needless: Vec<_> = reasons.iter().map(|(part, _)| part.as_str()).collect();
-    for (listed, before) in listed.iter().zip(before) {
+    for (listed, (before, now)) in listed.iter().zip(before.into_iter().zip(now)) {
         let name = listed.name();
-        let now = series(&listed.query).with_context(|| name.clone())?;
         let reason = reasons.iter().find(|(part, _)| name.contains(part.as_str()));
         let verdict = if before + now > 0 {
             with_data += 1;

@@ -225,6 +225,9 @@ fn without_capabilities_every_refusal_names_them() {
     assert_eq!((sample.registrations, sample.page_pools, sample.lost_events), (None, None, None));
     for probe in &sample.probes {
         assert_eq!(probe.attached, None);
+        if !probe.asked {
+            continue;
+        }
         let named = probe.refused.iter().all(|attempt| attempt.error.contains("CAP_BPF and CAP_PERFMON"));
         assert!(named || no_programs(probe), "{:?}", probe.refused);
     }

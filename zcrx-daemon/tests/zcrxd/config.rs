@@ -50,7 +50,7 @@ fn an_unknown_key_is_refused_where_it_stands() -> Outcome {
     assert_eq!(
         said,
         format!(
-            "zcrxd: {file}:2:1: unknown field `enable`, expected one of `enabled`, `mechanism`, `statistics`\n"
+            "zcrxd: {file}:2:1: unknown field `enable`, expected one of `enabled`, `mechanism`, `statistics`, `residence`\n"
         )
     );
     Ok(())

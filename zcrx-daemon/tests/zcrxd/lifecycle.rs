@@ -117,7 +117,9 @@ fn what_probes_there_are_is_told_as_text_and_as_json() -> Outcome {
         let name = probe["name"].as_str().ok_or("a probe without a name")?;
         let line =
             text.lines().find(|line| line.starts_with(name)).ok_or_else(|| format!("{name} is not told"))?;
-        assert_eq!(line.contains("NOT attached"), probe["attached"].is_null(), "{line}");
+        let (asked, attached) = (probe["asked"] == true, !probe["attached"].is_null());
+        assert_eq!(line.contains("NOT attached"), asked && !attached, "{line}");
+        assert_eq!(line.contains("not asked for"), !asked, "{line}");
     }
     let attached = probes.iter().filter(|probe| !probe["attached"].is_null()).count();
     assert!(text.ends_with(&format!("\n{attached} of {} attached\n", probes.len())), "{text}");

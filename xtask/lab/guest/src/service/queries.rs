@@ -47,7 +47,7 @@ pub(super) fn judge() -> Result<()> {
     let reasons: Vec<(String, String)> = serde_json::from_str(&reasons).context("no list of reasons")?;
     let listed = listed()?;
     ensure!(!listed.is_empty() && listed.len() == before.len(), "there are {} queries", listed.len());
-    let (mut with_data, mut trouble, mut report) = (0, Vec::new(), String::new());
+    let (mut with_data, mut trouble, mut report) = (0, Vec::new(), Vec::new());
     let excused = |listed: &Listed| {
         !listed.absent_when.is_empty()
             || reasons.iter().any(|(part, _)| listed.name().contains(part.as_str()))
@@ -79,9 +79,9 @@ pub(super) fn judge() -> Result<()> {
         } else {
             ", as its series may be absent"
         };
-        report += &format!("{name}: {before} series while starving, {now} after it{verdict}\n");
+        report.push(format!("{name}: {before} series while starving, {now} after it{verdict}"));
     }
-    fs::write(artefacts().join("queries.txt"), report).context("cannot keep the report")?;
+    fs::write(artefacts().join("queries.txt"), report.join("\n")).context("cannot keep the report")?;
     facts::add("queries answered", &format!("{}, {with_data} of them with data", listed.len()))?;
     ensure!(
         trouble.is_empty(),

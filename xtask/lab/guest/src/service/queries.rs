@@ -1,7 +1,6 @@
 //! Every query of every panel and rule, asked of Prometheus in two states of the service: while a queue starves, and
 //! when all is well again.
 
-use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -48,7 +47,7 @@ pub(super) fn judge() -> Result<()> {
     let reasons: Vec<(String, String)> = serde_json::from_str(&reasons).context("no list of reasons")?;
     let listed = listed()?;
     ensure!(!listed.is_empty() && listed.len() == before.len(), "there are {} queries", listed.len());
-    let (mut with_data, mut trouble, mut report) = (0, Vec::new(), String::new());
+    let (mut with_data, mut trouble, mut report) = (0, Vec::new(), Vec::new());
     let excused = |listed: &Listed| {
         !listed.absent_when.is_empty()
             || reasons.iter().any(|(part, _)| listed.name().contains(part.as_str()))
@@ -80,9 +79,9 @@ pub(super) fn judge() -> Result<()> {
         } else {
             ", as its series may be absent"
         };
-        writeln!(report, "{name}: {before} series while starving, {now} after it{verdict}")?;
+        report.push(format!("{name}: {before} series while starving, {now} after it{verdict}"));
     }
-    fs::write(artefacts().join("queries.txt"), report).context("cannot keep the report")?;
+    fs::write(artefacts().join("queries.txt"), report.join("\n")).context("cannot keep the report")?;
     facts::add("queries answered", &format!("{}, {with_data} of them with data", listed.len()))?;
     ensure!(
         trouble.is_empty(),

@@ -46,9 +46,21 @@ static RESIDENCES: HashMap<u64, Residence> = HashMap::with_max_entries(QUEUES, 0
 #[map]
 static RESIDENTS: HashMap<u64, Stamp> = HashMap::with_max_entries(BUFFERS, 0);
 
-/// What was in a page pool's cache when a call of its provider ended: too long for the stack.
+/// What a call of a page pool's provider yielded: too long for the stack.
+///
+/// The numbers are here for the verifier's sake. Of a number in a register it learns from each comparison, and follows every
+/// place of the cache once for each thing that it may have learned; of a map's value it learns nothing.
+#[repr(C)]
+struct Yielded {
+    cache: [u64; MOST_AT_ONCE],
+    /// Buffers in the cache.
+    waiting: u64,
+    /// Buffers that came through the refill ring.
+    by_ring: u64,
+}
+
 #[map]
-static RETURNED: PerCpuArray<[u64; MOST_AT_ONCE]> = PerCpuArray::with_max_entries(1, 0);
+static YIELDED: PerCpuArray<Yielded> = PerCpuArray::with_max_entries(1, 0);
 
 #[fentry]
 fn residence_fentry(ctx: FEntryContext) -> i32 {
@@ -144,25 +156,34 @@ pub(crate) fn returned(pool: u64, ifq: u64, result: u64, buffers: u32, from_free
     if sampling_limit() == 0 || buffers == 0 {
         return;
     }
-    let Some(cache) = RETURNED.get_ptr_mut(0) else { return };
+    let Some(yielded) = YIELDED.get_ptr_mut(0) else { return };
     let cached = pool + u64::from(offset!(page_pool_cached));
-    // SAFETY: the destination is this CPU's value of a map, as long as what is read. The result is not looked at: the helper
-    // clears the destination when it fails.
-    unsafe { bpf_probe_read_kernel(cache.cast(), (MOST_AT_ONCE * 8) as u32, cached as *const c_void) };
-    let by_ring = buffers.saturating_sub(from_freelist);
-    let waiting = buffers - 1;
+    // SAFETY: the destinations lie in this CPU's value of a map. The result of the helper is not looked at: it clears the
+    // destination when it fails.
+    unsafe {
+        let cache = (&raw mut (*yielded).cache).cast::<c_void>();
+        bpf_probe_read_kernel(cache, (MOST_AT_ONCE * 8) as u32, cached as *const c_void);
+        (&raw mut (*yielded).waiting).write_volatile(u64::from(buffers - 1));
+        (&raw mut (*yielded).by_ring).write_volatile(u64::from(buffers.saturating_sub(from_freelist)));
+    }
     for place in 0..MOST_AT_ONCE {
-        if place as u32 >= waiting {
+        // SAFETY: fields and elements of a value of a map; the place is within the array.
+        let (waiting, by_ring, netmem) = unsafe {
+            (
+                (&raw const (*yielded).waiting).read_volatile(),
+                (&raw const (*yielded).by_ring).read_volatile(),
+                (&raw const (*yielded).cache).cast::<u64>().add(place).read(),
+            )
+        };
+        if place as u64 >= waiting {
             break;
         }
-        // SAFETY: within the array, which is a value of a map.
-        let netmem = unsafe { *cache.cast::<u64>().add(place) };
         if hash(netmem & !NET_IOV) < sampling_limit() {
-            taken_back(netmem & !NET_IOV, ifq, (place as u32) < by_ring, now);
+            taken_back(netmem & !NET_IOV, ifq, (place as u64) < by_ring, now);
         }
     }
     if hash(result & !NET_IOV) < sampling_limit() {
-        taken_back(result & !NET_IOV, ifq, waiting < by_ring, now);
+        taken_back(result & !NET_IOV, ifq, from_freelist == 0, now);
     }
 }
 

@@ -14,12 +14,13 @@ pub(super) const RULE: Rule = Rule {
                 return fragments of buffers that have further fragments out",
     remedy: "return the fragments of one buffer next to each other; FLUSH_RQ (Linux 6.19); Linux 7.3 looks at more \
              entries (256 with 4 KiB pages) and joins fragments",
-    produced: Produced::Not(
-        "not seen yet. On Linux 7.3, with a receive ring of 32 and receives of 512 bytes, 25 000 entries were returned with the \
-         completions of a buffer far apart, and no allocation failed: calls took 512 entries and more, and buffers of small \
-         packets, which have fewer fragments, came free in between. `diagnosed-fragment_pinning` returns the last completion of \
-         each buffer after all others",
-    ),
+    produced: Produced::Lab {
+        how: "the application receives 512 bytes at a time and returns the last fragment of each buffer after all others, to a NIC with \
+              32 descriptors that tries again once a second; fragments merely returned far apart did not do it on Linux 7.3, \
+              which looks at 512 entries and more",
+        scenarios: &["diagnosed-fragment_pinning"],
+        kernels: "7.3",
+    },
     late: None,
     judge,
 };

@@ -137,7 +137,11 @@ diagnosed!(
     NEEDS,
     || flow(
         "lazy_consumption",
-        &Plan { knob: Some(("alloc_retry_never", "Y")), ..Plan::new(&["--fault", "slow-at-first=500"]) }
+        &Plan {
+            knob: Some(("alloc_retry_never", "Y")),
+            samples: 3,
+            ..Plan::new(&["--fault", "slow-at-first=500"])
+        }
     )
 );
 diagnosed!(

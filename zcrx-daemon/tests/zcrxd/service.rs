@@ -339,7 +339,7 @@ fn openmetrics_and_gzip_are_for_who_asks() -> Outcome {
     // What takes a first look of the daemon's own to be known is not there from the start.
     let mut text = daemon.get("/metrics")?.body;
     loop {
-        std::thread::sleep(std::time::Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(2));
         let next = daemon.get("/metrics")?.body;
         if names(&next) == names(&std::mem::replace(&mut text, next)) {
             break;

@@ -134,6 +134,11 @@ impl<'p> Session<'p> {
         }
     }
 
+    /// Whether another thread registered the queue.
+    pub(super) const fn has_joined(&self) -> bool {
+        self.joined.is_some()
+    }
+
     /// What other threads join, if they can. Once.
     pub(super) fn take_shared(&mut self) -> Option<Shared> {
         self.shared.take()
@@ -147,10 +152,7 @@ impl<'p> Session<'p> {
     /// Receives until told to stop. An error means that the ring does not work any more.
     pub(super) fn run(&mut self) -> Result<(), ReceiveError> {
         self.listen_for_wake()?;
-        // A thread that joined need not look: the one that registered does.
-        if self.joined.is_none() {
-            self.watch();
-        }
+        self.watch();
         self.look_around()?;
         // What came while there was no ring.
         self.take_handed()?;

@@ -22,7 +22,8 @@ impl Session<'_> {
     /// after its driver was loaded again. The queue is then registered anew, on what there is.
     pub(super) fn look(&mut self) -> Result<(), ReceiveError> {
         let now = ifindex(&self.plan.config);
-        if now == self.ifindex {
+        // Each thread looks after its own connections, and the one that registered the queue after the interface.
+        if self.has_joined() || now == self.ifindex {
             self.look_for_ends()?;
             self.watch();
             return Ok(());

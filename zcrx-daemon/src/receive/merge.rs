@@ -70,6 +70,7 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
     ring.oldest_held = ring.oldest_held.max(more.oldest_held);
     ring.flushes = ring.flushes.map(|flushes| flushes + more.flushes.unwrap_or(0));
     ring.retries += more.retries;
+    ring.unreported_ends += more.unreported_ends;
     ring.handed_over += more.handed_over;
     ring.misplaced += more.misplaced;
     let (backlog, theirs) = (&mut ring.backlog, &more.backlog);

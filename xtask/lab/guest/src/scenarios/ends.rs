@@ -21,38 +21,44 @@ const ARRIVAL: Duration = Duration::from_mins(1);
 /// Resets behind data that takes several calls to receive.
 pub(super) const RESETS: Scenario = Scenario {
     name: "resets-behind-data",
-    about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it: every one is found to have ended, \
+    about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it, with one thread and with four: every one is found to have ended, \
             also where the kernel does not tell of it (a multishot receive that takes the last data before a reset waits for ever)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     limit: 400,
     default: true,
     run: || {
-        const CONNECTIONS: u64 = 8;
         let nic = Nic::pair()?;
         nic.receive_buffers(16 << 20, 16 << 20)?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
-        let further = ["--backend", "device", "--sink", "discard", "--area", "64MiB", "--no-probes"];
-        let mut daemon = Daemon::start(&nic.rx, &[&arguments[..], &further].concat())?;
-
-        // Its listener takes connections and data on while it stands still.
-        daemon.process().signal(libc::SIGSTOP)?;
-        let sent: u64 = nic.tx.enter(|| {
-            (0..CONNECTIONS).map(|number| reset_behind((1 << 20) + (number << 18), &listen)).sum()
-        })?;
-        daemon.process().signal(libc::SIGCONT)?;
-
-        let metrics = settled(&mut daemon)?;
-        let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
-        ensure!(accepted == CONNECTIONS, "{accepted} connections were accepted");
-        let received = metrics.count("zcrx_receive_bytes_total")?;
-        ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
-        let untold = metrics.count("zcrx_receive_unreported_ends_total")?;
-        println!("the kernel did not tell of {untold} of {CONNECTIONS} resets");
-        facts::add("tells of every reset", if untold > 0 { "no" } else { "yes" })?;
-        daemon.stop().map(drop)
+        let untold = every_end_is_found(&nic, "1")? + every_end_is_found(&nic, "4")?;
+        facts::add("tells of every reset", if untold > 0 { "no" } else { "yes" })
     },
 };
+
+/// Of a queue with so many threads; how many ends the kernel did not tell of.
+fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
+    const CONNECTIONS: u64 = 8;
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--workers", workers];
+    let further = ["--backend", "device", "--sink", "discard", "--area", "64MiB", "--no-probes"];
+    let mut daemon = Daemon::start(&nic.rx, &[&arguments[..], &further].concat())?;
+
+    // Its listener takes connections and data on while it stands still.
+    daemon.process().signal(libc::SIGSTOP)?;
+    let sent: u64 = nic
+        .tx
+        .enter(|| (0..CONNECTIONS).map(|number| reset_behind((1 << 20) + (number << 18), &listen)).sum())?;
+    daemon.process().signal(libc::SIGCONT)?;
+
+    let metrics = settled(&mut daemon)?;
+    let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
+    ensure!(accepted == CONNECTIONS, "{accepted} connections were accepted");
+    let received = metrics.count("zcrx_receive_bytes_total")?;
+    ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
+    let untold = metrics.count("zcrx_receive_unreported_ends_total")?;
+    println!("{workers} threads: the kernel did not tell of {untold} of {CONNECTIONS} resets");
+    daemon.stop()?;
+    Ok(untold)
+}
 
 /// Sends so much, waits until it has arrived, and resets the connection.
 fn reset_behind(bytes: u64, to: &str) -> Result<u64> {

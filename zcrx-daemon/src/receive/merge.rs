@@ -1,6 +1,8 @@
 //! What several threads say of one queue, as one sample.
 
-use crate::model::{BackendKind, QueueState, ReceiveSample, RingStatistics, WorkerSample, ZcrxSample};
+use crate::model::{
+    BackendKind, BacklogStatistics, QueueState, ReceiveSample, RingStatistics, WorkerSample, ZcrxSample,
+};
 
 /// Joins the samples of a queue's threads, the leader's first. What the queue has once (area, refill ring, events) is the
 /// leader's word; what each thread counts is added up.
@@ -61,25 +63,56 @@ fn add(queue: &mut ReceiveSample, more: &ReceiveSample) {
     }
 }
 
+/// Names every field, so that one that is new cannot be forgotten.
 fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
-    ring.hold = ring.hold.plus(&more.hold);
-    ring.refill_depth = ring.refill_depth.plus(&more.refill_depth);
-    ring.published = ring.published.plus(&more.published);
-    ring.cq_depth = ring.cq_depth.plus(&more.cq_depth);
-    ring.refill_full += more.refill_full;
-    ring.oldest_held = ring.oldest_held.max(more.oldest_held);
-    ring.flushes = ring.flushes.map(|flushes| flushes + more.flushes.unwrap_or(0));
-    ring.retries += more.retries;
-    ring.unreported_ends += more.unreported_ends;
-    ring.handed_over += more.handed_over;
-    ring.misplaced += more.misplaced;
-    let (backlog, theirs) = (&mut ring.backlog, &more.backlog);
-    backlog.held += theirs.held;
-    backlog.hold_limit = backlog.hold_limit.zip(theirs.hold_limit).map(|(ours, theirs)| ours + theirs);
-    backlog.copy_out_bytes += theirs.copy_out_bytes;
-    backlog.copy_out_limit_bytes += theirs.copy_out_limit_bytes;
-    backlog.copied_out_bytes += theirs.copied_out_bytes;
-    backlog.limit_reached += theirs.limit_reached;
-    backlog.pauses += theirs.pauses;
-    backlog.paused += theirs.paused;
+    let RingStatistics {
+        hold,
+        refill_depth,
+        published,
+        refill_full,
+        cq_depth,
+        oldest_held,
+        flushes,
+        retries,
+        unreported_ends,
+        // The queue is registered by the leader alone, and each thread is configured to poll alike.
+        registrations: _,
+        busy_poll: _,
+        handed_over,
+        misplaced,
+        backlog,
+    } = more;
+    ring.hold = ring.hold.plus(hold);
+    ring.refill_depth = ring.refill_depth.plus(refill_depth);
+    ring.published = ring.published.plus(published);
+    ring.cq_depth = ring.cq_depth.plus(cq_depth);
+    ring.refill_full += refill_full;
+    ring.oldest_held = ring.oldest_held.max(*oldest_held);
+    ring.flushes = ring.flushes.map(|ours| ours + flushes.unwrap_or(0));
+    ring.retries += retries;
+    ring.unreported_ends += unreported_ends;
+    ring.handed_over += handed_over;
+    ring.misplaced += misplaced;
+    add_backlog(&mut ring.backlog, backlog);
+}
+
+fn add_backlog(ours: &mut BacklogStatistics, theirs: &BacklogStatistics) {
+    let BacklogStatistics {
+        held,
+        hold_limit,
+        copy_out_bytes,
+        copy_out_limit_bytes,
+        copied_out_bytes,
+        limit_reached,
+        pauses,
+        paused,
+    } = theirs;
+    ours.held += held;
+    ours.hold_limit = ours.hold_limit.zip(*hold_limit).map(|(ours, theirs)| ours + theirs);
+    ours.copy_out_bytes += copy_out_bytes;
+    ours.copy_out_limit_bytes += copy_out_limit_bytes;
+    ours.copied_out_bytes += copied_out_bytes;
+    ours.limit_reached += limit_reached;
+    ours.pauses += pauses;
+    ours.paused += paused;
 }

@@ -77,8 +77,8 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // One value each for the thing that the series is about: a queue runs on one backend, and a cause has one
         // confidence at a time.
         "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
-        | "napi_id" | "pid" | "comm" | "cgroup" | "words" | "sink" | "version" | "revision" | "release"
-        | "provider" | "confidence" | "backend" => 1,
+        | "napi_id" | "pid" | "comm" | "fd" | "cgroup" | "words" | "sink" | "version" | "revision"
+        | "release" | "provider" | "confidence" | "backend" => 1,
         // Those that receives, registrations and control calls end with, near enough.
         // And the ways in which probes lose something.
         "errno" | "loss" => 8,

@@ -37,6 +37,8 @@ fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
         zcrx: None,
         completions: returned + held,
         errors: BTreeMap::new(),
+        accept_errors: BTreeMap::new(),
+        sink_errors: BTreeMap::new(),
         rearms: 0,
         starvations: Some(second * 50),
         starving: Some(held > 4_000),

@@ -122,8 +122,14 @@ pub struct ReceiveSample {
     pub zcrx: Option<ZcrxSample>,
     /// Data completions.
     pub completions: u64,
-    /// Completions that ended with an error, by positive errno.
+    /// Receives that ended with an error, by positive errno.
     pub errors: BTreeMap<i32, u64>,
+    /// Likewise: connections that could not be accepted.
+    #[serde(default)]
+    pub accept_errors: BTreeMap<i32, u64>,
+    /// Likewise: what the sink could not be given. A full disk has the errno of a full completion queue and is another matter.
+    #[serde(default)]
+    pub sink_errors: BTreeMap<i32, u64>,
     /// Receives armed again after their multishot ended.
     pub rearms: u64,
     /// Times the software interface queue had no buffer to give: `None` where the kernel owns the allocator.

@@ -58,6 +58,8 @@ pub(crate) fn queue() -> ReceiveSample {
         zcrx: Some(zcrx()),
         completions: 9000,
         errors: BTreeMap::from([(libc::ENOSPC, 2), (libc::ECONNRESET, 1)]),
+        accept_errors: BTreeMap::from([(libc::EMFILE, 1)]),
+        sink_errors: BTreeMap::from([(libc::EPIPE, 1)]),
         rearms: 2,
         starvations: Some(1),
         starving: Some(true),

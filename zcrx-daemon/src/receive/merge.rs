@@ -44,8 +44,14 @@ fn add(queue: &mut ReceiveSample, more: &ReceiveSample) {
         counts.given_up += theirs.counts.given_up;
     }
     queue.completions += more.completions;
-    for (errno, count) in &more.errors {
-        *queue.errors.entry(*errno).or_default() += count;
+    for (errors, theirs) in [
+        (&mut queue.errors, &more.errors),
+        (&mut queue.accept_errors, &more.accept_errors),
+        (&mut queue.sink_errors, &more.sink_errors),
+    ] {
+        for (errno, count) in theirs {
+            *errors.entry(*errno).or_default() += count;
+        }
     }
     queue.rearms += more.rearms;
     queue.accepted += more.accepted;

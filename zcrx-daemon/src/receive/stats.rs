@@ -55,7 +55,15 @@ struct State {
     reason: String,
     geometry: Option<Geometry>,
     counters: Counters,
-    errors: BTreeMap<i32, u64>,
+    errors: [BTreeMap<i32, u64>; 3],
+}
+
+/// Something that failed, with its positive errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    Receive(i32),
+    Accept(i32),
+    Sink(i32),
 }
 
 /// One queue's statistics, shared between its thread and whoever takes samples.
@@ -76,7 +84,7 @@ impl Stats {
             reason: "not started yet".to_owned(),
             geometry: None,
             counters: Counters::default(),
-            errors: BTreeMap::new(),
+            errors: Default::default(),
         };
         Self { key, sink, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
     }
@@ -126,12 +134,18 @@ impl Stats {
         });
     }
 
-    /// Once per batch. Takes the errnos of completions that ended with an error since the last time.
-    pub(super) fn publish(&self, counters: &Counters, errors: &mut Vec<i32>) {
+    /// Once per batch. Takes what has failed since the last time.
+    pub(super) fn publish(&self, counters: &Counters, failed: &mut Vec<Failed>) {
         self.with(|state| {
             state.counters = *counters;
-            for errno in errors.drain(..) {
-                *state.errors.entry(errno).or_default() += 1;
+            let [receive, accept, sink] = &mut state.errors;
+            for failed in failed.drain(..) {
+                let (errors, errno) = match failed {
+                    Failed::Receive(errno) => (&mut *receive, errno),
+                    Failed::Accept(errno) => (&mut *accept, errno),
+                    Failed::Sink(errno) => (&mut *sink, errno),
+                };
+                *errors.entry(errno).or_default() += 1;
             }
         });
     }
@@ -145,6 +159,7 @@ impl Stats {
     pub(super) fn sample(&self) -> ReceiveSample {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (counters, geometry) = (&state.counters, state.geometry.as_ref());
+        let [errors, accept_errors, sink_errors] = state.errors.clone();
         // Grows while the queue runs, so it is counted; but without a queue there is no area.
         let area_bytes = geometry.map_or(0, |_| counters.area_bytes);
         let zcrx = geometry.and_then(|geometry| geometry.zcrx.clone());
@@ -172,7 +187,9 @@ impl Stats {
             copied_bytes: counters.copied_bytes,
             zcrx,
             completions: counters.completions,
-            errors: state.errors.clone(),
+            errors,
+            accept_errors,
+            sink_errors,
             rearms: counters.rearms,
             starvations: counters.starvations,
             starving: counters.starving,

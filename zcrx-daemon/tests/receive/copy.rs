@@ -229,7 +229,7 @@ fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
     let receiver = start(config(SinkConfig::Forward(Destination::Unix(path.clone()))))?;
     let mut stream = TcpStream::connect(address(&receiver)?)?;
     stream.write_all(b"first ")?;
-    wait_for(&receiver, "a failed connect", |sample| sample.errors.contains_key(&libc::ENOENT))?;
+    wait_for(&receiver, "a failed connect", |sample| sample.sink_errors.contains_key(&libc::ENOENT))?;
     let destination = UnixListener::bind(&path)?;
     stream.write_all(b"second")?;
     stream.shutdown(Shutdown::Write)?;
@@ -294,7 +294,7 @@ fn a_lost_destination_ends_the_connection() -> Outcome {
     }
     let sample = wait_for(&receiver, "the connection ended", |sample| sample.connections == 0)?;
     assert_eq!(sample.held(), 0);
-    let errors = sample.errors;
+    let errors = sample.sink_errors;
     assert!(errors.contains_key(&libc::EPIPE) || errors.contains_key(&libc::ECONNRESET), "{errors:?}");
     stop(&receiver);
     Ok(())

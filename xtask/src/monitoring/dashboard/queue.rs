@@ -195,6 +195,9 @@ fn errors() -> Row {
             Panel::lines("Receive errors", RATE, "Receives of zcrxd's own queue that ended with an error: ENOMEM no buffer to copy into, ENOSPC no room for completions, EFAULT data in another queue's buffers.")
                 .ask("rate(zcrx_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
                 .runbook("ZcrxQueueMissteered"),
+            Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's own queue could not accept, and what its sinks could not be given: a full disk, a destination that is gone.")
+                .ask("rate(zcrx_receive_accept_errors_total{QUEUE}[$__rate_interval])", queue!("accept {{errno}}"))
+                .ask("rate(zcrx_receive_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}")),
             Panel::lines("Completions without room", RATE, "Completions that the completion queue had no room for.")
                 .ask("rate(zcrx_ifq_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))
                 .ask("rate(zcrx_receive_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("user"))

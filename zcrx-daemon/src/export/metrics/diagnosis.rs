@@ -100,7 +100,7 @@ pub(super) static NOW: &[Metric<Report>] = &[
     .absent("it cannot be told, or nothing was returned of late"),
     Metric::<Report>::gauge(
         "zcrx_queue_recommended_area_buffers",
-        "Buffers that an area for this load would have.",
+        "Buffers that an area for this load would have; while packets are lost for want of one, the least.",
         One(|report| sizes(report, |sizes| Some(sizes.area_buffers))),
     )
     .absent(UNTOLD),

@@ -59,8 +59,9 @@ pub(super) static SNAPSHOT: &[Metric<KernelSnapshot>] = &[
 pub(super) static IFQ: &[Row] = &[
     Row::gauge(
         "zcrx_ifq_info",
-        "An interface queue in the kernel and the process that has it (the oldest, if several do), always 1.",
-        Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "cgroup"], |queue, series| {
+        "An interface queue in the kernel and the process that has it (the oldest, if several do), fd being its ring's file \
+         descriptor there, always 1.",
+        Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "fd", "cgroup"], |queue, series| {
             let Some(kernel) = &queue.kernel else { return };
             let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
             let owner = queue.owner.as_ref();
@@ -73,6 +74,7 @@ pub(super) static IFQ: &[Row] = &[
                     &text(kernel.napi_id.map(u64::from)),
                     &text(owner.map(|owner| owner.pid.into())),
                     owner.map(|owner| owner.comm.as_str()).unwrap_or_default(),
+                    &text(owner.and_then(|owner| owner.fd).map(u64::from)),
                     queue.owner_cgroup.as_deref().unwrap_or_default(),
                 ],
                 1.0,

@@ -1,5 +1,8 @@
 //! Metrics of zcrxd's own receive queues.
 
+use std::collections::BTreeMap;
+
+use super::series::Series;
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
 use crate::model::{ENTRIES, MICROSECONDS, QueueState, ReceiveSample};
@@ -144,11 +147,19 @@ pub(super) static QUEUE: &[Row] = &[
     Row::counter(
         "zcrx_receive_errors_total",
         "Completions that ended a receive with an error.",
-        Each(&["errno"], |queue, series| {
-            for (errno, count) in &queue.errors {
-                series.push(&[&errno_label(*errno)], *count as f64);
-            }
-        }),
+        Each(&["errno"], |queue, series| by_errno(&queue.errors, series)),
+    )
+    .absent("no error yet"),
+    Row::counter(
+        "zcrx_receive_accept_errors_total",
+        "Connections that could not be accepted.",
+        Each(&["errno"], |queue, series| by_errno(&queue.accept_errors, series)),
+    )
+    .absent("no error yet"),
+    Row::counter(
+        "zcrx_receive_sink_errors_total",
+        "Files that could not be made or written to and destinations that could not be reached or sent to: full disks, peers that are gone.",
+        Each(&["errno"], |queue, series| by_errno(&queue.sink_errors, series)),
     )
     .absent("no error yet"),
     Row::counter(
@@ -308,4 +319,10 @@ pub(super) static QUEUE: &[Row] = &[
 
 fn verified(queue: &ReceiveSample) -> bool {
     queue.sink == "verify"
+}
+
+fn by_errno(errors: &BTreeMap<i32, u64>, series: &mut Series<'_>) {
+    for (errno, count) in errors {
+        series.push(&[&errno_label(*errno)], *count as f64);
+    }
 }

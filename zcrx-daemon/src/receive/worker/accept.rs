@@ -16,6 +16,7 @@ use super::session::Session;
 use crate::receive::ReceiveError;
 use crate::receive::config::SinkConfig;
 use crate::receive::error::errno_name;
+use crate::receive::stats::Failed;
 
 /// Pause after an accept failed for want of something: files, memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ impl Session<'_> {
         } else if self.stopping {
             return Ok(());
         } else {
-            self.errors.push(-result);
+            self.failed.push(Failed::Accept(-result));
             warn!(queue = self.plan.name, errno = errno_name(-result), "cannot accept a connection");
         }
         match -result {
@@ -79,7 +80,7 @@ impl Session<'_> {
             (SinkConfig::File(directory), _) => match FileSink::create(directory, &peer(socket)) {
                 Ok(file) => Some(Sink::File(Box::new(file))),
                 Err(error) => {
-                    self.errors.extend(error.raw_os_error());
+                    self.failed.extend(error.raw_os_error().map(Failed::Sink));
                     let directory = directory.display();
                     error!(queue = self.plan.name, %error, "no new file in {directory}: refusing a connection");
                     None
@@ -88,7 +89,7 @@ impl Session<'_> {
             (SinkConfig::Forward(_), Some(target)) => match target.socket() {
                 Ok(socket) => Some(Sink::Forward(Box::new(Forward::new(socket, target.address.clone())))),
                 Err(error) => {
-                    self.errors.extend(error.raw_os_error());
+                    self.failed.extend(error.raw_os_error().map(Failed::Sink));
                     warn!(queue = self.plan.name, %error, "no socket for the sink: refusing a connection");
                     None
                 }

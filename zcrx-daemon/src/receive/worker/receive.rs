@@ -13,6 +13,7 @@ use crate::receive::ReceiveError;
 use crate::receive::backend::Completion;
 use crate::receive::error::errno_name;
 use crate::receive::pool::Buffer;
+use crate::receive::stats::Failed;
 
 /// Room that a paused connection waits for, bytes.
 const RESUME_BYTES: usize = 64 << 10;
@@ -61,15 +62,15 @@ impl Session<'_> {
             Completion::Nothing | Completion::Failed(libc::ECANCELED) => {}
             Completion::End => return self.stream_ended(index),
             Completion::QueueFull => {
-                self.errors.push(libc::ENOSPC);
+                self.failed.push(Failed::Receive(libc::ENOSPC));
                 retry = Retry::WithRoom;
             }
             Completion::NoBuffers(errno) => {
-                self.errors.push(errno);
+                self.failed.push(Failed::Receive(errno));
                 retry = Retry::WithBuffer;
             }
             Completion::Failed(errno) => {
-                self.errors.push(errno);
+                self.failed.push(Failed::Receive(errno));
                 let peer = connection.peer();
                 let (errno, means) = (errno_name(errno), meaning(errno));
                 warn!(queue = self.plan.name, peer, errno, "connection failed: {means}");

@@ -21,7 +21,7 @@ use crate::receive::crew::{Joined, Seat};
 use crate::receive::pool::Pool;
 use crate::receive::refill::RingMemory;
 use crate::receive::ring::{REAP_AT_ONCE, Reaped, Ring};
-use crate::receive::stats::Counters;
+use crate::receive::stats::{Counters, Failed};
 
 /// One ring with its registered queue.
 ///
@@ -38,8 +38,8 @@ pub(super) struct Session<'p> {
     pub(super) counters: Counters,
     /// Counters at the begin of this session, for those that pool and backend count anew.
     before: Counters,
-    /// Errnos since the last publication.
-    pub(super) errors: Vec<i32>,
+    /// What has failed since the last publication.
+    pub(super) failed: Vec<Failed>,
     /// Receives that wait for a buffer.
     pub(super) waiting: Waiting,
     /// Receives that wait for room in the completion queue: armed again once it is empty.
@@ -119,7 +119,7 @@ impl<'p> Session<'p> {
             selection,
             counters: *before,
             before: *before,
-            errors: Vec::new(),
+            failed: Vec::new(),
             waiting: Waiting::default(),
             crowded_out: Vec::new(),
             timers: Timers::default(),
@@ -382,6 +382,6 @@ impl<'p> Session<'p> {
         counters.zcrx = zcrx.map(|zcrx| ZcrxCounts { given_up, ..zcrx.after(&before) });
         counters.starvations = sum(self.before.starvations, self.backend.starvations());
         counters.starving = counters.starvations.map(|_| self.backend.starving());
-        self.plan.stats.publish(counters, &mut self.errors);
+        self.plan.stats.publish(counters, &mut self.failed);
     }
 }

@@ -11,6 +11,7 @@ use super::retry::Timer;
 use super::session::Session;
 use crate::receive::ReceiveError;
 use crate::receive::error::errno_name;
+use crate::receive::stats::Failed;
 
 impl Session<'_> {
     /// No more data will come: the sink finishes, and then the connection closes.
@@ -74,7 +75,7 @@ impl Session<'_> {
             return Ok(());
         }
         if failed {
-            self.errors.push(-result);
+            self.failed.push(Failed::Sink(-result));
             let (peer, errno) = (connection.peer(), errno_name(-result));
             let what = match &connection.sink {
                 Sink::File(file) => format!("cannot write to {}", file.describe()),
@@ -116,7 +117,7 @@ impl Session<'_> {
             forward.connected();
             return self.send(index);
         }
-        self.errors.push(-result);
+        self.failed.push(Failed::Sink(-result));
         let target = self.plan.target.as_ref();
         let name = target.map_or("the destination", |target| &target.name);
         let errno = errno_name(-result);

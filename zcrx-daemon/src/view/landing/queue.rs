@@ -98,6 +98,12 @@ fn figures(queue: &ReceiveSample) -> Markup {
             @for (errno, times) in &queue.errors {
                 (figure(&format!("ended by {}", errno_label(*errno)), &count(*times), "fair"))
             }
+            @for (errno, times) in &queue.accept_errors {
+                (figure(&format!("not accepted: {}", errno_label(*errno)), &count(*times), "fair"))
+            }
+            @for (errno, times) in &queue.sink_errors {
+                (figure(&format!("sink: {}", errno_label(*errno)), &count(*times), "fair"))
+            }
         }
     }
 }

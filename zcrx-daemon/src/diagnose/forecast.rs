@@ -50,6 +50,10 @@ pub struct Sizes {
     pub area_bytes: Option<u64>,
     /// Refill ring, entries: a power of two.
     pub refill_entries: u32,
+    /// Packets were lost in the window for want of a buffer: how many more would have been in use at once is not seen, and
+    /// the area may have to be larger yet.
+    #[serde(default)]
+    pub at_least: bool,
 }
 
 /// What is to be expected of a queue.
@@ -212,7 +216,7 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.own, facts.placement.total) {
             let area_bytes = facts.now.buffer_bytes.map(|buffer| total * buffer);
             let refill_entries = entries_for(facts, total);
-            return Answer::Known(Sizes { area_buffers: total, area_bytes, refill_entries });
+            return Answer::Known(Sizes { area_buffers: total, area_bytes, refill_entries, at_least: false });
         }
         return Answer::Unknown(
             "the owner has as much as it can get: how much more it would take is not seen while it starves"
@@ -251,6 +255,7 @@ fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answ
         area_buffers,
         area_bytes: facts.now.buffer_bytes.map(|buffer| area_buffers * buffer),
         refill_entries,
+        at_least: harmed(facts),
     })
 }
 
@@ -406,6 +411,7 @@ mod tests {
         let forecast = forecast(&window).expect("samples");
         let sizes = *forecast.sizes.known().expect("sizes");
         assert_eq!(sizes.area_bytes, Some(sizes.area_buffers * 4096));
+        assert!(sizes.at_least, "what a starving queue would take is not seen: {sizes:?}");
         let mut mended =
             Queue { buffers: sizes.area_buffers, refill_entries: u64::from(sizes.refill_entries), ..small };
         let window = mended.run(20);

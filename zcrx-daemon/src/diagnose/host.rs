@@ -153,7 +153,8 @@ pub(super) mod fixture {
             drops: Some(7),
         };
         let over = Episode { ended: Some(began), began: Duration::from_secs(990), ..episode.clone() };
-        let sizes = Sizes { area_buffers: 4096, area_bytes: Some(16 << 20), refill_entries: 4096 };
+        let sizes =
+            Sizes { area_buffers: 4096, area_bytes: Some(16 << 20), refill_entries: 4096, at_least: false };
         let mut past = Past::new(queue.key.clone(), queue.at);
         past.count(&over, queue.at);
         let report = Report {

@@ -209,8 +209,15 @@ fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
     match &forecast.sizes {
         Answer::Known(sizes) => writeln!(
             out,
-            "  sizes for this load: an area of {} buffers, a refill ring of {} entries",
-            sizes.area_buffers, sizes.refill_entries
+            "  sizes for this load: an area of {}{} buffers, a refill ring of {} entries{}",
+            if sizes.at_least { "at least " } else { "" },
+            sizes.area_buffers,
+            sizes.refill_entries,
+            if sizes.at_least {
+                " (what more it would take is not seen while packets are lost: look again then)"
+            } else {
+                ""
+            },
         ),
         Answer::Unknown(why) => writeln!(out, "  sizes for this load unknown: {why}"),
     }

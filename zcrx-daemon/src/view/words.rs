@@ -145,8 +145,9 @@ pub(crate) fn outlook(report: &Report) -> Vec<String> {
         said.push(format!("a buffer is out for {} on average", duration(time)));
     }
     said.push(match &forecast.sizes {
-        Answer::Known(Sizes { area_buffers, refill_entries, .. }) => format!(
-            "this load wants an area of {} buffers and a refill ring of {} entries",
+        Answer::Known(Sizes { area_buffers, refill_entries, at_least, .. }) => format!(
+            "this load wants an area of {}{} buffers and a refill ring of {} entries",
+            if *at_least { "at least " } else { "" },
             count(*area_buffers),
             count(u64::from(*refill_entries))
         ),

@@ -9,7 +9,7 @@ use crate::model::{Cause, Confidence};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::FragmentPinning,
-    title: "Fragment pinning (up to Linux 7.2)",
+    title: "Fragment pinning",
     signature: "allocations fail though the refill ring is not empty: one call looks at 64 entries, and all of them \
                 return fragments of buffers that have further fragments out",
     remedy: "return the fragments of one buffer next to each other; FLUSH_RQ (Linux 6.19); Linux 7.3 looks at more \

@@ -24,7 +24,7 @@ pub(super) const MINUTE: Scenario = Scenario {
             foreign one, no buffer free: not one episode",
     needs: NEEDS,
     limit: 500,
-    default: false,
+    default: true,
     run: || healthy(Duration::from_mins(1)),
 };
 

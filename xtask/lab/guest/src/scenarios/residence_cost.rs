@@ -22,8 +22,8 @@ const TRANSFERS: usize = 4;
 /// Where a machine's clock counts instructions.
 pub(super) const COST: Scenario = Scenario {
     name: "residence-cost",
-    about: "instructions of another program's receiver per completion: nothing sampled, one buffer in 64, every buffer \
-            (lab run --count-instructions)",
+    about: "instructions of another program's receiver per completion: nothing sampled, one buffer in 64, every buffer, \
+            by trampolines and by kprobes (lab run --count-instructions)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     limit: 1500,
     default: false,
@@ -36,8 +36,15 @@ pub(super) const COST: Scenario = Scenario {
             .into());
         }
         let nic = Nic::pair()?;
-        for (one_in, what) in [("0", "nothing sampled"), ("64", "one buffer in 64"), ("1", "every buffer")] {
-            let daemon = Daemon::start(&nic.rx, &["--probe-residence", one_in])?;
+        for (one_in, mechanism, what) in [
+            ("0", "fexit", "nothing sampled"),
+            ("64", "fexit", "one buffer in 64"),
+            ("1", "fexit", "every buffer"),
+            ("0", "kretprobe", "nothing sampled, kprobes"),
+            ("64", "kretprobe", "one buffer in 64, kprobes"),
+        ] {
+            let arguments = ["--probe-residence", one_in, "--probe-mechanism", mechanism];
+            let daemon = Daemon::start(&nic.rx, &arguments)?;
             let per_completion = measure(&nic)?;
             println!("{what}: {per_completion:?} instructions per completion");
             daemon.stop()?;

@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: what is given to others. One tree of files as they are installed, and packages made from it.
 
 mod deb;
+mod rpm;
 mod tree;
 
 use std::fs;
@@ -19,10 +20,12 @@ use crate::tools::workspace::{TARGET, build_static, cargo, target};
 /// What was made.
 #[derive(Debug)]
 pub(crate) struct Made {
-    /// The files as they are installed, below this folder: what the container file and the RPM take.
+    /// The files as they are installed, below this folder: what the container file takes.
     pub tree: PathBuf,
     /// The Debian package.
     pub deb: PathBuf,
+    /// The RPM; `None` where it cannot be made.
+    pub rpm: Option<PathBuf>,
 }
 
 /// What cargo knows of the package.
@@ -37,6 +40,10 @@ struct Package {
 pub(crate) fn run(cache: &Cache) -> Result<()> {
     let made = make(cache)?;
     println!("files:  {}\nDebian: {}", made.tree.display(), made.deb.display());
+    match &made.rpm {
+        Some(rpm) => println!("RPM:    {}", rpm.display()),
+        None => println!("RPM:    not made, since rpmbuild is not installed: apt-get install rpm"),
+    }
     Ok(())
 }
 
@@ -56,7 +63,8 @@ pub(crate) fn make(cache: &Cache) -> Result<Made> {
     let tree = dist.join("root");
     tree::lay_out(&tree, &program, &pages)?;
     let deb = deb::pack(&dist, &tree, &package)?;
-    Ok(Made { tree, deb })
+    let rpm = rpm::pack(&dist, &tree, &package)?;
+    Ok(Made { tree, deb, rpm })
 }
 
 fn package() -> Result<Package> {

@@ -1,0 +1,135 @@
+//! From what was said to what will be done: ranges, forms, and things that must not be said twice.
+
+mod queue;
+mod twice;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use tracing_subscriber::EnvFilter;
+
+use super::address::{WEB_FORMS, WebAddress, parse_web_address};
+use super::file::{Draft, PrivilegesDraft, RecordingsDraft, WebDraft};
+use super::interval::parse_interval;
+use super::said::{Document, Problem, Said, Source};
+use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web};
+use crate::kernel::Capability;
+use crate::probe;
+
+/// Below, looking costs more than it tells; above, what lasts a second is not seen.
+const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
+
+/// Makes the configuration; what is wrong goes to `problems`, and if anything does, the result is not to be used.
+pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
+    let mut checker = Checker { document, problems };
+    let config = Config {
+        web: checker.web(&draft.web),
+        privileges: checker.privileges(&draft.privileges),
+        probes: draft.probes.enabled.unwrap_or(true),
+        probe_options: probe::Options {
+            mechanism: draft.probes.mechanism.unwrap_or_default(),
+            statistics: draft.probes.statistics.unwrap_or(false),
+            residence: draft.probes.residence.unwrap_or(0),
+        },
+        interval: checker.interval(draft.observe.interval.as_ref()),
+        recordings: recordings(&draft.recordings),
+        log: Log { level: checker.level(draft.log.level), format: draft.log.format },
+        runtime_dir: draft.runtime_dir.as_ref().map(|said| PathBuf::from(&said.value)),
+        queues: draft
+            .queues
+            .iter()
+            .zip(0..)
+            .filter_map(|(queue, position)| checker.queue(queue, position, &draft.queues))
+            .collect(),
+    };
+    checker.nothing_twice(&draft.queues);
+    config
+}
+
+/// Where recordings go: what systemd gives the service, else where programs of this user keep such things.
+fn recordings(draft: &RecordingsDraft) -> Option<PathBuf> {
+    if !draft.enabled.unwrap_or(true) {
+        return None;
+    }
+    if let Some(said) = &draft.directory {
+        return Some(PathBuf::from(&said.value));
+    }
+    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = from("STATE_DIRECTORY")
+        .or_else(|| geteuid().is_root().then(|| PathBuf::from("/var/lib/zcrxd")))
+        .or_else(|| from("XDG_STATE_HOME").map(|dir| dir.join("zcrxd")))
+        .or_else(|| from("HOME").map(|dir| dir.join(".local/state/zcrxd")));
+    state.map(|dir| dir.join("recordings"))
+}
+struct Checker<'a> {
+    document: &'a Document<'a>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn refuse(&mut self, source: &Source, what: impl Into<String>, mend: impl Into<String>) {
+        let problem = Problem { place: self.document.place(source), what: what.into(), mend: mend.into() };
+        self.problems.push(problem);
+    }
+
+    fn web(&mut self, draft: &WebDraft) -> Web {
+        let said = draft.listen_addresses.as_deref().unwrap_or_default();
+        let mut listen: Vec<_> = said.iter().filter_map(|said| self.web_address(said)).collect();
+        if listen.is_empty() {
+            listen.push(WebAddress::Ip(DEFAULT_WEB_ADDRESS));
+        }
+        Web {
+            listen,
+            systemd_socket: draft.systemd_socket.unwrap_or(false),
+            config_file: draft.config_file.as_ref().map(|said| PathBuf::from(&said.value)),
+        }
+    }
+
+    fn web_address(&mut self, said: &Said<String>) -> Option<WebAddress> {
+        parse_web_address(&said.value).map_err(|what| self.refuse(&said.source, what, WEB_FORMS)).ok()
+    }
+
+    /// Root is left what it has unless told otherwise: whoever starts zcrxd by hand means to use it.
+    fn privileges(&mut self, draft: &PrivilegesDraft) -> Privileges {
+        let mut keep = Vec::new();
+        for said in draft.keep.as_deref().unwrap_or_default() {
+            match said.value.to_uppercase().parse::<Capability>() {
+                Ok(capability) => keep.push(capability),
+                Err(_) => self.refuse(
+                    &said.source,
+                    format!("{:?} is no capability", said.value),
+                    "capabilities(7) lists them; write CAP_BPF, CAP_NET_ADMIN and so on",
+                ),
+            }
+        }
+        Privileges { drop: draft.drop.unwrap_or(!geteuid().is_root()), keep }
+    }
+
+    fn level(&mut self, said: Option<Said<String>>) -> String {
+        let Some(said) = said else { return "info".to_owned() };
+        if said.value.trim().is_empty() || EnvFilter::builder().parse(&said.value).is_err() {
+            self.refuse(
+                &said.source,
+                format!("log level {:?} is not known", said.value),
+                "write error, warn, info, debug or trace, or directives such as info,zcrx_daemon::probe=debug",
+            );
+        }
+        said.value
+    }
+
+    fn interval(&mut self, said: Option<&Said<String>>) -> Duration {
+        let Some(said) = said else { return DEFAULT_INTERVAL };
+        match parse_interval(&said.value) {
+            Ok(interval) if INTERVALS.contains(&interval) => return interval,
+            Ok(_) => self.refuse(
+                &said.source,
+                format!("interval {:?} is out of range", said.value),
+                "write a time from 50ms to 10s",
+            ),
+            Err(what) => self.refuse(&said.source, format!("interval {what}"), ""),
+        }
+        DEFAULT_INTERVAL
+    }
+}

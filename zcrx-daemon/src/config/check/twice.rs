@@ -1,0 +1,66 @@
+//! What may be said only once.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::Checker;
+use crate::config::address::parse_address;
+use crate::config::file::QueueDraft;
+use crate::config::said::{Said, Source};
+
+impl Checker<'_> {
+    /// Two queues cannot have the same hardware queue or the same address.
+    pub(super) fn nothing_twice(&mut self, queues: &[Said<QueueDraft>]) {
+        let mut hardware = Seen::default();
+        let mut addresses = Seen::default();
+        for Said { value: draft, source } in queues {
+            if let Some(interface) = &draft.interface {
+                let queue = draft.queue.as_ref().map_or(0, |said| said.value);
+                let at = draft.queue.as_ref().map_or(source, |said| &said.source);
+                if let Some(first) = hardware.first((interface.value.clone(), queue), at) {
+                    let first = self.document.place(&first);
+                    self.refuse(
+                        at,
+                        format!("queue {queue} of {} is already taken, at {first}", interface.value),
+                        "give each queue its own",
+                    );
+                }
+            }
+            for said in draft.listen.iter().flatten() {
+                // Port 0 is a new port each time.
+                let Some(address) = parse_address(&said.value).ok().filter(|address| address.port() != 0)
+                else {
+                    continue;
+                };
+                if let Some(first) = addresses.first(address, &said.source) {
+                    let first = self.document.place(&first);
+                    self.refuse(
+                        &said.source,
+                        format!("address {address} is already listened on, at {first}"),
+                        "give each queue its own",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Where things were first said.
+struct Seen<K>(HashMap<K, Source>);
+
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Seen<K> {
+    /// Where `key` was said before, if it was.
+    fn first(&mut self, key: K, at: &Source) -> Option<Source> {
+        let earlier = self.0.get(&key).cloned();
+        if earlier.is_none() {
+            self.0.insert(key, at.clone());
+        }
+        earlier
+    }
+}

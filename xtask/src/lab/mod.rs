@@ -310,13 +310,21 @@ impl Lab {
         }
         archive.program("/sbin/ethtool", &require("ethtool", "ethtool")?)?;
         archive.program("/sbin/ip", &require("ip", "iproute2")?)?;
+        self.nic(kernel, &mut archive)?;
+        Ok(archive)
+    }
+
+    /// The software NIC for this kernel, or why there is none.
+    fn nic(&self, kernel: &Kernel, archive: &mut Archive) -> Result<()> {
         match module::build(&self.cache, self.network, kernel, &root().join("xtask/lab/nic"))? {
             Ok(module) => {
-                archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)?;
+                archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)
             }
-            Err(Unavailable(reason)) => archive.text("/lab/no-nic", &reason),
+            Err(Unavailable(reason)) => {
+                archive.text("/lab/no-nic", &reason);
+                Ok(())
+            }
         }
-        Ok(archive)
     }
 
     /// The closing line, and the error if something failed.

@@ -27,6 +27,11 @@ impl Programs {
         self.directory.join("guest")
     }
 
+    /// An application of zcrx that is not zcrxd.
+    pub(crate) fn foreign(&self) -> PathBuf {
+        self.directory.join("foreign")
+    }
+
     /// All of them: the guest's init, the daemon, the foreign program, and the one that compares queues.
     pub(crate) fn all(&self) -> [PathBuf; 4] {
         ["guest", "zcrxd", "foreign", "contract"].map(|name| self.directory.join(name))

@@ -31,6 +31,12 @@ impl Namespace {
         Ok(Self { file })
     }
 
+    /// The one that this program runs in.
+    pub(crate) fn own() -> Result<Self> {
+        let file = File::open("/proc/thread-self/ns/net").context("cannot open the network namespace")?;
+        Ok(Self { file: file.into() })
+    }
+
     /// A program that will run in it.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());

@@ -84,9 +84,17 @@ impl Nic {
         Ok(nic)
     }
 
+    /// Like [`Nic::pair`], with this host at the receiving end.
+    pub(crate) fn into_this_host() -> Result<Self> {
+        let nic = Self { rx: Namespace::own()?, tx: Namespace::create()? };
+        nic.plug_in("")?;
+        Ok(nic)
+    }
+
     /// Loads the module into these two hosts: at first, or once more after it was removed.
     pub(crate) fn plug_in(&self, parameters: &str) -> Result<()> {
-        insert(&module().context("there is no software NIC")?, parameters)?;
+        let path = module().with_context(|| missing().unwrap_or_default())?;
+        insert(&path, parameters)?;
         for (namespace, interface, host) in [(&self.rx, RX, "1"), (&self.tx, TX, "2")] {
             namespace.adopt(interface)?;
             namespace.run("ip", &["addr", "add", &format!("10.9.0.{host}/24"), "dev", interface])?;

@@ -83,7 +83,12 @@ impl Process {
     /// Waits for its end.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let name = self.name.clone();
-        eventually(&format!("{name} ends"), limit, || self.ended())
+        let ended = eventually(&format!("{name} ends"), limit, || self.ended());
+        // Where in the kernel it hangs, if it does.
+        ended.with_context(|| {
+            let stack = fs::read_to_string(format!("/proc/{}/stack", self.id())).unwrap_or_default();
+            format!("{name} is in {}", stack.lines().collect::<Vec<_>>().join(" "))
+        })
     }
 
     /// Waits for its end and fails if that is not a good one.

@@ -1,8 +1,10 @@
 //! Test traffic: `zcrxd send`, whose bytes the receiving end verifies.
 
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::namespace::Namespace;
 use super::process::Process;
@@ -40,4 +42,22 @@ impl Traffic {
         self.process.signal(libc::SIGKILL)?;
         self.process.wait(Duration::from_secs(30)).map(drop)
     }
+}
+
+/// Closes so that the peer gets a reset.
+pub(crate) fn reset(stream: TcpStream) -> Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option is as long as it is said to be, and the descriptor is open.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    ensure!(result == 0, "cannot make a close a reset: {}", std::io::Error::last_os_error());
+    drop(stream);
+    Ok(())
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,6 +17,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::lab::namespace::Namespace;
 use crate::lab::nic;
+use crate::lab::traffic::reset;
 
 /// Hard stop for whoever hangs.
 const LIMIT: Duration = Duration::from_secs(200);
@@ -101,24 +101,6 @@ fn send(to: SocketAddr, number: u64, laggard: bool) -> Result<()> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).context("zcrxd does not close")?;
     ensure!(rest.is_empty(), "zcrxd said something");
-    Ok(())
-}
-
-/// Closes so that the peer gets a reset.
-pub(super) fn reset(stream: TcpStream) -> Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option is as long as it is said to be, and the descriptor is open.
-    let result = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    ensure!(result == 0, "cannot make a close a reset: {}", std::io::Error::last_os_error());
-    drop(stream);
     Ok(())
 }
 

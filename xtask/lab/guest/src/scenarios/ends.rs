@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use super::Scenario;
-use super::crowd::reset;
 use super::receive::settled;
 use crate::lab::daemon::Daemon;
 use crate::lab::nic::{self, Nic};
+use crate::lab::traffic::reset;
 use crate::lab::{eventually, facts};
 
 /// How long data may take to arrive.
@@ -49,9 +49,11 @@ fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
         .enter(|| (0..CONNECTIONS).map(|number| reset_behind((1 << 20) + (number << 18), &listen)).sum())?;
     daemon.process().signal(libc::SIGCONT)?;
 
+    // Until it has taken them, it has no connection either: that it has none would not say that all are over.
+    daemon.until("every connection is accepted", ARRIVAL, |metrics| {
+        metrics.sum("zcrx_receive_connections_accepted_total") == Some(CONNECTIONS as f64)
+    })?;
     let metrics = settled(&mut daemon)?;
-    let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
-    ensure!(accepted == CONNECTIONS, "{accepted} connections were accepted");
     let received = metrics.count("zcrx_receive_bytes_total")?;
     ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
     let untold = metrics.count("zcrx_receive_unreported_ends_total")?;

@@ -6,6 +6,7 @@ mod package;
 mod queries;
 mod stages;
 mod webhook;
+mod wire;
 
 use std::fs;
 use std::process::Command;

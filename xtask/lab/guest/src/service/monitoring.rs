@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use super::stages::{LIMIT, configure, metrics, ready, send, systemctl};
 use super::webhook;
-use super::{Step, queries};
+use super::wire::UNDELIVERABLE;
+use super::{Step, queries, wire};
 use crate::lab::metrics::get;
+use crate::lab::nic::{self, Nic};
 use crate::lab::process::Process;
 use crate::lab::{artefacts, eventually, facts};
 
@@ -48,8 +50,22 @@ scrape_configs:
     static_configs: [{targets: ['127.0.0.1:9965']}]
 ";
 
-/// A software queue and a zcrx queue that verify, and one whose sink may hold all of a small area.
-const QUEUES: &str = r#"
+/// As open as without one.
+const WEB_CONFIG: &str = "/etc/zcrxd/web.yml";
+
+/// A software queue, a zcrx queue without a device and one of the NIC that verify; one of the NIC whose sink may hold all of a
+/// small area; and one that gets less than it asks for, and whose destination is not there.
+fn queues() -> String {
+    let (interface, verifying, queue) = (nic::RX, wire::verifying(), wire::VERIFYING_QUEUE);
+    let (starving, starving_queue) = (Nic::address(), nic::QUEUE);
+    format!(
+        r#"
+[web]
+config_file = "{WEB_CONFIG}"
+
+[probes]
+residence = 1
+
 [[queue]]
 listen = ["127.0.0.1:7000"]
 backend = "copy"
@@ -61,21 +77,45 @@ backend = "nodev"
 sink = "verify"
 
 [[queue]]
-listen = ["127.0.0.1:7003"]
-backend = "copy"
-area = "1MiB"
-hold_limit = "1MiB"
+interface = "{interface}"
+queue = {queue}
+listen = ["{verifying}"]
+backend = "device"
+area = "16MiB"
+workers = 2
+napi_busy_poll = "20us"
+sink = "verify"
+
+[[queue]]
+interface = "{interface}"
+queue = {starving_queue}
+listen = ["{starving}"]
+backend = "device"
+area = "4MiB"
+hold_limit = "4MiB"
 copy_out = 0
 sink = "forward:127.0.0.1:7004"
-"#;
+
+[[queue]]
+interface = "lo"
+listen = ["{UNDELIVERABLE}"]
+buffer = "32KiB"
+area = "4MiB"
+sink = "forward:127.0.0.1:7099"
+"#
+    )
+}
 
 pub(super) const ALERTED: Step = Step {
     name: "alert-delivered",
-    about: "a queue starves: its alert reaches a webhook through Prometheus and Alertmanager, and resolves after the mend",
+    about: "a queue of the NIC starves: its alert reaches a webhook through Prometheus and Alertmanager, and resolves after the mend",
     limit: 600,
     run: || {
         let reader = TcpListener::bind("127.0.0.1:7004").context("cannot listen for the forward sink")?;
-        configure(QUEUES)?;
+        let nic = wire::nic()?;
+        fs::write(WEB_CONFIG, "http_server_config:\n  http2: true\n")
+            .with_context(|| format!("cannot write {WEB_CONFIG}"))?;
+        configure(&queues())?;
         systemctl(&["restart", "zcrxd.service"])?;
         ready()?;
         start_servers()?;
@@ -84,9 +124,23 @@ pub(super) const ALERTED: Step = Step {
             Ok(queries::series("up{job=\"zcrxd\"} == 1").ok().filter(|found| *found > 0))
         })?;
 
-        let sender = TcpStream::connect("127.0.0.1:7003").context("cannot connect to the starving queue")?;
+        // What else panels are of.
+        send()?;
+        wire::send()?;
+        wire::fail()?;
+        wire::register()?;
+
+        let connect =
+            || TcpStream::connect(Nic::address()).context("cannot connect to the queue that will starve");
+        let sender = nic.tx.enter(connect)?;
         sender.set_nonblocking(true).context("cannot set a socket up")?;
-        let (mut slow, _) = reader.accept().context("no connection from the forward sink")?;
+        reader.set_nonblocking(true).context("cannot set a listener up")?;
+        let mut slow = eventually("zcrxd connects to its destination", LIMIT, || match reader.accept() {
+            Ok((stream, _)) => Ok(Some(stream)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error).context("no connection from the forward sink"),
+        })?;
+        slow.set_nonblocking(false).context("cannot set a socket up")?;
         // Not a byte is read from it until the alert has come.
         let mut notices = Vec::new();
         let mut sent = 0_u64;
@@ -116,7 +170,8 @@ pub(super) const ALERTED: Step = Step {
         queries::ask_while_starving()?;
 
         // The mend: the reader reads, until the sender has ended and all has come through.
-        drop(sender);
+        // The sender stays until then: the NIC's hosts do not wait long for what a closed socket has to say.
+        sender.shutdown(Shutdown::Write).context("cannot end the stream")?;
         let drained = std::thread::spawn(move || std::io::copy(&mut slow.by_ref(), &mut std::io::sink()));
         let deadline = Instant::now() + LIMIT;
         while find(&notices, "resolved").is_none() {
@@ -139,7 +194,12 @@ pub(super) const QUERIED: Step = Step {
             well again, unless a reason says why not",
     limit: 300,
     run: || {
+        systemctl(&["reload", "zcrxd.service"])?;
         send()?;
+        wire::send()?;
+        // Once more: a counter that appears with its first event shows no increase.
+        wire::fail()?;
+        wire::register()?;
         queries::judge()
     },
 };

@@ -51,6 +51,12 @@ pub(super) const REGISTRATIONS: Threshold = Threshold {
     value: 3.0,
     why: "refused registrations in 15 minutes: a program that tries what it can have is refused once or twice",
 };
+/// Failures of a sink in 15 minutes.
+pub(super) const SINK_ERRORS: Threshold = Threshold {
+    name: "sink_errors_15m",
+    value: 9.0,
+    why: "failures of a queue's sink in 15 minutes: one connection tries eight times to reach a destination that restarts",
+};
 /// Seconds.
 pub(super) const STALE: Threshold = Threshold {
     name: "diagnosis_age_seconds",
@@ -75,4 +81,4 @@ pub(super) const RESTARTS: Threshold = Threshold {
 
 /// Every threshold, in the order of the file.
 pub(super) const THRESHOLDS: &[Threshold] =
-    &[FORESIGHT, EPISODES, COPIED, REGISTRATIONS, STALE, SLOW_SCRAPE, FDS, RESTARTS];
+    &[FORESIGHT, EPISODES, COPIED, REGISTRATIONS, SINK_ERRORS, STALE, SLOW_SCRAPE, FDS, RESTARTS];

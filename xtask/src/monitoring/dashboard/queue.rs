@@ -197,7 +197,8 @@ fn errors() -> Row {
                 .runbook("ZcrxQueueMissteered"),
             Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's own queue could not accept, and what its sinks could not be given: a full disk, a destination that is gone.")
                 .ask("rate(zcrx_receive_accept_errors_total{QUEUE}[$__rate_interval])", queue!("accept {{errno}}"))
-                .ask("rate(zcrx_receive_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}")),
+                .ask("rate(zcrx_receive_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}"))
+                .runbook("ZcrxReceiveSinkFails"),
             Panel::lines("Completions without room", RATE, "Completions that the completion queue had no room for.")
                 .ask("rate(zcrx_ifq_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))
                 .ask("rate(zcrx_receive_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("user"))

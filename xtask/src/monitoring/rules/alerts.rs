@@ -7,7 +7,8 @@ use super::About::{Cause, Symptom, Watcher};
 use super::Severity::{Critical, Warning};
 use super::{About, Alert, Severity};
 use crate::monitoring::config::{
-    COPIED, EPISODES, FDS, FORESIGHT, JOB, REGISTRATIONS, RESTARTS, SLOW_SCRAPE, STALE, Threshold,
+    COPIED, EPISODES, FDS, FORESIGHT, JOB, REGISTRATIONS, RESTARTS, SINK_ERRORS, SLOW_SCRAPE, STALE,
+    Threshold,
 };
 
 /// The queue an alert is about, as people write it.
@@ -193,6 +194,20 @@ const OTHERS: &[Row] = &[
         threshold: Some(COPIED),
         summary: "Queue $queue of {{ $labels.instance }} copies what should arrive without a copy",
         description: "{{ $value | humanizePercentage }} of the payload is copied into the area, though the queue runs on the device.",
+    },
+    Row {
+        name: "ZcrxReceiveSinkFails",
+        about: Cause,
+        severity: Warning,
+        lasting: "0s",
+        // A peer of a sink that leaves is nothing unusual; and as above, the first event makes the series.
+        query: "(\n  (zcrx_receive_sink_errors_total{errno!~\"EPIPE|ECONNRESET\"} unless zcrx_receive_sink_errors_total offset 15m)\n  \
+                and on (job, instance, interface, queue) (zcrx_receive_connections_accepted_total offset 15m)\n  or\n  \
+                increase(zcrx_receive_sink_errors_total{errno!~\"EPIPE|ECONNRESET\"}[15m])\n) >= %T",
+        threshold: Some(SINK_ERRORS),
+        summary: "The sink of queue $queue of {{ $labels.instance }} fails with {{ $labels.errno }}",
+        description: "{{ $value | humanize }} times within 15 minutes: the connections in question end, and what was received of \
+                      them and not yet given to the sink is lost.",
     },
     Row {
         name: "ZcrxRegistrationsRefused",

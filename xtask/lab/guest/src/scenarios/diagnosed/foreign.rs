@@ -21,9 +21,9 @@ macro_rules! diagnosed {
 diagnosed!(
     SLOW,
     "diagnosed-slow_consumer",
-    "a foreign program that holds each buffer for 300 ms: an episode, first cause slow_consumer",
+    "a foreign program that holds each buffer for 600 ms: an episode, first cause slow_consumer",
     NEEDS,
-    || flow("slow_consumer", &Plan::new(&["--fault", "slow=300", "--fault-after", "1000000"]))
+    || flow("slow_consumer", &Plan::new(&["--fault", "slow=600", "--fault-after", "1000000"]))
 );
 diagnosed!(
     SLOW_IN_BURSTS,

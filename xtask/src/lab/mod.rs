@@ -4,6 +4,7 @@ mod demo;
 mod initramfs;
 mod kernels;
 mod machine;
+mod matrix;
 mod module;
 mod programs;
 mod session;
@@ -26,15 +27,11 @@ use self::module::Unavailable;
 use self::programs::Programs;
 use self::session::Ground;
 pub(crate) use self::session::Report;
-use self::table::{Column, Table};
 use crate::setup;
 use crate::tools::apt::Network;
 use crate::tools::cache::Cache;
 use crate::tools::command::{find, require};
 use crate::tools::workspace::{root, target};
-
-/// The table of kernels.
-const DOCUMENT: &str = "docs/kernels.md";
 
 /// The name of the row for the machine's own kernel.
 const HOST: &str = "host";
@@ -102,7 +99,7 @@ pub(crate) fn run(arguments: LabArguments) -> Result<()> {
             }
             lab.close(&tally)
         }
-        LabCommand::Matrix { check } => matrix(&Lab::open(network)?, check),
+        LabCommand::Matrix { check } => matrix::run(&Lab::open(network)?, check),
         LabCommand::Systemd => systemd::run_steps(network),
         LabCommand::Shell { kernel } => {
             let lab = Lab::open(network)?;
@@ -142,52 +139,6 @@ fn list(network: Network) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Measures every kernel, prints the table, and writes it or compares it with the one that is committed.
-fn matrix(lab: &Lab, check: bool) -> Result<()> {
-    let scenarios = lab.programs.scenarios()?;
-    let mut tally = Tally::default();
-    let mut columns = Vec::new();
-    let (everywhere, newest): (Vec<_>, Vec<_>) = scenarios.iter().cloned().partition(is_for_every_kernel);
-    for (number, row) in lab.kernels.rows().iter().chain([&host_row()]).enumerate() {
-        let is_newest = number == 0;
-        let mut report = lab.run_row(row, if is_newest { &scenarios } else { &everywhere }, true)?;
-        if !is_newest {
-            report.verdicts.extend(Report::skipped(&newest, "takes long: the newest kernel only").verdicts);
-        }
-        tally.add(&report);
-        columns.push(Column { series: row.series.clone(), report });
-    }
-    let (host, kernels) = columns.split_last().context("the host's kernel has a column")?;
-    let table = Table { kernels, host: Some(host), scenarios: &scenarios };
-    let document = table.document();
-    println!("\n{document}");
-    let path = root().join(DOCUMENT);
-    if check {
-        let committed =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let differences = table.differences(&committed);
-        for difference in &differences {
-            println!("{DOCUMENT} is stale: {difference}");
-        }
-        lab.close(&tally)?;
-        if !differences.is_empty() {
-            bail!("{DOCUMENT} is stale in {} places; run `cargo xtask lab matrix`", differences.len());
-        }
-        return Ok(());
-    }
-    fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("written to {DOCUMENT}");
-    lab.close(&tally)
-}
-
-/// Whether the matrix runs a scenario on older kernels too: all of the default set, and what is quick.
-///
-/// The rest can be run there by name.
-fn is_for_every_kernel(scenario: &ScenarioInfo) -> bool {
-    const QUICK: u64 = 240;
-    scenario.default || scenario.limit < QUICK
 }
 
 /// Everything one run of the lab works with.

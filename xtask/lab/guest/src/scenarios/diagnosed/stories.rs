@@ -16,7 +16,7 @@ use crate::lab::{eventually, program, work};
 pub(in crate::scenarios) const TWO_CAUSES: Scenario = Scenario {
     name: "two-causes",
     about: "a foreign program that holds each buffer for long, and drops some for want of room in a small refill ring: \
-            both causes are named, in the order of their effect",
+            both causes are named, in the order of their effect as far as it is believed",
     needs: NEEDS,
     limit: 300,
     default: false,
@@ -37,14 +37,27 @@ pub(in crate::scenarios) const TWO_CAUSES: Scenario = Scenario {
             });
             Ok(with_both.map(|queue| queue["diagnosis"]["causes"].clone()))
         })?;
-        let effects: Vec<(f64, &str)> = findings
+        let named: Vec<(f64, &str, &str)> = findings
             .as_array()
             .into_iter()
             .flatten()
-            .filter_map(|finding| Some((finding["effect"].as_f64()?, finding["cause"].as_str()?)))
+            .filter_map(|finding| {
+                let confidence = finding["confidence"].as_str()?;
+                Some((finding["effect"].as_f64()?, confidence, finding["cause"].as_str()?))
+            })
             .collect();
-        println!("{effects:?}");
-        ensure!(effects.is_sorted_by(|a, b| a.0 >= b.0), "not in the order of their effect: {effects:?}");
+        println!("{named:?}");
+        // As docs/causes.md says.
+        let weight = |(effect, confidence, _): &(f64, &str, &str)| {
+            effect
+                * match *confidence {
+                    "high" => 1.0,
+                    "medium" => 0.6,
+                    _ => 0.25,
+                }
+        };
+        let sorted = named.is_sorted_by(|a, b| weight(a) >= weight(b));
+        ensure!(sorted, "not in the order of their effect and confidence: {named:?}");
         traffic.abandon()?;
         foreign.quit()?;
         close(daemon)

@@ -85,7 +85,7 @@ const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str, &'static [
         ZcrxFeature::Export => (
             "`workers` threads, each with a ring of its own, receive what one queue brings",
             "one thread receives all of it",
-            &["workers", "workers-nodev", "shared-queue"],
+            &["workers", "workers-nodev", "workers-alone", "shared-queue"],
         ),
         ZcrxFeature::RxBufLen => (
             "`buffer` sets the size of a buffer; the area then lies on huge pages",

@@ -55,11 +55,11 @@ struct State {
     reason: String,
     geometry: Option<Geometry>,
     counters: Counters,
-    errors: [BTreeMap<i32, u64>; 3],
+    failed: BTreeMap<Failed, u64>,
 }
 
 /// Something that failed, with its positive errno.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failed {
     Receive(i32),
     Accept(i32),
@@ -84,7 +84,7 @@ impl Stats {
             reason: "not started yet".to_owned(),
             geometry: None,
             counters: Counters::default(),
-            errors: Default::default(),
+            failed: BTreeMap::new(),
         };
         Self { key, sink, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
     }
@@ -138,14 +138,8 @@ impl Stats {
     pub(super) fn publish(&self, counters: &Counters, failed: &mut Vec<Failed>) {
         self.with(|state| {
             state.counters = *counters;
-            let [receive, accept, sink] = &mut state.errors;
             for failed in failed.drain(..) {
-                let (errors, errno) = match failed {
-                    Failed::Receive(errno) => (&mut *receive, errno),
-                    Failed::Accept(errno) => (&mut *accept, errno),
-                    Failed::Sink(errno) => (&mut *sink, errno),
-                };
-                *errors.entry(errno).or_default() += 1;
+                *state.failed.entry(failed).or_default() += 1;
             }
         });
     }
@@ -159,7 +153,9 @@ impl Stats {
     pub(super) fn sample(&self) -> ReceiveSample {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (counters, geometry) = (&state.counters, state.geometry.as_ref());
-        let [errors, accept_errors, sink_errors] = state.errors.clone();
+        let failed = |errno: fn(Failed) -> Option<i32>| {
+            state.failed.iter().filter_map(|(failed, count)| Some((errno(*failed)?, *count))).collect()
+        };
         // Grows while the queue runs, so it is counted; but without a queue there is no area.
         let area_bytes = geometry.map_or(0, |_| counters.area_bytes);
         let zcrx = geometry.and_then(|geometry| geometry.zcrx.clone());
@@ -187,9 +183,11 @@ impl Stats {
             copied_bytes: counters.copied_bytes,
             zcrx,
             completions: counters.completions,
-            errors,
-            accept_errors,
-            sink_errors,
+            errors: failed(|failed| if let Failed::Receive(errno) = failed { Some(errno) } else { None }),
+            accept_errors: failed(
+                |failed| if let Failed::Accept(errno) = failed { Some(errno) } else { None },
+            ),
+            sink_errors: failed(|failed| if let Failed::Sink(errno) = failed { Some(errno) } else { None }),
             rearms: counters.rearms,
             starvations: counters.starvations,
             starving: counters.starving,

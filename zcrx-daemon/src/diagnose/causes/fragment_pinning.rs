@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
               32 descriptors that tries again once a second; fragments merely returned far apart did not do it on Linux 7.3, \
               which looks at 512 entries and more",
         scenarios: &["diagnosed-fragment_pinning"],
-        kernels: "7.3",
+        kernels: "7.2, 7.3",
     },
     late: None,
     judge,

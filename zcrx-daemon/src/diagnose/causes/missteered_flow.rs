@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
     produced: Produced::Lab {
         how: "a flow arrives on the queue of one application, and its connection is another's",
         scenarios: &["diagnosed-missteered_flow"],
-        kernels: "7.3",
+        kernels: "7.2, 7.3",
     },
     late: None,
     judge,

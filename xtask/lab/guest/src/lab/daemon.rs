@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use super::metrics::{Metrics, get};
 use super::namespace::Namespace;
 use super::process::Process;
+use super::seccomp;
 use super::{artefacts, eventually, program, work};
 
 /// Where its web endpoint listens, in its own network namespace.
@@ -36,6 +37,17 @@ impl<'a> Daemon<'a> {
     /// Starts it with further arguments of `zcrxd run` and waits until it answers.
     pub(crate) fn start(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
         Self::spawn(namespace, namespace.command(program("zcrxd")), WEB, arguments)
+    }
+
+    /// Like [`Daemon::start`], in a kernel that refuses one opcode of io_uring_register as older ones do.
+    pub(crate) fn start_without_register(
+        namespace: &'a Namespace,
+        opcode: u32,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let mut command = namespace.command(program("zcrxd"));
+        seccomp::without_register(&mut command, opcode);
+        Self::spawn(namespace, command, WEB, arguments)
     }
 
     /// Like [`Daemon::start`], with its web endpoint open to all interfaces of its namespace.

@@ -114,6 +114,7 @@ pub(crate) const ALL: &[Scenario] = &[
     features::SHARED,
     workers::DEVICE,
     workers::NODEV,
+    workers::ALONE,
     want::WANT_DEVICE,
     want::WANT_NODEV,
     want::SLOW_DEVICE,

@@ -11,7 +11,7 @@ use super::receive::{TRANSFER, expect, on_device, settled};
 use crate::lab::daemon::Daemon;
 use crate::lab::metrics::{Metrics, Sample};
 use crate::lab::namespace::Namespace;
-use crate::lab::nic::Nic;
+use crate::lab::nic::{self, Nic};
 use crate::lab::traffic::Traffic;
 
 /// How long anything may take to come about.
@@ -79,6 +79,36 @@ pub(super) const NODEV: Scenario = Scenario {
         expect(&metrics, "nodev", CONNECTIONS * EACH)?;
         each_had_some(&metrics, &[0; WORKERS as usize])?;
         daemon.stop().map(drop)
+    },
+};
+
+/// IORING_REGISTER_ZCRX_CTRL: flushing, exporting and importing queues.
+const ZCRX_CTRL: u32 = 36;
+
+/// Where no ring can have another's queue.
+pub(super) const ALONE: Scenario = Scenario {
+    name: "workers-alone",
+    about: "a kernel that has no ZCRX_CTRL, as before Linux 6.19 (a filter refuses it here): of 4 threads one receives and says \
+            so, every byte is verified, every buffer given back",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 300,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let place = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
+        let further = ["--sink", "verify", "--workers", "4", "--no-probes"];
+        let mut daemon =
+            Daemon::start_without_register(&nic.rx, ZCRX_CTRL, &[&place[..], &further].concat())?;
+        Traffic::start(&nic.tx, &listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
+            .finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", CONNECTIONS * EACH)?;
+        let receiving = metrics.sum("zcrx_receive_workers");
+        ensure!(receiving == Some(1.0), "{receiving:?} threads receive");
+        let log = daemon.stop()?;
+        ensure!(log.contains("one thread instead of 4"), "the log does not say so: {log}");
+        Ok(())
     },
 };
 

@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
                 owner reads none",
     remedy: "process or copy out sooner, spread the work over more workers, or make the area larger",
     produced: Produced::Lab {
-        how: "the application holds each buffer for 600 ms or for two seconds, or reaps no completion; the own queue's destination reads nothing",
+        how: "the application holds each buffer for 800 ms or for two seconds, or reaps no completion; the own queue's destination reads nothing",
         scenarios: &[
             "diagnosed-slow_consumer",
             "diagnosed-slow_consumer-in-bursts",

@@ -39,14 +39,10 @@ impl<'a> Daemon<'a> {
         Self::spawn(namespace, namespace.command(program("zcrxd")), WEB, arguments)
     }
 
-    /// Like [`Daemon::start`], in a kernel that refuses one opcode of io_uring_register as older ones do.
-    pub(crate) fn start_without_register(
-        namespace: &'a Namespace,
-        opcode: u32,
-        arguments: &[&str],
-    ) -> Result<Self> {
+    /// Like [`Daemon::start`], in a kernel whose io_uring_register knows no opcode from this one on, as older ones do.
+    pub(crate) fn start_in_older(namespace: &'a Namespace, opcode: u32, arguments: &[&str]) -> Result<Self> {
         let mut command = namespace.command(program("zcrxd"));
-        seccomp::without_register(&mut command, opcode);
+        seccomp::register_ends_before(&mut command, opcode);
         Self::spawn(namespace, command, WEB, arguments)
     }
 

@@ -13,8 +13,8 @@ pub(crate) fn without(command: &mut Command, call: i64) {
     );
 }
 
-/// Likewise, that io_uring_register knows no such opcode.
-pub(crate) fn without_register(command: &mut Command, opcode: u32) {
+/// Likewise, that io_uring_register knows no opcode from this one on: as an older kernel.
+pub(crate) fn register_ends_before(command: &mut Command, opcode: u32) {
     /// IORING_REGISTER_USE_REGISTERED_RING.
     const REGISTERED_RING: u32 = 1 << 31;
     // The lower half of the second argument, on a machine that begins with that.
@@ -26,7 +26,7 @@ pub(crate) fn without_register(command: &mut Command, opcode: u32) {
             unless_equal(libc::SYS_io_uring_register as u32, 4),
             load(argument),
             statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, !REGISTERED_RING),
-            unless_equal(opcode, 1),
+            statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, opcode),
             fail(libc::EINVAL),
             allow(),
         ],

@@ -81,7 +81,8 @@ impl Offered {
     /// Whether a program can go there by that mechanism, as far as the kernel's tables tell.
     fn offers(&self, mechanism: &str, target: &str) -> Result<bool> {
         let typed = |test: &dyn Fn(&Btf) -> bool| self.btf.as_ref().is_some_and(test);
-        let tracepoint = || self.symbols.has(&format!("__tracepoint_{target}"));
+        // A function, which every table of symbols has; of data, such as `__tracepoint_*`, some kernels list none.
+        let tracepoint = || self.symbols.has(&format!("__traceiter_{target}"));
         Ok(match mechanism {
             "fexit" => self.symbols.has(target) && typed(&|btf| btf.has_function(target)),
             "kprobe" | "kretprobe" | "kprobe_multi" => self.symbols.has(target),

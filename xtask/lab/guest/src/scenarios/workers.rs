@@ -82,14 +82,14 @@ pub(super) const NODEV: Scenario = Scenario {
     },
 };
 
-/// IORING_REGISTER_ZCRX_CTRL: flushing, exporting and importing queues.
-const ZCRX_CTRL: u32 = 36;
+/// IORING_REGISTER_QUERY, of Linux 6.18; the next is IORING_REGISTER_ZCRX_CTRL, by which queues are exported, of 6.19.
+const QUERY: u32 = 35;
 
 /// Where no ring can have another's queue.
 pub(super) const ALONE: Scenario = Scenario {
     name: "workers-alone",
-    about: "a kernel that has no ZCRX_CTRL, as before Linux 6.19 (a filter refuses it here): of 4 threads one receives and says \
-            so, every byte is verified, every buffer given back",
+    about: "a kernel that neither answers questions nor exports queues, as before Linux 6.18 (a filter refuses both here): of 4 \
+            threads one receives and says so, every byte is verified, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     limit: 300,
     default: true,
@@ -98,8 +98,7 @@ pub(super) const ALONE: Scenario = Scenario {
         let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
         let place = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
         let further = ["--sink", "verify", "--workers", "4", "--no-probes"];
-        let mut daemon =
-            Daemon::start_without_register(&nic.rx, ZCRX_CTRL, &[&place[..], &further].concat())?;
+        let mut daemon = Daemon::start_in_older(&nic.rx, QUERY, &[&place[..], &further].concat())?;
         Traffic::start(&nic.tx, &listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
             .finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;

@@ -21,9 +21,13 @@ macro_rules! diagnosed {
 diagnosed!(
     SLOW,
     "diagnosed-slow_consumer",
-    "a foreign program that holds each buffer for 600 ms: an episode, first cause slow_consumer",
+    "a foreign program that holds each buffer for 800 ms: an episode, first cause slow_consumer",
     NEEDS,
-    || flow("slow_consumer", &Plan::new(&["--fault", "slow=600", "--fault-after", "1000000"]))
+    // A small ring, so that most of the area is the program's to hold, and a slow machine's traffic enough for that.
+    || flow(
+        "slow_consumer",
+        &Plan { ring: Some("32"), ..Plan::new(&["--fault", "slow=800", "--fault-after", "1000000"]) }
+    )
 );
 diagnosed!(
     SLOW_IN_BURSTS,

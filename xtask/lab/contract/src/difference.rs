@@ -160,9 +160,28 @@ pub(crate) const ALL: &[Difference] = &[
     },
 ];
 
+/// What a request is judged by that has all of these peculiarities; each alone is judged as above.
+pub(crate) const TOGETHER: &[Difference] = &[Difference {
+    name: "import-of-no-queue",
+    spoils: &["flag IMPORT", "no entries", "region pointer null", "area pointer null"],
+    since: Version(6, 19),
+    on: anywhere,
+    verdict: Verdict::Refused(libc::EBADF),
+    software: "EFAULT",
+    why: "just what an import looks like: the interface's index is then a file descriptor, and not that of a queue",
+}];
+
 /// The differences that apply to this kernel and target.
 pub(crate) fn applying(running: Version, target: Target) -> impl Iterator<Item = &'static Difference> {
     ALL.iter().filter(move |difference| running >= difference.since && (difference.on)(target))
+}
+
+/// Likewise, of those that need several peculiarities.
+pub(crate) fn applying_together(
+    running: Version,
+    target: Target,
+) -> impl Iterator<Item = &'static Difference> {
+    TOGETHER.iter().filter(move |difference| running >= difference.since && (difference.on)(target))
 }
 
 /// Where head, tail and the first entry are, by kernel: the software queue has them as the first version did.

@@ -35,11 +35,12 @@ pub(crate) fn markdown() -> String {
     };
     line("| Difference | A request with | Kernel | On | Kernel says | Software queue says | Why |".into());
     line("|---|---|---|---|---|---|---|".into());
-    for difference in difference::ALL {
+    for difference in difference::ALL.iter().chain(difference::TOGETHER) {
+        let together = difference::TOGETHER.iter().any(|of| of.name == difference.name);
         line(format!(
             "| `{}` | {} | {} and later | {} | {} | {} | {} |",
             difference.name,
-            difference.spoils.join(", "),
+            difference.spoils.join(if together { " and " } else { ", " }),
             version(difference.since),
             targets(difference.on),
             kernel_says(difference.verdict),
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn every_difference_is_about_peculiarities_that_are_tried() {
-        let judged = difference::ALL.iter().flat_map(|difference| difference.spoils);
+        let judged =
+            difference::ALL.iter().chain(difference::TOGETHER).flat_map(|difference| difference.spoils);
         let ordered = difference::ORDERS.iter().flat_map(|order| order.first.iter().chain(order.then));
         for name in judged.chain(ordered) {
             {

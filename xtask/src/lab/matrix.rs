@@ -3,7 +3,7 @@
 use std::fs;
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use zcrx_lab_guest::protocol::ScenarioInfo;
 
 use super::kernels::Row;
@@ -19,7 +19,6 @@ const DOCUMENT: &str = "docs/kernels.md";
 pub(super) fn run(lab: &Lab, check: bool) -> Result<()> {
     let scenarios: Vec<_> = lab.programs.scenarios()?.into_iter().filter(is_in_the_matrix).collect();
     let mut tally = Tally::default();
-    let mut columns = Vec::new();
     let (everywhere, newest): (Vec<_>, Vec<_>) = scenarios.iter().cloned().partition(is_for_every_kernel);
     let rows = lab.kernels.rows();
     // Fetching and building want one folder: nothing is left of that to do when two kernels run at a time.
@@ -28,26 +27,25 @@ pub(super) fn run(lab: &Lab, check: bool) -> Result<()> {
             println!("{}: {error:#}", kernel.release);
         }
     }
-    let row = |row: &Row, scenarios: &[ScenarioInfo], left: &[ScenarioInfo], why: &str| -> Result<Column> {
-        let mut report = lab.run_row(row, scenarios, true)?;
-        report.verdicts.extend(Report::skipped(left, why).verdicts);
-        Ok(Column { series: row.series.clone(), report })
+    let measure = |row: &Row, scenarios: &[ScenarioInfo]| -> Result<Column> {
+        Ok(Column { series: row.series.clone(), report: lab.run_row(row, scenarios, true)? })
     };
-    let (first, others) = rows.split_first().context("there are kernels")?;
+    let (first, older) = rows.split_first().context("there are kernels")?;
+    let host = host_row();
     // The newest has about as much to do as all others together, and an emulated machine keeps little more than one CPU busy.
     let (first, others) = thread::scope(|scope| {
-        let all: Vec<_> = everywhere.iter().chain(&newest).cloned().collect();
-        let first = scope.spawn(move || row(first, &all, &[], ""));
-        let host = host_row();
-        let others: Result<Vec<_>> = others
-            .iter()
-            .chain([&host])
-            .map(|other| row(other, &everywhere, &newest, "takes long: the newest kernel only"))
-            .collect();
+        let first = scope.spawn(|| measure(first, &scenarios));
+        let others: Result<Vec<_>> =
+            older.iter().chain([&host]).map(|row| measure(row, &everywhere)).collect();
         (first.join(), others)
     });
-    columns.push(first.map_err(|_| anyhow::anyhow!("the thread of the newest kernel panicked"))??);
-    columns.extend(others?);
+    let mut others = others?;
+    for column in &mut others {
+        let left = Report::skipped(&newest, "takes long: the newest kernel only");
+        column.report.verdicts.extend(left.verdicts);
+    }
+    let mut columns = vec![first.map_err(|_| anyhow!("the thread of the newest kernel panicked"))??];
+    columns.append(&mut others);
     for column in &columns {
         tally.add(&column.report);
     }

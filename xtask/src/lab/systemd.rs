@@ -68,6 +68,10 @@ pub(super) fn run_steps(network: Network) -> Result<()> {
     for (name, value) in &report.facts {
         println!("{name}: {value}");
     }
+    match &made.rpm {
+        Some(_) => println!("RPM: made of the same files"),
+        None => println!("RPM: not made, since rpmbuild is not installed: apt-get install rpm"),
+    }
     let mut tally = Tally::default();
     tally.add(&report);
     lab.close(&tally)

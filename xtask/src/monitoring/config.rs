@@ -51,11 +51,11 @@ pub(super) const REGISTRATIONS: Threshold = Threshold {
     value: 3.0,
     why: "refused registrations in 15 minutes: a program that tries what it can have is refused once or twice",
 };
-/// Failures of a sink in 15 minutes.
+/// Connections in 15 minutes.
 pub(super) const SINK_ERRORS: Threshold = Threshold {
     name: "sink_errors_15m",
-    value: 9.0,
-    why: "failures of a queue's sink in 15 minutes: one connection tries eight times to reach a destination that restarts",
+    value: 1.0,
+    why: "connections in 15 minutes whose sink failed: data of each is lost",
 };
 /// Seconds.
 pub(super) const STALE: Threshold = Threshold {

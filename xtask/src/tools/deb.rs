@@ -11,12 +11,13 @@ use super::command::{find, run};
 use super::progress::step;
 
 /// What the lab calls upon, each with the package that brings it.
-const LAB: [(&str, &str); 5] = [
+const LAB: [(&str, &str); 6] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
+    ("rpmbuild", "rpm"),
 ];
 
 /// Installs what the lab calls upon and is missing, or says how to.

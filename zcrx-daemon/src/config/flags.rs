@@ -28,7 +28,7 @@ pub struct Flags {
     /// How probes get onto kernel functions: for tests, and for hosts that forbid one way [default: auto]
     #[arg(long, value_name = "MECHANISM", help_heading = "Options")]
     pub probe_mechanism: Option<MechanismChoice>,
-    /// Sample how long one buffer in N is out, of every queue on the host; takes a fast receiver up to a sixth more time
+    /// Sample how long one buffer in N is out, of every queue on the host; takes a fast receiver a fifth more time
     /// [default: 0, not at all]
     #[arg(long, value_name = "N", help_heading = "Options")]
     pub probe_residence: Option<u32>,

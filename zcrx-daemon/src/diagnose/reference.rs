@@ -13,9 +13,9 @@ asks (`zcrx-daemon/src/diagnose/causes`, a file each): change those, then regene
 
     ZCRXD_BLESS=1 cargo test -p zcrx-daemon causes_are_current
 
-Several causes can hold at once; they are named in the order of their effect, of which medium confidence counts six tenths and low
-confidence a quarter. A cause that cannot be told, because a
-figure is not to be had on this host, is left out, and the figure is named instead.
+Several causes can hold at once; they are named in the order of their effect, of which medium confidence counts six
+tenths and low confidence a quarter. A cause that cannot be told, because a figure is not to be had on this host, is left
+out, and the figure is named instead.
 
 Named: with which sample after the begin of an episode, as the kernel stamped it, the cause is first. A sample is taken
 every second (`interval`), or after the time that a look takes, if that is longer: the first sample may come a moment

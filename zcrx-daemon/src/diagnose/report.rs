@@ -214,7 +214,7 @@ fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
             sizes.area_buffers,
             sizes.refill_entries,
             if sizes.at_least {
-                " (what more it would take is not seen while packets are lost: look again then)"
+                "; what more it would take is not seen while packets are lost: apply these, and look again"
             } else {
                 ""
             },

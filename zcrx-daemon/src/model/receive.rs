@@ -127,7 +127,8 @@ pub struct ReceiveSample {
     /// Likewise: connections that could not be accepted.
     #[serde(default)]
     pub accept_errors: BTreeMap<i32, u64>,
-    /// Likewise: what the sink could not be given. A full disk has the errno of a full completion queue and is another matter.
+    /// Likewise: connections that ended because their data could not be given to the sink. A full disk has the errno of a full
+    /// completion queue and is another matter.
     #[serde(default)]
     pub sink_errors: BTreeMap<i32, u64>,
     /// Receives armed again after their multishot ended.

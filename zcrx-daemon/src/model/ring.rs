@@ -27,6 +27,8 @@ pub struct RingStatistics {
     pub flushes: Option<u64>,
     /// Receives that ended for want of a buffer and were armed again.
     pub retries: u64,
+    /// Times that a sink's destination could not be connected to, and was tried again.
+    pub connect_retries: u64,
     /// Connections that had ended without a completion to say so, and were found by looking.
     pub unreported_ends: u64,
     /// Times that the queue was registered: more than once where it failed and came back.

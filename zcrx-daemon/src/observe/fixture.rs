@@ -78,6 +78,7 @@ fn ring() -> RingStatistics {
         oldest_held: Some(Duration::from_millis(40)),
         flushes: Some(3),
         retries: 1,
+        connect_retries: 3,
         unreported_ends: 1,
         busy_poll: Some(Duration::from_micros(50)),
         backlog: BacklogStatistics {

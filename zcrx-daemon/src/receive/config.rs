@@ -18,7 +18,7 @@ const AREA_MAX_BYTES: u64 = 1 << 40;
 /// The most completion queue entries the kernel gives: `IORING_MAX_CQ_ENTRIES`.
 const CQ_MAX_ENTRIES: u32 = 65536;
 /// The most threads a queue may have: beyond that they do little else than wait for each other.
-const MAX_WORKERS: u32 = 64;
+pub const MAX_WORKERS: u32 = 64;
 
 /// One receive queue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

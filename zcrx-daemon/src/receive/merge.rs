@@ -80,6 +80,7 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
         oldest_held,
         flushes,
         retries,
+        connect_retries,
         unreported_ends,
         // The queue is registered by the leader alone, and each thread is configured to poll alike.
         registrations: _,
@@ -96,6 +97,7 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
     ring.oldest_held = ring.oldest_held.max(*oldest_held);
     ring.flushes = ring.flushes.map(|ours| ours + flushes.unwrap_or(0));
     ring.retries += retries;
+    ring.connect_retries += connect_retries;
     ring.unreported_ends += unreported_ends;
     ring.handed_over += handed_over;
     ring.misplaced += misplaced;

@@ -41,7 +41,9 @@ mod target;
 mod wake;
 mod worker;
 
-pub use config::{BackendChoice, DEFAULT_AREA_BYTES, Destination, ParseChoiceError, QueueConfig, SinkConfig};
+pub use config::{
+    BackendChoice, DEFAULT_AREA_BYTES, Destination, MAX_WORKERS, ParseChoiceError, QueueConfig, SinkConfig,
+};
 pub use error::ReceiveError;
 pub use receiver::Receiver;
 pub use reconfigure::Change;

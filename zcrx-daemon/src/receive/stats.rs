@@ -55,15 +55,18 @@ struct State {
     reason: String,
     geometry: Option<Geometry>,
     counters: Counters,
-    failed: BTreeMap<Failed, u64>,
+    failed: BTreeMap<(Failed, i32), u64>,
 }
 
-/// Something that failed, with its positive errno.
+/// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failed {
-    Receive(i32),
-    Accept(i32),
-    Sink(i32),
+    /// A receive.
+    Receive,
+    /// Accepting a connection.
+    Accept,
+    /// Giving a connection's data to its sink, for good.
+    Sink,
 }
 
 /// One queue's statistics, shared between its thread and whoever takes samples.
@@ -134,8 +137,8 @@ impl Stats {
         });
     }
 
-    /// Once per batch. Takes what has failed since the last time.
-    pub(super) fn publish(&self, counters: &Counters, failed: &mut Vec<Failed>) {
+    /// Once per batch. Takes what has failed since the last time, each with its positive errno.
+    pub(super) fn publish(&self, counters: &Counters, failed: &mut Vec<(Failed, i32)>) {
         self.with(|state| {
             state.counters = *counters;
             for failed in failed.drain(..) {
@@ -153,8 +156,9 @@ impl Stats {
     pub(super) fn sample(&self) -> ReceiveSample {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (counters, geometry) = (&state.counters, state.geometry.as_ref());
-        let failed = |errno: fn(Failed) -> Option<i32>| {
-            state.failed.iter().filter_map(|(failed, count)| Some((errno(*failed)?, *count))).collect()
+        let errors = |of: Failed| {
+            let of_it = state.failed.iter().filter(|((failed, _), _)| *failed == of);
+            of_it.map(|((_, errno), count)| (*errno, *count)).collect()
         };
         // Grows while the queue runs, so it is counted; but without a queue there is no area.
         let area_bytes = geometry.map_or(0, |_| counters.area_bytes);
@@ -183,11 +187,9 @@ impl Stats {
             copied_bytes: counters.copied_bytes,
             zcrx,
             completions: counters.completions,
-            errors: failed(|failed| if let Failed::Receive(errno) = failed { Some(errno) } else { None }),
-            accept_errors: failed(
-                |failed| if let Failed::Accept(errno) = failed { Some(errno) } else { None },
-            ),
-            sink_errors: failed(|failed| if let Failed::Sink(errno) = failed { Some(errno) } else { None }),
+            errors: errors(Failed::Receive),
+            accept_errors: errors(Failed::Accept),
+            sink_errors: errors(Failed::Sink),
             rearms: counters.rearms,
             starvations: counters.starvations,
             starving: counters.starving,

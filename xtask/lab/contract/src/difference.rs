@@ -171,17 +171,11 @@ pub(crate) const TOGETHER: &[Difference] = &[Difference {
     why: "just what an import looks like: the interface's index is then a file descriptor, and not that of a queue",
 }];
 
-/// The differences that apply to this kernel and target.
-pub(crate) fn applying(running: Version, target: Target) -> impl Iterator<Item = &'static Difference> {
-    ALL.iter().filter(move |difference| running >= difference.since && (difference.on)(target))
-}
-
-/// Likewise, of those that need several peculiarities.
-pub(crate) fn applying_together(
-    running: Version,
-    target: Target,
-) -> impl Iterator<Item = &'static Difference> {
-    TOGETHER.iter().filter(move |difference| running >= difference.since && (difference.on)(target))
+impl Difference {
+    /// Whether this kernel differs so on this target.
+    pub(crate) fn applies(&self, running: Version, target: Target) -> bool {
+        running >= self.since && (self.on)(target)
+    }
 }
 
 /// Where head, tail and the first entry are, by kernel: the software queue has them as the first version did.

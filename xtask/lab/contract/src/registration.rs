@@ -140,9 +140,12 @@ impl Comparison {
                 expected.extend(self.expected_in_order(&sooner).into_iter().filter(Result::is_err));
             }
         }
-        for difference in difference::applying_together(self.running, self.target) {
-            let has = |name: &&str| spoils.iter().any(|spoil| spoil.name == *name);
-            if let (true, Verdict::Refused(errno)) = (difference.spoils.iter().all(has), difference.verdict) {
+        for difference in difference::TOGETHER {
+            let has_all = difference.spoils.iter().all(|name| spoils.iter().any(|spoil| spoil.name == *name));
+            if let Verdict::Refused(errno) = difference.verdict
+                && has_all
+                && difference.applies(self.running, self.target)
+            {
                 expected.push(Err(errno));
             }
         }
@@ -173,8 +176,9 @@ impl Comparison {
     }
 
     fn difference(&self, spoil: Spoil) -> Option<&'static Difference> {
-        difference::applying(self.running, self.target)
-            .find(|difference| difference.spoils.contains(&spoil.name))
+        difference::ALL.iter().find(|difference| {
+            difference.spoils.contains(&spoil.name) && difference.applies(self.running, self.target)
+        })
     }
 }
 

@@ -35,12 +35,13 @@ pub(crate) fn markdown() -> String {
     };
     line("| Difference | A request with | Kernel | On | Kernel says | Software queue says | Why |".into());
     line("|---|---|---|---|---|---|---|".into());
-    for difference in difference::ALL.iter().chain(difference::TOGETHER) {
-        let together = difference::TOGETHER.iter().any(|of| of.name == difference.name);
+    let alone = difference::ALL.iter().map(|difference| (difference, ", "));
+    let together = difference::TOGETHER.iter().map(|difference| (difference, " and "));
+    for (difference, between) in alone.chain(together) {
         line(format!(
             "| `{}` | {} | {} and later | {} | {} | {} | {} |",
             difference.name,
-            difference.spoils.join(if together { " and " } else { ", " }),
+            difference.spoils.join(between),
             version(difference.since),
             targets(difference.on),
             kernel_says(difference.verdict),

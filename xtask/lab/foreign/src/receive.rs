@@ -55,6 +55,9 @@ pub(crate) struct ReceiveArgs {
     /// Without a device: do not make the kernel look at the refill ring.
     #[arg(long)]
     no_flush: bool,
+    /// Do not look at the data: senders get no verdict that is worth anything.
+    #[arg(long)]
+    blind: bool,
 }
 
 impl ReceiveArgs {
@@ -86,6 +89,7 @@ struct Receiver {
     flushes: bool,
     /// Bytes that a receive takes; 0: no limit.
     receive_bytes: u32,
+    blind: bool,
     fault: Option<Fault>,
     fault_after: Option<u64>,
     active: bool,
@@ -122,6 +126,7 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
         accepted: 0,
         flushes: queue_args.interface.is_none() && !args.no_flush,
         receive_bytes: args.receive_bytes,
+        blind: args.blind,
         fault: args.fault,
         fault_after: args.fault.map(|_| args.fault_after),
         active: false,
@@ -301,7 +306,11 @@ impl Receiver {
         if let Ok(bytes @ 1..) = u32::try_from(completion.result()) {
             let off = completion.big_cqe()[0];
             self.received_bytes += u64::from(bytes);
-            self.mismatched_bytes += connection.receive(self.queue.data(off, bytes as usize)?);
+            if self.blind {
+                connection.took(u64::from(bytes));
+            } else {
+                self.mismatched_bytes += connection.receive(self.queue.data(off, bytes as usize)?);
+            }
             let fault = self.active_fault();
             self.returns.done_with(&mut self.queue, off, bytes, fault);
         }

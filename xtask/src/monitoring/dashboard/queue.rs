@@ -195,9 +195,10 @@ fn errors() -> Row {
             Panel::lines("Receive errors", RATE, "Receives of zcrxd's own queue that ended with an error: ENOMEM no buffer to copy into, ENOSPC no room for completions, EFAULT data in another queue's buffers.")
                 .ask("rate(zcrx_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
                 .runbook("ZcrxQueueMissteered"),
-            Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's own queue could not accept, and what its sinks could not be given: a full disk, a destination that is gone.")
+            Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's own queue could not accept, and connections that ended because their data could not be given to the sink: a full disk, a destination that is gone. Connects that are tried again come before that.")
                 .ask("rate(zcrx_receive_accept_errors_total{QUEUE}[$__rate_interval])", queue!("accept {{errno}}"))
                 .ask("rate(zcrx_receive_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}"))
+                .ask("rate(zcrx_receive_sink_connect_retries_total{QUEUE}[$__rate_interval])", queue!("connects tried again"))
                 .runbook("ZcrxReceiveSinkFails"),
             Panel::lines("Completions without room", RATE, "Completions that the completion queue had no room for.")
                 .ask("rate(zcrx_ifq_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))

@@ -206,8 +206,8 @@ const OTHERS: &[Row] = &[
                 increase(zcrx_receive_sink_errors_total{errno!~\"EPIPE|ECONNRESET\"}[15m])\n) >= %T",
         threshold: Some(SINK_ERRORS),
         summary: "The sink of queue $queue of {{ $labels.instance }} fails with {{ $labels.errno }}",
-        description: "{{ $value | humanize }} times within 15 minutes: the connections in question end, and what was received of \
-                      them and not yet given to the sink is lost.",
+        description: "{{ $value | humanize }} connections ended for it within 15 minutes: what was received of them and not yet \
+                      given to the sink is lost.",
     },
     Row {
         name: "ZcrxRegistrationsRefused",

@@ -12,12 +12,10 @@ use crate::config::interval::parse_interval;
 use crate::config::said::Said;
 use crate::config::size::parse_size;
 use crate::model::BackendKind;
-use crate::receive::{BackendChoice, QueueConfig};
+use crate::receive::{BackendChoice, MAX_WORKERS, QueueConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
 const MAX_CQ_ENTRIES: u32 = 65536;
-/// As the receive path has it.
-const MAX_WORKERS: u32 = 64;
 /// IO_RQ_MAX_ENTRIES.
 const MAX_REFILL_ENTRIES: u32 = 32768;
 /// The kernel refuses areas above this.

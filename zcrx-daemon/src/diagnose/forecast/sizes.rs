@@ -45,7 +45,12 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
         if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.own, facts.placement.total) {
             let area_bytes = facts.now.buffer_bytes.map(|buffer| total * buffer);
             let refill_entries = entries_for(facts, total);
-            return Answer::Known(Sizes { area_buffers: total, area_bytes, refill_entries, at_least: false });
+            return Answer::Known(Sizes {
+                area_buffers: total,
+                area_bytes,
+                refill_entries,
+                at_least: harmed(facts),
+            });
         }
         return Answer::Unknown(
             "the owner has as much as it can get: how much more it would take is not seen while it starves"

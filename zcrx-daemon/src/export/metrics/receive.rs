@@ -158,7 +158,8 @@ pub(super) static QUEUE: &[Row] = &[
     .absent("no error yet"),
     Row::counter(
         "zcrx_receive_sink_errors_total",
-        "Files that could not be made or written to and destinations that could not be reached or sent to: full disks, peers that are gone.",
+        "Connections that ended because their data could not be given to the sink: the disk is full, the destination is not \
+         there or gone.",
         Each(&["errno"], |queue, series| by_errno(&queue.sink_errors, series)),
     )
     .absent("no error yet"),
@@ -247,6 +248,11 @@ pub(super) static QUEUE: &[Row] = &[
         "zcrx_receive_retries_total",
         "Receives that ended for want of a buffer and were armed again.",
         One(|queue| Some(queue.ring?.retries as f64)),
+    ),
+    Row::counter(
+        "zcrx_receive_sink_connect_retries_total",
+        "Times that a sink's destination could not be connected to, and was tried again.",
+        One(|queue| Some(queue.ring?.connect_retries as f64)),
     ),
     Row::counter(
         "zcrx_receive_unreported_ends_total",

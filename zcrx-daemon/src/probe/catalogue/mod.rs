@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(unasked.len(), 1);
         assert_eq!(unasked[0].name, RESIDENCE);
         assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("not asked for")));
-        assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("a sixth")));
+        assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("a fifth")));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) const RESIDENCE_PROBE: Probe = Probe {
     ],
     on_request: Some(OnRequest {
         asked: |options| options.residence != 0,
-        otherwise: "not asked for (probes.residence): it runs for each completion, which takes a fast receiver up to a sixth more time",
+        otherwise: "not asked for (probes.residence): it runs for each completion, which takes a fast receiver a fifth more time",
     }),
     // The return is seen where that one looks.
     together_with: Some(ALLOCATION),

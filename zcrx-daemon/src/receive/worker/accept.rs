@@ -41,7 +41,7 @@ impl Session<'_> {
         } else if self.stopping {
             return Ok(());
         } else {
-            self.failed.push(Failed::Accept(-result));
+            self.failed.push((Failed::Accept, -result));
             warn!(queue = self.plan.name, errno = errno_name(-result), "cannot accept a connection");
         }
         match -result {
@@ -80,7 +80,7 @@ impl Session<'_> {
             (SinkConfig::File(directory), _) => match FileSink::create(directory, &peer(socket)) {
                 Ok(file) => Some(Sink::File(Box::new(file))),
                 Err(error) => {
-                    self.failed.extend(error.raw_os_error().map(Failed::Sink));
+                    self.failed.extend(error.raw_os_error().map(|errno| (Failed::Sink, errno)));
                     let directory = directory.display();
                     error!(queue = self.plan.name, %error, "no new file in {directory}: refusing a connection");
                     None
@@ -89,7 +89,7 @@ impl Session<'_> {
             (SinkConfig::Forward(_), Some(target)) => match target.socket() {
                 Ok(socket) => Some(Sink::Forward(Box::new(Forward::new(socket, target.address.clone())))),
                 Err(error) => {
-                    self.failed.extend(error.raw_os_error().map(Failed::Sink));
+                    self.failed.extend(error.raw_os_error().map(|errno| (Failed::Sink, errno)));
                     warn!(queue = self.plan.name, %error, "no socket for the sink: refusing a connection");
                     None
                 }

@@ -62,15 +62,15 @@ impl Session<'_> {
             Completion::Nothing | Completion::Failed(libc::ECANCELED) => {}
             Completion::End => return self.stream_ended(index),
             Completion::QueueFull => {
-                self.failed.push(Failed::Receive(libc::ENOSPC));
+                self.failed.push((Failed::Receive, libc::ENOSPC));
                 retry = Retry::WithRoom;
             }
             Completion::NoBuffers(errno) => {
-                self.failed.push(Failed::Receive(errno));
+                self.failed.push((Failed::Receive, errno));
                 retry = Retry::WithBuffer;
             }
             Completion::Failed(errno) => {
-                self.failed.push(Failed::Receive(errno));
+                self.failed.push((Failed::Receive, errno));
                 let peer = connection.peer();
                 let (errno, means) = (errno_name(errno), meaning(errno));
                 warn!(queue = self.plan.name, peer, errno, "connection failed: {means}");

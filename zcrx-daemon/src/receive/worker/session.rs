@@ -38,8 +38,8 @@ pub(super) struct Session<'p> {
     pub(super) counters: Counters,
     /// Counters at the begin of this session, for those that pool and backend count anew.
     before: Counters,
-    /// What has failed since the last publication.
-    pub(super) failed: Vec<Failed>,
+    /// What has failed since the last publication, with its errno.
+    pub(super) failed: Vec<(Failed, i32)>,
     /// Receives that wait for a buffer.
     pub(super) waiting: Waiting,
     /// Receives that wait for room in the completion queue: armed again once it is empty.

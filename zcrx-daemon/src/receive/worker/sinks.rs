@@ -75,7 +75,7 @@ impl Session<'_> {
             return Ok(());
         }
         if failed {
-            self.failed.push(Failed::Sink(-result));
+            self.failed.push((Failed::Sink, -result));
             let (peer, errno) = (connection.peer(), errno_name(-result));
             let what = match &connection.sink {
                 Sink::File(file) => format!("cannot write to {}", file.describe()),
@@ -117,16 +117,17 @@ impl Session<'_> {
             forward.connected();
             return self.send(index);
         }
-        self.failed.push(Failed::Sink(-result));
         let target = self.plan.target.as_ref();
         let name = target.map_or("the destination", |target| &target.name);
         let errno = errno_name(-result);
         if let (Some(pause), Some(Ok(socket))) = (forward.pause(), target.map(super::Target::socket)) {
             warn!(queue = self.plan.name, errno, "cannot connect to {name}: trying again in {pause:?}");
             forward.failed(socket);
+            self.counters.ring.connect_retries += 1;
             self.timers.after(pause, Timer::Connect(index));
             return Ok(());
         }
+        self.failed.push((Failed::Sink, -result));
         error!(queue = self.plan.name, errno, "cannot connect to {name}: ending the connection");
         self.close_connection(index)
     }

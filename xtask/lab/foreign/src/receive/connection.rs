@@ -99,8 +99,13 @@ impl Connection {
 
     /// Takes the next bytes; the number of them that were not what they should be.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> u64 {
-        self.since_armed += bytes.len() as u64;
+        self.took(bytes.len() as u64);
         self.verifier.update(bytes).mismatched
+    }
+
+    /// So many bytes came, and were not looked at.
+    pub(super) const fn took(&mut self, bytes: u64) {
+        self.since_armed += bytes;
     }
 
     /// Closes it; at the end of a stream, after the verdict was sent. A sender that does not wait for it loses it.

@@ -40,7 +40,11 @@ impl<'a> Daemon<'a> {
     }
 
     /// Like [`Daemon::start`], in a kernel whose io_uring_register knows no opcode from this one on, as older ones do.
-    pub(crate) fn start_in_older(namespace: &'a Namespace, opcode: u32, arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn start_in_older_kernel(
+        namespace: &'a Namespace,
+        opcode: u32,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let mut command = namespace.command(program("zcrxd"));
         seccomp::register_ends_before(&mut command, opcode);
         Self::spawn(namespace, command, WEB, arguments)

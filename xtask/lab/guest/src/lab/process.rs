@@ -85,9 +85,9 @@ impl Process {
         let name = self.name.clone();
         let ended = eventually(&format!("{name} ends"), limit, || self.ended());
         // Where in the kernel it hangs, if it does.
-        ended.with_context(|| {
-            let stack = fs::read_to_string(format!("/proc/{}/stack", self.id())).unwrap_or_default();
-            format!("{name} is in {}", stack.lines().collect::<Vec<_>>().join(" "))
+        ended.with_context(|| match fs::read_to_string(format!("/proc/{}/stack", self.id())) {
+            Ok(stack) => format!("{name} is in {}", stack.lines().collect::<Vec<_>>().join(" ")),
+            Err(error) => format!("where {name} is in the kernel cannot be read: {error}"),
         })
     }
 

@@ -21,8 +21,9 @@ const ARRIVAL: Duration = Duration::from_mins(1);
 /// Resets behind data that takes several calls to receive.
 pub(super) const RESETS: Scenario = Scenario {
     name: "resets-behind-data",
-    about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it, with one thread and with four: every one is found to have ended, \
-            also where the kernel does not tell of it (a multishot receive that takes the last data before a reset waits for ever)",
+    about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it, with one thread and with \
+            four: every one is found to have ended, also where the kernel does not tell of it (a multishot receive that takes the \
+            last data before a reset waits for ever)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     limit: 400,
     default: true,

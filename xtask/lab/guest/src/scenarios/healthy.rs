@@ -54,6 +54,7 @@ const BURST: usize = 32;
 
 /// So many connections hold more than an area, if nobody reads them: 16 buffers each, at the least.
 const CROWD: &str = "400";
+/// Of these, so many at once do so.
 const ENOUGH: f64 = 300.0;
 
 /// How long any change may take.

@@ -98,7 +98,7 @@ pub(super) const ALONE: Scenario = Scenario {
         let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
         let place = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
         let further = ["--sink", "verify", "--workers", "4", "--no-probes"];
-        let mut daemon = Daemon::start_in_older(&nic.rx, QUERY, &[&place[..], &further].concat())?;
+        let mut daemon = Daemon::start_in_older_kernel(&nic.rx, QUERY, &[&place[..], &further].concat())?;
         Traffic::start(&nic.tx, &listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
             .finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;

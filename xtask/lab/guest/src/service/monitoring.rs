@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::stages::{LIMIT, configure, metrics, ready, send, systemctl};
+use super::stages::{GOOD, LIMIT, configure, metrics, ready, send, systemctl};
 use super::webhook;
 use super::wire::UNDELIVERABLE;
 use super::{Step, queries, wire};
 use crate::lab::metrics::get;
 use crate::lab::nic::{self, Nic};
 use crate::lab::process::Process;
-use crate::lab::{artefacts, eventually, facts};
+use crate::lab::{artefacts, eventually, facts, work};
 
 pub(super) const PROMETHEUS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
@@ -24,7 +24,6 @@ const ALERTMANAGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::
 /// Where the package's Alertmanager configuration sends notifications.
 const WEBHOOK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9099);
 const PACKAGED: &str = "/usr/share/zcrxd/prometheus";
-const PLACE: &str = "/work/monitoring";
 
 /// The one alert that must come.
 const ALERT: &str = "ZcrxQueueStarving";
@@ -43,7 +42,7 @@ const SHORTER: [(&str, &str); 6] = [
 
 const SCRAPE: &str = "
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
-rule_files: [/work/monitoring/recording.yml, /work/monitoring/alerts.yml]
+rule_files: [recording.yml, alerts.yml]
 alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:9093']}]}]}
 scrape_configs:
   - job_name: zcrxd
@@ -53,9 +52,9 @@ scrape_configs:
 /// As open as without one.
 const WEB_CONFIG: &str = "/etc/zcrxd/web.yml";
 
-/// A software queue, a zcrx queue without a device and one of the NIC that verify; one of the NIC whose sink may hold all of a
-/// small area; and one that gets less than it asks for, and whose destination is not there.
-fn queues() -> String {
+/// The two queues of the earlier steps; one of the NIC that verifies; one of the NIC whose sink may hold all of a small area;
+/// and one that gets less than it asks for, and whose destination is not there.
+fn configuration() -> String {
     let (interface, verifying, queue) = (nic::RX, wire::verifying(), wire::VERIFYING_QUEUE);
     let (starving, starving_queue) = (Nic::address(), nic::QUEUE);
     format!(
@@ -65,17 +64,7 @@ config_file = "{WEB_CONFIG}"
 
 [probes]
 residence = 1
-
-[[queue]]
-listen = ["127.0.0.1:7000"]
-backend = "copy"
-sink = "verify"
-
-[[queue]]
-listen = ["127.0.0.1:7001"]
-backend = "nodev"
-sink = "verify"
-
+{GOOD}
 [[queue]]
 interface = "{interface}"
 queue = {queue}
@@ -115,7 +104,7 @@ pub(super) const ALERTED: Step = Step {
         let nic = wire::nic()?;
         fs::write(WEB_CONFIG, "http_server_config:\n  http2: true\n")
             .with_context(|| format!("cannot write {WEB_CONFIG}"))?;
-        configure(&queues())?;
+        configure(&configuration())?;
         systemctl(&["restart", "zcrxd.service"])?;
         ready()?;
         start_servers()?;
@@ -206,27 +195,29 @@ pub(super) const QUERIED: Step = Step {
 
 /// Both servers, with the package's files, whose times are shortened.
 fn start_servers() -> Result<()> {
-    fs::create_dir_all(PLACE).with_context(|| format!("cannot make {PLACE}"))?;
+    let place = work().join("monitoring");
+    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let at = |name: &str| place.join(name).display().to_string();
     for name in ["recording.yml", "alerts.yml", "alertmanager.yml"] {
         let text = fs::read_to_string(format!("{PACKAGED}/{name}")).with_context(|| format!("no {name}"))?;
         let text = SHORTER.iter().fold(text, |text, (long, short)| text.replace(long, short));
-        fs::write(format!("{PLACE}/{name}"), text).with_context(|| format!("cannot write {name}"))?;
+        fs::write(at(name), text).with_context(|| format!("cannot write {name}"))?;
     }
-    fs::write(format!("{PLACE}/prometheus.yml"), SCRAPE).context("cannot write prometheus.yml")?;
+    fs::write(at("prometheus.yml"), SCRAPE).context("cannot write prometheus.yml")?;
     // Left running when the handles go: they serve the next step too, and the end of the machine ends them.
     Process::start(
         "alertmanager",
         Command::new("prometheus-alertmanager")
-            .arg(format!("--config.file={PLACE}/alertmanager.yml"))
-            .arg(format!("--storage.path={PLACE}/alertmanager"))
+            .arg(format!("--config.file={}", at("alertmanager.yml")))
+            .arg(format!("--storage.path={}", at("alertmanager")))
             .arg(format!("--web.listen-address={ALERTMANAGER}"))
             .arg("--cluster.listen-address="),
     )?;
     let mut prometheus = Process::start(
         "prometheus",
         Command::new("prometheus")
-            .arg(format!("--config.file={PLACE}/prometheus.yml"))
-            .arg(format!("--storage.tsdb.path={PLACE}/prometheus"))
+            .arg(format!("--config.file={}", at("prometheus.yml")))
+            .arg(format!("--storage.tsdb.path={}", at("prometheus")))
             .arg(format!("--web.listen-address={PROMETHEUS}")),
     )?;
     eventually("Prometheus and Alertmanager are ready", LIMIT, || {

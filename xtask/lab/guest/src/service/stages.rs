@@ -26,7 +26,7 @@ const SLOW_START: &str = "[Service]\nTimeoutStartSec=180\n";
 const BYTES: u64 = 4 << 20;
 
 /// Two queues that verify: one software interface queue, one zcrx queue without a device.
-const GOOD: &str = r#"
+pub(super) const GOOD: &str = r#"
 [[queue]]
 listen = ["127.0.0.1:7000"]
 backend = "copy"

@@ -1,0 +1,201 @@
+//! What a millisecond brings.
+
+use super::{BUFFER_BYTES, CALL, Overflow, Queue};
+
+impl Queue {
+    /// Whole things out of a rate, keeping the rest for the next time.
+    fn whole(&mut self, slot: usize, amount: f64) -> u64 {
+        let sum = self.state.rest[slot] + amount;
+        self.state.rest[slot] = sum.fract();
+        sum as u64
+    }
+
+    pub(super) fn millisecond(&mut self) {
+        if self.torn_down {
+            self.state.torn_down_at.get_or_insert(self.state.milliseconds);
+            return;
+        }
+        self.arrive();
+        self.receive();
+        self.give_back();
+        let missteered = self.whole(0, self.missteered_per_second / 1000.0);
+        *self.state.errors.entry(libc::EFAULT).or_default() += missteered;
+    }
+
+    fn arrive(&mut self) {
+        let mut arriving = self.arrivals_per_second / 1000.0;
+        if let Some(bunch) = self.bursts {
+            // All the packets of a while at once.
+            self.state.rest[1] += arriving;
+            arriving = 0.0;
+            if self.state.rest[1] >= bunch as f64 {
+                self.state.rest[1] -= bunch as f64;
+                arriving = bunch as f64;
+            }
+        }
+        let arriving = self.whole(2, arriving);
+        let room = self.socket_limit.saturating_sub(self.state.sockets + self.state.to_copy);
+        let arriving = arriving.min(room);
+        let copied = self.whole(3, arriving as f64 * self.copied).min(arriving);
+        self.state.to_copy += copied;
+        if !self.device {
+            return;
+        }
+        let mut placed = arriving - copied;
+        let interrupted = placed > 0 && self.state.posted > 0;
+        while placed > 0 && self.state.posted > 0 {
+            let batch = placed.min(self.state.posted).min(CALL);
+            self.state.posted -= batch;
+            self.state.sockets += batch;
+            placed -= batch;
+            self.poll();
+        }
+        self.state.drops += placed;
+        if !interrupted && self.state.posted < self.ring && self.state.allocation.starving_since.is_some() {
+            self.poll();
+        }
+    }
+
+    fn poll(&mut self) {
+        if !self.state.napi_dead {
+            self.state.polls += 1;
+            self.refill();
+        }
+    }
+
+    /// NAPI tops up the receive ring.
+    pub(super) fn refill(&mut self) {
+        while self.device && self.state.posted < self.ring {
+            if self.state.cache == 0 && !self.allocate() {
+                // A driver that does not come back by itself only ever does so once its ring has run dry.
+                self.state.napi_dead = !self.napi_restarts && self.state.posted == 0;
+                return;
+            }
+            let moved = self.state.cache.min(self.ring - self.state.posted);
+            self.state.cache -= moved;
+            self.state.posted += moved;
+        }
+    }
+
+    /// The provider's allocation function.
+    fn allocate(&mut self) -> bool {
+        let waiting = self.state.pending + self.state.pending_bad;
+        let consumed = waiting.min(CALL);
+        // Bad entries lie evenly among the good ones.
+        let bad = (consumed * self.state.pending_bad)
+            .checked_div(waiting)
+            .unwrap_or(0)
+            .max(consumed.saturating_sub(self.state.pending));
+        self.state.pending_bad -= bad;
+        self.state.pending -= consumed - bad;
+        self.state.cached_head = self.state.cached_head.wrapping_add(consumed as u32);
+        let whole = self.released(consumed - bad);
+        let to_freelist =
+            (whole * self.state.by_copy).checked_div(self.state.user).unwrap_or(0).min(self.state.by_copy);
+        self.state.user -= whole;
+        self.state.by_copy -= to_freelist;
+        self.state.free += to_freelist;
+        let mut yielded = whole - to_freelist;
+        let mut from_freelist = 0;
+        if yielded == 0 {
+            from_freelist = self.state.free.min(CALL);
+            self.state.free -= from_freelist;
+            yielded = from_freelist;
+        }
+        self.state.cache += yielded;
+        let now = self.now();
+        let count = &mut self.state.allocation;
+        count.calls += 1;
+        count.consumed += consumed;
+        count.buffers += yielded;
+        count.from_freelist += from_freelist;
+        if yielded > 0 {
+            count.last_success = Some(now);
+            count.starving_since = None;
+        } else {
+            count.failures += 1;
+            count.starving_since.get_or_insert(now);
+        }
+        yielded > 0
+    }
+
+    /// How many buffers come free when so many references are dropped.
+    fn released(&mut self, references: u64) -> u64 {
+        if self.fragments == 1 {
+            return references;
+        }
+        self.state.unpinned += references;
+        // Far apart, all but the last reference of every buffer that is out go before the first buffer comes free.
+        let whole = if self.pinning {
+            let pinned = self.state.user * (self.fragments - 1);
+            references.min(self.state.unpinned.saturating_sub(pinned))
+        } else {
+            self.state.unpinned / self.fragments
+        };
+        self.state.unpinned -= whole * self.fragments;
+        whole
+    }
+
+    /// The owner's receives make completions of what is in the sockets.
+    fn receive(&mut self) {
+        if !self.armed || !self.owner_runs && self.state.completed > 0 {
+            return;
+        }
+        let room = (self.cq_entries - self.state.completed) / self.fragments;
+        let moved = self.state.sockets.min(room);
+        if moved < self.state.sockets {
+            *self.state.errors.entry(libc::ENOSPC).or_default() += 1;
+            self.armed = self.rearms;
+        }
+        self.state.sockets -= moved;
+        let copies = self.state.to_copy.min(self.state.free);
+        if copies < self.state.to_copy {
+            *self.state.errors.entry(libc::ENOMEM).or_default() += 1;
+        }
+        self.state.to_copy -= copies;
+        self.state.free -= copies;
+        self.state.by_copy += copies;
+        self.state.copies.calls += copies;
+        self.state.copies.bytes += copies * BUFFER_BYTES;
+        self.state.user += moved + copies;
+        let completions = moved * self.fragments + copies;
+        self.state.completed += completions;
+        self.state.cq_tail = self.state.cq_tail.wrapping_add(completions as u32);
+        self.state.bytes += (moved + copies) * BUFFER_BYTES;
+        if !self.owner_runs {
+            // It made these completions in its last system call, and did not live to read them.
+            return;
+        }
+        self.state.cq_head = self.state.cq_tail;
+        self.state.held += self.state.completed;
+        self.state.completed = 0;
+    }
+
+    /// The owner returns what it is done with.
+    fn give_back(&mut self) {
+        if !self.owner_runs {
+            return;
+        }
+        let able = self.whole(4, (self.returns_per_second / 1000.0).min(1e9));
+        let mut done = self.state.held.min(able);
+        if self.return_batch > 1 {
+            done = done / self.return_batch * self.return_batch;
+        }
+        self.state.held -= done;
+        let lost = self.whole(5, done as f64 * self.leak).min(done);
+        self.state.lost += lost;
+        let returning = done - lost + std::mem::take(&mut self.state.stashed);
+        let room = self.refill_entries - self.state.pending - self.state.pending_bad;
+        let published = returning.min(room);
+        match self.overflow {
+            Overflow::Stash => self.state.stashed = returning - published,
+            Overflow::Drop => self.state.lost += returning - published,
+        }
+        let bad = self.whole(6, published as f64 * self.bad_entries).min(published);
+        let double = self.whole(7, published as f64 * self.double_entries).min(room - published);
+        self.state.lost += bad;
+        self.state.pending += published - bad;
+        self.state.pending_bad += bad + double;
+        self.state.tail = self.state.tail.wrapping_add((published + double) as u32);
+    }
+}

@@ -1,0 +1,77 @@
+//! What is seen of it from outside.
+
+use std::time::Duration;
+
+use super::{BUFFER_BYTES, Queue};
+use crate::model::{
+    AreaState, CqState, KernelQueue, NicFigures, Owner, PoolState, QueueKey, QueueSample, RefillState,
+    SocketBacklog,
+};
+
+impl Queue {
+    pub(super) fn sample(&self) -> QueueSample {
+        let state = &self.state;
+        let interface = self.device.then(|| "eth0".to_owned());
+        let key = QueueKey { interface: interface.clone(), queue: 3 };
+        let mut sample = QueueSample::unknown(key, 1, self.now());
+        if let Some(at) = state.torn_down_at {
+            sample.nic.pool_detached_for = Some(Duration::from_millis(state.milliseconds - at));
+            sample.nic.pool_inflight = Some(state.posted + state.sockets);
+            return sample;
+        }
+        let references = state.completed + state.held + state.lost + state.stashed + state.pending;
+        let in_pool = state.cache + state.posted + state.sockets + state.user - state.by_copy;
+        sample.owner = Some(Owner { pid: 4242, comm: "model".to_owned(), fd: Some(7), cgroup: None });
+        sample.buffer_bytes = Some(BUFFER_BYTES);
+        sample.napi_polls = Some(state.polls);
+        sample.received_bytes = Some(state.bytes);
+        sample.copies = Some(state.copies);
+        sample.errors = Some(state.errors.clone());
+        sample.nic = NicFigures {
+            rx_bytes: None,
+            alloc_fail: Some(state.allocation.failures),
+            hw_drops: self.tells_drops.then_some(state.drops),
+            ring: self.tells_ring.then_some(self.ring as u32),
+            pool_inflight: Some(in_pool),
+            pool_detached_for: None,
+        };
+        sample.kernel = Some(KernelQueue {
+            ifq: 0xffff_8880_0000_1000,
+            zcrx_id: Some(0),
+            ifindex: self.device.then_some(2),
+            interface,
+            queue: self.device.then_some(3),
+            refill: Some(RefillState {
+                entries: self.refill_entries as u32,
+                cached_head: state.cached_head,
+                tail: state.tail,
+            }),
+            areas: vec![AreaState {
+                buffers: self.buffers as u32,
+                free: state.free as u32,
+                user_buffers: Some(state.user as u32),
+                user_references: Some(references.max(state.user)),
+            }],
+            pool: self.device.then_some(PoolState {
+                id: 17,
+                cache: Some(state.cache as u32),
+                held: (in_pool as u32).wrapping_sub(500),
+                released: 0u32.wrapping_sub(500),
+            }),
+            cq: Some(CqState {
+                entries: self.cq_entries as u32,
+                head: state.cq_head,
+                tail: state.cq_tail,
+                overflow: 0,
+            }),
+            sockets: self.tells_sockets.then_some(SocketBacklog {
+                sockets: 4,
+                unread_bytes: state.sockets * BUFFER_BYTES,
+                limit_bytes: self.socket_limit * BUFFER_BYTES,
+            }),
+            allocation: self.device.then_some(state.allocation),
+            ..KernelQueue::default()
+        });
+        sample
+    }
+}

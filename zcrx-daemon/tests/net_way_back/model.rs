@@ -1,0 +1,291 @@
+//! A model of an interface that answers as drivers do, and of a disk: what the process that prepares it works with.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use zcrx_daemon::model::{Channels, FlowRule, HeaderSplit, Interface, Reading, Setup};
+use zcrx_daemon::net::{
+    ApplyError, Device, Identity, Journal, JournalError, Keep, NTUPLE, NetError, Spread, Step, Wanted, apply,
+    restore,
+};
+
+/// Counts operations down to the one at which the process dies, before or after its effect.
+#[derive(Clone, Debug)]
+pub(crate) struct Fuse {
+    pub(crate) left: Rc<Cell<Option<u32>>>,
+    pub(crate) after: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Fate {
+    Lives,
+    DiesFirst,
+    DiesThen,
+    Dead,
+}
+
+impl Fuse {
+    pub(crate) fn new(left: Option<u32>, after: bool) -> Self {
+        Self { left: Rc::new(Cell::new(left)), after }
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.left.get() == Some(0)
+    }
+
+    pub(crate) fn burn(&self) -> Fate {
+        match self.left.get() {
+            None => Fate::Lives,
+            Some(0) => Fate::Dead,
+            Some(left) => {
+                self.left.set(Some(left - 1));
+                match left {
+                    1 if self.after => Fate::DiesThen,
+                    1 => Fate::DiesFirst,
+                    _ => Fate::Lives,
+                }
+            }
+        }
+    }
+}
+
+/// Habits in which drivers differ.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// Places rules itself.
+    pub(crate) places_rules: bool,
+    /// The RSS table has 8 entries for each queue, instead of 16 in all.
+    pub(crate) table_follows_queues: bool,
+    /// Header split and hardware GRO switch each other on.
+    pub(crate) split_needs_gro: bool,
+    /// Switching ntuple off drops all rules.
+    pub(crate) ntuple_flushes: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ModelNic {
+    pub(crate) setup: Setup,
+    pub(crate) habits: Habits,
+    /// Set by hand, so new channels do not change it.
+    pub(crate) table_configured: bool,
+    /// How many more steps are taken before one is refused.
+    pub(crate) refuse_in: Option<u32>,
+    pub(crate) fuse: Fuse,
+}
+
+pub(crate) fn refusal(errno: i32) -> NetError {
+    NetError::Refused { what: "model".to_owned(), errno: Some(errno), reason: "refused".to_owned() }
+}
+
+pub(crate) fn known<T>(reading: &mut Reading<T>) -> &mut T {
+    match reading {
+        Reading::Known(value) => value,
+        Reading::Unknown(why) => unreachable!("the model knows everything, not {why}"),
+    }
+}
+
+impl ModelNic {
+    pub(crate) fn queues(&self) -> u32 {
+        self.setup.channels.known().map_or(0, Channels::rx_queues)
+    }
+
+    pub(crate) fn table_len(&self, queues: u32) -> usize {
+        if self.habits.table_follows_queues { 8 * queues as usize } else { 16 }
+    }
+
+    pub(crate) fn set_channels(&mut self, to: Channels) -> Result<(), NetError> {
+        let queues = to.rx_queues();
+        let len = self.table_len(queues);
+        let table = &mut known(&mut self.setup.rss).table;
+        let lost = table.iter().any(|queue| *queue >= queues) || table.len() != len;
+        if self.table_configured && lost || queues == 0 || to.combined > to.combined_max || to.rx > to.rx_max
+        {
+            return Err(refusal(libc::EINVAL));
+        }
+        if !self.table_configured {
+            *table = Spread::Default.table(len, queues);
+        }
+        let rules = known(&mut self.setup.rules);
+        if rules.rules.iter().any(|rule| queue_said(rule) >= queues) {
+            return Err(refusal(libc::EINVAL));
+        }
+        *known(&mut self.setup.channels) = to;
+        Ok(())
+    }
+
+    pub(crate) fn set_feature(&mut self, name: &str, on: bool) -> Result<(), NetError> {
+        let features = known(&mut self.setup.features);
+        let feature =
+            features.get_mut(name).filter(|feature| !feature.fixed).ok_or_else(|| refusal(libc::EINVAL))?;
+        (feature.wanted, feature.active) = (on, on);
+        if name == NTUPLE && !on && self.habits.ntuple_flushes {
+            known(&mut self.setup.rules).rules.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn insert(&mut self, rule: &FlowRule) -> Result<u32, NetError> {
+        if !self.setup.features.known().is_some_and(|features| features[NTUPLE].active) {
+            return Err(refusal(libc::EOPNOTSUPP));
+        }
+        if queue_said(rule) >= self.queues() {
+            return Err(refusal(libc::EINVAL));
+        }
+        let rules = &mut known(&mut self.setup.rules).rules;
+        let free = (0..8).rev().find(|place| rules.iter().all(|other| other.location != Some(*place)));
+        let place = match rule.location {
+            Some(place) => place,
+            None if self.habits.places_rules => free.ok_or_else(|| refusal(libc::ENOSPC))?,
+            None => return Err(refusal(libc::EINVAL)),
+        };
+        rules.retain(|other| other.location != Some(place));
+        rules.push(FlowRule { location: Some(place), ..rule.clone() });
+        rules.sort_by_key(|rule| rule.location);
+        Ok(place)
+    }
+
+    pub(crate) fn act(&mut self, step: &Step) -> Result<Option<u32>, NetError> {
+        match step {
+            Step::Feature { name, on } => self.set_feature(name, *on)?,
+            Step::Channels { to, .. } => self.set_channels(*to)?,
+            Step::HeaderSplit { split, threshold } => {
+                let rings = known(&mut self.setup.rings);
+                rings.tcp_data_split = split.unwrap_or(rings.tcp_data_split);
+                rings.hds_thresh = threshold.or(rings.hds_thresh);
+                if self.habits.split_needs_gro && *split == Some(HeaderSplit::On) {
+                    self.set_feature("rx-gro-hw", true)?;
+                }
+            }
+            Step::Rss(spread) => {
+                let queues = self.queues();
+                let table = &mut known(&mut self.setup.rss).table;
+                let new = spread.table(table.len(), queues);
+                if new.len() != table.len() || new.iter().any(|queue| *queue >= queues) {
+                    return Err(refusal(libc::EINVAL));
+                }
+                *table = new;
+                self.table_configured = *spread != Spread::Default;
+            }
+            Step::InsertRule(rule) => return self.insert(rule).map(Some),
+            Step::DeleteRule(rule) => {
+                let rules = &mut known(&mut self.setup.rules).rules;
+                let before = rules.len();
+                rules.retain(|other| other.location != rule.location);
+                if rules.len() == before {
+                    return Err(refusal(libc::ENOENT));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The queue that a rule's text ends with.
+pub(crate) fn queue_said(rule: &FlowRule) -> u32 {
+    rule.text.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+impl Device for ModelNic {
+    fn read(&mut self) -> Result<Setup, NetError> {
+        if self.fuse.is_dead() { Err(refusal(libc::ESHUTDOWN)) } else { Ok(self.setup.clone()) }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<Option<u32>, NetError> {
+        match self.fuse.burn() {
+            Fate::DiesFirst | Fate::Dead => return Err(refusal(libc::ESHUTDOWN)),
+            Fate::DiesThen => {
+                let _effect_without_witness = self.act(step);
+                return Err(refusal(libc::ESHUTDOWN));
+            }
+            Fate::Lives => {}
+        }
+        match &mut self.refuse_in {
+            Some(0) => {
+                self.refuse_in = None;
+                return Err(refusal(libc::EIO));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.act(step)
+    }
+}
+
+/// A disk: what is on it outlives the process, which may die while writing.
+pub(crate) struct Disk {
+    pub(crate) journal: Option<Journal>,
+    pub(crate) fuse: Fuse,
+}
+
+impl Disk {
+    pub(crate) fn write(&mut self, journal: Option<Journal>) -> Result<(), JournalError> {
+        let fate = self.fuse.burn();
+        if matches!(fate, Fate::Lives | Fate::DiesThen) {
+            // Through text and back, as on a real disk.
+            self.journal = journal.map(|journal| {
+                let text = serde_json::to_string(&journal).expect("a journal is plain data");
+                serde_json::from_str(&text).expect("what was written can be read")
+            });
+        }
+        if fate == Fate::Lives { Ok(()) } else { Err(JournalError::NoDirectory("dead".to_owned())) }
+    }
+}
+
+impl Keep for Disk {
+    fn save(&mut self, journal: &Journal) -> Result<(), JournalError> {
+        self.write(Some(journal.clone()))
+    }
+
+    fn forget(&mut self, _: &Identity) -> Result<(), JournalError> {
+        self.write(None)
+    }
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity { boot_id: "boot".to_owned(), netns_cookie: 1, index: 2, name: "eth0".to_owned() }
+}
+
+pub(crate) fn interface(setup: &Setup) -> Interface {
+    Interface {
+        index: 2,
+        name: "eth0".to_owned(),
+        netns: Reading::Unknown("model".to_owned()),
+        kind: None,
+        driver: Reading::Known("model".to_owned()),
+        bus: None,
+        mac: None,
+        mtu: None,
+        up: true,
+        xdp: Vec::new(),
+        queues: Reading::Known(Vec::new()),
+        setup: setup.clone(),
+    }
+}
+
+impl ModelNic {
+    pub(crate) fn disk(&self) -> Disk {
+        Disk { journal: None, fuse: self.fuse.clone() }
+    }
+
+    /// A new process on the same machine.
+    pub(crate) fn revive(&mut self, disk: &mut Disk, fuse: Fuse) {
+        self.fuse = fuse.clone();
+        self.refuse_in = None;
+        disk.fuse = fuse;
+    }
+
+    pub(crate) fn prepare(&mut self, disk: &mut Disk, wanted: &Wanted) -> Result<Vec<Step>, ApplyError> {
+        let earlier = disk.journal.clone();
+        apply(self, disk, &identity(), earlier.as_ref(), wanted)
+    }
+
+    /// What `zcrxd nic restore` does with what is on the disk.
+    pub(crate) fn put_back(&mut self, disk: &mut Disk) -> Vec<String> {
+        match disk.journal.clone() {
+            Some(journal) => {
+                restore(self, disk, journal).map_or_else(|_| Vec::new(), |restored| restored.foreign)
+            }
+            None => Vec::new(),
+        }
+    }
+}

@@ -17,5 +17,4 @@ pub mod net;
 pub mod observe;
 pub mod probe;
 pub mod receive;
-pub mod uapi;
 pub mod view;

@@ -86,7 +86,7 @@ impl Compiler {
 pub(super) fn chosen_by_user() -> Option<Result<PathBuf>> {
     let name = std::env::var(CHOICE).ok().filter(|name| !name.is_empty())?;
     Some(sysroot(Command::new("rustup").args(["run", &name, "rustc"])).map_err(|_| {
-        anyhow::anyhow!("{CHOICE} names {name}, which rustup cannot run: mend it, or unset {CHOICE}")
+        anyhow::anyhow!("{CHOICE} names {name}, which rustup cannot run: remedy it, or unset {CHOICE}")
     }))
 }
 

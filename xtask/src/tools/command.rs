@@ -74,11 +74,11 @@ fn check(command: &Command, output: &Output) -> Result<()> {
 }
 
 fn not_started(command: &Command, error: &io::Error) -> anyhow::Error {
-    let mend = match error.kind() {
+    let remedy = match error.kind() {
         ErrorKind::NotFound => ": is it installed?",
         _ => "",
     };
-    anyhow::anyhow!("cannot run {}: {error}{mend}", command.get_program().display())
+    anyhow::anyhow!("cannot run {}: {error}{remedy}", command.get_program().display())
 }
 
 /// The command as one would type it.

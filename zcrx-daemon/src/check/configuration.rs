@@ -40,7 +40,7 @@ pub(super) fn judge(config: &Part<Config>) -> Vec<Finding> {
         Err(reason) => {
             return vec![
                 Finding::new(Group::Configuration, "configuration", Verdict::Skip, reason)
-                    .mend("nothing is lost: what the options decide is tried below"),
+                    .remedy("nothing is lost: what the options decide is tried below"),
             ];
         }
     };
@@ -54,7 +54,7 @@ fn judge_option(config: &Config, wanted: &Wanted) -> Finding {
             Finding::new(Group::Configuration, option, Verdict::Pass, format!("{value}: {gives}"))
         }
         _ => Finding::new(Group::Configuration, option, *without, format!("off: without {gives}"))
-            .mend(format!("a kernel built with {option}")),
+            .remedy(format!("a kernel built with {option}")),
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(of("CONFIG_FPROBE").verdict, Verdict::Pass);
         assert_eq!(of("CONFIG_KPROBES").verdict, Verdict::Warn);
         assert_eq!(of("CONFIG_IO_URING_ZCRX").verdict, Verdict::Fail);
-        assert!(of("CONFIG_IO_URING_ZCRX").mend.is_some());
+        assert!(of("CONFIG_IO_URING_ZCRX").remedy.is_some());
     }
 
     #[test]

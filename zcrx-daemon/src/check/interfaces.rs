@@ -76,13 +76,15 @@ fn driver(interface: &Interface) -> Finding {
         Verdict::Warn,
         format!("{name}: whether it can hand a queue over shows only when one is registered"),
     )
-    .mend(format!("NICs of {} can", ABLE.join(", ")))
+    .remedy(format!("NICs of {} can", ABLE.join(", ")))
 }
 
 fn need(name: &str, condition: Condition, amiss: Verdict) -> Finding {
     match condition {
         Condition::Well(found) => Finding::new(Group::Interfaces, name, Verdict::Pass, found),
-        Condition::Amiss { found, mend } => Finding::new(Group::Interfaces, name, amiss, found).mend(mend),
+        Condition::Amiss { found, remedy } => {
+            Finding::new(Group::Interfaces, name, amiss, found).remedy(remedy)
+        }
         Condition::Unseen(found) => Finding::new(Group::Interfaces, name, Verdict::Skip, found),
     }
 }

@@ -6,11 +6,11 @@ use io_uring::{IoUring, Probe, opcode};
 
 use super::{Finding, Group, Verdict};
 use crate::kernel::Kernel;
-use crate::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     ZCRX_CTRL_ADD_AREA, ZCRX_CTRL_EXPORT, ZCRX_CTRL_FLUSH_RQ, ZCRX_FEATURE_RX_PAGE_SIZE, ZCRX_REG_IMPORT,
     ZCRX_REG_NODEV,
 };
-use crate::uapi::{QueryZcrx, QueryZcrxEvent, errno, query};
+use zcrx_uapi::{QueryZcrx, QueryZcrxEvent, errno, query};
 
 /// What io_uring offers this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,9 +111,9 @@ pub(super) fn judge(offer: &Offer, kernel: &Kernel) -> Vec<Finding> {
             return findings;
         }
         Ok(false) => {
-            let mend =
+            let remedy =
                 "Linux 6.15 or later with CONFIG_IO_URING_ZCRX; until then zcrxd receives by ordinary copies";
-            findings.push(zcrx(Verdict::Fail, "this kernel has no zero-copy receive").mend(mend));
+            findings.push(zcrx(Verdict::Fail, "this kernel has no zero-copy receive").remedy(remedy));
             return findings;
         }
         Ok(true) => findings.push(zcrx(Verdict::Pass, "this kernel has zero-copy receive (RECV_ZC)")),
@@ -125,7 +125,7 @@ pub(super) fn judge(offer: &Offer, kernel: &Kernel) -> Vec<Finding> {
             return Finding::new(Group::IoUring, name, Verdict::Pass, *gives);
         }
         Finding::new(Group::IoUring, name, Verdict::Warn, format!("not on this kernel: {gives}"))
-            .mend(format!("Linux {since} or later"))
+            .remedy(format!("Linux {since} or later"))
     }));
     findings
 }
@@ -142,21 +142,21 @@ fn ring(offer: &Offer, kernel: &Kernel) -> Finding {
                 "rings can be made by this process, but kernel.io_uring_disabled is {value}: not by every one"
             ),
         )
-        .mend(open),
+        .remedy(open),
         (Err(libc::EPERM), Ok(value)) if *value != 0 => finding(
             Verdict::Fail,
             format!("kernel.io_uring_disabled is {value}: this process may make no ring"),
         )
-        .mend(open),
+        .remedy(open),
         (Err(libc::EPERM), _) => finding(
             Verdict::Fail,
             "EPERM: something forbids io_uring to this process".to_owned(),
         )
-        .mend(
+        .remedy(
             "a seccomp filter or security module does: containers get one by default that has to be widened",
         ),
         (Err(libc::ENOSYS), _) => finding(Verdict::Fail, "this kernel has no io_uring".to_owned())
-            .mend("a kernel with CONFIG_IO_URING"),
+            .remedy("a kernel with CONFIG_IO_URING"),
         (Err(number), _) => {
             let said = io::Error::from_raw_os_error(number);
             let name = errno::name(number).unwrap_or("unknown errno");
@@ -175,7 +175,7 @@ fn many_queues(offer: &Offer, kernel: &Kernel) -> Option<Finding> {
         Finding::new(Group::IoUring, "many_queues", Verdict::Pass, gives)
     } else {
         Finding::new(Group::IoUring, "many_queues", Verdict::Warn, format!("not on this kernel: {gives}"))
-            .mend("Linux 6.16 or later")
+            .remedy("Linux 6.16 or later")
     })
 }
 

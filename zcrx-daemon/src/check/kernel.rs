@@ -15,7 +15,7 @@ pub(super) fn judge(kernel: &Kernel) -> Vec<Finding> {
     let btf = match &kernel.btf {
         Ok(_) => Finding::new(Group::Kernel, "btf", Verdict::Pass, "the kernel shows its types"),
         Err(reason) => Finding::new(Group::Kernel, "btf", Verdict::Fail, reason)
-            .mend("a kernel with CONFIG_DEBUG_INFO_BTF, and /sys where zcrxd can see it"),
+            .remedy("a kernel with CONFIG_DEBUG_INFO_BTF, and /sys where zcrxd can see it"),
     };
     vec![release, btf]
 }

@@ -84,7 +84,7 @@ fn capability(purpose: &Purpose, privileges: &Privileges) -> Finding {
     }
     let names = |list: &[Capability]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let barred: Vec<_> = missing.iter().copied().filter(|one| privileges.is_barred(*one)).collect();
-    let mend = if barred.is_empty() {
+    let remedy = if barred.is_empty() {
         format!(
             "run as root, or grant it (AmbientCapabilities={} in a unit)",
             names(&missing).replace(" and ", " ")
@@ -96,7 +96,7 @@ fn capability(purpose: &Purpose, privileges: &Privileges) -> Finding {
         )
     };
     finding(purpose.name, purpose.without, format!("may not {}: lacks {}", purpose.what, names(&missing)))
-        .mend(mend)
+        .remedy(remedy)
 }
 
 fn user_namespace(initial: &Part<bool>) -> Finding {
@@ -107,7 +107,7 @@ fn user_namespace(initial: &Part<bool>) -> Finding {
             Verdict::Warn,
             "one of its own: the capabilities above do not count for zcrx and eBPF, whatever they say",
         )
-        .mend("start it in the initial user namespace (no --userns-remap, no PrivateUsers=)"),
+        .remedy("start it in the initial user namespace (no --userns-remap, no PrivateUsers=)"),
         Err(reason) => finding("user_namespace", Verdict::Skip, reason),
     }
 }
@@ -121,7 +121,7 @@ fn lockdown(lockdown: &Part<Lockdown>) -> Finding {
             Verdict::Fail,
             "confidentiality: eBPF programs read nothing of the kernel's memory",
         )
-        .mend("boot with lockdown=integrity, or without Secure Boot's stricter policy"),
+        .remedy("boot with lockdown=integrity, or without Secure Boot's stricter policy"),
         Err(reason) => {
             finding("lockdown", Verdict::Skip, format!("not to be seen, so probably none ({reason})"))
         }
@@ -136,7 +136,7 @@ fn paranoid(kernel: &Kernel) -> Finding {
             finding(NAME, Verdict::Pass, format!("{value}: kprobes are open to this process"))
         }
         Ok(value) => finding(NAME, Verdict::Warn, format!("{value}: kprobes ask for CAP_SYS_ADMIN"))
-            .mend("only where trampolines are missing: `sysctl kernel.perf_event_paranoid=2`"),
+            .remedy("only where trampolines are missing: `sysctl kernel.perf_event_paranoid=2`"),
     }
 }
 
@@ -152,7 +152,7 @@ fn addresses(kernel: &Kernel) -> Finding {
             Verdict::Warn,
             format!("{value}: addresses are shown to nobody, and exported queues that outlived their ring not found"),
         )
-        .mend("`sysctl kernel.kptr_restrict=1`"),
+        .remedy("`sysctl kernel.kptr_restrict=1`"),
     }
 }
 
@@ -176,7 +176,7 @@ fn memlock(privileges: &Privileges) -> Finding {
                 bytesize::ByteSize(AREA_BYTES)
             ),
         )
-        .mend("raise it (`ulimit -l`, LimitMEMLOCK=), grant CAP_IPC_LOCK, or make the area smaller"),
+        .remedy("raise it (`ulimit -l`, LimitMEMLOCK=), grant CAP_IPC_LOCK, or make the area smaller"),
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
 
     fn of(findings: &[Finding], name: &str) -> (Verdict, String, String) {
         let found = findings.iter().find(|finding| finding.name == name).expect(name);
-        (found.verdict, found.found.clone(), found.mend.clone().unwrap_or_default())
+        (found.verdict, found.found.clone(), found.remedy.clone().unwrap_or_default())
     }
 
     #[test]
@@ -217,13 +217,13 @@ mod tests {
     fn what_lacks_is_named_with_how_to_get_it() {
         let kernel = privileges(&[Capability::CAP_BPF], &[Capability::CAP_PERFMON, Capability::CAP_SYSLOG]);
         let findings = judge(&kernel);
-        let (verdict, found, mend) = of(&findings, "attach_probes");
+        let (verdict, found, remedy) = of(&findings, "attach_probes");
         assert_eq!(verdict, Verdict::Fail);
         assert!(found.ends_with("lacks CAP_PERFMON"), "{found}");
-        assert!(mend.contains("AmbientCapabilities=CAP_PERFMON"), "{mend}");
-        let (verdict, _, mend) = of(&findings, "register_queues");
+        assert!(remedy.contains("AmbientCapabilities=CAP_PERFMON"), "{remedy}");
+        let (verdict, _, remedy) = of(&findings, "register_queues");
         assert_eq!(verdict, Verdict::Warn);
-        assert!(mend.starts_with("CAP_NET_ADMIN is not even in the bounding set"), "{mend}");
+        assert!(remedy.starts_with("CAP_NET_ADMIN is not even in the bounding set"), "{remedy}");
         assert_eq!(of(&findings, "perf_event_paranoid").0, Verdict::Warn);
         assert_eq!(of(&findings, "memlock").0, Verdict::Warn);
         assert!(lacks_probes(&kernel.privileges));

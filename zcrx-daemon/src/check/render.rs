@@ -14,7 +14,7 @@ pub struct Style {
 /// Columns that what is found gets at least, however narrow the terminal is.
 const NARROWEST: usize = 24;
 
-/// Groups with a heading each, verdicts and names in columns, mends behind an arrow, and the counts at the end.
+/// Groups with a heading each, verdicts and names in columns, remedies behind an arrow, and the counts at the end.
 pub fn text(report: &CheckReport, style: Style) -> String {
     let unknown = "an unknown kernel";
     let kernel = report.kernel.as_deref().map_or(unknown.to_owned(), |release| format!("Linux {release}"));
@@ -44,8 +44,8 @@ fn describe(text: &mut String, finding: &Finding, width: usize, style: Style) {
     let indent = 2 + 4 + 2 + width + 2;
     let room = style.width.saturating_sub(indent).max(NARROWEST);
     let mut head = format!("  {verdict}  {:width$}  ", printable(&name(finding)));
-    let mend = finding.mend.as_ref().map(|mend| format!("-> {mend}"));
-    for said in [Some(&finding.found), mend.as_ref()].into_iter().flatten() {
+    let remedy = finding.remedy.as_ref().map(|remedy| format!("-> {remedy}"));
+    for said in [Some(&finding.found), remedy.as_ref()].into_iter().flatten() {
         for line in wrap(&printable(said), room) {
             *text += head.trim_end_matches(|_| line.is_empty());
             *text += &line;
@@ -97,7 +97,7 @@ mod tests {
     fn report() -> CheckReport {
         let mut driver =
             Finding::new(Group::Interfaces, "driver", Verdict::Warn, "evil\u{1b}[2J: one two three")
-                .mend("another one, as soon as it can be had");
+                .remedy("another one, as soon as it can be had");
         driver.interface = Some("eth0".to_owned());
         CheckReport {
             version: "1.2.3".to_owned(),

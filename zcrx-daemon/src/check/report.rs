@@ -76,19 +76,19 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was found, with the reason for the verdict.
     pub found: String,
-    /// What would mend it, where something would.
-    pub mend: Option<String>,
+    /// What would remedy it, where something would.
+    pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// A finding without a mend.
+    /// A finding without a remedy.
     pub(super) fn new(group: Group, name: &str, verdict: Verdict, found: impl Into<String>) -> Self {
-        Self { group, name: name.to_owned(), interface: None, verdict, found: found.into(), mend: None }
+        Self { group, name: name.to_owned(), interface: None, verdict, found: found.into(), remedy: None }
     }
 
-    /// The same with what mends it.
-    pub(super) fn mend(self, mend: impl Into<String>) -> Self {
-        Self { mend: Some(mend.into()), ..self }
+    /// The same with what remedies it.
+    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
     }
 }
 

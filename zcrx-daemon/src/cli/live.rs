@@ -16,7 +16,7 @@ use crate::probe::Probes;
 /// Why nothing is known of this host.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LiveError {
-    #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would mend it")]
+    #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would remedy it")]
     NoSnapshot(String),
     #[error("the zcrxd that listens on {} does not answer: {reason}", socket.display())]
     Unanswered { socket: PathBuf, reason: String },

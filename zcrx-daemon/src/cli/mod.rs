@@ -40,7 +40,7 @@ pub struct Cli {
 enum Command {
     /// Observe this host's zcrx queues, and receive on own ones
     Run(Box<run::Args>),
-    /// Tell what this host can do: kernel, zcrx, probes, privileges, interfaces, and what would mend the rest
+    /// Tell what this host can do: kernel, zcrx, probes, privileges, interfaces, and what would remedy the rest
     Check(check::Args),
     /// Check a configuration file and print what it amounts to
     CheckConfig(check_config::Args),

@@ -127,7 +127,7 @@ fn plan_text(plan: &Plan) -> String {
     let width = plan.checks.iter().map(|check| check.need.len()).max().unwrap_or(0);
     for check in &plan.checks {
         lines.push(format!("  {:7}  {:width$}  {}", word(check.verdict), check.need, check.found));
-        lines.extend(check.mend.iter().map(|mend| format!("  {:7}  {:width$}  -> {mend}", "", "")));
+        lines.extend(check.remedy.iter().map(|remedy| format!("  {:7}  {:width$}  -> {remedy}", "", "")));
     }
     if plan.is_blocked() {
         lines.push("It cannot be had as asked; nothing would be changed.".to_owned());
@@ -213,7 +213,7 @@ fn restore(args: &RestoreArgs) -> Exit {
     }
     if exit == Exit::Host {
         complain(
-            &"the note of how it was is kept: mend what is in the way, then run `zcrxd nic restore` again",
+            &"the note of how it was is kept: remedy what is in the way, then run `zcrxd nic restore` again",
         );
     }
     exit

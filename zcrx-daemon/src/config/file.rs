@@ -99,7 +99,7 @@ pub(super) fn parse(document: &Document<'_>) -> Result<Draft, Problem> {
     toml::from_str(document.text).map_err(|error| {
         let place =
             error.span().map_or_else(|| document.name.to_owned(), |span| document.place(&Source::File(span)));
-        Problem { place, what: plain(error.message()), mend: String::new() }
+        Problem { place, what: plain(error.message()), remedy: String::new() }
     })
 }
 

@@ -149,7 +149,7 @@ impl Flags {
                         "the file has {} queues, and a flag cannot tell which one it means",
                         draft.queues.len()
                     ),
-                    mend: "change it in the file".to_owned(),
+                    remedy: "change it in the file".to_owned(),
                 });
             }
         }

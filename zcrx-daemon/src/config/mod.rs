@@ -1,7 +1,7 @@
 //! Configuration: one TOML file, and flags that override it.
 //!
 //! What is wrong is said in the place where it was written (`zcrxd.toml:7:18`, or the flag), with what is
-//! allowed and how to mend it, and everything that is wrong is said at once. The file's language ([`file`]) and
+//! allowed and how to remedy it, and everything that is wrong is said at once. The file's language ([`file`]) and
 //! the flags ([`Flags`]) both end as drafts; `check` makes a [`Config`] of them or says why it cannot.
 
 mod address;

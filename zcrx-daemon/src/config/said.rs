@@ -64,13 +64,13 @@ pub struct Problem {
     pub place: String,
     /// What is wrong.
     pub what: String,
-    /// How to mend it; empty where saying what is wrong says it.
-    pub mend: String,
+    /// How to remedy it; empty where saying what is wrong says it.
+    pub remedy: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.what)?;
-        if self.mend.is_empty() { Ok(()) } else { write!(f, "; {}", self.mend) }
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
     }
 }

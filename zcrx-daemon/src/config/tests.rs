@@ -138,7 +138,7 @@ fn what_check_config_prints_is_a_file_that_says_the_same() -> Outcome {
 
 /// Each kind of bad input, with the whole line it gets.
 #[test]
-fn bad_values_get_their_place_and_a_mend() {
+fn bad_values_get_their_place_and_a_remedy() {
     let queue = |line: &str| format!("[[queue]]\nlisten = [\"127.0.0.1:7000\"]\n{line}\n");
     let page = procfs::page_size();
     for (line, expected) in [

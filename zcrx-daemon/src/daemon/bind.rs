@@ -12,7 +12,7 @@ use crate::export::http::Listener;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// An address of the network.
-    #[error("cannot listen on web address {address}: {source}; {}", mend(source, *address))]
+    #[error("cannot listen on web address {address}: {source}; {}", remedy(source, *address))]
     Address {
         /// The address.
         address: SocketAddr,
@@ -72,7 +72,7 @@ fn inherit() -> Result<Vec<Listener>, BindError> {
     if listeners.is_empty() { Err(BindError::NothingInherited) } else { Ok(listeners) }
 }
 
-fn mend(error: &io::Error, address: SocketAddr) -> String {
+fn remedy(error: &io::Error, address: SocketAddr) -> String {
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -193,7 +193,7 @@ fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
         );
         let why = refusal(refused).map_or_else(String::new, |refusal| {
             let quote = if refusal.said_by_kernel { "\"" } else { "" };
-            format!(": {quote}{}{quote}; {}", refusal.why, refusal.mend)
+            format!(": {quote}{}{quote}; {}", refusal.why, refusal.remedy)
         });
         let shown = refused.hints.iter().flat_map(|hint| ["; ", hint.as_str()]).collect::<String>();
         let line = who + &why + &shown;

@@ -18,12 +18,12 @@ use crate::receive::{Change, QueueConfig, Receiver};
 pub(super) struct Sources {
     release: String,
     probes: OnceLock<Probes>,
-    own: Mutex<Own>,
+    local: Mutex<Local>,
     prepared: Mutex<Prepared>,
 }
 
 /// The own queues' life.
-enum Own {
+enum Local {
     NotYet,
     Running(Arc<Receiver>),
     Ended(Vec<ReceiveSample>),
@@ -32,7 +32,12 @@ enum Own {
 impl Sources {
     pub(super) fn new(kernel: &Kernel) -> Self {
         let release = kernel.release.clone().unwrap_or_else(|reason| format!("unknown: {reason}"));
-        Self { release, probes: OnceLock::new(), own: Mutex::new(Own::NotYet), prepared: Mutex::default() }
+        Self {
+            release,
+            probes: OnceLock::new(),
+            local: Mutex::new(Local::NotYet),
+            prepared: Mutex::default(),
+        }
     }
 
     /// What the web endpoint asks.
@@ -76,8 +81,8 @@ impl Sources {
         let sources = Arc::clone(self);
         let start = move || {
             sources.prepare(&queues);
-            let own = Own::Running(Arc::new(Receiver::start(queues)?));
-            sources.with_own(|place| *place = own);
+            let local = Local::Running(Arc::new(Receiver::start(queues)?));
+            sources.with_local(|place| *place = local);
             Ok(())
         };
         off_the_loop(start).await
@@ -133,9 +138,9 @@ impl Sources {
     }
 
     fn receiver(&self) -> Option<Arc<Receiver>> {
-        self.with_own(|own| match own {
-            Own::Running(receiver) => Some(Arc::clone(receiver)),
-            Own::NotYet | Own::Ended(_) => None,
+        self.with_local(|local| match local {
+            Local::Running(receiver) => Some(Arc::clone(receiver)),
+            Local::NotYet | Local::Ended(_) => None,
         })
     }
 
@@ -144,7 +149,7 @@ impl Sources {
         let Some(receiver) = self.receiver() else { return Ok(Vec::new()) };
         let stopping = tokio::task::spawn_blocking(move || receiver.stop());
         let Ok(Ok(last)) = tokio::time::timeout(limit, stopping).await else { return Err(DaemonError::Hung) };
-        self.with_own(|own| *own = Own::Ended(last.clone()));
+        self.with_local(|local| *local = Local::Ended(last.clone()));
         Ok(last)
     }
 
@@ -159,10 +164,10 @@ impl Sources {
     }
 
     pub(super) fn receive(&self) -> Vec<ReceiveSample> {
-        self.with_own(|own| match own {
-            Own::NotYet => Vec::new(),
-            Own::Running(receiver) => receiver.sample(),
-            Own::Ended(last) => last.clone(),
+        self.with_local(|local| match local {
+            Local::NotYet => Vec::new(),
+            Local::Running(receiver) => receiver.sample(),
+            Local::Ended(last) => last.clone(),
         })
     }
 
@@ -170,9 +175,9 @@ impl Sources {
         self.probes.get().map(Probes::sample).unwrap_or_default()
     }
 
-    fn with_own<T>(&self, use_it: impl FnOnce(&mut Own) -> T) -> T {
+    fn with_local<T>(&self, use_it: impl FnOnce(&mut Local) -> T) -> T {
         // Each change replaces the whole value: a panic elsewhere cannot have left it half made.
-        use_it(&mut self.own.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(&mut self.local.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

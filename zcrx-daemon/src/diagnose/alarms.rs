@@ -130,7 +130,7 @@ fn software_starving(facts: &Facts<'_>) -> Option<Alarm> {
         .window
         .samples()
         .rev()
-        .take_while(|sample| sample.own.as_ref().and_then(|own| own.starving) == Some(true));
+        .take_while(|sample| sample.local.as_ref().and_then(|own| own.starving) == Some(true));
     let newest = waiting.next()?;
     let (count, oldest) = waiting.fold((1, newest), |(count, _), sample| (count + 1, sample));
     let lasted = newest.at.saturating_sub(oldest.at);
@@ -186,7 +186,8 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
             seen.alarm(Trouble::DroppingPackets, words(&format!(", and the NIC dropped {dropped}"))),
         );
     }
-    if facts.now.nic.hw_drops.is_some() || facts.now.own.as_ref().is_some_and(|own| own.starvations.is_some())
+    if facts.now.nic.hw_drops.is_some()
+        || facts.now.local.as_ref().is_some_and(|own| own.starvations.is_some())
     {
         return None;
     }
@@ -240,7 +241,7 @@ fn missteered(facts: &Facts<'_>) -> Option<Alarm> {
 /// Own queues say what they could not return.
 fn overflowing(facts: &Facts<'_>) -> Option<Alarm> {
     let seen = Activity::within(facts, RECENT, |change, later| {
-        let stashed = later.own.as_ref().map(|own| own.stashed);
+        let stashed = later.local.as_ref().map(|own| own.stashed);
         some(change.bytes) && facts.placement.share(stashed).is_some_and(|share| share >= CONSIDERABLE)
     })?;
     let stashed = facts.placement.stashed?;
@@ -263,7 +264,7 @@ fn leaking(facts: &Facts<'_>) -> Option<Alarm> {
         && share(floor.growth()) >= LEAK_GROWTH
         && !busier(facts)
     {
-        let trouble = if facts.refill_was_full() && facts.now.own.is_none() {
+        let trouble = if facts.refill_was_full() && facts.now.local.is_none() {
             Trouble::RefillOverflow
         } else {
             Trouble::Leaking

@@ -10,10 +10,10 @@ use crate::model::{
 };
 
 /// An own queue of 4096 buffers that returns 1000 a second; synthetic.
-fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
+fn local(second: u64, held: u64, stashed: u64) -> QueueSample {
     let key = QueueKey { interface: None, queue: 0 };
     let returned = 10_000 + second * 1_000;
-    let own = ReceiveSample {
+    let local = ReceiveSample {
         key: key.clone(),
         selection: Selection { backend: Some(BackendKind::Copy), refused: Vec::new() },
         state: QueueState::Running,
@@ -49,7 +49,7 @@ fn own(second: u64, held: u64, stashed: u64) -> QueueSample {
         workers: Vec::new(),
         ring: None,
     };
-    QueueSample { own: Some(own), ..QueueSample::unknown(key, 1, Duration::from_secs(second)) }
+    QueueSample { local: Some(local), ..QueueSample::unknown(key, 1, Duration::from_secs(second)) }
 }
 
 fn window(samples: impl Iterator<Item = QueueSample>) -> Window {
@@ -64,10 +64,10 @@ fn causes(diagnosis: &Diagnosis) -> Vec<Cause> {
 
 #[test]
 fn two_causes_at_once_are_named_in_the_order_of_their_effect() {
-    let mostly_slow = diagnose(&window((1..9).map(|second| own(second, 4_090, 1_200))));
+    let mostly_slow = diagnose(&window((1..9).map(|second| local(second, 4_090, 1_200))));
     assert_eq!(causes(&mostly_slow), [Cause::SlowConsumer, Cause::RefillRingFull], "{mostly_slow:#?}");
     assert_eq!(mostly_slow.alarms.first().map(|alarm| alarm.trouble), Some(Trouble::Starving));
-    let mostly_full = diagnose(&window((1..9).map(|second| own(second, 4_090, 2_800))));
+    let mostly_full = diagnose(&window((1..9).map(|second| local(second, 4_090, 2_800))));
     assert_eq!(causes(&mostly_full), [Cause::RefillRingFull, Cause::SlowConsumer], "{mostly_full:#?}");
 }
 
@@ -94,7 +94,7 @@ fn without_figures_the_cause_is_unknown_and_the_figures_are_named() {
 
 #[test]
 fn one_sample_says_nothing_and_does_not_fail() {
-    let diagnosis = diagnose(&window([own(1, 4_090, 0)].into_iter()));
+    let diagnosis = diagnose(&window([local(1, 4_090, 0)].into_iter()));
     assert_eq!(diagnosis.alarms, []);
     assert_eq!(diagnose(&Window::new(3)), Diagnosis::default());
 }

@@ -18,7 +18,7 @@ pub struct Refusal {
     /// What the errno means here, in words.
     pub reason: String,
     /// What would make it work.
-    pub mend: String,
+    pub remedy: String,
 }
 
 /// Which backend a queue runs on, and why not a better one.

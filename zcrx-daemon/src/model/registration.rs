@@ -30,7 +30,7 @@ pub struct Registration {
     pub netns: Option<u64>,
     /// The kernel's own words for a failure ("tcp-data-split is disabled"), where it said any and they were seen.
     pub words: Option<String>,
-    /// Of a failure: what is likely behind it, likeliest first, each with what mends it, and what was checked and found
+    /// Of a failure: what is likely behind it, likeliest first, each with what remedies it, and what was checked and found
     /// well. Looked up soon after, so the interface may have changed meanwhile.
     #[serde(default)]
     pub hints: Vec<String>,

@@ -27,7 +27,8 @@ pub struct QueueSample {
     /// The kernel's state of it; `None` where no snapshot can be had, and after its end.
     pub kernel: Option<KernelQueue>,
     /// What zcrxd's own receive path says; `None` for the queues of other programs.
-    pub own: Option<ReceiveSample>,
+    #[serde(alias = "own")]
+    pub local: Option<ReceiveSample>,
     /// What its interface says.
     #[serde(default)]
     pub nic: NicFigures,
@@ -137,7 +138,7 @@ impl QueueSample {
             owner_cgroup: None,
             buffer_bytes: None,
             kernel: None,
-            own: None,
+            local: None,
             nic: NicFigures::default(),
             nic_unknown: None,
             napi_polls: None,

@@ -4,7 +4,7 @@ use super::needs::{self, Condition};
 use super::{NetError, Netlink, interface};
 use crate::model::Interface;
 
-/// What is likely behind a refused registration of a queue, likeliest first, each with what mends it; the last
+/// What is likely behind a refused registration of a queue, likeliest first, each with what remedies it; the last
 /// line says what was checked and found well.
 ///
 /// `errno` is positive. Reads the interface as it is now, which may not be as it was when the kernel refused.
@@ -32,8 +32,8 @@ fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
     for (condition, explains) in checks {
         let here = explains.contains(&errno);
         match condition {
-            Condition::Amiss { found, mend } if here => likely.push(format!("{found}: {mend}")),
-            Condition::Amiss { found, mend } => also.push(format!("{found}: {mend}")),
+            Condition::Amiss { found, remedy } if here => likely.push(format!("{found}: {remedy}")),
+            Condition::Amiss { found, remedy } => also.push(format!("{found}: {remedy}")),
             Condition::Unseen(found) if here => likely.push(found),
             Condition::Unseen(_) => {}
             Condition::Well(found) => well.push(found),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_explains_the_errno_comes_first_with_its_mend() {
+    fn what_explains_the_errno_comes_first_with_its_remedy() {
         let split_off = broken(|interface| {
             if let Some(rings) = rings(interface) {
                 rings.tcp_data_split = HeaderSplit::Off;
@@ -136,7 +136,7 @@ mod tests {
             }
         });
         let down = broken(|interface| interface.up = false);
-        for (interface, queue, errno, mend) in [
+        for (interface, queue, errno, remedy) in [
             (
                 &split_off,
                 1,
@@ -151,7 +151,7 @@ mod tests {
             (&down, 1, libc::ENETDOWN, "`ip link set eth0 up`"),
         ] {
             let hints = hints(interface, queue, errno);
-            assert!(hints.first().is_some_and(|first| first.contains(mend)), "{errno}: {hints:?}");
+            assert!(hints.first().is_some_and(|first| first.contains(remedy)), "{errno}: {hints:?}");
         }
     }
 

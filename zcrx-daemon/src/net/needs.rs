@@ -12,15 +12,15 @@ pub(crate) enum Condition {
     Amiss {
         /// What was found.
         found: String,
-        /// What mends it.
-        mend: String,
+        /// What remedies it.
+        remedy: String,
     },
     /// It cannot be seen; says why.
     Unseen(String),
 }
 
-fn amiss(found: impl Into<String>, mend: impl Into<String>) -> Condition {
-    Condition::Amiss { found: found.into(), mend: mend.into() }
+fn amiss(found: impl Into<String>, remedy: impl Into<String>) -> Condition {
+    Condition::Amiss { found: found.into(), remedy: remedy.into() }
 }
 
 /// The interface is up.

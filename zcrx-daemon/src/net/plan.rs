@@ -95,7 +95,7 @@ pub struct Check {
     /// How that fits.
     pub verdict: Verdict,
     /// What a person can do, where the plan does not do it.
-    pub mend: Option<String>,
+    pub remedy: Option<String>,
 }
 
 /// What zcrx needs, what is there, and how to get there.
@@ -182,15 +182,15 @@ fn free_location(rules: &[FlowRule], capacity: Option<u32>) -> Option<u32> {
 }
 
 fn check(need: impl Into<String>, found: impl Into<String>, verdict: Verdict) -> Check {
-    Check { need: need.into(), found: found.into(), verdict, mend: None }
+    Check { need: need.into(), found: found.into(), verdict, remedy: None }
 }
 
 fn link_check(current: &Interface) -> Check {
     if current.up {
         return check("interface up", "up", Verdict::Met);
     }
-    let mend = Some(format!("ip link set {} up", current.name));
-    Check { mend, ..check("interface up", "down", Verdict::Advice) }
+    let remedy = Some(format!("ip link set {} up", current.name));
+    Check { remedy, ..check("interface up", "down", Verdict::Advice) }
 }
 
 fn xdp_check(current: &Interface) -> Check {
@@ -198,9 +198,9 @@ fn xdp_check(current: &Interface) -> Check {
         return check("no XDP program", "none", Verdict::Met);
     }
     let ids: Vec<String> = current.xdp.iter().map(|program| format!("id {}", program.id)).collect();
-    let mend =
+    let remedy =
         Some(format!("find out whose it is (bpftool net), then: ip link set {} xdp off", current.name));
-    Check { mend, ..check("no XDP program", ids.join(", "), Verdict::Blocked) }
+    Check { remedy, ..check("no XDP program", ids.join(", "), Verdict::Blocked) }
 }
 
 fn queue_check(setup: &Setup, current: &Interface, wanted: &Wanted) -> Check {
@@ -216,7 +216,7 @@ fn queue_check(setup: &Setup, current: &Interface, wanted: &Wanted) -> Check {
                 () if have >= needed => check(need, found, Verdict::Met),
                 () if most >= needed => check(need, found, Verdict::Change),
                 () => Check {
-                    mend: Some(
+                    remedy: Some(
                         "choose lower queue indexes; one queue is always left to ordinary traffic".to_owned(),
                     ),
                     ..check(need, found, Verdict::Blocked)
@@ -240,9 +240,9 @@ fn provider_checks(current: &Interface, wanted: &Wanted) -> Vec<Check> {
             None if queue.af_xdp => "taken by an AF_XDP socket",
             None => return None,
         };
-        let mend =
+        let remedy =
             Some("it is free when its owner closes it; registering it now gives EEXIST or EBUSY".to_owned());
-        Some(Check { mend, ..check(format!("queue {} free", queue.id), by, Verdict::Advice) })
+        Some(Check { remedy, ..check(format!("queue {} free", queue.id), by, Verdict::Advice) })
     });
     taken.collect()
 }
@@ -267,8 +267,8 @@ fn rss_check(current: &Setup, target: &Setup, wanted: &Wanted) -> Check {
     let (rss, goal) = match (&current.rss, &target.rss) {
         (Reading::Known(rss), Reading::Known(goal)) => (rss, goal),
         (Reading::Unknown(why), _) | (_, Reading::Unknown(why)) => {
-            let mend = Some("what strays to a zcrx queue is copied, not lost".to_owned());
-            return Check { mend, ..check(need, why, Verdict::Advice) };
+            let remedy = Some("what strays to a zcrx queue is copied, not lost".to_owned());
+            return Check { remedy, ..check(need, why, Verdict::Advice) };
         }
     };
     if rss.table.is_empty() {
@@ -279,8 +279,8 @@ fn rss_check(current: &Setup, target: &Setup, wanted: &Wanted) -> Check {
     };
     let (hit, left) = (led_to(&rss.table), led_to(&goal.table));
     if !left.is_empty() {
-        let mend = Some("nothing says how many queues there are: set the RSS table by hand".to_owned());
-        return Check { mend, ..check(need, format!("leads to {hit:?}"), Verdict::Advice) };
+        let remedy = Some("nothing says how many queues there are: set the RSS table by hand".to_owned());
+        return Check { remedy, ..check(need, format!("leads to {hit:?}"), Verdict::Advice) };
     }
     if !hit.is_empty() {
         return check(need, format!("leads to {hit:?}"), Verdict::Change);
@@ -324,8 +324,8 @@ fn flow_check(flow: &Flow, rules: &[FlowRule]) -> Check {
         return check(need, "there", Verdict::Met);
     }
     let location = rule.location.unwrap_or_default();
-    let mend = Some(format!("delete rule {location} if it is no longer needed, or choose queue {queue}"));
-    Check { mend, ..check(need, format!("rule {location} sends it to queue {queue}"), Verdict::Blocked) }
+    let remedy = Some(format!("delete rule {location} if it is no longer needed, or choose queue {queue}"));
+    Check { remedy, ..check(need, format!("rule {location} sends it to queue {queue}"), Verdict::Blocked) }
 }
 
 /// Somebody else's rule that leads to a zcrx queue: its packets would be copied, or take buffers.

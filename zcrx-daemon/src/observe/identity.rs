@@ -9,7 +9,7 @@ pub(super) enum Life {
     /// queue makes a new pool, and its counters begin anew: that is a new life too.
     Kernel { ifq: u64, pool: Option<u32> },
     /// An own queue that the kernel does not know, or that was not found there.
-    Own(QueueKey),
+    Local(QueueKey),
 }
 
 /// The queues of the last look, with the name and the number each was given.
@@ -108,7 +108,7 @@ mod tests {
     fn queues_without_a_device_are_numbered() {
         let mut identities = Identities::default();
         let queues = vec![
-            (Life::Own(key(None, 0)), key(None, 0)),
+            (Life::Local(key(None, 0)), key(None, 0)),
             (Life::Kernel { ifq: 7, pool: None }, key(None, 0)),
             (Life::Kernel { ifq: 8, pool: None }, key(None, 0)),
         ];

@@ -84,9 +84,9 @@ fn lay_side_by_side<'a>(
     let mut unmatched: Vec<&ReceiveSample> = receive.iter().collect();
     let mut seen = Vec::new();
     for queue in kernel {
-        let own = own_of(queue, kernel, &unmatched, here);
-        unmatched.retain(|other| own.is_none_or(|own| own.key != other.key));
-        seen.push(Seen::ByKernel(queue, own));
+        let local = local_of(queue, kernel, &unmatched, here);
+        unmatched.retain(|other| local.is_none_or(|local| local.key != other.key));
+        seen.push(Seen::ByKernel(queue, local));
     }
     seen.extend(unmatched.into_iter().map(Seen::ByItself));
     // Who has the device has its name; of those without one, own queues keep the number they are configured by.
@@ -108,33 +108,37 @@ struct Whereabouts {
 }
 
 /// The own queue that this one in the kernel is.
-fn own_of<'r>(
+fn local_of<'r>(
     queue: &KernelQueue,
     kernel: &[KernelQueue],
-    own: &[&'r ReceiveSample],
+    local: &[&'r ReceiveSample],
     here: Whereabouts,
 ) -> Option<&'r ReceiveSample> {
-    let on = |own: &ReceiveSample, backend| own.selection.backend == Some(backend);
+    let on = |local: &ReceiveSample, backend| local.selection.backend == Some(backend);
     if let (Some(interface), Some(index)) = (&queue.interface, queue.queue) {
         // A hardware queue has one provider: if an own queue has it, this is that one.
-        let same = |own: &&&ReceiveSample| {
-            on(own, BackendKind::Device)
-                && own.key.interface.as_ref() == Some(interface)
-                && own.key.queue == index
+        let same = |local: &&&ReceiveSample| {
+            on(local, BackendKind::Device)
+                && local.key.interface.as_ref() == Some(interface)
+                && local.key.queue == index
         };
-        return own.iter().find(same).copied().filter(|_| queue.netns.is_none() || queue.netns == here.netns);
+        return local
+            .iter()
+            .find(same)
+            .copied()
+            .filter(|_| queue.netns.is_none() || queue.netns == here.netns);
     }
     // Without a device there is only what it looks like; of two that look alike neither is claimed.
     let mine = |queue: &KernelQueue| queue.owners.iter().any(|owner| owner.pid == here.pid);
-    let looks = |own: &ReceiveSample, queue: &KernelQueue| {
-        on(own, BackendKind::Nodev)
-            && own.buffers == queue.buffers()
-            && queue.refill.is_some_and(|refill| refill.entries == own.refill_capacity)
+    let looks = |local: &ReceiveSample, queue: &KernelQueue| {
+        on(local, BackendKind::Nodev)
+            && local.buffers == queue.buffers()
+            && queue.refill.is_some_and(|refill| refill.entries == local.refill_capacity)
     };
     if !mine(queue) || queue.ifindex.is_some() {
         return None;
     }
-    let mut alike = own.iter().filter(|own| looks(own, queue));
+    let mut alike = local.iter().filter(|local| looks(local, queue));
     let found = alike.next()?;
     let twins = kernel.iter().filter(|other| mine(other) && looks(found, other)).count();
     (alike.next().is_none() && twins == 1).then_some(*found)
@@ -142,10 +146,10 @@ fn own_of<'r>(
 
 fn life(seen: &Seen<'_>) -> (Life, QueueKey) {
     match *seen {
-        Seen::ByItself(own) => (Life::Own(own.key.clone()), own.key.clone()),
-        Seen::ByKernel(queue, own) => {
+        Seen::ByItself(local) => (Life::Local(local.key.clone()), local.key.clone()),
+        Seen::ByKernel(queue, local) => {
             let life = Life::Kernel { ifq: queue.ifq, pool: queue.pool.map(|pool| pool.id) };
-            (life, own.map_or_else(|| name(queue), |own| own.key.clone()))
+            (life, local.map_or_else(|| name(queue), |local| local.key.clone()))
         }
     }
 }
@@ -156,24 +160,24 @@ fn name(queue: &KernelQueue) -> QueueKey {
 }
 
 fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample {
-    let own = |own: &ReceiveSample| (Some(own.buffer_bytes), Some(own.clone()));
-    let oldest_held = |own: &Option<ReceiveSample>| own.as_ref()?.ring?.oldest_held;
+    let local = |local: &ReceiveSample| (Some(local.buffer_bytes), Some(local.clone()));
+    let oldest_held = |local: &Option<ReceiveSample>| local.as_ref()?.ring?.oldest_held;
     match *seen {
         Seen::ByItself(by_itself) => {
-            let (buffer_bytes, own) = own(by_itself);
+            let (buffer_bytes, local) = local(by_itself);
             let pid = std::process::id();
             let owner = Some(Owner { pid, comm: "zcrxd".to_owned(), fd: None, cgroup: None });
             QueueSample {
-                oldest_held: oldest_held(&own),
+                oldest_held: oldest_held(&local),
                 owner,
                 owner_cgroup: cgroup_of(pid),
                 buffer_bytes,
-                own,
+                local,
                 ..unknown
             }
         }
         Seen::ByKernel(queue, matched) => {
-            let (by_itself, own) = matched.map_or((None, None), own);
+            let (by_itself, local) = matched.map_or((None, None), local);
             let nic = nic.of(queue);
             let pool = queue.pool.and_then(|pool| nic.ok()?.pool(pool.id));
             // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not
@@ -184,8 +188,8 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
                 owner,
                 buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),
-                oldest_held: oldest_held(&own),
-                own,
+                oldest_held: oldest_held(&local),
+                local,
                 nic: nic.map(|nic| nic.figures(queue)).unwrap_or_default(),
                 nic_unknown: nic.err().map(str::to_owned),
                 received_bytes: queue.delivery.as_ref().map(|count| count.bytes),
@@ -206,11 +210,11 @@ mod tests {
     const AT: Duration = Duration::from_secs(1);
     const NETNS: u64 = 1;
 
-    fn own(backend: BackendKind, interface: Option<&str>, queue: u32) -> ReceiveSample {
-        let mut own = fixture::queue();
-        own.key = QueueKey { interface: interface.map(str::to_owned), queue };
-        own.selection.backend = Some(backend);
-        own
+    fn local(backend: BackendKind, interface: Option<&str>, queue: u32) -> ReceiveSample {
+        let mut local = fixture::queue();
+        local.key = QueueKey { interface: interface.map(str::to_owned), queue };
+        local.selection.backend = Some(backend);
+        local
     }
 
     fn on_device(ifq: u64, netns: u64) -> KernelQueue {
@@ -269,20 +273,20 @@ mod tests {
         let mark = |is: bool, mark| if is { mark } else { "" };
         let say = |sample: &QueueSample| {
             let kernel = mark(sample.kernel.is_some(), " kernel");
-            format!("{}{kernel}{}", sample.key, mark(sample.own.is_some(), " own"))
+            format!("{}{kernel}{}", sample.key, mark(sample.local.is_some(), " own"))
         };
         joined.iter().map(say).collect()
     }
 
     #[test]
     fn an_own_queue_on_a_device_has_both_sides() {
-        let device = own(BackendKind::Device, Some("eth0"), 3);
+        let device = local(BackendKind::Device, Some("eth0"), 3);
         assert_eq!(said(&[device], vec![on_device(7, 1)]), ["eth0:3 kernel own"]);
     }
 
     #[test]
     fn a_namesake_in_another_namespace_is_somebody_elses() {
-        let device = own(BackendKind::Device, Some("eth0"), 3);
+        let device = local(BackendKind::Device, Some("eth0"), 3);
         assert_eq!(
             said(&[device], vec![on_device(7, 2), on_device(8, 1)]),
             ["eth0:3 kernel", "eth0~1:3 kernel own"]
@@ -291,13 +295,13 @@ mod tests {
 
     #[test]
     fn an_own_queue_that_fell_back_to_copying_is_not_the_one_that_has_the_device() {
-        let copy = own(BackendKind::Copy, Some("eth0"), 3);
+        let copy = local(BackendKind::Copy, Some("eth0"), 3);
         assert_eq!(said(&[copy], vec![on_device(7, 1)]), ["eth0:3 kernel", "eth0~1:3 own"]);
     }
 
     #[test]
     fn own_queues_without_a_device_are_known_by_their_looks() {
-        let nodev = |queue| own(BackendKind::Nodev, None, queue);
+        let nodev = |queue| local(BackendKind::Nodev, None, queue);
         assert_eq!(said(&[nodev(0)], vec![without_device(7, own_pid())]), ["software:0 kernel own"]);
         assert_eq!(
             said(&[nodev(0)], vec![without_device(7, own_pid() + 1)]),
@@ -313,7 +317,7 @@ mod tests {
 
     #[test]
     fn without_a_snapshot_own_queues_are_all_there_is() {
-        let copy = own(BackendKind::Copy, None, 0);
+        let copy = local(BackendKind::Copy, None, 0);
         let joined = Join::default().samples(AT, &[copy], None, &NicSample::default());
         let [sample] = joined.as_slice() else { panic!("{joined:#?}") };
         assert_eq!((sample.kernel.is_none(), sample.buffer_bytes), (true, Some(4096)));

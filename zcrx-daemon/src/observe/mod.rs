@@ -18,7 +18,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample};
 use crate::net;
-use crate::uapi;
 
 pub use join::Join;
 pub use nic::NicSample;
@@ -141,7 +140,7 @@ impl Remembered {
 
 /// The name of a positive errno as labels and pages have it: `EINVAL`, or the number of one that has no name.
 pub fn errno_label(errno: i32) -> String {
-    uapi::errno::name(errno).map_or_else(|| errno.to_string(), str::to_owned)
+    zcrx_uapi::errno::name(errno).map_or_else(|| errno.to_string(), str::to_owned)
 }
 
 fn timed<T>(source: &'static str, took: &mut Vec<(&'static str, Duration)>, read: impl FnOnce() -> T) -> T {

@@ -1,7 +1,7 @@
-//! Why a registration failed, and what would mend it.
+//! Why a registration failed, and what would remedy it.
 
 use crate::model::Registration;
-use crate::uapi::registration::{Kind, explain, mend_by_words};
+use zcrx_uapi::registration::{Kind, explain, remedy_by_words};
 
 /// A refused registration in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Refusal {
     /// Whether these are the kernel's own words.
     pub said_by_kernel: bool,
     /// What would make the registration succeed.
-    pub mend: String,
+    pub remedy: String,
 }
 
 /// Explains a registration that was refused; `None` for one that was not.
@@ -24,16 +24,16 @@ pub fn refusal(registration: &Registration) -> Option<Refusal> {
     let kind = if registration.ifindex.is_some() { Kind::Device } else { Kind::Nodev };
     let explanation = explain(registration.errno, kind);
     let words = registration.words.as_deref();
-    let mend = words.and_then(mend_by_words).unwrap_or(explanation.mend);
+    let remedy = words.and_then(remedy_by_words).unwrap_or(explanation.remedy);
     // The commands are there to be pasted.
-    let mend = match registration.interface.as_deref() {
+    let remedy = match registration.interface.as_deref() {
         Some(interface) => {
-            mend.replace(" IF ", &format!(" {interface} ")).replace(" IF`", &format!(" {interface}`"))
+            remedy.replace(" IF ", &format!(" {interface} ")).replace(" IF`", &format!(" {interface}`"))
         }
-        None => mend.to_owned(),
+        None => remedy.to_owned(),
     };
     let why = words.unwrap_or(explanation.meaning).to_owned();
-    Some(Refusal { why, said_by_kernel: words.is_some(), mend })
+    Some(Refusal { why, said_by_kernel: words.is_some(), remedy })
 }
 
 #[cfg(test)]
@@ -51,11 +51,11 @@ mod tests {
         let told = Registration { words: Some("hds-thresh is not zero".to_owned()), ..refused() };
         let told = refusal(&told).expect("it was refused");
         assert_eq!((told.why.as_str(), told.said_by_kernel), ("hds-thresh is not zero", true));
-        assert_eq!(told.mend, "`ethtool -G eth0 hds-thresh 0`");
+        assert_eq!(told.remedy, "`ethtool -G eth0 hds-thresh 0`");
         let untold = refusal(&refused()).expect("it was refused");
         assert!(!untold.said_by_kernel);
         assert!(untold.why.contains("header split is off"), "{}", untold.why);
-        assert!(untold.mend.contains("ethtool -G eth0 tcp-data-split on"), "{}", untold.mend);
+        assert!(untold.remedy.contains("ethtool -G eth0 tcp-data-split on"), "{}", untold.remedy);
     }
 
     #[test]
@@ -63,13 +63,13 @@ mod tests {
         let strange = Registration { words: Some("no such luck".to_owned()), ..refused() };
         let strange = refusal(&strange).expect("it was refused");
         assert_eq!(strange.why, "no such luck");
-        assert_eq!(Some(strange.mend), refusal(&refused()).map(|refusal| refusal.mend));
+        assert_eq!(Some(strange.remedy), refusal(&refused()).map(|refusal| refusal.remedy));
     }
 
     #[test]
     fn without_an_interface_no_command_for_one_is_given() {
         let nodev = Registration { ifindex: None, interface: None, ..refused() };
-        assert!(!refusal(&nodev).expect("it was refused").mend.contains("ethtool"));
+        assert!(!refusal(&nodev).expect("it was refused").remedy.contains("ethtool"));
         assert_eq!(refusal(&Registration { errno: 0, ..refused() }), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a probe could not be attached, in words that lead to a mend.
+//! Why a probe could not be attached, in words that lead to a remedy.
 
 use std::io;
 

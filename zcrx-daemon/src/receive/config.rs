@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::ReceiveError;
 use super::mapping::{HUGE_BYTES, page_bytes};
 use crate::model::BackendKind;
-use crate::uapi::zcrx::IO_RQ_MAX_ENTRIES;
+use zcrx_uapi::zcrx::IO_RQ_MAX_ENTRIES;
 
 /// The most bytes the kernel takes as an area: 1 TiB.
 const AREA_MAX_BYTES: u64 = 1 << 40;
@@ -138,9 +138,9 @@ impl QueueConfig {
         self.hold_limit_bytes.unwrap_or(self.area_bytes / 4)
     }
 
-    /// Refuses what cannot be meant. Says which key, what is wrong with it and how to mend it; asks nobody.
+    /// Refuses what cannot be meant. Says which key, what is wrong with it and how to remedy it; asks nobody.
     pub fn check(&self) -> Result<(), ReceiveError> {
-        let bad = |key, what: String, mend: &'static str| Err(ReceiveError::Config { key, what, mend });
+        let bad = |key, what: String, remedy: &'static str| Err(ReceiveError::Config { key, what, remedy });
         let page = page_bytes() as u64;
         if self.listen.is_empty() && self.interface.is_none() {
             return bad("listen", "no address to listen on".to_owned(), "give at least one, as 0.0.0.0:9000");

@@ -5,23 +5,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::model::Refusal;
-use crate::uapi::errno;
+use zcrx_uapi::errno;
 
-/// One clear line each: what, where, how to mend it.
+/// One clear line each: what, where, how to remedy it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// A value that cannot be meant.
-    #[error("{key}: {what}; {mend}")]
+    #[error("{key}: {what}; {remedy}")]
     Config {
         /// The configuration key.
         key: &'static str,
         /// What is wrong with its value.
         what: String,
         /// What would do.
-        mend: &'static str,
+        remedy: &'static str,
     },
     /// An address cannot be listened on.
-    #[error("listen: cannot listen on {address}: {source}; {}", mend_of_bind(source))]
+    #[error("listen: cannot listen on {address}: {source}; {}", remedy_of_bind(source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -61,14 +61,14 @@ pub enum ReceiveError {
         source: io::Error,
     },
     /// No ring can be made.
-    #[error("io_uring: cannot make a ring: {meaning} ({}); {mend}", name_of(source))]
+    #[error("io_uring: cannot make a ring: {meaning} ({}); {remedy}", name_of(source))]
     Ring {
         /// The errno.
         source: io::Error,
         /// What it means here.
         meaning: String,
         /// What would help.
-        mend: &'static str,
+        remedy: &'static str,
     },
     /// A ring stopped working.
     #[error("io_uring: the ring failed: {source}")]
@@ -112,7 +112,7 @@ pub enum ReceiveError {
 /// One refusal in one line.
 pub(super) fn describe_refusal(refusal: &Refusal) -> String {
     let errno = refusal.errno.map_or_else(String::new, |number| format!(" ({})", errno_name(number)));
-    format!("{} cannot {}: {}{errno}; {}", refusal.backend, refusal.step, refusal.reason, refusal.mend)
+    format!("{} cannot {}: {}{errno}; {}", refusal.backend, refusal.step, refusal.reason, refusal.remedy)
 }
 
 /// The name of an errno, or its number.
@@ -128,7 +128,7 @@ fn name_of(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), errno_name)
 }
 
-fn mend_of_bind(error: &io::Error) -> &'static str {
+fn remedy_of_bind(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another program has that port: stop it (`ss -ltnp` shows it) or use another port"

@@ -21,6 +21,7 @@
 //! | [`pattern`] | test data that shows every fault |
 
 mod backend;
+mod completion;
 mod config;
 mod crew;
 mod desk;

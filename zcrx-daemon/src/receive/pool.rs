@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::model::{BackendKind, ENTRIES, Histogram};
-use crate::uapi::ZcrxRqe;
-use crate::uapi::zcrx::{IORING_ZCRX_AREA_MASK, IORING_ZCRX_AREA_SHIFT};
+use zcrx_uapi::ZcrxRqe;
+use zcrx_uapi::zcrx::{IORING_ZCRX_AREA_MASK, IORING_ZCRX_AREA_SHIFT};
 
 use super::holds::Holds;
 use super::mapping::Mapping;
@@ -261,7 +261,7 @@ mod tests {
     use super::super::mapping::page_bytes;
     use super::super::refill::RingMemory;
     use super::*;
-    use crate::uapi::ZcrxOffsets;
+    use zcrx_uapi::ZcrxOffsets;
 
     const SECOND: u64 = 1 << IORING_ZCRX_AREA_SHIFT;
 

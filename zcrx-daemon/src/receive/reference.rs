@@ -3,9 +3,9 @@
 use std::fmt::{Result, Write};
 
 use crate::model::ZcrxFeature;
-use crate::uapi::completion::{self, Shown};
-use crate::uapi::errno;
-use crate::uapi::registration::{self, Explanation, Kind};
+use crate::receive::completion::{self, Shown};
+use zcrx_uapi::errno;
+use zcrx_uapi::registration::{self, Explanation, Kind};
 
 const HEAD: &str = "\
 # Receiving
@@ -39,7 +39,7 @@ words. With backend `auto` a refusal leads to the next backend, and both are sai
 second first, because the kernel takes a moment to let go of a queue. A queue that fails later is registered again with
 pauses from 0.1 to 5 s.
 
-| Errno | Meaning on a device | Meaning without | What would mend it | Shown by |
+| Errno | Meaning on a device | Meaning without | What would remedy it | Shown by |
 |---|---|---|---|---|
 ";
 
@@ -137,15 +137,15 @@ fn write(page: &mut String) -> Result {
         let name = errno::name(number).unwrap_or_default();
         let device = registration::explain(number, Kind::Device);
         let nodev = registration::explain(number, Kind::Nodev);
-        let Explanation { meaning, mend } = device;
-        let (without, mends) = if nodev == device {
-            ("the same", mend.to_owned())
+        let Explanation { meaning, remedy } = device;
+        let (without, remedies) = if nodev == device {
+            ("the same", remedy.to_owned())
         } else {
-            (nodev.meaning, format!("{mend}; without a device: {}", nodev.mend))
+            (nodev.meaning, format!("{remedy}; without a device: {}", nodev.remedy))
         };
         let shown = REGISTRATION_SHOWN.iter().find(|(shown, _)| *shown == number);
         let shown = names(shown.map_or(&[], |(_, by)| by));
-        writeln!(page, "| `{name}` | {meaning} | {without} | {mends} | {shown} |")?;
+        writeln!(page, "| `{name}` | {meaning} | {without} | {remedies} | {shown} |")?;
     }
     page.push_str(FEATURES);
     for feature in ZcrxFeature::ALL {

@@ -10,7 +10,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 
 use super::ReceiveError;
-use crate::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     IORING_SETUP_CLAMP, IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
 };
 
@@ -140,7 +140,7 @@ fn is_transient(error: &io::Error) -> bool {
 /// What the errno of io_uring_setup means.
 fn explain(source: io::Error) -> ReceiveError {
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let (meaning, mend) = match (source.raw_os_error(), disabled.trim()) {
+    let (meaning, remedy) = match (source.raw_os_error(), disabled.trim()) {
         (Some(libc::EPERM), level @ ("1" | "2")) => (
             format!("the sysctl kernel.io_uring_disabled is {level}"),
             "set it to 0, or to 1 and the sysctl kernel.io_uring_group to a group of this user",
@@ -163,5 +163,5 @@ fn explain(source: io::Error) -> ReceiveError {
         }
         _ => (source.to_string(), "io_uring_setup(2) lists the reasons"),
     };
-    ReceiveError::Ring { source, meaning, mend }
+    ReceiveError::Ring { source, meaning, remedy }
 }

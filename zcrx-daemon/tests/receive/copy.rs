@@ -314,14 +314,14 @@ fn auto_takes_the_best_that_works_and_says_why_not_better() -> Outcome {
     }
     assert_eq!(sample.state, QueueState::Degraded);
     for refusal in &sample.selection.refused {
-        assert!(!refusal.reason.is_empty() && !refusal.mend.is_empty(), "{refusal:?}");
+        assert!(!refusal.reason.is_empty() && !refusal.remedy.is_empty(), "{refusal:?}");
         assert!(sample.state_reason.contains(&refusal.reason), "{}", sample.state_reason);
     }
     assert_eq!(receiver.stop().len(), 1);
     Ok(())
 }
 
-/// Each refusal is one line that says what and how to mend it.
+/// Each refusal is one line that says what and how to remedy it.
 #[test]
 fn bad_input_is_refused_with_one_line() -> Outcome {
     let taken = TcpListener::bind(ANY_PORT)?;

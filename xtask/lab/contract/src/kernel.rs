@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use caps::{CapSet, Capability};
-use zcrx_daemon::uapi::register;
-use zcrx_daemon::uapi::zcrx::{IORING_REGISTER_ZCRX_IFQ, ZCRX_REG_NODEV};
+use zcrx_uapi::register;
+use zcrx_uapi::zcrx::{IORING_REGISTER_ZCRX_IFQ, ZCRX_REG_NODEV};
 
 use crate::memory::Memory;
 use crate::outcome::{Geometry, Outcome};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zcrx_daemon::uapi::errno;
+use zcrx_uapi::errno;
 
 /// What a successful registration answers with, or a positive errno.
 pub(crate) type Outcome = Result<Geometry, i32>;

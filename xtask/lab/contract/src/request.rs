@@ -1,9 +1,9 @@
 //! One registration, as either side is to see it.
 
-use zcrx_daemon::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     IORING_MEM_REGION_TYPE_USER, IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
 };
-use zcrx_daemon::uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg};
+use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg};
 
 use crate::memory::{Memory, area_bytes};
 

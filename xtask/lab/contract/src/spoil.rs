@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zcrx_daemon::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     IO_RQ_MAX_ENTRIES, IORING_SETUP_CLAMP, IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN,
 };
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use zcrx_daemon::uapi::errno;
+use zcrx_uapi::errno;
 
 use crate::difference::{self, Verdict, Version};
 use crate::kernel::Target;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::pipe::pipe;
-use zcrx_daemon::uapi::errno;
+use zcrx_uapi::errno;
 
 use crate::queue::{Queue, QueueArgs, Ring, new_ring};
 

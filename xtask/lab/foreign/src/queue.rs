@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use clap::Args;
 use io_uring::{IoUring, cqueue, squeue};
-use zcrx_daemon::uapi::{
+use zcrx_uapi::{
     QueryZcrxEvent, RegionDesc, ZcrxAreaReg, ZcrxCtrl, ZcrxEventDesc, ZcrxIfqReg, ZcrxRqe, ZcrxStats, query,
     register, zcrx,
 };

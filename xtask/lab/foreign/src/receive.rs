@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use io_uring::{cqueue, opcode, types};
-use zcrx_daemon::uapi::{errno, register, zcrx};
+use zcrx_uapi::{errno, register, zcrx};
 
 use crate::control::{Control, Order};
 use crate::fault::Fault;

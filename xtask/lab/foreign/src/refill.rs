@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use zcrx_daemon::uapi::{ZcrxOffsets, ZcrxRqe};
+use zcrx_uapi::{ZcrxOffsets, ZcrxRqe};
 
 /// The producer's end of a registered refill ring.
 pub(crate) struct RefillRing {

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use io_uring::register::Restriction;
 use io_uring::{IoUring, squeue};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use zcrx_daemon::uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg, errno, register, zcrx};
+use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg, errno, register, zcrx};
 
 use crate::mapping::Mapping;
 use crate::queue::{QueueArgs, Ring, new_ring, region_bytes};

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use io_uring::{opcode, squeue, types};
 use serde_json::{Map, Value};
-use zcrx_daemon::uapi::errno;
+use zcrx_uapi::errno;
 
 use crate::queue::{Queue, QueueArgs, Ring, new_ring};
 

@@ -15,7 +15,7 @@ const PARTS: [&str; 6] = [
     "How bad it is",
     "What to look at",
     "Causes, and how to tell them apart",
-    "Mend",
+    "Remedy",
     "Prevent",
 ];
 

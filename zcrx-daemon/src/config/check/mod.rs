@@ -69,8 +69,9 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn refuse(&mut self, source: &Source, what: impl Into<String>, mend: impl Into<String>) {
-        let problem = Problem { place: self.document.place(source), what: what.into(), mend: mend.into() };
+    fn refuse(&mut self, source: &Source, what: impl Into<String>, remedy: impl Into<String>) {
+        let problem =
+            Problem { place: self.document.place(source), what: what.into(), remedy: remedy.into() };
         self.problems.push(problem);
     }
 

@@ -64,7 +64,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             )
         }))
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
-        .doubt_if(facts.now.own.is_some(), || {
+        .doubt_if(facts.now.local.is_some(), || {
             "zcrxd's own receive path accounts for each buffer until its sink is done with it".to_owned()
         })
         .doubt_if(facts.refill_was_full(), || {

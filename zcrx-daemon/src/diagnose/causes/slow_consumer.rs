@@ -33,7 +33,7 @@ pub(super) const RULE: Rule = Rule {
 fn judge(facts: &Facts<'_>) -> Judgement {
     // The own receive path accounts for each buffer until its sink is done with it: what it holds is not lost, and what
     // piles up before allocations fail is its sink's doing.
-    let accounted = facts.now.own.is_some();
+    let accounted = facts.now.local.is_some();
     let grows = facts.held_floor.filter(|floor| floor.rises() && floor.span >= TREND);
     let piles_up = accounted && grows.is_some();
     if !facts.starved() && !piles_up {

@@ -63,22 +63,22 @@ impl Change {
             yielded: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.buffers)),
             from_freelist: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.from_freelist)),
             consumed: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.consumed)),
-            returned: counter(|sample| Some(sample.own.as_ref()?.returned))
+            returned: counter(|sample| Some(sample.local.as_ref()?.returned))
                 .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.refill?.tail))),
             posted: index(|sample| Some(sample.kernel.as_ref()?.cq?.tail)),
             references: references(later)
                 .zip(references(earlier))
                 .map(|(now, before)| now.cast_signed() - before.cast_signed()),
             cq_read: index(|sample| Some(sample.kernel.as_ref()?.cq?.head))
-                .or_else(|| counter(|sample| Some(sample.own.as_ref()?.completions))),
-            cq_overflows: counter(|sample| Some(sample.own.as_ref()?.cq_overflows))
+                .or_else(|| counter(|sample| Some(sample.local.as_ref()?.completions))),
+            cq_overflows: counter(|sample| Some(sample.local.as_ref()?.cq_overflows))
                 .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.cq?.overflow))),
             bytes: counter(bytes),
             drops: counter(|sample| sample.nic.hw_drops),
             polls: counter(|sample| sample.napi_polls),
             copies: counter(|sample| Some(sample.copies?.calls)),
             copied_bytes: counter(|sample| Some(sample.copies?.bytes))
-                .or_else(|| counter(|sample| sample.own.as_ref()?.copied_bytes)),
+                .or_else(|| counter(|sample| sample.local.as_ref()?.copied_bytes)),
             enomem: counter(|sample| error(sample, libc::ENOMEM)),
             enospc: counter(|sample| error(sample, libc::ENOSPC)),
             efault: counter(|sample| error(sample, libc::EFAULT)),
@@ -123,15 +123,15 @@ pub(in crate::diagnose) fn none(count: Option<u64>) -> bool {
 /// Failed allocations so far, from the best source there is.
 fn failures(sample: &QueueSample) -> Option<u64> {
     let probed = sample.kernel.as_ref().and_then(|kernel| kernel.allocation).map(|count| count.failures);
-    probed.or(sample.nic.alloc_fail).or_else(|| sample.own.as_ref()?.starvations)
+    probed.or(sample.nic.alloc_fail).or_else(|| sample.local.as_ref()?.starvations)
 }
 
 /// Payload received so far, from the best source there is.
 fn bytes(sample: &QueueSample) -> Option<u64> {
-    sample.own.as_ref().map(|own| own.bytes).or(sample.received_bytes).or(sample.nic.rx_bytes)
+    sample.local.as_ref().map(|own| own.bytes).or(sample.received_bytes).or(sample.nic.rx_bytes)
 }
 
 fn error(sample: &QueueSample, errno: i32) -> Option<u64> {
-    let errors = sample.own.as_ref().map(|own| &own.errors).or(sample.errors.as_ref())?;
+    let errors = sample.local.as_ref().map(|own| &own.errors).or(sample.errors.as_ref())?;
     Some(errors.get(&errno).copied().unwrap_or(0))
 }

@@ -81,7 +81,7 @@ impl<'w> Facts<'w> {
 
     /// Whether a receive of the software interface queue waits for a buffer.
     pub fn software_starving(&self) -> bool {
-        self.now.own.as_ref().and_then(|own| own.starving) == Some(true)
+        self.now.local.as_ref().and_then(|own| own.starving) == Some(true)
     }
 
     /// Whether buffers came back just now.

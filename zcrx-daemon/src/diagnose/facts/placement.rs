@@ -42,7 +42,7 @@ impl Placement {
     /// Where they are in this sample.
     pub fn of(sample: &QueueSample) -> Self {
         let kernel = sample.kernel.as_ref();
-        let own = sample.own.as_ref();
+        let own = sample.local.as_ref();
         let refill = kernel.and_then(|kernel| kernel.refill);
         let cq = kernel.and_then(|kernel| kernel.cq);
         let total =
@@ -111,7 +111,7 @@ pub(super) fn references(sample: &QueueSample) -> Option<u64> {
 
 /// References that the owner's code holds: read, and neither returned nor stashed.
 pub(in crate::diagnose) fn held_references(sample: &QueueSample) -> Option<u64> {
-    if let Some(own) = &sample.own {
+    if let Some(own) = &sample.local {
         return Some(own.held().saturating_sub(own.stashed));
     }
     let kernel = sample.kernel.as_ref()?;
@@ -121,7 +121,7 @@ pub(in crate::diagnose) fn held_references(sample: &QueueSample) -> Option<u64> 
 
 /// Whether the queue has no device; `None` where that is unknown.
 pub(in crate::diagnose) fn without_device(sample: &QueueSample) -> Option<bool> {
-    if let Some(backend) = sample.own.as_ref().and_then(|own| own.selection.backend) {
+    if let Some(backend) = sample.local.as_ref().and_then(|own| own.selection.backend) {
         return Some(backend == BackendKind::Nodev);
     }
     // A device that was read has both; one of them alone means that the other could not be read.

@@ -42,7 +42,8 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
     if facts.starved() && mostly_with_user(facts) {
         // A ring with an entry for each reference there can be never has a return that does not fit; what of the area is
         // away for other reasons, such an owner does not show.
-        if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.own, facts.placement.total) {
+        if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.local, facts.placement.total)
+        {
             let area_bytes = facts.now.buffer_bytes.map(|buffer| total * buffer);
             let refill_entries = entries_for(facts, total);
             return Answer::Known(Sizes {

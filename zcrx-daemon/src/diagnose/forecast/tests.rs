@@ -116,9 +116,9 @@ fn sizes_recommended_end_the_starvation() {
     let sizes = *forecast.sizes.known().expect("sizes");
     assert_eq!(sizes.area_bytes, Some(sizes.area_buffers * 4096));
     assert!(sizes.at_least, "what a starving queue would take is not seen: {sizes:?}");
-    let mut mended =
+    let mut remedied =
         Queue { buffers: sizes.area_buffers, refill_entries: u64::from(sizes.refill_entries), ..small };
-    let window = mended.run(20);
+    let window = remedied.run(20);
     assert!(crate::diagnose::diagnose(&window).alarms.is_empty(), "{sizes:?}");
     assert_eq!(window.last().and_then(|last| last.nic.hw_drops), Some(0), "{sizes:?}");
 }

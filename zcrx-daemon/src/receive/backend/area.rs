@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::receive::config::QueueConfig;
 use crate::receive::mapping::{HUGE_BYTES, Mapping, page_bytes, whole_pages};
-use crate::uapi::zcrx::IORING_MEM_REGION_TYPE_USER;
-use crate::uapi::{RegionDesc, ZcrxAreaReg, ZcrxRqe};
+use zcrx_uapi::zcrx::IORING_MEM_REGION_TYPE_USER;
+use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxRqe};
 
 /// Memory to register: the area, and a region for the refill ring with room for statistics behind it.
 pub(super) struct Area {

@@ -16,7 +16,7 @@ use crate::receive::pool::Pool;
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::{Ring, SETUP_FLAGS};
 use crate::receive::software::RingContext;
-use crate::uapi::ZcrxIfqReg;
+use zcrx_uapi::ZcrxIfqReg;
 
 /// Works on every kernel with io_uring's deferred task work (Linux 6.1), as any user.
 pub(super) struct CopyBackend {
@@ -31,12 +31,12 @@ pub(super) struct CopyBackend {
 impl CopyBackend {
     /// Registers a software queue and posts its first buffers.
     pub(super) fn register(ring: &Ring, config: &QueueConfig) -> Result<(Self, Pool), Refusal> {
-        let refuse = |step: &str, error: &io::Error, mend: &str| Refusal {
+        let refuse = |step: &str, error: &io::Error, remedy: &str| Refusal {
             backend: BackendKind::Copy,
             step: step.to_owned(),
             errno: error.raw_os_error(),
             reason: error.to_string(),
-            mend: mend.to_owned(),
+            remedy: remedy.to_owned(),
         };
         let memory =
             |error: io::Error| refuse("map its memory", &error, "make area_bytes smaller or free memory");

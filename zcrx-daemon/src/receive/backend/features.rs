@@ -3,11 +3,11 @@
 use tracing::warn;
 
 use crate::model::{Fallback, ZcrxFeature};
-use crate::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     ZCRX_CTRL_ADD_AREA, ZCRX_CTRL_EXPORT, ZCRX_CTRL_FLUSH_RQ, ZCRX_EVENT_ALLOC_FAIL, ZCRX_EVENT_COPY,
     ZCRX_FEATURE_RX_PAGE_SIZE, ZCRX_REG_IMPORT, ZCRX_REG_NODEV,
 };
-use crate::uapi::{QueryZcrx, QueryZcrxEvent, ZcrxStats, query};
+use zcrx_uapi::{QueryZcrx, QueryZcrxEvent, ZcrxStats, query};
 
 /// The events that are asked for, where the kernel has them.
 const EVENTS: u32 = 1 << ZCRX_EVENT_ALLOC_FAIL | 1 << ZCRX_EVENT_COPY;

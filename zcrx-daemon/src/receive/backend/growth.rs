@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::area;
 use crate::receive::pool::Pool;
 use crate::receive::ring::Ring;
-use crate::uapi::register;
+use zcrx_uapi::register;
 
 /// The most that one step adds: making memory present takes time, and the receive thread does nothing else meanwhile.
 /// Bigger limits take bigger steps, because the kernel takes no more than 1024 areas.

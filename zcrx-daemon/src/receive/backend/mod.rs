@@ -82,7 +82,7 @@ pub(super) trait Backend {
 /// When to arm an event again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arm {
-    /// What it told of was mended.
+    /// What it told of was remedied.
     Now,
     /// It may well be told at once again: after a pause.
     Later,

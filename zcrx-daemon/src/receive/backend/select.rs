@@ -50,12 +50,12 @@ fn attempt(ring: &Ring, config: &QueueConfig, kind: BackendKind) -> Attempt {
 }
 
 fn device(ring: &Ring, config: &QueueConfig) -> Attempt {
-    let refuse = |errno, reason: &str, mend: &str| Refusal {
+    let refuse = |errno, reason: &str, remedy: &str| Refusal {
         backend: BackendKind::Device,
         step: "choose a hardware queue".to_owned(),
         errno,
         reason: reason.to_owned(),
-        mend: mend.to_owned(),
+        remedy: remedy.to_owned(),
     };
     let Some(interface) = &config.interface else {
         return Err(refuse(None, "no interface is configured", "name an interface and one of its queues"));

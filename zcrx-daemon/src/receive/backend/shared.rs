@@ -12,7 +12,7 @@ use crate::receive::mapping::Mapping;
 use crate::receive::pool::{Pool, Turn};
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
-use crate::uapi::register;
+use zcrx_uapi::register;
 
 /// An exported queue. The kernel keeps it as long as this or a ring that joined is there.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Shared {
         let zcrx_id = register::zcrx_import(ring.fd(), self.exported.as_fd())?;
         let mut pool = Pool::of_several(self.refill.clone(), self.buffer_bytes, Arc::clone(&self.turn));
         for (id, area) in (0_u64..).zip(&self.areas) {
-            pool.add_area(Arc::clone(area), id << crate::uapi::zcrx::IORING_ZCRX_AREA_SHIFT)
+            pool.add_area(Arc::clone(area), id << zcrx_uapi::zcrx::IORING_ZCRX_AREA_SHIFT)
                 .map_err(io::Error::other)?;
         }
         Ok((Box::new(ZcrxBackend::joined(self, zcrx_id, &pool)), pool))

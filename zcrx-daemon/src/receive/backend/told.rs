@@ -8,8 +8,8 @@ use super::EVENT_USER_DATA;
 use super::features::Features;
 use crate::model::{CopyCounts, EventCounts, ZcrxFeature};
 use crate::receive::mapping::Mapping;
-use crate::uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_EVENT_COPY, ZCRX_EVENT_DESC_FLAG_STATS};
-use crate::uapi::{ZcrxEventDesc, ZcrxStats};
+use zcrx_uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_EVENT_COPY, ZCRX_EVENT_DESC_FLAG_STATS};
+use zcrx_uapi::{ZcrxEventDesc, ZcrxStats};
 
 /// Where a queue's statistics are, and which events it has told.
 pub(super) struct Told {

@@ -16,14 +16,14 @@ use super::told::Told;
 use super::{Arm, Backend, Completion, Shared};
 use crate::model::{BackendKind, Fallback, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
 use crate::net;
+use crate::receive::completion::{self, Answer};
 use crate::receive::config::QueueConfig;
 use crate::receive::mapping::page_bytes;
 use crate::receive::pool::Pool;
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
-use crate::uapi::completion::{self, Answer};
-use crate::uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
-use crate::uapi::{ZcrxCqe, ZcrxIfqReg, ZcrxStats, errno, register, registration};
+use zcrx_uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
+use zcrx_uapi::{ZcrxCqe, ZcrxIfqReg, ZcrxStats, errno, register, registration};
 
 /// The kernel takes its time to let go of a queue whose ring was closed: until then it is EEXIST to the next one.
 const BUSY_ATTEMPTS: u32 = 10;
@@ -119,7 +119,7 @@ impl ZcrxBackend {
             step: step.to_owned(),
             errno: None,
             reason: format!("the kernel answered something that makes no sense: {what}"),
-            mend: "report this, with the kernel's version".to_owned(),
+            remedy: "report this, with the kernel's version".to_owned(),
         };
         let refill = MappedRing::new(Arc::clone(&area.region), &reg.offsets, reg.rq_entries)
             .map_err(|error| senseless(error.to_string()))?;
@@ -343,7 +343,7 @@ fn refusal(config: &QueueConfig, kind: BackendKind, step: &str, error: &io::Erro
         step: step.to_owned(),
         errno: error.raw_os_error(),
         reason: explanation.meaning.to_owned(),
-        mend: [vec![explanation.mend.to_owned()], shown].concat().join("; "),
+        remedy: [vec![explanation.remedy.to_owned()], shown].concat().join("; "),
     }
 }
 

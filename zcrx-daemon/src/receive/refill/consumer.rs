@@ -1,7 +1,7 @@
 //! The consuming side of the refill ring, as the kernel plays it.
 
 use super::RingMemory;
-use crate::uapi::ZcrxRqe;
+use zcrx_uapi::ZcrxRqe;
 
 /// Reads entries; the producer may overwrite them after [`Self::release`].
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use super::{Consumer, Producer, RingMemory};
-use crate::uapi::ZcrxRqe;
+use zcrx_uapi::ZcrxRqe;
 
 /// A ring of two entries: small enough to be full, and to wrap around, within a few steps.
 struct LoomRing {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::RingMemory;
 use crate::receive::mapping::Mapping;
-use crate::uapi::{ZcrxOffsets, ZcrxRqe};
+use zcrx_uapi::{ZcrxOffsets, ZcrxRqe};
 
 /// Offsets that do not describe a ring inside its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ pub use producer::Producer;
 
 use std::sync::atomic::Ordering;
 
-use crate::uapi::ZcrxRqe;
+use zcrx_uapi::ZcrxRqe;
 
 /// The memory of a refill ring. The orderings are chosen here, so that loom judges the ones that are used.
 pub trait RingMemory {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Consumer, MappedRing, Producer, RingMemory};
 use crate::receive::mapping::Mapping;
-use crate::uapi::{ZcrxOffsets, ZcrxRqe};
+use zcrx_uapi::{ZcrxOffsets, ZcrxRqe};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {

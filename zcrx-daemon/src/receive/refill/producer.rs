@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::RingMemory;
-use crate::uapi::ZcrxRqe;
+use zcrx_uapi::ZcrxRqe;
 
 /// Gives buffers back, and never loses one: what does not fit is stashed, in order, until there is room.
 #[derive(Debug)]

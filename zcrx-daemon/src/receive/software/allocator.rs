@@ -1,9 +1,9 @@
 //! Hands out buffers the way the kernel's page-pool provider does.
 
 use crate::receive::refill::{Consumer, RingMemory};
-use crate::uapi::zcrx::IORING_ZCRX_AREA_MASK;
-use crate::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
-use crate::uapi::{ZcrxCqe, ZcrxRqe};
+use zcrx_uapi::zcrx::IORING_ZCRX_AREA_MASK;
+use zcrx_uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
+use zcrx_uapi::{ZcrxCqe, ZcrxRqe};
 
 /// Most buffers taken from the refill ring or the freelist at once: the kernel's `PP_ALLOC_CACHE_REFILL`.
 pub const ALLOC_CACHE_REFILL: usize = 64;

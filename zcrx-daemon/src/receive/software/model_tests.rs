@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::{ALLOC_CACHE_REFILL, Allocator, Niov, Rejected};
 use crate::receive::mapping::Mapping;
 use crate::receive::refill::{Consumer, MappedRing, Producer, RingMemory};
-use crate::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
-use crate::uapi::{ZcrxOffsets, ZcrxRqe};
+use zcrx_uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
+use zcrx_uapi::{ZcrxOffsets, ZcrxRqe};
 
 const NIOV_BYTES: usize = 4096;
 

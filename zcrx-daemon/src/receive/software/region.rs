@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 
 use crate::receive::mapping::page_bytes;
-use crate::uapi::RegionDesc;
-use crate::uapi::zcrx::IORING_MEM_REGION_TYPE_USER;
+use zcrx_uapi::RegionDesc;
+use zcrx_uapi::zcrx::IORING_MEM_REGION_TYPE_USER;
 
 /// Checks in the kernel's order, with the kernel's errnos.
 pub(super) fn check(region: &RegionDesc) -> Result<(), Errno> {

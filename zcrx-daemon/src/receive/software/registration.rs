@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use super::{Allocator, region};
 use crate::receive::mapping::{Mapping, page_bytes};
 use crate::receive::refill::{Consumer, MappedRing};
-use crate::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     IO_RQ_MAX_ENTRIES, IORING_MEM_REGION_TYPE_USER, IORING_SETUP_CLAMP, IORING_SETUP_CQE32,
     IORING_SETUP_DEFER_TASKRUN,
 };
-use crate::uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg, ZcrxOffsets, ZcrxRqe};
+use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg, ZcrxOffsets, ZcrxRqe};
 
 /// `struct io_uring`: head and tail, 4 bytes each; the entries follow at once.
 const RING_HEADER_BYTES: u32 = 8;

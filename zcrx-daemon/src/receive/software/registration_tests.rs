@@ -7,11 +7,11 @@ use rustix::io::Errno;
 use super::RingContext;
 use crate::receive::mapping::{Mapping, page_bytes};
 use crate::receive::refill::RingMemory;
-use crate::uapi::zcrx::{
+use zcrx_uapi::zcrx::{
     IO_RQ_MAX_ENTRIES, IORING_MEM_REGION_TYPE_USER, IORING_SETUP_CLAMP, IORING_SETUP_CQE32,
     IORING_SETUP_DEFER_TASKRUN,
 };
-use crate::uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg};
+use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg};
 
 const GOOD_FLAGS: u32 = IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQE32;
 
@@ -152,7 +152,7 @@ fn each_check_gives_its_errno() {
     }
 }
 
-/// With two things wrong the earlier check answers: so a caller who mends one error meets the next one.
+/// With two things wrong the earlier check answers: so a caller who remedies one error meets the next one.
 #[test]
 fn the_checks_come_in_the_seeds_order() {
     for (earlier, (name, errno, spoils)) in CHECKS.iter().enumerate() {

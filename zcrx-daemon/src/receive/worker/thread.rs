@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::Plan;
 use crate::receive::ring::Ring;
-use crate::uapi::napi;
+use zcrx_uapi::napi;
 
 /// Keeps the calling thread on the CPUs that are configured.
 pub(super) fn pin(plan: &Plan) {

@@ -41,7 +41,7 @@ fn card(queue: &QueueSample, kernel: &KernelQueue) -> Markup {
                 @if kernel.owners.len() > 1 {
                     span.quiet { " and " (kernel.owners.len() - 1) " more" }
                 }
-                @if queue.own.is_some() { ", zcrxd itself" }
+                @if queue.local.is_some() { ", zcrxd itself" }
                 @if kernel.ring.is_none() { ", " span.fair { "its ring is gone, the exported queue lives on" } }
             }
             (figures(queue, kernel))

@@ -112,7 +112,7 @@ fn registration_row(registration: &Registration, now: Duration) -> Markup {
                         @if refusal.said_by_kernel { "The kernel says: " q { (refusal.why) } }
                         @else { "Can mean: " (refusal.why) }
                     }
-                    p.quiet { "Mend: " (refusal.mend) }
+                    p.quiet { "Remedy: " (refusal.remedy) }
                     @if !registration.hints.is_empty() {
                         ul { @for hint in &registration.hints { li { (hint) } } }
                     }

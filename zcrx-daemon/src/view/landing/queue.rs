@@ -40,7 +40,7 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
                                 (refusal.backend)
                                 @if let Some(errno) = refusal.errno { " " code { (errno_label(errno)) } }
                             }
-                            dd { (refusal.step) ": " (refusal.reason) ". " span.mend { (refusal.mend) } }
+                            dd { (refusal.step) ": " (refusal.reason) ". " span.remedy { (refusal.remedy) } }
                         }
                     }
                 }

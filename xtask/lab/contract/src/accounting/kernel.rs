@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, bail, ensure};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use zcrx_daemon::uapi::zcrx::ZCRX_REG_NODEV;
-use zcrx_daemon::uapi::{ZcrxRqe, register};
+use zcrx_uapi::zcrx::ZCRX_REG_NODEV;
+use zcrx_uapi::{ZcrxRqe, register};
 
 use super::ENTRIES;
 use crate::memory::Memory;

@@ -12,8 +12,8 @@ use proptest::collection::vec;
 use proptest::prop_oneof;
 use proptest::strategy::{Just, Strategy};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use zcrx_daemon::uapi::ZcrxRqe;
-use zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
+use zcrx_uapi::ZcrxRqe;
+use zcrx_uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
 
 use crate::memory::{AREA_PAGES, area_bytes};
 use crate::registration::seed_bytes;

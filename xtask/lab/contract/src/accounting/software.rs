@@ -3,7 +3,7 @@
 use anyhow::Context;
 use zcrx_daemon::receive::refill::{MappedRing, Producer};
 use zcrx_daemon::receive::software::RingContext;
-use zcrx_daemon::uapi::ZcrxRqe;
+use zcrx_uapi::ZcrxRqe;
 
 use super::ENTRIES;
 use crate::memory::Memory;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use zcrx_daemon::uapi::ZcrxRqe;
+use zcrx_uapi::ZcrxRqe;
 
 use crate::fault::{Fate, Fault};
 use crate::ledger::Ledger;
@@ -11,7 +11,7 @@ use crate::queue::Queue;
 use crate::refill::Full;
 
 /// An area id far beyond the 1024 areas that a queue can have.
-const NO_SUCH_AREA: u64 = 0xfffe << zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
+const NO_SUCH_AREA: u64 = 0xfffe << zcrx_uapi::zcrx::IORING_ZCRX_AREA_SHIFT;
 /// Completions that are scattered together.
 const SCATTER_BATCH: usize = 64;
 /// Coprime to the batch: neighbours end up that far apart.
@@ -71,7 +71,7 @@ impl Returns {
                 self.ledger.returned_twice += u64::from(queue.refill.push(debt.entry).is_ok());
             }
             Fate::BadToken => {
-                let off = (debt.entry.off & !zcrx_daemon::uapi::zcrx::IORING_ZCRX_AREA_MASK) | NO_SUCH_AREA;
+                let off = (debt.entry.off & !zcrx_uapi::zcrx::IORING_ZCRX_AREA_MASK) | NO_SUCH_AREA;
                 self.give_back_badly(queue, debt, off);
             }
             Fate::BadOffset => {

@@ -42,10 +42,10 @@ pub(super) const HOST: Scenario = Scenario {
     },
 };
 
-/// An interface, as it is spoiled and mended.
+/// An interface, as it is spoiled and remedied.
 pub(super) const INTERFACE: Scenario = Scenario {
     name: "interface-checked",
-    about: "`zcrxd check --interface` fails for what is spoiled, names who has a queue, and passes again when mended",
+    about: "`zcrxd check --interface` fails for what is spoiled, names who has a queue, and passes again when remedied",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     limit: 300,
     default: true,

@@ -19,7 +19,7 @@ const TURN: Duration = Duration::from_mins(1);
 /// What is sent in each: more than the area holds.
 const BYTES: u64 = 16 << 20;
 
-/// Whether the application can mend itself.
+/// Whether the application can remedy itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// After `resume` all buffers are back and the transfer ends well.

@@ -1,4 +1,4 @@
-//! Refused registrations of strangers, as zcrxd tells of them: the errno, the kernel's own words, what would mend it.
+//! Refused registrations of strangers, as zcrxd tells of them: the errno, the kernel's own words, what would remedy it.
 
 use std::io;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::lab::{eventually, program};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Each refusal that an operator can mend, in words.
+/// Each refusal that an operator can remedy, in words.
 pub(super) const WORDS: Scenario = Scenario {
     name: "registration-words",
     about: "a registration that is refused is told with its errno, the kernel's own words where it says any, and what \
-            would mend it",
+            would remedy it",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     limit: 400,
     default: true,
@@ -44,7 +44,7 @@ pub(super) const WORDS: Scenario = Scenario {
             queue: "99",
             errno: "ERANGE",
             words: "rx queue index out of range",
-            mend: "`ethtool -l zcn0`",
+            remedy: "`ethtool -l zcn0`",
         })?;
         told(Case {
             what: "no locked memory",
@@ -59,14 +59,14 @@ pub(super) const WORDS: Scenario = Scenario {
                 "CAP_IPC_LOCK",
             ],
             errno: "ENOMEM",
-            mend: "`ulimit -l`",
+            remedy: "`ulimit -l`",
             ..Case::default()
         })?;
         told(Case {
             what: "wrong thread",
             arguments: &["--interface", nic::RX, "--queue", "1", "--wrong", "thread"],
             errno: "EEXIST",
-            mend: "another thread",
+            remedy: "another thread",
             ..Case::default()
         })?;
 
@@ -75,7 +75,7 @@ pub(super) const WORDS: Scenario = Scenario {
             what: "header split off",
             errno: "EINVAL",
             words: "tcp-data-split is disabled",
-            mend: "`ethtool -G zcn0 tcp-data-split on`",
+            remedy: "`ethtool -G zcn0 tcp-data-split on`",
             ..Case::default()
         })?;
         nic.header_split(true, 128)?;
@@ -83,7 +83,7 @@ pub(super) const WORDS: Scenario = Scenario {
             what: "hds-thresh not 0",
             errno: "EINVAL",
             words: "hds-thresh is not zero",
-            mend: "`ethtool -G zcn0 hds-thresh 0`",
+            remedy: "`ethtool -G zcn0 hds-thresh 0`",
             ..Case::default()
         })?;
         nic.header_split(true, 0)?;
@@ -93,7 +93,7 @@ pub(super) const WORDS: Scenario = Scenario {
             what: "queue already bound",
             errno: "EEXIST",
             words: "designated queue already memory provider bound",
-            mend: "stop the program that has the queue",
+            remedy: "stop the program that has the queue",
             ..Case::default()
         })?;
         holder.quit()?;
@@ -105,7 +105,7 @@ pub(super) const WORDS: Scenario = Scenario {
             queue: "2",
             errno: "EBUSY",
             words: "designated queue already in use by AF_XDP",
-            mend: "stop the AF_XDP program that has the queue",
+            remedy: "stop the AF_XDP program that has the queue",
         })?;
         drop(socket);
 
@@ -123,7 +123,7 @@ pub(super) const WORDS: Scenario = Scenario {
             queue: "2",
             errno: "EEXIST",
             words: "unable to custom memory provider to device with XDP program attached",
-            mend: "`ip link set dev zcn0 xdp off`",
+            remedy: "`ip link set dev zcn0 xdp off`",
         })?;
         drop(xdp);
         daemon.stop().map(drop)
@@ -143,12 +143,12 @@ struct Case<'a> {
     /// The kernel's; empty if it says none.
     words: &'a str,
     /// What the remedy has in it.
-    mend: &'a str,
+    remedy: &'a str,
 }
 
 impl Default for Case<'_> {
     fn default() -> Self {
-        Self { what: "", arguments: GOOD, queue: "1", errno: "", words: "", mend: "" }
+        Self { what: "", arguments: GOOD, queue: "1", errno: "", words: "", remedy: "" }
     }
 }
 
@@ -185,7 +185,7 @@ impl Case<'_> {
             page.split_once("Registrations of interface queues").context("no registrations on the page")?.1;
         let row = table.split_once("<tbody>").and_then(|(_, rows)| rows.split_once("</tr>"));
         let row = row.context("no registration on the page")?.0;
-        for said in [self.errno, self.words, self.mend] {
+        for said in [self.errno, self.words, self.remedy] {
             ensure!(row.contains(said), "{said:?} is not on the page: {row}");
         }
         Ok(())

@@ -97,7 +97,7 @@ sink = "forward:127.0.0.1:7099"
 
 pub(super) const ALERTED: Step = Step {
     name: "alert-delivered",
-    about: "a queue of the NIC starves: its alert reaches a webhook through Prometheus and Alertmanager, and resolves after the mend",
+    about: "a queue of the NIC starves: its alert reaches a webhook through Prometheus and Alertmanager, and resolves after the remedy",
     limit: 600,
     run: || {
         let reader = TcpListener::bind("127.0.0.1:7004").context("cannot listen for the forward sink")?;
@@ -158,7 +158,7 @@ pub(super) const ALERTED: Step = Step {
         // What only a queue in trouble has is there now, and not in the next step.
         queries::ask_while_starving()?;
 
-        // The mend: the reader reads, until the sender has ended and all has come through.
+        // The remedy: the reader reads, until the sender has ended and all has come through.
         // The sender stays until then: the NIC's hosts do not wait long for what a closed socket has to say.
         sender.shutdown(Shutdown::Write).context("cannot end the stream")?;
         let drained = std::thread::spawn(move || std::io::copy(&mut slow.by_ref(), &mut std::io::sink()));

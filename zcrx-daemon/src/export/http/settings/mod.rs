@@ -56,7 +56,7 @@ pub(super) struct Tls {
 pub struct SettingsError {
     /// The file, with line and column where there are any.
     pub place: String,
-    /// What is wrong, and the mend where it is not obvious.
+    /// What is wrong, and the remedy where it is not obvious.
     pub what: String,
 }
 

@@ -4,7 +4,7 @@
 
 /// What the receiver does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Arms the receive again at once.
     ArmAgain,
     /// Reaps first, then arms again.
@@ -19,7 +19,7 @@ pub enum Answer {
 
 impl Answer {
     /// In words.
-    pub const fn words(self) -> &'static str {
+    pub(super) const fn words(self) -> &'static str {
         match self {
             Self::ArmAgain => "arms the receive again at once",
             Self::MakeRoom => "takes every completion off the ring, then arms the receive again",
@@ -40,7 +40,7 @@ impl Answer {
 
 /// What shows that a row is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub(super) enum Shown {
     /// These scenarios of the lab.
     By(&'static [&'static str]),
     /// Nothing, for this reason.
@@ -49,7 +49,8 @@ pub enum Shown {
 
 impl Shown {
     /// The scenarios.
-    pub const fn scenarios(self) -> &'static [&'static str] {
+    #[cfg(test)]
+    pub(super) const fn scenarios(self) -> &'static [&'static str] {
         match self {
             Self::By(scenarios) => scenarios,
             Self::NotHere(_) => &[],
@@ -59,19 +60,19 @@ impl Shown {
 
 /// One errno.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub(super) struct Row {
     /// Positive.
-    pub errno: i32,
+    pub(super) errno: i32,
     /// What it means here.
-    pub meaning: &'static str,
+    pub(super) meaning: &'static str,
     /// What is done.
-    pub answer: Answer,
+    pub(super) answer: Answer,
     /// What shows it.
-    pub shown: Shown,
+    pub(super) shown: Shown,
 }
 
 /// Every errno that a receive is known to end with.
-pub const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Row] = &[
     Row {
         errno: libc::ENOSPC,
         meaning: "the completion queue is full, or completions wait outside of it for room",
@@ -152,7 +153,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// What to do about a positive errno. What is not known ends the connection.
-pub fn answer(errno: i32) -> Answer {
+pub(super) fn answer(errno: i32) -> Answer {
     ROWS.iter().find(|row| row.errno == errno).map_or(Answer::Close, |row| row.answer)
 }
 
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn each_errno_has_one_row_and_a_name() {
         for (index, row) in ROWS.iter().enumerate() {
-            assert!(super::super::errno::name(row.errno).is_some(), "{row:?}");
+            assert!(zcrx_uapi::errno::name(row.errno).is_some(), "{row:?}");
             assert!(ROWS[..index].iter().all(|earlier| earlier.errno != row.errno), "{row:?}");
         }
     }

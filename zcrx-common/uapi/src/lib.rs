@@ -7,7 +7,6 @@
 //!
 //! Knows nobody.
 
-pub mod completion;
 pub mod errno;
 pub mod napi;
 pub mod query;

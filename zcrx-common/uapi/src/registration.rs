@@ -1,4 +1,4 @@
-//! What the errno of a refused registration means, and what would mend it.
+//! What the errno of a refused registration means, and what would remedy it.
 //!
 //! The kernel passes a NULL extack, so the caller gets a number where many causes share one. This table says what the
 //! number can mean; the netlink_extack tracepoint, where it can be read, says which of them it was.
@@ -18,7 +18,7 @@ pub struct Explanation {
     /// What it means here.
     pub meaning: &'static str,
     /// What would make the registration succeed.
-    pub mend: &'static str,
+    pub remedy: &'static str,
 }
 
 /// Every errno that a registration is known to give, from its source.
@@ -43,7 +43,7 @@ pub const KNOWN: [i32; 16] = [
 
 /// Explains a positive errno of `IORING_REGISTER_ZCRX_IFQ`.
 pub const fn explain(errno: i32, kind: Kind) -> Explanation {
-    let (meaning, mend) = match (errno, kind) {
+    let (meaning, remedy) = match (errno, kind) {
         (libc::EPERM, _) => (
             "no CAP_NET_ADMIN in the initial user namespace, or io_uring is closed to this process",
             "run as root or with CAP_NET_ADMIN on the host; a container with a user namespace of its own cannot",
@@ -112,14 +112,14 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
             "look for the kernel's own words at the netlink_extack tracepoint",
         ),
     };
-    Explanation { meaning, mend }
+    Explanation { meaning, remedy }
 }
 
-/// What would mend a registration that the kernel refused with these words; `None` for words that are not known.
+/// What would remedy a registration that the kernel refused with these words; `None` for words that are not known.
 ///
 /// The words are those of `netdev_rx_queue_restart` and `__netif_mp_open_rxq` in net/core; they are compared as they are,
 /// so that a kernel which says it differently falls back to the errno's own remedy.
-pub fn mend_by_words(words: &str) -> Option<&'static str> {
+pub fn remedy_by_words(words: &str) -> Option<&'static str> {
     Some(match words {
         "tcp-data-split is disabled" => "`ethtool -G IF tcp-data-split on`",
         "hds-thresh is not zero" => "`ethtool -G IF hds-thresh 0`",
@@ -142,9 +142,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_no_kernel_says_mend_nothing() {
-        assert_eq!(mend_by_words("tcp-data-split is disabled"), Some("`ethtool -G IF tcp-data-split on`"));
-        assert_eq!(mend_by_words(""), None);
+    fn words_that_no_kernel_says_remedy_nothing() {
+        assert_eq!(remedy_by_words("tcp-data-split is disabled"), Some("`ethtool -G IF tcp-data-split on`"));
+        assert_eq!(remedy_by_words(""), None);
     }
 
     #[test]
@@ -152,14 +152,14 @@ mod tests {
         let unknown = explain(libc::EXDEV, Kind::Device);
         for errno in KNOWN {
             for kind in [Kind::Device, Kind::Nodev] {
-                assert_ne!(explain(errno, kind), unknown, "{:?}", crate::uapi::errno::name(errno));
+                assert_ne!(explain(errno, kind), unknown, "{:?}", crate::errno::name(errno));
             }
         }
     }
 
     #[test]
     fn einval_points_to_the_version_that_would_do() {
-        assert!(explain(libc::EINVAL, Kind::Nodev).mend.contains("7.1"));
-        assert!(explain(libc::EINVAL, Kind::Device).mend.contains("6.15"));
+        assert!(explain(libc::EINVAL, Kind::Nodev).remedy.contains("7.1"));
+        assert!(explain(libc::EINVAL, Kind::Device).remedy.contains("6.15"));
     }
 }

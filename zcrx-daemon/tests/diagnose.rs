@@ -123,7 +123,7 @@ fn watch_and(
     all
 }
 
-fn sample(own: zcrx_daemon::model::ReceiveSample) -> QueueSample {
+fn sample(local: zcrx_daemon::model::ReceiveSample) -> QueueSample {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
     QueueSample { local: Some(local.clone()), ..QueueSample::unknown(local.key, 1, now.into()) }
 }

@@ -2,6 +2,7 @@
 
 mod chores;
 mod embedded;
+mod language;
 mod licences;
 mod links;
 mod monitoring;
@@ -47,6 +48,8 @@ enum Check {
     Format,
     /// Relative links of the documents
     Links,
+    /// Words, terms and metric help, by the project's list
+    Language,
     /// systemd units: nothing wrong in them, and exposed less than 2.0
     Units,
     /// Rules, alerts, dashboards and runbook, against each other and against the metrics there are
@@ -123,6 +126,7 @@ impl Bench<'_> {
             Check::Outfit => Ok(self.outfit().outcome()),
             Check::Format => rust::format(),
             Check::Links => links::check(),
+            Check::Language => language::check(),
             Check::Units => units::check(),
             Check::Monitoring => Ok(monitoring::documents(self.outfit())),
             Check::Lint => rust::lint(),

@@ -27,8 +27,17 @@ pub struct DeliveryCount {
 pub struct FallbackCount {
     /// Calls: one copies one fragment of a packet.
     pub calls: u64,
-    /// Of these, calls that copied nothing, for want of a free buffer.
+    /// Calls that copied nothing.
     pub failures: u64,
+    /// Of the failures, those that found no free buffer, or a dmabuf area (`ENOMEM`).
+    #[serde(default)]
+    pub no_buffer: Option<u64>,
+    /// Of the failures, those that found the completion queue full (`ENOSPC`).
+    #[serde(default)]
+    pub cq_full: Option<u64>,
+    /// Calls that copied less than the fragment, for one of the same two reasons.
+    #[serde(default)]
+    pub partial: Option<u64>,
     /// Payload, bytes.
     pub bytes: u64,
     /// Buffers filled, the last one of each call perhaps in part.

@@ -15,6 +15,7 @@ mod receive;
 mod registration;
 mod ring;
 mod snapshot;
+mod task;
 mod window;
 mod zcrx;
 
@@ -36,8 +37,11 @@ pub use receive::{QueueState, ReceiveSample, Refusal, Selection, WorkerSample};
 pub use registration::{Registration, RegistrationCount};
 pub use ring::{BacklogStatistics, RingStatistics};
 pub use snapshot::{
-    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState,
-    SocketBacklog,
+    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState,
+    RefillState, SocketBacklog,
+};
+pub use task::{
+    AllocationDistributions, Discovery, Log2Histogram, QueueRing, RunState, TaskState, Watermarks,
 };
 pub use window::{CopyCount, NicFigures, QueueSample, Window};
 pub use zcrx::{CopyCounts, EventCounts, Fallback, ZcrxCounts, ZcrxFeature, ZcrxSample};

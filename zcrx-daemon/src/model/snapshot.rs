@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ControlCount, DeliveryCount, FallbackCount, NotificationCount, ResidenceCount};
+use super::{
+    AllocationDistributions, ControlCount, DeliveryCount, Discovery, FallbackCount, NotificationCount,
+    QueueRing, ResidenceCount, Watermarks,
+};
 
 /// Every queue that was found, whoever owns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +21,9 @@ pub struct KernelSnapshot {
     pub queues: Vec<KernelQueue>,
     /// Why something may be missing, one entry per reason; empty if nothing is.
     pub incomplete: Vec<String>,
+    /// How the queues were found.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
 }
 
 /// One interface queue in the kernel. Every field that this kernel does not have, or that could not be read, is `None`.
@@ -72,6 +78,39 @@ pub struct KernelQueue {
     /// How long sampled buffers were out, likewise; `None` where nobody asked for it. Linux 6.18.
     #[serde(default)]
     pub residence: Option<ResidenceCount>,
+    /// Every ring that has the queue, the ring that registered it first. Several share a queue since Linux 6.19: then
+    /// [`Self::owners`] and [`Self::sockets`] are of all of them together, [`Self::cq`] is the fullest ring's.
+    #[serde(default)]
+    pub rings: Vec<QueueRing>,
+    /// Extremes since the sample before; `None` where the allocation probe is not attached.
+    #[serde(default)]
+    pub watermarks: Option<Watermarks>,
+    /// Distributions of the allocation's calls; `None` where its probe is not attached.
+    #[serde(default)]
+    pub distributions: Option<AllocationDistributions>,
+    /// Size of one buffer (niov), bytes; `None` where the kernel keeps no such size (before Linux 6.18).
+    #[serde(default)]
+    pub buffer_bytes: Option<u32>,
+    /// The device that the page pool serves, where that is another one than [`Self::interface`]: a virtual device (netkit) leases
+    /// a queue of a physical one. Linux 7.1.
+    #[serde(default)]
+    pub physical: Option<PhysicalQueue>,
+    /// Refill entries and completions that moved while the queue was read. Figures made of several reads (held, unaccounted) are
+    /// off by at most that many buffers. `None` where heads and tails could not be read.
+    #[serde(default)]
+    pub moved: Option<u32>,
+}
+
+/// The device behind a leased queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PhysicalQueue {
+    /// Interface name in its own network namespace.
+    pub interface: Option<String>,
+    /// Interface index.
+    pub ifindex: Option<u32>,
+    /// Inode of its network namespace.
+    pub netns: Option<u64>,
 }
 
 /// A process that holds a ring.
@@ -106,7 +145,7 @@ impl RefillState {
 }
 
 /// One area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AreaState {
     /// Buffers (niovs) in it.
     pub buffers: u32,
@@ -117,6 +156,13 @@ pub struct AreaState {
     pub user_buffers: Option<u32>,
     /// All those references; more than `user_buffers` where buffers were delivered in fragments.
     pub user_references: Option<u64>,
+    /// Largest error of [`Self::user_buffers`], buffers: 0 where all were counted. Large areas are sampled by stride; then 19 of 20
+    /// counts are at most this far off. `None` where nothing was counted.
+    #[serde(default)]
+    pub user_buffers_error: Option<u32>,
+    /// Whether the area is a dmabuf (GPU memory): the kernel cannot copy into it. Linux 6.16.
+    #[serde(default)]
+    pub dmabuf: Option<bool>,
 }
 
 /// The page pool behind a queue.
@@ -160,7 +206,7 @@ impl CqState {
 }
 
 /// What waits in receiving sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketBacklog {
     /// Sockets looked at.
     pub sockets: u32,
@@ -168,6 +214,16 @@ pub struct SocketBacklog {
     pub unread_bytes: u64,
     /// Sum of their receive buffer limits, bytes.
     pub limit_bytes: u64,
+    /// Sockets on which a receive of the queue (`IORING_OP_RECV_ZC`) is armed.
+    #[serde(default)]
+    pub armed: Option<u32>,
+    /// Of [`Self::unread_bytes`], what waits in sockets on which none is armed: nothing will fetch it.
+    #[serde(default)]
+    pub unarmed_unread_bytes: Option<u64>,
+    /// Memory that the sockets account for (`sk_rmem_alloc`), bytes: unread data and data out of order, with overhead. All of it
+    /// keeps buffers.
+    #[serde(default)]
+    pub buffered_bytes: Option<u64>,
 }
 
 /// What the provider's allocation function did for one queue.

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
-    AllocationCount, AreaState, Attempt, BackendKind, BacklogStatistics, ControlCount, ControlOperation,
-    ControlResult, CopyCounts, CqState, DeliveryCount, ENTRIES, EventCounts, Fallback, FallbackCount,
-    Histogram, HostSample, KernelQueue, KernelSnapshot, Lives, MICROSECONDS, MapCost, Mechanism,
-    NotificationCount, NotificationKind, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample,
-    ProbeStatus, ProgramCost, QueueKey, QueueSample, QueueState, ReceiveSample, RefillState, Refusal,
-    Registration, RegistrationCount, ResidenceCount, RingStatistics, Selection, SocketBacklog, WorkerSample,
+    AllocationCount, AllocationDistributions, AreaState, Attempt, BackendKind, BacklogStatistics,
+    ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount, Discovery, ENTRIES,
+    EventCounts, Fallback, FallbackCount, Histogram, HostSample, KernelQueue, KernelSnapshot, Lives,
+    Log2Histogram, MICROSECONDS, MapCost, Mechanism, NotificationCount, NotificationKind, Owner,
+    PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost, QueueKey, QueueRing,
+    QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
+    ResidenceCount, RingStatistics, RunState, Selection, SocketBacklog, TaskState, Watermarks, WorkerSample,
     ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
@@ -135,12 +136,14 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             free: 0,
             user_buffers: Some(1900),
             user_references: Some(2000),
+            user_buffers_error: Some(0),
+            dmabuf: Some(false),
         }],
         pool: Some(PoolState { id: 17, cache: Some(64), held: 2050, released: 5 }),
         cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2 }),
         napi_id: Some(8193),
         sockets_unknown: None,
-        sockets: Some(SocketBacklog { sockets: 3, unread_bytes: 65536, limit_bytes: 6_291_456 }),
+        sockets: Some(socket_backlog()),
         allocation: Some(AllocationCount {
             calls: 500,
             failures: 40,
@@ -160,7 +163,15 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             last: Some(Duration::from_millis(997_450)),
             errors: BTreeMap::from([(libc::ENOMEM, 6)]),
         }),
-        fallback: Some(FallbackCount { calls: 30, failures: 6, bytes: 90_000, buffers: 31 }),
+        fallback: Some(FallbackCount {
+            calls: 30,
+            failures: 6,
+            no_buffer: Some(5),
+            cq_full: Some(1),
+            partial: Some(2),
+            bytes: 90_000,
+            buffers: 31,
+        }),
         control: Some(ControlCount {
             results: vec![
                 ControlResult { operation: ControlOperation::FlushRq, errno: 0, count: 4 },
@@ -174,6 +185,60 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             sent: 1,
         }]),
         residence: Some(residence()),
+        rings: vec![ring_of_queue()],
+        watermarks: Some(Watermarks {
+            calls: 9,
+            least_allocatable: Some(0),
+            most_pending: Some(1024),
+            longest_starvation: Some(Duration::from_millis(400)),
+        }),
+        distributions: Some(distributions()),
+        buffer_bytes: Some(4096),
+        physical: None,
+        moved: Some(3),
+    }
+}
+
+/// Its ring, whose thread is stopped.
+fn ring_of_queue() -> QueueRing {
+    QueueRing {
+        id: 1,
+        zcrx_id: Some(0),
+        owners: vec![Owner { pid: 4242, comm: "receiver".to_owned(), fd: Some(5), cgroup: Some(99) }],
+        consumer: Some(TaskState {
+            pid: 4242,
+            tid: 4243,
+            comm: "receiver".to_owned(),
+            run: Some(RunState::Stopped),
+            cpu_time: Some(Duration::from_secs(12)),
+            run_delay: Some(Duration::from_millis(30)),
+            throttled: Some(Duration::ZERO),
+            kernel_stack: Some(vec!["do_signal_stop+0x1a0/0x2f0".to_owned()]),
+        }),
+        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2 }),
+        work_pending: Some(true),
+        waiting: Some(false),
+        sockets: Some(socket_backlog()),
+        sockets_unknown: None,
+    }
+}
+
+fn socket_backlog() -> SocketBacklog {
+    SocketBacklog {
+        sockets: 3,
+        unread_bytes: 65536,
+        limit_bytes: 6_291_456,
+        armed: Some(2),
+        unarmed_unread_bytes: Some(4096),
+        buffered_bytes: Some(131_072),
+    }
+}
+
+fn distributions() -> AllocationDistributions {
+    AllocationDistributions {
+        starvation_us: Log2Histogram { counts: vec![0, 0, 1, 2], sum: 14 },
+        consumed: Log2Histogram { counts: vec![40, 0, 0, 0, 0, 0, 0, 460], sum: 31_000 },
+        yielded: Log2Histogram { counts: vec![40, 0, 0, 0, 0, 0, 0, 460], sum: 30_000 },
     }
 }
 
@@ -256,6 +321,7 @@ pub(crate) fn full() -> Observation {
             ended: Duration::from_secs(1000),
             queues: vec![kernel_queue()],
             incomplete: vec!["a record found the buffer full".to_owned()],
+            discovery: Some(Discovery::Walk),
         }),
         lost_events: Some(5),
         lives: Lives {

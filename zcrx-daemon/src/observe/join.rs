@@ -258,7 +258,7 @@ mod tests {
 
     /// One without a device, of the size of the fixture's.
     fn without_device(ifq: u64, pid: u32) -> KernelQueue {
-        let area = AreaState { buffers: 16384, free: 0, user_buffers: None, user_references: None };
+        let area = AreaState { buffers: 16384, ..AreaState::default() };
         KernelQueue {
             ifq,
             owners: vec![Owner { pid, comm: "zcrxd".to_owned(), fd: None, cgroup: None }],

@@ -118,6 +118,7 @@ fn fill(queue: &mut KernelQueue, events: &Events, attached: Attached) {
         failures: events.copies_failed,
         bytes: events.copied_bytes,
         buffers: events.copied_buffers,
+        ..FallbackCount::default()
     });
     queue.control =
         attached.control.then(|| ControlCount { results: controls(events), flushed: events.flushed });

@@ -51,6 +51,7 @@ impl Queue {
                 free: state.free as u32,
                 user_buffers: Some(state.user as u32),
                 user_references: Some(references.max(state.user)),
+                ..AreaState::default()
             }],
             pool: self.device.then_some(PoolState {
                 id: 17,
@@ -68,6 +69,7 @@ impl Queue {
                 sockets: 4,
                 unread_bytes: state.sockets * BUFFER_BYTES,
                 limit_bytes: self.socket_limit * BUFFER_BYTES,
+                ..SocketBacklog::default()
             }),
             allocation: self.device.then_some(state.allocation),
             ..KernelQueue::default()

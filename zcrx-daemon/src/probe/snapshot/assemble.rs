@@ -102,7 +102,7 @@ impl Assembly {
         for queue in &mut queues {
             sockets::lay(queue, &queues_of, sums);
         }
-        KernelSnapshot { began, ended, queues, incomplete }
+        KernelSnapshot { began, ended, queues, incomplete, discovery: None }
     }
 
     fn queue(&self, queue: &Queue) -> KernelQueue {
@@ -153,6 +153,7 @@ fn state(area: &Area) -> AreaState {
         free: area.free,
         user_buffers: counted.then_some(area.user_buffers),
         user_references: counted.then_some(area.user_references),
+        ..AreaState::default()
     }
 }
 

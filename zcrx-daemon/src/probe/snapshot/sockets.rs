@@ -41,7 +41,14 @@ impl Reader {
 }
 
 const fn backlog(sum: &Sockets) -> SocketBacklog {
-    SocketBacklog { sockets: sum.sockets, unread_bytes: sum.unread_bytes, limit_bytes: sum.limit_bytes }
+    SocketBacklog {
+        sockets: sum.sockets,
+        unread_bytes: sum.unread_bytes,
+        limit_bytes: sum.limit_bytes,
+        armed: None,
+        unarmed_unread_bytes: None,
+        buffered_bytes: None,
+    }
 }
 
 /// Gives a queue what waits in the sockets that it feeds, or says why that cannot be told.
@@ -64,7 +71,7 @@ fn backlog_of(
     if queue.owners.is_empty() {
         return Err("its owner is not known".to_owned());
     }
-    let mut total = SocketBacklog { sockets: 0, unread_bytes: 0, limit_bytes: 0 };
+    let mut total = SocketBacklog::default();
     for owner in &queue.owners {
         if queue.napi_id.is_none() && queues_of.get(&owner.pid).is_some_and(|&queues| queues > 1) {
             return Err(format!(
@@ -101,7 +108,10 @@ mod tests {
 
     fn sums(entries: &[(u32, u32, u64)]) -> Sums {
         let sum = |&(pid, napi_id, unread_bytes): &(u32, u32, u64)| {
-            ((pid, napi_id), SocketBacklog { sockets: 1, unread_bytes, limit_bytes: 1000 })
+            (
+                (pid, napi_id),
+                SocketBacklog { sockets: 1, unread_bytes, limit_bytes: 1000, ..SocketBacklog::default() },
+            )
         };
         entries.iter().map(sum).collect()
     }

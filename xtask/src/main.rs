@@ -2,18 +2,16 @@
 
 mod demo;
 mod dist;
-mod lab;
-mod monitoring;
 mod setup;
 mod test;
-mod tools;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 
-use crate::tools::cache::Cache;
+use xtask_tools::cache::Cache;
+use zcrx_lab_host as lab;
 
 /// The project's chores.
 #[derive(Debug, Parser)]
@@ -30,7 +28,7 @@ enum Chore {
     /// Make what is given to others: the Debian package, and the files that other packages are made of
     Dist,
     /// Recording rules, alerts, dashboards and their runbook
-    Monitoring(monitoring::Arguments),
+    Monitoring(zcrx_dashboards::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,7 +51,17 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Demo(options) => demo::run(&cache, &options),
         Chore::Test(options) => test::run(&cache, &options),
         Chore::Dist => dist::run(&cache),
-        Chore::Lab(arguments) => lab::run(arguments),
-        Chore::Monitoring(arguments) => monitoring::run(&arguments),
+        Chore::Lab(arguments) => {
+            let package = if arguments.needs_package() {
+                Some(dist::make(&cache)?)
+            } else {
+                if let Err(error) = setup::run(&cache) {
+                    eprintln!("lab: {error:#}\nlab: going on without: zcrxd will have no probes");
+                }
+                None
+            };
+            lab::run(arguments, package.map(|made| made.deb).as_deref())
+        }
+        Chore::Monitoring(arguments) => zcrx_dashboards::run(&arguments),
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::scrape;
-use crate::tools::workspace::{cargo, target};
+use xtask_tools::scrape;
+use xtask_tools::workspace::{cargo, target};
 
 /// How long starting and stopping may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -3,7 +3,6 @@
 pub(crate) mod daemon;
 mod registration;
 mod report;
-pub(crate) mod scrape;
 mod starvation;
 mod stream;
 mod traffic;
@@ -18,13 +17,13 @@ use nix::errno::Errno;
 
 use self::daemon::{Daemon, FORWARD, VERIFY};
 use self::report::{Report, count};
-use self::scrape::Scrape;
 use self::stream::Reader;
-use crate::lab;
 use crate::setup;
-use crate::tools::cache::Cache;
-use crate::tools::command::{find, output};
-use crate::tools::deb::ensure_lab;
+use xtask_tools::cache::Cache;
+use xtask_tools::command::{find, output};
+use xtask_tools::deb::ensure_lab;
+use xtask_tools::scrape::Scrape;
+use zcrx_lab_host as lab;
 
 /// How the demo runs.
 #[derive(Debug, Args)]
@@ -48,6 +47,9 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     if options.lab {
         section("Set-up");
         ensure_lab(cache)?;
+        if let Err(error) = setup::run(cache) {
+            println!("{error:#}\ngoing on without: zcrxd will have no kernel probes");
+        }
         return lab::demo(Duration::from_secs(options.seconds));
     }
     section("Set-up");

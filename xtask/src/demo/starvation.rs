@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::daemon::{Daemon, FORWARD};
 use super::report::{Report, count, size};
-use super::scrape::Scrape;
 use super::stream::{self, Reader};
 use super::wait;
+use xtask_tools::scrape::Scrape;
 
 /// More than the area and every socket buffer between sender and reader hold.
 const BYTES: u64 = 96 << 20;

@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::daemon::{Daemon, VERIFY};
 use super::report::{Report, count, size};
-use super::scrape::Scrape;
 use super::wait;
-use crate::tools::command::output;
+use xtask_tools::command::output;
+use xtask_tools::scrape::Scrape;
 
 /// Payload of the first round; the others are sized to take about a second.
 const FIRST: u64 = 16 << 20;

@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Package;
-use crate::tools::command::{output, require, run};
-use crate::tools::workspace::root;
+use xtask_tools::command::{output, require, run};
+use xtask_tools::workspace::root;
 
 /// Debian's name of the one architecture that the programs are built for.
 const ARCHITECTURE: &str = "amd64";

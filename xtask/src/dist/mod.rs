@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::setup;
-use crate::tools::cache::Cache;
-use crate::tools::command::output;
-use crate::tools::progress::step;
-use crate::tools::workspace::{TARGET, build_static, cargo, target};
+use xtask_tools::cache::Cache;
+use xtask_tools::command::output;
+use xtask_tools::progress::step;
+use xtask_tools::workspace::{TARGET, build_static, cargo, target};
 
 /// What was made.
 #[derive(Debug)]

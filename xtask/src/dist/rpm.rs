@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::Package;
-use crate::tools::command::{find, output};
-use crate::tools::workspace::root;
+use xtask_tools::command::{find, output};
+use xtask_tools::workspace::root;
 
 /// RPM's name of the one architecture that the programs are built for.
 const ARCHITECTURE: &str = "x86_64";

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::tools::command::{require, run};
-use crate::tools::workspace::root;
+use xtask_tools::command::{require, run};
+use xtask_tools::workspace::root;
 
 /// Files and folders of the repository, and where they go. Folders are copied whole.
 const FILES: [(&str, &str); 12] = [

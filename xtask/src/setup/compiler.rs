@@ -7,11 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::KIND;
-use crate::tools::apt::{Apt, Network};
-use crate::tools::cache::Cache;
-use crate::tools::command::{find, output, run};
-use crate::tools::deb::{install, unpack};
-use crate::tools::progress::step;
+use xtask_tools::apt::{Apt, Network};
+use xtask_tools::cache::Cache;
+use xtask_tools::command::{find, output, run};
+use xtask_tools::deb::{install, unpack};
+use xtask_tools::progress::step;
 
 /// Names the toolchain to use, for whoever wants to choose; the daemon's build script reads it too.
 const CHOICE: &str = "ZCRX_BPF_TOOLCHAIN";

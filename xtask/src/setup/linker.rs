@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use super::KIND;
 use super::compiler::{Compiler, version};
-use crate::tools::cache::{Cache, Key};
-use crate::tools::command::{find, output, run};
-use crate::tools::progress::step;
+use xtask_tools::cache::{Cache, Key};
+use xtask_tools::command::{find, output, run};
+use xtask_tools::progress::step;
 
 /// The program's name, as the compiler's BPF target asks for it.
 pub(super) const NAME: &str = "bpf-linker";

@@ -14,8 +14,8 @@ use anyhow::Result;
 
 use self::compiler::Compiler;
 pub(crate) use self::record::Record;
-use crate::tools::cache::Cache;
-use crate::tools::progress::step;
+use xtask_tools::cache::Cache;
+use xtask_tools::progress::step;
 
 /// Where the project's things are in the cache.
 const KIND: &str = "ebpf";

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::outfit::Outfit;
 use super::summary::{Outcome, Tally};
-use crate::tools::command::shown;
-use crate::tools::workspace::cargo;
+use xtask_tools::command::shown;
+use xtask_tools::workspace::cargo;
 
 /// The demo with as little traffic as shows anything.
 pub(super) fn demo(outfit: &Outfit) -> Result<Outcome> {

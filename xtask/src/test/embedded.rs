@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 
 use super::summary::{Outcome, Tally};
-use crate::tools::command::run;
-use crate::tools::workspace::{cargo, target};
+use xtask_tools::command::run;
+use xtask_tools::workspace::{cargo, target};
 
 /// An ELF file's first bytes: 64 bit, little endian, version 1.
 const ELF: &[u8] = b"\x7fELF\x02\x01\x01";

@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::summary::{Outcome, Tally};
-use crate::tools::cache::Cache;
-use crate::tools::command::{find, run, shown};
-use crate::tools::progress::step;
-use crate::tools::workspace::root;
+use xtask_tools::cache::Cache;
+use xtask_tools::command::{find, run, shown};
+use xtask_tools::progress::step;
+use xtask_tools::workspace::root;
 
 /// The version that is built where none is installed.
 const VERSION: &str = "0.20.2";

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::summary::{Outcome, Tally};
-use crate::tools::command::output;
-use crate::tools::workspace::root;
+use xtask_tools::command::output;
+use xtask_tools::workspace::root;
 
 /// Checks every relative link of every Markdown file that git knows.
 pub(super) fn check() -> Result<Outcome> {

@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum};
 use self::outfit::Outfit;
 use self::summary::{Outcome, Row, Tally};
 use crate::setup::{self, Record};
-use crate::tools::cache::Cache;
+use xtask_tools::cache::Cache;
 
 /// What to check.
 #[derive(Debug, Args)]

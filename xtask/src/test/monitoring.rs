@@ -5,10 +5,10 @@ use anyhow::Result;
 use super::outfit::Outfit;
 use super::receiver::Receiver;
 use super::summary::{Outcome, Tally};
-use crate::demo::scrape::Scrape;
-use crate::monitoring::check::{self, Count, Promtool};
-use crate::monitoring::series;
-use crate::tools::workspace::target;
+use xtask_tools::scrape::Scrape;
+use xtask_tools::workspace::target;
+use zcrx_dashboards::check::{self, Count, Promtool};
+use zcrx_dashboards::series;
 
 /// Everything that needs no daemon.
 pub(super) fn documents(outfit: &Outfit) -> Outcome {

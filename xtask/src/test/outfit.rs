@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::summary::{Outcome, Tally};
-use crate::tools::apt::{self, Apt, Network};
-use crate::tools::cache::Cache;
-use crate::tools::command::find;
-use crate::tools::deb::{ensure_lab, unpack};
-use crate::tools::progress::step;
+use xtask_tools::apt::{self, Apt, Network};
+use xtask_tools::cache::Cache;
+use xtask_tools::command::find;
+use xtask_tools::deb::{ensure_lab, unpack};
+use xtask_tools::progress::step;
 
 /// What is there now.
 #[derive(Debug, Default)]

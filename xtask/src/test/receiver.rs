@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::demo::daemon::{Daemon, die_with_parent, free_addresses};
-use crate::demo::scrape::Scrape;
-use crate::tools::workspace::target;
+use xtask_tools::scrape::Scrape;
+use xtask_tools::workspace::target;
 
 /// How long it may take until every queue has been looked at.
 const PATIENCE: Duration = Duration::from_secs(30);

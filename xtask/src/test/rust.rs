@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::outfit::Outfit;
 use super::summary::{Outcome, Tally};
 use crate::setup::Record;
-use crate::tools::command::{find, shown};
-use crate::tools::workspace::{cargo, root};
+use xtask_tools::command::{find, shown};
+use xtask_tools::workspace::{cargo, root};
 
 /// rustfmt on every crate, the eBPF programs included.
 pub(super) fn format() -> Result<Outcome> {

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::summary::{Outcome, Tally};
-use crate::tools::command::{find, shown};
-use crate::tools::workspace::root;
+use xtask_tools::command::{find, shown};
+use xtask_tools::workspace::root;
 
 /// The exposure that `systemd-analyze security` may find, in tenths.
 const EXPOSURE: &str = "--threshold=19";

@@ -196,10 +196,15 @@ mod tests {
     fn scenarios_that_are_named_exist() -> std::io::Result<()> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/lab/guest/src/scenarios");
         let mut source = String::new();
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_file() {
-                source += &fs::read_to_string(path)?;
+        let mut folders = vec![std::path::PathBuf::from(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    source += &fs::read_to_string(path)?;
+                }
             }
         }
         let completions = completion::ROWS.iter().map(|row| row.shown.scenarios());

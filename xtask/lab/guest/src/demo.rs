@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use zcrx_lab_guest::protocol::Message;
 
+use crate::harness::daemon::Daemon;
+use crate::harness::foreign::{Foreign, number};
+use crate::harness::nic::{self, Nic};
+use crate::harness::traffic::Traffic;
+use crate::harness::{self, eventually, program};
 use crate::init;
-use crate::lab::daemon::Daemon;
-use crate::lab::foreign::{Foreign, number};
-use crate::lab::nic::{self, Nic};
-use crate::lab::traffic::Traffic;
-use crate::lab::{self, eventually, program};
 use crate::results::Results;
 
 /// The guest's address on QEMU's user network, where forwarded ports lead to.
@@ -56,7 +56,7 @@ fn tell(results: &mut Results) -> Result<()> {
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
     let mut daemon = Daemon::start_public(&nic.rx, &[&arguments[..], &["--sink", "verify"]].concat())?;
-    say(results, &format!("Linux {}: zcrxd receives on {}:{queue}", lab::kernel_release(), nic::RX))?;
+    say(results, &format!("Linux {}: zcrxd receives on {}:{queue}", harness::kernel_release(), nic::RX))?;
     say(results, "ready")?;
     for round in 1_u64.. {
         daemon.process().alive()?;

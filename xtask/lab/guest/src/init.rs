@@ -10,20 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::{Message, Outcome};
 
-use crate::features;
+use crate::harness::features::{self, Place};
+use crate::harness::scenario::{SKIPPED, Scenario};
+use crate::harness::{self, nic, page_pool};
 use crate::kmsg::{Kmsg, complaint};
-use crate::lab::{self, nic, page_pool};
 use crate::results::Results;
-use crate::scenarios::{self, SKIPPED, Scenario};
-
-/// Where scenarios run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// A virtual machine of their own.
-    Guest,
-    /// The machine's own kernel, in namespaces of their own.
-    Host,
-}
+use crate::scenarios;
 
 /// The KVM probe looks for this on the console.
 const MARKER: &str = "zcrx-lab: this machine boots";
@@ -45,7 +37,7 @@ pub(crate) fn run(place: Place, names: &[String]) -> Result<()> {
         Place::Host => {
             // The pid namespace needs a /proc of its own.
             mount("proc", "/proc", "proc", "")?;
-            lab::link_up("lo")?;
+            harness::link_up("lo")?;
             serve(Results::standard_output(), place, names)
         }
     }
@@ -64,13 +56,13 @@ pub(crate) fn shell() -> Result<()> {
     println!(
         "\nzcrxd's lab on Linux {}. Programs are in /lab; `guest list` shows scenarios, `guest scenario NAME` runs \
          one.\nLeave with `exit`.\n",
-        lab::kernel_release()
+        harness::kernel_release()
     );
     let status = Command::new("/bin/busybox")
         .args(["setsid", "/bin/busybox", "cttyhack", "/bin/sh"])
         .env("HOME", "/root")
         .env("PS1", "lab# ")
-        .current_dir(lab::work())
+        .current_dir(harness::work())
         .status();
     if let Err(error) = status {
         println!("zcrx-lab: no shell: {error}");
@@ -86,7 +78,7 @@ pub(crate) fn set_path() {
 
 fn serve(mut results: Results, place: Place, names: &[String]) -> Result<()> {
     let needs = features::needs(place);
-    results.say(&Message::Hello { release: lab::kernel_release(), needs: needs.clone() })?;
+    results.say(&Message::Hello { release: harness::kernel_release(), needs: needs.clone() })?;
     let mut names = names.iter();
     for name in names.by_ref() {
         let started = Instant::now();
@@ -110,7 +102,7 @@ fn serve(mut results: Results, place: Place, names: &[String]) -> Result<()> {
 
 /// Runs a scenario; tells how it went and whether others should not start from what it left behind.
 fn run_one(scenario: &Scenario, results: &mut Results) -> Result<(Outcome, bool)> {
-    lab::clear_work()?;
+    harness::clear_work()?;
     let mut kmsg = Kmsg::from_now()?;
     let ended = supervise(scenario)?;
     let mut failures = match ended {
@@ -128,8 +120,8 @@ fn run_one(scenario: &Scenario, results: &mut Results) -> Result<(Outcome, bool)
     if let Some(complaint) = complaint(&said) {
         failures.push(format!("the kernel complained: {complaint}"));
     }
-    fs::write(lab::artefacts().join("kernel.log"), said).context("cannot keep the kernel's log")?;
-    for fact in lab::facts::take()? {
+    fs::write(harness::artefacts().join("kernel.log"), said).context("cannot keep the kernel's log")?;
+    for fact in harness::facts::take()? {
         results.say(&fact)?;
     }
     hand_over(scenario, results)?;
@@ -147,16 +139,16 @@ enum Ended {
 
 /// Runs the scenario in a process of its own, because it may hang, panic or be killed.
 fn supervise(scenario: &Scenario) -> Result<Ended> {
-    let log = File::create(lab::artefacts().join("scenario.log")).context("cannot make scenario.log")?;
+    let log = File::create(harness::artefacts().join("scenario.log")).context("cannot make scenario.log")?;
     let also = log.try_clone().context("cannot share scenario.log")?;
-    let mut child = Command::new(lab::program("guest"))
+    let mut child = Command::new(harness::program("guest"))
         .args(["scenario", scenario.name])
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(also)
         .spawn()
         .context("cannot start a scenario")?;
-    let verdict = || fs::read_to_string(lab::verdict()).ok().filter(|text| !text.is_empty());
+    let verdict = || fs::read_to_string(harness::verdict()).ok().filter(|text| !text.is_empty());
     Ok(match wait(&mut child, Duration::from_secs(scenario.limit))? {
         None => Ended::Failed(format!("did not end within {} s", scenario.limit)),
         Some(status) if status.success() => Ended::Passed,
@@ -206,7 +198,7 @@ fn settle() -> Result<()> {
 }
 
 fn hand_over(scenario: &Scenario, results: &mut Results) -> Result<()> {
-    let directory = lab::artefacts();
+    let directory = harness::artefacts();
     for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))? {
         let path = entry.context("cannot read the artefacts")?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -245,8 +237,8 @@ pub(crate) fn mount_all() -> Result<()> {
                 .with_context(|| format!("cannot link {}", link.display()))?;
         }
     }
-    lab::clear_work()?;
-    lab::link_up("lo")
+    harness::clear_work()?;
+    harness::link_up("lo")
 }
 
 fn mount(source: &str, target: &str, kind: &str, options: &str) -> Result<()> {

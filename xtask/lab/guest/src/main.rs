@@ -5,10 +5,9 @@
 //! there is.
 
 mod demo;
-mod features;
+mod harness;
 mod init;
 mod kmsg;
-mod lab;
 mod results;
 mod scenarios;
 mod service;
@@ -21,12 +20,12 @@ fn main() -> Result<()> {
     let names: Vec<String> = arguments.collect();
     match command.as_str() {
         "list" => {
-            let list: Vec<_> = scenarios::ALL.iter().map(scenarios::Scenario::info).collect();
+            let list: Vec<_> = scenarios::ALL.iter().map(harness::scenario::Scenario::info).collect();
             println!("{}", serde_json::to_string(&list).context("cannot write the list")?);
             Ok(())
         }
-        "run" => init::run(init::Place::Guest, &names),
-        "here" => init::run(init::Place::Host, &names),
+        "run" => init::run(harness::features::Place::Guest, &names),
+        "here" => init::run(harness::features::Place::Host, &names),
         "shell" => init::shell(),
         "demo" => demo::run(),
         "hello" => init::hello(),

@@ -16,8 +16,8 @@ use anyhow::{Context, Result};
 use self::extract::{Kind, Piece};
 use self::terms::Terms;
 use super::summary::{Outcome, Tally};
-use crate::tools::command::output;
-use crate::tools::workspace::root;
+use xtask_tools::command::output;
+use xtask_tools::workspace::root;
 
 /// Listed words permitted in 1,000 comment lines. Everything else must have none.
 const PER_THOUSAND_COMMENT_LINES: usize = 1;

@@ -15,9 +15,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::{Message, Outcome, ScenarioInfo};
 
-use crate::features;
-use crate::init::{self, Place};
-use crate::lab::{self, facts};
+use crate::harness::features::{self, Place};
+use crate::harness::{self, facts};
+use crate::init;
 use crate::results::Results;
 
 /// One step.
@@ -64,8 +64,9 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn tell(mut results: Results) -> Result<()> {
-    lab::clear_work()?;
-    results.say(&Message::Hello { release: lab::kernel_release(), needs: features::needs(Place::Guest) })?;
+    harness::clear_work()?;
+    results
+        .say(&Message::Hello { release: harness::kernel_release(), needs: features::needs(Place::Guest) })?;
     let mut steps = STEPS.iter();
     for step in steps.by_ref() {
         results.say(&Message::Begin { scenario: step.name.to_owned() })?;
@@ -84,7 +85,7 @@ fn tell(mut results: Results) -> Result<()> {
             let said = Command::new(command[0]).args(&command[1..]).output();
             results.file(step.name, name, &said.map(|said| said.stdout).unwrap_or_default())?;
         }
-        for entry in fs::read_dir(lab::artefacts()).context("cannot read the artefacts")? {
+        for entry in fs::read_dir(harness::artefacts()).context("cannot read the artefacts")? {
             let path = entry.context("cannot read the artefacts")?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             results.file(step.name, &name, &fs::read(&path).unwrap_or_default())?;

@@ -13,10 +13,10 @@ use super::stages::{GOOD, LIMIT, configure, metrics, ready, send, systemctl};
 use super::webhook;
 use super::wire::UNDELIVERABLE;
 use super::{Step, queries, wire};
-use crate::lab::metrics::get;
-use crate::lab::nic::{self, Nic};
-use crate::lab::process::Process;
-use crate::lab::{artefacts, eventually, facts, work};
+use crate::harness::metrics::get;
+use crate::harness::nic::{self, Nic};
+use crate::harness::process::Process;
+use crate::harness::{artefacts, eventually, facts, work};
 
 pub(super) const PROMETHEUS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);

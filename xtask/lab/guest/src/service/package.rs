@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Step;
 use super::stages::{LIMIT, allow_slow_starts, metrics, property, ready, systemctl};
-use crate::lab::{eventually, facts, output};
+use crate::harness::{eventually, facts, output};
 
 /// What `systemd-analyze security` may find at most.
 const EXPOSURE: f64 = 2.0;
@@ -66,7 +66,8 @@ pub(super) const LEAST_PRIVILEGE: Step = Step {
         let capabilities = field(&status, "CapEff");
         ensure!(capabilities.trim_start_matches('0').is_empty(), "its main thread keeps {capabilities}");
         let said = output(Command::new("systemd-analyze").args(["security", "--no-pager", "zcrxd.service"]))?;
-        fs::write(crate::lab::artefacts().join("security.txt"), &said).context("cannot keep the verdict")?;
+        fs::write(crate::harness::artefacts().join("security.txt"), &said)
+            .context("cannot keep the verdict")?;
         let verdict = said.lines().last().unwrap_or_default();
         let words = verdict.rsplit_once(": ").map(|(_, words)| words).unwrap_or_default();
         let exposure = words.split(' ').next().and_then(|number| number.parse::<f64>().ok());

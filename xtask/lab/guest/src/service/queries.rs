@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::monitoring::PROMETHEUS;
-use crate::lab::metrics::get;
-use crate::lab::{artefacts, facts, work};
+use crate::harness::metrics::get;
+use crate::harness::{artefacts, facts, work};
 
 /// Hard stop for what has no data yet.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::Step;
-use crate::lab::metrics::{Metrics, get};
-use crate::lab::{eventually, output};
+use crate::harness::metrics::{Metrics, get};
+use crate::harness::{eventually, output};
 
 /// How long anything may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
 pub(super) const LIMIT: Duration = Duration::from_mins(3);
@@ -178,7 +178,7 @@ pub(super) fn ready() -> Result<()> {
 /// Scrapes the service; the last scrape becomes an artefact.
 pub(super) fn metrics() -> Result<Metrics> {
     let metrics = Metrics::scrape(web())?;
-    fs::write(crate::lab::artefacts().join("metrics.prom"), &metrics.text)
+    fs::write(crate::harness::artefacts().join("metrics.prom"), &metrics.text)
         .context("cannot keep the metrics")?;
     Ok(metrics)
 }

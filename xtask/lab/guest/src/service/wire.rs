@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 
 use super::stages::LIMIT;
-use crate::lab::nic::{self, Nic};
-use crate::lab::process::Process;
-use crate::lab::program;
-use crate::lab::traffic::reset;
+use crate::harness::nic::{self, Nic};
+use crate::harness::process::Process;
+use crate::harness::program;
+use crate::harness::traffic::reset;
 
 /// A queue whose connections are verified, and the port that is steered to it. The NIC's other queue has [`nic::PORT`].
 pub(super) const VERIFYING_QUEUE: u32 = 2;
@@ -64,9 +64,9 @@ pub(super) fn fail() -> Result<()> {
 /// Another program asks for queues: one that it gets and lets go of, and one that it does not get.
 pub(super) fn register() -> Result<()> {
     let register = |arguments: &[&str]| {
-        let mut command = Command::new(program("foreign"));
+        let mut command = Command::new(program("faulty-app"));
         command.arg("register").args(arguments);
-        Process::start("foreign", &mut command)?.wait(LIMIT)
+        Process::start("faulty-app", &mut command)?.wait(LIMIT)
     };
     let given = register(&["--interface", nic::RX, "--queue", "3"])?;
     ensure!(given.success(), "another program is refused a queue: {given}");

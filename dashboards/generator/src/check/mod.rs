@@ -1,0 +1,77 @@
+//! Rules, dashboards and runbook, held against each other and against the metrics there are.
+
+mod alerts;
+mod coverage;
+mod exceptions;
+mod files;
+mod lint;
+mod panels;
+mod promtool;
+mod runbook;
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+
+pub use self::promtool::Promtool;
+
+/// A check, and what it has to complain about.
+type Check = (&'static str, fn() -> Result<Vec<String>>);
+
+const CHECKS: &[Check] = &[
+    ("what is written from tables is current", files::check),
+    ("every query holds, and names what exists", panels::check),
+    ("every metric is looked at, or said not to be", coverage::check),
+    ("dashboards keep the rules", lint::check),
+    ("alerts say what they must", alerts::check),
+    ("every alert has its page, and every page its alert", runbook::check),
+];
+
+/// How many checks need promtool.
+pub const PROMTOOL_CHECKS: usize = promtool::CHECKS.len();
+
+/// Passed and failed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    /// Checks without a complaint.
+    pub passed: usize,
+    /// The others.
+    pub failed: usize,
+}
+
+/// Every check that needs nothing but the files.
+pub fn all() -> Count {
+    CHECKS.iter().fold(Count::default(), |count, (name, check)| count.and(name, check()))
+}
+
+/// Every check that needs promtool, which is on this `PATH`.
+pub fn with_promtool(path: Option<OsString>) -> Count {
+    let promtool = Promtool::new(path);
+    promtool::CHECKS.iter().fold(Count::default(), |count, (name, check)| count.and(name, check(&promtool)))
+}
+
+/// The checks as a chore of their own.
+pub(super) fn documents() -> Result<()> {
+    let count = all();
+    if count.failed > 0 {
+        bail!("{} of {} checks failed", count.failed, count.passed + count.failed);
+    }
+    Ok(())
+}
+
+impl Count {
+    fn and(mut self, name: &str, complaints: Result<Vec<String>>) -> Self {
+        let complaints = complaints.unwrap_or_else(|error| vec![format!("{error:#}")]);
+        if complaints.is_empty() {
+            println!("ok      {name}");
+            self.passed += 1;
+        } else {
+            println!("FAILED  {name}");
+            for complaint in complaints {
+                println!("        {complaint}");
+            }
+            self.failed += 1;
+        }
+        self
+    }
+}

@@ -1,0 +1,272 @@
+//! The JSON of a dashboard, as Grafana 11 and later import it.
+
+use serde_json::{Value, json};
+
+use super::{Dashboard, Kind, Panel, uid};
+
+/// The version of the schema: newer Grafanas bring it up to theirs.
+const SCHEMA: u32 = 41;
+
+/// Columns of the page.
+const WIDTH: u32 = 24;
+
+/// Where the cells of tables link to. Not by interface: a queue without a device has none, and Grafana would look for its
+/// absence literally.
+const QUEUE_LINK: &str = "/d/zcrx-queue?${__url_time_range}&${datasource:queryparam}\
+    &var-instance=${__data.fields.instance}&var-queue=${__data.fields.queue}";
+const HOST_LINK: &str =
+    "/d/zcrx-daemon?${__url_time_range}&${datasource:queryparam}&var-instance=${__value.text}";
+
+/// The file of a dashboard.
+pub(crate) fn render(dashboard: &Dashboard, runbook: &str) -> String {
+    let value = json!({
+        "annotations": { "list": annotations(dashboard) },
+        "description": dashboard.description,
+        "editable": false,
+        "graphTooltip": 1,
+        "id": null,
+        "links": [{
+            "asDropdown": false,
+            "includeVars": true,
+            "keepTime": true,
+            "tags": ["zcrx"],
+            "title": "zcrx",
+            "type": "dashboards",
+        }, {
+            "icon": "doc",
+            "targetBlank": true,
+            "title": "Runbook",
+            "type": "link",
+            "url": format!("{runbook}/README.md"),
+        }],
+        "panels": panels(dashboard, runbook),
+        "refresh": "30s",
+        "schemaVersion": SCHEMA,
+        "tags": ["zcrx"],
+        "templating": { "list": variables(dashboard) },
+        "time": { "from": format!("now-{}", dashboard.from), "to": "now" },
+        "timezone": "",
+        "title": dashboard.title,
+        "uid": uid(dashboard.name),
+        "version": 1,
+    });
+    // Maps are sorted: the same tables give the same file.
+    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+}
+
+fn source() -> Value {
+    json!({ "type": "prometheus", "uid": "${datasource}" })
+}
+
+fn annotations(dashboard: &Dashboard) -> Vec<Value> {
+    let host = "job=~\"$job\",instance=~\"$instance\"";
+    let queue = if dashboard.of_queues { ",interface=~\"$interface|\",queue=~\"$queue|\"" } else { "" };
+    let firing = format!("ALERTS{{alertname=~\"Zcrx.+\",alertstate=\"firing\",{host}{queue}}}");
+    vec![
+        json!({
+            "datasource": source(),
+            "enable": true,
+            "expr": firing,
+            "iconColor": "red",
+            "name": "Alerts",
+            "step": "60s",
+            "tagKeys": "severity",
+            "textFormat": "{{instance}} {{interface}} {{queue}}",
+            "titleFormat": "{{alertname}}",
+        }),
+        json!({
+            "datasource": source(),
+            "enable": true,
+            "expr": format!("process_start_time_seconds{{{host}}} * 1000 and on (job, instance) zcrx_build_info{{{host}}}"),
+            "iconColor": "blue",
+            "name": "zcrxd started",
+            "step": "60s",
+            "titleFormat": "zcrxd started on {{instance}}",
+            "useValueForTime": true,
+        }),
+    ]
+}
+
+fn variables(dashboard: &Dashboard) -> Vec<Value> {
+    let query = |name: &str, label: &str, query: &str, all: &str| {
+        json!({
+            "allValue": all,
+            "current": { "selected": true, "text": "All", "value": "$__all" },
+            "datasource": source(),
+            "definition": query,
+            "includeAll": true,
+            "label": label,
+            "multi": true,
+            "name": name,
+            "query": query,
+            "refresh": 2,
+            "sort": 3,
+            "type": "query",
+        })
+    };
+    let host = "job=~\"$job\",instance=~\"$instance\"";
+    let mut variables = vec![
+        json!({
+            "current": {},
+            "label": "Data source",
+            "name": "datasource",
+            "query": "prometheus",
+            "refresh": 1,
+            "type": "datasource",
+        }),
+        query("job", "Job", "label_values(zcrx_build_info, job)", ".+"),
+        query("instance", "Instance", "label_values(zcrx_build_info{job=~\"$job\"}, instance)", ".+"),
+    ];
+    if dashboard.of_queues {
+        // A queue without a device has no interface: all of them includes none.
+        let interfaces = format!("label_values(zcrx_queue_troubled{{{host}}}, interface)");
+        let queues = format!("label_values(zcrx_queue_troubled{{{host},interface=~\"$interface\"}}, queue)");
+        variables.push(query("interface", "Interface", &interfaces, ".*"));
+        variables.push(query("queue", "Queue", &queues, ".*"));
+    }
+    variables
+}
+
+fn panels(dashboard: &Dashboard, runbook: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut y = 0;
+    for row in &dashboard.rows {
+        let id = all.len() + 1;
+        let place = json!({ "h": 1, "w": WIDTH, "x": 0, "y": y });
+        all.push(json!({ "collapsed": false, "gridPos": place, "id": id, "panels": [], "title": row.title, "type": "row" }));
+        y += 1;
+        let (mut x, mut tallest) = (0, 0);
+        for panel in &row.panels {
+            if x + panel.width > WIDTH {
+                y += tallest;
+                (x, tallest) = (0, 0);
+            }
+            all.push(one(panel, all.len() + 1, (x, y), runbook));
+            x += panel.width;
+            tallest = tallest.max(panel.height());
+        }
+        y += tallest;
+    }
+    all
+}
+
+fn one(panel: &Panel, id: usize, (x, y): (u32, u32), runbook: &str) -> Value {
+    let now = matches!(panel.kind, Kind::Table | Kind::Bars | Kind::Stat);
+    let targets: Vec<_> = ('A'..='Z')
+        .zip(&panel.targets)
+        .map(|(id, target)| {
+            json!({
+                "datasource": source(),
+                "editorMode": "code",
+                "expr": target.query,
+                "format": if panel.kind == Kind::Table { "table" } else { "time_series" },
+                "instant": now,
+                "legendFormat": target.legend,
+                "range": !now,
+                "refId": id.to_string(),
+            })
+        })
+        .collect();
+    let links: Vec<_> = panel
+        .runbook
+        .map(|alert| json!({ "targetBlank": true, "title": format!("Runbook: {alert}"), "url": format!("{runbook}/{alert}.md") }))
+        .into_iter()
+        .collect();
+    json!({
+        "datasource": source(),
+        "description": panel.description,
+        "fieldConfig": { "defaults": defaults(panel), "overrides": overrides(panel, runbook) },
+        "gridPos": { "h": panel.height(), "w": panel.width, "x": x, "y": y },
+        "id": id,
+        "links": links,
+        "options": options(panel),
+        "targets": targets,
+        "title": panel.title,
+        "transformations": transformations(panel),
+        "type": match panel.kind {
+            Kind::Lines | Kind::Stack => "timeseries",
+            Kind::Stat => "stat",
+            Kind::Table => "table",
+            Kind::Bars => "bargauge",
+            Kind::States => "state-timeline",
+        },
+    })
+}
+
+fn defaults(panel: &Panel) -> Value {
+    let base = [json!({ "color": "green", "value": null })];
+    let steps = panel.thresholds.iter().map(|(value, color)| json!({ "color": color, "value": value }));
+    let lines = matches!(panel.kind, Kind::Lines | Kind::Stack);
+    let mut defaults = json!({
+        "color": { "mode": if lines { "palette-classic" } else { "thresholds" } },
+        "mappings": [],
+        "thresholds": { "mode": "absolute", "steps": base.into_iter().chain(steps).collect::<Vec<_>>() },
+        "unit": panel.unit,
+    });
+    if panel.unit != "none" {
+        defaults["min"] = json!(0);
+    }
+    if let Some(max) = panel.max {
+        defaults["max"] = json!(max);
+    }
+    if lines {
+        let stacked = panel.kind == Kind::Stack;
+        defaults["custom"] = json!({
+            "fillOpacity": if stacked { 40 } else { 8 },
+            "lineWidth": 1,
+            "showPoints": "never",
+            "stacking": { "group": "A", "mode": if stacked { "normal" } else { "none" } },
+            "thresholdsStyle": { "mode": if panel.thresholds.is_empty() { "off" } else { "dashed" } },
+        });
+    }
+    defaults
+}
+
+/// In tables, the labels that name something one can go to are links.
+fn overrides(panel: &Panel, runbook: &str) -> Vec<Value> {
+    if panel.kind != Kind::Table {
+        return Vec::new();
+    }
+    let link = |column: &str, title: &str, url: &str| {
+        json!({
+            "matcher": { "id": "byName", "options": column },
+            "properties": [{ "id": "links", "value": [{ "title": title, "url": url }] }],
+        })
+    };
+    vec![
+        link("alertname", "Runbook", &format!("{runbook}/${{__value.text}}.md")),
+        link("instance", "zcrxd on this host", HOST_LINK),
+        link("queue", "This queue", QUEUE_LINK),
+    ]
+}
+
+fn options(panel: &Panel) -> Value {
+    let last = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
+    match panel.kind {
+        Kind::Lines | Kind::Stack => json!({
+            "legend": { "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": true },
+            "tooltip": { "mode": "multi", "sort": "desc" },
+        }),
+        Kind::Stat => {
+            json!({ "colorMode": "value", "graphMode": "none", "reduceOptions": last, "textMode": "auto" })
+        }
+        Kind::Table => json!({ "cellHeight": "sm", "showHeader": true }),
+        Kind::Bars => json!({ "displayMode": "basic", "orientation": "horizontal", "reduceOptions": last }),
+        Kind::States => json!({ "mergeValues": true, "rowHeight": 0.9, "showValue": "never" }),
+    }
+}
+
+fn transformations(panel: &Panel) -> Vec<Value> {
+    if panel.kind != Kind::Table {
+        return Vec::new();
+    }
+    let hidden = ["Time", "__name__", "job"].iter().chain(&panel.hidden);
+    let exclude: serde_json::Map<_, _> = hidden.map(|&column| (column.to_owned(), json!(true))).collect();
+    let mut rename = serde_json::Map::new();
+    if let Some(value) = panel.value {
+        rename.insert("Value".to_owned(), json!(value));
+    }
+    vec![
+        json!({ "id": "organize", "options": { "excludeByName": exclude, "indexByName": {}, "renameByName": rename } }),
+    ]
+}

@@ -1,0 +1,44 @@
+//! Compares zcrxd's counters with the counts of another witness.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::daemon::Daemon;
+use super::eventually;
+use super::foreign::Foreign;
+use super::metrics::{Metrics, Sample};
+
+/// How long counters may take to agree.
+const TURN: Duration = Duration::from_mins(1);
+
+/// Waits until zcrxd and the truth say the same, in a moment in which the program's account stands still.
+pub(crate) fn agree(
+    foreign: &mut Foreign,
+    daemon: &Daemon<'_>,
+    rows: impl Fn(&Metrics, &Value) -> Result<Vec<(&'static str, u64, u64)>>,
+) -> Result<()> {
+    let mut last = Vec::new();
+    let agreed = eventually("zcrxd and the truth agree", TURN, || {
+        let before = foreign.truth()?;
+        let metrics = daemon.metrics()?;
+        last = rows(&metrics, &before)?;
+        let after = foreign.truth()?;
+        let still = ["dispensed", "refill_head", "endings"].iter().all(|field| before[field] == after[field]);
+        Ok((still && last.iter().all(|(_, said, true_one)| said == true_one)).then_some(()))
+    });
+    agreed.with_context(|| format!("what, zcrxd's word, the truth: {last:?}"))
+}
+
+/// Nobody asked for residence: nothing of it is attached, and nothing said.
+pub(crate) fn nobody_asked(metrics: &Metrics) -> Result<()> {
+    let about_it = |sample: &&Sample| {
+        sample.name.starts_with("zcrx_ifq_residence_")
+            || sample.has("probe", "residence")
+            || sample.label("program").starts_with("residence")
+    };
+    let said = metrics.samples().iter().find(about_it);
+    ensure!(said.is_none(), "nobody asked for it: {said:?}");
+    Ok(())
+}

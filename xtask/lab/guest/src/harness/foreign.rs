@@ -1,0 +1,86 @@
+//! A zcrx application that is not zcrxd.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::namespace::Namespace;
+use super::process::Process;
+use super::{eventually, program};
+
+/// How long it may take to answer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running one, which says the truth about itself.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    process: Process,
+    /// Reports that were ordered.
+    asked: u64,
+}
+
+impl Foreign {
+    /// Starts `foreign receive` with further arguments and waits until it is registered.
+    pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        let mut command = namespace.command(program("faulty-app"));
+        let process = Process::start("faulty-app", command.arg("receive").args(arguments))?;
+        let mut foreign = Self { process, asked: 0 };
+        eventually("the foreign program is registered", LIMIT, || foreign.last())?;
+        Ok(foreign)
+    }
+
+    /// What it says of itself now.
+    pub(crate) fn truth(&mut self) -> Result<Value> {
+        self.order("report")?;
+        self.asked += 1;
+        // It reports of its own accord too, and that may have been before.
+        let asked = self.asked;
+        let answers = |said: &Value| said["asked"].as_u64().is_some_and(|answered| answered >= asked);
+        eventually("the foreign program reports", LIMIT, || Ok(self.last()?.filter(answers)))
+    }
+
+    /// Asks it until it says so.
+    pub(crate) fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        test: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        eventually(what, limit, || Ok(Some(self.truth()?).filter(&test)))
+    }
+
+    /// Gives it an order: hold, resume, report, quit.
+    pub(crate) fn order(&mut self, order: &str) -> Result<()> {
+        self.process.alive()?;
+        writeln!(self.process.input()?, "{order}").context("the foreign program takes no orders")
+    }
+
+    /// Lets it leave in good order.
+    pub(crate) fn quit(mut self) -> Result<()> {
+        self.order("quit")?;
+        self.process.finish(LIMIT).map(drop)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// The last whole line it said.
+    fn last(&mut self) -> Result<Option<Value>> {
+        self.process.alive()?;
+        let said = self.process.stdout();
+        let Some((whole, _)) = said.rsplit_once('\n') else { return Ok(None) };
+        let line = whole.rsplit('\n').next().unwrap_or_default();
+        serde_json::from_str(line)
+            .map(Some)
+            .with_context(|| format!("the foreign program said something odd: {line}"))
+    }
+}
+
+/// A number that it said.
+pub(crate) fn number(truth: &Value, name: &str) -> Result<u64> {
+    truth[name].as_u64().with_context(|| format!("the foreign program does not say {name}: {truth}"))
+}

@@ -1,0 +1,52 @@
+//! How soon a cause was named, in samples: what the daemon looked at, and not how busy the machine was.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::diagnosis::{causes, seconds};
+
+/// Samples after the begin of an episode, as the kernel stamped it, by which its cause must have been named first. One
+/// is taken every second: the first may come a moment after the begin, and the second shows that it lasts.
+pub(crate) const SAMPLES: usize = 2;
+
+/// Fails unless the recording of this episode shows its cause named first by that sample after its begin.
+pub(crate) fn ensure_prompt(recordings: &Path, episode: &Value, cause: &str, limit: usize) -> Result<()> {
+    let samples = samples_until_named(recordings, episode, cause)?;
+    println!("{cause} was named first with sample {samples} after the begin");
+    ensure!(samples <= limit, "{cause} was named first only with sample {samples} after the begin");
+    Ok(())
+}
+
+/// Samples after the begin of the episode up to the one with which this cause was first.
+fn samples_until_named(recordings: &Path, episode: &Value, cause: &str) -> Result<usize> {
+    for entry in recordings.read_dir().context("there is no directory of recordings")? {
+        let path = entry.context("cannot read the recordings")?.path();
+        if !path.is_file() {
+            continue;
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if let Some(samples) = in_recording(&text, episode, cause) {
+            return Ok(samples);
+        }
+    }
+    bail!("no recording has the episode, or none names {cause} first")
+}
+
+/// The same in one recording, if it has the episode and its cause was named.
+fn in_recording(text: &str, episode: &Value, cause: &str) -> Option<usize> {
+    let began = seconds(&episode["began"]);
+    let mut samples = 0;
+    // The last line may be in the making.
+    for line in text.lines().skip(1).map_while(|line| serde_json::from_str::<Value>(line).ok()) {
+        samples += usize::from(line["sample"].is_object() && seconds(&line["sample"]["at"]) > began);
+        let told = ["began", "reconsidered"].iter().map(|told| &line[*told]).find(|told| told.is_object());
+        let this = told.filter(|told| told["began"] == episode["began"] && told["key"] == episode["key"]);
+        if this.is_some_and(|told| causes(told).first().is_some_and(|first| first == cause)) {
+            return Some(samples);
+        }
+    }
+    None
+}

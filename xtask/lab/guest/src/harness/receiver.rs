@@ -1,0 +1,75 @@
+//! zcrxd's local receive queues: start one, wait until it is idle, check what it received.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::daemon::Daemon;
+use super::metrics::{Metrics, Sample};
+use super::nic::{self, Nic};
+use super::scenario::Skip;
+
+/// How long a transfer may take. An emulated machine on a busy host is slow.
+pub(crate) const TRANSFER: Duration = Duration::from_secs(150);
+
+/// How long a counter may take to reach its final value.
+const TURN: Duration = Duration::from_mins(1);
+
+/// A daemon that receives on the NIC's zcrx queue.
+pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
+    arguments.extend(["--backend", "device", "--sink", "verify", "--area", "16MiB"]);
+    arguments.extend(further);
+    Daemon::start(&nic.rx, &arguments)
+}
+
+/// Waits until every connection is over and every buffer is back.
+pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
+    let settled =
+        daemon.until("all connections are closed and all buffers given back", TRANSFER, |metrics| {
+            metrics.sum("zcrx_receive_connections") == Some(0.0)
+                && metrics.sum("zcrx_receive_buffers_held") == Some(0.0)
+                && metrics.sum("zcrx_receive_buffers_stashed").is_none_or(|stashed| stashed == 0.0)
+        });
+    if settled.is_err() {
+        daemon.keep_connections()?;
+    }
+    settled
+}
+
+/// Checks what a queue with sink `verify` says after so many payload bytes.
+pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()> {
+    let used = metrics.label("zcrx_receive_info", "backend").context("no backend is told")?;
+    ensure!(used == backend, "runs on {used} and not on {backend}");
+    let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+    ensure!(verified == bytes, "{verified} bytes were verified and not {bytes}");
+    let mismatched = metrics.count("zcrx_receive_mismatched_bytes_total")?;
+    ensure!(mismatched == 0, "{mismatched} bytes are not what was sent");
+    let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+    let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+    ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+    ensure!(dispensed > 0, "no buffer was dispensed");
+    Ok(())
+}
+
+/// Waits until the kernel counts no reference of user space but those in the refill rings: its own word that every buffer
+/// came back.
+pub(crate) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
+    if daemon.metrics()?.sum("zcrx_ifq_user_references").is_none() {
+        return Err(Skip("the snapshot probe cannot count references here".to_owned()).into());
+    }
+    let agrees = |metrics: &Metrics| {
+        metrics.sum("zcrx_ifq_user_references") == metrics.sum("zcrx_ifq_refill_ring_pending")
+    };
+    daemon.until("the kernel counts no buffer that is with user space", TURN, agrees).map(drop)
+}
+
+/// How often something on a queue of zcrxd's ended with that errno.
+pub(crate) fn errors(metrics: &Metrics, errno: &str) -> u64 {
+    metrics
+        .of("zcrx_receive_errors_total")
+        .filter(|sample| sample.has("errno", errno))
+        .map(Sample::count)
+        .sum()
+}

@@ -1,0 +1,24 @@
+//! The machine itself.
+
+use anyhow::ensure;
+
+use crate::harness;
+use crate::harness::namespace::Namespace;
+use crate::harness::scenario::Scenario;
+
+/// Whether the lab works at all.
+pub(crate) const BOOT: Scenario = Scenario {
+    name: "boot",
+    about: "the kernel runs, and two network namespaces can be made",
+    needs: &[],
+    limit: 60,
+    default: true,
+    run: || {
+        let (one, other) = (Namespace::create()?, Namespace::create()?);
+        for namespace in [&one, &other] {
+            let links = namespace.run("ip", &["-o", "link"])?;
+            ensure!(links.lines().count() == 1 && links.contains("lo:"), "not only the loopback: {links}");
+        }
+        harness::facts::add("release", &harness::kernel_release())
+    },
+};

@@ -1,0 +1,209 @@
+//! What happens to a queue from outside: its interface, its driver, its owner go away.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::eventually;
+use crate::harness::foreign::Foreign;
+use crate::harness::metrics::Metrics;
+use crate::harness::nic::{self, Nic};
+use crate::harness::process::Process;
+use crate::harness::program;
+use crate::harness::receiver::{TRANSFER, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+
+const LIMIT: Duration = Duration::from_mins(1);
+const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
+
+/// The interface goes down and comes back.
+pub(crate) const DOWN_UP: Scenario = Scenario {
+    name: "interface-down-up",
+    about: "the interface goes down and up amid a transfer, which then goes on to its verified end",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let daemon = on_device(&nic, &["--no-probes"])?;
+        let traffic = Traffic::start(&nic.tx, &Nic::address(), 32 << 20, &[])?;
+        flowing(&nic)?;
+        nic.rx.run("ip", &["link", "set", nic::RX, "down"])?;
+        nic.rx.run("ip", &["link", "set", nic::RX, "up"])?;
+        traffic.finish(TRANSFER)?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// The driver is unloaded under a bound queue.
+pub(crate) const UNLOAD: Scenario = Scenario {
+    name: "module-removed",
+    about: "the NIC's module is removed amid a transfer into a bound queue; zcrxd lives on and stops in good order",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
+        let _traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
+        flowing(&nic)?;
+        nic::unload("zcnic", LIMIT)?;
+        daemon.process().alive()?;
+        daemon.metrics().context("zcrxd does not answer without its interface")?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// The driver goes and comes back, three times.
+pub(crate) const RELOAD: Scenario = Scenario {
+    name: "module-reloaded",
+    about: "each time the NIC's module is removed and loaded again the queue is registered anew: state told, listener kept, \
+            no file, thread or memory left behind",
+    needs: NEEDS,
+    limit: 400,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        let nic = Nic::pair()?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
+        let mut first = None;
+        for turn in 1..=4_u64 {
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            let metrics = settled(&mut daemon)?;
+            let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+            ensure!(verified == turn * BYTES, "{verified} bytes were verified after {turn} transfers");
+            let registrations = metrics.count("zcrx_receive_registrations_total")?;
+            ensure!(registrations == turn, "registered {registrations} times in life {turn}");
+            let used = Used::of(daemon.process().id(), &metrics)?;
+            let before = *first.get_or_insert(used);
+            ensure!(used.is_no_more_than(before), "first it used {before:?}, now {used:?}");
+            if turn == 4 {
+                break;
+            }
+            nic::unload("zcnic", LIMIT)?;
+            daemon.until("the queue is said to have failed", LIMIT, |metrics| in_state(metrics, "failed"))?;
+            nic.plug_in("")?;
+            daemon.until("the queue is back", LIMIT, |metrics| in_state(metrics, "running"))?;
+        }
+        daemon.stop().map(drop)
+    },
+};
+
+/// What a process has.
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    files: u64,
+    threads: u64,
+    mappings: usize,
+}
+
+impl Used {
+    fn of(process: u32, metrics: &Metrics) -> Result<Self> {
+        let maps =
+            std::fs::read_to_string(format!("/proc/{process}/maps")).context("cannot read its maps")?;
+        Ok(Self {
+            files: metrics.count("process_open_fds")?,
+            threads: metrics.count("process_threads")?,
+            mappings: maps.lines().count(),
+        })
+    }
+
+    /// A mapping or two more is the allocator's business; an area or a ring left behind each time is three or four.
+    fn is_no_more_than(self, before: Self) -> bool {
+        self.files <= before.files && self.threads <= before.threads && self.mappings <= before.mappings + 4
+    }
+}
+
+fn in_state(metrics: &Metrics, state: &str) -> bool {
+    metrics
+        .of("zcrx_receive_state")
+        .any(|sample| sample.value > 0.0 && sample.labels.get("state").is_some_and(|label| label == state))
+}
+
+/// zcrxd is killed.
+pub(crate) const KILL_DAEMON: Scenario = Scenario {
+    name: "zcrxd-killed",
+    about: "zcrxd is killed amid a transfer; the queue can be registered again, nothing is left behind",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let daemon = on_device(&nic, &["--no-probes"])?;
+        let traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
+        flowing(&nic)?;
+        daemon.kill()?;
+        traffic.abandon()?;
+        registered_again(&nic)
+    },
+};
+
+/// A program that holds buffers is killed.
+pub(crate) const KILL_FOREIGN: Scenario = Scenario {
+    name: "holder-killed",
+    about: "a program is killed while it holds every buffer of its queue; the queue can be registered again",
+    needs: NEEDS,
+    limit: 240,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let listen = Nic::address();
+        let arguments =
+            ["--interface", nic::RX, "--queue", "1", "--listen", &listen, "--fault", "never-return"];
+        let foreign = Foreign::start(&nic.rx, &arguments)?;
+        let traffic = Traffic::start(&nic.tx, &listen, 64 << 20, &[])?;
+        eventually("the NIC finds no buffer", LIMIT, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        foreign.kill()?;
+        traffic.abandon()?;
+        registered_again(&nic)
+    },
+};
+
+/// Many lives.
+pub(crate) const CYCLES: Scenario = Scenario {
+    name: "fifty-kills",
+    about: "50 times a program registers the queue and is killed",
+    needs: NEEDS,
+    limit: 300,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        for cycle in 1..=50 {
+            hold(&nic).with_context(|| format!("cycle {cycle}"))?.kill()?;
+        }
+        let starts = nic.stat("rx1_starts")?;
+        ensure!(starts >= 50, "the queue was started {starts} times, and not once for each registration");
+        Ok(())
+    },
+};
+
+/// Waits until payload arrives in the area.
+fn flowing(nic: &Nic) -> Result<()> {
+    eventually("payload arrives", LIMIT, || Ok((nic.stat("rx1_niov_bytes")? > 1 << 20).then_some(())))
+}
+
+/// Registers the queue once more: the kernel lets go of a dead owner's only after a while.
+fn registered_again(nic: &Nic) -> Result<()> {
+    hold(nic)?.kill()
+}
+
+/// A program that has registered the queue and stays.
+fn hold(nic: &Nic) -> Result<Process> {
+    eventually("the queue can be registered", LIMIT, || {
+        let mut command = nic.rx.command(program("faulty-app"));
+        command.args(["register", "--hold", "--interface", nic::RX, "--queue", "1", "--area-buffers", "512"]);
+        let mut process = Process::start("register", &mut command)?;
+        let answered = eventually("the kernel answers", LIMIT, || {
+            Ok(process.stdout().contains('\n').then(|| process.stdout()))
+        })?;
+        if answered.contains("\"errno\":0") {
+            return Ok(Some(process));
+        }
+        // Still bound to the one before, or not yet torn down.
+        ensure!(answered.contains("EEXIST") || answered.contains("EBUSY"), "refused: {answered}");
+        process.wait(LIMIT)?;
+        Ok(None)
+    })
+}

@@ -1,0 +1,122 @@
+//! zcrxd's own receive path on each of its backends.
+
+use anyhow::{Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::features;
+use crate::harness::features::Place;
+use crate::harness::kprobe::Kprobe;
+use crate::harness::namespace::Namespace;
+use crate::harness::nic::Nic;
+use crate::harness::receiver::{TRANSFER, expect, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+
+/// The claim that gives the project its name.
+pub(crate) const ZERO_COPY: Scenario = Scenario {
+    name: "zero-copy",
+    about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer given back",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 400,
+    default: true,
+    run: || {
+        const BYTES: u64 = 64 << 20;
+        let nic = Nic::pair()?;
+        // What is sent twice is written to the area twice: on a slow machine TCP must not take slow for lost.
+        nic.patient_sender()?;
+        let copies = Kprobe::count("io_zcrx_copy_chunk");
+        let mut daemon = on_device(&nic, &[])?;
+        let niov_before = nic.stat("rx1_niov_bytes")?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", BYTES)?;
+        let received = metrics.count("zcrx_receive_bytes_total")?;
+        let written = nic.stat("rx1_niov_bytes")? - niov_before;
+        let resent = nic.segments_resent()?;
+        ensure!(
+            written == received || (resent > 0 && written > received),
+            "the NIC wrote {written} bytes to buffers of the area, zcrxd received {received}, {resent} segments resent"
+        );
+        for ordinary in ["rx1_page_bytes", "rx1_unsplit_bytes"] {
+            let bytes = nic.stat(ordinary)?;
+            ensure!(bytes == 0, "{ordinary} is {bytes}: not all went into the area");
+        }
+        if let Some(copies) = copies {
+            let hits = copies.hits()?;
+            ensure!(hits == 0, "the kernel copied {hits} chunks");
+        }
+        daemon.stop().map(drop)
+    },
+};
+
+/// Buffers are accounted for also when there are many ends.
+pub(crate) const CONNECTIONS: Scenario = Scenario {
+    name: "zero-copy-connections",
+    about: "16 connections at once on one zcrx queue, every byte verified, every buffer given back",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 400,
+    default: false,
+    run: || {
+        const BYTES: u64 = 1 << 20;
+        let nic = Nic::pair()?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &["--connections", "16"])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", 16 * BYTES)?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// zcrx without a device.
+pub(crate) const NODEV: Scenario = Scenario {
+    name: "nodev",
+    about: "16 MiB over the loopback through a queue without a device, every byte verified",
+    needs: &[Need::Zcrx, Need::Nodev],
+    limit: 120,
+    default: true,
+    run: || loopback("nodev"),
+};
+
+/// The backend that works everywhere.
+pub(crate) const COPY: Scenario = Scenario {
+    name: "copy",
+    about: "16 MiB over the loopback through the software interface queue, every byte verified",
+    needs: &[],
+    limit: 120,
+    default: true,
+    run: || loopback("copy"),
+};
+
+/// What is chosen when nobody chooses.
+pub(crate) const AUTO: Scenario = Scenario {
+    name: "best-backend",
+    about: "without an interface the best backend this kernel has is chosen, and the better ones are said to be refused",
+    needs: &[],
+    limit: 120,
+    default: true,
+    run: || {
+        let nodev = features::needs(Place::Guest).get(&Need::Nodev).is_some_and(Option::is_none);
+        let host = Namespace::create()?;
+        let mut daemon =
+            Daemon::start(&host, &["--listen", "127.0.0.1:9999", "--sink", "verify", "--no-probes"])?;
+        Traffic::start(&host, "127.0.0.1:9999", 1 << 20, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, if nodev { "nodev" } else { "copy" }, 1 << 20)?;
+        let refused: Vec<_> = metrics.of("zcrx_receive_backend_refused_info").collect();
+        let told =
+            refused.iter().any(|sample| sample.labels.get("backend").is_some_and(|name| name == "nodev"));
+        ensure!(told != nodev, "nodev works: {nodev}; said to be refused: {told}");
+        daemon.stop().map(drop)
+    },
+};
+
+fn loopback(backend: &str) -> Result<()> {
+    const BYTES: u64 = 16 << 20;
+    let host = Namespace::create()?;
+    let arguments = ["--listen", "127.0.0.1:9999", "--backend", backend, "--sink", "verify", "--no-probes"];
+    let mut daemon = Daemon::start(&host, &arguments)?;
+    Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER)?;
+    expect(&settled(&mut daemon)?, backend, BYTES)?;
+    daemon.stop().map(drop)
+}

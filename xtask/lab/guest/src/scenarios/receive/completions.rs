@@ -1,0 +1,200 @@
+//! Every way a receive can end, and what zcrxd does about it.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::{TRANSFER, errors, kernel_agrees, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::steal::{self, Sockmap};
+use crate::harness::traffic::Traffic;
+use crate::harness::{eventually, output, program, work};
+
+/// How long anything may take to come about.
+const TURN: Duration = Duration::from_mins(1);
+
+/// Requests that zcrxd never makes.
+pub(crate) const REQUESTS: Scenario = Scenario {
+    name: "refused-receives",
+    about: "receives from what is no connected TCP socket, or not asked for as the kernel wants it, end with the documented \
+            errno",
+    needs: &[Need::Zcrx, Need::Nodev],
+    limit: 120,
+    default: true,
+    run: || {
+        let said = output(Command::new(program("faulty-app")).arg("requests"))?;
+        let said: Value = serde_json::from_str(&said).context("the foreign program speaks no JSON")?;
+        for (what, errno) in [
+            ("pipe", "ENOTSOCK"),
+            ("udp", "EPROTONOSUPPORT"),
+            ("unconnected", "ENOTCONN"),
+            ("listening", "ENOTCONN"),
+            ("not-multishot", "EINVAL"),
+            ("unknown-queue", "EINVAL"),
+            ("cancelled", "ECANCELED"),
+            // It waited, though the socket says that nobody should.
+            ("nothing-there", "ECANCELED"),
+        ] {
+            ensure!(said[what] == errno, "{what} should end with {errno}: {said}");
+        }
+        Ok(())
+    },
+};
+
+/// zcrxd's own connections, each with an end of its own.
+pub(crate) const ENDS: Scenario = Scenario {
+    name: "ends-of-receives",
+    about: "connections that are reset, dead, taken by a sockmap, or whose completions find no room: zcrxd says which, ends \
+            the ones that must end and no other, and loses no buffer",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 400,
+    default: true,
+    run: || {
+        const EACH: u64 = 2 << 20;
+        let nic = Nic::pair()?;
+        for (name, value) in [("time", "2"), ("intvl", "1"), ("probes", "2")] {
+            let path = format!("/proc/sys/net/ipv4/tcp_keepalive_{name}");
+            nic.rx.enter(|| std::fs::write(&path, value).with_context(|| format!("cannot set {path}")))?;
+        }
+        let mut daemon = on_device(&nic, &["--cq-entries", "256"])?;
+
+        // While zcrxd stands still, more arrives than its completion queue has entries.
+        let before = nic.stat("rx1_niov_bytes")?;
+        let senders = Traffic::start(&nic.tx, &Nic::address(), EACH, &["--connections", "8"])?;
+        daemon.until("the senders are connected", TURN, |metrics| {
+            metrics.sum("zcrx_receive_connections") == Some(8.0)
+        })?;
+        daemon.process().signal(libc::SIGSTOP)?;
+        let full = eventually("more waits than there is room for", TURN, || {
+            Ok((nic.stat("rx1_niov_bytes")? > before + (4 << 20)).then_some(()))
+        });
+        daemon.process().signal(libc::SIGCONT)?;
+        full?;
+        senders.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        ensure!(errors(&metrics, "ENOSPC") > 0, "the completion queue was never full");
+        let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+        ensure!(verified == 8 * EACH, "{verified} bytes were verified after the queue was full");
+
+        // One that stays, to see that it is none of its business.
+        let mut bystander = connect(&nic, &mut daemon)?;
+        let reset = connect(&nic, &mut daemon)?;
+        // On, and for no time.
+        steal::set(&reset, libc::SOL_SOCKET, libc::SO_LINGER, &[1, 0])?;
+        drop(reset);
+        ends_with(&mut daemon, "ECONNRESET")?;
+
+        let mut mapped = connect(&nic, &mut daemon)?;
+        let address = mapped.local_addr().context("a socket has an address")?;
+        let socket = steal::connection(daemon.process().id(), address)?
+            .context("zcrxd has no socket for its connection")?;
+        let map = Sockmap::with(&socket)?;
+        mapped.write_all(b"more").context("cannot send")?;
+        ends_with(&mut daemon, "EPROTONOSUPPORT")?;
+        drop((map, socket, mapped));
+
+        let before = daemon.metrics()?.count("zcrx_receive_bytes_total")?;
+        bystander.write_all(&[0; 64]).context("the bystander's connection is gone")?;
+        daemon.until("the bystander's bytes arrive", TURN, |metrics| {
+            metrics.count("zcrx_receive_bytes_total").is_ok_and(|bytes| bytes == before + 64)
+        })?;
+        drop(bystander);
+
+        // The peer falls silent. Its address stays known: the answer shall be missing, not the way.
+        let dead = connect(&nic, &mut daemon)?;
+        remember_neighbour(&nic)?;
+        nic.knob("drop_every", "1")?;
+        ends_with(&mut daemon, "ETIMEDOUT")?;
+        nic.knob("drop_every", "0")?;
+        drop(dead);
+
+        Traffic::start(&nic.tx, &Nic::address(), EACH, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        kernel_agrees(&mut daemon)?;
+        let log = daemon.stop()?;
+        for said in ["reset by the peer", "not plain TCP", "the peer does not answer"] {
+            ensure!(log.contains(said), "the log does not say {said:?}: {log}");
+        }
+        Ok(())
+    },
+};
+
+/// Payload in another provider's buffers.
+pub(crate) const ELSEWHERE: Scenario = Scenario {
+    name: "another-queues-buffers",
+    about: "a flow that is steered to another zcrx queue than its listener's, which may not have it: zcrxd says so and ends \
+            the connection, and both queues go on",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 300,
+    default: true,
+    run: || {
+        const BYTES: u64 = 1 << 20;
+        let nic = Nic::pair()?;
+        let mut text = String::new();
+        // Other sinks: a connection cannot be handed over.
+        for (queue, port, sink) in [(nic::QUEUE, nic::PORT, "verify"), (2, 9002, "discard")] {
+            write!(
+                text,
+                "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\nlisten = [\"{}:{port}\"]\n\
+                 sink = \"{sink}\"\n",
+                nic::RX,
+                nic::RX_ADDRESS
+            )?;
+        }
+        let file = work().join("zcrxd.toml");
+        std::fs::write(&file, text).context("cannot write the configuration")?;
+        let mut daemon = Daemon::start(&nic.rx, &["--config", file.to_str().context("no text")?])?;
+        nic.steer("2")?;
+        let mut stray =
+            nic.tx.enter(|| TcpStream::connect(Nic::address()).context("zcrxd does not listen"))?;
+        stray.write_all(&[7; 8192]).context("cannot send")?;
+        ends_with(&mut daemon, "EFAULT")?;
+        nic.steer("1")?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+        ensure!(verified == BYTES, "{verified} bytes were verified");
+        kernel_agrees(&mut daemon)?;
+        let log = daemon.stop()?;
+        ensure!(log.contains("steered to the wrong queue"), "the log does not say why: {log}");
+        Ok(())
+    },
+};
+
+fn ends_with(daemon: &mut Daemon<'_>, errno: &str) -> Result<()> {
+    daemon
+        .until(&format!("a receive ends with {errno}"), TURN, |metrics| errors(metrics, errno) > 0)
+        .map(drop)
+}
+
+/// A connection that zcrxd has accepted and received something from.
+fn connect(nic: &Nic, daemon: &mut Daemon<'_>) -> Result<TcpStream> {
+    let before = daemon.metrics()?.count("zcrx_receive_bytes_total")?;
+    let to: SocketAddr = Nic::address().parse().context("an address is an address")?;
+    let mut stream = nic.tx.enter(|| TcpStream::connect(to).context("zcrxd does not listen"))?;
+    stream.write_all(&[0; 64]).context("cannot send")?;
+    daemon.until("the connection's first bytes arrive", TURN, |metrics| {
+        metrics.count("zcrx_receive_bytes_total").is_ok_and(|bytes| bytes > before)
+    })?;
+    Ok(stream)
+}
+
+/// Lets the receiving end know the sending end's address for good.
+fn remember_neighbour(nic: &Nic) -> Result<()> {
+    let link = nic.tx.run("ip", &["link", "show", "dev", nic::TX])?;
+    let mut words = link.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
+    let mac = words.next().context("the NIC has no address")?;
+    let peer = nic::TX_ADDRESS;
+    nic.rx.run("ip", &["neigh", "replace", peer, "lladdr", mac, "dev", nic::RX, "nud", "permanent"]).map(drop)
+}

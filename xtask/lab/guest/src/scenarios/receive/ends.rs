@@ -1,0 +1,82 @@
+//! Ends of connections that are easily missed.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::settled;
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::reset;
+use crate::harness::{eventually, facts};
+
+/// How long data may take to arrive.
+const ARRIVAL: Duration = Duration::from_mins(1);
+
+/// Resets behind data that takes several calls to receive.
+pub(crate) const RESETS: Scenario = Scenario {
+    name: "resets-behind-data",
+    about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it, with one thread and with \
+            four: every one is found to have ended, also where the kernel does not tell of it (a multishot receive that takes the \
+            last data before a reset waits for ever)",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 400,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        nic.receive_buffers(16 << 20, 16 << 20)?;
+        let untold = every_end_is_found(&nic, "1")? + every_end_is_found(&nic, "4")?;
+        facts::add("tells of every reset", if untold > 0 { "no" } else { "yes" })
+    },
+};
+
+/// Of a queue with so many threads; how many ends the kernel did not tell of.
+fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
+    const CONNECTIONS: u64 = 8;
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--workers", workers];
+    let further = ["--backend", "device", "--sink", "discard", "--area", "64MiB", "--no-probes"];
+    let mut daemon = Daemon::start(&nic.rx, &[&arguments[..], &further].concat())?;
+
+    // Its listener takes connections and data on while it stands still.
+    daemon.process().signal(libc::SIGSTOP)?;
+    let sent: u64 = nic
+        .tx
+        .enter(|| (0..CONNECTIONS).map(|number| reset_behind((1 << 20) + (number << 18), &listen)).sum())?;
+    daemon.process().signal(libc::SIGCONT)?;
+
+    // Until it has taken them, it has no connection either: that it has none would not say that all are over.
+    daemon.until("every connection is accepted", ARRIVAL, |metrics| {
+        metrics.sum("zcrx_receive_connections_accepted_total") == Some(CONNECTIONS as f64)
+    })?;
+    let metrics = settled(&mut daemon)?;
+    let received = metrics.count("zcrx_receive_bytes_total")?;
+    ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
+    let untold = metrics.count("zcrx_receive_unreported_ends_total")?;
+    println!("{workers} threads: the kernel did not tell of {untold} of {CONNECTIONS} resets");
+    daemon.stop()?;
+    Ok(untold)
+}
+
+/// Sends so much, waits until it has arrived, and resets the connection.
+fn reset_behind(bytes: u64, to: &str) -> Result<u64> {
+    let mut stream = TcpStream::connect(to).context("cannot connect")?;
+    stream.set_write_timeout(Some(ARRIVAL)).context("cannot limit a write")?;
+    stream.write_all(&vec![0; bytes as usize]).with_context(|| format!("cannot send {bytes} bytes"))?;
+    eventually("all is acknowledged", ARRIVAL, || {
+        let mut waiting: libc::c_int = 0;
+        // SAFETY: TIOCOUTQ writes one int to the address, and the descriptor is open.
+        let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+        if asked != 0 {
+            bail!("cannot ask what is unacknowledged: {}", std::io::Error::last_os_error());
+        }
+        Ok((waiting == 0).then_some(()))
+    })?;
+    reset(stream)?;
+    Ok(bytes)
+}

@@ -1,0 +1,247 @@
+//! What newer kernels let a queue do, and what is done where they do not.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::features;
+use crate::harness::kprobe::Kprobe;
+use crate::harness::metrics::Metrics;
+use crate::harness::namespace::Namespace;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::{TRANSFER, expect, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+use crate::harness::{output, program};
+
+/// How long the kernel and zcrxd may take to notice something.
+const TURN: Duration = Duration::from_mins(1);
+
+const BYTES: u64 = 16 << 20;
+
+const ON_NIC: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
+
+/// An area that cannot fill the NIC's ring of 256 entries.
+const SMALL: &str = "512KiB";
+
+/// The NIC finds no buffer, and says so.
+pub(crate) const ALLOC_FAIL: Scenario = Scenario {
+    name: "event-alloc-fail",
+    about: "the kernel's event says that the NIC found no buffer, again and again; a queue in health tells of none",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Events],
+    limit: 300,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL])?;
+        let traffic = Traffic::start(&nic.tx, &Nic::address(), 4 * BYTES, &[])?;
+        daemon.until("the event is told for the third time", TURN, |metrics| {
+            event(metrics, "alloc_fail").is_some_and(|events| events >= 3)
+        })?;
+        let told = event(&daemon.metrics()?, "alloc_fail").unwrap_or(0);
+        let failed = nic.stat("rx1_alloc_fail")?;
+        ensure!(failed >= told, "the NIC failed {failed} times, the kernel told {told} events");
+        traffic.abandon()?;
+        daemon.stop()?;
+
+        let before = nic.stat("rx1_alloc_fail")?;
+        let mut daemon = device(&nic, nic::QUEUE, &["--area", "16MiB"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let (told, failed) = (event(&metrics, "alloc_fail"), nic.stat("rx1_alloc_fail")? - before);
+        ensure!((told, failed) == (Some(0), 0), "events told: {told:?}; the NIC failed {failed} times");
+        daemon.stop().map(drop)
+    },
+};
+
+/// All data comes by another queue, and there is less memory to copy it to than there is data.
+pub(crate) const COPIES: Scenario = Scenario {
+    name: "copy-fallback",
+    about: "a flow that is steered elsewhere is copied into few buffers: all of it arrives, without a livelock, and the \
+            kernel's own count of copies is the NIC's",
+    needs: ON_NIC,
+    limit: 400,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let flushes = Kprobe::count("io_zcrx_ctrl");
+        // Half of it fills the ring of queue 0, to which nothing is sent. The rest must be used again and again.
+        let mut daemon = device(&nic, 0, &["--area", "2MiB"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", BYTES)?;
+        let (copied, ordinary) =
+            (metrics.count("zcrx_receive_copied_bytes_total")?, nic.stat("rx1_page_bytes")?);
+        let received = metrics.count("zcrx_receive_bytes_total")?;
+        // Payload in the linear part of a packet is copied uncounted: never more than a header's length of each.
+        ensure!(
+            copied <= received && received - copied < received / 100,
+            "{copied} bytes were copied of {received}"
+        );
+        ensure!(ordinary >= copied, "{copied} bytes were copied, {ordinary} came by ordinary pages");
+        let fragments = metrics.count("zcrx_receive_kernel_copied_fragments_total")?;
+        ensure!((1..=copied).contains(&fragments), "{copied} bytes were copied in {fragments} fragments");
+        let told = event(&metrics, "copy").unwrap_or(0);
+        ensure!(told >= 1, "no event tells of the copies");
+        // Naively armed again, a receive without a buffer spins half a million times.
+        let rearms = metrics.count("zcrx_receive_rearms_total")?;
+        ensure!(rearms < BYTES / 4096, "receives were armed again {rearms} times");
+        let wanting = metrics
+            .of("zcrx_receive_errors_total")
+            .any(|sample| sample.labels.get("errno").is_some_and(|errno| errno == "ENOMEM"));
+        ensure!(
+            wanting,
+            "no receive ended for want of a buffer: the area is not small enough to show anything"
+        );
+        if let Some(flushes) = flushes {
+            ensure!(flushes.hits()? > 0, "the refill ring was never flushed");
+        }
+        daemon.stop().map(drop)
+    },
+};
+
+/// Memory for a queue that is short of it.
+pub(crate) const GROWTH: Scenario = Scenario {
+    name: "area-grows",
+    about: "a queue with a small area starves under traffic; with area_max it grows and stops starving, or says that \
+            this kernel adds no areas",
+    needs: ON_NIC,
+    limit: 500,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let starves = |daemon: &mut Daemon<'_>| -> Result<(u64, Metrics)> {
+            let before = nic.stat("rx1_alloc_fail")?;
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            let metrics = settled(daemon)?;
+            Ok((nic.stat("rx1_alloc_fail")? - before, metrics))
+        };
+        let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL])?;
+        let (failed, metrics) = starves(&mut daemon)?;
+        ensure!(failed > 0, "the NIC lacked nothing with {SMALL}");
+        ensure!(metrics.count("zcrx_receive_areas")? == 1, "the area grew unasked");
+        daemon.stop()?;
+
+        let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL, "--area-max", "8MiB"])?;
+        if !features::adds_areas() {
+            let metrics = daemon.metrics()?;
+            ensure!(falls_back(&metrics, "add_area"), "nobody says that this kernel adds no areas");
+            ensure!(metrics.count("zcrx_receive_areas")? == 1, "an area was added where there can be none");
+            return daemon.stop().map(drop);
+        }
+        // What was in flight while it grew may still have found nothing.
+        starves(&mut daemon)?;
+        daemon.until("an area is added", TURN, |metrics| {
+            metrics.count("zcrx_receive_areas").is_ok_and(|areas| areas > 1)
+        })?;
+        let (_, first) = starves(&mut daemon)?;
+        let (failed, metrics) = starves(&mut daemon)?;
+        ensure!(failed == 0, "the NIC found no buffer {failed} times after the area had grown");
+        expect(&metrics, "device", 3 * BYTES)?;
+        let bytes = metrics.count("zcrx_receive_area_bytes")?;
+        ensure!(bytes <= 8 << 20, "the area grew to {bytes} bytes");
+        ensure!(bytes == first.count("zcrx_receive_area_bytes")?, "the area grew without need");
+        ensure!(metrics.count("zcrx_receive_areas_refused_total")? == 0, "an area was refused");
+        daemon.stop().map(drop)
+    },
+};
+
+/// Buffers larger than a page.
+pub(crate) const LARGE_BUFFERS: Scenario = Scenario {
+    name: "large-buffers",
+    about: "buffers of 32 KiB on huge pages: a fraction of the completions, every byte verified, none copied",
+    needs: ON_NIC,
+    limit: 400,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        nic.patient_sender()?;
+        let mut daemon = on_device(&nic, &["--buffer", "32KiB", "--no-probes"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", BYTES)?;
+        let buffer = metrics.count("zcrx_receive_buffer_bytes")?;
+        ensure!(buffer == 32 << 10, "buffers have {buffer} bytes: {}", daemon.process().stderr());
+        let copied = metrics.count("zcrx_receive_copied_bytes_total")?;
+        ensure!(copied == 0, "{copied} bytes were copied");
+        // A buffer of one page would need one completion for each 4096 bytes at least.
+        let completions = metrics.count("zcrx_receive_completions_total")?;
+        ensure!(completions < BYTES / 4096 / 2, "{completions} completions: the buffers are not large");
+        daemon.stop().map(drop)
+    },
+};
+
+/// Buffers larger than a page where there can be none.
+pub(crate) const NO_LARGE_BUFFERS: Scenario = Scenario {
+    name: "large-buffers-refused",
+    about: "without a device there are no buffers larger than a page: the refusal is said in words, and data comes anyway",
+    needs: &[Need::Zcrx, Need::Nodev],
+    limit: 200,
+    default: true,
+    run: || {
+        let host = Namespace::create()?;
+        let listen = "127.0.0.1:9999";
+        let mut arguments = vec!["--listen", listen, "--backend", "nodev", "--sink", "verify", "--no-probes"];
+        arguments.extend(["--buffer", "32KiB"]);
+        let mut daemon = Daemon::start(&host, &arguments)?;
+        Traffic::start(&host, listen, 1 << 20, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "nodev", 1 << 20)?;
+        let buffer = metrics.count("zcrx_receive_buffer_bytes")?;
+        ensure!(buffer == 4096, "buffers have {buffer} bytes");
+        ensure!(falls_back(&metrics, "rx_buf_len"), "nobody says that the buffers are small");
+        let log = daemon.stop()?;
+        ensure!(log.contains("EOPNOTSUPP"), "the log does not say why: {log}");
+        Ok(())
+    },
+};
+
+/// A daemon that verifies what comes by a hardware queue.
+fn device<'a>(nic: &'a Nic, queue: u32, further: &[&str]) -> Result<Daemon<'a>> {
+    let (listen, queue) = (Nic::address(), queue.to_string());
+    let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
+    arguments.extend(["--backend", "device", "--sink", "verify", "--no-probes"]);
+    arguments.extend(further);
+    Daemon::start(&nic.rx, &arguments)
+}
+
+/// How often an event was told.
+fn event(metrics: &Metrics, event: &str) -> Option<u64> {
+    let told = |sample: &&crate::harness::metrics::Sample| {
+        sample.labels.get("event").is_some_and(|name| name == event)
+    };
+    metrics.of("zcrx_receive_events_total").find(told).map(|sample| sample.value as u64)
+}
+
+/// Whether the queue says that it does without this feature.
+fn falls_back(metrics: &Metrics, feature: &str) -> bool {
+    let mut samples = metrics.of("zcrx_receive_fallback_info");
+    samples.any(|sample| sample.labels.get("feature").is_some_and(|name| name == feature))
+}
+
+/// One queue, two rings.
+pub(crate) const SHARED: Scenario = Scenario {
+    name: "shared-queue",
+    about: "an exported queue is imported by another thread's ring and outlives the ring that registered it",
+    needs: ON_NIC,
+    limit: 120,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let queue = nic::QUEUE.to_string();
+        let arguments = ["--interface", nic::RX, "--queue", &queue];
+        let mut command = nic.rx.command(program("faulty-app"));
+        let said = output(command.arg("register").args(arguments).arg("--share"))?;
+        let said: serde_json::Value =
+            serde_json::from_str(&said).context("the foreign program speaks no JSON")?;
+        ensure!(said["imported"] == 0, "the queue cannot be imported: {said}");
+        ensure!(
+            said["imported_wrongly"] == libc::EBADF,
+            "what is no queue is not refused with EBADF: {said}"
+        );
+        ensure!(said["taken"] == libc::EEXIST, "the importing ring does not keep the queue: {said}");
+        Ok(())
+    },
+};

@@ -1,0 +1,185 @@
+//! Many buffers, many connections: nothing is lost and nobody waits for somebody else.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::crowd::{Crowd, Sink};
+use crate::harness::daemon::Daemon;
+use crate::harness::metrics::Metrics;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::{TRANSFER, expect, kernel_agrees, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+use crate::harness::work;
+
+/// How long anything may take to come about.
+const TURN: Duration = Duration::from_mins(1);
+
+/// The ring that is always full.
+pub(crate) const SMALL_REFILL_RING: Scenario = Scenario {
+    name: "small-refill-ring",
+    about: "a refill ring of 64 entries, 4096 buffers and a buffer for each small frame: what does not fit is stashed, no \
+            buffer is lost (starved-by-dropped-returns shows an application that drops it)",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 400,
+    default: true,
+    run: || {
+        const BYTES: u64 = 24 << 20;
+        let nic = Nic::pair()?;
+        nic.small_frames()?;
+        let mut daemon = on_device(&nic, &["--refill-entries", "64"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", BYTES)?;
+        ensure!(metrics.count("zcrx_receive_area_buffers")? == 4096, "the area has another size");
+        ensure!(
+            metrics.count("zcrx_receive_refill_ring_capacity")? == 64,
+            "the refill ring has another size"
+        );
+        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        ensure!(dispensed > 2 * 4096, "{dispensed} buffers: not enough to go round twice");
+        let full = metrics.count("zcrx_receive_refill_ring_full_total")?;
+        ensure!(full > 0, "the refill ring was never full: this shows nothing");
+        kernel_agrees(&mut daemon)?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// A crowd with laggards in it.
+pub(crate) const TWO_HUNDRED: Scenario = Scenario {
+    name: "two-hundred-connections",
+    about: "200 connections over 4 queues that end as they please, 20 of them with a sink that reads nothing until the other \
+            180 are through: every byte is checked, no buffer is lost, nobody waits for a sink that is not its own",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 500,
+    default: true,
+    run: || {
+        const QUEUES: u16 = 4;
+        let nic = Nic::with("queues=5")?;
+        let (socket, file) = (work().join("sink.sock"), work().join("zcrxd.toml"));
+        let mut text = String::new();
+        for queue in 1..=QUEUES {
+            let port = (9000 + queue).to_string();
+            nic.ethtool(&[
+                "-N",
+                nic::RX,
+                "flow-type",
+                "tcp4",
+                "dst-port",
+                &port,
+                "action",
+                &queue.to_string(),
+            ])?;
+            // Little room for copies: the laggards shall fill it.
+            write!(
+                text,
+                "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\nlisten = [\"{}:{port}\"]\n\
+                 area = \"16MiB\"\ncopy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
+                nic::RX,
+                nic::RX_ADDRESS,
+                socket.display()
+            )?;
+        }
+        std::fs::write(&file, text).context("cannot write the configuration")?;
+        let sink = Sink::listen(&socket)?;
+        let path = file.to_str().context("a path that is no text")?;
+        let mut daemon = Daemon::start(&nic.rx, &["--config", path])?;
+
+        let laggards = Crowd::start(&nic.tx, QUEUES, 0..20, true)?;
+        let all_paused = |metrics: &Metrics| {
+            let paused = metrics.of("zcrx_receive_paused_connections");
+            paused.filter(|sample| sample.value > 0.0).count() == usize::from(QUEUES)
+        };
+        daemon.until("connections are paused on every queue", TURN, all_paused)?;
+        Crowd::start(&nic.tx, QUEUES, 20..200, false)?.finish()?;
+        let metrics = daemon.metrics()?;
+        ensure!(all_paused(&metrics), "the laggards went on without their sink");
+        ensure!(metrics.need("zcrx_receive_copied_out_bytes_total")? > 0.0, "nothing was copied out");
+        for limited in metrics.of("zcrx_receive_copy_out_memory_bytes") {
+            ensure!(limited.value <= f64::from(1 << 20), "more was copied out than may be: {limited:?}");
+        }
+
+        sink.release();
+        laggards.finish()?;
+        let metrics = settled(&mut daemon)?;
+        sink.finish(200)?;
+        let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
+        ensure!(accepted == 200, "{accepted} connections were accepted");
+        for queue in metrics.of("zcrx_receive_buffers_dispensed_total") {
+            ensure!(queue.value > 0.0, "a queue had nothing to do: {queue:?}");
+        }
+        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        kernel_agrees(&mut daemon)?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// Connections that come by another queue than their listener's.
+pub(crate) const MISPLACED: Scenario = Scenario {
+    name: "misplaced-connections",
+    about: "a connection that arrives on another own queue than the listener's is handed over and not copied; one that arrives \
+            on nobody's queue is counted and named, and all of its bytes arrive",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 300,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        let nic = Nic::pair()?;
+        let file = work().join("zcrxd.toml");
+        let mut text = String::new();
+        for queue in [1, 2] {
+            let listen =
+                if queue == 1 { format!("listen = [\"{}\"]\n", Nic::address()) } else { String::new() };
+            write!(
+                text,
+                "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\n{listen}sink = \"verify\"\n",
+                nic::RX
+            )?;
+        }
+        std::fs::write(&file, text).context("cannot write the configuration")?;
+        let path = file.to_str().context("a path that is no text")?;
+        let mut daemon = Daemon::start(&nic.rx, &["--config", path, "--no-probes"])?;
+
+        let of_queue = |metrics: &Metrics, name: &str, queue: &str| {
+            let is = |label: Option<&String>| label.is_some_and(|label| label == queue);
+            metrics
+                .of(name)
+                .filter(|sample| is(sample.labels.get("queue")))
+                .map(|sample| sample.value as u64)
+                .sum::<u64>()
+        };
+        nic.steer("2")?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "2");
+        ensure!(verified == BYTES, "queue 2 verified {verified} bytes of {BYTES}");
+        ensure!(
+            of_queue(&metrics, "zcrx_receive_handed_over_connections_total", "1") == 1,
+            "nothing was handed over"
+        );
+        ensure!(
+            metrics.need("zcrx_receive_misplaced_connections_total")? == 0.0,
+            "handed over, and yet misplaced"
+        );
+        let written = nic.stat("rx2_niov_bytes")?;
+        ensure!(written >= BYTES, "the NIC wrote {written} bytes to queue 2's area");
+
+        nic.steer("3")?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "1");
+        ensure!(verified == BYTES, "queue 1 verified {verified} bytes of {BYTES}");
+        ensure!(
+            of_queue(&metrics, "zcrx_receive_misplaced_connections_total", "1") == 1,
+            "it is not said to be misplaced"
+        );
+        let log = daemon.stop()?;
+        ensure!(log.contains("arrives on queue zcn0:3 and not on this one"), "the queue is not named: {log}");
+        Ok(())
+    },
+};

@@ -1,0 +1,238 @@
+//! zcrxd's own queue after something under it has failed, and what its thread is asked for besides receiving.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::eventually;
+use crate::harness::kprobe::Kprobe;
+use crate::harness::metrics::Metrics;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::{TRANSFER, errors, expect, kernel_agrees, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+use crate::harness::work;
+
+/// How long anything may take to come about.
+const TURN: Duration = Duration::from_mins(1);
+
+/// The ring is no ring any more.
+pub(crate) const RING: Scenario = Scenario {
+    name: "ring-fails",
+    about: "the ring of a zcrx queue fails amid a transfer, three times: the queue is registered anew, its listener kept, \
+            every buffer back with the kernel, no file or thread left behind",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 400,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        const LIVES: u64 = 4;
+        /// What a failed ring may still use is kept for ten seconds.
+        const KEPT: Duration = Duration::from_secs(11);
+        let nic = Nic::pair()?;
+        let mut daemon = on_device(&nic, &["--fault", "break-ring"])?;
+        let mut first = None;
+        for turn in 1..=LIVES {
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            let metrics = settled(&mut daemon)?;
+            let registrations = metrics.count("zcrx_receive_registrations_total")?;
+            ensure!(registrations == turn, "registered {registrations} times in life {turn}");
+            kernel_agrees(&mut daemon)?;
+            let used = (metrics.count("process_open_fds")?, metrics.count("process_threads")?);
+            let before = *first.get_or_insert(used);
+            // What a failed ring's requests may still use is kept for a while, one connection each, and freed when the next
+            // one fails: before the last that while has passed.
+            let kept = if turn == LIVES { 1 } else { turn - 1 };
+            ensure!(
+                used.0 <= before.0 + kept && used.1 <= before.1,
+                "files and threads: first {before:?}, in life {turn} {used:?}"
+            );
+            if turn == LIVES {
+                break;
+            }
+            if turn == LIVES - 1 {
+                thread::sleep(KEPT);
+            }
+            let amid = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
+            let received = metrics.count("zcrx_receive_bytes_total")?;
+            daemon.until("payload arrives", TURN, |metrics| {
+                metrics.count("zcrx_receive_bytes_total").is_ok_and(|bytes| bytes > received + (1 << 20))
+            })?;
+            daemon.process().signal(libc::SIGUSR1)?;
+            daemon.until("the queue is registered anew", TURN, |metrics| {
+                metrics.sum("zcrx_receive_registrations_total") == Some((turn + 1) as f64)
+                    && in_state(metrics, "running")
+            })?;
+            amid.abandon()?;
+        }
+        let metrics = daemon.metrics()?;
+        ensure!(metrics.count("zcrx_receive_mismatched_bytes_total")? == 0, "bytes are not what was sent");
+        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        let reclaimed = metrics.count("zcrx_receive_buffers_reclaimed_total")?;
+        ensure!(
+            dispensed == returned + reclaimed,
+            "{dispensed} buffers were dispensed, {returned} returned, {reclaimed} lost with their queue"
+        );
+        let log = daemon.stop()?;
+        ensure!(log.matches("queue failed").count() == 3, "the log does not tell of three failures: {log}");
+        Ok(())
+    },
+};
+
+/// The disk is full.
+pub(crate) const DISK: Scenario = Scenario {
+    name: "sink-disk-full",
+    about: "the file system of a file sink is full: the connection that filled it ends with a clear error; the others and the \
+            queue go on once there is room, and no buffer is lost",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 300,
+    default: true,
+    run: || {
+        const ROOM: usize = 1 << 20;
+        let nic = Nic::pair()?;
+        let disk = Tmpfs::mount(&work().join("disk"), ROOM)?;
+        let sink = format!("file:{}", disk.path.display());
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let place = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
+        let mut daemon = Daemon::start(&nic.rx, &[&place[..], &["--sink", &sink]].concat())?;
+        let connect = || nic.tx.enter(|| TcpStream::connect(Nic::address()).context("zcrxd does not listen"));
+        let begin: Vec<u8> = (0..10_000_u32).map(|at| (at % 251) as u8).collect();
+
+        let mut other = connect()?;
+        other.write_all(&begin).context("cannot send")?;
+        eventually("the other connection's data is on disk", TURN, || {
+            Ok(disk.files()?.iter().any(|(_, bytes)| *bytes == begin.len() as u64).then_some(()))
+        })?;
+        let [(kept, _)] = &disk.files()?[..] else { anyhow::bail!("there should be one file") };
+
+        let mut filling = connect()?;
+        filling.set_write_timeout(Some(TURN)).context("cannot limit a write")?;
+        // It ends when zcrxd ends it.
+        let sent = filling.write_all(&vec![9; 16 * ROOM]);
+        ensure!(sent.is_err(), "four times as much as there is room for was taken");
+        drop(filling);
+        let metrics = daemon.until("the connection that filled the disk has ended", TURN, |metrics| {
+            metrics.sum("zcrx_receive_connections") == Some(1.0)
+        })?;
+        let full = metrics.of("zcrx_receive_sink_errors_total").find(|sample| sample.has("errno", "ENOSPC"));
+        ensure!(full.is_some_and(|sample| sample.value > 0.0), "no error is counted");
+        ensure!(errors(&metrics, "ENOSPC") == 0, "a full disk is counted as a full completion queue");
+        ensure!(in_state(&metrics, "running"), "the queue suffers");
+
+        for (file, _) in disk.files()?.into_iter().filter(|(file, _)| file != kept) {
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+        other.write_all(&begin).context("the other connection is gone")?;
+        other.shutdown(Shutdown::Write).context("cannot end the stream")?;
+        let metrics = settled(&mut daemon)?;
+        let content = fs::read(kept).context("cannot read what was kept")?;
+        ensure!(content == [&begin[..], &begin].concat(), "{} bytes were kept, or others", content.len());
+        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        kernel_agrees(&mut daemon)?;
+        let log = daemon.stop()?;
+        let told = log.lines().any(|line| line.contains("cannot write to") && line.contains("ENOSPC"));
+        ensure!(told, "the log does not say that the disk is full: {log}");
+        Ok(())
+    },
+};
+
+/// Where the thread runs, and whether it polls.
+pub(crate) const THREAD: Scenario = Scenario {
+    name: "thread-placement",
+    about: "the kernel runs a queue's thread on the CPU that is configured and polls its NIC for it while it waits; \
+            neither without being asked",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 300,
+    default: true,
+    run: || {
+        const BYTES: u64 = 4 << 20;
+        let nic = Nic::pair()?;
+        let polls = Kprobe::count("napi_busy_loop_rcu").context("this kernel does not poll")?;
+        let mut daemon = on_device(&nic, &["--no-probes"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        expect(&settled(&mut daemon)?, "device", BYTES)?;
+        let (everywhere, hits) = (allowed_cpus(&mut daemon)?, polls.hits()?);
+        ensure!(hits == 0, "the NIC was polled {hits} times unasked");
+        daemon.stop()?;
+
+        let mut daemon = on_device(&nic, &["--no-probes", "--cpu", "1", "--napi-busy-poll", "1ms"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", BYTES)?;
+        let cpus = allowed_cpus(&mut daemon)?;
+        ensure!(
+            cpus == "1" && everywhere != "1",
+            "the thread may run on CPUs {cpus}, unasked on {everywhere}"
+        );
+        let told = metrics.need("zcrx_receive_napi_busy_poll_seconds")?;
+        ensure!((told - 0.001).abs() < 1e-9, "{told} s of polling are told");
+        ensure!(polls.hits()? > 0, "the kernel never polled the NIC");
+        daemon.stop().map(drop)
+    },
+};
+
+/// The CPUs that the kernel lets the queue's thread run on.
+fn allowed_cpus(daemon: &mut Daemon<'_>) -> Result<String> {
+    let tasks = format!("/proc/{}/task", daemon.process().id());
+    for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+        let status = task.context("cannot read a task")?.path().join("status");
+        let status = fs::read_to_string(&status).context("cannot read a task's status")?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if field("Name:").is_some_and(|name| name.starts_with("zcrx-rx-")) {
+            return field("Cpus_allowed_list:").map(str::to_owned).context("no list of CPUs");
+        }
+    }
+    anyhow::bail!("zcrxd has no receive thread")
+}
+
+fn in_state(metrics: &Metrics, state: &str) -> bool {
+    metrics.of("zcrx_receive_state").any(|sample| sample.value > 0.0 && sample.has("state", state))
+}
+
+/// A small file system; gone when dropped.
+struct Tmpfs {
+    path: PathBuf,
+}
+
+impl Tmpfs {
+    fn mount(path: &Path, bytes: usize) -> Result<Self> {
+        fs::create_dir_all(path).context("no mount point")?;
+        let target = CString::new(path.as_os_str().as_bytes()).context("paths hold no NUL")?;
+        let options = CString::new(format!("size={bytes}")).context("numbers hold no NUL")?;
+        let kind = c"tmpfs".as_ptr();
+        // SAFETY: all are terminated strings that live to the end of the call.
+        let result = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.as_ptr().cast()) };
+        ensure!(result == 0, "cannot mount a tmpfs: {}", std::io::Error::last_os_error());
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Its files and their sizes.
+    fn files(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let list = fs::read_dir(&self.path).context("cannot read the file system")?.map(|entry| {
+            let entry = entry?;
+            Ok((entry.path(), entry.metadata()?.len()))
+        });
+        list.collect::<std::io::Result<_>>().context("cannot list files")
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let Ok(path) = CString::new(self.path.as_os_str().as_bytes()) else { return };
+        // Later scenarios clear the folder that it is in.
+        // SAFETY: a terminated string that lives to the end of the call.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    }
+}

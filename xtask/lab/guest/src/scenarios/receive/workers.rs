@@ -1,0 +1,135 @@
+//! Several threads of zcrxd's, each with a ring of its own, on one queue.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::metrics::{Metrics, Sample};
+use crate::harness::namespace::Namespace;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::{TRANSFER, expect, kernel_agrees, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+
+/// How long anything may take to come about.
+const TURN: Duration = Duration::from_mins(1);
+const WORKERS: u64 = 4;
+const CONNECTIONS: u64 = 32;
+const EACH: u64 = 1 << 20;
+
+/// On the NIC's queue, and once more after a ring has failed.
+pub(crate) const DEVICE: Scenario = Scenario {
+    name: "workers",
+    about: "4 threads share one queue of the NIC: 32 connections verified, every thread with completions of its own, every \
+            buffer given back by the one refill ring; and all of it again after one thread's ring has failed",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    limit: 500,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let mut daemon =
+            on_device(&nic, &["--workers", "4", "--cpu", "0", "--cpu", "1", "--fault", "break-ring"])?;
+        let send = |daemon: &mut Daemon<'_>| -> Result<Metrics> {
+            let many = ["--connections", &CONNECTIONS.to_string()];
+            Traffic::start(&nic.tx, &Nic::address(), EACH, &many)?.finish(TRANSFER)?;
+            settled(daemon)
+        };
+        all_receive(&mut daemon)?;
+        let first = send(&mut daemon)?;
+        expect(&first, "device", CONNECTIONS * EACH)?;
+        let first = each_had_some(&first, &[0; WORKERS as usize])?;
+        kernel_agrees(&mut daemon)?;
+
+        daemon.process().signal(libc::SIGUSR1)?;
+        daemon.until("the queue is registered anew", TURN, |metrics| {
+            metrics.sum("zcrx_receive_registrations_total") == Some(2.0)
+        })?;
+        all_receive(&mut daemon)?;
+        let metrics = send(&mut daemon)?;
+        each_had_some(&metrics, &first)?;
+        let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+        ensure!(verified == 2 * CONNECTIONS * EACH, "{verified} bytes were verified in the end");
+        ensure!(metrics.count("zcrx_receive_mismatched_bytes_total")? == 0, "bytes are not what was sent");
+        ensure!(metrics.sum("zcrx_receive_buffers_held") == Some(0.0), "buffers are held");
+        kernel_agrees(&mut daemon)?;
+        let log = daemon.stop()?;
+        ensure!(log.contains("a ring of the queue failed"), "the log does not tell of the ring: {log}");
+        Ok(())
+    },
+};
+
+/// Without a device.
+pub(crate) const NODEV: Scenario = Scenario {
+    name: "workers-nodev",
+    about: "4 threads share one queue without a device: 32 connections verified, every thread with completions of its own",
+    needs: &[Need::Zcrx, Need::Nodev],
+    limit: 300,
+    default: true,
+    run: || {
+        let (host, listen) = (Namespace::create()?, "127.0.0.1:9999");
+        let arguments = ["--listen", listen, "--backend", "nodev", "--sink", "verify", "--workers", "4"];
+        let mut daemon = Daemon::start(&host, &[&arguments[..], &["--no-probes"]].concat())?;
+        all_receive(&mut daemon)?;
+        Traffic::start(&host, listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
+            .finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "nodev", CONNECTIONS * EACH)?;
+        each_had_some(&metrics, &[0; WORKERS as usize])?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// IORING_REGISTER_QUERY, of Linux 6.18; the next is IORING_REGISTER_ZCRX_CTRL, by which queues are exported, of 6.19.
+const QUERY: u32 = 35;
+
+/// Where no ring can have another's queue.
+pub(crate) const ALONE: Scenario = Scenario {
+    name: "workers-alone",
+    about: "a kernel that neither answers questions nor exports queues, as before Linux 6.18 (a filter refuses both here): of 4 \
+            threads one receives and says so, every byte is verified, every buffer given back",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    limit: 300,
+    default: true,
+    run: || {
+        let nic = Nic::pair()?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let place = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
+        let further = ["--sink", "verify", "--workers", "4", "--no-probes"];
+        let mut daemon = Daemon::start_in_older_kernel(&nic.rx, QUERY, &[&place[..], &further].concat())?;
+        Traffic::start(&nic.tx, &listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
+            .finish(TRANSFER)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", CONNECTIONS * EACH)?;
+        let receiving = metrics.sum("zcrx_receive_workers");
+        ensure!(receiving == Some(1.0), "{receiving:?} threads receive");
+        let log = daemon.stop()?;
+        ensure!(log.contains("one thread instead of 4"), "the log does not say so: {log}");
+        Ok(())
+    },
+};
+
+fn all_receive(daemon: &mut Daemon<'_>) -> Result<()> {
+    daemon
+        .until("every thread receives", TURN, |metrics| {
+            metrics.sum("zcrx_receive_workers") == Some(WORKERS as f64)
+        })
+        .map(drop)
+}
+
+/// Completions of each thread, all of which had some since `before`; together they are the queue's.
+fn each_had_some(metrics: &Metrics, before: &[u64]) -> Result<Vec<u64>> {
+    let each = (0..WORKERS).map(|worker| {
+        let worker = worker.to_string();
+        metrics.one("zcrx_receive_worker_completions_total", &[("worker", &worker)]).map(Sample::count)
+    });
+    let each = each.collect::<Result<Vec<_>>>().context("a thread is missing")?;
+    ensure!(
+        each.iter().zip(before).all(|(now, before)| now > before),
+        "completions {each:?}, before {before:?}"
+    );
+    let all = metrics.count("zcrx_receive_completions_total")?;
+    ensure!(each.iter().sum::<u64>() == all, "the threads had {each:?} completions, the queue {all}");
+    Ok(each)
+}

@@ -1,0 +1,331 @@
+//! The lab: real kernels in virtual machines, with a software NIC that hosts zcrx queues.
+
+mod demo;
+mod initramfs;
+mod kernels;
+mod machine;
+mod matrix;
+mod module;
+mod programs;
+mod session;
+mod systemd;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use zcrx_lab_guest::protocol::{Outcome, ScenarioInfo};
+
+pub use self::demo::demo;
+use self::initramfs::Archive;
+use self::kernels::{Kernel, Kernels, Row};
+use self::machine::{Accelerator, Machine};
+use self::module::Unavailable;
+use self::programs::Programs;
+use self::session::Ground;
+use self::session::Report;
+use xtask_tools::apt::Network;
+use xtask_tools::cache::Cache;
+use xtask_tools::command::{find, require};
+use xtask_tools::workspace::{root, target};
+
+/// The name of the row for the machine's own kernel.
+const HOST: &str = "host";
+
+/// What to do in the lab.
+#[derive(Debug, Args)]
+pub struct LabArguments {
+    #[command(subcommand)]
+    command: LabCommand,
+    /// Use only what was fetched before
+    #[arg(long, global = true)]
+    offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Show kernels and scenarios
+    List,
+    /// Run scenarios
+    Run {
+        /// Series to run them on, as in 7.3, or `host` for this machine's own kernel; the newest if none is named
+        #[arg(long = "kernel")]
+        kernels: Vec<String>,
+        /// Scenarios to run; the default set if none is named
+        #[arg(long = "scenario", num_args = 1..)]
+        scenarios: Vec<String>,
+        /// Run the others after one has failed
+        #[arg(long)]
+        keep_going: bool,
+        /// Emulate one processor whose clock counts its instructions: for scenarios that measure
+        #[arg(long)]
+        count_instructions: bool,
+    },
+    /// Run everything on every kernel and write the table of kernels, docs/kernels.md
+    Matrix {
+        /// Write nothing; fail if the table is not what was measured
+        #[arg(long)]
+        check: bool,
+    },
+    /// Install the Debian package in a guest with systemd, Prometheus and Alertmanager, and put the service through its life
+    Systemd,
+    /// Open a shell in a guest
+    Shell {
+        /// Series to boot; the newest if none is named
+        #[arg(long)]
+        kernel: Option<String>,
+    },
+}
+
+impl LabArguments {
+    /// Whether the command installs zcrxd's Debian package in a guest.
+    pub fn needs_package(&self) -> bool {
+        matches!(self.command, LabCommand::Systemd)
+    }
+}
+
+/// Runs the command; `package` is zcrxd's Debian package, for a command that needs it.
+pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
+    let network = if arguments.offline { Network::Offline } else { Network::Online };
+    match arguments.command {
+        LabCommand::List => list(network),
+        LabCommand::Run { kernels, scenarios, keep_going, count_instructions } => {
+            let lab = Lab { counts: count_instructions, ..Lab::open(network)? };
+            let scenarios = lab.scenarios(&scenarios)?;
+            let mut tally = Tally::default();
+            let rows = lab.rows(&kernels)?;
+            for row in &rows {
+                tally.add(&lab.run_row(row, &scenarios, keep_going)?);
+                if tally.failed > 0 && !keep_going {
+                    break;
+                }
+            }
+            lab.close(&tally)
+        }
+        LabCommand::Matrix { check } => matrix::run(&Lab::open(network)?, check),
+        LabCommand::Systemd => {
+            systemd::run_steps(network, package.context("the steps need the Debian package")?)
+        }
+        LabCommand::Shell { kernel } => {
+            let lab = Lab::open(network)?;
+            let rows = lab.rows(&kernel.into_iter().collect::<Vec<_>>())?;
+            let row = rows.first().context("one kernel is chosen")?;
+            let kernel = row.kernel.as_ref().map_err(|reason| anyhow::anyhow!("{}: {reason}", row.series))?;
+            let mut machine = lab.machine(kernel, &lab.directory.join("shell"))?;
+            machine.init = vec!["shell".to_owned()];
+            machine.interactive()
+        }
+    }
+}
+
+fn list(network: Network) -> Result<()> {
+    let cache = Cache::open()?;
+    let kernels = Kernels::choose(&cache, network)?;
+    println!("Kernels:");
+    for row in kernels.rows() {
+        let state = match &row.kernel {
+            Ok(kernel) => {
+                let place = if kernels.cached(kernel) { "cached" } else { "to be fetched" };
+                let nic = if kernel.headers.is_some() { ", software NIC" } else { "" };
+                format!("{} ({place}{nic})", kernel.release)
+            }
+            Err(reason) => format!("not to be had: {reason}"),
+        };
+        println!("  {:<5} {state}\n        {}", row.series, row.about);
+    }
+    println!("  {HOST:<5} {}\n        this machine's own kernel", host_release());
+    println!("\nScenarios:");
+    for scenario in Programs::build()?.scenarios()? {
+        let needs: Vec<_> = scenario.needs.iter().map(|need| need.name()).collect();
+        let needs = if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") };
+        println!(
+            "  {:<28} {}\n  {:<28} needs {needs}; at most {} s",
+            scenario.name, scenario.about, "", scenario.limit
+        );
+    }
+    Ok(())
+}
+
+/// Everything one run of the lab works with.
+struct Lab {
+    cache: Cache,
+    network: Network,
+    kernels: Kernels,
+    programs: Programs,
+    directory: PathBuf,
+    started: Instant,
+    /// Whether machines count instructions.
+    counts: bool,
+}
+
+impl Lab {
+    fn open(network: Network) -> Result<Self> {
+        require("qemu-system-x86_64", "qemu-system-x86")?;
+        let cache = Cache::open()?;
+        let kernels = Kernels::choose(&cache, network)?;
+        let programs = Programs::build()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let directory = target()?.join("lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        Ok(Self { cache, network, kernels, programs, directory, started: Instant::now(), counts: false })
+    }
+
+    /// The named scenarios, or the default set.
+    fn scenarios(&self, names: &[String]) -> Result<Vec<ScenarioInfo>> {
+        let all = self.programs.scenarios()?;
+        if names.is_empty() {
+            return Ok(all.into_iter().filter(|scenario| scenario.default).collect());
+        }
+        let find = |name: &String| {
+            let known = || all.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(", ");
+            let found = all.iter().find(|known| known.name == *name).cloned();
+            found.with_context(|| format!("there is no scenario {name}; there are {}", known()))
+        };
+        names.iter().map(find).collect()
+    }
+
+    /// The named kernels, or the newest that can be had.
+    fn rows(&self, names: &[String]) -> Result<Vec<Row>> {
+        if names.is_empty() {
+            let newest = self.kernels.newest()?;
+            return Ok(self
+                .kernels
+                .rows()
+                .iter()
+                .filter(|row| row.series == newest.series)
+                .cloned()
+                .collect());
+        }
+        let find = |name: &String| {
+            if name == HOST {
+                return Ok(host_row());
+            }
+            let known =
+                || self.kernels.rows().iter().map(|row| row.series.as_str()).collect::<Vec<_>>().join(", ");
+            let found = self.kernels.rows().iter().find(|row| row.series == *name).cloned();
+            found.with_context(|| format!("there is no kernel {name}; there are {}, {HOST}", known()))
+        };
+        names.iter().map(find).collect()
+    }
+
+    /// Runs scenarios on one kernel; on one that cannot be had, all are skipped.
+    fn run_row(&self, row: &Row, scenarios: &[ScenarioInfo], keep_going: bool) -> Result<Report> {
+        let directory = self.directory.join(&row.series);
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        if row.series == HOST {
+            return session::run(HOST, Ground::Host(&self.programs), scenarios, keep_going, &directory);
+        }
+        // A kernel that cannot be had is skipped; anything else that goes wrong is an error.
+        let had = row.kernel.clone().map_err(anyhow::Error::msg).and_then(|kernel| {
+            self.kernels.image(&kernel)?;
+            Ok(kernel)
+        });
+        match had {
+            Ok(kernel) => {
+                let machine = |directory: &Path| self.machine(&kernel, directory);
+                session::run(&row.series, Ground::Guest(&machine), scenarios, keep_going, &directory)
+            }
+            Err(error) => {
+                println!("{:>5}  skipped: {error:#}", row.series);
+                Ok(Report::skipped(scenarios, &format!("{error:#}")))
+            }
+        }
+    }
+
+    /// A machine with this kernel and all that scenarios need.
+    fn machine(&self, kernel: &Kernel, directory: &Path) -> Result<Machine> {
+        self.machine_with(kernel, self.archive(kernel)?, directory)
+    }
+
+    fn machine_with(&self, kernel: &Kernel, archive: Archive, directory: &Path) -> Result<Machine> {
+        let image = self.kernels.image(kernel)?;
+        let mut machine = Machine::new(&image, archive.finish(), directory)?;
+        machine.accelerator = if self.counts {
+            Accelerator::Counting
+        } else {
+            Accelerator::probe(&self.cache, &image, &self.programs.guest())?
+        };
+        Ok(machine)
+    }
+
+    fn archive(&self, kernel: &Kernel) -> Result<Archive> {
+        let mut archive = Archive::new();
+        archive.link("/init", "lab/guest");
+        for program in self.programs.all() {
+            if program.exists() {
+                archive.file(Path::new("/lab").join(program.file_name().unwrap_or_default()), &program)?;
+            }
+        }
+        let busybox = find("busybox").context("busybox is not installed: apt-get install busybox-static")?;
+        archive.program("/bin/busybox", &busybox)?;
+        for applet in ["sh", "cat", "ls", "dmesg", "ps", "grep", "mount", "vi", "less", "top", "kill"] {
+            archive.link(format!("/bin/{applet}"), "busybox");
+        }
+        archive.program("/sbin/ethtool", &require("ethtool", "ethtool")?)?;
+        archive.program("/sbin/ip", &require("ip", "iproute2")?)?;
+        self.nic(kernel, &mut archive)?;
+        Ok(archive)
+    }
+
+    /// The software NIC for this kernel, or why there is none.
+    fn nic(&self, kernel: &Kernel, archive: &mut Archive) -> Result<()> {
+        match module::build(&self.cache, self.network, kernel, &root().join("xtask/lab/nic"))? {
+            Ok(module) => {
+                archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)
+            }
+            Err(Unavailable(reason)) => {
+                archive.text("/lab/no-nic", &reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// The closing line, and the error if something failed.
+    fn close(&self, tally: &Tally) -> Result<()> {
+        println!("\nArtefacts: {}", self.directory.display());
+        println!("Time: {:.1} s", self.started.elapsed().as_secs_f64());
+        if tally.repeated > 0 {
+            println!("{} run again after a stray breakpoint of QEMU's", tally.repeated);
+        }
+        println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+        if tally.failed > 0 {
+            bail!("{} failed", tally.failed);
+        }
+        Ok(())
+    }
+}
+
+fn host_release() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+    release.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+fn host_row() -> Row {
+    Row { series: HOST.to_owned(), about: "this machine's own kernel", kernel: Err(String::new()) }
+}
+
+/// How many went how.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    /// Of all these, scenarios that took a second attempt through no fault of theirs.
+    repeated: usize,
+}
+
+impl Tally {
+    fn add(&mut self, report: &Report) {
+        self.repeated += report.repeated.len();
+        for verdict in &report.verdicts {
+            match verdict.outcome {
+                Outcome::Passed => self.passed += 1,
+                Outcome::Failed(_) => self.failed += 1,
+                Outcome::Skipped(_) => self.skipped += 1,
+            }
+        }
+    }
+}

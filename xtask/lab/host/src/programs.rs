@@ -1,0 +1,45 @@
+//! The programs a guest runs, built static because a guest has no libraries of its own to rely on.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use zcrx_lab_guest::protocol::ScenarioInfo;
+
+use xtask_tools::command::output;
+use xtask_tools::workspace::{TARGET, build_static, target};
+
+/// Where the static programs lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    /// Builds them.
+    pub(crate) fn build() -> Result<Self> {
+        build_static()?;
+        Ok(Self { directory: target()?.join(TARGET).join("release") })
+    }
+
+    /// The guest's init.
+    pub(crate) fn guest(&self) -> PathBuf {
+        self.directory.join("guest")
+    }
+
+    /// An application of zcrx that is not zcrxd.
+    pub(crate) fn foreign(&self) -> PathBuf {
+        self.directory.join("faulty-app")
+    }
+
+    /// All of them: the guest's init, the daemon, the foreign program, and the one that compares queues.
+    pub(crate) fn all(&self) -> [PathBuf; 4] {
+        ["guest", "zcrxd", "faulty-app", "conformance"].map(|name| self.directory.join(name))
+    }
+
+    /// The scenarios, as the guest's program knows them.
+    pub(crate) fn scenarios(&self) -> Result<Vec<ScenarioInfo>> {
+        let list = output(Command::new(self.guest()).arg("list"))?;
+        serde_json::from_str(&list).context("the guest's list of scenarios cannot be read")
+    }
+}

@@ -2,6 +2,7 @@
 
 mod demo;
 mod dist;
+mod regenerate;
 mod setup;
 mod test;
 
@@ -21,6 +22,8 @@ enum Chore {
     Setup,
     /// Receive real TCP data, provoke a starvation, and tell what was seen
     Demo(demo::Options),
+    /// Write every file that is generated: reference pages, rules, dashboards, lists of scenarios
+    Regenerate,
     /// Run every check there is
     Test(test::Options),
     /// Real kernels in virtual machines, with a software NIC
@@ -49,6 +52,7 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Setup => setup::run(&cache).map(drop),
         Chore::Demo(options) => demo::run(&cache, &options),
+        Chore::Regenerate => regenerate::run(),
         Chore::Test(options) => test::run(&cache, &options),
         Chore::Dist => dist::run(&cache),
         Chore::Lab(arguments) => {

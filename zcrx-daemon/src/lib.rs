@@ -16,5 +16,6 @@ pub mod model;
 pub mod net;
 pub mod observe;
 pub mod probe;
+mod proofs;
 pub mod receive;
 pub mod view;

@@ -46,6 +46,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// Writes rules, alerts and dashboards with the project's own address of the runbook.
+pub fn generate() -> Result<()> {
+    files::write(config::RUNBOOK)
+}
+
 /// Every query of every panel and rule, variables replaced: an object a line.
 pub fn queries() -> Result<String> {
     queries::lines(&queries::Options::defaults())

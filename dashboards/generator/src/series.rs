@@ -12,7 +12,7 @@ use xtask_tools::workspace::root;
 /// The document that says so.
 pub(super) const DOCUMENT: &str = "docs/fleet.md";
 
-const BEGIN: &str = "<!-- series: begin, written by `cargo xtask monitoring generate` -->\n";
+const BEGIN: &str = "<!-- series: begin, written by `cargo xtask regenerate` -->\n";
 const END: &str = "<!-- series: end -->";
 
 /// What series are about, with the letter that stands for how many there are of it.

@@ -20,6 +20,7 @@ use clap::{Args, ValueEnum};
 
 use self::outfit::Outfit;
 use self::summary::{Outcome, Row, Tally};
+use crate::regenerate;
 use crate::setup::{self, Record};
 use xtask_tools::cache::Cache;
 
@@ -48,6 +49,8 @@ enum Check {
     Format,
     /// Relative links of the documents
     Links,
+    /// What `cargo xtask regenerate` writes for the lab is current; the other generated files have tests of their own
+    Generated,
     /// Words, terms and metric help, by the project's list
     Language,
     /// systemd units: nothing wrong in them, and exposed less than 2.0
@@ -119,6 +122,15 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Fails for each generated file that is stale.
+fn generated() -> Result<Outcome> {
+    let stale = regenerate::stale()?;
+    for path in &stale {
+        println!("{path} is stale: cargo xtask regenerate");
+    }
+    Ok(Outcome::Checked(Tally::one(stale.is_empty())))
+}
+
 impl Bench<'_> {
     fn perform(&self, check: Check) -> Result<Outcome> {
         match check {
@@ -126,6 +138,7 @@ impl Bench<'_> {
             Check::Outfit => Ok(self.outfit().outcome()),
             Check::Format => rust::format(),
             Check::Links => links::check(),
+            Check::Generated => generated(),
             Check::Language => language::check(),
             Check::Units => units::check(),
             Check::Monitoring => Ok(monitoring::documents(self.outfit())),

@@ -112,7 +112,16 @@ pub fn opcodes() -> io::Result<QueryOpcode> {
     query(IO_URING_QUERY_OPCODES)
 }
 
-/// What zcrx offers. EINVAL before 6.18, EOPNOTSUPP before Linux 6.19 or where it is not built in.
+/// What zcrx offers.
+///
+/// ```
+/// match zcrx_uapi::query::zcrx() {
+///     Ok(offered) => println!("{} control operations", offered.nr_ctrl_opcodes),
+///     Err(error) => println!("zcrx cannot be asked here: {error}"),
+/// }
+/// ```
+///
+/// EINVAL before 6.18, EOPNOTSUPP before Linux 6.19 or where it is not built in.
 pub fn zcrx() -> io::Result<QueryZcrx> {
     query(IO_URING_QUERY_ZCRX)
 }

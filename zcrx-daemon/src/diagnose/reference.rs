@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::causes::RULES;
-use super::rule::Produced;
+use super::rule::{Produced, Rule};
+use crate::proofs;
 
 const HEAD: &str = "\
 # Causes of starvation
@@ -11,7 +12,7 @@ const HEAD: &str = "\
 What zcrxd can name, each with what it looks like and what helps. Written from the rules that the diagnosis itself
 asks (`zcrx-daemon/src/diagnose/causes`, a file each): change those, then regenerate with
 
-    ZCRXD_BLESS=1 cargo test -p zcrx-daemon causes_are_current
+    cargo xtask regenerate
 
 Several causes can hold at once; they are named in the order of their effect, of which medium confidence counts six
 tenths and low confidence a quarter. A cause that cannot be told, because a figure is not to be had on this host, is left
@@ -47,7 +48,7 @@ pub fn reference() -> String {
     for rule in RULES {
         let (letter, name) = (rule.cause.letter(), rule.cause.name());
         let (title, signature, remedy) = (rule.title, rule.signature, rule.remedy);
-        let produced = produced(&rule.produced);
+        let produced = produced(rule);
         let named = rule.late.map_or_else(|| BY_SECOND.to_owned(), |why| format!("later: {why}"));
         writeln!(page, "| {letter} | `{name}` | {title} | {signature} | {remedy} | {named} | {produced} |")
             .expect("writing to a String cannot fail");
@@ -56,13 +57,13 @@ pub fn reference() -> String {
     page
 }
 
-fn produced(produced: &Produced) -> String {
-    match produced {
-        Produced::Lab { how, scenarios, kernels } => {
-            let scenarios: Vec<String> = scenarios.iter().map(|name| format!("`{name}`")).collect();
-            format!("{how}: {} (Linux {kernels})", scenarios.join(", "))
+fn produced(rule: &Rule) -> String {
+    match rule.produced {
+        Produced::Lab { how, kernels } => {
+            let scenarios = proofs::markdown(&format!("cause {}", rule.cause.name()));
+            format!("{how}: {scenarios} (Linux {kernels})")
         }
-        Produced::Not(why) => (*why).to_owned(),
+        Produced::Not(why) => why.to_owned(),
     }
 }
 
@@ -71,32 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scenario_that_is_named_is_one_of_the_labs() -> std::io::Result<()> {
-        let mut sources = String::new();
-        let mut places =
-            vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/lab/guest/src/scenarios")];
-        while let Some(place) = places.pop() {
-            for entry in std::fs::read_dir(place)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    places.push(path);
-                } else {
-                    sources += &std::fs::read_to_string(path)?;
-                }
-            }
-        }
+    fn a_cause_is_proved_by_a_scenario_exactly_if_the_lab_produces_it() {
         for rule in RULES {
-            let Produced::Lab { scenarios, .. } = &rule.produced else { continue };
-            assert!(!scenarios.is_empty(), "{}", rule.title);
-            for name in *scenarios {
-                assert!(
-                    sources.contains(&format!("\"{name}\"")),
-                    "{}: there is no scenario {name}",
-                    rule.title
-                );
-            }
+            let proved = proofs::statements("cause").any(|name| name == rule.cause.name());
+            assert_eq!(proved, matches!(rule.produced, Produced::Lab { .. }), "{}", rule.title);
         }
-        Ok(())
+        for name in proofs::statements("cause") {
+            assert!(RULES.iter().any(|rule| rule.cause.name() == name), "there is no cause {name}");
+        }
     }
 
     #[test]
@@ -107,10 +90,7 @@ mod tests {
             std::fs::write(path, &current)?;
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == current,
-            "docs/causes.md is stale: ZCRXD_BLESS=1 cargo test -p zcrx-daemon causes_are_current"
-        );
+        assert!(written == current, "docs/causes.md is stale: cargo xtask regenerate");
         Ok(())
     }
 }

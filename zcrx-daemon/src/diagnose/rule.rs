@@ -23,12 +23,10 @@ pub struct Rule {
 
 /// How a cause is made to happen, so that what is said of it was seen and not only thought.
 pub enum Produced {
-    /// In the lab.
+    /// In the lab: the scenarios that declare it.
     Lab {
         /// By what.
         how: &'static str,
-        /// In these scenarios, which `cargo xtask lab run --scenario NAME` runs.
-        scenarios: &'static [&'static str],
         /// On these kernels.
         kernels: &'static str,
     },

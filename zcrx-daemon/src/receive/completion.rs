@@ -38,26 +38,6 @@ impl Answer {
     }
 }
 
-/// What shows that a row is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// These scenarios of the lab.
-    By(&'static [&'static str]),
-    /// Nothing, for this reason.
-    NotHere(&'static str),
-}
-
-impl Shown {
-    /// The scenarios.
-    #[cfg(test)]
-    pub(super) const fn scenarios(self) -> &'static [&'static str] {
-        match self {
-            Self::By(scenarios) => scenarios,
-            Self::NotHere(_) => &[],
-        }
-    }
-}
-
 /// One errno.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
@@ -67,8 +47,8 @@ pub(super) struct Row {
     pub(super) meaning: &'static str,
     /// What is done.
     pub(super) answer: Answer,
-    /// What shows it.
-    pub(super) shown: Shown,
+    /// Why no scenario of the lab shows it; `None` where one does.
+    pub(super) unproved: Option<&'static str>,
 }
 
 /// Every errno that a receive is known to end with.
@@ -77,68 +57,58 @@ pub(super) const ROWS: &[Row] = &[
         errno: libc::ENOSPC,
         meaning: "the completion queue is full, or completions wait outside of it for room",
         answer: Answer::MakeRoom,
-        shown: Shown::By(&["ends-of-receives"]),
+        unproved: None,
     },
     Row {
         errno: libc::ENOMEM,
         meaning: "payload had to be copied, and there was no free buffer to copy to (or the area is a dmabuf); the NIC \
                   may have plenty",
         answer: Answer::FindBuffers,
-        shown: Shown::By(&["copy-fallback"]),
+        unproved: None,
     },
     Row {
         errno: libc::EFAULT,
         meaning: "the payload lies in buffers of another queue or memory provider: the flow is steered to the wrong one",
         answer: Answer::Close,
-        shown: Shown::By(&["another-queues-buffers"]),
+        unproved: None,
     },
     Row {
         errno: libc::EPROTONOSUPPORT,
         meaning: "the socket is no plain TCP: UDP, kTLS, sockmap",
         answer: Answer::Close,
-        shown: Shown::By(&["ends-of-receives", "refused-receives"]),
+        unproved: None,
     },
     Row {
         errno: libc::EINVAL,
         meaning: "the kernel does not know the request, it is not multishot, or it names no queue of the ring",
         answer: Answer::Close,
-        shown: Shown::By(&["refused-receives"]),
+        unproved: None,
     },
-    Row {
-        errno: libc::ENOTSOCK,
-        meaning: "no socket",
-        answer: Answer::Close,
-        shown: Shown::By(&["refused-receives"]),
-    },
+    Row { errno: libc::ENOTSOCK, meaning: "no socket", answer: Answer::Close, unproved: None },
     Row {
         errno: libc::ENOTCONN,
         meaning: "the socket is not connected",
         answer: Answer::Close,
-        shown: Shown::By(&["refused-receives"]),
+        unproved: None,
     },
     Row {
         errno: libc::ECANCELED,
         meaning: "cancelled by zcrxd itself",
         answer: Answer::Expected,
-        shown: Shown::By(&["refused-receives", "two-hundred-connections"]),
+        unproved: None,
     },
-    Row {
-        errno: libc::ECONNRESET,
-        meaning: "reset by the peer",
-        answer: Answer::Close,
-        shown: Shown::By(&["ends-of-receives"]),
-    },
+    Row { errno: libc::ECONNRESET, meaning: "reset by the peer", answer: Answer::Close, unproved: None },
     Row {
         errno: libc::ETIMEDOUT,
         meaning: "the peer does not answer any more: keepalive is on, and the host's `net.ipv4.tcp_keepalive_*` say when it asks",
         answer: Answer::Close,
-        shown: Shown::By(&["ends-of-receives"]),
+        unproved: None,
     },
     Row {
         errno: libc::EAGAIN,
         meaning: "nothing to receive after all",
         answer: Answer::ArmAgain,
-        shown: Shown::NotHere(
+        unproved: Some(
             "not reachable here: the kernel waits for data instead, even on a non-blocking socket (`refused-receives`)",
         ),
     },
@@ -146,7 +116,7 @@ pub(super) const ROWS: &[Row] = &[
         errno: libc::EINTR,
         meaning: "interrupted",
         answer: Answer::ArmAgain,
-        shown: Shown::NotHere(
+        unproved: Some(
             "not reachable here: a multishot receive never sleeps in the kernel, so no signal can interrupt it; the kernel's source has the errno all the same",
         ),
     },

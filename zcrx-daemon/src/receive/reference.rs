@@ -3,7 +3,8 @@
 use std::fmt::{Result, Write};
 
 use crate::model::ZcrxFeature;
-use crate::receive::completion::{self, Shown};
+use crate::proofs;
+use crate::receive::completion;
 use zcrx_uapi::errno;
 use zcrx_uapi::registration::{self, Explanation, Kind};
 
@@ -13,7 +14,7 @@ const HEAD: &str = "\
 What the kernel may answer to the receive path, what it means, and what zcrxd does about it. Written from the tables that
 the code itself acts by; change those, then regenerate with
 
-    ZCRXD_BLESS=1 cargo test -p zcrx-daemon receive_is_current
+    cargo xtask regenerate
 
 `Shown by` names scenarios of the [lab](../xtask/lab/README.md) that assert the row on real kernels.
 ";
@@ -53,63 +54,37 @@ what this kernel offers, `zcrx_receive_fallback_info` what is configured and don
 |---|---|---|---|---|
 ";
 
-/// What shows an errno of a registration; each has a place here.
-const REGISTRATION_SHOWN: &[(i32, &[&str])] = &[
-    (libc::EPERM, &["refused-requests"]),
-    (libc::EINVAL, &["refused-requests", "refused-interfaces"]),
-    (libc::EEXIST, &["refused-requests", "refused-interfaces"]),
-    (libc::EBUSY, &["refused-interfaces", "registration-words"]),
-    (libc::ENODEV, &["refused-requests"]),
-    (libc::ENETDOWN, &["refused-interfaces"]),
-    (libc::ERANGE, &["refused-interfaces"]),
-    (libc::EOPNOTSUPP, &["refused-requests", "large-buffers-refused"]),
-    (libc::ENODATA, &["refused-interfaces"]),
-    (libc::ENOMEM, &["refused-interfaces"]),
-    (libc::EFAULT, &["refused-requests"]),
-    (libc::EOVERFLOW, &["refused-interfaces"]),
-    (libc::E2BIG, &["refused-requests"]),
-    (libc::EBADF, &["shared-queue"]),
-    (libc::EACCES, &["refused-requests"]),
-    (libc::ENOSYS, &["refused-requests"]),
-];
-
-/// What is done with a feature, and without; and what shows it.
-const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str, &'static [&'static str]) {
+/// What zcrxd does with a feature, and without it.
+const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str) {
     match feature {
         ZcrxFeature::FlushRq => (
             "has the refill ring consumed when receives wait for a buffer while entries are parked, when the ring is \
              full, when the NIC found no buffer, and on a queue without a device",
             "receives without a buffer try again after a while, and are given up in the end",
-            &["copy-fallback", "nodev"],
         ),
         ZcrxFeature::Export => (
             "`workers` threads, each with a ring of its own, receive what one queue brings",
             "one thread receives all of it",
-            &["workers", "workers-nodev", "workers-alone", "shared-queue"],
         ),
         ZcrxFeature::RxBufLen => (
             "`buffer` sets the size of a buffer; the area then lies on huge pages",
             "buffers have the size of a page, also where driver or backend refuse others",
-            &["large-buffers", "large-buffers-refused"],
         ),
-        ZcrxFeature::Nodev => ("the backend `nodev`", "the backend `copy`", &["nodev", "best-backend"]),
+        ZcrxFeature::Nodev => ("the backend `nodev`", "the backend `copy`"),
         ZcrxFeature::Events => (
             "counts ALLOC_FAIL and COPY in `zcrx_receive_events_total` and arms them again, at once after an area was \
              added, else after 0.1 s; on ALLOC_FAIL publishes what is stashed, has the refill ring consumed, and adds \
              an area",
             "the queue does not notice by itself that the NIC starves; probes do",
-            &["event-alloc-fail", "copy-fallback"],
         ),
         ZcrxFeature::Statistics => (
             "`zcrx_receive_kernel_copied_bytes_total` and `zcrx_receive_copied_bytes_total`",
             "on a device queue nobody knows what was copied: the series are absent",
-            &["copy-fallback"],
         ),
         ZcrxFeature::AddArea => (
             "doubles the queue's memory, at most 64 MiB at a time, up to `area_max`, when the NIC found no buffer or a \
              copy none while no entry is parked",
             "the area keeps its size",
-            &["area-grows"],
         ),
     }
 }
@@ -125,9 +100,9 @@ fn write(page: &mut String) -> Result {
     page.push_str(COMPLETIONS);
     for row in completion::ROWS {
         let name = errno::name(row.errno).unwrap_or_default();
-        let shown = match row.shown {
-            Shown::By(scenarios) => names(scenarios),
-            Shown::NotHere(reason) => reason.to_owned(),
+        let shown = match row.unproved {
+            Some(reason) => reason.to_owned(),
+            None => proofs::markdown(&format!("completion {name}")),
         };
         let does = row.answer.words();
         writeln!(page, "| `-{name}` | {} | {does} | {shown} |", row.meaning)?;
@@ -143,21 +118,17 @@ fn write(page: &mut String) -> Result {
         } else {
             (nodev.meaning, format!("{remedy}; without a device: {}", nodev.remedy))
         };
-        let shown = REGISTRATION_SHOWN.iter().find(|(shown, _)| *shown == number);
-        let shown = names(shown.map_or(&[], |(_, by)| by));
+        let shown = proofs::markdown(&format!("registration {name}"));
         writeln!(page, "| `{name}` | {meaning} | {without} | {remedies} | {shown} |")?;
     }
     page.push_str(FEATURES);
     for feature in ZcrxFeature::ALL {
-        let (does, without, shown) = use_of(feature);
-        let (name, since, shown) = (feature.name(), feature.since(), names(shown));
+        let (does, without) = use_of(feature);
+        let (name, since) = (feature.name(), feature.since());
+        let shown = proofs::markdown(&format!("feature {name}"));
         writeln!(page, "| `{name}` | {since} | {does} | {without} | {shown} |")?;
     }
     Ok(())
-}
-
-fn names(scenarios: &[&str]) -> String {
-    scenarios.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -175,7 +146,7 @@ mod tests {
         }
         assert!(
             fs::read_to_string(path).unwrap_or_default() == current,
-            "docs/receive.md is stale: ZCRXD_BLESS=1 cargo test -p zcrx-daemon receive_is_current"
+            "docs/receive.md is stale: cargo xtask regenerate"
         );
         Ok(())
     }
@@ -193,26 +164,17 @@ mod tests {
     }
 
     #[test]
-    fn scenarios_that_are_named_exist() -> std::io::Result<()> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/lab/guest/src/scenarios");
-        let mut source = String::new();
-        let mut folders = vec![std::path::PathBuf::from(folder)];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    source += &fs::read_to_string(path)?;
-                }
-            }
+    fn every_proved_statement_has_a_row() {
+        for name in proofs::statements("completion") {
+            let row = completion::ROWS.iter().find(|row| errno::name(row.errno) == Some(name));
+            assert!(row.is_some_and(|row| row.unproved.is_none()), "completion {name}");
         }
-        let completions = completion::ROWS.iter().map(|row| row.shown.scenarios());
-        let registrations = REGISTRATION_SHOWN.iter().map(|(_, shown_by)| *shown_by);
-        let features = ZcrxFeature::ALL.iter().map(|feature| use_of(*feature).2);
-        for name in completions.chain(registrations).chain(features).flatten() {
-            assert!(source.contains(&format!("\"{name}\"")), "the lab has no scenario {name}");
+        for name in proofs::statements("registration") {
+            let known = registration::KNOWN.iter().any(|number| errno::name(*number) == Some(name));
+            assert!(known, "registration {name}");
         }
-        Ok(())
+        for name in proofs::statements("feature") {
+            assert!(ZcrxFeature::ALL.iter().any(|feature| feature.name() == name), "feature {name}");
+        }
     }
 }

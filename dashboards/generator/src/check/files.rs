@@ -9,7 +9,5 @@ pub(super) fn check() -> Result<Vec<String>> {
     let stale = files::all(config::RUNBOOK)?
         .into_iter()
         .filter(|(name, text)| std::fs::read_to_string(root().join(name)).ok().as_ref() != Some(text));
-    Ok(stale
-        .map(|(name, _)| format!("{name} is not what the tables say: cargo xtask monitoring generate"))
-        .collect())
+    Ok(stale.map(|(name, _)| format!("{name} is not what the tables say: cargo xtask regenerate")).collect())
 }

@@ -7,7 +7,7 @@ use crate::config::THRESHOLDS;
 /// How often rules are evaluated.
 const INTERVAL: &str = "30s";
 
-const HEAD: &str = "# Written by `cargo xtask monitoring generate`: change dashboards/generator/src/rules.\n";
+const HEAD: &str = "# Written by `cargo xtask regenerate`: change dashboards/generator/src/rules.\n";
 
 /// The file of the recording rules.
 pub(crate) fn recordings(rules: &[Recording]) -> String {

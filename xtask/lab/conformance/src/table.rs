@@ -20,7 +20,7 @@ moved on, the difference is a row of this page; one that has no row fails the la
 
 This page is generated from the tables that the comparison asks (`xtask/lab/conformance`). To change it, change those and
 
-    ZCRXD_BLESS=1 cargo test -p zcrx-lab-conformance
+    cargo xtask regenerate
 
 ## How a request is judged
 

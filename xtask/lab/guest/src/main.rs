@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let names: Vec<String> = arguments.collect();
     match command.as_str() {
         "list" => {
-            let list: Vec<_> = scenarios::ALL.iter().map(harness::scenario::Scenario::info).collect();
+            let list: Vec<_> = scenarios::all().map(harness::scenario::Scenario::info).collect();
             println!("{}", serde_json::to_string(&list).context("cannot write the list")?);
             Ok(())
         }

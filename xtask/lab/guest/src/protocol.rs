@@ -53,6 +53,9 @@ pub struct ScenarioInfo {
     pub about: String,
     /// What it needs of the kernel.
     pub needs: Vec<Need>,
+    /// Documented statements that it asserts, for example `cause never_returned`.
+    #[serde(default)]
+    pub proves: Vec<String>,
     /// Hard stop, seconds. Generous: time never decides a result.
     pub limit: u64,
     /// Whether the default set has it.

@@ -274,7 +274,14 @@ mod tests {
 
     fn scenarios() -> Vec<ScenarioInfo> {
         let about = "it boots".to_owned();
-        vec![ScenarioInfo { name: "boot".to_owned(), about, needs: Vec::new(), limit: 1, default: true }]
+        vec![ScenarioInfo {
+            name: "boot".to_owned(),
+            about,
+            needs: Vec::new(),
+            proves: Vec::new(),
+            limit: 1,
+            default: true,
+        }]
     }
 
     #[test]

@@ -19,7 +19,6 @@ pub(super) const RULE: Rule = Rule {
              smaller; or add an area (Linux 7.3)",
     produced: Produced::Lab {
         how: "an area of 64 buffers, which cannot fill the receive ring",
-        scenarios: &["diagnosed-area_too_small", "diagnosed-own-area_too_small"],
         kernels: "7.2, 7.3",
     },
     late: None,

@@ -15,7 +15,6 @@ pub(super) const RULE: Rule = Rule {
              what it cannot use silently and counts it nowhere",
     produced: Produced::Lab {
         how: "every second refill entry names no area, or comes twice (which only Linux 7.3 takes amiss)",
-        scenarios: &["diagnosed-bad_entries", "diagnosed-bad_entries-double"],
         kernels: "7.2, 7.3",
     },
     late: None,

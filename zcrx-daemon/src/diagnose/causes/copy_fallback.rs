@@ -16,7 +16,6 @@ pub(super) const RULE: Rule = Rule {
     produced: Produced::Lab {
         how: "the application registers another queue than the flow arrives on, and no entry of its refill ring is consumed; \
               the own queue likewise, with an area that the NIC's ring takes whole",
-        scenarios: &["diagnosed-copy_fallback", "diagnosed-own-copy_fallback"],
         kernels: "7.2, 7.3",
     },
     late: None,

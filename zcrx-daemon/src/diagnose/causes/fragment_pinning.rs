@@ -18,7 +18,6 @@ pub(super) const RULE: Rule = Rule {
         how: "the application receives 512 bytes at a time and returns the last fragment of each buffer after all others, to a NIC with \
               32 descriptors that tries again once a second; fragments merely returned far apart did not do it on Linux 7.3, \
               which looks at 512 entries and more",
-        scenarios: &["diagnosed-fragment_pinning"],
         kernels: "7.2, 7.3",
     },
     late: None,

@@ -16,7 +16,6 @@ pub(super) const RULE: Rule = Rule {
              scheduling it again after a failed allocation",
     produced: Produced::Lab {
         how: "a NIC that does not try again after a failed allocation (`alloc_retry_never`), and an application that is slow for a moment",
-        scenarios: &["diagnosed-lazy_consumption"],
         kernels: "7.2, 7.3",
     },
     late: Some("that nobody calls the provider is told once it was so for two seconds: by the third sample"),

@@ -13,7 +13,6 @@ pub(super) const RULE: Rule = Rule {
              by rule so that they stay there",
     produced: Produced::Lab {
         how: "a flow arrives on the queue of one application, and its connection is another's",
-        scenarios: &["diagnosed-missteered_flow"],
         kernels: "7.2, 7.3",
     },
     late: None,

@@ -14,11 +14,7 @@ pub(super) const RULE: Rule = Rule {
                 is held ever longer",
     remedy: "a bug of the application: find the path that drops a buffer without a refill entry (error paths, closed \
              connections); a restart gives everything back",
-    produced: Produced::Lab {
-        how: "the application returns nothing",
-        scenarios: &["diagnosed-never_returned", "foreign-leak-named"],
-        kernels: "7.2, 7.3",
-    },
+    produced: Produced::Lab { how: "the application returns nothing", kernels: "7.2, 7.3" },
     late: None,
     judge,
 };

@@ -13,7 +13,6 @@ pub(super) const RULE: Rule = Rule {
     remedy: "FLUSH_RQ whenever entries wait and buffers get scarce (Linux 7.1); or use a device",
     produced: Produced::Lab {
         how: "the application never flushes the refill ring of its queue without a device",
-        scenarios: &["diagnosed-no_device"],
         kernels: "7.2, 7.3",
     },
     late: None,

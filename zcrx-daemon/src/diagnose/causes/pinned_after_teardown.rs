@@ -14,7 +14,6 @@ pub(super) const RULE: Rule = Rule {
     remedy: "close the sockets that still have unread data of the queue, and exported [zcrx] file descriptors",
     produced: Produced::Lab {
         how: "the application is killed while another process has its socket with unread data",
-        scenarios: &["diagnosed-pinned_after_teardown"],
         kernels: "7.2, 7.3",
     },
     late: Some(

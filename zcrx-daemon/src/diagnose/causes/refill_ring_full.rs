@@ -16,7 +16,6 @@ pub(super) const RULE: Rule = Rule {
              publish it later, never drop it; IORING_REGISTER_ZCRX_CTRL with FLUSH_RQ when the ring is full (Linux 6.19)",
     produced: Produced::Lab {
         how: "the application drops what does not fit into a refill ring of 8 entries; the own queue flushes the ring when it is full",
-        scenarios: &["diagnosed-refill_ring_full", "two-causes"],
         kernels: "7.2, 7.3",
     },
     late: Some(

@@ -16,12 +16,6 @@ pub(super) const RULE: Rule = Rule {
     remedy: "process or copy out sooner, spread the work over more workers, or make the area larger",
     produced: Produced::Lab {
         how: "the application holds each buffer for 800 ms or for two seconds, or reaps no completion; the own queue's destination reads nothing",
-        scenarios: &[
-            "diagnosed-slow_consumer",
-            "diagnosed-slow_consumer-in-bursts",
-            "diagnosed-slow_consumer-unreaped",
-            "diagnosed-own-slow_consumer",
-        ],
         kernels: "7.2, 7.3",
     },
     late: Some(

@@ -16,7 +16,6 @@ pub(super) const RULE: Rule = Rule {
              buffers",
     produced: Produced::Lab {
         how: "the application arms no receive, and its sockets take more than the area has",
-        scenarios: &["diagnosed-unread_socket_data", "socket-backlog"],
         kernels: "7.2, 7.3",
     },
     late: None,

@@ -11,7 +11,7 @@ const HEAD: &str = "\
 What `/metrics` exports, by what each series is about. Written from the tables that the export itself is made
 from: change those, then regenerate with
 
-    ZCRXD_BLESS=1 cargo test -p zcrx-daemon reference_is_current
+    cargo xtask regenerate
 
 Rules that hold for all of them:
 

@@ -46,7 +46,7 @@ fn reference_is_current() -> Outcome {
     assert!(
         kept == reference(),
         "docs/metrics.md is not what the tables say: names and labels are a contract with users. If the change is \
-         meant, regenerate: ZCRXD_BLESS=1 cargo test -p zcrx-daemon reference_is_current"
+         meant, regenerate: cargo xtask regenerate"
     );
     Ok(())
 }

@@ -8,6 +8,31 @@ use zcrx_lab_guest::protocol::{Need, ScenarioInfo};
 /// Exit status of a scenario that found out that it cannot run here.
 pub(crate) const SKIPPED: i32 = 77;
 
+/// Documented statements that a scenario asserts on a real kernel.
+pub(crate) enum Proof {
+    /// zcrxd names these causes first.
+    Causes(&'static [&'static str]),
+    /// Receives end with these errnos, and zcrxd does what `docs/receive.md` says.
+    Completions(&'static [&'static str]),
+    /// Registrations are refused with these errnos.
+    Registrations(&'static [&'static str]),
+    /// zcrxd uses these features of the kernel, or works without them.
+    Features(&'static [&'static str]),
+}
+
+impl Proof {
+    /// Returns each statement as the daemon's table of proofs has it, for example `cause never_returned`.
+    fn subjects(&self) -> Vec<String> {
+        let (kind, names) = match self {
+            Self::Causes(names) => ("cause", names),
+            Self::Completions(names) => ("completion", names),
+            Self::Registrations(names) => ("registration", names),
+            Self::Features(names) => ("feature", names),
+        };
+        names.iter().map(|name| format!("{kind} {name}")).collect()
+    }
+}
+
 /// One scenario.
 pub(crate) struct Scenario {
     /// Its name on the command line and in results.
@@ -16,6 +41,8 @@ pub(crate) struct Scenario {
     pub about: &'static str,
     /// What it needs of the kernel.
     pub needs: &'static [Need],
+    /// What zcrxd documents and this scenario asserts; `docs/causes.md` and `docs/receive.md` name it there.
+    pub proves: &'static [Proof],
     /// Hard stop, seconds.
     pub limit: u64,
     /// Whether the default set has it.
@@ -31,6 +58,7 @@ impl Scenario {
             name: self.name.to_owned(),
             about: self.about.to_owned(),
             needs: self.needs.to_vec(),
+            proves: self.proves.iter().flat_map(Proof::subjects).collect(),
             limit: self.limit,
             default: self.default,
         }

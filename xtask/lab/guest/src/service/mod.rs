@@ -48,6 +48,7 @@ pub(crate) fn list() -> Vec<ScenarioInfo> {
         name: step.name.to_owned(),
         about: step.about.to_owned(),
         needs: Vec::new(),
+        proves: Vec::new(),
         limit: step.limit,
         default: true,
     };

@@ -18,6 +18,9 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[COPIED, COPIED_KRETPROBE, COPIED_KPROBE_MULTI, ON_DEVICE];
+
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -25,31 +28,34 @@ const TURN: Duration = Duration::from_mins(1);
 const BYTES: u64 = 8 << 20;
 
 /// Copies, flushes and failed receives.
-pub(crate) const COPIED: Scenario = Scenario {
+const COPIED: Scenario = Scenario {
     name: "probes-delivery",
     about: "receives, copies, flushes, errors and notifications of a queue without a device: as the program that owns it and the \
             kernel's own kprobes count them",
     needs: &[Need::Guest, Need::Zcrx, Need::Nodev, Need::Btf],
+    proves: &[],
     limit: 400,
     default: true,
     run: || copied("auto"),
 };
 
 /// The same by breakpoints.
-pub(crate) const COPIED_KRETPROBE: Scenario = Scenario {
+const COPIED_KRETPROBE: Scenario = Scenario {
     name: "probes-delivery-kretprobe",
     about: "the same, counted by kretprobes",
     needs: &[Need::Guest, Need::Zcrx, Need::Nodev, Need::Btf],
+    proves: &[],
     limit: 400,
     default: false,
     run: || copied("kretprobe"),
 };
 
 /// The same by ftrace.
-pub(crate) const COPIED_KPROBE_MULTI: Scenario = Scenario {
+const COPIED_KPROBE_MULTI: Scenario = Scenario {
     name: "probes-delivery-kprobe-multi",
     about: "the same, counted by kprobe_multi",
     needs: &[Need::Guest, Need::Zcrx, Need::Nodev, Need::Btf],
+    proves: &[],
     limit: 400,
     default: false,
     run: || copied("kprobe-multi"),
@@ -118,11 +124,12 @@ fn copied(mechanism: &str) -> Result<()> {
 }
 
 /// Lives, and zero copy.
-pub(crate) const ON_DEVICE: Scenario = Scenario {
+const ON_DEVICE: Scenario = Scenario {
     name: "probes-lives",
     about: "a queue on a device from its begin to its end: page pools, zero-copy bytes, failed allocations notified, as the NIC \
             and the owner count them; run counts with statistics",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 400,
     default: true,
     run: || {

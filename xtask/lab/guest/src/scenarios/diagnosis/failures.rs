@@ -14,6 +14,9 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[BY_MECHANISM];
+
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -24,11 +27,12 @@ const FAILURES: u64 = 10;
 const ALLOCATE: &str = "io_pp_zc_alloc_netmems";
 
 /// One starvation per mechanism.
-pub(crate) const BY_MECHANISM: Scenario = Scenario {
+const BY_MECHANISM: Scenario = Scenario {
     name: "failures-by-mechanism",
     about: "the failed allocations that zcrxd counts through a starvation are those that the NIC counts, and its calls those \
             that tracefs counts, whether by fexit, by kprobe_multi or by kretprobe",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 500,
     default: true,
     run: || {

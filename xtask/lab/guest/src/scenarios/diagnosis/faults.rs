@@ -13,6 +13,9 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[SMALL_AREA, RETURN_TWICE, WRONG_QUEUE];
+
 /// How long a fault may take to show.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -21,10 +24,11 @@ const BYTES: u64 = 16 << 20;
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 
 /// Less buffers than the NIC's ring has room for.
-pub(crate) const SMALL_AREA: Scenario = Scenario {
+const SMALL_AREA: Scenario = Scenario {
     name: "starved-by-small-area",
     about: "an area of 64 buffers cannot fill the NIC's ring: it finds no buffer although everything is returned at once",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: false,
     run: || {
@@ -41,10 +45,11 @@ pub(crate) const SMALL_AREA: Scenario = Scenario {
 };
 
 /// Every second buffer returned twice in a row.
-pub(crate) const RETURN_TWICE: Scenario = Scenario {
+const RETURN_TWICE: Scenario = Scenario {
     name: "starved-by-double-returns",
     about: "double returns lose buffers on Linux 7.3, which joins the two entries and honours neither; 7.2 ignores the second",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: false,
     run: || {
@@ -67,10 +72,11 @@ pub(crate) const RETURN_TWICE: Scenario = Scenario {
 };
 
 /// The flow goes to one queue, the program registers another.
-pub(crate) const WRONG_QUEUE: Scenario = Scenario {
+const WRONG_QUEUE: Scenario = Scenario {
     name: "wrong-queue",
     about: "a flow that is steered to another queue than the registered one is copied, every byte of it",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: false,
     run: || {

@@ -8,19 +8,46 @@ use crate::harness::foreign::Foreign;
 use crate::harness::kernel_release;
 use crate::harness::nic::{self, Nic};
 use crate::harness::promptness::SAMPLES;
-use crate::harness::scenario::{Scenario, Skip};
+use crate::harness::scenario::{Proof, Scenario, Skip};
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[
+    SLOW,
+    SLOW_IN_BURSTS,
+    UNREAPED,
+    UNREAD,
+    SMALL_AREA,
+    REFILL_RING_FULL,
+    LEAK,
+    BAD_ENTRIES,
+    DOUBLE_ENTRIES,
+    FRAGMENT_PINNING,
+    LAZY_CONSUMPTION,
+    COPY_FALLBACK,
+    CQ_EXHAUSTION,
+    MISSTEERED,
+    NO_DEVICE,
+];
+
 macro_rules! diagnosed {
-    ($constant:ident, $name:literal, $about:literal, $needs:expr, $run:expr) => {
-        pub(crate) const $constant: Scenario =
-            Scenario { name: $name, about: $about, needs: $needs, limit: 300, default: false, run: $run };
+    ($constant:ident, $name:literal, $cause:literal, $about:literal, $needs:expr, $run:expr) => {
+        const $constant: Scenario = Scenario {
+            name: $name,
+            about: $about,
+            needs: $needs,
+            proves: &[Proof::Causes(&[$cause])],
+            limit: 300,
+            default: false,
+            run: $run,
+        };
     };
 }
 
 diagnosed!(
     SLOW,
     "diagnosed-slow_consumer",
+    "slow_consumer",
     "a foreign program that holds each buffer for 800 ms: an episode, first cause slow_consumer",
     NEEDS,
     // A small ring, so that most of the area is the program's to hold, and a slow machine's traffic enough for that.
@@ -32,6 +59,7 @@ diagnosed!(
 diagnosed!(
     SLOW_IN_BURSTS,
     "diagnosed-slow_consumer-in-bursts",
+    "slow_consumer",
     "a foreign program that holds each buffer for two seconds: an episode, first cause slow_consumer once something came back",
     NEEDS,
     || flow(
@@ -43,6 +71,7 @@ diagnosed!(
 diagnosed!(
     UNREAPED,
     "diagnosed-slow_consumer-unreaped",
+    "slow_consumer",
     "a foreign program that reaps no completion: an episode, first cause slow_consumer",
     NEEDS,
     || flow("slow_consumer", &Plan::new(&["--fault", "cq-stall", "--fault-after", "1000000"]))
@@ -50,6 +79,7 @@ diagnosed!(
 diagnosed!(
     UNREAD,
     "diagnosed-unread_socket_data",
+    "unread_socket_data",
     "a foreign program that arms no receive: an episode, first cause unread_socket_data",
     NEEDS,
     || flow(
@@ -60,6 +90,7 @@ diagnosed!(
 diagnosed!(
     SMALL_AREA,
     "diagnosed-area_too_small",
+    "area_too_small",
     "a foreign program with an area of 64 buffers: an episode, first cause area_too_small",
     NEEDS,
     || flow("area_too_small", &Plan { area: None, ..Plan::new(&["--fault", "small-area"]) })
@@ -67,6 +98,7 @@ diagnosed!(
 diagnosed!(
     REFILL_RING_FULL,
     "diagnosed-refill_ring_full",
+    "refill_ring_full",
     "a foreign program that drops what does not fit into 8 refill entries: an episode, first cause refill_ring_full",
     NEEDS,
     || flow(
@@ -81,6 +113,7 @@ diagnosed!(
 diagnosed!(
     LEAK,
     "diagnosed-never_returned",
+    "never_returned",
     "a foreign program that returns nothing: an episode, first cause never_returned",
     NEEDS,
     || flow("never_returned", &Plan::new(&["--fault", "never-return", "--fault-after", "1000000"]))
@@ -88,6 +121,7 @@ diagnosed!(
 diagnosed!(
     BAD_ENTRIES,
     "diagnosed-bad_entries",
+    "bad_entries",
     "a foreign program whose every second refill entry names no area: an episode, first cause bad_entries",
     NEEDS,
     || flow("bad_entries", &Plan::new(&["--fault", "bad-token=2", "--fault-after", "1000000"]))
@@ -95,6 +129,7 @@ diagnosed!(
 diagnosed!(
     DOUBLE_ENTRIES,
     "diagnosed-bad_entries-double",
+    "bad_entries",
     "a foreign program that returns every second buffer twice, on Linux 7.3: an episode, first cause bad_entries",
     NEEDS,
     || {
@@ -107,6 +142,7 @@ diagnosed!(
 diagnosed!(
     FRAGMENT_PINNING,
     "diagnosed-fragment_pinning",
+    "fragment_pinning",
     "a foreign program that receives buffers in eight fragments and returns those of a buffer far apart: an episode, first \
      cause fragment_pinning",
     NEEDS,
@@ -134,6 +170,7 @@ diagnosed!(
 diagnosed!(
     LAZY_CONSUMPTION,
     "diagnosed-lazy_consumption",
+    "lazy_consumption",
     "a NIC that does not try again after a failed allocation: an episode, first cause lazy_consumption",
     NEEDS,
     || flow(
@@ -148,6 +185,7 @@ diagnosed!(
 diagnosed!(
     COPY_FALLBACK,
     "diagnosed-copy_fallback",
+    "copy_fallback",
     "a flow that arrives on another queue, copied until no buffer is free: an episode, first cause copy_fallback",
     NEEDS,
     || flow("copy_fallback", &Plan::new(&["--fault", "wrong-queue"]))
@@ -155,6 +193,7 @@ diagnosed!(
 diagnosed!(
     CQ_EXHAUSTION,
     "diagnosed-cq_exhaustion",
+    "cq_exhaustion",
     "a completion queue of 8 entries: an episode, first cause cq_exhaustion",
     NEEDS,
     || flow("cq_exhaustion", &Plan::new(&["--cq-entries", "8"]))
@@ -218,6 +257,7 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
 diagnosed!(
     MISSTEERED,
     "diagnosed-missteered_flow",
+    "missteered_flow",
     "a flow that is placed in another program's area: an episode, first cause missteered_flow",
     NEEDS,
     || {
@@ -241,6 +281,7 @@ diagnosed!(
 diagnosed!(
     NO_DEVICE,
     "diagnosed-no_device",
+    "no_device",
     "a queue without a device whose owner does not flush the refill ring: an episode, first cause no_device",
     &[Need::Guest, Need::Zcrx, Need::Nodev, Need::Btf],
     || {

@@ -20,6 +20,9 @@ use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
 use crate::harness::{eventually, output, page_pool, program};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[BEFORE, WITHOUT_DEVICE];
+
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -31,11 +34,12 @@ const LOOPBACK: &str = "127.0.0.1:9998";
 const REFILL_BATCH: u64 = 256;
 
 /// Strangers of all sorts.
-pub(crate) const BEFORE: Scenario = Scenario {
+const BEFORE: Scenario = Scenario {
     name: "foreign-before-zcrxd",
     about: "queues of programs that were there before zcrxd (one leaks, one is well, one has no device) are shown at once, \
             each figure equal to the truth, under traffic within one batch",
     needs: &[Need::Guest, Need::Nodev, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 400,
     default: true,
     run: || {
@@ -65,11 +69,12 @@ pub(crate) const BEFORE: Scenario = Scenario {
 };
 
 /// The same without a NIC, on kernels that it cannot be built for.
-pub(crate) const WITHOUT_DEVICE: Scenario = Scenario {
+const WITHOUT_DEVICE: Scenario = Scenario {
     name: "nodev-before-zcrxd",
     about: "queues without a device that were there before zcrxd (one leaks, one is well) are shown at once, each figure \
             equal to the truth, under traffic within one batch",
     needs: &[Need::Guest, Need::Nodev, Need::Btf],
+    proves: &[],
     limit: 200,
     default: false,
     run: || {

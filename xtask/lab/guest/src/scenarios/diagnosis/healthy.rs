@@ -15,24 +15,29 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[MINUTE, TEN_MINUTES];
+
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf];
 
 /// Short enough for a look after a change of the rules.
-pub(crate) const MINUTE: Scenario = Scenario {
+const MINUTE: Scenario = Scenario {
     name: "healthy",
     about: "a minute of bursts, pauses and many connections on an own and a foreign queue, of the foreign one all buffers in \
             flight and none free: not one episode",
     needs: NEEDS,
+    proves: &[],
     limit: 500,
     default: true,
     run: || healthy(Duration::from_mins(1)),
 };
 
 /// The same for long.
-pub(crate) const TEN_MINUTES: Scenario = Scenario {
+const TEN_MINUTES: Scenario = Scenario {
     name: "healthy-ten-minutes",
     about: "ten minutes of the same: not one episode",
     needs: NEEDS,
+    proves: &[],
     limit: 1500,
     default: false,
     run: || healthy(Duration::from_mins(10)),

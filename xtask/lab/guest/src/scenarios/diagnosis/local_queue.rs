@@ -8,19 +8,23 @@ use anyhow::{Context, Result};
 use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, TURN, close, named, named_by, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::sockets::sockets_of;
 use crate::harness::traffic::Traffic;
 use crate::harness::work;
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[OWN_SLOW, OWN_SMALL_AREA, OWN_COPIES, OWN_MISSTEERED, OWN_PINNED];
 
 /// Where the destination is that does not read.
 const DESTINATION: &str = "127.0.0.1:9990";
 
 /// Its own sink holds everything.
-pub(crate) const OWN_SLOW: Scenario = Scenario {
+const OWN_SLOW: Scenario = Scenario {
     name: "diagnosed-own-slow_consumer",
     about: "zcrxd's own queue with a destination that reads nothing: an episode, first cause slow_consumer",
     needs: NEEDS,
+    proves: &[Proof::Causes(&["slow_consumer"])],
     limit: 300,
     default: false,
     run: || {
@@ -36,31 +40,34 @@ pub(crate) const OWN_SLOW: Scenario = Scenario {
 };
 
 /// Its own area cannot fill the NIC's ring.
-pub(crate) const OWN_SMALL_AREA: Scenario = Scenario {
+const OWN_SMALL_AREA: Scenario = Scenario {
     name: "diagnosed-own-area_too_small",
     about: "zcrxd's own queue with an area of 64 buffers: an episode, first cause area_too_small",
     needs: NEEDS,
+    proves: &[Proof::Causes(&["area_too_small"])],
     limit: 300,
     default: false,
     run: || flow(&Nic::pair()?, "area_too_small", &["--sink", "discard", "--area", "256KiB"]),
 };
 
 /// The flow arrives on another queue, so all of it is copied, and the NIC's ring has every buffer of the area.
-pub(crate) const OWN_COPIES: Scenario = Scenario {
+const OWN_COPIES: Scenario = Scenario {
     name: "diagnosed-own-copy_fallback",
     about: "zcrxd's own queue whose flow arrives on another, with an area that the NIC's ring takes whole: an episode, first \
             cause copy_fallback",
     needs: NEEDS,
+    proves: &[Proof::Causes(&["copy_fallback"])],
     limit: 300,
     default: false,
     run: || flow_to(&Nic::pair()?, 2, "copy_fallback", &["--sink", "discard", "--area", "1MiB"]),
 };
 
 /// Its own flow is placed in another program's area.
-pub(crate) const OWN_MISSTEERED: Scenario = Scenario {
+const OWN_MISSTEERED: Scenario = Scenario {
     name: "diagnosed-own-missteered_flow",
     about: "a flow to zcrxd's own queue that is placed in another program's area: an episode, first cause missteered_flow",
     needs: NEEDS,
+    proves: &[],
     limit: 300,
     default: false,
     run: || {
@@ -74,11 +81,12 @@ pub(crate) const OWN_MISSTEERED: Scenario = Scenario {
 };
 
 /// Its own queue is taken away while somebody else has its sockets.
-pub(crate) const OWN_PINNED: Scenario = Scenario {
+const OWN_PINNED: Scenario = Scenario {
     name: "diagnosed-own-pinned_after_teardown",
     about: "zcrxd's own queue is taken out of its configuration while another process has a descriptor of its socket with \
             unread data: an episode, first cause pinned_after_teardown",
     needs: NEEDS,
+    proves: &[],
     limit: 300,
     default: false,
     run: || {

@@ -1,17 +1,41 @@
 //! Snapshot, probes and causes of starvation, against the truth of the application, the NIC and the kernel.
+//!
+//! `cargo xtask regenerate` writes what follows.
 
-pub(super) mod delivery;
-pub(super) mod failures;
-pub(super) mod faults;
-pub(super) mod foreign_queue;
-pub(super) mod foreign_snapshot;
-pub(super) mod healthy;
-pub(super) mod local_queue;
-pub(super) mod owner;
-pub(super) mod probes;
-pub(super) mod residence;
-pub(super) mod residence_cost;
-pub(super) mod sizes;
-pub(super) mod starvation;
-pub(super) mod stories;
-pub(super) mod teardown;
+mod delivery;
+mod failures;
+mod faults;
+mod foreign_queue;
+mod foreign_snapshot;
+mod healthy;
+mod local_queue;
+mod owner;
+mod probes;
+mod residence;
+mod residence_cost;
+mod sizes;
+mod starvation;
+mod stories;
+mod teardown;
+
+use crate::harness::scenario::Scenario;
+
+/// The scenarios of each file.
+#[rustfmt::skip]
+pub(super) const FILES: &[&[Scenario]] = &[
+    delivery::SCENARIOS,
+    failures::SCENARIOS,
+    faults::SCENARIOS,
+    foreign_queue::SCENARIOS,
+    foreign_snapshot::SCENARIOS,
+    healthy::SCENARIOS,
+    local_queue::SCENARIOS,
+    owner::SCENARIOS,
+    probes::SCENARIOS,
+    residence::SCENARIOS,
+    residence_cost::SCENARIOS,
+    sizes::SCENARIOS,
+    starvation::SCENARIOS,
+    stories::SCENARIOS,
+    teardown::SCENARIOS,
+];

@@ -10,18 +10,22 @@ use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
-use crate::harness::scenario::{Scenario, Skip};
+use crate::harness::scenario::{Proof, Scenario, Skip};
 use crate::harness::traffic::Traffic;
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[LEAK, BACKLOG];
 
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
 /// A leak, seen from outside.
-pub(crate) const LEAK: Scenario = Scenario {
+const LEAK: Scenario = Scenario {
     name: "foreign-leak-named",
     about: "of a queue that another program had before zcrxd came: its figures are the program's own and the NIC's, \
             and its leak is named as the cause",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Causes(&["never_returned"])],
     limit: 300,
     default: true,
     run: || {
@@ -85,11 +89,12 @@ pub(crate) const LEAK: Scenario = Scenario {
 };
 
 /// Data that nobody fetches, seen from outside.
-pub(crate) const BACKLOG: Scenario = Scenario {
+const BACKLOG: Scenario = Scenario {
     name: "socket-backlog",
     about: "what waits in a foreign program's sockets is what its own FIONREAD says, counted only for the connections \
             that the queue feeds, and named as the cause",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Causes(&["unread_socket_data"])],
     limit: 300,
     default: true,
     run: || {

@@ -18,12 +18,16 @@ use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::symbols::Symbols;
 use crate::harness::{facts, output, program};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[ATTACH, MECHANISMS, COUNTED, REFUSED];
+
 /// Which probes attach, and how.
-pub(crate) const ATTACH: Scenario = Scenario {
+const ATTACH: Scenario = Scenario {
     name: "probes",
     about: "every probe says how it is attached or why it is not; what is attached exists in this kernel, what is said to \
             be absent does not",
     needs: &[],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {
@@ -137,10 +141,11 @@ fn word(value: &Value) -> Result<&str> {
 }
 
 /// Each mechanism alone.
-pub(crate) const MECHANISMS: Scenario = Scenario {
+const MECHANISMS: Scenario = Scenario {
     name: "probes-mechanisms",
     about: "told to use one mechanism on functions, zcrxd uses that one or says why it cannot, and no other",
     needs: &[Need::Guest, Need::Zcrx],
+    proves: &[],
     limit: 600,
     default: false,
     run: || {
@@ -180,10 +185,11 @@ fn is_on_function(probe: &Value) -> bool {
 }
 
 /// The registrations that zcrxd counts are those that were made.
-pub(crate) const COUNTED: Scenario = Scenario {
+const COUNTED: Scenario = Scenario {
     name: "registrations-counted",
     about: "failed registrations of another process are counted by errno, each once",
     needs: &[Need::Zcrx],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {
@@ -223,10 +229,11 @@ pub(crate) const COUNTED: Scenario = Scenario {
 };
 
 /// Nothing is allowed.
-pub(crate) const REFUSED: Scenario = Scenario {
+const REFUSED: Scenario = Scenario {
     name: "everything-refused",
     about: "without privileges and with io_uring switched off, zcrxd runs, says what it lacks and stops in good order",
     needs: &[Need::Guest],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {

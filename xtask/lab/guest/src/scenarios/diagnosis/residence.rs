@@ -14,6 +14,9 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[RESIDENCE, RESIDENCE_KRETPROBE, RESIDENCE_SHARE];
+
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -24,31 +27,34 @@ const BYTES: u64 = 1 << 20;
 const KEPT: u64 = 2;
 
 /// Residence, sampled.
-pub(crate) const RESIDENCE: Scenario = Scenario {
+const RESIDENCE: Scenario = Scenario {
     name: "residence",
     about: "buffers that another program keeps for two seconds are out for no less; those that are out are the ones it has, each \
             is counted once, and none is remembered when they are gone",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 400,
     default: true,
     run: || every_buffer(&Nic::pair()?, "auto"),
 };
 
 /// Residence of a share.
-pub(crate) const RESIDENCE_SHARE: Scenario = Scenario {
+const RESIDENCE_SHARE: Scenario = Scenario {
     name: "residence-share",
     about: "of one buffer in eight: few are sampled, and some",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 300,
     default: false,
     run: || one_in_eight(&Nic::pair()?),
 };
 
 /// The same by breakpoints.
-pub(crate) const RESIDENCE_KRETPROBE: Scenario = Scenario {
+const RESIDENCE_KRETPROBE: Scenario = Scenario {
     name: "residence-kretprobe",
     about: "the same, by kprobes",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 400,
     default: false,
     run: || every_buffer(&Nic::pair()?, "kretprobe"),

@@ -14,6 +14,9 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::{Scenario, Skip};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[COST];
+
 /// What is sent at a time.
 const BYTES: usize = 16 << 20;
 
@@ -21,11 +24,12 @@ const BYTES: usize = 16 << 20;
 const TRANSFERS: usize = 4;
 
 /// Where a machine's clock counts instructions.
-pub(crate) const COST: Scenario = Scenario {
+const COST: Scenario = Scenario {
     name: "residence-cost",
     about: "instructions that a completion takes another program, which does not look at its data: nothing sampled, one buffer \
             in 64, every buffer, by trampolines and by kprobes (lab run --count-instructions)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 1500,
     default: false,
     run: || {

@@ -14,6 +14,9 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[AREA, REFILL_RING];
+
 /// The load: so much on each of so many connections.
 const BYTES: u64 = 24 << 20;
 const CONNECTIONS: [&str; 2] = ["--connections", "4"];
@@ -37,11 +40,12 @@ struct Sizes {
 const ROUNDS: usize = 4;
 
 /// An area that cannot fill the NIC's ring.
-pub(crate) const AREA: Scenario = Scenario {
+const AREA: Scenario = Scenario {
     name: "sizes-end-starvation-area",
     about: "zcrxd's own queue starves for its area of 64 buffers; with the sizes that zcrxd recommends, or those that it \
             recommends when it has seen these not suffice, the same load goes through without a failed allocation",
     needs: NEEDS,
+    proves: &[],
     limit: 400,
     default: false,
     run: || {
@@ -73,11 +77,12 @@ pub(crate) const AREA: Scenario = Scenario {
 };
 
 /// A refill ring that cannot take what is returned, and an application that drops what does not fit.
-pub(crate) const REFILL_RING: Scenario = Scenario {
+const REFILL_RING: Scenario = Scenario {
     name: "sizes-end-starvation-refill-ring",
     about: "a foreign program starves for its refill ring of 8 entries; with the sizes that zcrxd recommends the same load goes \
             through without a failed allocation",
     needs: NEEDS,
+    proves: &[],
     limit: 400,
     default: false,
     run: || {

@@ -13,6 +13,10 @@ use crate::harness::receiver::TRANSFER;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] =
+    &[NEVER_RETURN, SLOW, NOT_READING, CQ_STALL, RING_OVERFLOW, BAD_TOKEN];
+
 /// How long a starvation may take to begin and to end.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -30,10 +34,11 @@ enum End {
 
 macro_rules! starvation {
     ($constant:ident, $name:literal, $fault:literal, $about:literal, $default:literal, $end:expr, $signature:expr) => {
-        pub(crate) const $constant: Scenario = Scenario {
+        const $constant: Scenario = Scenario {
             name: $name,
             about: $about,
             needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+            proves: &[],
             limit: 240,
             default: $default,
             run: || starve($fault, $end, $signature),

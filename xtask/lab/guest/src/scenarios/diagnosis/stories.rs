@@ -10,16 +10,20 @@ use crate::harness::diagnosis::{
 };
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{eventually, program, work};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[TWO_CAUSES, KILLED, FORECAST];
+
 /// Two mistakes at once.
-pub(crate) const TWO_CAUSES: Scenario = Scenario {
+const TWO_CAUSES: Scenario = Scenario {
     name: "two-causes",
     about: "a foreign program that holds each buffer for long, and drops some for want of room in a small refill ring: \
             both causes are named, in the order of their effect as far as it is believed",
     needs: NEEDS,
+    proves: &[Proof::Causes(&["refill_ring_full"])],
     limit: 300,
     default: false,
     run: || {
@@ -67,10 +71,11 @@ pub(crate) const TWO_CAUSES: Scenario = Scenario {
 };
 
 /// The recorder's reader is somebody whose daemon died.
-pub(crate) const KILLED: Scenario = Scenario {
+const KILLED: Scenario = Scenario {
     name: "killed-during-episode",
     about: "zcrxd is killed during an episode: its recording is there and replays, with the same cause",
     needs: NEEDS,
+    proves: &[],
     limit: 300,
     default: false,
     run: || {
@@ -100,10 +105,11 @@ pub(crate) const KILLED: Scenario = Scenario {
 };
 
 /// What is foretold, held against what happens.
-pub(crate) const FORECAST: Scenario = Scenario {
+const FORECAST: Scenario = Scenario {
     name: "starvation-foretold",
     about: "under a steady leak the time to starvation is foretold within a factor of two of what then happens",
     needs: NEEDS,
+    proves: &[],
     limit: 400,
     default: false,
     run: || {

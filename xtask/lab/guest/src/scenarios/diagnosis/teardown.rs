@@ -6,16 +6,20 @@ use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, TURN, close, nam
 use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::sockets::sockets_of;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[PINNED];
+
 /// Sockets that outlive the ring that their data came to.
-pub(crate) const PINNED: Scenario = Scenario {
+const PINNED: Scenario = Scenario {
     name: "diagnosed-pinned_after_teardown",
     about: "a program is killed while another has a descriptor of its socket with unread data: an episode, first cause \
             pinned_after_teardown",
     needs: NEEDS,
+    proves: &[Proof::Causes(&["pinned_after_teardown"])],
     limit: 300,
     default: false,
     run: || {

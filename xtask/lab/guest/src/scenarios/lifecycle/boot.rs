@@ -6,11 +6,15 @@ use crate::harness;
 use crate::harness::namespace::Namespace;
 use crate::harness::scenario::Scenario;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[BOOT];
+
 /// Whether the lab works at all.
-pub(crate) const BOOT: Scenario = Scenario {
+const BOOT: Scenario = Scenario {
     name: "boot",
     about: "the kernel runs, and two network namespaces can be made",
     needs: &[],
+    proves: &[],
     limit: 60,
     default: true,
     run: || {

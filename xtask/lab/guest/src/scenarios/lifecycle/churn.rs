@@ -17,6 +17,9 @@ use crate::harness::program;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[CHURN];
+
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// Lives in each half: on queues of the NIC, where each restarts a queue, and without a device.
@@ -30,11 +33,12 @@ const ON_DEVICE: &[&str] = &["--interface", nic::RX, "--queue", "2", "--queues",
 const RESIDENT_SLACK: u64 = 1 << 20;
 
 /// A thousand lives.
-pub(crate) const CHURN: Scenario = Scenario {
+const CHURN: Scenario = Scenario {
     name: "churn",
     about: "queues and their processes come and go 1000 times beside a transfer: every registration is counted, nothing of \
             the dead is shown, and the memory of zcrxd and of its maps stays flat",
     needs: &[Need::Guest, Need::Nodev, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 500,
     default: false,
     run: || {

@@ -15,14 +15,18 @@ use crate::harness::receiver::{TRANSFER, on_device, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[DOWN_UP, UNLOAD, RELOAD, KILL_DAEMON, KILL_FOREIGN, CYCLES];
+
 const LIMIT: Duration = Duration::from_mins(1);
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 
 /// The interface goes down and comes back.
-pub(crate) const DOWN_UP: Scenario = Scenario {
+const DOWN_UP: Scenario = Scenario {
     name: "interface-down-up",
     about: "the interface goes down and up amid a transfer, which then goes on to its verified end",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: true,
     run: || {
@@ -38,10 +42,11 @@ pub(crate) const DOWN_UP: Scenario = Scenario {
 };
 
 /// The driver is unloaded under a bound queue.
-pub(crate) const UNLOAD: Scenario = Scenario {
+const UNLOAD: Scenario = Scenario {
     name: "module-removed",
     about: "the NIC's module is removed amid a transfer into a bound queue; zcrxd lives on and stops in good order",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: true,
     run: || {
@@ -57,11 +62,12 @@ pub(crate) const UNLOAD: Scenario = Scenario {
 };
 
 /// The driver goes and comes back, three times.
-pub(crate) const RELOAD: Scenario = Scenario {
+const RELOAD: Scenario = Scenario {
     name: "module-reloaded",
     about: "each time the NIC's module is removed and loaded again the queue is registered anew: state told, listener kept, \
             no file, thread or memory left behind",
     needs: NEEDS,
+    proves: &[],
     limit: 400,
     default: true,
     run: || {
@@ -123,10 +129,11 @@ fn in_state(metrics: &Metrics, state: &str) -> bool {
 }
 
 /// zcrxd is killed.
-pub(crate) const KILL_DAEMON: Scenario = Scenario {
+const KILL_DAEMON: Scenario = Scenario {
     name: "zcrxd-killed",
     about: "zcrxd is killed amid a transfer; the queue can be registered again, nothing is left behind",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: true,
     run: || {
@@ -141,10 +148,11 @@ pub(crate) const KILL_DAEMON: Scenario = Scenario {
 };
 
 /// A program that holds buffers is killed.
-pub(crate) const KILL_FOREIGN: Scenario = Scenario {
+const KILL_FOREIGN: Scenario = Scenario {
     name: "holder-killed",
     about: "a program is killed while it holds every buffer of its queue; the queue can be registered again",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: true,
     run: || {
@@ -162,10 +170,11 @@ pub(crate) const KILL_FOREIGN: Scenario = Scenario {
 };
 
 /// Many lives.
-pub(crate) const CYCLES: Scenario = Scenario {
+const CYCLES: Scenario = Scenario {
     name: "fifty-kills",
     about: "50 times a program registers the queue and is killed",
     needs: NEEDS,
+    proves: &[],
     limit: 300,
     default: true,
     run: || {

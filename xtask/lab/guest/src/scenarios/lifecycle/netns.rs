@@ -15,17 +15,21 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::Scenario;
 use crate::harness::{output, program};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[NAMESPACE];
+
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
 const CAP_SYS_ADMIN: libc::c_ulong = 21;
 
 /// What is known of them, with and without the right to look.
-pub(crate) const NAMESPACE: Scenario = Scenario {
+const NAMESPACE: Scenario = Scenario {
     name: "other-namespace",
     about: "of a queue in another network namespace zcrxd tells the NIC's own figures; without CAP_SYS_ADMIN it says \
             that it cannot",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {

@@ -14,11 +14,15 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::Scenario;
 use crate::harness::{facts, output, program};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[HOST, INTERFACE];
+
 /// The kernel, whichever it is.
-pub(crate) const HOST: Scenario = Scenario {
+const HOST: Scenario = Scenario {
     name: "host-checked",
     about: "what `zcrxd check` says of this kernel is what the kernel says itself, and its exit status follows",
     needs: &[],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {
@@ -43,10 +47,11 @@ pub(crate) const HOST: Scenario = Scenario {
 };
 
 /// An interface, as it is spoiled and remedied.
-pub(crate) const INTERFACE: Scenario = Scenario {
+const INTERFACE: Scenario = Scenario {
     name: "interface-checked",
     about: "`zcrxd check --interface` fails for what is spoiled, names who has a queue, and passes again when remedied",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {

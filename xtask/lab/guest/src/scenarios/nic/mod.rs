@@ -1,4 +1,15 @@
 //! Preparing a NIC for zcrx and checking a host.
+//!
+//! `cargo xtask regenerate` writes what follows.
 
-pub(super) mod check;
-pub(super) mod preparation;
+mod check;
+mod preparation;
+
+use crate::harness::scenario::Scenario;
+
+/// The scenarios of each file.
+#[rustfmt::skip]
+pub(super) const FILES: &[&[Scenario]] = &[
+    check::SCENARIOS,
+    preparation::SCENARIOS,
+];

@@ -21,6 +21,9 @@ use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 use crate::harness::{eventually, program, work};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[APPLY_AND_RESTORE, KILLED, MEDDLED, REFUSED, BOUND, RUN];
+
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 const LIMIT: Duration = Duration::from_mins(1);
 /// Kills of each sort, the first after one writing of the journal, each of the others after one more.
@@ -28,10 +31,11 @@ const KILLS: u32 = 8;
 const WANTED: [&str; 6] = ["--queues", "1,3", "--flow", "tcp4:7777", "--flow", "tcp6:7777"];
 
 /// There and back, by zcrxd and by hand.
-pub(crate) const APPLY_AND_RESTORE: Scenario = Scenario {
+const APPLY_AND_RESTORE: Scenario = Scenario {
     name: "nic-apply-restore",
     about: "zcrxd nic apply does what the ethtool commands of its plan do, and restore leaves no trace",
     needs: NEEDS,
+    proves: &[],
     limit: 240,
     default: true,
     run: || {
@@ -43,10 +47,11 @@ pub(crate) const APPLY_AND_RESTORE: Scenario = Scenario {
 };
 
 /// SIGKILL at many moments of apply and of restore.
-pub(crate) const KILLED: Scenario = Scenario {
+const KILLED: Scenario = Scenario {
     name: "nic-killed",
     about: "after SIGKILL between any two steps of zcrxd nic apply or restore, restore leaves no trace",
     needs: NEEDS,
+    proves: &[],
     limit: 500,
     default: false,
     run: || {
@@ -79,10 +84,11 @@ pub(crate) const KILLED: Scenario = Scenario {
 };
 
 /// Others work on the interface too.
-pub(crate) const MEDDLED: Scenario = Scenario {
+const MEDDLED: Scenario = Scenario {
     name: "nic-meddled",
     about: "what somebody else changed after zcrxd nic apply is told and left alone",
     needs: NEEDS,
+    proves: &[],
     limit: 120,
     default: true,
     run: || {
@@ -105,10 +111,11 @@ pub(crate) const MEDDLED: Scenario = Scenario {
 };
 
 /// What cannot be done is not begun, or is taken back.
-pub(crate) const REFUSED: Scenario = Scenario {
+const REFUSED: Scenario = Scenario {
     name: "nic-refused",
     about: "when zcrxd nic apply may not, cannot or fails halfway, nothing is changed and the reason is told",
     needs: NEEDS,
+    proves: &[],
     limit: 120,
     default: true,
     run: || {
@@ -147,10 +154,11 @@ pub(crate) const REFUSED: Scenario = Scenario {
 };
 
 /// A queue in use holds the settings it depends on.
-pub(crate) const BOUND: Scenario = Scenario {
+const BOUND: Scenario = Scenario {
     name: "nic-bound",
     about: "restore under a registered queue says what the kernel says, keeps its journal, and succeeds afterwards",
     needs: NEEDS,
+    proves: &[],
     limit: 120,
     default: true,
     run: || {
@@ -197,11 +205,12 @@ fn there_and_back(nic: &Nic) -> Result<()> {
 }
 
 /// zcrxd prepares the interface itself.
-pub(crate) const RUN: Scenario = Scenario {
+const RUN: Scenario = Scenario {
     name: "run-prepares",
     about: "zcrxd run with prepare = true sets the interface up, receives without a copy and leaves no trace, at its end or, \
             after SIGKILL, at the end of the next run; without permission it says what is to be done",
     needs: NEEDS,
+    proves: &[],
     limit: 400,
     default: true,
     run: || {

@@ -10,14 +10,18 @@ use crate::harness::kprobe::Kprobe;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::Nic;
 use crate::harness::receiver::{TRANSFER, expect, on_device, settled};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[COPY, NODEV, AUTO, ZERO_COPY, CONNECTIONS];
+
 /// The claim that gives the project its name.
-pub(crate) const ZERO_COPY: Scenario = Scenario {
+const ZERO_COPY: Scenario = Scenario {
     name: "zero-copy",
     about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 400,
     default: true,
     run: || {
@@ -51,10 +55,11 @@ pub(crate) const ZERO_COPY: Scenario = Scenario {
 };
 
 /// Buffers are accounted for also when there are many ends.
-pub(crate) const CONNECTIONS: Scenario = Scenario {
+const CONNECTIONS: Scenario = Scenario {
     name: "zero-copy-connections",
     about: "16 connections at once on one zcrx queue, every byte verified, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 400,
     default: false,
     run: || {
@@ -69,30 +74,33 @@ pub(crate) const CONNECTIONS: Scenario = Scenario {
 };
 
 /// zcrx without a device.
-pub(crate) const NODEV: Scenario = Scenario {
+const NODEV: Scenario = Scenario {
     name: "nodev",
     about: "16 MiB over the loopback through a queue without a device, every byte verified",
     needs: &[Need::Zcrx, Need::Nodev],
+    proves: &[Proof::Features(&["flush_rq", "nodev"])],
     limit: 120,
     default: true,
     run: || loopback("nodev"),
 };
 
 /// The backend that works everywhere.
-pub(crate) const COPY: Scenario = Scenario {
+const COPY: Scenario = Scenario {
     name: "copy",
     about: "16 MiB over the loopback through the software interface queue, every byte verified",
     needs: &[],
+    proves: &[],
     limit: 120,
     default: true,
     run: || loopback("copy"),
 };
 
 /// What is chosen when nobody chooses.
-pub(crate) const AUTO: Scenario = Scenario {
+const AUTO: Scenario = Scenario {
     name: "best-backend",
     about: "without an interface the best backend this kernel has is chosen, and the better ones are said to be refused",
     needs: &[],
+    proves: &[Proof::Features(&["nodev"])],
     limit: 120,
     default: true,
     run: || {

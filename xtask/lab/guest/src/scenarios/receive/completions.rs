@@ -13,20 +13,24 @@ use zcrx_lab_guest::protocol::Need;
 use crate::harness::daemon::Daemon;
 use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER, errors, kernel_agrees, on_device, settled};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::steal::{self, Sockmap};
 use crate::harness::traffic::Traffic;
 use crate::harness::{eventually, output, program, work};
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[REQUESTS, ENDS, ELSEWHERE];
 
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
 /// Requests that zcrxd never makes.
-pub(crate) const REQUESTS: Scenario = Scenario {
+const REQUESTS: Scenario = Scenario {
     name: "refused-receives",
     about: "receives from what is no connected TCP socket, or not asked for as the kernel wants it, end with the documented \
             errno",
     needs: &[Need::Zcrx, Need::Nodev],
+    proves: &[Proof::Completions(&["EPROTONOSUPPORT", "EINVAL", "ENOTSOCK", "ENOTCONN", "ECANCELED"])],
     limit: 120,
     default: true,
     run: || {
@@ -50,11 +54,12 @@ pub(crate) const REQUESTS: Scenario = Scenario {
 };
 
 /// zcrxd's own connections, each with an end of its own.
-pub(crate) const ENDS: Scenario = Scenario {
+const ENDS: Scenario = Scenario {
     name: "ends-of-receives",
     about: "connections that are reset, dead, taken by a sockmap, or whose completions find no room: zcrxd says which, ends \
             the ones that must end and no other, and loses no buffer",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Completions(&["ENOSPC", "EPROTONOSUPPORT", "ECONNRESET", "ETIMEDOUT"])],
     limit: 400,
     default: true,
     run: || {
@@ -131,11 +136,12 @@ pub(crate) const ENDS: Scenario = Scenario {
 };
 
 /// Payload in another provider's buffers.
-pub(crate) const ELSEWHERE: Scenario = Scenario {
+const ELSEWHERE: Scenario = Scenario {
     name: "another-queues-buffers",
     about: "a flow that is steered to another zcrx queue than its listener's, which may not have it: zcrxd says so and ends \
             the connection, and both queues go on",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Completions(&["EFAULT"])],
     limit: 300,
     default: true,
     run: || {

@@ -15,16 +15,20 @@ use crate::harness::scenario::Scenario;
 use crate::harness::traffic::reset;
 use crate::harness::{eventually, facts};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[RESETS];
+
 /// How long data may take to arrive.
 const ARRIVAL: Duration = Duration::from_mins(1);
 
 /// Resets behind data that takes several calls to receive.
-pub(crate) const RESETS: Scenario = Scenario {
+const RESETS: Scenario = Scenario {
     name: "resets-behind-data",
     about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it, with one thread and with \
             four: every one is found to have ended, also where the kernel does not tell of it (a multishot receive that takes the \
             last data before a reset waits for ever)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 400,
     default: true,
     run: || {

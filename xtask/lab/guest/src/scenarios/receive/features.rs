@@ -12,9 +12,13 @@ use crate::harness::metrics::Metrics;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER, expect, on_device, settled};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{output, program};
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] =
+    &[ALLOC_FAIL, COPIES, GROWTH, LARGE_BUFFERS, NO_LARGE_BUFFERS, SHARED];
 
 /// How long the kernel and zcrxd may take to notice something.
 const TURN: Duration = Duration::from_mins(1);
@@ -27,10 +31,11 @@ const ON_NIC: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 const SMALL: &str = "512KiB";
 
 /// The NIC finds no buffer, and says so.
-pub(crate) const ALLOC_FAIL: Scenario = Scenario {
+const ALLOC_FAIL: Scenario = Scenario {
     name: "event-alloc-fail",
     about: "the kernel's event says that the NIC found no buffer, again and again; a queue in health tells of none",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Events],
+    proves: &[Proof::Features(&["events"])],
     limit: 300,
     default: true,
     run: || {
@@ -57,11 +62,12 @@ pub(crate) const ALLOC_FAIL: Scenario = Scenario {
 };
 
 /// All data comes by another queue, and there is less memory to copy it to than there is data.
-pub(crate) const COPIES: Scenario = Scenario {
+const COPIES: Scenario = Scenario {
     name: "copy-fallback",
     about: "a flow that is steered elsewhere is copied into few buffers: all of it arrives, without a livelock, and the \
             kernel's own count of copies is the NIC's",
     needs: ON_NIC,
+    proves: &[Proof::Completions(&["ENOMEM"]), Proof::Features(&["flush_rq", "events", "statistics"])],
     limit: 400,
     default: true,
     run: || {
@@ -103,11 +109,12 @@ pub(crate) const COPIES: Scenario = Scenario {
 };
 
 /// Memory for a queue that is short of it.
-pub(crate) const GROWTH: Scenario = Scenario {
+const GROWTH: Scenario = Scenario {
     name: "area-grows",
     about: "a queue with a small area starves under traffic; with area_max it grows and stops starving, or says that \
             this kernel adds no areas",
     needs: ON_NIC,
+    proves: &[Proof::Features(&["add_area"])],
     limit: 500,
     default: true,
     run: || {
@@ -149,10 +156,11 @@ pub(crate) const GROWTH: Scenario = Scenario {
 };
 
 /// Buffers larger than a page.
-pub(crate) const LARGE_BUFFERS: Scenario = Scenario {
+const LARGE_BUFFERS: Scenario = Scenario {
     name: "large-buffers",
     about: "buffers of 32 KiB on huge pages: a fraction of the completions, every byte verified, none copied",
     needs: ON_NIC,
+    proves: &[Proof::Features(&["rx_buf_len"])],
     limit: 400,
     default: true,
     run: || {
@@ -174,10 +182,11 @@ pub(crate) const LARGE_BUFFERS: Scenario = Scenario {
 };
 
 /// Buffers larger than a page where there can be none.
-pub(crate) const NO_LARGE_BUFFERS: Scenario = Scenario {
+const NO_LARGE_BUFFERS: Scenario = Scenario {
     name: "large-buffers-refused",
     about: "without a device there are no buffers larger than a page: the refusal is said in words, and data comes anyway",
     needs: &[Need::Zcrx, Need::Nodev],
+    proves: &[Proof::Registrations(&["EOPNOTSUPP"]), Proof::Features(&["rx_buf_len"])],
     limit: 200,
     default: true,
     run: || {
@@ -222,10 +231,11 @@ fn falls_back(metrics: &Metrics, feature: &str) -> bool {
 }
 
 /// One queue, two rings.
-pub(crate) const SHARED: Scenario = Scenario {
+const SHARED: Scenario = Scenario {
     name: "shared-queue",
     about: "an exported queue is imported by another thread's ring and outlives the ring that registered it",
     needs: ON_NIC,
+    proves: &[Proof::Registrations(&["EBADF"]), Proof::Features(&["export"])],
     limit: 120,
     default: true,
     run: || {

@@ -11,19 +11,23 @@ use crate::harness::daemon::Daemon;
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER, expect, kernel_agrees, on_device, settled};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::work;
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISPLACED];
 
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
 /// The ring that is always full.
-pub(crate) const SMALL_REFILL_RING: Scenario = Scenario {
+const SMALL_REFILL_RING: Scenario = Scenario {
     name: "small-refill-ring",
     about: "a refill ring of 64 entries, 4096 buffers and a buffer for each small frame: what does not fit is stashed, no \
             buffer is lost (starved-by-dropped-returns shows an application that drops it)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 400,
     default: true,
     run: || {
@@ -49,11 +53,12 @@ pub(crate) const SMALL_REFILL_RING: Scenario = Scenario {
 };
 
 /// A crowd with laggards in it.
-pub(crate) const TWO_HUNDRED: Scenario = Scenario {
+const TWO_HUNDRED: Scenario = Scenario {
     name: "two-hundred-connections",
     about: "200 connections over 4 queues that end as they please, 20 of them with a sink that reads nothing until the other \
             180 are through: every byte is checked, no buffer is lost, nobody waits for a sink that is not its own",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Completions(&["ECANCELED"])],
     limit: 500,
     default: true,
     run: || {
@@ -120,11 +125,12 @@ pub(crate) const TWO_HUNDRED: Scenario = Scenario {
 };
 
 /// Connections that come by another queue than their listener's.
-pub(crate) const MISPLACED: Scenario = Scenario {
+const MISPLACED: Scenario = Scenario {
     name: "misplaced-connections",
     about: "a connection that arrives on another own queue than the listener's is handed over and not copied; one that arrives \
             on nobody's queue is counted and named, and all of its bytes arrive",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {

@@ -1,10 +1,27 @@
 //! zcrxd's local receive queues: backends, many connections, errors, recovery.
+//!
+//! `cargo xtask regenerate` writes what follows.
 
-pub(super) mod backends;
-pub(super) mod completions;
-pub(super) mod ends;
-pub(super) mod features;
-pub(super) mod flows;
-pub(super) mod pressure;
-pub(super) mod recovery;
-pub(super) mod workers;
+mod backends;
+mod completions;
+mod ends;
+mod features;
+mod flows;
+mod pressure;
+mod recovery;
+mod workers;
+
+use crate::harness::scenario::Scenario;
+
+/// The scenarios of each file.
+#[rustfmt::skip]
+pub(super) const FILES: &[&[Scenario]] = &[
+    backends::SCENARIOS,
+    completions::SCENARIOS,
+    ends::SCENARIOS,
+    features::SCENARIOS,
+    flows::SCENARIOS,
+    pressure::SCENARIOS,
+    recovery::SCENARIOS,
+    workers::SCENARIOS,
+];

@@ -15,6 +15,10 @@ use crate::harness::receiver::{TRANSFER, expect, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] =
+    &[WANT_DEVICE, WANT_NODEV, SLOW_DEVICE, SLOW_NODEV, STOP_DEVICE, STOP_NODEV];
+
 /// How long it may take until something shows.
 const TURN: Duration = Duration::from_mins(1);
 
@@ -26,10 +30,11 @@ const WITHOUT: &[Need] = &[Need::Zcrx, Need::Nodev];
 
 macro_rules! both {
     ($device:ident, $nodev:ident, $name:literal, $about:literal, $run:ident) => {
-        pub(crate) const $device: Scenario = Scenario {
+        const $device: Scenario = Scenario {
             name: concat!($name, "-device"),
             about: $about,
             needs: ON_NIC,
+            proves: &[],
             limit: 300,
             default: false,
             run: || {
@@ -38,10 +43,11 @@ macro_rules! both {
                 $run(&Place { receiver: &nic.rx, sender: &nic.tx, listen: Nic::address(), backend: "device" })
             },
         };
-        pub(crate) const $nodev: Scenario = Scenario {
+        const $nodev: Scenario = Scenario {
             name: concat!($name, "-nodev"),
             about: $about,
             needs: WITHOUT,
+            proves: &[],
             limit: 300,
             default: false,
             run: || {

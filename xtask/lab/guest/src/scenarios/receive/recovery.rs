@@ -22,15 +22,19 @@ use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 use crate::harness::work;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[RING, DISK, THREAD];
+
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
 
 /// The ring is no ring any more.
-pub(crate) const RING: Scenario = Scenario {
+const RING: Scenario = Scenario {
     name: "ring-fails",
     about: "the ring of a zcrx queue fails amid a transfer, three times: the queue is registered anew, its listener kept, \
             every buffer back with the kernel, no file or thread left behind",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 400,
     default: true,
     run: || {
@@ -90,11 +94,12 @@ pub(crate) const RING: Scenario = Scenario {
 };
 
 /// The disk is full.
-pub(crate) const DISK: Scenario = Scenario {
+const DISK: Scenario = Scenario {
     name: "sink-disk-full",
     about: "the file system of a file sink is full: the connection that filled it ends with a clear error; the others and the \
             queue go on once there is room, and no buffer is lost",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {
@@ -149,11 +154,12 @@ pub(crate) const DISK: Scenario = Scenario {
 };
 
 /// Where the thread runs, and whether it polls.
-pub(crate) const THREAD: Scenario = Scenario {
+const THREAD: Scenario = Scenario {
     name: "thread-placement",
     about: "the kernel runs a queue's thread on the CPU that is configured and polls its NIC for it while it waits; \
             neither without being asked",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 300,
     default: true,
     run: || {

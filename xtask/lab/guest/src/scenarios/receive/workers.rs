@@ -10,8 +10,11 @@ use crate::harness::metrics::{Metrics, Sample};
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER, expect, kernel_agrees, on_device, settled};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[DEVICE, NODEV, ALONE];
 
 /// How long anything may take to come about.
 const TURN: Duration = Duration::from_mins(1);
@@ -20,11 +23,12 @@ const CONNECTIONS: u64 = 32;
 const EACH: u64 = 1 << 20;
 
 /// On the NIC's queue, and once more after a ring has failed.
-pub(crate) const DEVICE: Scenario = Scenario {
+const DEVICE: Scenario = Scenario {
     name: "workers",
     about: "4 threads share one queue of the NIC: 32 connections verified, every thread with completions of its own, every \
             buffer given back by the one refill ring; and all of it again after one thread's ring has failed",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Features(&["export"])],
     limit: 500,
     default: true,
     run: || {
@@ -61,10 +65,11 @@ pub(crate) const DEVICE: Scenario = Scenario {
 };
 
 /// Without a device.
-pub(crate) const NODEV: Scenario = Scenario {
+const NODEV: Scenario = Scenario {
     name: "workers-nodev",
     about: "4 threads share one queue without a device: 32 connections verified, every thread with completions of its own",
     needs: &[Need::Zcrx, Need::Nodev],
+    proves: &[Proof::Features(&["export"])],
     limit: 300,
     default: true,
     run: || {
@@ -85,11 +90,12 @@ pub(crate) const NODEV: Scenario = Scenario {
 const QUERY: u32 = 35;
 
 /// Where no ring can have another's queue.
-pub(crate) const ALONE: Scenario = Scenario {
+const ALONE: Scenario = Scenario {
     name: "workers-alone",
     about: "a kernel that neither answers questions nor exports queues, as before Linux 6.18 (a filter refuses both here): of 4 \
             threads one receives and says so, every byte is verified, every buffer given back",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[Proof::Features(&["export"])],
     limit: 300,
     default: true,
     run: || {

@@ -10,11 +10,15 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::Scenario;
 use crate::harness::{link_up, program};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[REQUESTS, NODEV, DEVICE, ACCOUNTING];
+
 /// How requests are checked, on every kernel.
-pub(crate) const REQUESTS: Scenario = Scenario {
+const REQUESTS: Scenario = Scenario {
     name: "contract-requests",
     about: "random registrations are checked alike by the kernel and by the software queue, up to the interface",
     needs: &[Need::Zcrx],
+    proves: &[],
     limit: 200,
     default: false,
     run: || {
@@ -24,20 +28,22 @@ pub(crate) const REQUESTS: Scenario = Scenario {
 };
 
 /// Whole registrations without a device.
-pub(crate) const NODEV: Scenario = Scenario {
+const NODEV: Scenario = Scenario {
     name: "contract-nodev",
     about: "random registrations of queues without a device: same errnos, same geometry",
     needs: &[Need::Zcrx, Need::Nodev],
+    proves: &[],
     limit: 200,
     default: false,
     run: || compare(Command::new(program("conformance")), ["registrations"]),
 };
 
 /// Whole registrations of a hardware queue.
-pub(crate) const DEVICE: Scenario = Scenario {
+const DEVICE: Scenario = Scenario {
     name: "contract-device",
     about: "random registrations of a hardware queue: same errnos, same geometry",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
     limit: 200,
     default: false,
     run: || {
@@ -48,10 +54,11 @@ pub(crate) const DEVICE: Scenario = Scenario {
 };
 
 /// What becomes of buffers and refill entries.
-pub(crate) const ACCOUNTING: Scenario = Scenario {
+const ACCOUNTING: Scenario = Scenario {
     name: "contract-accounting",
     about: "random traffic and refill entries, good, bad and doubled: the same buffers can be had from both queues",
     needs: &[Need::Zcrx, Need::Nodev],
+    proves: &[],
     limit: 200,
     default: false,
     run: || {

@@ -11,19 +11,23 @@ use crate::harness::daemon::Daemon;
 use crate::harness::foreign::Foreign;
 use crate::harness::metrics::{Metrics, Sample};
 use crate::harness::nic::{self, Nic};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::xdp::Xdp;
 use crate::harness::xsk::XdpSocket;
 use crate::harness::{eventually, program};
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[WORDS];
+
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// Each refusal that an operator can remedy, in words.
-pub(crate) const WORDS: Scenario = Scenario {
+const WORDS: Scenario = Scenario {
     name: "registration-words",
     about: "a registration that is refused is told with its errno, the kernel's own words where it says any, and what \
             would remedy it",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[Proof::Registrations(&["EBUSY"])],
     limit: 400,
     default: true,
     run: || {

@@ -8,15 +8,29 @@ use zcrx_lab_guest::protocol::Need;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
 use crate::harness::program;
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::seccomp;
 use crate::harness::xsk::XdpSocket;
 
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[REQUESTS, INTERFACES];
+
 /// What is refused whatever the interface: the request is looked at first.
-pub(crate) const REQUESTS: Scenario = Scenario {
+const REQUESTS: Scenario = Scenario {
     name: "refused-requests",
     about: "registrations that are wrong in themselves are refused with the documented errno",
     needs: &[Need::Zcrx],
+    proves: &[Proof::Registrations(&[
+        "EPERM",
+        "EINVAL",
+        "EEXIST",
+        "ENODEV",
+        "EOPNOTSUPP",
+        "EFAULT",
+        "E2BIG",
+        "EACCES",
+        "ENOSYS",
+    ])],
     limit: 120,
     default: true,
     run: || {
@@ -40,10 +54,20 @@ pub(crate) const REQUESTS: Scenario = Scenario {
 };
 
 /// What is refused because of the interface.
-pub(crate) const INTERFACES: Scenario = Scenario {
+const INTERFACES: Scenario = Scenario {
     name: "refused-interfaces",
     about: "registrations that the interface does not allow are refused with the documented errno",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[Proof::Registrations(&[
+        "EINVAL",
+        "EEXIST",
+        "EBUSY",
+        "ENETDOWN",
+        "ERANGE",
+        "ENODATA",
+        "ENOMEM",
+        "EOVERFLOW",
+    ])],
     limit: 120,
     default: true,
     run: || {

@@ -1,25 +1,69 @@
 //! Where fields of kernel structures lie on the kernel that runs.
 //!
-//! User space looks them up in the kernel's own type information and hands them over as one read-only global
+//! User space looks the fields up in the kernel's own type information and hands them over as one read-only global
 //! that is frozen before the programs are loaded: the verifier sees constants, so code for a field that this
 //! kernel does not have is never even verified.
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-/// A field as the kernel's type information describes it, in bytes.
+/// What the programs take a field for. A field of another shape is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Distance from the start of the outermost structure.
-    pub offset: u32,
-    /// Size of the field.
-    pub size: u32,
+pub enum Shape {
+    /// An integer of at least so many bytes. Of a wider one the programs read the low bytes, which come first on the
+    /// little-endian machines that zcrxd runs on.
+    Integer(u32),
+    /// A pointer to a structure of that name; to anything for `None`.
+    Pointer(Option<&'static str>),
+    /// An array of at least so many bytes, with elements of that size.
+    Array {
+        /// Bytes of all elements.
+        bytes: u32,
+        /// Bytes of an element.
+        element: u32,
+    },
+    /// Something of which only the place is needed.
+    Structure,
+    /// Not a field: the size of the structure takes the place of the offset.
+    Size,
 }
 
-/// Declares the table of offsets: a name, the width in bytes that the programs read, and the places where
-/// kernels keep the field, newest first.
+/// A place where some kernels keep a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The structure.
+    pub structure: &'static str,
+    /// Dotted path in the structure. After `->` the path goes on in the structure that a pointer points to, and the offset counts
+    /// from there.
+    pub path: &'static str,
+}
+
+macro_rules! shape {
+    (integer $bytes:literal) => {
+        Shape::Integer($bytes)
+    };
+    (pointer $to:literal) => {
+        Shape::Pointer(Some($to))
+    };
+    (pointer) => {
+        Shape::Pointer(None)
+    };
+    (array $bytes:literal of $element:literal) => {
+        Shape::Array { bytes: $bytes, element: $element }
+    };
+    (structure) => {
+        Shape::Structure
+    };
+    (size) => {
+        Shape::Size
+    };
+}
+
+/// Declares the table of offsets: a name, the shape that the programs read, and the places where kernels keep the field,
+/// newest first.
 macro_rules! offsets {
-    ($($(#[$doc:meta])* $field:ident: $width:literal = $($structure:literal $path:literal)|+;)+) => {
+    ($($(#[$doc:meta])* $field:ident: $kind:ident $($detail:literal $(of $element:literal)?)? =
+        $($structure:literal $path:literal)|+;)+) => {
         /// Byte offsets, [`ABSENT`] where the kernel has no such field.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,20 +78,15 @@ macro_rules! offsets {
             /// Names of all fields, in the order of declaration.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
 
-            /// Fills the table from `lookup(structure, dotted path)`. Of the path `sizeof` it wants the size of the structure
-            /// itself, in the place of the offset.
-            ///
-            /// A field narrower than what the programs read counts as absent. A wider one is taken: on the
-            /// little-endian machines this runs on, its low bytes come first.
-            pub fn resolve(mut lookup: impl FnMut(&str, &str) -> Option<Field>) -> Self {
-                let mut find = |width: u32, places: &[(&str, &str)]| {
-                    places
-                        .iter()
-                        .filter_map(|(structure, path)| lookup(structure, path))
-                        .find(|field| field.size >= width)
-                        .map_or(ABSENT, |field| field.offset)
-                };
-                Self { $($field: find($width, &[$(($structure, $path)),+]),)+ }
+            /// Fills the table from `look_up(name, shape, places)`, which answers with an offset or [`ABSENT`].
+            pub fn resolve(mut look_up: impl FnMut(&'static str, Shape, &'static [Place]) -> u32) -> Self {
+                Self {
+                    $($field: look_up(
+                        stringify!($field),
+                        shape!($kind $($detail $(of $element)?)?),
+                        &[$(Place { structure: $structure, path: $path }),+],
+                    ),)+
+                }
             }
 
             /// Every field with its offset, in the order of declaration.
@@ -62,180 +101,250 @@ macro_rules! offsets {
 
 offsets! {
     /// Number of the system call that a task is in, as saved at its entry.
-    syscall_number: 4 = "pt_regs" "orig_ax" | "pt_regs" "syscallno" | "pt_regs" "a7";
+    syscall_number: integer 4 = "pt_regs" "orig_ax" | "pt_regs" "syscallno" | "pt_regs" "a7";
     /// Its second argument.
-    syscall_arg1: 8 = "pt_regs" "si" | "pt_regs" "regs[1]" | "pt_regs" "a1";
+    syscall_arg1: integer 8 = "pt_regs" "si" | "pt_regs" "regs[1]" | "pt_regs" "a1";
     /// Its third argument.
-    syscall_arg2: 8 = "pt_regs" "dx" | "pt_regs" "regs[2]" | "pt_regs" "a2";
+    syscall_arg2: integer 8 = "pt_regs" "dx" | "pt_regs" "regs[2]" | "pt_regs" "a2";
 
     /// Process of a task.
-    task_tgid: 4 = "task_struct" "tgid";
+    task_tgid: integer 4 = "task_struct" "tgid";
     /// Its main thread.
-    task_leader: 8 = "task_struct" "group_leader";
+    task_leader: pointer "task_struct" = "task_struct" "group_leader";
     /// Its name, zero-terminated.
-    task_comm: 16 = "task_struct" "comm";
+    task_comm: array 16 of 1 = "task_struct" "comm";
     /// Its cgroups.
-    task_cgroups: 8 = "task_struct" "cgroups";
+    task_cgroups: pointer "css_set" = "task_struct" "cgroups";
     /// The one of the unified hierarchy.
-    css_set_cgroup: 8 = "css_set" "dfl_cgrp";
+    css_set_cgroup: pointer "cgroup" = "css_set" "dfl_cgrp";
     /// A cgroup's directory.
-    cgroup_node: 8 = "cgroup" "kn";
+    cgroup_node: pointer "kernfs_node" = "cgroup" "kn";
     /// A directory's inode number: the cgroup id.
-    kernfs_id: 8 = "kernfs_node" "id";
+    kernfs_id: integer 8 = "kernfs_node" "id";
     /// What io_uring keeps for a task.
-    task_io_uring: 8 = "task_struct" "io_uring";
+    task_io_uring: pointer "io_uring_task" = "task_struct" "io_uring";
     /// Rings registered with a task (`IORING_REGISTER_RING_FDS`).
-    registered_rings: 128 = "io_uring_task" "registered_rings";
+    registered_rings: array 128 of 8 = "io_uring_task" "registered_rings";
 
     /// Operations of a file: what kind it is.
-    file_operations: 8 = "file" "f_op";
+    file_operations: pointer "file_operations" = "file" "f_op";
     /// What a kind keeps for a file: the ring context, the queue.
-    file_private: 8 = "file" "private_data";
+    file_private: pointer = "file" "private_data";
 
     /// Open files of a task.
-    task_files: 8 = "task_struct" "files";
+    task_files: pointer "files_struct" = "task_struct" "files";
     /// The table of descriptors.
-    files_table: 8 = "files_struct" "fdt";
+    files_table: pointer "fdtable" = "files_struct" "fdt";
     /// Its files, by descriptor.
-    table_files: 8 = "fdtable" "fd";
+    table_files: pointer = "fdtable" "fd";
     /// How many descriptors it has room for.
-    table_size: 4 = "fdtable" "max_fds";
+    table_size: integer 4 = "fdtable" "max_fds";
     /// The inode of a file.
-    file_inode: 8 = "file" "f_inode";
+    file_inode: pointer "inode" = "file" "f_inode";
     /// Its type and permissions.
-    inode_mode: 2 = "inode" "i_mode";
+    inode_mode: integer 2 = "inode" "i_mode";
     /// Files registered with a ring: how many slots.
-    ring_files_count: 4 = "io_ring_ctx" "file_table.data.nr";
+    ring_files_count: integer 4 = "io_ring_ctx" "file_table.data.nr";
     /// The slots.
-    ring_files: 8 = "io_ring_ctx" "file_table.data.nodes";
+    ring_files: pointer = "io_ring_ctx" "file_table.data.nodes";
     /// The file in a slot, with flags in its low bits.
-    slot_file: 8 = "io_rsrc_node" "file_ptr";
+    slot_file: integer 8 = "io_rsrc_node" "file_ptr";
     /// The kernel's side of a socket.
-    socket_sock: 8 = "socket" "sk";
+    socket_sock: pointer "sock" = "socket" "sk";
     /// Address family of a socket.
-    sock_family: 2 = "sock" "__sk_common.skc_family";
+    sock_family: integer 2 = "sock" "__sk_common.skc_family";
     /// State of its connection.
-    sock_state: 1 = "sock" "__sk_common.skc_state";
+    sock_state: integer 1 = "sock" "__sk_common.skc_state";
     /// Its type: a stream, datagrams.
-    sock_type: 2 = "sock" "sk_type";
+    sock_type: integer 2 = "sock" "sk_type";
     /// Its protocol.
-    sock_protocol: 2 = "sock" "sk_protocol";
+    sock_protocol: integer 2 = "sock" "sk_protocol";
     /// Flags (`SOCK_DONE` and others).
-    sock_flags: 8 = "sock" "__sk_common.skc_flags";
+    sock_flags: integer 8 = "sock" "__sk_common.skc_flags";
     /// Most that may wait in it, bytes.
-    sock_receive_limit: 4 = "sock" "sk_rcvbuf";
+    sock_receive_limit: integer 4 = "sock" "sk_rcvbuf";
     /// NAPI instance that delivered to it last.
-    sock_napi: 4 = "sock" "sk_napi_id";
+    sock_napi: integer 4 = "sock" "sk_napi_id";
     /// The next byte that it expects.
-    tcp_expected: 4 = "tcp_sock" "rcv_nxt";
+    tcp_expected: integer 4 = "tcp_sock" "rcv_nxt";
     /// The next byte that user space has not received.
-    tcp_unread: 4 = "tcp_sock" "copied_seq";
+    tcp_unread: integer 4 = "tcp_sock" "copied_seq";
 
     /// Interface queues of a ring: an xarray's head from 6.16 on, one pointer in 6.15.
-    ring_queues: 8 = "io_ring_ctx" "zcrx_ctxs.xa_head" | "io_ring_ctx" "ifq";
+    ring_queues: pointer = "io_ring_ctx" "zcrx_ctxs.xa_head" | "io_ring_ctx" "ifq";
     /// The memory that a ring shares with user space.
-    ring_shared: 8 = "io_ring_ctx" "rings";
+    ring_shared: pointer "io_rings" = "io_ring_ctx" "rings";
     /// Capacity of its completion queue.
-    ring_cq_entries: 4 = "io_ring_ctx" "cq_entries";
+    ring_cq_entries: integer 4 = "io_ring_ctx" "cq_entries";
     /// How far user space has read completions.
-    cq_head: 4 = "io_rings" "cq.head";
+    cq_head: integer 4 = "io_rings" "cq.head";
     /// How far the kernel has written completions.
-    cq_tail: 4 = "io_rings" "cq.tail";
+    cq_tail: integer 4 = "io_rings" "cq.tail";
     /// Completions that found no room.
-    cq_overflow: 4 = "io_rings" "cq_overflow";
+    cq_overflow: integer 4 = "io_rings" "cq_overflow";
     /// Bits of the index that lie below an xarray's node.
-    xa_node_shift: 1 = "xa_node" "shift";
+    xa_node_shift: integer 1 = "xa_node" "shift";
     /// Entries of a node.
-    xa_node_slots: 512 = "xa_node" "slots";
+    xa_node_slots: array 512 of 8 = "xa_node" "slots";
 
     /// Hardware queue of an interface queue.
-    ifq_rxq: 4 = "io_zcrx_ifq" "if_rxq";
+    ifq_rxq: integer 4 = "io_zcrx_ifq" "if_rxq";
     /// Its device.
-    ifq_netdev: 8 = "io_zcrx_ifq" "netdev";
+    ifq_netdev: pointer "net_device" = "io_zcrx_ifq" "netdev";
     /// Capacity of its refill ring.
-    ifq_entries: 4 = "io_zcrx_ifq" "rq.nr_entries" | "io_zcrx_ifq" "rq_entries";
+    ifq_entries: integer 4 = "io_zcrx_ifq" "rq.nr_entries" | "io_zcrx_ifq" "rq_entries";
     /// How far the kernel has consumed the refill ring.
-    ifq_cached_head: 4 = "io_zcrx_ifq" "rq.cached_head" | "io_zcrx_ifq" "cached_rq_head";
+    ifq_cached_head: integer 4 = "io_zcrx_ifq" "rq.cached_head" | "io_zcrx_ifq" "cached_rq_head";
     /// The refill ring's header.
-    ifq_ring: 8 = "io_zcrx_ifq" "rq.ring" | "io_zcrx_ifq" "rq_ring";
+    ifq_ring: pointer = "io_zcrx_ifq" "rq.ring" | "io_zcrx_ifq" "rq_ring";
     /// How far user space has published refill entries.
-    refill_tail: 4 = "zcrx_rq_hdr" "tail" | "io_uring" "tail";
+    refill_tail: integer 4 = "io_zcrx_ifq" "rq.ring->tail" | "io_zcrx_ifq" "rq_ring->tail";
     /// Its areas, from 7.3 on.
-    ifq_areas: 8 = "io_zcrx_ifq" "areas";
+    ifq_areas: pointer = "io_zcrx_ifq" "areas";
     /// How many there are.
-    ifq_nr_areas: 4 = "io_zcrx_ifq" "nr_areas";
+    ifq_nr_areas: integer 4 = "io_zcrx_ifq" "nr_areas";
     /// Its only area, up to 7.2.
-    ifq_area: 8 = "io_zcrx_ifq" "area";
+    ifq_area: pointer "io_zcrx_area" = "io_zcrx_ifq" "area";
     /// Buffers of an area.
-    area_buffers: 4 = "io_zcrx_area" "nia.num_niovs";
+    area_buffers: integer 4 = "io_zcrx_area" "nia.num_niovs";
     /// Buffers on an area's freelist.
-    area_free: 4 = "io_zcrx_area" "free_count";
+    area_free: integer 4 = "io_zcrx_area" "free_count";
     /// References to a queue, those of its page pools among them. Linux 6.19.
-    ifq_refs: 4 = "io_zcrx_ifq" "refs";
+    ifq_refs: integer 4 = "io_zcrx_ifq" "refs";
     /// Size of a buffer, as a power of two. Linux 6.18.
-    ifq_niov_shift: 4 = "io_zcrx_ifq" "niov_shift";
+    ifq_niov_shift: integer 4 = "io_zcrx_ifq" "niov_shift";
     /// Kinds of notification that the owner asked for. Linux 7.2.
-    ifq_notifications_asked: 4 = "io_zcrx_ifq" "allowed_notif_mask";
+    ifq_notifications_asked: integer 4 = "io_zcrx_ifq" "allowed_notif_mask";
     /// Kinds that it was sent and has not armed again. Linux 7.2.
-    ifq_notifications_sent: 4 = "io_zcrx_ifq" "fired_notifs";
+    ifq_notifications_sent: integer 4 = "io_zcrx_ifq" "fired_notifs";
     /// User space's references to each buffer of an area.
-    area_user_refs: 8 = "io_zcrx_area" "user_refs";
+    area_user_refs: pointer = "io_zcrx_area" "user_refs";
 
     /// The page pool that has a buffer; none for one that the kernel copied into.
-    niov_pool: 8 = "net_iov" "desc.pp" | "net_iov" "pp";
+    niov_pool: pointer "page_pool" = "net_iov" "desc.pp" | "net_iov" "pp";
     /// What a buffer belongs to.
-    niov_owner: 8 = "net_iov" "owner";
+    niov_owner: pointer "net_iov_area" = "net_iov" "owner";
     /// Size of what describes a buffer.
-    niov_size: 4 = "net_iov" "sizeof";
+    niov_size: size = "net_iov" "sizeof";
     /// An area, as its buffers know it.
-    area_owner: 8 = "io_zcrx_area" "nia";
+    area_owner: structure = "io_zcrx_area" "nia";
     /// Its buffers.
-    owner_niovs: 8 = "net_iov_area" "niovs";
+    owner_niovs: pointer "net_iov" = "net_iov_area" "niovs";
 
     /// How far a TCP socket was read.
-    tcp_copied_seq: 4 = "tcp_sock" "copied_seq";
+    tcp_copied_seq: integer 4 = "tcp_sock" "copied_seq";
     /// How far it has received, the end of the stream included.
-    tcp_rcv_nxt: 4 = "tcp_sock" "rcv_nxt";
+    tcp_rcv_nxt: integer 4 = "tcp_sock" "rcv_nxt";
 
     /// Namespaces of a task.
-    task_nsproxy: 8 = "task_struct" "nsproxy";
+    task_nsproxy: pointer "nsproxy" = "task_struct" "nsproxy";
     /// Its network namespace.
-    nsproxy_net: 8 = "nsproxy" "net_ns";
+    nsproxy_net: pointer "net" = "nsproxy" "net_ns";
     /// The interfaces of a network namespace, hashed by index.
-    net_interfaces: 8 = "net" "dev_index_head";
+    net_interfaces: pointer "hlist_head" = "net" "dev_index_head";
     /// A device's link in that hash table.
-    netdev_index_link: 8 = "net_device" "index_hlist";
+    netdev_index_link: structure = "net_device" "index_hlist";
     /// Inode number of a network namespace, as `stat -L /proc/PID/ns/net` shows it.
-    net_inum: 4 = "net" "ns.inum";
+    net_inum: integer 4 = "net" "ns.inum";
 
     /// Id of a page pool in the netdev netlink family.
-    page_pool_id: 4 = "page_pool" "user.id";
+    page_pool_id: integer 4 = "page_pool" "user.id";
     /// The device a page pool serves.
-    page_pool_netdev: 8 = "page_pool" "slow.netdev";
+    page_pool_netdev: pointer "net_device" = "page_pool" "slow.netdev";
     /// The operations of the memory provider that feeds it, if any.
-    page_pool_provider: 8 = "page_pool" "mp_ops";
+    page_pool_provider: pointer "memory_provider_ops" = "page_pool" "mp_ops";
     /// What a memory provider keeps for a page pool: for zcrx its interface queue.
-    page_pool_provider_state: 8 = "page_pool" "mp_priv";
+    page_pool_provider_state: pointer = "page_pool" "mp_priv";
     /// Buffers in a page pool's allocation cache.
-    page_pool_cache: 4 = "page_pool" "alloc.count";
+    page_pool_cache: integer 4 = "page_pool" "alloc.count";
     /// The buffers themselves.
-    page_pool_cached: 512 = "page_pool" "alloc.cache";
+    page_pool_cached: array 512 of 8 = "page_pool" "alloc.cache";
     /// Buffers a page pool took in.
-    page_pool_held: 4 = "page_pool" "pages_state_hold_cnt";
+    page_pool_held: integer 4 = "page_pool" "pages_state_hold_cnt";
     /// Buffers a page pool gave up.
-    page_pool_released: 4 = "page_pool" "pages_state_release_cnt";
+    page_pool_released: integer 4 = "page_pool" "pages_state_release_cnt";
     /// The NAPI instance that uses a page pool.
-    page_pool_napi: 8 = "page_pool" "p.napi";
+    page_pool_napi: pointer "napi_struct" = "page_pool" "p.napi";
     /// The id of a NAPI instance.
-    napi_id: 4 = "napi_struct" "napi_id";
+    napi_id: integer 4 = "napi_struct" "napi_id";
     /// A page pool's link in the list of its device.
-    page_pool_link: 8 = "page_pool" "user.list";
+    page_pool_link: structure = "page_pool" "user.list";
     /// The first page pool of a device.
-    netdev_page_pools: 8 = "net_device" "page_pools.first";
+    netdev_page_pools: pointer "hlist_node" = "net_device" "page_pools.first";
     /// A device's network namespace.
-    netdev_net: 8 = "net_device" "nd_net.net";
+    netdev_net: pointer "net" = "net_device" "nd_net.net";
     /// A device's interface index.
-    netdev_ifindex: 4 = "net_device" "ifindex";
+    netdev_ifindex: integer 4 = "net_device" "ifindex";
     /// A device's name, zero-terminated.
-    netdev_name: 16 = "net_device" "name";
+    netdev_name: array 16 of 1 = "net_device" "name";
+
+    /// Flags of a ring (`IORING_SETUP_*`).
+    ring_flags: integer 4 = "io_ring_ctx" "flags";
+    /// The thread that submits to a ring and reaps from it.
+    ring_consumer: pointer "task_struct" = "io_ring_ctx" "submitter_task";
+    /// Where a waiting consumer says for how many completions it waits; negative while nobody waits.
+    ring_waiting: integer 4 = "io_ring_ctx" "cq_wait_nr";
+    /// Task work that the consumer has not run: last node of a queue. Linux 7.2.
+    ring_work_tail: pointer "llist_node" = "io_ring_ctx" "work_list.tail";
+    /// The node that is last in an empty queue of task work. Linux 7.2.
+    ring_work_stub: structure = "io_ring_ctx" "work_list.stub";
+    /// Task work that the consumer has not run: a list. Up to Linux 7.1.
+    ring_work_first: pointer "llist_node" = "io_ring_ctx" "work_llist.first";
+    /// Task work left over from the last run: a list. Up to Linux 7.1.
+    ring_work_retry: pointer "llist_node" = "io_ring_ctx" "retry_llist.first";
+    /// Hash table of requests that wait for a poll: the armed receives are among them.
+    ring_polls: pointer "io_hash_bucket" = "io_ring_ctx" "cancel_table.hbs";
+    /// Its size, as a power of two.
+    ring_poll_bits: integer 4 = "io_ring_ctx" "cancel_table.hash_bits";
+    /// Size of one of its buckets.
+    poll_bucket_size: size = "io_hash_bucket" "sizeof";
+    /// A request's link in that table.
+    request_link: structure = "io_kiocb" "hash_node";
+    /// Its operation (`IORING_OP_*`).
+    request_operation: integer 1 = "io_kiocb" "opcode";
+    /// Its file.
+    request_file: pointer "file" = "io_kiocb" "file";
+    /// What the operation keeps in it.
+    request_command: structure = "io_kiocb" "cmd";
+    /// The queue of a receive, in what the operation keeps.
+    receive_queue: pointer "io_zcrx_ifq" = "io_recvzc" "ifq";
+
+    /// Thread id of a task.
+    task_tid: integer 4 = "task_struct" "pid";
+    /// What a task does: `TASK_*`.
+    task_state: integer 4 = "task_struct" "__state";
+    /// How far it has exited: `EXIT_*`.
+    task_exit_state: integer 4 = "task_struct" "exit_state";
+    /// Stops and freezing: `JOBCTL_*`.
+    task_job_control: integer 8 = "task_struct" "jobctl";
+    /// Its CPU time, nanoseconds.
+    task_cpu_time: integer 8 = "task_struct" "se.sum_exec_runtime";
+    /// Time for which it was ready to run and had no CPU, nanoseconds.
+    task_run_delay: integer 8 = "task_struct" "sched_info.run_delay";
+    /// Its scheduling group.
+    task_group: pointer "task_group" = "task_struct" "sched_task_group";
+    /// Time for which `cpu.max` throttled a scheduling group, nanoseconds.
+    group_throttled: integer 8 = "task_group" "cfs_bandwidth.throttled_time";
+    /// The scheduling group above.
+    group_parent: pointer "task_group" = "task_group" "parent";
+
+    /// Memory that a socket accounts for received data, bytes.
+    sock_buffered: integer 4 = "sock" "sk_backlog.rmem_alloc";
+    /// Superblock of an inode.
+    inode_superblock: pointer "super_block" = "inode" "i_sb";
+    /// Directory entry of a file.
+    file_dentry: pointer "dentry" = "file" "f_path.dentry";
+    /// Its name.
+    dentry_name: pointer = "dentry" "d_name.name";
+
+    /// Whether an area is a dmabuf.
+    area_is_dmabuf: integer 1 = "io_zcrx_area" "mem.is_dmabuf";
+    /// Receive queues of a device.
+    netdev_queues: pointer "netdev_rx_queue" = "net_device" "_rx";
+    /// Size of one of them.
+    rx_queue_size: size = "netdev_rx_queue" "sizeof";
+    /// The device of a receive queue.
+    rx_queue_device: pointer "net_device" = "netdev_rx_queue" "dev";
+    /// The queue that a virtual device's queue leases. Linux 7.1.
+    rx_queue_lease: pointer "netdev_rx_queue" = "netdev_rx_queue" "lease";
 }

@@ -1,20 +1,30 @@
 //! Reads BTF, the type information that a kernel carries about itself.
 //!
-//! Only what probes ask for: where a field lies, and whether a function exists with the prototype that a
-//! probe was written for. The crates that read BTF were looked at: `btf` 0.5 takes 25 times as long, panics on
-//! a damaged blob and knows no dotted paths; `btf-rs` is LGPL; aya keeps its own reader private.
+//! Answers what probes ask for: where a field lies, of what type the field is, and which parameters a function has. The crates
+//! that read BTF do not serve: `btf` 0.5 takes 25 times as long, panics on a damaged blob and knows no dotted paths; `btf-rs`
+//! is LGPL; aya keeps its reader private.
+
+#[cfg(test)]
+pub(crate) mod blob;
+mod query;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+pub use query::{Field, Function, Type};
 
 /// Where the kernel shows its BTF.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
+/// Header up to Linux 7.2.
 const HEADER_LEN: usize = 24;
-/// Longest chain of typedefs and qualifiers, and deepest nesting of anonymous members, that is followed. A
-/// kernel stays far below; a damaged blob may hold a cycle.
+/// Header with the place of the layout section. Linux 7.3.
+const HEADER_WITH_LAYOUT_LEN: usize = 32;
+/// Longest chain of typedefs and qualifiers, and deepest nesting of anonymous members, that the reader follows. Kernels
+/// stay far below; a damaged blob may hold a cycle.
 const DEEPEST: usize = 32;
 
 /// `BTF_KIND_*`.
@@ -32,22 +42,44 @@ mod kind {
     pub(super) const RESTRICT: u32 = 11;
     pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
-    pub(super) const VAR: u32 = 14;
-    pub(super) const DATASEC: u32 = 15;
     pub(super) const FLOAT: u32 = 16;
-    pub(super) const DECL_TAG: u32 = 17;
     pub(super) const TYPE_TAG: u32 = 18;
     pub(super) const ENUM64: u32 = 19;
 }
 
+/// Bytes after the head of a record, and bytes of each member, value or parameter after those: what the kinds of Linux 7.3
+/// have, by kind.
+const LAYOUT: [(usize, usize); 20] = [
+    (0, 0),
+    (4, 0),
+    (0, 0),
+    (12, 0),
+    (0, 12),
+    (0, 12),
+    (0, 8),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 8),
+    (4, 0),
+    (0, 12),
+    (0, 0),
+    (4, 0),
+    (0, 0),
+    (0, 12),
+];
+
 /// Why BTF could not be read.
 #[derive(Debug, Error)]
 pub enum BtfError {
-    /// The kernel shows none.
-    #[error("no kernel type information: {path}: {source} (CONFIG_DEBUG_INFO_BTF)")]
+    /// The file cannot be read.
+    #[error("no kernel type information: {}: {source} (CONFIG_DEBUG_INFO_BTF)", path.display())]
     Unavailable {
-        /// Where it was looked for.
-        path: &'static str,
+        /// Which file.
+        path: PathBuf,
         /// What reading it said.
         source: std::io::Error,
     },
@@ -67,6 +99,12 @@ pub enum BtfError {
         /// Path asked for.
         path: String,
     },
+    /// Two functions of that name have different prototypes.
+    #[error("this kernel has several functions {name} with different parameters")]
+    Ambiguous {
+        /// Function asked for.
+        name: String,
+    },
 }
 
 type Result<T> = std::result::Result<T, BtfError>;
@@ -75,27 +113,13 @@ const fn damaged(what: &'static str, position: usize) -> BtfError {
     BtfError::Damaged { what, position }
 }
 
-/// A field, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Distance from the start of the structure that was asked for.
-    pub offset: u32,
-    /// Size.
-    pub size: u32,
-}
-
-/// A function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Function {
-    /// Number of its parameters.
-    pub arity: usize,
-}
-
 /// The type information of one kernel.
 #[derive(Debug)]
 pub struct Btf {
     types: Vec<u8>,
     strings: Vec<u8>,
+    /// The blob's own layout section: `info_sz` and `elem_sz` by kind. Empty up to Linux 7.2.
+    layout: Vec<(usize, usize)>,
     /// Position of each type's record in `types`, by id less one: id 0 is `void` and has none.
     positions: Vec<u32>,
     /// Id of the first structure of each name.
@@ -104,7 +128,7 @@ pub struct Btf {
 
 /// The head of a type's record.
 #[derive(Clone, Copy)]
-struct Type {
+struct Record {
     name: u32,
     kind: u32,
     /// Members, parameters or values that follow.
@@ -118,10 +142,15 @@ struct Type {
 }
 
 impl Btf {
-    /// Reads the running kernel's.
+    /// Reads the running kernel's BTF.
     pub fn from_kernel() -> Result<Self> {
-        let blob = std::fs::read(KERNEL).map_err(|source| BtfError::Unavailable { path: KERNEL, source })?;
-        Self::parse(&blob)
+        Self::from_file(Path::new(KERNEL))
+    }
+
+    /// Reads the BTF of a kernel from a file.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let unavailable = |source| BtfError::Unavailable { path: path.to_owned(), source };
+        Self::parse(&std::fs::read(path).map_err(unavailable)?)
     }
 
     /// Reads a blob in the byte order of this machine.
@@ -134,13 +163,19 @@ impl Btf {
         }
         let header = word(blob, 4)? as usize;
         let section = |offset: usize, what| {
-            let start = header + word(blob, offset)? as usize;
-            let end = start + word(blob, offset + 4)? as usize;
+            let start = header.checked_add(word(blob, offset)? as usize).ok_or(damaged(what, offset))?;
+            let end = start.checked_add(word(blob, offset + 4)? as usize).ok_or(damaged(what, offset))?;
             blob.get(start..end).ok_or(damaged(what, start))
         };
         let types = section(8, "types end beyond the blob")?.to_vec();
         let strings = section(16, "strings end beyond the blob")?.to_vec();
-        let mut btf = Self { types, strings, positions: Vec::new(), structures: HashMap::new() };
+        let layout = if header >= HEADER_WITH_LAYOUT_LEN {
+            let bytes = section(24, "the layout ends beyond the blob")?;
+            bytes.chunks_exact(4).map(|entry| (usize::from(entry[0]), usize::from(entry[1]))).collect()
+        } else {
+            Vec::new()
+        };
+        let mut btf = Self { types, strings, layout, positions: Vec::new(), structures: HashMap::new() };
         btf.index()?;
         Ok(btf)
     }
@@ -149,57 +184,48 @@ impl Btf {
     fn index(&mut self) -> Result<()> {
         let mut position = 0;
         while position < self.types.len() {
-            let ty = self.type_at(position)?;
+            let record = self.record_at(position)?;
             self.positions.push(u32::try_from(position).map_err(|_| damaged("too many types", position))?);
-            if ty.kind == kind::STRUCT {
+            if record.kind == kind::STRUCT {
                 let id = self.positions.len() as u32;
-                let name = self.string(ty.name)?;
+                let name = self.string(record.name)?;
                 if !name.is_empty() {
                     let name = name.into();
                     self.structures.entry(name).or_insert(id);
                 }
             }
-            position = ty.tail + Self::tail_len(ty, position)?;
+            position = record.tail + self.tail_len(record, position)?;
         }
         if position == self.types.len() { Ok(()) } else { Err(damaged("a type is cut off", position)) }
     }
 
-    /// Length of what follows a record's head.
-    fn tail_len(ty: Type, position: usize) -> Result<usize> {
-        Ok(match ty.kind {
-            kind::INT | kind::VAR | kind::DECL_TAG => 4,
-            kind::ARRAY => 12,
-            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * ty.len,
-            kind::ENUM | kind::FUNC_PROTO => 8 * ty.len,
-            kind::PTR
-            | kind::FWD
-            | kind::TYPEDEF
-            | kind::VOLATILE
-            | kind::CONST
-            | kind::RESTRICT
-            | kind::FUNC
-            | kind::FLOAT
-            | kind::TYPE_TAG => 0,
-            _ => return Err(damaged("a kind of type that is not known", position)),
-        })
+    /// Length of what follows a record's head. The layout section tells the length of kinds that are newer than this reader; such
+    /// records are passed over.
+    fn tail_len(&self, record: Record, position: usize) -> Result<usize> {
+        let known = if record.kind == 0 { None } else { LAYOUT.get(record.kind as usize) };
+        let (info, element) = known
+            .or_else(|| self.layout.get(record.kind as usize).filter(|_| record.kind != 0))
+            .ok_or(damaged("a kind of type that is not known and has no layout", position))?;
+        Ok(info + element * if *element == 0 { 0 } else { record.len })
     }
 
-    fn type_at(&self, position: usize) -> Result<Type> {
+    /// The record at a position. Up to Linux 7.2 the length has 16 bits and the kind 5; the other bits are zero there.
+    fn record_at(&self, position: usize) -> Result<Record> {
         let info = word(&self.types, position + 4)?;
-        Ok(Type {
+        Ok(Record {
             name: word(&self.types, position)?,
-            kind: (info >> 24) & 0x1f,
-            len: (info & 0xffff) as usize,
+            kind: (info >> 24) & 0x7f,
+            len: (info & 0xff_ffff) as usize,
             flag: info >> 31 == 1,
             value: word(&self.types, position + 8)?,
             tail: position + 12,
         })
     }
 
-    /// The type of an id; `void` (id 0) has no record and is not asked for.
-    fn type_of(&self, id: u32) -> Result<Type> {
+    /// The record of an id; `void` (id 0) has none and is not asked for.
+    fn record(&self, id: u32) -> Result<Record> {
         let position = (id as usize).checked_sub(1).and_then(|index| self.positions.get(index));
-        self.type_at(*position.ok_or(damaged("a type id that does not exist", id as usize))? as usize)
+        self.record_at(*position.ok_or(damaged("a type id that does not exist", id as usize))? as usize)
     }
 
     fn string(&self, offset: u32) -> Result<&[u8]> {
@@ -215,10 +241,10 @@ impl Btf {
             if id == 0 {
                 return Ok(0);
             }
-            let ty = self.type_of(id)?;
-            match ty.kind {
+            let record = self.record(id)?;
+            match record.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = ty.value;
+                    id = record.value;
                 }
                 _ => return Ok(id),
             }
@@ -226,8 +252,9 @@ impl Btf {
         Err(damaged("typedefs in a circle", id as usize))
     }
 
-    fn array(&self, ty: Type) -> Result<(u32, u32)> {
-        Ok((word(&self.types, ty.tail)?, word(&self.types, ty.tail + 8)?))
+    /// Element type and length of an array.
+    fn array(&self, record: Record) -> Result<(u32, u32)> {
+        Ok((word(&self.types, record.tail)?, word(&self.types, record.tail + 8)?))
     }
 
     fn size_of(&self, id: u32) -> Result<u32> {
@@ -238,129 +265,25 @@ impl Btf {
             if id == 0 {
                 return Ok(0);
             }
-            let ty = self.type_of(id)?;
-            let size = match ty.kind {
+            let record = self.record(id)?;
+            let size = match record.kind {
                 kind::PTR => size_of::<usize>() as u32,
-                kind::FUNC_PROTO | kind::FWD => 0,
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
+                    record.value
+                }
                 kind::ARRAY => {
-                    let (element, count) = self.array(ty)?;
+                    let (element, count) = self.array(record)?;
                     id = element;
-                    factor = factor.checked_mul(count).ok_or(damaged("an array too large", ty.tail))?;
+                    factor = factor.checked_mul(count).ok_or(damaged("an array too large", record.tail))?;
                     continue;
                 }
-                _ => ty.value,
+                // A kind without a size, or one that is newer than this reader.
+                _ => 0,
             };
-            return size.checked_mul(factor).ok_or(damaged("a type too large", ty.tail));
+            return size.checked_mul(factor).ok_or(damaged("a type too large", record.tail));
         }
         Err(damaged("arrays in a circle", id as usize))
     }
-
-    /// Bit offset and type of a member, looking through anonymous members; `None` if there is none.
-    fn member(&self, id: u32, name: &[u8], base: u32, depth: usize) -> Result<Option<Member>> {
-        if depth > DEEPEST {
-            return Err(damaged("structures in a circle", id as usize));
-        }
-        if id == 0 {
-            return Ok(None);
-        }
-        let ty = self.type_of(id)?;
-        if ty.kind != kind::STRUCT && ty.kind != kind::UNION {
-            return Ok(None);
-        }
-        for index in 0..ty.len {
-            let at = ty.tail + 12 * index;
-            let member_name = self.string(word(&self.types, at)?)?;
-            if member_name != name && !member_name.is_empty() {
-                continue;
-            }
-            let id = self.strip(word(&self.types, at + 4)?)?;
-            let offset = word(&self.types, at + 8)?;
-            let (offset, width) = if ty.flag { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
-            let bit = base.checked_add(offset).ok_or(damaged("a member too far out", at))?;
-            if member_name == name {
-                return Ok(Some(Member { bit, width, id }));
-            }
-            if let Some(found) = self.member(id, name, bit, depth + 1)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Size of a structure, bytes. `None` if this kernel has none of that name.
-    pub fn structure_size(&self, structure: &str) -> Result<Option<u32>> {
-        self.structures.get(structure.as_bytes()).map(|&id| self.size_of(id)).transpose()
-    }
-
-    /// Where a field lies: `field("page_pool", "user.id")`, `field("pt_regs", "regs[2]")`. Members of anonymous
-    /// structures and unions are found by their own names, as in C. `None` if this kernel has no such structure
-    /// or field. Pointers are not followed.
-    pub fn field(&self, structure: &str, path: &str) -> Result<Option<Field>> {
-        let Some(&root) = self.structures.get(structure.as_bytes()) else { return Ok(None) };
-        let (mut bit, mut id) = (0, root);
-        for part in path.split('.') {
-            let (name, index) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
-                Some((name, index)) => (name, index.parse::<u32>().ok()),
-                None => (part, None),
-            };
-            let Some(member) = self.member(id, name.as_bytes(), bit, 0)? else { return Ok(None) };
-            (bit, id) = (member.bit, member.id);
-            if member.width != 0 || bit % 8 != 0 {
-                let (structure, path) = (structure.to_owned(), path.to_owned());
-                return Err(BtfError::BitField { structure, path });
-            }
-            let Some(index) = index else { continue };
-            let ty = if id == 0 { return Ok(None) } else { self.type_of(id)? };
-            if ty.kind != kind::ARRAY {
-                return Ok(None);
-            }
-            let (element, count) = self.array(ty)?;
-            if index >= count {
-                return Ok(None);
-            }
-            let distance = self.size_of(element)?.checked_mul(index).and_then(|bytes| bytes.checked_mul(8));
-            bit = distance
-                .and_then(|distance| bit.checked_add(distance))
-                .ok_or(damaged("an array too large", ty.tail))?;
-            id = self.strip(element)?;
-        }
-        Ok(Some(Field { offset: bit / 8, size: self.size_of(id)? }))
-    }
-
-    /// The function of that name, if the kernel has one that can be probed by name. Takes about a millisecond.
-    pub fn function(&self, name: &str) -> Result<Option<Function>> {
-        let Some(function) = self.find(kind::FUNC, name)? else { return Ok(None) };
-        let prototype = self.type_of(function.value)?;
-        if prototype.kind != kind::FUNC_PROTO {
-            return Err(damaged("a function without prototype", function.tail));
-        }
-        Ok(Some(Function { arity: prototype.len }))
-    }
-
-    /// Whether the kernel has a tracepoint of that name. Takes about a millisecond.
-    pub fn has_tracepoint(&self, name: &str) -> Result<bool> {
-        Ok(self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?.is_some())
-    }
-
-    /// The first type of a kind with that name.
-    fn find(&self, kind: u32, name: &str) -> Result<Option<Type>> {
-        for &position in &self.positions {
-            let ty = self.type_at(position as usize)?;
-            if ty.kind == kind && self.string(ty.name)? == name.as_bytes() {
-                return Ok(Some(ty));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// A member of a structure.
-struct Member {
-    bit: u32,
-    /// Width in bits; 0 for an ordinary member.
-    width: u32,
-    /// Its type, stripped.
-    id: u32,
 }
 
 fn word(bytes: &[u8], position: usize) -> Result<u32> {

@@ -2,100 +2,52 @@
 
 use proptest::prelude::*;
 
+use super::blob::Builder;
 use super::*;
 
-/// Puts a blob together, record by record.
-struct Builder {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    next: u32,
-}
-
-impl Builder {
-    fn new() -> Self {
-        Self { types: Vec::new(), strings: vec![0], next: 1 }
-    }
-
-    fn name(&mut self, name: &str) -> u32 {
-        if name.is_empty() {
-            return 0;
-        }
-        let offset = self.strings.len() as u32;
-        self.strings.extend_from_slice(name.as_bytes());
-        self.strings.push(0);
-        offset
-    }
-
-    /// Adds a record and returns its id.
-    fn add(&mut self, name: &str, kind: u32, len: u32, flag: bool, value: u32, tail: &[u32]) -> u32 {
-        let name = self.name(name);
-        let info = kind << 24 | len | u32::from(flag) << 31;
-        for word in [name, info, value].iter().chain(tail) {
-            self.types.extend_from_slice(&word.to_ne_bytes());
-        }
-        self.next += 1;
-        self.next - 1
-    }
-
-    fn structure(&mut self, name: &str, kind: u32, size: u32, members: &[(&str, u32, u32)]) -> u32 {
-        let tail: Vec<u32> =
-            members.iter().flat_map(|&(name, id, bytes)| [self.name(name), id, bytes * 8]).collect();
-        self.add(name, kind, members.len() as u32, false, size, &tail)
-    }
-
-    fn build(&self) -> Vec<u8> {
-        let mut blob = Vec::new();
-        blob.extend_from_slice(&MAGIC.to_ne_bytes());
-        blob.extend_from_slice(&[1, 0]);
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        for word in [HEADER_LEN as u32, 0, types, types, strings] {
-            blob.extend_from_slice(&word.to_ne_bytes());
-        }
-        blob.extend_from_slice(&self.types);
-        blob.extend_from_slice(&self.strings);
-        blob
-    }
-}
-
-/// `struct inner { u32 a; u32 b; }; struct outer { u32 x; union { inner_t i; u32 *p; }; u32 list[4]; }` and
-/// `int probed(u32, u32)`, `tracepoint traced`.
-fn sample() -> Vec<u8> {
+/// `struct inner { u32 a; u32 b; }; struct outer { u32 x; union { inner_t i; inner_t *p; }; u32 list[4]; atomic_t count; }` and
+/// `void probed(inner_t *, u32, u32 *)`, `tracepoint traced`.
+fn sample() -> Builder {
     let mut b = Builder::new();
-    let int = b.add("unsigned int", kind::INT, 0, false, 4, &[32]);
-    let inner = b.structure("inner", kind::STRUCT, 8, &[("a", int, 0), ("b", int, 4)]);
-    let constant = b.add("", kind::CONST, 0, false, inner, &[]);
-    let inner_t = b.add("inner_t", kind::TYPEDEF, 0, false, constant, &[]);
-    let pointer = b.add("", kind::PTR, 0, false, int, &[]);
-    let union = b.structure("", kind::UNION, 8, &[("i", inner_t, 0), ("p", pointer, 0)]);
-    let list = b.add("", kind::ARRAY, 0, false, 0, &[int, int, 4]);
-    b.structure("outer", kind::STRUCT, 32, &[("x", int, 0), ("", union, 8), ("list", list, 16)]);
-    let bits = [b.name("flag"), int, 1 << 24 | 3];
-    b.add("packed", kind::STRUCT, 1, true, 4, &bits);
-    let prototype = b.add("", kind::FUNC_PROTO, 2, false, int, &[0, int, 0, int]);
-    b.add("probed", kind::FUNC, 0, false, prototype, &[]);
-    b.add("btf_trace_traced", kind::TYPEDEF, 0, false, pointer, &[]);
-    b.build()
+    let int = b.integer(4);
+    let inner = b.structure("inner", 8, &[("a", int, 0), ("b", int, 4)]);
+    let constant = b.constant(inner);
+    let inner_t = b.typedef("inner_t", constant);
+    let pointer = b.pointer(int);
+    let inner_pointer = b.pointer(inner_t);
+    let union = b.compound("", kind::UNION, 8, &[("i", inner_t, 0), ("p", inner_pointer, 0)]);
+    let list = b.array(int, 4);
+    let counter = b.structure("", 4, &[("counter", int, 0)]);
+    let atomic = b.typedef("atomic_t", counter);
+    b.structure("outer", 36, &[("x", int, 0), ("", union, 8), ("list", list, 16), ("count", atomic, 32)]);
+    b.packed("packed", 4, &[("flag", int, 3, 1)]);
+    b.function("probed", 0, &[inner_pointer, int, pointer]);
+    b.typedef("btf_trace_traced", pointer);
+    b
 }
 
-const fn field(offset: u32, size: u32) -> Field {
-    Field { offset, size }
+const fn integer(offset: u32) -> Field {
+    Field { offset, ty: Type::Integer { size: 4 } }
 }
 
 #[test]
 fn fields_are_found_through_anonymous_members_typedefs_and_arrays() -> Result<()> {
-    let btf = Btf::parse(&sample())?;
-    assert_eq!(btf.field("outer", "x")?, Some(field(0, 4)));
-    assert_eq!(btf.field("outer", "i")?, Some(field(8, 8)));
-    assert_eq!(btf.field("outer", "i.b")?, Some(field(12, 4)));
-    assert_eq!(btf.field("outer", "p")?, Some(field(8, size_of::<usize>() as u32)));
-    assert_eq!(btf.field("outer", "list")?, Some(field(16, 16)));
-    assert_eq!(btf.field("outer", "list[3]")?, Some(field(28, 4)));
+    let btf = Btf::parse(&sample().build())?;
+    assert_eq!(btf.field("outer", "x")?, Some(integer(0)));
+    assert_eq!(btf.field("outer", "i")?, Some(Field { offset: 8, ty: Type::Other { size: 8 } }));
+    assert_eq!(btf.field("outer", "i.b")?, Some(integer(12)));
+    let pointer = Type::Pointer { to: Some("inner".to_owned()) };
+    assert_eq!(btf.field("outer", "p")?, Some(Field { offset: 8, ty: pointer }));
+    let array = Type::Array { size: 16, element: 4 };
+    assert_eq!(btf.field("outer", "list")?, Some(Field { offset: 16, ty: array }));
+    assert_eq!(btf.field("outer", "list[3]")?, Some(integer(28)));
+    assert_eq!(btf.field("outer", "count")?, Some(integer(32)), "an atomic_t is an integer");
     Ok(())
 }
 
 #[test]
 fn what_a_kernel_does_not_have_is_none() -> Result<()> {
-    let btf = Btf::parse(&sample())?;
+    let btf = Btf::parse(&sample().build())?;
     for (structure, path) in [
         ("nothing", "x"),
         ("outer", "y"),
@@ -113,15 +65,61 @@ fn what_a_kernel_does_not_have_is_none() -> Result<()> {
 
 #[test]
 fn functions_and_tracepoints_are_found() -> Result<()> {
-    let btf = Btf::parse(&sample())?;
-    assert_eq!(btf.function("probed")?, Some(Function { arity: 2 }));
+    let btf = Btf::parse(&sample().build())?;
+    let pointer = |to: Option<&str>| Type::Pointer { to: to.map(str::to_owned) };
+    let parameters = vec![pointer(Some("inner")), Type::Integer { size: 4 }, pointer(None)];
+    assert_eq!(btf.function("probed")?, Some(Function { parameters, result: Type::Void }));
     assert!(btf.has_tracepoint("traced")?);
     Ok(())
 }
 
 #[test]
+fn paths_follow_pointers() -> Result<()> {
+    let btf = Btf::parse(&sample().build())?;
+    assert_eq!(btf.field("outer", "p->b")?, Some(integer(4)), "the offset counts from the pointer's target");
+    assert_eq!(btf.field("outer", "p->c")?, None);
+    assert_eq!(btf.field("outer", "x->b")?, None, "an integer points nowhere");
+    Ok(())
+}
+
+#[test]
+fn functions_of_one_name_must_agree() -> Result<()> {
+    let mut b = sample();
+    b.function("twice", 0, &[]);
+    b.function("twice", 0, &[]);
+    assert!(Btf::parse(&b.build())?.function("twice")?.is_some());
+    let int = b.integer(4);
+    b.function("twice", 0, &[int]);
+    assert!(matches!(Btf::parse(&b.build())?.function("twice"), Err(BtfError::Ambiguous { .. })));
+    Ok(())
+}
+
+#[test]
+fn unknown_kinds_are_passed_over_where_the_layout_tells_their_length() -> Result<()> {
+    let mut b = sample();
+    b.future(3);
+    let int = b.integer(4);
+    b.structure("after", 8, &[("y", int, 4)]);
+    assert!(matches!(Btf::parse(&b.build()), Err(BtfError::Damaged { .. })), "no layout");
+    b.layout = true;
+    assert_eq!(Btf::parse(&b.build())?.field("after", "y")?, Some(integer(4)));
+    Ok(())
+}
+
+#[test]
+fn structures_with_more_than_65535_members_are_read() -> Result<()> {
+    let mut b = Builder::new();
+    let int = b.integer(1);
+    let members: Vec<_> = (0..70_000).map(|at| (if at == 69_999 { "last" } else { "m" }, int, at)).collect();
+    b.structure("long", 70_000, &members);
+    let last = Btf::parse(&b.build())?.field("long", "last")?;
+    assert_eq!(last.map(|field| field.offset), Some(69_999));
+    Ok(())
+}
+
+#[test]
 fn a_bit_field_is_an_error_and_no_offset() -> Result<()> {
-    let btf = Btf::parse(&sample())?;
+    let btf = Btf::parse(&sample().build())?;
     assert!(matches!(btf.field("packed", "flag"), Err(BtfError::BitField { .. })));
     Ok(())
 }
@@ -130,10 +128,10 @@ fn a_bit_field_is_an_error_and_no_offset() -> Result<()> {
 fn circles_end() -> Result<()> {
     let mut b = Builder::new();
     b.add("loop_t", kind::TYPEDEF, 0, false, 1, &[]);
-    b.structure("s", kind::STRUCT, 8, &[("t", 1, 0), ("", 3, 0)]);
-    b.structure("", kind::STRUCT, 8, &[("", 3, 0)]);
+    b.structure("s", 8, &[("t", 1, 0), ("", 3, 0)]);
+    b.structure("", 8, &[("", 3, 0)]);
     b.add("", kind::ARRAY, 0, false, 0, &[4, 4, 1]);
-    b.structure("a", kind::STRUCT, 8, &[("array", 4, 0)]);
+    b.structure("a", 8, &[("array", 4, 0)]);
     let btf = Btf::parse(&b.build())?;
     for (structure, path) in [("s", "t"), ("s", "nothing"), ("a", "array")] {
         assert!(matches!(btf.field(structure, path), Err(BtfError::Damaged { .. })), "{structure}.{path}");
@@ -150,8 +148,8 @@ fn the_running_kernel_knows_its_tasks() -> Result<()> {
         }
         other => other?,
     };
-    assert_eq!(btf.field("task_struct", "comm")?.map(|field| field.size), Some(16));
-    assert_eq!(btf.function("schedule")?, Some(Function { arity: 0 }));
+    assert_eq!(btf.field("task_struct", "comm")?.map(|field| field.ty.size()), Some(16));
+    assert_eq!(btf.function("schedule")?, Some(Function { parameters: Vec::new(), result: Type::Void }));
     assert!(btf.has_tracepoint("sched_switch")?);
     Ok(())
 }
@@ -171,7 +169,7 @@ fn use_all(blob: &[u8]) {
 
 #[test]
 fn every_cut_is_an_error() {
-    let blob = sample();
+    let blob = sample().build();
     for len in 0..blob.len() {
         assert!(Btf::parse(&blob[..len]).is_err(), "cut to {len} of {} bytes", blob.len());
     }
@@ -180,7 +178,7 @@ fn every_cut_is_an_error() {
 proptest! {
     #[test]
     fn damage_never_panics(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let mut blob = sample();
+        let mut blob = sample().build();
         for (index, byte) in changes {
             let index = index.index(blob.len());
             blob[index] = byte;

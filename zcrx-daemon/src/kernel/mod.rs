@@ -8,7 +8,9 @@ mod privileges;
 mod symbols;
 mod sysctl;
 
-pub use btf::{Btf, BtfError, Field, Function};
+#[cfg(test)]
+pub(crate) use btf::blob;
+pub use btf::{Btf, BtfError, Field, Function, Type};
 pub use config::Config;
 pub use privileges::{Capability, Lockdown, Privileges};
 pub use symbols::{Symbol, Symbols};

@@ -1,5 +1,6 @@
 //! Attaches one probe: its alternatives in order, until one works.
 
+use std::cell::LazyCell;
 use std::time::Instant;
 
 use aya::{
@@ -7,11 +8,11 @@ use aya::{
     programs::{self, ProgramError},
 };
 
-use zcrx_common::offsets::{ABSENT, Offsets};
-
 use super::{
-    catalogue::{Alternative, Function, Hook, Probe, Program},
+    catalogue::{Alternative, Hook, Probe, Program},
     multi::{Multi, NotAttached},
+    offsets::Resolved,
+    prototype::{Function, Verdict, verify},
     refusal,
 };
 use crate::{
@@ -22,9 +23,10 @@ use crate::{
 /// What attaching needs to know.
 pub(super) struct Host<'a> {
     pub(super) kernel: &'a Kernel,
-    pub(super) offsets: &'a Offsets,
+    pub(super) fields: &'a Resolved,
     pub(super) btf: Part<Btf>,
-    pub(super) symbols: Part<Symbols>,
+    /// Read only where a function is not in the type information: the kernel takes long to print it.
+    pub(super) symbols: LazyCell<Part<Symbols>>,
     /// The only mechanism that may be used on functions, if one was asked for.
     pub(super) only: Option<Mechanism>,
 }
@@ -37,11 +39,14 @@ pub(super) struct Hooks {
 
 /// Attaches the first alternative that works and notes what was refused before it.
 pub(super) fn attach(hooks: &mut Hooks, probe: &Probe, host: &Host<'_>) -> ProbeStatus {
-    let absent = host.offsets.entries().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| name);
-    let lacking: Vec<_> = absent.filter(|name| probe.needs.contains(name)).collect();
+    let lacking: Vec<_> =
+        probe.needs.iter().filter_map(|name| Some((name, host.fields.why_absent(name)?))).collect();
     if !lacking.is_empty() {
         let reason = match &host.kernel.btf {
-            Ok(_) => format!("this kernel's types have nothing for {}", lacking.join(", ")),
+            Ok(_) => {
+                let fields: Vec<_> = lacking.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+                format!("this kernel's types have nothing for {}", fields.join(", "))
+            }
             Err(reason) => reason.clone(),
         };
         let mut status = probe.refused(&reason);
@@ -103,50 +108,38 @@ fn try_alternative(hooks: &mut Hooks, alternative: &Alternative, host: &Host<'_>
     Ok(target)
 }
 
-/// The name under which this kernel has the function that an alternative wants.
+/// The name under which this kernel has the function that an alternative wants, if it is the function that the programs were
+/// written for.
 fn find_function(alternative: &Alternative, host: &Host<'_>) -> Result<String, String> {
+    let mut different = None;
     for function in alternative.functions {
-        let found = match alternative.mechanism {
-            // A trampoline is made from the function's prototype.
-            Mechanism::Fexit => by_prototype(function, host)?.then(|| function.name.to_owned()),
-            // A breakpoint needs only an address, and finds compilers' variants too.
-            _ => by_symbol(function, host)?,
-        };
-        if let Some(name) = found {
-            return Ok(name);
+        match verify(function, &host.kernel.btf) {
+            Verdict::AsExpected => return Ok(function.name.to_owned()),
+            Verdict::Different(reason) => different = different.or(Some(reason)),
+            // A trampoline is made from the function's prototype; a breakpoint needs only an address. What then is in the registers
+            // is not known, so only programs that read no parameter may go there.
+            Verdict::Unknown if alternative.mechanism != Mechanism::Fexit && function.variants => {
+                if let Some(name) = by_symbol(function, host)? {
+                    return Ok(name);
+                }
+            }
+            Verdict::Unknown => {}
         }
+    }
+    if let Some(reason) = different {
+        return Err(reason);
+    }
+    if let Err(reason) = &host.kernel.btf {
+        return Err(reason.clone());
     }
     let names: Vec<String> =
         alternative.functions.iter().map(|f| format!("{} (Linux {})", f.name, f.kernels)).collect();
     Err(format!("this kernel has no {}", names.join(" and no ")))
 }
 
-fn by_prototype(function: &Function, host: &Host<'_>) -> Result<bool, String> {
-    let btf = host.kernel.btf.as_ref().map_err(Clone::clone)?;
-    match btf.function(function.name).map_err(|error| error.to_string())? {
-        None => Ok(false),
-        Some(found) if found.arity == function.arity => Ok(true),
-        Some(found) => Err(format!(
-            "{} has {} parameters on this kernel, not {}: its meaning may have changed",
-            function.name, found.arity, function.arity
-        )),
-    }
-}
-
 fn by_symbol(function: &Function, host: &Host<'_>) -> Result<Option<String>, String> {
-    match &host.symbols {
-        Ok(symbols) => match symbols.get(function.name).map(|symbol| symbol.name.clone()) {
-            Some(variant) if variant != function.name && !function.variants => {
-                Err(format!("this kernel has only {variant}, whose parameters the compiler may have moved"))
-            }
-            found => Ok(found),
-        },
-        // The symbol table may be hidden; the types tell of all functions that were not inlined.
-        Err(hidden) => match by_prototype(function, host) {
-            Ok(exists) => Ok(exists.then(|| function.name.to_owned())),
-            Err(reason) => Err(format!("{reason}, and {hidden}")),
-        },
-    }
+    let symbols = host.symbols.as_ref().map_err(Clone::clone)?;
+    Ok(symbols.get(function.name).map(|symbol| symbol.name.clone()))
 }
 
 /// Loads and attaches one program.

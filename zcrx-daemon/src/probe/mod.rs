@@ -5,6 +5,8 @@
 //! in words and the daemon runs on.
 
 mod allocation;
+#[cfg(test)]
+mod alterations;
 mod attach;
 mod bpf;
 mod catalogue;
@@ -15,11 +17,13 @@ mod object;
 mod offsets;
 mod options;
 mod page_pool;
+mod prototype;
 mod refusal;
 mod registration;
 mod residence;
 mod snapshot;
 
+use std::cell::LazyCell;
 use std::sync::{Mutex, PoisonError};
 
 use aya::{Ebpf, maps::PerCpuArray};
@@ -66,8 +70,8 @@ impl Probes {
 
     /// The same, as the options say.
     pub fn attach_with(kernel: &Kernel, options: Options) -> Self {
-        let offsets = offsets::resolve(&kernel.btf);
-        let ebpf = match object::load(kernel, &offsets, options.residence) {
+        let fields = offsets::resolve(&kernel.btf);
+        let ebpf = match object::load(kernel, &fields.offsets, options.residence) {
             Ok(ebpf) => ebpf,
             Err(reason) => {
                 return Self { status: catalogue::all_refused(&reason, options), attached: None };
@@ -75,10 +79,10 @@ impl Probes {
         };
         let host = attach::Host {
             kernel,
-            offsets: &offsets,
+            fields: &fields,
             // For aya, which has to find the same types by its own means.
             btf: aya::Btf::from_sys_fs().map_err(|error| error.to_string()),
-            symbols: Symbols::look_up(&catalogue::function_names()),
+            symbols: LazyCell::new(|| Symbols::look_up(&catalogue::function_names())),
             only: options.mechanism.only(),
         };
         let mut hooks = Hooks { ebpf, multi: Multi::default() };

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_is_learnt_is_what_the_symbol_table_says() -> Result<(), String> {
         let kernel = Kernel::inspect();
-        let mut ebpf = match object::load(&kernel, &offsets::resolve(&kernel.btf), 0) {
+        let mut ebpf = match object::load(&kernel, &offsets::resolve(&kernel.btf).offsets, 0) {
             Ok(ebpf) => ebpf,
             Err(reason) => {
                 println!("skipped: {reason}");

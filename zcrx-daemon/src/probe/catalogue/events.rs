@@ -1,25 +1,58 @@
 //! Probes of what happens to queues: receives, copies, control calls, notifications.
 
-use super::{Alternative, Function, Hook, Probe, Program, on_function};
+use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
 use super::{CONTROL, COPY, DELIVERY, NOTIFICATION};
 use crate::model::Mechanism;
 
 /// `int f(struct io_kiocb *req, struct io_zcrx_ifq *ifq, struct socket *sock, unsigned flags, unsigned issue_flags,
 /// unsigned *len)`
-const RECEIVE: &[Function] =
-    &[Function { name: "io_zcrx_recv", kernels: "6.15 and later", arity: 6, variants: false }];
+const RECEIVE: &[Function] = &[Function {
+    name: "io_zcrx_recv",
+    kernels: "6.15 and later",
+    parameters: &[
+        Expected::Structure("io_kiocb"),
+        Expected::Structure("io_zcrx_ifq"),
+        Expected::Structure("socket"),
+        Expected::Integer(4),
+        Expected::Integer(4),
+        Expected::Pointer,
+    ],
+    result: Expected::Integer(4),
+    variants: false,
+}];
 
 /// `ssize_t f(struct io_kiocb *req, struct io_zcrx_ifq *ifq, struct page *src_page, unsigned src_offset, size_t len)`
-const COPY_CHUNK: &[Function] =
-    &[Function { name: "io_zcrx_copy_chunk", kernels: "6.18 and later", arity: 5, variants: false }];
+const COPY_CHUNK: &[Function] = &[Function {
+    name: "io_zcrx_copy_chunk",
+    kernels: "6.18 and later",
+    parameters: &[
+        Expected::Structure("io_kiocb"),
+        Expected::Structure("io_zcrx_ifq"),
+        Expected::Structure("page"),
+        Expected::Integer(4),
+        Expected::Integer(8),
+    ],
+    result: Expected::Integer(8),
+    variants: false,
+}];
 
 /// `int f(struct io_ring_ctx *ctx, void __user *arg, unsigned nr_args)`
-const CTRL: &[Function] =
-    &[Function { name: "io_zcrx_ctrl", kernels: "6.19 and later", arity: 3, variants: false }];
+const CTRL: &[Function] = &[Function {
+    name: "io_zcrx_ctrl",
+    kernels: "6.19 and later",
+    parameters: &[Expected::Structure("io_ring_ctx"), Expected::Pointer, Expected::Integer(4)],
+    result: Expected::Integer(4),
+    variants: false,
+}];
 
 /// `void f(struct io_zcrx_ifq *ifq, unsigned type)`
-const NOTIFY: &[Function] =
-    &[Function { name: "zcrx_send_notif", kernels: "7.2 and later", arity: 2, variants: false }];
+const NOTIFY: &[Function] = &[Function {
+    name: "zcrx_send_notif",
+    kernels: "7.2 and later",
+    parameters: &[Expected::Structure("io_zcrx_ifq"), Expected::Integer(4)],
+    result: Expected::Nothing,
+    variants: false,
+}];
 
 pub(super) const DELIVERY_PROBE: Probe = Probe {
     name: DELIVERY,

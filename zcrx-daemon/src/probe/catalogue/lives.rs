@@ -1,32 +1,61 @@
 //! Probes of lives: when page pools, queues and their rings begin and end.
 
-use super::{Alternative, Function, Hook, Probe, Program, on_function};
+use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
 use super::{POOL_BEGIN, POOL_END, QUEUE_END, TEARDOWN};
 use crate::model::Mechanism;
 
 /// `int f(struct page_pool *pp)`
-const INIT: &[Function] =
-    &[Function { name: "io_pp_zc_init", kernels: "6.15 and later", arity: 1, variants: true }];
+const INIT: &[Function] = &[Function {
+    name: "io_pp_zc_init",
+    kernels: "6.15 and later",
+    parameters: &[Expected::Structure("page_pool")],
+    result: Expected::Integer(4),
+    variants: true,
+}];
 
 /// `void f(struct page_pool *pp)`
-const DESTROY: &[Function] =
-    &[Function { name: "io_pp_zc_destroy", kernels: "6.15 and later", arity: 1, variants: true }];
+const DESTROY: &[Function] = &[Function {
+    name: "io_pp_zc_destroy",
+    kernels: "6.15 and later",
+    parameters: &[Expected::Structure("page_pool")],
+    result: Expected::Nothing,
+    variants: true,
+}];
 
 /// `void f(struct io_zcrx_ifq *ifq)`. The second gives a reference back, and has the first inlined where that is missing.
 const FREE: &[Function] = &[
     Function {
         name: "io_zcrx_ifq_free",
         kernels: "6.15 and later, unless inlined",
-        arity: 1,
+        parameters: &[Expected::Structure("io_zcrx_ifq")],
+        result: Expected::Nothing,
         variants: false,
     },
-    Function { name: "io_put_zcrx_ifq", kernels: "6.19 and later", arity: 1, variants: false },
+    Function {
+        name: "io_put_zcrx_ifq",
+        kernels: "6.19 and later",
+        parameters: &[Expected::Structure("io_zcrx_ifq")],
+        result: Expected::Nothing,
+        variants: false,
+    },
 ];
 
 /// `void f(struct io_ring_ctx *ctx)`
 const UNREGISTER: &[Function] = &[
-    Function { name: "io_unregister_zcrx", kernels: "7.1 and later", arity: 1, variants: false },
-    Function { name: "io_unregister_zcrx_ifqs", kernels: "6.15 to 7.0", arity: 1, variants: false },
+    Function {
+        name: "io_unregister_zcrx",
+        kernels: "7.1 and later",
+        parameters: &[Expected::Structure("io_ring_ctx")],
+        result: Expected::Nothing,
+        variants: false,
+    },
+    Function {
+        name: "io_unregister_zcrx_ifqs",
+        kernels: "6.15 to 7.0",
+        parameters: &[Expected::Structure("io_ring_ctx")],
+        result: Expected::Nothing,
+        variants: false,
+    },
 ];
 
 pub(super) const POOL_BEGIN_PROBE: Probe = Probe {

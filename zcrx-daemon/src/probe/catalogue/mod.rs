@@ -6,6 +6,7 @@ mod residence;
 mod state;
 
 use super::Options;
+use super::prototype::{Expected, Function};
 use crate::model::{Attempt, Mechanism, ProbeStatus};
 
 /// Names, as in [`CATALOGUE`]; programs are named after them.
@@ -55,18 +56,6 @@ pub(super) struct Alternative {
     pub(super) functions: &'static [Function],
     /// In the order of attaching.
     pub(super) programs: &'static [Program],
-}
-
-/// A kernel function.
-pub(super) struct Function {
-    pub(super) name: &'static str,
-    /// Kernels that have it under this name.
-    pub(super) kernels: &'static str,
-    /// Number of parameters that the programs were written for.
-    pub(super) arity: usize,
-    /// Whether a compiler's variant (`.isra.0`) serves where a program goes by address: only if the programs read no
-    /// parameter, since a variant may have fewer.
-    pub(super) variants: bool,
 }
 
 /// A program of the object and where it goes.

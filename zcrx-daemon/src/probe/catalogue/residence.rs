@@ -1,12 +1,23 @@
 //! The probe of how long buffers are out. Attached on request only: it runs for each completion.
 
 use super::{ALLOCATION, RESIDENCE};
-use super::{Alternative, Function, Hook, OnRequest, Probe, Program, on_function};
+use super::{Alternative, Expected, Function, Hook, OnRequest, Probe, Program, on_function};
 use crate::model::Mechanism;
 
 /// `bool f(struct io_kiocb *req, struct net_iov *niov, struct io_zcrx_ifq *ifq, int off, int len)`
-const QUEUE_CQE: &[Function] =
-    &[Function { name: "io_zcrx_queue_cqe", kernels: "6.18 and later", arity: 5, variants: false }];
+const QUEUE_CQE: &[Function] = &[Function {
+    name: "io_zcrx_queue_cqe",
+    kernels: "6.18 and later",
+    parameters: &[
+        Expected::Structure("io_kiocb"),
+        Expected::Structure("net_iov"),
+        Expected::Structure("io_zcrx_ifq"),
+        Expected::Integer(4),
+        Expected::Integer(4),
+    ],
+    result: Expected::Integer(1),
+    variants: false,
+}];
 
 pub(super) const RESIDENCE_PROBE: Probe = Probe {
     name: RESIDENCE,

@@ -1,18 +1,31 @@
 //! Probes of state, of registrations and of the provider's allocation.
 
 use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT, SOCKETS};
-use super::{Alternative, Function, Hook, Probe, Program, on_function};
+use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
 use crate::model::Mechanism;
 
 /// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
+const REGISTER_CALL: Function = Function {
+    name: "",
+    kernels: "",
+    parameters: &[Expected::Structure("io_ring_ctx"), Expected::Structure("io_uring_zcrx_ifq_reg")],
+    result: Expected::Integer(4),
+    variants: true,
+};
+
 const REGISTER: &[Function] = &[
-    Function { name: "io_register_zcrx", kernels: "7.1 and later", arity: 2, variants: true },
-    Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", arity: 2, variants: true },
+    Function { name: "io_register_zcrx", kernels: "7.1 and later", ..REGISTER_CALL },
+    Function { name: "io_register_zcrx_ifq", kernels: "6.15 to 7.0", ..REGISTER_CALL },
 ];
 
 /// `netmem_ref f(struct page_pool *pp, gfp_t gfp)`
-const ALLOCATE: &[Function] =
-    &[Function { name: "io_pp_zc_alloc_netmems", kernels: "6.15 and later", arity: 2, variants: false }];
+const ALLOCATE: &[Function] = &[Function {
+    name: "io_pp_zc_alloc_netmems",
+    kernels: "6.15 and later",
+    parameters: &[Expected::Structure("page_pool"), Expected::Integer(4)],
+    result: Expected::Integer(8),
+    variants: false,
+}];
 
 const REGISTER_TP_BTF: Program =
     Program { name: "registration_tp_btf", hook: Hook::TpBtf("io_uring_register") };

@@ -1,9 +1,9 @@
-//! What the kernel was built with, as far as it shows.
+//! Build options of the kernel, where the host shows them.
 
 use super::{Finding, Group, Verdict};
 use crate::kernel::{Config, Part};
 
-/// One option: what it is for, and how bad its lack is.
+/// A build option, its purpose, and the verdict if it is off.
 struct Wanted {
     option: &'static str,
     gives: &'static str,
@@ -21,17 +21,17 @@ const fn useful(option: &'static str, gives: &'static str) -> Wanted {
 const WANTED: [Wanted; 13] = [
     needed("CONFIG_IO_URING", "io_uring"),
     needed("CONFIG_IO_URING_ZCRX", "zero-copy receive"),
-    needed("CONFIG_PAGE_POOL", "the buffer pools that zero-copy receive feeds"),
-    useful("CONFIG_PAGE_POOL_STATS", "the counters of page pools"),
+    needed("CONFIG_PAGE_POOL", "page pools, to which zcrx provides memory"),
+    useful("CONFIG_PAGE_POOL_STATS", "counters of page pools"),
     needed("CONFIG_BPF_SYSCALL", "eBPF"),
-    needed("CONFIG_BPF_JIT", "eBPF programs fast enough to leave in, and trampolines"),
-    needed("CONFIG_BPF_EVENTS", "eBPF programs at tracepoints and functions"),
-    needed("CONFIG_DEBUG_INFO_BTF", "the types by which probes read kernel memory"),
-    useful("CONFIG_FUNCTION_TRACER", "places in functions where a probe can go"),
+    needed("CONFIG_BPF_JIT", "compiled eBPF programs and trampolines"),
+    needed("CONFIG_BPF_EVENTS", "eBPF programs on tracepoints and functions"),
+    needed("CONFIG_DEBUG_INFO_BTF", "type information, by which probes read kernel memory"),
+    useful("CONFIG_FUNCTION_TRACER", "probes on kernel functions"),
     useful("CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "trampolines on functions (fexit), the cheapest probe"),
-    useful("CONFIG_KPROBES", "kprobes, where there are no trampolines"),
+    useful("CONFIG_KPROBES", "kprobes, the fallback where trampolines are refused"),
     useful("CONFIG_KPROBE_EVENTS", "kprobes through perf_event_open"),
-    useful("CONFIG_FPROBE", "kprobes on many functions at once (kprobe_multi)"),
+    useful("CONFIG_FPROBE", "kprobe_multi, which needs no CAP_SYS_ADMIN"),
 ];
 
 pub(super) fn judge(config: &Part<Config>) -> Vec<Finding> {
@@ -40,7 +40,7 @@ pub(super) fn judge(config: &Part<Config>) -> Vec<Finding> {
         Err(reason) => {
             return vec![
                 Finding::new(Group::Configuration, "configuration", Verdict::Skip, reason)
-                    .remedy("nothing is lost: what the options decide is tried below"),
+                    .remedy("no action needed: the checks below try what these options enable"),
             ];
         }
     };
@@ -53,8 +53,8 @@ fn judge_option(config: &Config, wanted: &Wanted) -> Finding {
         Some(value) if config.is_on(option) => {
             Finding::new(Group::Configuration, option, Verdict::Pass, format!("{value}: {gives}"))
         }
-        _ => Finding::new(Group::Configuration, option, *without, format!("off: without {gives}"))
-            .remedy(format!("a kernel built with {option}")),
+        _ => Finding::new(Group::Configuration, option, *without, format!("off; not available: {gives}"))
+            .remedy(format!("use a kernel built with {option}=y")),
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_option_that_is_off_says_what_is_lost() {
+    fn option_that_is_off_names_its_purpose_and_a_remedy() {
         let config = Config::parse("CONFIG_IO_URING=y\nCONFIG_FPROBE=m\n".as_bytes()).expect("it is text");
         let findings = judge(&Ok(config));
         let of = |name: &str| findings.iter().find(|finding| finding.name == name).expect(name);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_configuration_is_no_failure() {
+    fn hidden_configuration_is_skipped() {
         let findings = judge(&Err("not readable at /proc/config.gz".to_owned()));
         assert_eq!(findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>(), [Verdict::Skip]);
     }

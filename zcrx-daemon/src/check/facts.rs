@@ -1,4 +1,4 @@
-//! What the report is made from.
+//! Facts from which the report is made.
 
 use super::Offer;
 use crate::kernel::Kernel;
@@ -6,23 +6,26 @@ use crate::model::{Interface, ProbeSample};
 use crate::net::{self, NetError, Netlink};
 use crate::probe::Probes;
 
-/// Everything that was found out, nothing judged yet.
+/// Facts about the host, without a verdict.
 pub struct Facts {
-    /// The kernel.
+    /// The running kernel.
     pub kernel: Kernel,
-    /// io_uring and zcrx.
+    /// What io_uring offers this process.
     pub offer: Offer,
-    /// Probes as they attached, and the queues there are now. They are detached again.
+    /// How the probes attached, and the queues at that moment. The probes are detached again.
     pub probe: ProbeSample,
-    /// The interface that was named, or every one of this network namespace.
+    /// The named interface, or all interfaces of this network namespace.
     pub interfaces: Result<Vec<Interface>, String>,
-    /// Whether the interface was named: then what it lacks is a failure.
+    /// Whether the user named the interface: then everything that it lacks is a failure.
     pub named: bool,
 }
 
 impl Facts {
-    /// Looks at the host, and at one interface or at all. An interface that does not exist is an error. Takes some
-    /// 100 ms.
+    /// Inspects the host and the named interface, or all interfaces. Takes some 100 ms.
+    ///
+    /// # Errors
+    ///
+    /// If the named interface does not exist.
     pub fn gather(interface: Option<&str>) -> Result<Self, NetError> {
         let mut netlink = Netlink::new();
         let interfaces = match interface {

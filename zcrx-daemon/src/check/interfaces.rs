@@ -1,13 +1,13 @@
-//! Interfaces: whether a queue of them could be handed to zcrx, and who has them now.
+//! Interfaces: whether zcrx can use their queues, and which queues have an owner now.
 //!
-//! Whoever names an interface wants to use it: what it lacks is a failure then, and a warning else.
+//! A user who names an interface wants to use it: everything that it lacks is a failure then, otherwise a warning.
 
 use super::{Facts, Finding, Group, Verdict};
 use crate::model::{Interface, KernelQueue, Owner};
 use crate::net::needs::{self, Condition};
 
-/// Drivers that can hand a queue to a memory provider, in the kernels that have zcrx.
-const ABLE: [&str; 4] = ["bnxt_en", "fbnic", "gve", "mlx5_core"];
+/// Drivers that support memory providers, in the kernels that have zcrx.
+const SUPPORTED: [&str; 4] = ["bnxt_en", "fbnic", "gve", "mlx5_core"];
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let interfaces = match &facts.interfaces {
@@ -20,24 +20,24 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 fn judge_interface(interface: &Interface, queues: Option<&[KernelQueue]>, named: bool) -> Vec<Finding> {
-    let amiss = if named { Verdict::Fail } else { Verdict::Warn };
+    let lacking = if named { Verdict::Fail } else { Verdict::Warn };
     let mut findings = if let Some(why) = without_hardware(interface) {
         let verdict = if named { Verdict::Fail } else { Verdict::Skip };
         vec![Finding::new(
             Group::Interfaces,
             "driver",
             verdict,
-            format!("{why}: it has no queue to hand over"),
+            format!("{why}: it has no hardware queue for zcrx"),
         )]
     } else {
         let mut findings = vec![driver(interface)];
         findings.extend([
-            need("up", needs::up(interface), amiss),
-            need("queues", needs::enough_queues(interface), amiss),
-            need("header_split", needs::header_split(interface), amiss),
-            need("hds_thresh", needs::threshold(interface), amiss),
+            need("up", needs::up(interface), lacking),
+            need("queues", needs::enough_queues(interface), lacking),
+            need("header_split", needs::header_split(interface), lacking),
+            need("hds_thresh", needs::threshold(interface), lacking),
             need("steering", needs::steering(interface), Verdict::Warn),
-            need("xdp", needs::xdp(interface), amiss),
+            need("xdp", needs::xdp(interface), lacking),
         ]);
         findings.extend(owners(interface, queues.unwrap_or_default()));
         findings
@@ -48,12 +48,12 @@ fn judge_interface(interface: &Interface, queues: Option<&[KernelQueue]>, named:
     findings
 }
 
-/// Why an interface is none of hardware; `None` if it may be.
+/// Returns why an interface has no hardware; `None` if it may have some.
 fn without_hardware(interface: &Interface) -> Option<String> {
     if let Some(kind) = &interface.kind {
         return Some(format!("a virtual interface ({kind})"));
     }
-    // The loopback has neither driver nor rings; a driver may hide its name, but then has rings.
+    // The loopback interface has neither driver nor rings. A driver without a name still has rings.
     let bare = interface.driver.known().is_none() && interface.setup.rings.known().is_none();
     bare.then(|| "no driver and no rings".to_owned())
 }
@@ -64,49 +64,50 @@ fn driver(interface: &Interface) -> Finding {
     let provided =
         interface.queues.known().is_some_and(|queues| queues.iter().any(|queue| queue.provider.is_some()));
     if provided {
-        return found(Verdict::Pass, format!("{name}: hands a queue over at this moment"));
-    }
-    if ABLE.contains(&name) {
         return found(
             Verdict::Pass,
-            format!("{name}: can hand queues over, on NICs and firmware that can split headers"),
+            format!("{name}: supports zcrx; one of its queues has a memory provider now"),
         );
     }
-    found(
-        Verdict::Warn,
-        format!("{name}: whether it can hand a queue over shows only when one is registered"),
-    )
-    .remedy(format!("NICs of {} can", ABLE.join(", ")))
+    if SUPPORTED.contains(&name) {
+        return found(
+            Verdict::Pass,
+            format!("{name}: supports zcrx, with a NIC and firmware that support header split"),
+        );
+    }
+    found(Verdict::Warn, format!("{name}: not known to support zcrx; only a registration shows it"))
+        .remedy(format!("drivers known to support zcrx: {}", SUPPORTED.join(", ")))
 }
 
-fn need(name: &str, condition: Condition, amiss: Verdict) -> Finding {
+fn need(name: &str, condition: Condition, lacking: Verdict) -> Finding {
     match condition {
         Condition::Well(found) => Finding::new(Group::Interfaces, name, Verdict::Pass, found),
         Condition::Amiss { found, remedy } => {
-            Finding::new(Group::Interfaces, name, amiss, found).remedy(remedy)
+            Finding::new(Group::Interfaces, name, lacking, found).remedy(remedy)
         }
         Condition::Unseen(found) => Finding::new(Group::Interfaces, name, Verdict::Skip, found),
     }
 }
 
-/// Queues that somebody has, one finding for all: to be in use is no fault.
+/// Queues with an owner, as one finding: use is no fault.
 fn owners(interface: &Interface, kernel: &[KernelQueue]) -> Option<Finding> {
     let finding = |verdict, found| Some(Finding::new(Group::Interfaces, "owners", verdict, found));
     let Some(queues) = interface.queues.known() else {
-        let why = interface.queues.unknown().unwrap_or("not told");
-        return finding(Verdict::Skip, format!("who has its queues cannot be seen ({why})"));
+        let why = interface.queues.unknown().unwrap_or("no reason given");
+        return finding(Verdict::Skip, format!("the owners of its queues are unknown ({why})"));
     };
     let taken: Vec<String> = queues
         .iter()
         .filter_map(|queue| {
             let by = needs::taken_by(queue)?;
             let owner = kernel.iter().find(|known| is_on(known, interface) && known.queue == Some(queue.id));
-            let owner = owner.and_then(|known| known.owners.iter().min_by_key(|owner| owner.pid)).map(words);
+            let owner =
+                owner.and_then(|known| known.owners.iter().min_by_key(|owner| owner.pid)).map(name_owner);
             Some(format!("queue {}: {by}{}", queue.id, owner.unwrap_or_default()))
         })
         .collect();
     if taken.is_empty() {
-        return finding(Verdict::Pass, "nobody has a queue of it but the driver".to_owned());
+        return finding(Verdict::Pass, "all queues belong to the driver".to_owned());
     }
     finding(Verdict::Pass, taken.join("; "))
 }
@@ -116,7 +117,7 @@ fn is_on(queue: &KernelQueue, interface: &Interface) -> bool {
     queue.ifindex == Some(interface.index) && (queue.netns.is_none() || queue.netns == netns)
 }
 
-fn words(owner: &Owner) -> String {
+fn name_owner(owner: &Owner) -> String {
     format!(" of {} (pid {})", owner.comm, owner.pid)
 }
 
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_amiss_weighs_more_where_the_interface_was_named() {
+    fn missing_need_fails_only_on_a_named_interface() {
         let mut interface = ready();
         if let Reading::Known(rings) = &mut interface.setup.rings {
             rings.tcp_data_split = HeaderSplit::Off;
@@ -147,7 +148,7 @@ mod tests {
         };
         assert_eq!((split(false), split(true)), (Some(Verdict::Warn), Some(Verdict::Fail)));
         let others = verdicts(&interface, true).into_iter().filter(|(name, _)| name != "header_split");
-        // Steering is not told by the fixture: what is not seen is no failure.
+        // The fixture does not know about steering: an unknown fact is no failure.
         assert!(
             others.clone().all(|(_, verdict)| verdict != Verdict::Fail),
             "{:?}",
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn software_is_skipped_unless_somebody_wants_it() {
+    fn virtual_interface_is_skipped_unless_named() {
         let mut veth = ready();
         veth.kind = Some("veth".to_owned());
         assert_eq!(verdicts(&veth, false), [("driver".to_owned(), Verdict::Skip)]);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_queue_is_named() {
+    fn owner_of_each_queue_is_named() {
         let mut interface = ready();
         interface.driver = Reading::Known("unheard_of".to_owned());
         if let Reading::Known(queues) = &mut interface.queues {
@@ -179,7 +180,10 @@ mod tests {
             found("owners"),
             Some("queue 1: a zcrx queue of receiver (pid 4242); queue 2: an AF_XDP socket")
         );
-        // A driver that does it can do it, known or not.
-        assert_eq!(found("driver"), Some("unheard_of: hands a queue over at this moment"));
+        // An unlisted driver with a memory provider supports zcrx.
+        assert_eq!(
+            found("driver"),
+            Some("unheard_of: supports zcrx; one of its queues has a memory provider now")
+        );
     }
 }

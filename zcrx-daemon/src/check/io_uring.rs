@@ -1,4 +1,4 @@
-//! io_uring and zcrx: asked by `IORING_REGISTER_QUERY`, and where a kernel does not know it, by trying.
+//! io_uring and zcrx: read by `IORING_REGISTER_QUERY`, and on kernels without it from the request table and BTF.
 
 use std::io;
 
@@ -12,19 +12,19 @@ use zcrx_uapi::zcrx::{
 };
 use zcrx_uapi::{QueryZcrx, QueryZcrxEvent, errno, query};
 
-/// What io_uring offers this process.
+/// Features of io_uring that this process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// Whether the kernel has RECV_ZC, or the errno with which it refused a ring to ask.
+    /// Whether the kernel has RECV_ZC, or the errno of the refused ring.
     pub receive: Result<bool, i32>,
-    /// What zcrx offers, or why it does not say: an errno. Linux 6.19.
+    /// Features of zcrx, or the errno of the query (Linux 6.19).
     pub zcrx: Result<QueryZcrx, i32>,
-    /// What its events offer, likewise. Linux 7.2.
+    /// Features of zcrx's events, or the errno of the query (Linux 7.2).
     pub events: Result<QueryZcrxEvent, i32>,
 }
 
 impl Offer {
-    /// Asks. Makes a ring of two entries and closes it.
+    /// Queries the kernel. Creates a ring of two entries and closes it.
     pub fn ask() -> Self {
         let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         Self {
@@ -34,7 +34,7 @@ impl Offer {
         }
     }
 
-    /// Whether the kernel has zcrx at all; `None` if it could not be asked.
+    /// Whether the kernel has zcrx; `None` if no ring could be created.
     pub fn has_zcrx(&self) -> Option<bool> {
         self.receive.ok()
     }
@@ -47,11 +47,11 @@ fn has_receive() -> io::Result<bool> {
     Ok(probe.is_supported(opcode::RecvZc::CODE))
 }
 
-/// Something that zcrx learnt after its first version.
+/// A feature that zcrx gained after its first version.
 struct Feature {
     name: &'static str,
     gives: &'static str,
-    /// The first kernel that has it.
+    /// First kernel with the feature.
     since: &'static str,
     has: fn(&Offer) -> bool,
 }
@@ -68,26 +68,26 @@ const fn feature(
 const FEATURES: [Feature; 7] = [
     feature(
         "refill_flush",
-        "the refill ring can be emptied on demand, out of a full ring or a livelock",
+        "flushing the refill ring on demand, which ends a full ring or a copy livelock",
         "6.19",
         |offer| offer.control(ZCRX_CTRL_FLUSH_RQ),
     ),
-    feature("sharing", "several rings can share a queue (export, import)", "6.19", |offer| {
+    feature("sharing", "several rings on one queue (export, import)", "6.19", |offer| {
         offer.control(ZCRX_CTRL_EXPORT) && offer.registers(ZCRX_REG_IMPORT)
     }),
     feature("buffer_size", "buffers larger than a page (rx_buf_len)", "7.0", |offer| {
         offer.zcrx.is_ok_and(|zcrx| zcrx.features & ZCRX_FEATURE_RX_PAGE_SIZE != 0)
     }),
-    feature("no_device", "zcrx without a device, where no NIC can do it", "7.1", |offer| {
+    feature("no_device", "zcrx without a device, for hosts without a suitable NIC", "7.1", |offer| {
         offer.registers(ZCRX_REG_NODEV)
     }),
-    feature("events", "the kernel notifies of failed allocations and copies", "7.2", |offer| {
+    feature("events", "notifications of failed allocations and copies", "7.2", |offer| {
         offer.events.is_ok_and(|events| events.event_flags != 0)
     }),
-    feature("statistics", "the kernel counts copies for the owner of a queue", "7.2", |offer| {
+    feature("statistics", "copy counters for the owner of a queue", "7.2", |offer| {
         offer.events.is_ok_and(|events| events.stats_size > 0)
     }),
-    feature("more_areas", "a queue can be given more memory while it runs", "7.3", |offer| {
+    feature("more_areas", "adding memory to a running queue", "7.3", |offer| {
         offer.control(ZCRX_CTRL_ADD_AREA)
     }),
 ];
@@ -107,12 +107,12 @@ pub(super) fn judge(offer: &Offer, kernel: &Kernel) -> Vec<Finding> {
     let zcrx = |verdict, found: &str| Finding::new(Group::IoUring, "zcrx", verdict, found);
     match offer.receive {
         Err(_) => {
-            findings.push(zcrx(Verdict::Skip, "without a ring the kernel cannot be asked"));
+            findings.push(zcrx(Verdict::Skip, "not checked: this process cannot create a ring"));
             return findings;
         }
         Ok(false) => {
             let remedy =
-                "Linux 6.15 or later with CONFIG_IO_URING_ZCRX; until then zcrxd receives by ordinary copies";
+                "use Linux 6.15 or later with CONFIG_IO_URING_ZCRX; on this kernel zcrxd receives by copying";
             findings.push(zcrx(Verdict::Fail, "this kernel has no zero-copy receive").remedy(remedy));
             return findings;
         }
@@ -124,8 +124,8 @@ pub(super) fn judge(offer: &Offer, kernel: &Kernel) -> Vec<Finding> {
         if has(offer) {
             return Finding::new(Group::IoUring, name, Verdict::Pass, *gives);
         }
-        Finding::new(Group::IoUring, name, Verdict::Warn, format!("not on this kernel: {gives}"))
-            .remedy(format!("Linux {since} or later"))
+        Finding::new(Group::IoUring, name, Verdict::Warn, format!("not supported by this kernel: {gives}"))
+            .remedy(format!("use Linux {since} or later"))
     }));
     findings
 }
@@ -135,47 +135,52 @@ fn ring(offer: &Offer, kernel: &Kernel) -> Finding {
     let finding = |verdict, found: String| Finding::new(Group::IoUring, "io_uring", verdict, found);
     let open = "`sysctl kernel.io_uring_disabled=0`, or 1 with this user in kernel.io_uring_group";
     match (offer.receive, disabled) {
-        (Ok(_), Ok(0) | Err(_)) => finding(Verdict::Pass, "rings can be made".to_owned()),
+        (Ok(_), Ok(0) | Err(_)) => finding(Verdict::Pass, "this process may create rings".to_owned()),
         (Ok(_), Ok(value)) => finding(
             Verdict::Warn,
             format!(
-                "rings can be made by this process, but kernel.io_uring_disabled is {value}: not by every one"
+                "this process may create rings, but kernel.io_uring_disabled is {value}: other processes may not"
             ),
         )
         .remedy(open),
         (Err(libc::EPERM), Ok(value)) if *value != 0 => finding(
             Verdict::Fail,
-            format!("kernel.io_uring_disabled is {value}: this process may make no ring"),
+            format!("kernel.io_uring_disabled is {value}: this process may not create rings"),
         )
         .remedy(open),
         (Err(libc::EPERM), _) => finding(
             Verdict::Fail,
-            "EPERM: something forbids io_uring to this process".to_owned(),
+            "io_uring is refused with EPERM".to_owned(),
         )
         .remedy(
-            "a seccomp filter or security module does: containers get one by default that has to be widened",
+            "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile or security module of this container or unit",
         ),
         (Err(libc::ENOSYS), _) => finding(Verdict::Fail, "this kernel has no io_uring".to_owned())
-            .remedy("a kernel with CONFIG_IO_URING"),
+            .remedy("use a kernel with CONFIG_IO_URING"),
         (Err(number), _) => {
-            let said = io::Error::from_raw_os_error(number);
+            let message = io::Error::from_raw_os_error(number);
             let name = errno::name(number).unwrap_or("unknown errno");
-            finding(Verdict::Fail, format!("a ring is refused with {name}: {said}"))
+            finding(Verdict::Fail, format!("io_uring is refused with {name}: {message}"))
         }
     }
 }
 
-/// No query tells of it, but who knows the query has it, and the types show it.
+/// No query reports this feature. Kernels with the query have it; on others the field `zcrx_ctxs` shows it.
 fn many_queues(offer: &Offer, kernel: &Kernel) -> Option<Finding> {
     let by_type =
         || kernel.btf.as_ref().ok()?.field("io_ring_ctx", "zcrx_ctxs").ok().map(|field| field.is_some());
     let many = if offer.zcrx.is_ok() { true } else { by_type()? };
-    let gives = "a ring can have several queues";
+    let gives = "several queues on one ring";
     Some(if many {
         Finding::new(Group::IoUring, "many_queues", Verdict::Pass, gives)
     } else {
-        Finding::new(Group::IoUring, "many_queues", Verdict::Warn, format!("not on this kernel: {gives}"))
-            .remedy("Linux 6.16 or later")
+        Finding::new(
+            Group::IoUring,
+            "many_queues",
+            Verdict::Warn,
+            format!("not supported by this kernel: {gives}"),
+        )
+        .remedy("use Linux 6.16 or later")
     })
 }
 
@@ -186,12 +191,12 @@ mod tests {
     fn verdicts(offer: &Offer) -> Vec<(String, Verdict)> {
         let mut kernel = Kernel::inspect();
         kernel.sysctls.io_uring_disabled = Ok(0);
-        kernel.btf = Err("not asked".to_owned());
+        kernel.btf = Err("not read".to_owned());
         judge(offer, &kernel).into_iter().map(|finding| (finding.name, finding.verdict)).collect()
     }
 
     #[test]
-    fn a_kernel_that_knows_no_query_has_the_first_version() {
+    fn kernel_without_the_query_has_only_the_first_version() {
         let offer = Offer { receive: Ok(true), zcrx: Err(libc::EINVAL), events: Err(libc::EINVAL) };
         let verdicts = verdicts(&offer);
         assert_eq!(
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_query_tells_is_what_there_is() {
+    fn features_come_from_the_query() {
         let zcrx = QueryZcrx {
             register_flags: (ZCRX_REG_IMPORT | ZCRX_REG_NODEV).into(),
             nr_ctrl_opcodes: ZCRX_CTRL_ADD_AREA,
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_ring_nothing_is_claimed() {
+    fn without_a_ring_zcrx_is_not_judged() {
         let offer = Offer { receive: Err(libc::EPERM), zcrx: Err(libc::EPERM), events: Err(libc::EPERM) };
         assert_eq!(
             verdicts(&offer),
@@ -225,9 +230,9 @@ mod tests {
         );
     }
 
-    /// The request table and the query are two sources: who answers the second has the first.
+    /// The request table and the query are independent sources: a kernel with the query has RECV_ZC.
     #[test]
-    fn this_kernel_does_not_contradict_itself() {
+    fn query_and_request_table_agree_on_this_kernel() {
         let offer = Offer::ask();
         if offer.zcrx.is_ok() {
             assert_eq!(offer.receive, Ok(true), "{offer:?}");

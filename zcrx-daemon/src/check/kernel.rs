@@ -1,4 +1,4 @@
-//! The running kernel: its release and its types.
+//! The running kernel: release and type information.
 
 use super::{Finding, Group, Verdict};
 use crate::kernel::Kernel;
@@ -6,16 +6,16 @@ use crate::kernel::Kernel;
 pub(super) fn judge(kernel: &Kernel) -> Vec<Finding> {
     let machine = kernel.machine.as_deref().unwrap_or("unknown machine");
     let release = match &kernel.release {
-        // Whether it has zcrx is asked below: distributions backport, so the number decides nothing.
+        // The number says nothing about zcrx, since distributions backport; io_uring.rs queries it.
         Ok(release) => {
             Finding::new(Group::Kernel, "release", Verdict::Pass, format!("{release} on {machine}"))
         }
         Err(reason) => Finding::new(Group::Kernel, "release", Verdict::Warn, reason),
     };
     let btf = match &kernel.btf {
-        Ok(_) => Finding::new(Group::Kernel, "btf", Verdict::Pass, "the kernel shows its types"),
+        Ok(_) => Finding::new(Group::Kernel, "btf", Verdict::Pass, "type information is available"),
         Err(reason) => Finding::new(Group::Kernel, "btf", Verdict::Fail, reason)
-            .remedy("a kernel with CONFIG_DEBUG_INFO_BTF, and /sys where zcrxd can see it"),
+            .remedy("use a kernel with CONFIG_DEBUG_INFO_BTF; in a container, mount /sys"),
     };
     vec![release, btf]
 }

@@ -1,8 +1,7 @@
-//! What this host can do: `zcrxd check`.
+//! What this host supports: `zcrxd check`.
 //!
-//! [`Facts::gather`] asks the kernel, really attaches the probes and detaches them, and reads the interfaces;
-//! [`report`] judges what was found and asks nobody. What stands in the way of everything is said once: where privileges
-//! are lacking, the probes that they would be for are skipped and not failed.
+//! [`Facts::gather`] queries the kernel, attaches the probes and detaches them, and reads the interfaces. [`report`] is a
+//! pure function of these facts. A common reason appears once: without privileges, the probes are skipped, not failed.
 
 mod configuration;
 mod facts;
@@ -19,7 +18,7 @@ pub use io_uring::Offer;
 pub use render::{Style, text};
 pub use report::{CheckReport, Finding, Group, Summary, Verdict};
 
-/// Judges what was gathered. Nothing of the interfaces is an answer too.
+/// Judges the facts.
 pub fn report(facts: &Facts) -> CheckReport {
     let groups = [
         kernel::judge(&facts.kernel),

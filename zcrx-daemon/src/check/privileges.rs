@@ -1,16 +1,16 @@
-//! What this process may do, and what the kernel lets anybody do.
+//! Privileges of this process, and restrictions that hold for every process.
 
 use super::{Finding, Group, Verdict};
 use crate::kernel::{Capability, Kernel, Lockdown, Part, Privileges};
 
-/// Default size of an area, bytes: what must fit under the limit for locked memory.
+/// Default size of an area in bytes, which must fit into the limit of locked memory.
 const AREA_BYTES: u64 = crate::receive::DEFAULT_AREA_BYTES;
 
-/// What capabilities are for.
+/// A purpose that needs capabilities.
 struct Purpose {
     name: &'static str,
     what: &'static str,
-    /// All of these, or CAP_SYS_ADMIN where `or_admin` says so.
+    /// Needed together; CAP_SYS_ADMIN replaces them where `or_admin` is set.
     capabilities: &'static [Capability],
     or_admin: bool,
     without: Verdict,
@@ -19,28 +19,28 @@ struct Purpose {
 const PURPOSES: [Purpose; 4] = [
     Purpose {
         name: "attach_probes",
-        what: "attach probes and see the queues of other programs",
+        what: "attach probes and read the queues of other programs",
         capabilities: &[Capability::CAP_BPF, Capability::CAP_PERFMON],
         or_admin: true,
         without: Verdict::Fail,
     },
     Purpose {
         name: "register_queues",
-        what: "register zcrx queues and set interfaces up for them",
+        what: "register zcrx queues and prepare interfaces",
         capabilities: &[Capability::CAP_NET_ADMIN],
         or_admin: false,
         without: Verdict::Warn,
     },
     Purpose {
         name: "read_addresses",
-        what: "find exported queues that outlived their ring, by the address of their operations",
+        what: "find exported queues that outlived their ring, by the address of their file operations",
         capabilities: &[Capability::CAP_SYSLOG],
         or_admin: true,
         without: Verdict::Warn,
     },
     Purpose {
         name: "enter_namespaces",
-        what: "ask the interfaces of other network namespaces, where containers have theirs",
+        what: "read interfaces of other network namespaces (containers)",
         capabilities: &[Capability::CAP_SYS_ADMIN],
         or_admin: true,
         without: Verdict::Warn,
@@ -62,7 +62,7 @@ fn finding(name: &str, verdict: Verdict, found: impl Into<String>) -> Finding {
     Finding::new(Group::Privileges, name, verdict, found)
 }
 
-/// Whether this process lacks what attaching probes needs.
+/// Whether this process lacks capabilities for attaching probes.
 pub(super) fn lacks_probes(privileges: &Privileges) -> bool {
     !missing(&PURPOSES[0], privileges).is_empty()
 }
@@ -86,12 +86,12 @@ fn capability(purpose: &Purpose, privileges: &Privileges) -> Finding {
     let barred: Vec<_> = missing.iter().copied().filter(|one| privileges.is_barred(*one)).collect();
     let remedy = if barred.is_empty() {
         format!(
-            "run as root, or grant it (AmbientCapabilities={} in a unit)",
+            "run as root, or grant the capability (in a unit: AmbientCapabilities={})",
             names(&missing).replace(" and ", " ")
         )
     } else {
         format!(
-            "{} is not even in the bounding set: whoever starts this container or unit must leave it in",
+            "{} is not in the bounding set: add it where this container or unit is started (CapabilityBoundingSet=, --cap-add)",
             names(&barred)
         )
     };
@@ -101,13 +101,13 @@ fn capability(purpose: &Purpose, privileges: &Privileges) -> Finding {
 
 fn user_namespace(initial: &Part<bool>) -> Finding {
     match initial {
-        Ok(true) => finding("user_namespace", Verdict::Pass, "the initial one, where capabilities count"),
+        Ok(true) => finding("user_namespace", Verdict::Pass, "initial user namespace"),
         Ok(false) => finding(
             "user_namespace",
             Verdict::Warn,
-            "one of its own: the capabilities above do not count for zcrx and eBPF, whatever they say",
+            "not the initial user namespace: the kernel ignores the capabilities above for zcrx and eBPF",
         )
-        .remedy("start it in the initial user namespace (no --userns-remap, no PrivateUsers=)"),
+        .remedy("start zcrxd in the initial user namespace (without --userns-remap or PrivateUsers=)"),
         Err(reason) => finding("user_namespace", Verdict::Skip, reason),
     }
 }
@@ -115,16 +115,16 @@ fn user_namespace(initial: &Part<bool>) -> Finding {
 fn lockdown(lockdown: &Part<Lockdown>) -> Finding {
     match lockdown {
         Ok(Lockdown::None) => finding("lockdown", Verdict::Pass, "none"),
-        Ok(Lockdown::Integrity) => finding("lockdown", Verdict::Pass, "integrity: reading is still allowed"),
+        Ok(Lockdown::Integrity) => {
+            finding("lockdown", Verdict::Pass, "integrity: eBPF may read kernel memory")
+        }
         Ok(Lockdown::Confidentiality) => finding(
             "lockdown",
             Verdict::Fail,
-            "confidentiality: eBPF programs read nothing of the kernel's memory",
+            "confidentiality: the kernel forbids eBPF programs to read its memory",
         )
-        .remedy("boot with lockdown=integrity, or without Secure Boot's stricter policy"),
-        Err(reason) => {
-            finding("lockdown", Verdict::Skip, format!("not to be seen, so probably none ({reason})"))
-        }
+        .remedy("boot with lockdown=integrity, or relax the policy of Secure Boot"),
+        Err(reason) => finding("lockdown", Verdict::Skip, format!("unknown, probably none ({reason})")),
     }
 }
 
@@ -133,10 +133,10 @@ fn paranoid(kernel: &Kernel) -> Finding {
     match &kernel.sysctls.perf_event_paranoid {
         Err(reason) => finding(NAME, Verdict::Skip, reason),
         Ok(value) if *value < 3 || kernel.privileges.has(Capability::CAP_SYS_ADMIN) => {
-            finding(NAME, Verdict::Pass, format!("{value}: kprobes are open to this process"))
+            finding(NAME, Verdict::Pass, format!("{value}: this process may use kprobes"))
         }
-        Ok(value) => finding(NAME, Verdict::Warn, format!("{value}: kprobes ask for CAP_SYS_ADMIN"))
-            .remedy("only where trampolines are missing: `sysctl kernel.perf_event_paranoid=2`"),
+        Ok(value) => finding(NAME, Verdict::Warn, format!("{value}: kprobes need CAP_SYS_ADMIN"))
+            .remedy("needed only on kernels without trampolines: `sysctl kernel.perf_event_paranoid=2`"),
     }
 }
 
@@ -145,12 +145,12 @@ fn addresses(kernel: &Kernel) -> Finding {
     match &kernel.sysctls.kptr_restrict {
         Err(reason) => finding(NAME, Verdict::Skip, reason),
         Ok(value) if *value < 2 => {
-            finding(NAME, Verdict::Pass, format!("{value}: addresses are shown to who may see them"))
+            finding(NAME, Verdict::Pass, format!("{value}: processes with CAP_SYSLOG see kernel addresses"))
         }
         Ok(value) => finding(
             NAME,
             Verdict::Warn,
-            format!("{value}: addresses are shown to nobody, and exported queues that outlived their ring not found"),
+            format!("{value}: kernel addresses are hidden; zcrxd cannot find exported queues that outlived their ring"),
         )
         .remedy("`sysctl kernel.kptr_restrict=1`"),
     }
@@ -165,18 +165,20 @@ fn memlock(privileges: &Privileges) -> Finding {
         Err(ref reason) => finding(NAME, Verdict::Skip, reason),
         Ok(u64::MAX) => finding(NAME, Verdict::Pass, "no limit"),
         Ok(limit) if limit >= AREA_BYTES => {
-            finding(NAME, Verdict::Pass, format!("{} may be locked", bytesize::ByteSize(limit)))
+            finding(NAME, Verdict::Pass, format!("limit of locked memory: {}", bytesize::ByteSize(limit)))
         }
         Ok(limit) => finding(
             NAME,
             Verdict::Warn,
             format!(
-                "{} may be locked: an area of the default size ({}) does not fit",
+                "limit of locked memory: {}; an area of the default size ({}) does not fit",
                 bytesize::ByteSize(limit),
                 bytesize::ByteSize(AREA_BYTES)
             ),
         )
-        .remedy("raise it (`ulimit -l`, LimitMEMLOCK=), grant CAP_IPC_LOCK, or make the area smaller"),
+        .remedy(
+            "raise the limit (`ulimit -l`, LimitMEMLOCK=), grant CAP_IPC_LOCK, or configure a smaller area",
+        ),
     }
 }
 
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn root_may_everything() {
+    fn root_passes_every_check() {
         let all = [Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN, Capability::CAP_IPC_LOCK];
         let kernel = privileges(&all, &all);
         let findings = judge(&kernel);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_is_named_with_how_to_get_it() {
+    fn missing_capability_is_named_with_its_remedy() {
         let kernel = privileges(&[Capability::CAP_BPF], &[Capability::CAP_PERFMON, Capability::CAP_SYSLOG]);
         let findings = judge(&kernel);
         let (verdict, found, remedy) = of(&findings, "attach_probes");
@@ -223,7 +225,7 @@ mod tests {
         assert!(remedy.contains("AmbientCapabilities=CAP_PERFMON"), "{remedy}");
         let (verdict, _, remedy) = of(&findings, "register_queues");
         assert_eq!(verdict, Verdict::Warn);
-        assert!(remedy.starts_with("CAP_NET_ADMIN is not even in the bounding set"), "{remedy}");
+        assert!(remedy.starts_with("CAP_NET_ADMIN is not in the bounding set"), "{remedy}");
         assert_eq!(of(&findings, "perf_event_paranoid").0, Verdict::Warn);
         assert_eq!(of(&findings, "memlock").0, Verdict::Warn);
         assert!(lacks_probes(&kernel.privileges));

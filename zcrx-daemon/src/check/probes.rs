@@ -1,4 +1,4 @@
-//! The probes, as they attached just now.
+//! How each probe attached during this check.
 
 use super::{Finding, Group, Offer, Verdict, privileges};
 use crate::kernel::Kernel;
@@ -22,20 +22,30 @@ fn judge_probe(probe: &ProbeStatus, unprivileged: bool, zcrx: Option<bool>) -> F
         if better.is_empty() {
             return finding(Verdict::Pass, attached);
         }
-        return finding(Verdict::Pass, format!("{attached}; better, but refused: {}", better.join("; ")));
+        return finding(Verdict::Pass, format!("{attached}; refused before: {}", better.join("; ")));
     }
     if !probe.asked {
-        let why = probe.refused.first().map_or("not asked for", |one| one.error.as_str());
+        let why = probe.refused.first().map_or("not requested", |one| one.error.as_str());
         return finding(Verdict::Skip, why.to_owned());
     }
     if unprivileged {
-        return finding(Verdict::Skip, "not tried: this process may not attach probes".to_owned());
+        return finding(
+            Verdict::Skip,
+            "not tried: this process may not attach probes (see attach_probes above)".to_owned(),
+        );
     }
     if zcrx == Some(false) {
-        return finding(Verdict::Skip, "this kernel has no zcrx to tell of".to_owned());
+        return finding(Verdict::Skip, "not tried: this kernel has no zcrx".to_owned());
     }
     let verdict = if probe::is_essential(&probe.name) { Verdict::Fail } else { Verdict::Warn };
-    finding(verdict, format!("unknown without it: {}; refused: {}", probe.lost_without, refused().join("; ")))
+    finding(
+        verdict,
+        format!(
+            "not attached, so zcrxd does not know {}; refused: {}",
+            probe.lost_without,
+            refused().join("; ")
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -59,22 +69,22 @@ mod tests {
     }
 
     #[test]
-    fn a_fallback_passes_and_says_what_it_falls_back_from() {
+    fn fallback_passes_and_names_refused_mechanisms() {
         let finding = judge_probe(&probe("registration", true), false, Some(true));
         assert_eq!(finding.verdict, Verdict::Pass);
-        assert_eq!(finding.found, "tp_btf here: much; better, but refused: fexit there: no");
+        assert_eq!(finding.found, "tp_btf here: much; refused before: fexit there: no");
     }
 
     #[test]
-    fn how_bad_a_refusal_is_depends_on_what_is_lost_and_why() {
+    fn verdict_of_a_refusal_depends_on_probe_and_reason() {
         let verdict = |name, unprivileged, zcrx| judge_probe(&probe(name, false), unprivileged, zcrx).verdict;
         assert_eq!(verdict("page_pool", false, Some(true)), Verdict::Warn);
         assert_eq!(verdict("snapshot", false, Some(true)), Verdict::Fail);
         assert_eq!(verdict("snapshot", false, Some(false)), Verdict::Skip);
         assert_eq!(verdict("snapshot", true, Some(true)), Verdict::Skip);
         assert_eq!(verdict("snapshot", false, None), Verdict::Fail);
-        let unasked = ProbeStatus { asked: false, ..probe("page_pool", false) };
-        let finding = judge_probe(&unasked, false, Some(true));
+        let not_requested = ProbeStatus { asked: false, ..probe("page_pool", false) };
+        let finding = judge_probe(&not_requested, false, Some(true));
         assert_eq!((finding.verdict, finding.found.as_str()), (Verdict::Skip, "no"));
     }
 }

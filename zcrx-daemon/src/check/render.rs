@@ -1,20 +1,20 @@
-//! The report for people.
+//! The report as text.
 
 use super::{CheckReport, Finding, Summary, Verdict};
 
-/// How the text is laid out.
+/// Layout of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Whether verdicts are coloured.
+    /// Whether verdicts have a colour.
     pub colour: bool,
-    /// Columns that lines are broken at, between words.
+    /// Columns after which lines are broken between words.
     pub width: usize,
 }
 
-/// Columns that what is found gets at least, however narrow the terminal is.
+/// Least number of columns for findings, on any terminal.
 const NARROWEST: usize = 24;
 
-/// Groups with a heading each, verdicts and names in columns, remedies behind an arrow, and the counts at the end.
+/// Formats the report: a heading for each group, verdicts and names in columns, remedies behind an arrow, counts at the end.
 pub fn text(report: &CheckReport, style: Style) -> String {
     let unknown = "an unknown kernel";
     let kernel = report.kernel.as_deref().map_or(unknown.to_owned(), |release| format!("Linux {release}"));
@@ -45,8 +45,8 @@ fn describe(text: &mut String, finding: &Finding, width: usize, style: Style) {
     let room = style.width.saturating_sub(indent).max(NARROWEST);
     let mut head = format!("  {verdict}  {:width$}  ", printable(&name(finding)));
     let remedy = finding.remedy.as_ref().map(|remedy| format!("-> {remedy}"));
-    for said in [Some(&finding.found), remedy.as_ref()].into_iter().flatten() {
-        for line in wrap(&printable(said), room) {
+    for part in [Some(&finding.found), remedy.as_ref()].into_iter().flatten() {
+        for line in wrap(&printable(part), room) {
             *text += head.trim_end_matches(|_| line.is_empty());
             *text += &line;
             text.push('\n');
@@ -66,7 +66,7 @@ fn paint(verdict: Verdict, colour: bool) -> String {
     if colour { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
 }
 
-/// Breaks between words; a word that is longer than the room keeps a line of its own.
+/// Breaks text between words; a word longer than `room` gets its own line.
 fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -84,7 +84,7 @@ fn wrap(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
-/// Processes choose their names: what would move the cursor is not for a terminal.
+/// Replaces control characters: process names are chosen by processes and could move the cursor.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
 }
@@ -97,7 +97,7 @@ mod tests {
     fn report() -> CheckReport {
         let mut driver =
             Finding::new(Group::Interfaces, "driver", Verdict::Warn, "evil\u{1b}[2J: one two three")
-                .remedy("another one, as soon as it can be had");
+                .remedy("another one, as soon as it is available");
         driver.interface = Some("eth0".to_owned());
         CheckReport {
             version: "1.2.3".to_owned(),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_long_lines_are_broken_at_words() {
+    fn columns_align_and_long_lines_break_between_words() {
         assert_eq!(
             text(&report(), Style { colour: false, width: 45 }),
             "zcrxd 1.2.3 on Linux 7.3.4\n\
@@ -120,14 +120,14 @@ mod tests {
              Interfaces\n\
              \x20 warn  eth0 driver  evil?[2J: one two three\n\
              \x20                    -> another one, as soon\n\
-             \x20                    as it can be had\n\
+             \x20                    as it is available\n\
              \n\
              1 pass, 1 warn, 0 fail, 0 skip\n"
         );
     }
 
     #[test]
-    fn colour_is_for_verdicts_only() {
+    fn only_verdicts_have_colour() {
         let plain = text(&report(), Style { colour: false, width: 80 });
         let coloured = text(&report(), Style { colour: true, width: 80 });
         assert!(!plain.contains('\u{1b}'));

@@ -4,22 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use super::Facts;
 
-/// How a thing stands.
+/// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// Everything needed is present.
     Pass,
-    /// zcrxd works, and knows or does less.
+    /// zcrxd works with less information or fewer features.
     Warn,
-    /// Something that zcrxd is for cannot be had.
+    /// A main purpose of zcrxd does not work.
     Fail,
-    /// Not looked at, or it would make no difference; the finding says why.
+    /// Not checked; the finding says why.
     Skip,
 }
 
 impl Verdict {
-    /// The word for it.
+    /// Its name in text and JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -30,26 +30,26 @@ impl Verdict {
     }
 }
 
-/// What a finding is about.
+/// Subject of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
     /// The running kernel.
     Kernel,
-    /// What it was built with.
+    /// Build options of the kernel.
     Configuration,
     /// io_uring and zcrx.
     IoUring,
-    /// What this process may do.
+    /// Privileges of this process.
     Privileges,
-    /// The probes, as they attached just now.
+    /// How the probes attached.
     Probes,
     /// Network interfaces.
     Interfaces,
 }
 
 impl Group {
-    /// Its heading.
+    /// Heading of the group in text.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Kernel => "Kernel",
@@ -62,50 +62,65 @@ impl Group {
     }
 }
 
-/// One thing that was looked at.
+/// Result of one check, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is about.
+    /// Subject of the check.
     pub group: Group,
-    /// What was looked at; the same from release to release, unique in its group and interface.
+    /// Name of the check: stable between releases, unique in its group and interface.
     pub name: String,
-    /// The interface, where it is about one.
+    /// The interface, for checks of an interface.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub interface: Option<String>,
-    /// How it stands.
+    /// The verdict.
     pub verdict: Verdict,
     /// What was found, with the reason for the verdict.
     pub found: String,
-    /// What would remedy it, where something would.
+    /// What to do, for a verdict that something can change.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// A finding without a remedy.
+    /// Creates a finding without a remedy.
     pub(super) fn new(group: Group, name: &str, verdict: Verdict, found: impl Into<String>) -> Self {
         Self { group, name: name.to_owned(), interface: None, verdict, found: found.into(), remedy: None }
     }
 
-    /// The same with what remedies it.
+    /// Adds the remedy.
     pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
     }
 }
 
-/// How many findings there are of each verdict.
+/// Number of findings with each verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// As it should be.
+    /// Number of `pass`.
     pub pass: usize,
-    /// Less than there could be.
+    /// Number of `warn`.
     pub warn: usize,
-    /// Not to be had.
+    /// Number of `fail`.
     pub fail: usize,
-    /// Not looked at.
+    /// Number of `skip`.
     pub skip: usize,
 }
 
-/// What this host can do.
+impl Summary {
+    fn of(findings: &[Finding]) -> Self {
+        let mut summary = Self::default();
+        for finding in findings {
+            match finding.verdict {
+                Verdict::Pass => summary.pass += 1,
+                Verdict::Warn => summary.warn += 1,
+                Verdict::Fail => summary.fail += 1,
+                Verdict::Skip => summary.skip += 1,
+            }
+        }
+        summary
+    }
+}
+
+/// What this host supports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// Version of zcrxd.
@@ -114,7 +129,7 @@ pub struct CheckReport {
     pub kernel: Option<String>,
     /// Machine, if the kernel says.
     pub machine: Option<String>,
-    /// Counts.
+    /// Number of findings by verdict.
     pub summary: Summary,
     /// The findings, group by group.
     pub findings: Vec<Finding>,
@@ -122,25 +137,16 @@ pub struct CheckReport {
 
 impl CheckReport {
     pub(super) fn new(facts: &Facts, findings: Vec<Finding>) -> Self {
-        let mut summary = Summary::default();
-        for finding in &findings {
-            *match finding.verdict {
-                Verdict::Pass => &mut summary.pass,
-                Verdict::Warn => &mut summary.warn,
-                Verdict::Fail => &mut summary.fail,
-                Verdict::Skip => &mut summary.skip,
-            } += 1;
-        }
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: facts.kernel.release.clone().ok(),
             machine: facts.kernel.machine.clone().ok(),
-            summary,
+            summary: Summary::of(&findings),
             findings,
         }
     }
 
-    /// Whether something that zcrxd is for cannot be had.
+    /// Whether a main purpose of zcrxd does not work on this host.
     pub const fn has_failed(&self) -> bool {
         self.summary.fail > 0
     }

@@ -6,33 +6,33 @@ use super::{Exit, complain, print};
 use crate::check::{self, CheckReport, Facts, Style};
 
 const AFTER_HELP: &str = "\
-pass: as it should be. warn: zcrxd works, and knows or does less. fail: something that zcrxd is for cannot be had.
-skip: not looked at, and the line says why.
+pass: everything needed is present. warn: zcrxd works with less information or fewer features.
+fail: a main purpose of zcrxd does not work on this host. skip: not checked; the line says why.
 
 Exit codes:
-  0  nothing failed
-  1  something failed
-  3  there is no such interface here";
+  0  no check failed
+  1  a check failed
+  3  this network namespace has no such interface";
 
-/// Columns of lines that go to a file or a pipe.
+/// Line width for output to a file or pipe.
 const COLUMNS: usize = 120;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// The interface that zcrx is wanted on: what it lacks is a failure then [default: look at all]
+    /// Interface for zcrx: everything that it lacks is then a failure [default: check all interfaces]
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
-    /// Form of the answer
+    /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs: an object with a list of findings
+    /// JSON for programs: one object with a list of findings
     Json,
 }
 
@@ -62,7 +62,7 @@ const fn exit(report: &CheckReport) -> Exit {
     if report.has_failed() { Exit::Bad } else { Exit::Done }
 }
 
-/// Colour for terminals, unless NO_COLOR is set (<https://no-color.org>).
+/// Colours output to a terminal, unless NO_COLOR is set (<https://no-color.org>).
 fn style() -> Style {
     let stdout = std::io::stdout();
     let terminal = stdout.is_terminal();

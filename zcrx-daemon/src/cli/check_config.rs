@@ -12,7 +12,7 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-/// Prints the effective configuration with the verdict as its first line, a comment: the whole is a file again.
+/// Prints the effective configuration. Its first line is a comment with the result, so the output is a valid file.
 pub(super) fn run(args: &Args) -> Exit {
     match config::load(Some(&args.file), &Flags::default()) {
         Ok(config) => {
@@ -21,11 +21,11 @@ pub(super) fn run(args: &Args) -> Exit {
                 return Exit::Usage;
             }
             let queues = match config.queues.len() {
-                0 => "no queues: zcrxd will observe".to_owned(),
+                0 => "no queues: zcrxd observes only".to_owned(),
                 1 => "1 queue".to_owned(),
                 many => format!("{many} queues"),
             };
-            print(&format!("# {} is good, {queues}\n{config}", args.file.display()));
+            print(&format!("# {} is valid, {queues}\n{config}", args.file.display()));
             Exit::Done
         }
         Err(error) => {

@@ -5,16 +5,16 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 
-/// How a command ended.
+/// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// As asked.
+    /// The command did what the user asked for.
     Done = 0,
-    /// It ran, and its result is bad.
+    /// The command ran, and its result is bad.
     Bad = 1,
-    /// The command line or the configuration is wrong: the same will fail again.
+    /// The command line or the configuration is invalid: another attempt fails too.
     Usage = 2,
-    /// The host does not allow it now.
+    /// The host refuses it now; a later attempt may succeed.
     Host = 3,
 }
 

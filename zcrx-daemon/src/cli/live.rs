@@ -1,4 +1,4 @@
-//! This host as it is: what the running zcrxd says of it, or what can be seen without one.
+//! The diagnosis of this host: from the running zcrxd, or from probes that the command attaches.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,35 +13,35 @@ use crate::net::Netlink;
 use crate::observe::{Join, NicSample};
 use crate::probe::Probes;
 
-/// Why nothing is known of this host.
+/// Why there is no diagnosis of this host.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LiveError {
-    #[error("this host does not show its queues: {0}; `zcrxd probes` tells what would remedy it")]
+    #[error("cannot read the zcrx queues of this host: {0}; `zcrxd probes` and `zcrxd check` say what to do")]
     NoSnapshot(String),
-    #[error("the zcrxd that listens on {} does not answer: {reason}", socket.display())]
-    Unanswered { socket: PathBuf, reason: String },
+    #[error("the running zcrxd does not answer on {}: {reason}", socket.display())]
+    NoAnswer { socket: PathBuf, reason: String },
 }
 
-/// How often queues are looked at: often enough to have several samples of a two seconds' trouble.
-const CADENCE: Duration = Duration::from_millis(400);
+/// Time between samples: a problem of two seconds gets several.
+const SAMPLE_EVERY: Duration = Duration::from_millis(400);
 
-/// Samples of each queue that are looked back on: a minute of them.
+/// Samples of each queue that the diagnosis uses: one minute.
 const SAMPLES: usize = 150;
 
-/// How long ago an episode may have ended to be told of: what the running zcrxd looks back on.
-const LATELY: Duration = Duration::from_mins(1);
+/// Age of an ended episode up to which the command reports it: the memory of the running zcrxd.
+const RECENT: Duration = Duration::from_mins(1);
 
-/// How long to wait for a daemon that has only just been started.
-const STARTING: Duration = Duration::from_secs(10);
+/// Limit of the wait for a daemon that is still starting.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long to look at the host if nothing is said: an episode is told once it has lasted a second.
-pub(super) const LOOK: Duration = Duration::from_secs(4);
+/// Default time of observation without a daemon: an episode is reported after one second.
+pub(super) const OBSERVE: Duration = Duration::from_secs(4);
 
-/// Who says what is wrong.
+/// Source of the diagnosis.
 pub(super) enum Live {
     /// The zcrxd that listens on this socket.
     Daemon(PathBuf),
-    /// This command, with probes of its own.
+    /// Probes that this command attached.
     Alone(Box<Alone>),
 }
 
@@ -53,11 +53,11 @@ pub(super) struct Alone {
 }
 
 impl Live {
-    /// The running zcrxd, if there is one and nothing speaks against it: it has looked at the queues for long, and sees
-    /// its own from inside.
+    /// Returns the running zcrxd if there is one and `alone` is not set. The daemon has a longer history and knows its local
+    /// queues from inside.
     pub(super) fn find(runtime_dir: Option<&Path>, alone: bool) -> Self {
         let socket = daemon::socket(runtime_dir);
-        if !alone && is_there(&socket) {
+        if !alone && is_listening(&socket) {
             return Self::Daemon(socket);
         }
         let probes = Probes::attach(&Kernel::inspect());
@@ -65,34 +65,34 @@ impl Live {
         Self::Alone(Box::new(Alone { probes, netlink: Netlink::new(), join: Join::default(), watch }))
     }
 
-    /// Who it is, in words.
+    /// Name of the source for a header line.
     pub(super) const fn source(&self) -> &'static str {
         match self {
             Self::Daemon(_) => "by the running zcrxd",
-            Self::Alone(_) => "by own probes",
+            Self::Alone(_) => "by probes of this command",
         }
     }
 
-    /// All that is known now. Without a daemon it is looked for so long; a single look takes no time.
-    pub(super) fn look(&mut self, time: Duration) -> Result<HostDiagnosis, LiveError> {
+    /// Returns the present diagnosis. Without a daemon, observes for `time` first; zero means one sample.
+    pub(super) fn diagnosis(&mut self, time: Duration) -> Result<HostDiagnosis, LiveError> {
         match self {
             Self::Daemon(socket) => ask(socket),
-            Self::Alone(alone) => alone.look(time),
+            Self::Alone(alone) => alone.observe(time),
         }
     }
 
-    /// What is wrong now. Without a daemon that takes as long as it is looked, `time` or a few seconds.
+    /// Returns the diagnosis of each queue with its recent episodes. Without a daemon, observes for `time` or [`OBSERVE`].
     pub(super) fn diagnose(&mut self, time: Option<Duration>) -> Result<Vec<Replayed>, LiveError> {
         match self {
-            Self::Daemon(socket) => ask(socket).map(|said| told(said, LATELY)),
+            Self::Daemon(socket) => ask(socket).map(|host| with_episodes(host, RECENT)),
             Self::Alone(alone) => {
-                let time = time.unwrap_or(LOOK);
-                alone.look(time).map(|said| told(said, Duration::MAX))
+                let time = time.unwrap_or(OBSERVE);
+                alone.observe(time).map(|host| with_episodes(host, Duration::MAX))
             }
         }
     }
 
-    /// Lets time pass until the next answer is due; looking takes its time by itself.
+    /// Waits until the next request to a daemon; without a daemon, observing takes this time.
     pub(super) fn pause(&self, time: Duration) {
         if matches!(self, Self::Daemon(_)) {
             thread::sleep(time);
@@ -100,20 +100,20 @@ impl Live {
     }
 }
 
-/// What is known of each queue, with its episodes that are not long over.
-fn told(said: HostDiagnosis, lately: Duration) -> Vec<Replayed> {
-    let now = said.at.unwrap_or_default();
-    let recent = |ended: Option<Duration>| ended.is_some_and(|ended| now.saturating_sub(ended) <= lately);
+/// Returns the report of each queue with its episodes that ended at most `age` ago.
+fn with_episodes(host: HostDiagnosis, age: Duration) -> Vec<Replayed> {
+    let now = host.at.unwrap_or_default();
+    let recent = |ended: Option<Duration>| ended.is_some_and(|ended| now.saturating_sub(ended) <= age);
     let replayed = |report: crate::diagnose::Report| {
-        let over = said.recent.iter().filter(|episode| episode.key == report.key && recent(episode.ended));
+        let over = host.recent.iter().filter(|episode| episode.key == report.key && recent(episode.ended));
         let episodes = over.chain(&report.episode).cloned().collect();
         Replayed { key: report.key.clone(), episodes, report }
     };
-    said.queues.into_iter().map(replayed).collect()
+    host.queues.into_iter().map(replayed).collect()
 }
 
-/// Whether somebody listens. One whom this user may not ask is there, and asking says why not.
-fn is_there(socket: &Path) -> bool {
+/// Whether a daemon listens, also one that refuses this user: the request then reports the refusal.
+fn is_listening(socket: &Path) -> bool {
     match std::os::unix::net::UnixStream::connect(socket) {
         Ok(_) => true,
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
@@ -121,25 +121,26 @@ fn is_there(socket: &Path) -> bool {
 }
 
 fn ask(socket: &Path) -> Result<HostDiagnosis, LiveError> {
-    let unanswered = |reason: String| LiveError::Unanswered { socket: socket.to_owned(), reason };
+    let no_answer = |reason: String| LiveError::NoAnswer { socket: socket.to_owned(), reason };
     let begin = Instant::now();
     loop {
-        let text = daemon::ask(socket, "/diagnose.json").map_err(|error| unanswered(error.to_string()))?;
-        let said: HostDiagnosis = serde_json::from_str(&text)
-            .map_err(|error| unanswered(format!("its answer cannot be read: {error}")))?;
-        // One that is still attaching its probes knows of no queue, which is not the same as that there is none.
-        if said.at.is_some() {
-            return Ok(said);
+        let text = daemon::ask(socket, "/diagnose.json").map_err(|error| no_answer(error.to_string()))?;
+        let host: HostDiagnosis = serde_json::from_str(&text).map_err(|error| {
+            no_answer(format!("cannot parse its answer: {error}; is it the same version?"))
+        })?;
+        // A daemon that is still attaching its probes knows no queue yet, which does not mean that there is none.
+        if host.at.is_some() {
+            return Ok(host);
         }
-        if begin.elapsed() > STARTING {
-            return Err(unanswered("it is still starting".to_owned()));
+        if begin.elapsed() > START_LIMIT {
+            return Err(no_answer("it is still starting".to_owned()));
         }
-        thread::sleep(CADENCE);
+        thread::sleep(SAMPLE_EVERY);
     }
 }
 
 impl Alone {
-    fn look(&mut self, time: Duration) -> Result<HostDiagnosis, LiveError> {
+    fn observe(&mut self, time: Duration) -> Result<HostDiagnosis, LiveError> {
         let begin = Instant::now();
         loop {
             let probed = self.probes.sample();
@@ -148,22 +149,22 @@ impl Alone {
             };
             let nic = NicSample::read(&mut self.netlink, Some(&snapshot));
             let samples = self.join.samples(snapshot.ended, &[], Some(&snapshot), &nic);
-            let said = self.watch.feed(snapshot.ended, samples, |_, _, _| {});
+            let host = self.watch.feed(snapshot.ended, samples, |_, _, _| {});
             if begin.elapsed() >= time {
-                return Ok(said);
+                return Ok(host);
             }
-            thread::sleep(CADENCE.min(time));
+            thread::sleep(SAMPLE_EVERY.min(time));
         }
     }
 }
 
-/// Why there is no snapshot, as its probe was told.
+/// Why the snapshot probe did not attach.
 fn refusals(probes: &[ProbeStatus]) -> String {
     let probe = probes.iter().find(|probe| probe.name == "snapshot");
-    let words: Vec<_> = probe
+    let reasons: Vec<_> = probe
         .map(|probe| {
             probe.refused.iter().map(|attempt| format!("{}: {}", attempt.target, attempt.error)).collect()
         })
         .unwrap_or_default();
-    if words.is_empty() { "there is no snapshot".to_owned() } else { words.join("; ") }
+    if reasons.is_empty() { "the snapshot failed".to_owned() } else { reasons.join("; ") }
 }

@@ -23,10 +23,10 @@ pub use exit::Exit;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done
-  1  done, and the result is bad (data was not what was sent, the end took too long)
-  2  the command line or the configuration is wrong: the same will fail again
-  3  this host does not allow it now (port in use, no such interface, missing capability, another zcrxd)";
+  0  success
+  1  the command ran, and its result is bad (wrong data, a stop that took too long)
+  2  the command line or the configuration is invalid: another attempt fails too
+  3  this host refuses it now (port in use, no such interface, missing capability, another zcrxd)";
 
 /// Makes Linux io_uring zero-copy receive (zcrx) observable.
 #[derive(Debug, Parser)]
@@ -38,37 +38,37 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Observe this host's zcrx queues, and receive on own ones
+    /// Observe the zcrx queues of this host, and receive on queues of zcrxd
     Run(Box<run::Args>),
-    /// Tell what this host can do: kernel, zcrx, probes, privileges, interfaces, and what would remedy the rest
+    /// Check what this host supports (kernel, zcrx, probes, privileges, interfaces), with a fix for each problem
     Check(check::Args),
-    /// Check a configuration file and print what it amounts to
+    /// Check a configuration file and print it with every default
     CheckConfig(check_config::Args),
-    /// Send test data to a queue with sink `verify`, and wait for its verdict
+    /// Send test data to a queue with the sink `verify`, and wait for its verdict
     Send(send::Args),
-    /// Look at interfaces, prepare them for zcrx, and put them back
+    /// Show interfaces, prepare them for zcrx, and restore them
     Nic(nic::Args),
-    /// Attach the probes, tell which this kernel allows and what is lost, and detach them
+    /// Attach every probe, report which ones this kernel supports, and detach them
     Probes(probes::Args),
-    /// Show every zcrx queue on this host as the kernel has it, whoever owns it
+    /// Show every zcrx queue of any process on this host, as the kernel sees it
     Queues(queues::Args),
-    /// Say what is wrong with a queue, why, and what to do
+    /// Report problems of queues with their causes and remedies
     Diagnose(diagnose::Args),
-    /// Watch every queue live in a terminal, or step through a recording
+    /// Show every queue live in a terminal, or step through a recording
     Top(top::Args),
-    /// Go through a recording, sample by sample
+    /// Print a recording sample by sample
     Replay(replay::Args),
-    /// Write the man pages and the shells' completions that packages carry
+    /// Write man pages and shell completions for packages
     #[command(hide = true)]
     Pages(pages::Args),
 }
 
-/// Does what the command line says.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // There is nobody left to tell if this fails.
+            // If standard error is closed, the message has no reader.
             error.print().ok();
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
@@ -89,12 +89,12 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-/// Prints a result. Whoever closed the pipe has read enough.
+/// Prints a result. A closed pipe is no error: its reader has read enough.
 fn print(text: &str) {
     std::io::stdout().write_all(text.as_bytes()).ok();
 }
 
-/// Prints what went wrong, each line with the program's name.
+/// Prints an error, each line with the name of the program.
 fn complain(error: &dyn std::fmt::Display) {
     let mut stderr = std::io::stderr();
     for line in error.to_string().lines() {
@@ -109,7 +109,7 @@ mod tests {
     use super::Cli;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 }

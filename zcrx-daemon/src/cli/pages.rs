@@ -1,4 +1,4 @@
-//! `zcrxd pages`: the command line's own documentation, in the forms that packages install.
+//! `zcrxd pages`: man pages and shell completions of the command line, for packages.
 
 use std::fs;
 use std::io;
@@ -9,13 +9,12 @@ use clap_complete::Shell;
 
 use super::{Cli, Exit, complain};
 
-/// Where completions go, by what each shell calls its file.
+/// Shells that get completions.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// What `zcrxd pages` is told.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Directory for man/ and completions/; made if absent
+    /// Directory for man/ and completions/; created if absent
     directory: PathBuf,
 }
 
@@ -29,7 +28,7 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-/// Writes a page for each command, and a completion for each shell.
+/// Writes a man page for each command and a completion for each shell.
 fn write(directory: &Path) -> io::Result<()> {
     let man = directory.join("man");
     fs::create_dir_all(&man)?;

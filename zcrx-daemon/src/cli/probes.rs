@@ -9,26 +9,26 @@ use crate::probe::{MechanismChoice, Options, Probes};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Form of the answer
+    /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way
+    /// Mechanism for probes on kernel functions: for tests, and for hosts that forbid one
     #[arg(long, value_name = "MECHANISM", default_value = "auto")]
     probe_mechanism: MechanismChoice,
-    /// Try the probe that samples how long one buffer in N is out, too; see `probes.residence`
+    /// Also attach the probe that follows one buffer in N (see `probes.residence` in the configuration)
     #[arg(long, value_name = "N", default_value_t = 0)]
     probe_residence: u32,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs: a list, one object for each probe
+    /// JSON for programs: a list with one object for each probe
     Json,
 }
 
-/// Tells what this kernel allows. Probes that it refuses are an answer, not a failure.
+/// Reports what this kernel supports. Refused probes are a result, not a failure.
 pub(super) fn run(args: &Args) -> Exit {
     let kernel = Kernel::inspect();
     let options =
@@ -56,21 +56,21 @@ fn table(probes: &[ProbeStatus]) -> String {
         let _: std::fmt::Result = describe(&mut text, probe, width);
     }
     let attached = probes.iter().filter(|probe| probe.attached.is_some()).count();
-    let asked = probes.iter().filter(|probe| probe.asked).count();
-    text + &format!("{attached} of {asked} attached\n")
+    let requested = probes.iter().filter(|probe| probe.asked).count();
+    text + &format!("{attached} of {requested} attached\n")
 }
 
 fn describe(text: &mut String, probe: &ProbeStatus, width: usize) -> std::fmt::Result {
     let name = &probe.name;
     if let Some((mechanism, target)) = &probe.attached {
         writeln!(text, "{name:width$}  attached: {} {target}", mechanism.name())?;
-        writeln!(text, "{:width$}  tells: {}", "", probe.tells)?;
+        writeln!(text, "{:width$}  reports: {}", "", probe.tells)?;
     } else if !probe.asked {
-        let why = probe.refused.first().map_or("not asked for", |one| one.error.as_str());
-        return writeln!(text, "{name:width$}  {why}\n{:width$}  would tell: {}", "", probe.tells);
+        let why = probe.refused.first().map_or("not requested", |one| one.error.as_str());
+        return writeln!(text, "{name:width$}  {why}\n{:width$}  would report: {}", "", probe.tells);
     } else {
         writeln!(text, "{name:width$}  NOT attached")?;
-        writeln!(text, "{:width$}  unknown without it: {}", "", probe.lost_without)?;
+        writeln!(text, "{:width$}  unknown without this probe: {}", "", probe.lost_without)?;
     }
     for attempt in &probe.refused {
         writeln!(
@@ -91,20 +91,20 @@ mod tests {
     use crate::observe::fixture::full;
 
     #[test]
-    fn refusals_and_losses_are_told() {
+    fn refused_mechanisms_and_missing_facts_are_listed() {
         assert_eq!(
             table(&full().host.probe.probes),
             "registration  attached: tp_btf io_uring_register\n\
-             \x20             tells: registrations of interface queues by any process\n\
+             \x20             reports: registrations of interface queues by any process\n\
              \x20             refused: fexit io_register_zcrx_ifq: the kernel has no BPF trampolines\n\
              page_pool     NOT attached\n\
-             \x20             unknown without it: pools that leak\n\
+             \x20             unknown without this probe: pools that leak\n\
              1 of 2 attached\n"
         );
     }
 
     #[test]
-    fn what_nobody_asked_for_is_no_refusal() {
+    fn probe_that_was_not_requested_is_no_refusal() {
         let mut probes = full().host.probe.probes;
         probes[1].asked = false;
         let text = table(&probes);

@@ -11,34 +11,33 @@ use crate::observe::{Memory, Observation, Observer, WebSample};
 use crate::probe::Probes;
 
 const AFTER_HELP: &str = "\
-Works on its own, whether zcrxd runs or not. Counts of allocations begin with the command, so only a running zcrxd has
-any.
+Reads the kernel itself, with or without a running zcrxd. Counters start with this command; only a running zcrxd has a history.
 
 Exit codes:
-  0  the kernel was read; there may be no queue
-  1  something may be missing, and standard error says what
-  3  the kernel's state cannot be read here: `zcrxd probes` says why";
+  0  the kernel was read completely; there may be no queue
+  1  the result may be incomplete; standard error says why
+  3  the state of the kernel cannot be read: `zcrxd probes` says why";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Form of the answer
+    /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs: a list, one object for each queue
+    /// JSON for programs: a list with one object for each queue
     Json,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    let observation = look();
+    let observation = observe();
     let Some(snapshot) = &observation.host.probe.snapshot else {
-        complain(&"the kernel's queues cannot be read on this host; `zcrxd probes` says why");
+        complain(&"cannot read the zcrx queues of this host; `zcrxd probes` and `zcrxd check` say why");
         return Exit::Host;
     };
     let queues = &observation.host.queues;
@@ -55,7 +54,7 @@ pub(super) fn run(args: &Args) -> Exit {
     exit(snapshot)
 }
 
-fn look() -> Observation {
+fn observe() -> Observation {
     let kernel = Kernel::inspect();
     let probes = Probes::attach(&kernel);
     let observer = Observer {
@@ -71,13 +70,12 @@ fn look() -> Observation {
 
 fn exit(snapshot: &KernelSnapshot) -> Exit {
     for reason in &snapshot.incomplete {
-        complain(&format!("something may be missing: {reason}"));
+        complain(&format!("the result may be incomplete: {reason}"));
     }
     if snapshot.incomplete.is_empty() { Exit::Done } else { Exit::Bad }
 }
 
-/// Samples as they are, without the kernel's addresses: answers are pasted into mails, and addresses are what attackers
-/// look for.
+/// Formats samples without kernel addresses: users paste the output into tickets, and addresses help attackers.
 fn json(queues: &[QueueSample]) -> serde_json::Result<String> {
     let mut list = serde_json::to_value(queues)?;
     for queue in list.as_array_mut().into_iter().flatten() {
@@ -93,7 +91,7 @@ const HEAD: [&str; 8] = ["QUEUE", "OWNER", "BUFFERS", "FREE", "USER", "KERNEL", 
 
 fn table(queues: &[QueueSample]) -> String {
     if queues.is_empty() {
-        return "No process on this host has registered a zcrx queue.\n".to_owned();
+        return "No process on this host has a zcrx queue.\n".to_owned();
     }
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(queues.iter().map(row));
@@ -103,7 +101,7 @@ fn table(queues: &[QueueSample]) -> String {
     for row in &rows {
         let mut line = String::new();
         for (position, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            // Names to the left, numbers to the right. Writing to a String cannot fail.
+            // Names are aligned to the left, numbers to the right. Writing to a String cannot fail.
             let _: std::fmt::Result = match position {
                 0 | 1 => write!(line, "{cell:width$}  "),
                 _ => write!(line, "{cell:>width$}  "),
@@ -116,7 +114,7 @@ fn table(queues: &[QueueSample]) -> String {
 }
 
 fn row(sample: &QueueSample) -> [String; 8] {
-    let said = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let kernel = sample.kernel.as_ref();
     let areas = kernel.filter(|kernel| !kernel.areas.is_empty());
     let user = areas.and_then(KernelQueue::user_buffers);
@@ -125,17 +123,17 @@ fn row(sample: &QueueSample) -> [String; 8] {
     let part = |part: u32, whole: u32| format!("{part}/{whole}");
     [
         sample.key.to_string(),
-        said(owner),
-        said(areas.map(|kernel| kernel.buffers().to_string())),
-        said(areas.map(|kernel| kernel.free().to_string())),
-        said(user.map(|user| user.to_string())),
-        said(rest.map(|rest| rest.to_string())),
-        said(kernel.and_then(|kernel| kernel.refill).map(|refill| part(refill.pending(), refill.entries))),
-        said(kernel.and_then(|kernel| kernel.cq).map(|cq| part(cq.depth(), cq.entries))),
+        cell(owner),
+        cell(areas.map(|kernel| kernel.buffers().to_string())),
+        cell(areas.map(|kernel| kernel.free().to_string())),
+        cell(user.map(|user| user.to_string())),
+        cell(rest.map(|rest| rest.to_string())),
+        cell(kernel.and_then(|kernel| kernel.refill).map(|refill| part(refill.pending(), refill.entries))),
+        cell(kernel.and_then(|kernel| kernel.cq).map(|cq| part(cq.depth(), cq.entries))),
     ]
 }
 
-/// A process chooses its name: what would move the cursor is not for a terminal.
+/// Replaces control characters: a process chooses its name, which could move the cursor.
 fn printable(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -147,7 +145,7 @@ mod tests {
     use crate::observe::fixture::foreign_queue;
 
     #[test]
-    fn figures_stand_in_columns_and_what_is_unknown_is_a_dash() {
+    fn columns_align_and_unknown_values_are_dashes() {
         let mut evil =
             QueueSample::unknown(QueueKey { interface: None, queue: 0 }, 2, std::time::Duration::ZERO);
         evil.owner = foreign_queue().owner.map(|mut owner| {
@@ -163,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn json_tells_everything_but_addresses() -> Result<(), serde_json::Error> {
+    fn json_contains_no_kernel_addresses() -> Result<(), serde_json::Error> {
         let text = json(&[foreign_queue()])?;
         let list: Value = serde_json::from_str(&text)?;
         assert_eq!(list[0]["kernel"]["refill"]["entries"], 1024);

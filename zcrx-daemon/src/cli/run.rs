@@ -13,7 +13,7 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
-    /// For tests of whoever watches over zcrxd: what SIGUSR1 breaks
+    /// For tests of the watchdog: the fault that SIGUSR1 triggers
     #[arg(long, value_name = "FAULT", hide = true)]
     fault: Option<Fault>,
 }

@@ -13,45 +13,45 @@ use crate::receive::pattern::{self, SendError, Verdict};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to: IP:PORT or NAME:PORT
+    /// Destination: IP:PORT or NAME:PORT
     #[arg(long, value_name = "ADDR", value_parser = resolve)]
     to: SocketAddr,
-    /// Payload of each connection, such as 256MiB
+    /// Payload of each connection, for example 256MiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     bytes: u64,
     /// Seed of the first connection's pattern; each further one adds 1
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Connections at once
+    /// Number of parallel connections
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// The sink gives no verdict (discard, forward): having sent all is enough
+    /// Succeed without a verdict, for the sinks discard, forward and file
     #[arg(long)]
     unverified: bool,
 }
 
-/// What became of one connection.
-enum Fate {
+/// Result of one connection.
+enum Sent {
     Verified,
-    Sent,
-    Bad(String),
+    Unverified,
+    Failed(String),
 }
 
 pub(super) fn run(args: &Args) -> Exit {
     let begin = Instant::now();
-    let fates: Vec<Fate> = thread::scope(|scope| {
+    let results: Vec<Sent> = thread::scope(|scope| {
         let senders: Vec<_> = (0..u64::from(args.connections))
             .map(|index| scope.spawn(move || one(args, args.seed.wrapping_add(index))))
             .collect();
         senders
             .into_iter()
-            .map(|sender| sender.join().unwrap_or_else(|_| Fate::Bad("the sender panicked".to_owned())))
+            .map(|sender| sender.join().unwrap_or_else(|_| Sent::Failed("the sender panicked".to_owned())))
             .collect()
     });
     let seconds = begin.elapsed().as_secs_f64();
 
-    let verified = fates.iter().filter(|fate| matches!(fate, Fate::Verified)).count();
-    let sent = fates.iter().filter(|fate| !matches!(fate, Fate::Bad(_))).count();
+    let verified = results.iter().filter(|result| matches!(result, Sent::Verified)).count();
+    let sent = results.iter().filter(|fate| !matches!(fate, Sent::Failed(_))).count();
     let bytes = args.bytes.saturating_mul(sent as u64);
     let mut line =
         format!("sent {bytes} bytes on {sent} of {} connections in {seconds:.2} s", args.connections);
@@ -61,31 +61,32 @@ pub(super) fn run(args: &Args) -> Exit {
         write!(line, ", {}/s", rate.display().iec()).ok();
     }
     print(&format!("{line}; {verified} verified\n"));
-    for fate in &fates {
-        if let Fate::Bad(why) = fate {
+    for result in &results {
+        if let Sent::Failed(why) = result {
             complain(why);
         }
     }
-    if sent == fates.len() { Exit::Done } else { Exit::Bad }
+    if sent == results.len() { Exit::Done } else { Exit::Bad }
 }
 
-fn one(args: &Args, seed: u64) -> Fate {
+fn one(args: &Args, seed: u64) -> Sent {
     match pattern::send(args.to, args.bytes, seed) {
-        Ok(Verdict::Ok { payload }) if payload == args.bytes => Fate::Verified,
-        Ok(verdict) => {
-            Fate::Bad(format!("seed {seed}: {} bytes were sent, the verdict is: {verdict}", args.bytes))
-        }
-        // All was taken, nothing was said.
-        Err(SendError::Answer { .. }) if args.unverified => Fate::Sent,
+        Ok(Verdict::Ok { payload }) if payload == args.bytes => Sent::Verified,
+        Ok(verdict) => Sent::Failed(format!(
+            "seed {seed}: sent {} bytes; verdict of the receiver: {verdict}",
+            args.bytes
+        )),
+        // The receiver took all data and gave no verdict.
+        Err(SendError::Answer { .. }) if args.unverified => Sent::Unverified,
         Err(error @ SendError::Answer { .. }) => {
-            Fate::Bad(format!("seed {seed}: {error}; --unverified does without a verdict"))
+            Sent::Failed(format!("seed {seed}: {error}; add --unverified if the sink gives no verdict"))
         }
-        Err(error) => Fate::Bad(format!("seed {seed}: {error}")),
+        Err(error) => Sent::Failed(format!("seed {seed}: {error}")),
     }
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, String> {
     let mut addresses =
         text.to_socket_addrs().map_err(|error| format!("{error}; write IP:PORT or NAME:PORT"))?;
-    addresses.next().ok_or_else(|| "the name has no address".to_owned())
+    addresses.next().ok_or_else(|| "this name has no address; check it with `getent hosts NAME`".to_owned())
 }

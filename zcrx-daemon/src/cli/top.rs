@@ -107,7 +107,7 @@ fn watch(args: &Args) -> Result<Exit, TopError> {
 
 fn once(args: &Args) -> Result<Exit, TopError> {
     let mut source = open(args)?;
-    source.next(super::live::LOOK)?;
+    source.next(super::live::OBSERVE)?;
     let view = view(args, &source)?;
     let look = Look { colour: false, unicode: !args.ascii && utf8() };
     let about = About { interactive: false, ..source.about(look) };

@@ -9,7 +9,7 @@ fn a_good_file_gets_a_verdict_and_what_it_amounts_to() -> Outcome {
     let said = output(zcrxd(&["check-config", &file]))?;
     assert_eq!(said.status.code(), Some(0));
     let text = String::from_utf8(said.stdout)?;
-    assert_eq!(text.lines().next(), Some(format!("# {file} is good, 1 queue").as_str()));
+    assert_eq!(text.lines().next(), Some(format!("# {file} is valid, 1 queue").as_str()));
     for line in ["area = \"8MiB\"", "backend = \"auto\"", "listen_addresses = [\"127.0.0.1:9965\"]"] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

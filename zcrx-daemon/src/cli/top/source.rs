@@ -58,7 +58,7 @@ impl Source {
     pub(super) fn next(&mut self, time: Duration) -> Result<(), SourceError> {
         match self {
             Self::Live { live, host, taken } => {
-                *host = live.look(time)?;
+                *host = live.diagnosis(time)?;
                 *taken = SystemTime::now();
                 Ok(())
             }

@@ -34,11 +34,11 @@ impl From<&DaemonError> for Exit {
     fn from(error: &DaemonError) -> Self {
         match error {
             DaemonError::Log(_) | DaemonError::Web(_) => Self::Usage,
-            DaemonError::Hung | DaemonError::Impatient { .. } => Self::Bad,
+            DaemonError::Hung | DaemonError::SecondSignal { .. } => Self::Bad,
             DaemonError::Instance(_)
             | DaemonError::Bind(_)
             | DaemonError::Receive(_)
-            | DaemonError::GivenUp { .. }
+            | DaemonError::Dropped { .. }
             | DaemonError::System { .. } => Self::Host,
         }
     }

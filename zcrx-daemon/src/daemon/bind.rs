@@ -8,34 +8,34 @@ use std::path::PathBuf;
 use crate::config::{Web, WebAddress};
 use crate::export::http::Listener;
 
-/// A socket that cannot be listened on.
+/// Why the web endpoint cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// An address of the network.
+    /// An IP address.
     #[error("cannot listen on web address {address}: {source}; {}", remedy(source, *address))]
     Address {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A path.
-    #[error("cannot listen on unix:{}: {source}; its folder must exist, and be this user's to write to", path.display())]
+    /// A Unix socket.
+    #[error("cannot listen on unix:{}: {source}; its folder must exist and be writable for this user", path.display())]
     Path {
         /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// What systemd handed over.
-    #[error("cannot listen on the sockets that systemd hands over: {source}")]
+    /// A socket from systemd.
+    #[error("cannot listen on the sockets from systemd: {source}")]
     Inherited {
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Nothing was handed over.
+    /// systemd passed no socket.
     #[error(
-        "systemd has handed over no socket: enable zcrxd.socket, or leave out systemd_socket (--web.systemd-socket)"
+        "systemd passed no socket: enable zcrxd.socket, or remove systemd_socket from [web] (--web.systemd-socket)"
     )]
     NothingInherited,
 }
@@ -58,7 +58,7 @@ pub(super) async fn bind_all(web: &Web) -> Result<Vec<Listener>, BindError> {
     Ok(listeners)
 }
 
-/// Takes what systemd hands over.
+/// Takes the sockets from systemd.
 fn inherit() -> Result<Vec<Listener>, BindError> {
     let failed = |source| BindError::Inherited { source };
     let listeners = sd_notify::listen_fds()

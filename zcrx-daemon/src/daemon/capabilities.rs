@@ -17,42 +17,42 @@ use crate::receive::BackendChoice;
 /// What is needed once the probes are attached: programs and maps are open files by then.
 fn needed(config: &Config) -> HashSet<Capability> {
     let mut needed: HashSet<_> = config.privileges.keep.iter().copied().collect();
-    // To read what /proc says of the owners of queues.
+    // To read /proc of the owners of queues.
     needed.insert(Capability::CAP_SYS_PTRACE);
-    // A queue that failed is registered again.
+    // To register a failed queue again.
     if config.queues.iter().any(|queue| queue.backend != BackendChoice::Only(BackendKind::Copy)) {
         needed.insert(Capability::CAP_NET_ADMIN);
     }
     needed
 }
 
-/// Takes from the calling thread what it does not need any more, and says what that was.
-pub(super) fn give_up(config: &Config) -> GivenUp {
+/// Drops capabilities that the calling thread no longer needs, and logs them.
+pub(super) fn drop_unneeded(config: &Config) -> Dropped {
     if !config.privileges.drop {
-        return GivenUp::default();
+        return Dropped::default();
     }
     match reduce(&needed(config)) {
-        Ok((dropped, _)) if dropped.is_empty() => GivenUp::default(),
+        Ok((dropped, _)) if dropped.is_empty() => Dropped::default(),
         Ok((dropped, kept)) => {
             let kept = if kept.is_empty() { "none".to_owned() } else { names(&kept) };
-            info!("gave up {}; kept {kept}", names(&dropped));
-            GivenUp(dropped)
+            info!("dropped {}; kept {kept}", names(&dropped));
+            Dropped(dropped)
         }
         Err(error) => {
-            // Less safe than it could be, and no reason not to run.
-            warn!(%error, "cannot give capabilities up");
-            GivenUp::default()
+            // zcrxd runs with more privileges than needed, which is no reason to stop.
+            warn!(%error, "cannot drop capabilities; zcrxd keeps more privileges than it needs");
+            Dropped::default()
         }
     }
 }
 
-/// What was given up: there is no way back.
+/// Dropped capabilities, which the process cannot regain.
 #[derive(Debug, Default)]
-pub(super) struct GivenUp(Vec<Capability>);
+pub(super) struct Dropped(Vec<Capability>);
 
-impl GivenUp {
-    /// Those that another configuration would need, as a list in words; `None` if there are none.
-    pub(super) fn missing_for(&self, config: &Config) -> Option<String> {
+impl Dropped {
+    /// Names of dropped capabilities that `config` needs; `None` if it needs none of them.
+    pub(super) fn needed_by(&self, config: &Config) -> Option<String> {
         let needed = needed(config);
         let missing: Vec<_> =
             self.0.iter().copied().filter(|capability| needed.contains(capability)).collect();
@@ -60,7 +60,7 @@ impl GivenUp {
     }
 }
 
-/// What was given up, and what stays.
+/// Dropped and kept capabilities.
 type Reduced = (Vec<Capability>, Vec<Capability>);
 
 fn reduce(keep: &HashSet<Capability>) -> io::Result<Reduced> {
@@ -69,7 +69,7 @@ fn reduce(keep: &HashSet<Capability>) -> io::Result<Reduced> {
     let (kept, dropped): (HashSet<_>, HashSet<_>) =
         permitted.into_iter().partition(|capability| keep.contains(capability));
     if !dropped.is_empty() {
-        // In this order: each set may only hold what the next one allows.
+        // In this order, since each set is limited by the next one.
         caps::clear(None, CapSet::Ambient).map_err(failed)?;
         caps::clear(None, CapSet::Inheritable).map_err(failed)?;
         caps::set(None, CapSet::Effective, &kept).map_err(failed)?;

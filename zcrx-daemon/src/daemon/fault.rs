@@ -1,27 +1,27 @@
-//! Faults on purpose: how a test sees that somebody notices, and what is done then.
+//! Deliberate faults, with which tests show that zcrxd and systemd notice and react.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::sources::Sources;
 
-/// What SIGUSR1 breaks, if zcrxd was started to be broken (`--fault`, which `--help` does not show).
+/// Fault that SIGUSR1 triggers, selected by the hidden option `--fault`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
-    /// The first receive thread goes no further.
+    /// The first receive thread stops making progress.
     HangReceiveThread,
-    /// The first receive thread's ring is a ring no more.
+    /// The ring of the first receive thread fails.
     BreakRing,
-    /// The thread that reads the probes goes no further.
+    /// The thread that reads the probes stops making progress.
     HangSampler,
 }
 
-/// Whether the sampler is to hang.
+/// Makes the sampler hang while it is set.
 #[derive(Default)]
 pub(super) struct Trap(AtomicBool);
 
 impl Trap {
-    pub(super) fn step_in(&self) {
+    pub(super) fn wait_while_set(&self) {
         while self.0.load(Ordering::Acquire) {
             std::thread::park_timeout(Duration::from_millis(100));
         }
@@ -29,8 +29,8 @@ impl Trap {
 }
 
 impl Fault {
-    pub(super) fn happen(self, sources: &Sources, trap: &Trap) {
-        tracing::warn!("a fault on purpose: {self:?}");
+    pub(super) fn trigger(self, sources: &Sources, trap: &Trap) {
+        tracing::warn!("triggering the fault of --fault: {self:?}");
         match self {
             Self::HangReceiveThread => sources.hang(),
             Self::BreakRing => sources.break_ring(),

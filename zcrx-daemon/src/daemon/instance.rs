@@ -1,9 +1,9 @@
 //! One daemon per user.
 //!
-//! Two daemons of one user are a mistake nearly always: they fight for queues and count everything twice. The
-//! lock is a file in the user's runtime directory, held by `flock`: it is gone with the process, however that
-//! ends. Daemons of different users do not exclude each other (an ordinary user must not be able to keep root's
-//! from starting); whoever wants two names another directory and other addresses.
+//! Two daemons of one user are nearly always a mistake: they compete for queues and count everything twice. The lock is a
+//! file in the user's runtime directory, held by `flock`, so the kernel releases it when the process ends in any way.
+//! Daemons of different users do not exclude each other: an ordinary user must not be able to block root's daemon. A
+//! second daemon of one user needs another directory and other addresses.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -14,25 +14,25 @@ use nix::unistd::geteuid;
 
 const LOCK: &str = "zcrxd.lock";
 
-/// Held while this daemon is the one.
+/// The lock and the directory of this daemon.
 pub(super) struct Instance {
     dir: PathBuf,
-    // The lock lives as long as the open file.
+    // Closing the file releases the lock.
     _lock: File,
 }
 
-/// Why this daemon may not run.
+/// Why this daemon must not run.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// There is one already.
+    /// Another daemon holds the lock.
     #[error(
-        "another zcrxd is running{}: stop it first, or run this one with another --runtime-dir ({} is locked)",
+        "another zcrxd is running{}: stop it, or start this one with another --runtime-dir and other addresses ({} is locked)",
         pid.map(|pid| format!(", pid {pid}")).unwrap_or_default(), lock.display()
     )]
     Taken {
-        /// Its process id, if it has written it down yet.
+        /// Process id of the other daemon, if the lock file has it already.
         pid: Option<u32>,
-        /// The lock it holds.
+        /// The lock file.
         lock: PathBuf,
     },
     /// The runtime directory cannot be used.
@@ -40,13 +40,13 @@ pub enum InstanceError {
     Directory {
         /// The directory.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// Why it is unusable.
         reason: String,
     },
 }
 
 impl Instance {
-    /// Takes the lock in `dir`, or in the user's own place.
+    /// Takes the lock in `dir`, by default in the user's runtime directory.
     pub(super) fn claim(dir: Option<&Path>) -> Result<Self, InstanceError> {
         let dir = dir.map_or_else(default_dir, Path::to_owned);
         let unusable = |reason: String| InstanceError::Directory { dir: dir.clone(), reason };
@@ -80,7 +80,7 @@ impl Instance {
     }
 }
 
-/// What systemd gives the service, else the user's own place.
+/// Directory from systemd, otherwise the user's runtime directory.
 pub(super) fn default_dir() -> PathBuf {
     let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = from("RUNTIME_DIRECTORY") {
@@ -94,8 +94,8 @@ pub(super) fn default_dir() -> PathBuf {
         .map_or_else(|| std::env::temp_dir().join(format!("zcrxd-{user}")), |dir| dir.join("zcrxd"))
 }
 
-/// Makes the directory if it is not there. One that another user could write to is refused: the lock would be
-/// theirs to take.
+/// Creates the directory if it is absent. Refuses a directory that another user can write to, since that user could take
+/// the lock.
 fn prepare(dir: &Path) -> Result<(), String> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => return Ok(()),
@@ -107,10 +107,10 @@ fn prepare(dir: &Path) -> Result<(), String> {
         return Err("it is not a directory".to_owned());
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(format!("it belongs to user {}, this is user {}", found.uid(), geteuid()));
+        return Err(format!("it belongs to user {}, and zcrxd runs as user {}", found.uid(), geteuid()));
     }
     if found.mode() & 0o022 != 0 {
-        return Err("others may write to it (chmod go-w)".to_owned());
+        return Err("other users can write to it; run `chmod go-w` on it".to_owned());
     }
     Ok(())
 }
@@ -134,10 +134,10 @@ mod tests {
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-    /// A directory of this test alone, removed at its end.
-    struct Place(PathBuf);
+    /// Directory of one test, removed at its end.
+    struct TestDirectory(PathBuf);
 
-    impl Place {
+    impl TestDirectory {
         fn new(name: &str) -> io::Result<Self> {
             let dir = std::env::temp_dir().join(format!("zcrxd-test-{name}-{}", std::process::id()));
             DirBuilder::new().mode(0o700).create(&dir)?;
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for TestDirectory {
         fn drop(&mut self) {
             std::fs::remove_dir_all(&self.0).ok();
         }
@@ -156,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn the_second_is_told_the_pid_of_the_first_and_may_follow_it() -> Outcome {
-        let place = Place::new("second")?;
+    fn second_daemon_reports_the_pid_of_the_first_and_may_follow_it() -> Outcome {
+        let place = TestDirectory::new("second")?;
         let dir = place.0.join("run");
         let first = Instance::claim(Some(&dir))?;
-        let said = refusal(&dir);
+        let message = refusal(&dir);
         assert!(
-            said.starts_with(&format!("another zcrxd is running, pid {}: ", std::process::id())),
-            "{said}"
+            message.starts_with(&format!("another zcrxd is running, pid {}: ", std::process::id())),
+            "{message}"
         );
         drop(first);
         Instance::claim(Some(&dir))?;
@@ -171,16 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_others_can_write_to_is_refused() -> Outcome {
-        let place = Place::new("open")?;
+    fn directory_that_others_can_write_to_is_refused() -> Outcome {
+        let place = TestDirectory::new("open")?;
         std::fs::set_permissions(&place.0, PermissionsExt::from_mode(0o777))?;
-        assert!(refusal(&place.0).contains("others may write to it"));
+        assert!(refusal(&place.0).contains("other users can write to it"));
         Ok(())
     }
 
     #[test]
-    fn a_lock_that_is_a_link_is_not_followed() -> Outcome {
-        let place = Place::new("link")?;
+    fn symbolic_link_as_lock_is_refused() -> Outcome {
+        let place = TestDirectory::new("link")?;
         let target = place.0.join("target");
         std::os::unix::fs::symlink(&target, place.0.join(LOCK))?;
         assert!(refusal(&place.0).contains("cannot open zcrxd.lock there"));
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_refused() -> Outcome {
-        let place = Place::new("file")?;
+    fn file_instead_of_directory_is_refused() -> Outcome {
+        let place = TestDirectory::new("file")?;
         let file = place.0.join("file");
         std::fs::write(&file, "")?;
         assert!(refusal(&file).contains("it is not a directory"));

@@ -1,7 +1,7 @@
-//! The socket by which commands on this host ask the running daemon.
+//! The socket through which commands on this host query the running daemon.
 //!
-//! It serves what the web endpoint serves. A command finds it where it finds the daemon's lock, whatever addresses the
-//! endpoint has and whoever may reach those; and only the daemon's own user may ask.
+//! It serves the pages of the web endpoint, independent of the endpoint's addresses and authentication. It is in the runtime
+//! directory beside the lock, and only the daemon's user may connect.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
@@ -19,23 +19,23 @@ use super::instance::{Instance, default_dir};
 
 const NAME: &str = "zcrxd.sock";
 
-/// How long an answer may take: the daemon answers from memory.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit for an answer, which the daemon gives from memory.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where the daemon of that runtime directory, or of this user, listens.
+/// Path of the socket in `runtime_dir`, by default in the runtime directory of this user.
 pub fn socket(runtime_dir: Option<&Path>) -> PathBuf {
     runtime_dir.map_or_else(default_dir, Path::to_owned).join(NAME)
 }
 
-/// Asks the daemon for one of its pages.
+/// Requests one of the daemon's pages.
 ///
 /// # Errors
 ///
-/// If it cannot be reached, or has no such page.
+/// If no daemon listens, or it has no such page.
 pub fn ask(socket: &Path, page: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
     // HTTP/1.0: the end of the answer is the end of the connection.
     write!(stream, "GET {page} HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
@@ -43,7 +43,7 @@ pub fn ask(socket: &Path, page: &str) -> io::Result<String> {
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status != "200" {
-        return Err(io::Error::other(format!("it answers {status} to {page}; is it of the same version?")));
+        return Err(io::Error::other(format!("it answers {status} to {page}; is it the same version?")));
     }
     Ok(body.to_owned())
 }
@@ -55,18 +55,18 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Begins to serve.
+    /// Binds the socket and serves it.
     pub(super) fn serve(instance: &Instance, routes: Router) -> Result<Self, DaemonError> {
         let path = instance.dir().join(NAME);
-        let failed = |source| DaemonError::System { what: "make the socket for local commands", source };
-        // Whoever holds the lock is the only one to listen there: a socket that exists is a killed daemon's.
+        let failed = |source| DaemonError::System { what: "create the socket for local commands", source };
+        // Only the holder of the lock listens here: an existing socket belongs to a daemon that was killed.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-        // Without the bounds that the web endpoint has: who may ask here could as well kill the daemon.
+        // Without the limits of the web endpoint: a process that may connect may also kill the daemon.
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
         Ok(Self { path, serving })
     }

@@ -1,7 +1,7 @@
-//! What the service manager is told: systemd's notification protocol. Without a service manager it is told to nobody.
+//! Notifications to the service manager, by systemd's protocol. Without a service manager, nothing is sent.
 //!
-//! The manager may be slow to read, and this is said from the loop that deals with signals and scrapes: so nothing here
-//! waits. What the manager has no room for is kept, and said again until it has.
+//! The event loop that serves signals and scrapes sends them, and the manager may read slowly, so nothing here blocks: a
+//! message for which the socket is full is kept and sent later.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -17,119 +17,118 @@ use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-/// How long it is given until it is told again.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Pause between two attempts to send.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
 
-/// Messages that are kept at most; then the oldest is forgotten, since a later one says what holds now.
-const MOST_UNSAID: usize = 8;
+/// Largest number of kept messages. Beyond it the oldest is dropped, since a later one has the current state.
+const MOST_PENDING: usize = 8;
 
 /// The service manager.
 pub(super) struct Manager {
-    /// The path of its socket, or its abstract name behind an `@`; `None` if there is no manager.
+    /// Path of its socket, or the abstract name after an `@`; `None` without a manager.
     socket: Option<OsString>,
-    unsaid: Mutex<VecDeque<String>>,
-    refused: Notify,
+    pending: Mutex<VecDeque<String>>,
+    full: Notify,
 }
 
 impl Manager {
-    /// The manager that the environment names.
+    /// Returns the manager named by `NOTIFY_SOCKET`.
     pub(super) fn find() -> Arc<Self> {
         Arc::new(Self::at(std::env::var_os("NOTIFY_SOCKET")))
     }
 
     fn at(socket: Option<OsString>) -> Self {
-        Self { socket, unsaid: Mutex::default(), refused: Notify::new() }
+        Self { socket, pending: Mutex::default(), full: Notify::new() }
     }
 
-    /// All that was configured is up; `status` is what `systemctl status` shows.
+    /// Reports that every configured part runs; `systemctl status` shows `status`.
     pub(super) fn ready(&self, status: &str) {
-        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// A new configuration is being applied. [`Manager::ready`] ends it.
+    /// Reports that zcrxd applies a new configuration, until [`Manager::ready`].
     pub(super) fn reloading(&self) {
         let mut states = vec![NotifyState::Reloading, NotifyState::Status("applying a new configuration")];
-        // With Type=notify-reload, the clock tells the manager that this answers its own request. Without a clock it is
-        // told nothing, and waits in vain: no Linux lacks it.
+        // With Type=notify-reload the manager matches the clock with its request. Every Linux has this clock.
         states.extend(NotifyState::monotonic_usec_now());
-        self.tell(&states);
+        self.send(&states);
     }
 
-    /// The end has begun.
+    /// Reports that zcrxd is stopping.
     pub(super) fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        self.send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    /// Everything makes progress. Not kept if there is no room for it: it is true of this moment only.
+    /// Feeds the watchdog. The message is never kept, since it is valid for this moment only.
     pub(super) fn alive(&self) {
         let Some(socket) = &self.socket else { return };
-        let mut unsaid = self.unsaid();
-        if say(socket, &mut unsaid).is_ok() && unsaid.is_empty() {
-            say(socket, &mut VecDeque::from([message(&[NotifyState::Watchdog])])).ok();
+        let mut pending = self.pending();
+        if send_all(socket, &mut pending).is_ok() && pending.is_empty() {
+            send_all(socket, &mut VecDeque::from([message(&[NotifyState::Watchdog])])).ok();
         }
     }
 
-    /// Says what was kept, until it is dropped.
-    pub(super) async fn say_again(self: Arc<Self>) {
+    /// Sends kept messages until the future is dropped.
+    pub(super) async fn send_pending(self: Arc<Self>) {
         let Some(socket) = &self.socket else { return };
         loop {
-            self.refused.notified().await;
-            warn!("the service manager has no room for what it is told; it is told again until it has");
+            self.full.notified().await;
+            warn!("systemd's notify socket is full; zcrxd retries");
             loop {
-                tokio::time::sleep(PAUSE).await;
-                let mut unsaid = self.unsaid();
-                if let Err(error) = say(socket, &mut unsaid) {
-                    warn!(%error, "the service manager cannot be told");
-                    unsaid.clear();
+                tokio::time::sleep(RETRY_EVERY).await;
+                let mut pending = self.pending();
+                if let Err(error) = send_all(socket, &mut pending) {
+                    warn!(%error, "cannot notify systemd; it may believe that zcrxd is still starting or hangs");
+                    pending.clear();
                 }
-                if unsaid.is_empty() {
+                if pending.is_empty() {
                     break;
                 }
             }
-            info!("the service manager has been told all");
+            info!("systemd has read all notifications");
         }
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn send(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
-        let mut unsaid = self.unsaid();
-        let first = unsaid.is_empty();
-        if unsaid.len() == MOST_UNSAID {
-            unsaid.pop_front();
+        let mut pending = self.pending();
+        let first = pending.is_empty();
+        if pending.len() == MOST_PENDING {
+            pending.pop_front();
         }
-        unsaid.push_back(message(states));
-        match say(socket, &mut unsaid) {
-            Ok(()) if first && !unsaid.is_empty() => self.refused.notify_one(),
+        pending.push_back(message(states));
+        match send_all(socket, &mut pending) {
+            Ok(()) if first && !pending.is_empty() => self.full.notify_one(),
             Ok(()) => {}
             Err(error) => {
-                warn!(%error, "the service manager cannot be told");
-                unsaid.clear();
+                warn!(%error, "cannot notify systemd; it may believe that zcrxd is still starting or hangs");
+                pending.clear();
             }
         }
     }
 
-    fn unsaid(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Within which time the manager expects to hear [`Manager::alive`] again; `None` if it does not.
+/// Interval within which the manager expects [`Manager::alive`]; `None` without a watchdog.
 pub(super) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// As it goes over the socket.
+/// Formats a message of the protocol.
 fn message(states: &[NotifyState<'_>]) -> String {
     states.iter().fold(String::new(), |mut text, state| {
-        // A string takes everything.
+        // Writing to a String cannot fail.
         writeln!(text, "{state}").ok();
         text
     })
 }
 
-/// Sends one message after the other, and leaves those for which there is no room now. The socket is looked for each
-/// time: another manager may have taken its place.
-fn say(socket: &OsStr, messages: &mut VecDeque<String>) -> io::Result<()> {
+/// Sends messages in order and leaves those for which the socket is full. Connects each time, since another manager may have
+/// taken over the address.
+fn send_all(socket: &OsStr, messages: &mut VecDeque<String>) -> io::Result<()> {
     if messages.is_empty() {
         return Ok(());
     }
@@ -156,14 +155,14 @@ mod tests {
 
     use super::*;
 
-    fn hear(socket: &UnixDatagram) -> io::Result<String> {
+    fn receive(socket: &UnixDatagram) -> io::Result<String> {
         let mut message = [0; 4096];
         let length = socket.recv(&mut message)?;
         Ok(String::from_utf8_lossy(&message[..length]).into_owned())
     }
 
-    /// A manager that does not read, until its socket takes no more.
-    fn deaf(name: &str) -> Result<(Manager, UnixDatagram), Box<dyn Error>> {
+    /// A manager that does not read, with a full socket.
+    fn full_manager(name: &str) -> Result<(Manager, UnixDatagram), Box<dyn Error>> {
         let name = format!("zcrxd-manager-{name}-{}", std::process::id());
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
@@ -175,55 +174,54 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manager_has_no_room_for_is_kept_in_order_and_no_more_than_a_few() -> Result<(), Box<dyn Error>>
-    {
-        let (manager, socket) = deaf("kept")?;
+    fn messages_for_a_full_socket_are_kept_in_order_up_to_the_limit() -> Result<(), Box<dyn Error>> {
+        let (manager, socket) = full_manager("kept")?;
         manager.alive();
-        for _ in 0..MOST_UNSAID {
+        for _ in 0..MOST_PENDING {
             manager.reloading();
         }
-        manager.ready("all is well");
+        manager.ready("receiving");
         manager.alive();
-        while let Ok(message) = hear(&socket) {
+        while let Ok(message) = receive(&socket) {
             assert_eq!(message, "X_OTHER=1\n");
         }
-        // Now there is room for this, and for what was kept before it.
+        // The socket has room again, for this message and the kept ones before it.
         manager.alive();
-        let mut heard = Vec::new();
-        while let Ok(message) = hear(&socket) {
-            heard.push(message.lines().next().unwrap_or_default().to_owned());
+        let mut received = Vec::new();
+        while let Ok(message) = receive(&socket) {
+            received.push(message.lines().next().unwrap_or_default().to_owned());
         }
-        let expected: Vec<_> = std::iter::repeat_n("RELOADING=1", MOST_UNSAID - 1)
+        let expected: Vec<_> = std::iter::repeat_n("RELOADING=1", MOST_PENDING - 1)
             .chain(["READY=1", "WATCHDOG=1"])
             .map(str::to_owned)
             .collect();
-        assert_eq!(heard, expected);
+        assert_eq!(received, expected);
         Ok(())
     }
 
     #[tokio::test]
-    async fn it_is_told_again_without_being_asked() -> Result<(), Box<dyn Error>> {
-        let (manager, socket) = deaf("again")?;
+    async fn kept_messages_are_sent_without_another_call() -> Result<(), Box<dyn Error>> {
+        let (manager, socket) = full_manager("again")?;
         let manager = Arc::new(manager);
-        let task = tokio::spawn(Arc::clone(&manager).say_again());
-        manager.ready("all is well");
-        while hear(&socket).is_ok() {}
-        let heard = loop {
-            match hear(&socket) {
-                Ok(heard) => break heard,
+        let task = tokio::spawn(Arc::clone(&manager).send_pending());
+        manager.ready("receiving");
+        while receive(&socket).is_ok() {}
+        let received = loop {
+            match receive(&socket) {
+                Ok(message) => break message,
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        assert_eq!(heard, "READY=1\nSTATUS=all is well\n");
+        assert_eq!(received, "READY=1\nSTATUS=receiving\n");
         task.abort();
         Ok(())
     }
 
     #[test]
-    fn without_a_manager_nothing_is_kept() {
+    fn without_a_manager_no_message_is_kept() {
         let manager = Manager::at(None);
-        manager.ready("all is well");
+        manager.ready("receiving");
         manager.alive();
-        assert!(manager.unsaid().is_empty());
+        assert!(manager.pending().is_empty());
     }
 }

@@ -1,24 +1,22 @@
-//! Wiring and lifecycle.
+//! Wiring and lifecycle of `zcrxd run`.
 //!
-//! The order of the start is the order in which mistakes are cheapest to say: one daemon only, then web addresses,
-//! then probes, then queues. From the moment the web endpoint is bound it
-//! answers, `/readyz` with 503 until all is up.
+//! The start reports the cheapest errors first: another daemon, then web addresses, then probes, then queues. The web
+//! endpoint answers as soon as it is bound; `/readyz` answers 503 until every queue receives.
 //!
 //! | Module | Idea |
 //! |---|---|
 //! | `instance` | one daemon per user |
-//! | `bind`, `local` | sockets of the web endpoint, and the one for commands on this host |
-//! | `sources`, `sampler` | probes and own queues, and who looks at them |
-//! | `capabilities` | what is given up once the probes are attached |
-//! | `manager`, `heart` | what systemd is told, and whether its watchdog is fed |
-//! | `reload` | a new configuration while all runs |
-//! | `log` | where log lines go, and how many |
-//! | `fault` | faults on purpose, for tests |
+//! | `bind`, `local` | sockets of the web endpoint, and the socket for commands on this host |
+//! | `sources`, `sampler` | probes and local queues, and the thread that samples them |
+//! | `capabilities` | drops capabilities once the probes are attached |
+//! | `manager`, `watchdog` | notifications to systemd, and whether zcrxd feeds its watchdog |
+//! | `reload` | applies a new configuration at run time |
+//! | `log` | destination and rate limit of log lines |
+//! | `fault` | deliberate faults, for tests |
 
 mod bind;
 mod capabilities;
 mod fault;
-mod heart;
 mod instance;
 mod local;
 mod log;
@@ -28,6 +26,7 @@ mod reload;
 mod sampler;
 mod sources;
 mod totals;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +44,6 @@ use crate::observe::{ServiceSample, ServiceSource, WebSource};
 use crate::receive::ReceiveError;
 
 use fault::Trap;
-use heart::{Beat, Heart};
 use instance::Instance;
 use local::Local;
 use log::Logging;
@@ -54,6 +52,7 @@ use reload::Current;
 use sampler::{Sampler, Sampling};
 use sources::Sources;
 use totals::Totals;
+use watchdog::{Heartbeat, Watchdog};
 
 pub use bind::BindError;
 pub use fault::Fault;
@@ -61,72 +60,72 @@ pub use instance::InstanceError;
 pub use local::{ask, socket};
 pub use reload::ReadAgain;
 
-/// How long the end may take before the process ends without it.
+/// Limit for stopping the queues; then the process exits without waiting.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
 
-/// How long a look that is under way may delay the end. A disk that hangs must not.
-const LAST_LOOK: Duration = Duration::from_millis(300);
+/// Limit for the sample in progress at the stop, since a disk that hangs must not delay it.
+const LAST_SAMPLE_LIMIT: Duration = Duration::from_millis(300);
 
-/// How often it is said which log lines were left out.
-const TELL_SUPPRESSED: Duration = Duration::from_secs(10);
+/// How often zcrxd logs how many lines it suppressed.
+const REPORT_SUPPRESSED_EVERY: Duration = Duration::from_secs(10);
 
-/// Threads for what may take a while: looks, hashes, files. Each has a limit of its own below this.
+/// Threads for blocking work: samples, password hashes, files. Each kind has its own lower limit.
 const BLOCKING_THREADS: usize = 16;
 
-/// Why the daemon did not start, or did not end as it should.
+/// Why the daemon did not start or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// There is another daemon.
+    /// Another daemon of this user runs, or the runtime directory is unusable.
     #[error(transparent)]
     Instance(#[from] InstanceError),
-    /// The web configuration is wrong.
+    /// The web configuration is invalid.
     #[error(transparent)]
     Web(#[from] SettingsError),
-    /// A web address cannot be had.
+    /// The web endpoint cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A queue cannot receive.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
-    /// The log cannot be installed; `RUST_LOG` is the usual reason.
-    #[error("cannot set up the log: {0}; is RUST_LOG what it should be?")]
+    /// The log cannot be set up, usually because of `RUST_LOG`.
+    #[error("cannot set up the log: {0}; check RUST_LOG and `level` under [log]")]
     Log(Box<dyn std::error::Error + Send + Sync>),
-    /// The system refuses something that every process needs.
+    /// The system refuses a resource that zcrxd cannot run without.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was attempted.
+        /// The attempted operation, after "cannot".
         what: &'static str,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// A new configuration asks for what was given up.
+    /// A new configuration needs capabilities that zcrxd has dropped.
     #[error(
-        "its queues need {capabilities}, which zcrxd gave up at its start; restart it, or name what is to stay in keep \
-         under [privileges]"
+        "its queues need {capabilities}, which zcrxd dropped at the start: restart zcrxd, or first add the capability to \
+         `keep` under [privileges] and restart once"
     )]
-    GivenUp {
-        /// In words.
+    Dropped {
+        /// Names of the capabilities.
         capabilities: String,
     },
-    /// The receive threads did not end in time.
-    #[error("the receive threads did not end within {} ms", STOP_LIMIT.as_millis())]
+    /// The receive threads did not stop in time.
+    #[error("the receive threads did not stop within {} ms; connections were cut off", STOP_LIMIT.as_millis())]
     Hung,
-    /// A second signal came before all had ended.
-    #[error("ended at once on a second signal, {name}")]
-    Impatient {
-        /// The signal.
+    /// A second signal arrived before the queues had stopped.
+    #[error("stopped immediately on a second signal, {name}; connections were cut off")]
+    SecondSignal {
+        /// Name of the signal.
         name: &'static str,
     },
 }
 
-/// Runs the daemon until SIGINT or SIGTERM. `read_again` gives the configuration that SIGHUP asks for.
+/// Runs the daemon until SIGINT or SIGTERM. `read_again` reads the configuration again for SIGHUP.
 pub fn run(config: Config, read_again: &ReadAgain<'_>, fault: Option<Fault>) -> Result<(), DaemonError> {
     let logging = Logging::install(&config.log).map_err(DaemonError::Log)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
-        .map_err(|source| DaemonError::System { what: "make an event loop", source })?;
+        .map_err(|source| DaemonError::System { what: "create the event loop", source })?;
     let outcome = runtime.block_on(live(config, read_again, fault, Arc::new(logging)));
     // A receive thread that hangs must not keep the process.
     runtime.shutdown_background();
@@ -139,7 +138,7 @@ async fn live(
     fault: Option<Fault>,
     logging: Arc<Logging>,
 ) -> Result<(), DaemonError> {
-    // First of all: a signal during the start ends it cleanly too.
+    // Installed first, so a signal during the start stops zcrxd cleanly too.
     let mut signals = Signals::install(fault.is_some())?;
     let instance = Instance::claim(config.runtime_dir.as_deref())?;
     let access = Arc::new(Access::load(config.web.config_file.as_deref())?);
@@ -150,18 +149,18 @@ async fn live(
 
     let sources = Arc::new(Sources::new(&kernel));
     let attached = config.probes.then(|| sources.attach(kernel, config.probe_options)).transpose()?;
-    // No other thread has begun but the one that attaches.
-    let given_up = capabilities::give_up(&config);
+    // Before any other thread starts, except the one that attaches the probes: capabilities belong to threads.
+    let dropped = capabilities::drop_unneeded(&config);
     let connections = Arc::new(Connections::default());
     let manager = Manager::find();
-    let telling = tokio::spawn(Arc::clone(&manager).say_again());
-    let heart = Arc::new(Heart::default());
-    let current = Arc::new(Current::new(config.clone(), given_up, Arc::clone(&manager)));
+    let notifying = tokio::spawn(Arc::clone(&manager).send_pending());
+    let watchdog = Arc::new(Watchdog::default());
+    let current = Arc::new(Current::new(config.clone(), dropped, Arc::clone(&manager)));
     let (phase, phase_seen) = watch::channel(Phase::Starting);
     let observer = Arc::new(
-        sources.observer(web_source(&connections, &access), service_source(&heart, &current, &logging)),
+        sources.observer(web_source(&connections, &access), service_source(&watchdog, &current, &logging)),
     );
-    let (told, diagnosis) = watch::channel(Arc::default());
+    let (publish, diagnosis) = watch::channel(Arc::default());
     let endpoint = Endpoint { observer: Arc::clone(&observer), diagnosis, phase: phase_seen };
     let (stop, stopped) = watch::channel(());
     let routes = router(Arc::new(endpoint));
@@ -172,7 +171,7 @@ async fn live(
     let looking = config.web.config_file.as_ref().map(|_| tokio::spawn(look_at_files(Arc::clone(&access))));
 
     if let Some(attached) = attached {
-        // If the thread panicked, that has been printed; the daemon does without probes.
+        // A panic of the thread has been printed; the daemon continues without probes.
         attached.await.ok();
     }
     let started = sources.start(config.queues.clone()).await;
@@ -180,29 +179,29 @@ async fn live(
         phase.send_replace(Phase::Running);
         announce(&addresses, &sources);
         let sampling = Sampling { interval: config.interval, recordings: config.recordings.clone() };
-        let (beat, trap) = (Arc::new(Beat::new()), Arc::new(Trap::default()));
-        let sampler = Sampler::start(observer, sampling, told, Arc::clone(&beat), Arc::clone(&trap))?;
+        let (heartbeat, trap) = (Arc::new(Heartbeat::new()), Arc::new(Trap::default()));
+        let sampler = Sampler::start(observer, sampling, publish, Arc::clone(&heartbeat), Arc::clone(&trap))?;
         manager.ready(&sources.status());
         let name = tokio::select! {
             name = serve_signals(&mut signals, || current.apply(read_again, &sources, &logging, &access), || {
                 if let Some(fault) = fault {
-                    fault.happen(&sources, &trap);
+                    fault.trigger(&sources, &trap);
                 }
             }) => name,
-            () = heart.watch(&sources, &manager, beat, config.interval) => "nothing",
-            () = tell_suppressed(&logging) => "nothing",
+            () = watchdog.run(&sources, &manager, heartbeat, config.interval) => "nothing",
+            () = report_suppressed(&logging) => "nothing",
         };
         info!("stopping on {name}");
         manager.stopping();
-        // Before the queues end: that they do is no trouble of theirs.
+        // Before the queues stop, so their end does not look like a problem of the queues.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());
-        tokio::time::timeout(LAST_LOOK, stopping).await.ok();
+        tokio::time::timeout(LAST_SAMPLE_LIMIT, stopping).await.ok();
     }
     phase.send_replace(Phase::Stopping);
     let ended = tokio::select! {
         ended = sources.stop(STOP_LIMIT) => ended,
-        name = signals.next() => {
-            Err(DaemonError::Impatient { name })
+        name = signals.stop() => {
+            Err(DaemonError::SecondSignal { name })
         }
     };
     if ended.is_ok() {
@@ -211,50 +210,50 @@ async fn live(
     if let Some(looking) = looking {
         looking.abort();
     }
-    telling.abort();
+    notifying.abort();
     drop(stop);
-    // The endpoint ends within its own limit; a panic in it has been printed.
+    // The endpoint stops within its own limit; a panic in it has been printed.
     web.await.ok();
     started?;
-    info!("ended: {}", Totals::of(&ended?));
+    info!("stopped: {}", Totals::of(&ended?));
     Ok(())
 }
 
-/// Does what signals ask for, until one asks for the end; names that one.
+/// Serves signals until one requests the end; returns its name.
 async fn serve_signals<F: Future<Output = ()>>(
     signals: &mut Signals,
     reload: impl Fn() -> F,
     fault: impl Fn(),
 ) -> &'static str {
     loop {
-        match signals.any().await {
-            Asked::End(name) => return name,
-            Asked::Reload => {
-                // Whoever loses patience with a new configuration may still end it all.
+        match signals.next().await {
+            Request::Stop(name) => return name,
+            Request::Reload => {
+                // A signal may also stop zcrxd while it applies a new configuration.
                 tokio::select! {
                     () = reload() => {}
-                    name = signals.next() => return name,
+                    name = signals.stop() => return name,
                 }
             }
-            Asked::Fault => fault(),
+            Request::Fault => fault(),
         }
     }
 }
 
-/// Looks at the files of the web configuration once in a while.
+/// Checks the files of the web configuration periodically.
 async fn look_at_files(access: Arc<Access>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let access = Arc::clone(&access);
-        // A disk that hangs must not keep the endpoint.
+        // A disk that hangs must not block the endpoint.
         tokio::task::spawn_blocking(move || access.look()).await.ok();
     }
 }
 
-async fn tell_suppressed(logging: &Logging) {
+async fn report_suppressed(logging: &Logging) {
     loop {
-        tokio::time::sleep(TELL_SUPPRESSED).await;
-        logging.tell_suppressed();
+        tokio::time::sleep(REPORT_SUPPRESSED_EVERY).await;
+        logging.report_suppressed();
     }
 }
 
@@ -263,16 +262,16 @@ fn web_source(connections: &Arc<Connections>, access: &Arc<Access>) -> WebSource
     Box::new(move || access.sample(connections.sample()))
 }
 
-fn service_source(heart: &Arc<Heart>, current: &Arc<Current>, logging: &Arc<Logging>) -> ServiceSource {
-    let (heart, current, logging) = (Arc::clone(heart), Arc::clone(current), Arc::clone(logging));
+fn service_source(watchdog: &Arc<Watchdog>, current: &Arc<Current>, logging: &Arc<Logging>) -> ServiceSource {
+    let (watchdog, current, logging) = (Arc::clone(watchdog), Arc::clone(current), Arc::clone(logging));
     Box::new(move || ServiceSample {
         config: Some(current.reload()),
-        threads: heart.sample(),
+        threads: watchdog.sample(),
         log_lines_suppressed: logging.suppressed(),
     })
 }
 
-/// Where to ask: a URL, or for a Unix socket its path.
+/// Address of the endpoint for the log: a URL, or the path of a Unix socket.
 fn url(scheme: &str, listener: &str) -> String {
     if listener.starts_with("unix:") {
         format!("{listener} ({scheme})")
@@ -281,7 +280,7 @@ fn url(scheme: &str, listener: &str) -> String {
     }
 }
 
-/// The lines that say that all is up, and on what.
+/// Logs the queues and the addresses that are ready.
 fn announce(web: &[String], sources: &Sources) {
     let queues = sources.receive();
     for queue in &queues {
@@ -295,22 +294,22 @@ fn announce(web: &[String], sources: &Sources) {
     info!("ready");
 }
 
-/// What a signal asks for.
-enum Asked {
-    /// The end, by the signal of this name.
-    End(&'static str),
-    /// A new configuration.
+/// Request of a signal.
+enum Request {
+    /// Stop, with the name of the signal.
+    Stop(&'static str),
+    /// Read the configuration again.
     Reload,
-    /// A fault on purpose.
+    /// Trigger the fault of `--fault`.
     Fault,
 }
 
-/// The signals that the daemon answers to.
+/// Signals that the daemon handles.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
-    /// Only where a fault was asked for; else SIGUSR1 ends zcrxd as it ends any program.
+    /// Only with `--fault`; otherwise SIGUSR1 keeps its default action.
     user1: Option<Signal>,
 }
 
@@ -326,16 +325,16 @@ impl Signals {
         })
     }
 
-    /// Waits for one that ends the daemon, and names it.
-    async fn next(&mut self) -> &'static str {
+    /// Waits for a signal that stops the daemon and returns its name.
+    async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
     }
 
-    /// Waits for any.
-    async fn any(&mut self) -> Asked {
+    /// Waits for the next signal.
+    async fn next(&mut self) -> Request {
         let user1 = async {
             match &mut self.user1 {
                 Some(signal) => signal.recv().await,
@@ -343,10 +342,10 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::End("SIGINT"),
-            _ = self.terminate.recv() => Asked::End("SIGTERM"),
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = user1 => Asked::Fault,
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Request::Reload,
+            _ = user1 => Request::Fault,
         }
     }
 }

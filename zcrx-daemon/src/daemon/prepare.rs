@@ -1,4 +1,4 @@
-//! Preparing interfaces for the queues that ask for it, and putting them back.
+//! Prepares interfaces for queues with `prepare = true`, and restores them at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -9,21 +9,21 @@ use tracing::{error, info, warn};
 use crate::net::{self, Flow, Outcome, PrepareError, Wanted};
 use crate::receive::QueueConfig;
 
-/// The kernel takes its time to let go of a queue whose ring was closed, and until then keeps what zcrx needs.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that the kernel may take to release a queue whose ring was closed; until then it refuses the restore.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Interfaces that were prepared.
+/// Interfaces that zcrxd prepared.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     interfaces: BTreeSet<String>,
 }
 
 impl Prepared {
-    /// Prepares each interface for all its queues that ask for it.
+    /// Prepares each interface for all its queues with `prepare = true`.
     ///
-    /// What cannot be done is said, with the commands that would do it, and is no reason not to go on: the registration
-    /// tells whether the queue can do without, and a queue that may be received on otherwise is.
+    /// A failure is logged with the commands that a user can run. zcrxd continues: the registration shows whether the queue
+    /// works anyway, and with `auto` another backend may receive.
     pub(super) fn prepare(&mut self, queues: &[QueueConfig]) {
         let mut interfaces: BTreeMap<&str, Vec<&QueueConfig>> = BTreeMap::new();
         for queue in queues.iter().filter(|queue| queue.prepare) {
@@ -38,10 +38,10 @@ impl Prepared {
         }
     }
 
-    /// Puts back what was there. What cannot be put back stays noted for `zcrxd nic restore` and for the next start.
+    /// Restores the interfaces. The journal keeps failed steps for `zcrxd nic restore` and for the next start.
     pub(super) fn put_back(&self) {
         for interface in &self.interfaces {
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + RELEASE_LIMIT;
             while !put_back(interface, Instant::now() >= end) {
                 thread::sleep(PAUSE);
             }
@@ -59,7 +59,7 @@ fn prepare(interface: &str, queues: &[&QueueConfig]) -> bool {
     };
     match net::prepare(interface, &wanted, &net::directories(None)) {
         Ok(steps) if steps.is_empty() => {
-            info!(interface, "as zcrx needs it already");
+            info!(interface, "needs no change for zcrx");
             true
         }
         Ok(steps) => {
@@ -69,10 +69,10 @@ fn prepare(interface: &str, queues: &[&QueueConfig]) -> bool {
             true
         }
         Err(error) => {
-            warn!(interface, "not prepared: {error}");
+            warn!(interface, "cannot prepare the interface: {error}");
             if let PrepareError::NotPermitted(plan) = error {
                 for command in plan.commands {
-                    warn!(interface, "somebody who may should run: {command}");
+                    warn!(interface, "run as root: {command}");
                 }
             }
             false
@@ -80,14 +80,14 @@ fn prepare(interface: &str, queues: &[&QueueConfig]) -> bool {
     }
 }
 
-/// The connections that the queues accept: each goes to the queue whose listener has its port.
+/// Flows that the queues accept: each goes to the queue that listens on its port.
 fn flows(queues: &[&QueueConfig]) -> Vec<Flow> {
     let mut flows: Vec<Flow> = Vec::new();
     for queue in queues {
-        // Port 0 is known only once it is bound.
+        // The kernel chooses a number for port 0 at the bind.
         for address in queue.listen.iter().filter(|address| address.port() != 0) {
             let families: &[bool] = match address.ip() {
-                // [::] takes connections of both families.
+                // [::] accepts connections of both families.
                 std::net::IpAddr::V6(ip) if ip.is_unspecified() => &[true, false],
                 std::net::IpAddr::V6(_) => &[true],
                 std::net::IpAddr::V4(_) => &[false],
@@ -135,15 +135,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_port_goes_to_the_queue_that_listens_on_it() -> Result<(), std::net::AddrParseError> {
+    fn each_port_is_steered_to_the_queue_that_listens_on_it() -> Result<(), std::net::AddrParseError> {
         let queue = |queue, listen: &[&str]| {
             let listen = listen.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
             Ok(QueueConfig { queue, ..QueueConfig::new(listen) })
         };
         let (one, three) =
             (queue(1, &["0.0.0.0:7000", "[::]:7001", "127.0.0.1:0"])?, queue(3, &["[fd09::1]:7000"])?);
-        let said: Vec<_> = flows(&[&one, &three]).iter().map(ToString::to_string).collect();
-        assert_eq!(said, ["tcp4:7000@1", "tcp6:7001@1", "tcp4:7001@1", "tcp6:7000@3"]);
+        let steered: Vec<_> = flows(&[&one, &three]).iter().map(ToString::to_string).collect();
+        assert_eq!(steered, ["tcp4:7000@1", "tcp6:7001@1", "tcp4:7001@1", "tcp6:7000@3"]);
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! A new configuration while the daemon runs.
+//! Applies a new configuration while the daemon runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{error, info, warn};
 
 use super::DaemonError;
-use super::capabilities::GivenUp;
+use super::capabilities::Dropped;
 use super::log::Logging;
 use super::manager::Manager;
 use super::sources::Sources;
@@ -14,28 +14,28 @@ use crate::config::{Config, ConfigError};
 use crate::export::http::Access;
 use crate::observe::Reload;
 
-/// Reads the configuration anew: the same file, the same flags.
+/// Reads the configuration again, with the same file and flags.
 pub type ReadAgain<'a> = dyn Fn() -> Result<Config, ConfigError> + 'a;
 
 /// The configuration in use.
 pub(super) struct Current {
     config: Mutex<Config>,
     reload: Mutex<Reload>,
-    given_up: GivenUp,
+    dropped: Dropped,
     manager: Arc<Manager>,
 }
 
 impl Current {
-    pub(super) fn new(config: Config, given_up: GivenUp, manager: Arc<Manager>) -> Self {
-        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()), given_up, manager }
+    pub(super) fn new(config: Config, dropped: Dropped, manager: Arc<Manager>) -> Self {
+        Self { config: Mutex::new(config), reload: Mutex::new(Reload::succeeded()), dropped, manager }
     }
 
-    /// How reading it went last.
+    /// Result of the last reload.
     pub(super) fn reload(&self) -> Reload {
         *self.reload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies what has changed, or leaves everything as it is and says why.
+    /// Applies the differences. On an error, changes nothing and logs the reason.
     pub(super) async fn apply(
         &self,
         read: &ReadAgain<'_>,
@@ -58,9 +58,10 @@ impl Current {
             Err(what) => {
                 reload.successful = false;
                 for line in what.lines() {
-                    error!("the configuration stays as it was: {line}");
+                    error!("the new configuration is refused, the old one stays in use: {line}");
                 }
-                self.manager.ready(&format!("{}; a new configuration was refused", sources.status()));
+                self.manager
+                    .ready(&format!("{}; refused a new configuration, see the log", sources.status()));
             }
         }
     }
@@ -71,32 +72,32 @@ impl Current {
         sources: &Arc<Sources>,
         logging: &Logging,
     ) -> Result<(), DaemonError> {
-        if let Some(capabilities) = self.given_up.missing_for(&config) {
-            return Err(DaemonError::GivenUp { capabilities });
+        if let Some(capabilities) = self.dropped.needed_by(&config) {
+            return Err(DaemonError::Dropped { capabilities });
         }
         let change = sources.reconfigure(config.queues.clone()).await?;
         info!(
-            "new configuration: {} queues untouched, {} started, {} ended",
+            "applied the new configuration: {} queues unchanged, {} started, {} stopped",
             change.kept,
             change.started,
             change.ended.len()
         );
         if !change.ended.is_empty() {
-            info!("ended: {}", Totals::of(&change.ended));
+            info!("stopped: {}", Totals::of(&change.ended));
         }
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if current.log.level != config.log.level {
             logging.set_level(&config.log.level);
         }
         for key in only_at_start(&current, &config) {
-            warn!("{key} has changed: that takes effect when zcrxd starts again");
+            warn!("{key} has changed: restart zcrxd to apply it");
         }
         *current = config;
         Ok(())
     }
 }
 
-/// Keys whose change a running daemon does not follow.
+/// Changed keys that need a restart.
 fn only_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("runtime_dir", old.runtime_dir != new.runtime_dir),

@@ -1,4 +1,4 @@
-//! Looks at all queues once in a while, says what is wrong with them, and records episodes.
+//! Samples all queues periodically, diagnoses them, and records episodes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -10,131 +10,133 @@ use tracing::{info, warn};
 
 use super::DaemonError;
 use super::fault::Trap;
-use super::heart::Beat;
+use super::watchdog::Heartbeat;
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
 use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration};
 use crate::observe::{Observer, errno_label, monotonic, refusal};
 
-/// What a diagnosis looks back on, and what a recording begins with.
+/// History that a diagnosis uses and with which a recording starts.
 const MEMORY: Duration = Duration::from_mins(1);
 
-/// How, and how often.
+/// Settings of the sampler.
 pub(super) struct Sampling {
     pub(super) interval: Duration,
-    /// Where episodes are recorded; `None` for nowhere.
+    /// Directory of recordings; `None` to record nothing.
     pub(super) recordings: Option<PathBuf>,
 }
 
-/// The thread that looks.
+/// The sampling thread.
 pub(super) struct Sampler {
-    // Its end is the sign to stop.
+    // Dropping the sender stops the thread.
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Sampler {
-    /// Begins; what is found is told to `told` after each look. A thread of its own, since a look at interfaces may
-    /// wait for a driver and a recording for a disk.
+    /// Starts a thread that publishes a diagnosis after each sample. A separate thread, since reading an interface may wait
+    /// for a driver, and recording for a disk.
     pub(super) fn start(
         observer: Arc<Observer>,
         sampling: Sampling,
-        told: watch::Sender<Arc<HostDiagnosis>>,
-        beat: Arc<Beat>,
+        publish: watch::Sender<Arc<HostDiagnosis>>,
+        heartbeat: Arc<Heartbeat>,
         trap: Arc<Trap>,
     ) -> Result<Self, DaemonError> {
         let (stop, stopped) = mpsc::channel();
         let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
-        let flight = Flight::new(sampling.recordings, observer.kernel.clone());
+        let recorder = EpisodeRecorder::new(sampling.recordings, observer.kernel.clone());
         let watch = HostWatch::new(samples);
         let (before, refused_until) = (Vec::new(), Duration::ZERO);
-        let round = Round { observer, watch, flight, before, refused_until, told, beat, trap };
+        let sampling_loop =
+            SamplerLoop { observer, watch, recorder, before, refused_until, publish, heartbeat, trap };
         let thread = thread::Builder::new()
             .name("zcrxd-sampler".to_owned())
-            .spawn(move || round.go_on(sampling.interval, &stopped))
+            .spawn(move || sampling_loop.run(sampling.interval, &stopped))
             .map_err(|source| DaemonError::System { what: "start the sampling thread", source })?;
         Ok(Self { stop, thread })
     }
 
-    /// Ends the open episodes, so that their recordings are complete. May take as long as a look.
+    /// Ends open episodes, so their recordings are complete. May take as long as one sample.
     pub(super) fn stop(self) {
         drop(self.stop);
-        // A panic in there has been printed.
+        // A panic of the thread has been printed.
         self.thread.join().ok();
     }
 }
 
-struct Round {
+/// State of the sampling thread.
+struct SamplerLoop {
     observer: Arc<Observer>,
     watch: HostWatch,
-    flight: Flight,
+    recorder: EpisodeRecorder,
     before: Vec<ReceiveSample>,
-    /// When the last registration that was told ended.
+    /// End of the last registration that was reported.
     refused_until: Duration,
-    told: watch::Sender<Arc<HostDiagnosis>>,
-    beat: Arc<Beat>,
+    publish: watch::Sender<Arc<HostDiagnosis>>,
+    heartbeat: Arc<Heartbeat>,
     trap: Arc<Trap>,
 }
 
-impl Round {
-    fn go_on(mut self, interval: Duration, stopped: &mpsc::Receiver<()>) {
+impl SamplerLoop {
+    fn run(mut self, interval: Duration, stopped: &mpsc::Receiver<()>) {
         let end = loop {
-            self.beat.beat();
-            self.trap.step_in();
+            self.heartbeat.beat();
+            self.trap.wait_while_set();
             let began = Instant::now();
             let observation = self.observer.observe();
             let now = observation.monotonic;
-            let looked_at = observation.host.queues.iter().map(|sample| sample.at).max();
-            tell_states(&self.before, &observation.host.receive);
+            let sampled_at = observation.host.queues.iter().map(|sample| sample.at).max();
+            log_state_changes(&self.before, &observation.host.receive);
             self.before = observation.host.receive;
             let registrations = &observation.host.probe.recent_registrations;
             for line in refusals(registrations, self.refused_until) {
                 warn!("{line}");
             }
             self.refused_until = registrations.last().map_or(self.refused_until, |last| last.at);
-            let flight = &mut self.flight;
+            let recorder = &mut self.recorder;
             let diagnosis = self.watch.feed(now, observation.host.queues, |life, tracker, events| {
-                flight.take(life, tracker, events);
+                recorder.take(life, tracker, events);
             });
-            self.told.send_replace(Arc::new(diagnosis));
-            let since = looked_at.map_or_else(|| began.elapsed(), |at| monotonic().saturating_sub(at));
+            self.publish.send_replace(Arc::new(diagnosis));
+            let since = sampled_at.map_or_else(|| began.elapsed(), |at| monotonic().saturating_sub(at));
             let pause = pause(interval, since);
             if stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {
                 break now;
             }
         };
-        let flight = &mut self.flight;
-        self.watch.feed(end, Vec::new(), |life, tracker, events| flight.take(life, tracker, events));
+        let recorder = &mut self.recorder;
+        self.watch.feed(end, Vec::new(), |life, tracker, events| recorder.take(life, tracker, events));
     }
 }
 
-/// How long to wait for the next look. Samples lie an interval apart, or more, and never less: what was new in one has
-/// lasted for an interval in the next, whatever delayed either of them. A look that took too long is not made up for.
+/// Pause until the next sample. Samples are at least one interval apart, whatever delayed them: a condition that is new in
+/// one sample has lasted for an interval in the next. A late sample is not followed by an early one.
 const fn pause(interval: Duration, since: Duration) -> Duration {
     interval.saturating_sub(since)
 }
 
-/// Says and records what becomes of episodes.
-struct Flight {
+/// Logs and records episodes.
+struct EpisodeRecorder {
     directory: Option<PathBuf>,
     kernel: String,
-    /// Made with the first episode: a host on which nothing goes wrong gets no directory.
+    /// Created with the first episode: a healthy host gets no directory.
     recorder: Option<Recorder>,
 }
 
-impl Flight {
+impl EpisodeRecorder {
     const fn new(directory: Option<PathBuf>, kernel: String) -> Self {
         Self { directory, kernel, recorder: None }
     }
 
     fn take(&mut self, life: &Life, tracker: &Tracker, events: &[Event]) {
-        events.iter().for_each(say);
+        events.iter().for_each(log_event);
         if let Err(error) = self.record(life, tracker, events) {
             warn!("{error}");
         }
         let began = events.iter().any(|event| matches!(event, Event::Began(_)));
         if let Some(file) = self.recorder.as_ref().and_then(Recorder::last).filter(|_| began) {
-            info!("queue {}: recorded in {}", life.0, file.display());
+            info!("queue {}: recording the episode in {}; `zcrxd replay` shows it", life.0, file.display());
         }
     }
 
@@ -150,7 +152,7 @@ impl Flight {
     }
 }
 
-fn say(event: &Event) {
+fn log_event(event: &Event) {
     let cause = |episode: &Episode| episode.cause().map_or("unknown", Cause::name);
     match event {
         Event::Began(episode) => {
@@ -158,7 +160,7 @@ fn say(event: &Event) {
         }
         Event::Reconsidered(episode) => {
             warn!(
-                "queue {}: still {}; cause is rather {}",
+                "queue {}: still {}; more likely cause: {}",
                 episode.key,
                 episode.trouble.name(),
                 cause(episode)
@@ -167,7 +169,7 @@ fn say(event: &Event) {
         Event::Ended(episode) => {
             let lasted = episode.lasted(episode.noticed).as_secs_f64();
             info!(
-                "queue {}: {} for {lasted:.1} s, now over; cause: {}",
+                "queue {}: {} is over after {lasted:.1} s; cause: {}",
                 episode.key,
                 episode.trouble.name(),
                 cause(episode)
@@ -176,17 +178,17 @@ fn say(event: &Event) {
     }
 }
 
-/// Lines about refused registrations in one look at most: a program may try in a loop.
+/// Largest number of lines about refused registrations per sample: a program may retry in a loop.
 const MOST_REFUSALS: usize = 8;
 
-/// What to say of registrations that were refused after that moment; the same one again and again is one line.
+/// Lines about registrations that were refused after `after`; equal ones share a line.
 fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
     let mut lines: Vec<(String, usize)> = Vec::new();
     for refused in registrations.iter().filter(|one| one.errno != 0 && one.at > after) {
         let interface = refused.interface.as_deref().unwrap_or("an unknown interface");
         let queue = refused.queue.map(|queue| format!(":{queue}")).unwrap_or_default();
-        let who = format!(
-            "{} ({}) could not register {interface}{queue}: {}",
+        let what = format!(
+            "{}[{}] cannot register {interface}{queue}: {}",
             refused.comm,
             refused.pid,
             errno_label(refused.errno)
@@ -196,24 +198,24 @@ fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
             format!(": {quote}{}{quote}; {}", refusal.why, refusal.remedy)
         });
         let shown = refused.hints.iter().flat_map(|hint| ["; ", hint.as_str()]).collect::<String>();
-        let line = who + &why + &shown;
+        let line = what + &why + &shown;
         match lines.iter_mut().find(|(known, _)| *known == line) {
             Some((_, times)) => *times += 1,
             None => lines.push((line, 1)),
         }
     }
     let more = lines.len().saturating_sub(MOST_REFUSALS);
-    let told = lines.into_iter().take(MOST_REFUSALS);
-    let mut said: Vec<_> =
-        told.map(|(line, times)| if times > 1 { format!("{line} ({times} times)") } else { line }).collect();
+    let shown = lines.into_iter().take(MOST_REFUSALS);
+    let mut text: Vec<_> =
+        shown.map(|(line, times)| if times > 1 { format!("{line} ({times} times)") } else { line }).collect();
     if more > 0 {
-        said.push(format!("{more} more registrations were refused"));
+        text.push(format!("{more} more registrations were refused; the page lists them"));
     }
-    said
+    text
 }
 
-/// Says which own queues are in another state than before.
-fn tell_states(before: &[ReceiveSample], now: &[ReceiveSample]) {
+/// Logs state changes of local queues.
+fn log_state_changes(before: &[ReceiveSample], now: &[ReceiveSample]) {
     for now in now {
         let Some(before) = before.iter().find(|before| before.key == now.key) else { continue };
         if before.state == now.state {
@@ -234,27 +236,23 @@ mod tests {
     use crate::observe::fixture::full;
 
     #[test]
-    fn looks_lie_an_interval_apart_and_are_not_made_up_for() {
+    fn samples_are_at_least_one_interval_apart() {
         let interval = Duration::from_secs(1);
         assert_eq!(pause(interval, Duration::from_millis(300)), Duration::from_millis(700));
         assert_eq!(pause(interval, Duration::from_millis(1_500)), Duration::ZERO);
     }
 
     #[test]
-    fn a_refusal_is_told_once_with_the_kernels_words_and_the_hints() {
+    fn equal_refusals_share_a_line_with_message_and_hints() {
         let mut registrations = full().host.probe.recent_registrations;
         registrations[1].words = Some("tcp-data-split is disabled".to_owned());
         let again = Registration { at: Duration::from_secs(996), ..registrations[1].clone() };
         registrations.push(again);
-        let said = refusals(&registrations, Duration::ZERO);
-        let [line] = said.as_slice() else { panic!("{said:#?}") };
-        for word in [
-            "could not register eth0:3",
-            "EINVAL",
-            "\"tcp-data-split is disabled\"",
-            "ethtool -G",
-            "(2 times)",
-        ] {
+        let lines = refusals(&registrations, Duration::ZERO);
+        let [line] = lines.as_slice() else { panic!("{lines:#?}") };
+        for word in
+            ["cannot register eth0:3", "EINVAL", "\"tcp-data-split is disabled\"", "ethtool -G", "(2 times)"]
+        {
             assert!(line.contains(word), "{word}: {line}");
         }
         assert_eq!(refusals(&registrations, Duration::from_secs(996)), [""; 0]);

@@ -1,4 +1,4 @@
-//! The sources of the running daemon: probes and own queues, whether they are up yet or not any more.
+//! The sources of the running daemon: probes and local queues, before, during and after they run.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -22,7 +22,7 @@ pub(super) struct Sources {
     prepared: Mutex<Prepared>,
 }
 
-/// The own queues' life.
+/// State of the local queues.
 enum Local {
     NotYet,
     Running(Arc<Receiver>),
@@ -40,7 +40,7 @@ impl Sources {
         }
     }
 
-    /// What the web endpoint asks.
+    /// Creates the observer that joins these sources with those of the web endpoint and the service.
     pub(super) fn observer(self: &Arc<Self>, web: WebSource, service: ServiceSource) -> Observer {
         let (receive, probe) = (Arc::clone(self), Arc::clone(self));
         Observer {
@@ -53,7 +53,7 @@ impl Sources {
         }
     }
 
-    /// Begins to attach probes, on a thread of its own: it alone has every capability that zcrxd was given, and ends.
+    /// Attaches the probes on a separate thread, the only one that keeps every capability of zcrxd; the thread then ends.
     pub(super) fn attach(
         self: &Arc<Self>,
         kernel: Kernel,
@@ -63,11 +63,11 @@ impl Sources {
         let (done, attached) = oneshot::channel();
         let attach = move || {
             let probes = Probes::attach_with(&kernel, options);
-            // The kernel's types are megabytes that nobody needs from here on.
+            // Frees megabytes of type information that zcrxd no longer needs.
             drop(kernel);
-            tell(&probes.sample().probes);
+            log_probes(&probes.sample().probes);
             sources.probes.set(probes).ok();
-            // Nobody waits any more if the daemon ends already.
+            // The daemon may be stopping already.
             done.send(()).ok();
         };
         thread::Builder::new().name("zcrxd-attach".to_owned()).spawn(attach).map_err(|source| {
@@ -76,24 +76,24 @@ impl Sources {
         Ok(attached)
     }
 
-    /// Starts the queues. The event loop does not wait for it: it serves meanwhile.
+    /// Starts the queues on another thread, so the event loop keeps serving.
     pub(super) async fn start(self: &Arc<Self>, queues: Vec<QueueConfig>) -> Result<(), DaemonError> {
         let sources = Arc::clone(self);
         let start = move || {
             sources.prepare(&queues);
             let local = Local::Running(Arc::new(Receiver::start(queues)?));
-            sources.with_local(|place| *place = local);
+            sources.with_local(|state| *state = local);
             Ok(())
         };
-        off_the_loop(start).await
+        on_blocking_thread(start).await
     }
 
-    /// Prepares the interfaces of the queues that ask for it.
+    /// Prepares the interfaces of queues with `prepare = true`.
     fn prepare(&self, queues: &[QueueConfig]) {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).prepare(queues);
     }
 
-    /// Makes these the own queues; those that are asked for as they run are not disturbed.
+    /// Changes the local queues to `queues`; queues with unchanged settings are not touched.
     pub(super) async fn reconfigure(
         self: &Arc<Self>,
         queues: Vec<QueueConfig>,
@@ -104,10 +104,10 @@ impl Sources {
             sources.prepare(&queues);
             receiver.reconfigure(queues).map_err(DaemonError::from)
         };
-        off_the_loop(reconfigure).await
+        on_blocking_thread(reconfigure).await
     }
 
-    /// Asks the receive threads for a sign of life.
+    /// Requests an answer from each receive thread; returns how long each has not answered.
     pub(super) fn pulse(&self) -> Vec<(QueueKey, Option<Duration>)> {
         self.receiver().map_or_else(Vec::new, |receiver| receiver.pulse())
     }
@@ -126,7 +126,7 @@ impl Sources {
         }
     }
 
-    /// What zcrxd does, in a line.
+    /// One line for `systemctl status`.
     pub(super) fn status(&self) -> String {
         let queues = self.receive();
         let degraded = queues.iter().filter(|queue| queue.state != QueueState::Running).count();
@@ -144,7 +144,7 @@ impl Sources {
         })
     }
 
-    /// Ends the queues and answers with what they did; an error if that takes longer than `limit`.
+    /// Stops the queues and returns their last samples; an error after `limit`.
     pub(super) async fn stop(&self, limit: Duration) -> Result<Vec<ReceiveSample>, DaemonError> {
         let Some(receiver) = self.receiver() else { return Ok(Vec::new()) };
         let stopping = tokio::task::spawn_blocking(move || receiver.stop());
@@ -153,7 +153,7 @@ impl Sources {
         Ok(last)
     }
 
-    /// Puts the interfaces back that were prepared. The queues have ended by then.
+    /// Restores the prepared interfaces, after the queues have stopped.
     pub(super) async fn put_back(self: &Arc<Self>) {
         let sources = Arc::clone(self);
         let put_back = move || {
@@ -176,30 +176,33 @@ impl Sources {
     }
 
     fn with_local<T>(&self, use_it: impl FnOnce(&mut Local) -> T) -> T {
-        // Each change replaces the whole value: a panic elsewhere cannot have left it half made.
+        // A poisoned lock is harmless: each change replaces the whole value.
         use_it(&mut self.local.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Does what may take a while on another thread.
-async fn off_the_loop<T: Send + 'static>(
+/// Runs work that may block on another thread.
+async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DaemonError> + Send + 'static,
 ) -> Result<T, DaemonError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| DaemonError::System {
-        what: "go on",
+        what: "continue",
         source: std::io::Error::other("a thread panicked"),
     })?
 }
 
-/// Says which probes this kernel allows, and what is lost.
-fn tell(probes: &[ProbeStatus]) {
+/// Logs which probes attached, and which facts are unknown without the others.
+fn log_probes(probes: &[ProbeStatus]) {
     for probe in probes {
         if let Some((mechanism, target)) = &probe.attached {
             info!("probe {}: {} {target}", probe.name, mechanism.name());
         } else if !probe.asked {
-            debug!("probe {}: not asked for", probe.name);
+            debug!("probe {}: not requested", probe.name);
         } else {
-            warn!("probe {}: not attached; unknown without it: {}", probe.name, probe.lost_without);
+            warn!(
+                "probe {} is not attached, so zcrxd does not know {}; `zcrxd probes` says why",
+                probe.name, probe.lost_without
+            );
         }
     }
 }

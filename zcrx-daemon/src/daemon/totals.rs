@@ -1,10 +1,10 @@
-//! The last line: what all queues did together.
+//! Totals of all queues for the last log line.
 
 use std::fmt;
 
 use crate::model::ReceiveSample;
 
-/// Sums over all queues, at their end.
+/// Sums over all queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     queues: usize,
@@ -39,18 +39,18 @@ impl Totals {
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.queues == 0 {
-            return f.write_str("observed only");
+            return f.write_str("no queues, observed only");
         }
         write!(
             f,
-            "{} bytes in {} completions of {} connections ({} open); buffers dispensed {} = returned {} + held {}",
+            "{} bytes in {} completions of {} connections ({} open); buffers delivered {} = returned {} + held {}",
             self.bytes, self.completions, self.accepted, self.open, self.dispensed, self.returned, self.held
         )?;
         if self.reclaimed > 0 {
-            write!(f, " + reclaimed {} with queues that were registered again", self.reclaimed)?;
+            write!(f, " + reclaimed {} by new registrations", self.reclaimed)?;
         }
         if self.mismatched > 0 {
-            write!(f, "; {} bytes were not what was sent", self.mismatched)
+            write!(f, "; {} bytes differ from the sent data", self.mismatched)
         } else {
             Ok(())
         }
@@ -63,14 +63,14 @@ mod tests {
     use crate::observe::fixture::queue;
 
     #[test]
-    fn queues_add_up() {
+    fn queues_are_summed() {
         let mut other = queue();
         other.mismatched_bytes = 5;
         assert_eq!(
             Totals::of(&[queue(), other]).to_string(),
             "246913578 bytes in 18000 completions of 8 connections (4 open); \
-             buffers dispensed 18000 = returned 17800 + held 200; 5 bytes were not what was sent"
+             buffers delivered 18000 = returned 17800 + held 200; 5 bytes differ from the sent data"
         );
-        assert_eq!(Totals::of(&[]).to_string(), "observed only");
+        assert_eq!(Totals::of(&[]).to_string(), "no queues, observed only");
     }
 }

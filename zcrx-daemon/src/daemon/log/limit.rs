@@ -1,5 +1,5 @@
-//! A limit to how much one place in the program may log: what goes wrong ten thousand times a second is said often
-//! enough, and neither the disk nor the reader drowns.
+//! Rate limit for each log statement: an error that occurs ten thousand times a second fills neither the disk nor the
+//! reader's screen.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Lines of one place within [`WINDOW`].
+/// Lines of one log statement within [`WINDOW`].
 const LINES: u64 = 100;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// What each place has said lately.
+/// Recent lines of each log statement.
 #[derive(Default)]
-pub(super) struct Limit(Mutex<Places>);
+pub(super) struct Limit(Mutex<Statements>);
 
 #[derive(Default)]
-struct Places {
-    places: HashMap<Identifier, Place>,
+struct Statements {
+    statements: HashMap<Identifier, Statement>,
     suppressed: u64,
 }
 
-struct Place {
+struct Statement {
     name: String,
     since: Instant,
     lines: u64,
@@ -32,45 +32,47 @@ struct Place {
 }
 
 impl Limit {
-    /// Lines left out since the start.
+    /// Number of lines suppressed since the start.
     pub(super) fn suppressed(&self) -> u64 {
-        self.places().suppressed
+        self.statements().suppressed
     }
 
-    /// What was left out since the last call, by place.
+    /// Number of lines suppressed since the last call, by log statement.
     pub(super) fn take(&self) -> Vec<(String, u64)> {
-        let mut places = self.places();
-        let suppressed = places.places.values_mut().filter(|place| place.suppressed > 0);
-        suppressed.map(|place| (place.name.clone(), std::mem::take(&mut place.suppressed))).collect()
+        let mut statements = self.statements();
+        let suppressed = statements.statements.values_mut().filter(|statement| statement.suppressed > 0);
+        suppressed
+            .map(|statement| (statement.name.clone(), std::mem::take(&mut statement.suppressed)))
+            .collect()
     }
 
     fn admits(&self, metadata: &Metadata<'_>, now: Instant) -> bool {
-        let mut places = self.places();
-        let place = places.places.entry(metadata.callsite()).or_insert_with(|| Place {
+        let mut statements = self.statements();
+        let statement = statements.statements.entry(metadata.callsite()).or_insert_with(|| Statement {
             name: format!("{}:{}", metadata.file().unwrap_or("?"), metadata.line().unwrap_or(0)),
             since: now,
             lines: 0,
             suppressed: 0,
         });
-        if now.duration_since(place.since) >= WINDOW {
-            place.since = now;
-            place.lines = 0;
+        if now.duration_since(statement.since) >= WINDOW {
+            statement.since = now;
+            statement.lines = 0;
         }
-        place.lines += 1;
-        if place.lines <= LINES {
+        statement.lines += 1;
+        if statement.lines <= LINES {
             return true;
         }
-        place.suppressed += 1;
-        places.suppressed += 1;
+        statement.suppressed += 1;
+        statements.suppressed += 1;
         false
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
+    fn statements(&self) -> MutexGuard<'_, Statements> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Keeps all output within the limit.
+/// Layer that applies the limit to all output.
 pub(super) struct Limiter(pub(super) Arc<Limit>);
 
 impl<S: Subscriber> Layer<S> for Limiter {
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_cut_short_and_another_is_not() {
+    fn limit_holds_for_each_statement() {
         let (limit, lines) = (Arc::new(Limit::default()), Lines::default());
         let writer = lines.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false);

@@ -1,4 +1,4 @@
-//! Log lines: to standard error, or with all their fields to systemd's journal.
+//! Log lines to standard error, or with all fields to systemd's journal.
 
 mod limit;
 
@@ -24,9 +24,9 @@ pub(super) struct Logging {
 }
 
 impl Logging {
-    /// Installs the log of this process, for `tracing` and for `log` (aya and the probes' own lines use that).
+    /// Installs the log of this process, for `tracing` and for `log`, which aya and the eBPF programs use.
     ///
-    /// `RUST_LOG` goes before the configuration.
+    /// `RUST_LOG` overrides the configuration.
     pub(super) fn install(log: &Log) -> Result<Self, Failure> {
         let filter = filter(&log.level)?;
         let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
@@ -41,15 +41,15 @@ impl Logging {
         let limiter = Limiter(Arc::clone(&limit));
         let subscriber = tracing_subscriber::registry().with(filter).with(limiter).with(output);
         tracing::subscriber::set_global_default(subscriber)?;
-        // What no filter lets through is not even formatted.
+        // Lines below the level are not even formatted.
         tracing_log::LogTracer::builder().with_max_level(log_level(level)).init()?;
         if let Some(error) = without_journal {
-            tracing::warn!(%error, "the journal cannot be written to: logging to standard error");
+            tracing::warn!(%error, "cannot write to the journal; logging to standard error instead");
         }
         Ok(Self { filter: handle, limit })
     }
 
-    /// Another level from now on. `RUST_LOG` goes before it here too.
+    /// Changes the level. `RUST_LOG` overrides it here too.
     pub(super) fn set_level(&self, level: &str) {
         let set = filter(level).and_then(|filter| {
             let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
@@ -58,19 +58,19 @@ impl Logging {
             Ok(())
         });
         if let Err(error) = set {
-            tracing::error!(%error, "the log level stays as it was");
+            tracing::error!(%error, "cannot change the log level; the old one stays in use");
         }
     }
 
-    /// Lines left out since the start.
+    /// Number of lines suppressed since the start.
     pub(super) fn suppressed(&self) -> u64 {
         self.limit.suppressed()
     }
 
-    /// Says what was left out lately.
-    pub(super) fn tell_suppressed(&self) {
-        for (place, lines) in self.limit.take() {
-            tracing::warn!("{lines} more lines of {place} were left out");
+    /// Logs how many lines were suppressed recently.
+    pub(super) fn report_suppressed(&self) {
+        for (statement, lines) in self.limit.take() {
+            tracing::warn!("suppressed {lines} more lines from {statement}");
         }
     }
 }
@@ -103,7 +103,7 @@ where
     })
 }
 
-/// Whether standard error ends in the journal: systemd says which socket that is.
+/// Whether standard error is the journal, whose socket systemd names in `JOURNAL_STREAM`.
 fn stderr_is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     std::fs::metadata("/dev/fd/2").is_ok_and(|found| stream == format!("{}:{}", found.dev(), found.ino()))

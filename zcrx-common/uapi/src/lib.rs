@@ -1,11 +1,11 @@
 //! The zcrx part of io_uring's user interface that the io-uring crate lacks or knows only in an older shape.
 //!
-//! Layouts and constants follow `include/uapi/linux/io_uring{.h,/zcrx.h,/query.h}` of Linux 7.3. Every structure has
-//! its size and the offsets of its fields asserted at compile time. A field's comment names the kernel in which it
-//! got its meaning; before that version it was reserved and had to be zero, so a structure filled with zeroes but
-//! for what one asks for is accepted by every kernel that offers what one asks for.
+//! Layouts and constants follow `include/uapi/linux/io_uring{.h,/zcrx.h,/query.h}` of Linux 7.3. The size of every
+//! structure and the offset of each field are asserted at compile time. A field's comment names the first kernel that reads
+//! the field; earlier kernels require zero there. A structure with zeroes in all unneeded fields therefore works on every
+//! kernel that supports the needed ones.
 //!
-//! Knows nobody.
+//! This crate depends on no other crate of the project.
 
 pub mod errno;
 pub mod napi;

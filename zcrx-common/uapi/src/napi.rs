@@ -23,9 +23,9 @@ struct Napi {
 }
 const _: () = assert!(size_of::<Napi>() == 16);
 
-/// Lets waits on a ring poll the NIC's queues of its sockets, so many microseconds, before they sleep.
+/// Makes waits on a ring poll the NIC queues of its sockets for a number of microseconds before they sleep.
 ///
-/// Errors: EINVAL where the kernel does not know it (before Linux 6.9, or without `CONFIG_NET_RX_BUSY_POLL`).
+/// Errors: EINVAL on kernels without it (before Linux 6.9, or without `CONFIG_NET_RX_BUSY_POLL`).
 pub fn busy_poll(ring: BorrowedFd<'_>, micros: u32) -> io::Result<()> {
     let mut napi = Napi { busy_poll_to: micros, ..Napi::default() };
     // SAFETY: the structure has the kernel's layout and lives to the end of the call, which writes the former setting to it.

@@ -1,6 +1,6 @@
-//! What the kernel's io_uring offers, asked by `IORING_REGISTER_QUERY` (Linux 6.18). Needs no ring.
+//! Features of the kernel's io_uring, read by `IORING_REGISTER_QUERY` (Linux 6.18). Needs no ring.
 //!
-//! Man pages misdate some features and distributions backport others: ask, never compare versions.
+//! Man pages misdate some features and distributions backport others, so version numbers are no substitute.
 
 use std::io;
 
@@ -23,7 +23,7 @@ pub struct QueryHdr {
     pub query_data: u64,
     /// `IO_URING_QUERY_*`.
     pub query_op: u32,
-    /// Size of that structure in bytes; the kernel writes back how much of it it knows.
+    /// Size of that structure in bytes; the kernel writes back the size that it supports.
     pub size: u32,
     /// Written by the kernel: 0 or a negative errno for this query alone.
     pub result: i32,
@@ -112,12 +112,12 @@ pub fn opcodes() -> io::Result<QueryOpcode> {
     query(IO_URING_QUERY_OPCODES)
 }
 
-/// What zcrx offers.
+/// Returns the features of zcrx.
 ///
 /// ```
 /// match zcrx_uapi::query::zcrx() {
 ///     Ok(offered) => println!("{} control operations", offered.nr_ctrl_opcodes),
-///     Err(error) => println!("zcrx cannot be asked here: {error}"),
+///     Err(error) => println!("this kernel has no zcrx query: {error}"),
 /// }
 /// ```
 ///
@@ -126,7 +126,7 @@ pub fn zcrx() -> io::Result<QueryZcrx> {
     query(IO_URING_QUERY_ZCRX)
 }
 
-/// What zcrx events offer. EINVAL before 6.18, EOPNOTSUPP before Linux 7.2 or where zcrx is not built in.
+/// Returns the features of zcrx events. EINVAL before 6.18, EOPNOTSUPP before Linux 7.2 or where zcrx is not built in.
 pub fn zcrx_event() -> io::Result<QueryZcrxEvent> {
     query(IO_URING_QUERY_ZCRX_EVENT)
 }
@@ -150,7 +150,7 @@ fn query<T: Default>(query_op: u32) -> io::Result<T> {
 mod tests {
     use super::*;
 
-    /// On a kernel that knows the query, its answer must at least contain what was needed to ask it.
+    /// On a kernel with the query, the answer must at least contain the opcode of the query.
     #[test]
     fn the_opcode_query_answers_or_is_unknown() {
         match opcodes() {

@@ -1,4 +1,4 @@
-//! The `io_uring_register` calls themselves.
+//! Calls of `io_uring_register`.
 
 use std::ffi::c_void;
 use std::io;
@@ -7,10 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::zcrx::{IORING_REGISTER_ZCRX_CTRL, IORING_REGISTER_ZCRX_IFQ, ZCRX_REG_IMPORT};
 use super::{RegionDesc, ZcrxAreaReg, ZcrxCtrl, ZcrxEventDesc, ZcrxIfqReg};
 
-/// `io_uring_register(2)`; `ring` is `None` for the few opcodes that need none.
+/// Calls `io_uring_register(2)`; `ring` is `None` for opcodes without a ring.
 ///
 /// # Safety
-/// `arg` and all that the structure behind it points to must be what `opcode` expects.
+/// `arg`, and everything that its structure points to, must be valid for `opcode`.
 pub unsafe fn register(
     ring: Option<BorrowedFd<'_>>,
     opcode: u32,
@@ -25,7 +25,7 @@ pub unsafe fn register(
 
 /// Registers an interface queue (Linux 6.15); fills in the pointers of `reg`, and the kernel the rest.
 ///
-/// Errors: `registration::explain` tells what each errno means. The call must come from the ring's own thread.
+/// Errors: `registration::explain` explains each errno. The call must come from the ring's own thread.
 ///
 /// # Safety
 /// The kernel writes to the memory that `area` and (with `IORING_MEM_REGION_TYPE_USER`) `region` describe until the
@@ -43,7 +43,7 @@ pub unsafe fn zcrx_ifq(
     // SAFETY: the structures live to the end of the call and have the kernel's layout; the caller vouches for the
     // memory they describe.
     let result = unsafe { register(Some(ring), IORING_REGISTER_ZCRX_IFQ, (&raw mut *reg).cast(), 1) };
-    // The structures may be gone when `reg` is looked at again.
+    // The structures may be freed before `reg` is read again.
     (reg.area_ptr, reg.region_ptr, reg.event_desc) = (0, 0, 0);
     result.map(drop)
 }
@@ -55,14 +55,14 @@ pub unsafe fn zcrx_ifq(
 ///
 /// # Safety
 /// What [`ZcrxCtrl::add_area`] points to must be a live [`ZcrxAreaReg`] whose memory obeys the contract of
-/// [`zcrx_ifq`]. The other operations ask for nothing.
+/// [`zcrx_ifq`]. The other operations have no requirement.
 pub unsafe fn zcrx_ctrl(ring: BorrowedFd<'_>, ctrl: &mut ZcrxCtrl) -> io::Result<()> {
     // SAFETY: the structure lives to the end of the call and has the kernel's layout; the caller vouches for what
     // it points to.
     unsafe { register(Some(ring), IORING_REGISTER_ZCRX_CTRL, (&raw mut *ctrl).cast(), 0) }.map(drop)
 }
 
-/// Consumes the refill ring now (Linux 6.19). Errors as [`zcrx_ctrl`].
+/// Makes the kernel consume the refill ring now (Linux 6.19). Errors as [`zcrx_ctrl`].
 pub fn zcrx_flush_rq(ring: BorrowedFd<'_>, zcrx_id: u32) -> io::Result<()> {
     // SAFETY: this operation points to nothing.
     unsafe { zcrx_ctrl(ring, &mut ZcrxCtrl::flush_rq(zcrx_id)) }
@@ -76,7 +76,7 @@ pub fn zcrx_arm_event(ring: BorrowedFd<'_>, zcrx_id: u32, event: u32) -> io::Res
 
 /// Adds an area to a registered queue (Linux 7.3); the kernel writes the token of its buffers into `area`.
 ///
-/// Its buffers get the size that those of the first area have. Errors as [`zcrx_ctrl`]; EINVAL for a wrong area or the
+/// Its buffers have the size of those of the first area. Errors as [`zcrx_ctrl`]; EINVAL for a wrong area or the
 /// 1025th; EFAULT when the interface is gone; ENOMEM over the limit for locked memory.
 ///
 /// # Safety
@@ -87,27 +87,27 @@ pub unsafe fn zcrx_add_area(ring: BorrowedFd<'_>, zcrx_id: u32, area: &mut ZcrxA
     unsafe { zcrx_ctrl(ring, &mut ZcrxCtrl::add_area(zcrx_id, address)) }
 }
 
-/// Makes a file descriptor of a registered queue, for other rings to import (Linux 6.19). Errors as [`zcrx_ctrl`];
+/// Returns a file descriptor of a registered queue that other rings can import (Linux 6.19). Errors as [`zcrx_ctrl`];
 /// EMFILE and ENFILE.
 ///
-/// The queue lives on as long as the descriptor is open.
+/// The queue exists while the descriptor is open.
 pub fn zcrx_export(ring: BorrowedFd<'_>, zcrx_id: u32) -> io::Result<OwnedFd> {
     let mut ctrl = ZcrxCtrl::export(zcrx_id);
     // SAFETY: this operation points to nothing.
     unsafe { zcrx_ctrl(ring, &mut ctrl) }?;
-    // SAFETY: the kernel has just opened the descriptor for this call, so nobody else owns it.
+    // SAFETY: the kernel has just opened the descriptor for this call, so it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(ctrl.exported_fd()) })
 }
 
-/// Lets `ring` receive into a queue that another ring exported (Linux 6.19); answers the id it has on this ring.
+/// Lets `ring` receive into a queue that another ring exported (Linux 6.19); returns the queue's id on this ring.
 ///
 /// Errors: EBADF `queue` is no exported queue; EINVAL the kernel cannot import, or the ring lacks the flags of
 /// [`zcrx_ifq`]. The call must come from the ring's own thread. Area and refill ring are those of the queue.
 pub fn zcrx_import(ring: BorrowedFd<'_>, queue: BorrowedFd<'_>) -> io::Result<u32> {
     let mut reg =
         ZcrxIfqReg { if_idx: queue.as_raw_fd() as u32, flags: ZCRX_REG_IMPORT, ..ZcrxIfqReg::default() };
-    // SAFETY: the structure lives to the end of the call, has the kernel's layout and points to nothing; the memory of
-    // the queue is vouched for by who registered it.
+    // SAFETY: the structure lives to the end of the call, has the kernel's layout and points to nothing; the program that
+    // registered the queue vouches for its memory.
     unsafe { register(Some(ring), IORING_REGISTER_ZCRX_IFQ, (&raw mut reg).cast(), 1) }?;
     Ok(reg.zcrx_id)
 }

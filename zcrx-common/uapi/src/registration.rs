@@ -1,9 +1,9 @@
-//! What the errno of a refused registration means, and what would remedy it.
+//! Meaning and remedy of each errno of a refused registration.
 //!
-//! The kernel passes a NULL extack, so the caller gets a number where many causes share one. This table says what the
-//! number can mean; the netlink_extack tracepoint, where it can be read, says which of them it was.
+//! The kernel passes a NULL extack, so the caller gets a number that several causes share. This table has the possible
+//! meanings; the netlink_extack tracepoint, where it can be read, gives the kernel's message.
 
-/// Which kind of registration was refused: the same errno means different things.
+/// Kind of the refused registration: an errno may mean different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// On a hardware queue.
@@ -12,10 +12,10 @@ pub enum Kind {
     Nodev,
 }
 
-/// An errno in words.
+/// Explanation of an errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What it means here.
+    /// Meaning for a registration.
     pub meaning: &'static str,
     /// What would make the registration succeed.
     pub remedy: &'static str,
@@ -45,7 +45,7 @@ pub const KNOWN: [i32; 16] = [
 pub const fn explain(errno: i32, kind: Kind) -> Explanation {
     let (meaning, remedy) = match (errno, kind) {
         (libc::EPERM, _) => (
-            "no CAP_NET_ADMIN in the initial user namespace, or io_uring is closed to this process",
+            "no CAP_NET_ADMIN in the initial user namespace, or this process may not use io_uring",
             "run as root or with CAP_NET_ADMIN on the host; a container with a user namespace of its own cannot",
         ),
         (libc::EINVAL, Kind::Nodev) => (
@@ -70,11 +70,11 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
         }
         (libc::ENETDOWN, _) => ("the interface or its rings are down", "`ip link set dev IF up`"),
         (libc::ERANGE, _) => (
-            "the interface has no such receive queue, or it cannot use buffers of the size asked for",
+            "the interface has no such receive queue, or it cannot use buffers of the requested size",
             "choose a queue below the count that `ethtool -l IF` shows; leave the buffer size at the page size",
         ),
         (libc::EOPNOTSUPP, Kind::Nodev) => (
-            "zcrx is not built into this kernel, or a buffer size was asked for that device-less mode cannot give",
+            "zcrx is not built into this kernel, or the requested buffer size is not available without a device",
             "use a kernel with CONFIG_IO_URING_ZCRX; leave the buffer size at the page size",
         ),
         (libc::EOPNOTSUPP, Kind::Device) => (
@@ -92,13 +92,13 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
         ),
         (libc::EFAULT, _) => (
             "the area or the region is not mapped or not writable",
-            "this is a bug of the program that registered",
+            "fix the program that registered: it passed a wrong address",
         ),
         (libc::EOVERFLOW, _) => ("address and size of the area overflow", "make the area smaller"),
-        (libc::E2BIG, _) => ("the refill ring's region is too big", "ask for fewer refill entries"),
+        (libc::E2BIG, _) => ("the refill ring's region is too big", "use fewer refill entries"),
         (libc::EBADF, _) => (
             "the file descriptor to import is no exported queue",
-            "export the queue anew from the ring that owns it",
+            "export the queue again from the ring that owns it",
         ),
         (libc::EACCES, _) => {
             ("the ring's restrictions forbid the registration", "register before restrictions are enabled")
@@ -108,17 +108,17 @@ pub const fn explain(errno: i32, kind: Kind) -> Explanation {
             "use a kernel with CONFIG_IO_URING and allow the system call",
         ),
         _ => (
-            "not an errno that a registration is known to give",
-            "look for the kernel's own words at the netlink_extack tracepoint",
+            "not a documented errno of a registration",
+            "read the kernel's message from the netlink_extack tracepoint",
         ),
     };
     Explanation { meaning, remedy }
 }
 
-/// What would remedy a registration that the kernel refused with these words; `None` for words that are not known.
+/// Remedy for a registration that the kernel refused with this message; `None` for an unknown message.
 ///
-/// The words are those of `netdev_rx_queue_restart` and `__netif_mp_open_rxq` in net/core; they are compared as they are,
-/// so that a kernel which says it differently falls back to the errno's own remedy.
+/// The messages are those of `netdev_rx_queue_restart` and `__netif_mp_open_rxq` in net/core, compared exactly. A kernel with
+/// another wording falls back to the errno's remedy.
 pub fn remedy_by_words(words: &str) -> Option<&'static str> {
     Some(match words {
         "tcp-data-split is disabled" => "`ethtool -G IF tcp-data-split on`",
@@ -142,13 +142,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_no_kernel_says_remedy_nothing() {
+    fn unknown_message_has_no_remedy() {
         assert_eq!(remedy_by_words("tcp-data-split is disabled"), Some("`ethtool -G IF tcp-data-split on`"));
         assert_eq!(remedy_by_words(""), None);
     }
 
     #[test]
-    fn every_known_errno_has_words_of_its_own() {
+    fn every_known_errno_has_an_explanation() {
         let unknown = explain(libc::EXDEV, Kind::Device);
         for errno in KNOWN {
             for kind in [Kind::Device, Kind::Nodev] {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn einval_points_to_the_version_that_would_do() {
+    fn einval_names_the_needed_kernel() {
         assert!(explain(libc::EINVAL, Kind::Nodev).remedy.contains("7.1"));
         assert!(explain(libc::EINVAL, Kind::Device).remedy.contains("6.15"));
     }

@@ -12,13 +12,13 @@ pub const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
 /// Not in the uapi headers: `IO_RQ_MAX_ENTRIES` of io_uring/zcrx.c, the same since the first version.
 pub const IO_RQ_MAX_ENTRIES: u32 = 32768;
 
-/// Ring setup flag: sizes that are too big are cut, not refused. Linux 5.6.
+/// Ring setup flag: the kernel clamps sizes that are too large instead of refusing them. Linux 5.6.
 pub const IORING_SETUP_CLAMP: u32 = 1 << 4;
 /// Ring setup flag: 32-byte completions, whose upper half carries a [`ZcrxCqe`]. Linux 5.19.
 pub const IORING_SETUP_CQE32: u32 = 1 << 11;
 /// Ring setup flag: only one thread submits. Linux 6.0.
 pub const IORING_SETUP_SINGLE_ISSUER: u32 = 1 << 12;
-/// Ring setup flag: completions are made when the owner asks for them. Linux 6.1.
+/// Ring setup flag: the kernel posts completions when the owner waits for them. Linux 6.1.
 pub const IORING_SETUP_DEFER_TASKRUN: u32 = 1 << 13;
 
 /// Ring setup flag: completions of 16 and of 32 bytes in one queue. Linux 6.18.
@@ -41,12 +41,12 @@ pub const IORING_ZCRX_AREA_DMABUF: u32 = 1;
 /// Region flag: user space brings the memory. Linux 6.13.
 pub const IORING_MEM_REGION_TYPE_USER: u32 = 1;
 
-/// Feature bit: [`ZcrxIfqReg::rx_buf_len`] is understood. Linux 7.0.
+/// Feature bit: the kernel reads [`ZcrxIfqReg::rx_buf_len`]. Linux 7.0.
 pub const ZCRX_FEATURE_RX_PAGE_SIZE: u32 = 1 << 0;
-/// Feature bit: [`ZcrxIfqReg::event_desc`] is understood. Linux 7.2.
+/// Feature bit: the kernel reads [`ZcrxIfqReg::event_desc`]. Linux 7.2.
 pub const ZCRX_FEATURE_EVENT: u32 = 1 << 1;
 
-/// Event: the NIC asked for a buffer and there was none. One-shot until armed again. Linux 7.2.
+/// Event: an allocation for the NIC found no buffer. One-shot until armed again. Linux 7.2.
 pub const ZCRX_EVENT_ALLOC_FAIL: u32 = 0;
 /// Event: payload was copied. One-shot until armed again. Linux 7.2.
 pub const ZCRX_EVENT_COPY: u32 = 1;
@@ -56,22 +56,22 @@ pub const ZCRX_EVENT_DESC_FLAG_STATS: u32 = 1 << 0;
 
 /// Control: consume the refill ring now. Linux 6.19.
 ///
-/// Always answers 0 and stops silently at the first malformed entry.
+/// Always returns 0 and stops silently at the first malformed entry.
 pub const ZCRX_CTRL_FLUSH_RQ: u32 = 0;
-/// Control: get a file descriptor that another ring can import. Linux 6.19.
+/// Control: return a file descriptor that another ring can import. Linux 6.19.
 pub const ZCRX_CTRL_EXPORT: u32 = 1;
 /// Control: arm an event that has fired. Linux 7.2.
 pub const ZCRX_CTRL_ARM_EVENT: u32 = 2;
 /// Control: add an area to the queue. Linux 7.3.
 pub const ZCRX_CTRL_ADD_AREA: u32 = 3;
 
-/// `struct io_uring_zcrx_rqe`: one buffer given back through the refill ring. Linux 6.15.
+/// `struct io_uring_zcrx_rqe`: one buffer returned through the refill ring. Linux 6.15.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZcrxRqe {
     /// Area token in the bits of [`IORING_ZCRX_AREA_MASK`], below them the byte offset of (any part of) the buffer.
     pub off: u64,
-    /// Length of the part given back, bytes. No kernel up to 7.3 reads it.
+    /// Length of the returned part in bytes. No kernel up to 7.3 reads it.
     pub len: u32,
     #[doc(hidden)]
     pub __pad: u32,
@@ -160,7 +160,7 @@ assert_layout!(
 pub struct ZcrxStats {
     /// Fragments copied so far. Leaves out payload in an skb's linear part.
     pub copy_count: u64,
-    /// Bytes of these.
+    /// Bytes in copied fragments.
     pub copy_bytes: u64,
 }
 assert_layout!(ZcrxStats, size 16, copy_count @ 0, copy_bytes @ 8);
@@ -193,7 +193,7 @@ pub struct ZcrxIfqReg {
     pub if_idx: u32,
     /// Hardware receive queue index.
     pub if_rxq: u32,
-    /// Refill ring entries asked for; the kernel writes back what it gave (a power of two).
+    /// Requested refill ring entries; the kernel writes back the actual number, a power of two.
     pub rq_entries: u32,
     /// `ZCRX_REG_*`. Any flag: Linux 6.19.
     pub flags: u32,

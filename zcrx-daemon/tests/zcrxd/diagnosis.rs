@@ -123,7 +123,7 @@ fn a_destination_that_does_not_read_is_a_slow_consumer_from_begin_to_end() -> Ou
     );
     let (code, json) = diagnose(&daemon, &["--format", "json"])?;
     assert!(code == Some(1) && json.starts_with('{'), "{code:?} {json}");
-    daemon.wait_for("queue software:0: recorded in ")?;
+    daemon.wait_for("queue software:0: recording the episode in ")?;
     let files: Vec<_> = std::fs::read_dir(&directory)?.collect::<Result<_, _>>()?;
     assert_eq!(files.len(), 1);
 

@@ -86,10 +86,10 @@ fn a_manager_that_does_not_read_holds_nothing_up() -> Outcome {
     other.connect(place.path().join("notify"))?;
     while other.send(b"X_OTHER=1").is_ok() {}
     let mut daemon = Daemon::spawn(command, place)?;
-    daemon.wait_for("the service manager has no room")?;
+    daemon.wait_for("notify socket is full")?;
     assert_eq!(daemon.get("/readyz")?.status, 200);
     daemon.signal(Signal::SIGHUP)?;
-    daemon.wait_for("new configuration: 1 queues untouched, 0 started, 0 ended")?;
+    daemon.wait_for("applied the new configuration: 1 queues unchanged, 0 started, 0 stopped")?;
     assert_eq!(daemon.get("/metrics")?.status, 200);
     // It reads again, and hears what happened in the meantime, in that order.
     manager.wait_for("READY=1")?;
@@ -117,7 +117,7 @@ fn the_watchdog_is_fed_until_a_thread_hangs() -> Outcome {
             manager.wait_for("WATCHDOG=1")?;
         }
         daemon.signal(Signal::SIGUSR1)?;
-        let line = daemon.wait_for("a thread does not answer")?;
+        let line = daemon.wait_for("thread does not answer")?;
         assert!(line.contains(thread), "{line}");
         // Whatever came before that is no matter.
         while manager.hear(Duration::from_millis(1))?.is_some() {}
@@ -167,14 +167,14 @@ fn a_new_configuration_leaves_what_did_not_change_alone() -> Outcome {
     daemon.wait_metric(bytes, |bytes| bytes > 1e6)?;
     for (text, words) in [
         // Another one goes, comes, and changes; the steady one changes its position.
-        (steady.clone(), "new configuration: 1 queues untouched, 0 started, 1 ended"),
+        (steady.clone(), "applied the new configuration: 1 queues unchanged, 0 started, 1 stopped"),
         (
             format!("{steady}{}", queue(three, "")),
-            "new configuration: 1 queues untouched, 1 started, 0 ended",
+            "applied the new configuration: 1 queues unchanged, 1 started, 0 stopped",
         ),
         (
             format!("{}{steady}", queue(three, "area = \"1MiB\"")),
-            "new configuration: 1 queues untouched, 1 started, 1 ended",
+            "applied the new configuration: 1 queues unchanged, 1 started, 1 stopped",
         ),
     ] {
         std::fs::write(&file, text)?;
@@ -218,7 +218,7 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() -> Outcome {
     ] {
         std::fs::write(&file, text)?;
         daemon.signal(Signal::SIGHUP)?;
-        let line = daemon.wait_for("the configuration stays as it was")?;
+        let line = daemon.wait_for("the new configuration is refused")?;
         assert!(line.contains(words), "{line}");
         daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful == 0.0)?;
         client.write_all(&[7; 1000])?;
@@ -228,7 +228,7 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() -> Outcome {
     }
     std::fs::write(&file, &good)?;
     daemon.signal(Signal::SIGHUP)?;
-    daemon.wait_for("new configuration: 1 queues untouched, 0 started, 0 ended")?;
+    daemon.wait_for("applied the new configuration: 1 queues unchanged, 0 started, 0 stopped")?;
     daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful > 0.5)?;
     Ok(())
 }
@@ -323,7 +323,7 @@ fn systemd_may_hand_the_sockets_over() -> Outcome {
     let refused = zcrxd(&["run", "--no-probes", "--runtime-dir", &format!("{dir}2"), "--web.systemd-socket"]);
     let (code, said) = crate::harness::refusal(refused)?;
     assert_eq!(code, Some(3));
-    assert!(said.contains("systemd has handed over no socket"), "{said}");
+    assert!(said.contains("systemd passed no socket"), "{said}");
     Ok(())
 }
 
@@ -384,8 +384,8 @@ fn a_configuration_that_needs_what_was_given_up_is_refused() -> Outcome {
     let mut daemon = Daemon::spawn(command, place)?;
     std::fs::write(&file, "[privileges]\ndrop = true\n[[queue]]\nlisten = [\"127.0.0.1:0\"]\n")?;
     daemon.signal(Signal::SIGHUP)?;
-    let line = daemon.wait_for("the configuration stays as it was")?;
-    assert!(line.contains("CAP_NET_ADMIN") && line.contains("keep under [privileges]"), "{line}");
+    let line = daemon.wait_for("the new configuration is refused")?;
+    assert!(line.contains("CAP_NET_ADMIN") && line.contains("`keep` under [privileges]"), "{line}");
     assert_eq!(daemon.metric("zcrx_config_last_reload_successful")?, Some(0.0));
     Ok(())
 }

@@ -38,7 +38,7 @@ fn every_byte_arrives_and_every_buffer_is_accounted_for() -> Outcome {
 
     let (status, said) = daemon.end(Signal::SIGTERM)?;
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("ended: 33554496 bytes in "), "{said}");
+    assert!(said.contains("stopped: 33554496 bytes in "), "{said}");
     assert!(said.contains(&format!("buffers dispensed {dispensed} = returned {returned} + held ")), "{said}");
     Ok(())
 }
@@ -51,7 +51,7 @@ fn the_end_closes_open_connections() -> Outcome {
     daemon.wait_metric("zcrx_receive_bytes_total{", |bytes| bytes >= 1000.0)?;
     let (status, said) = daemon.end(Signal::SIGTERM)?;
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("ended: 1000 bytes in "), "{said}");
+    assert!(said.contains("stopped: 1000 bytes in "), "{said}");
     assert!(said.contains("of 1 connections (0 open)"), "{said}");
     // Closed or reset, but not waiting.
     assert!(matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)));

@@ -224,7 +224,7 @@ fn recordings_of_real_queues_have_the_cause_in_their_name() -> Outcome {
 }
 
 #[test]
-fn a_queue_that_a_recording_does_not_hold_is_an_error_that_names_those_it_holds() -> Outcome {
+fn missing_queue_of_a_recording_is_an_error_naming_the_others() -> Outcome {
     let path =
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnose/slow_consumer-destination_blocks.zcrx.jsonl");
     let (code, said) = zcrxd(&["diagnose", "--queue", "eth0:3", "--recording"], Path::new(path))?;

@@ -1,5 +1,4 @@
-//! Reading interfaces of namespaces made for the purpose: real kernels' answers, compared with what `ip` and
-//! `ethtool` were told.
+//! Reads interfaces in network namespaces of the test, and compares the result with the input of `ip` and `ethtool`.
 
 use std::error::Error;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -51,8 +50,8 @@ fn veth() -> Outcome {
 }
 
 #[test]
-fn an_interface_is_read_as_it_was_made() -> Outcome {
-    in_new_namespace("an_interface_is_read_as_it_was_made", || {
+fn interface_is_read_as_created() -> Outcome {
+    in_new_namespace("interface_is_read_as_created", || {
         veth()?;
         run("ip link set zt0 address 02:00:00:00:00:2a mtu 1400")?;
         let interface = net::interface(&mut Netlink::new(), "zt0")?;
@@ -128,8 +127,8 @@ fn settings_arrive_in_the_kernel() -> Outcome {
 }
 
 #[test]
-fn a_refusal_keeps_the_kernels_words() -> Outcome {
-    in_new_namespace("a_refusal_keeps_the_kernels_words", || {
+fn refusal_keeps_the_kernel_message() -> Outcome {
+    in_new_namespace("refusal_keeps_the_kernel_message", || {
         veth()?;
         let mut netlink = Netlink::new();
         let index = netlink.link("zt0")?.index;
@@ -177,8 +176,8 @@ fn pass_all(ifindex: u32, flags: u32) -> std::io::Result<(OwnedFd, OwnedFd)> {
 }
 
 #[test]
-fn an_xdp_program_is_seen() -> Outcome {
-    in_new_namespace("an_xdp_program_is_seen", || {
+fn xdp_program_is_found() -> Outcome {
+    in_new_namespace("xdp_program_is_found", || {
         veth()?;
         let mut netlink = Netlink::new();
         let index = netlink.link("zt0")?.index;
@@ -201,8 +200,8 @@ fn an_xdp_program_is_seen() -> Outcome {
 }
 
 #[test]
-fn another_namespace_is_looked_into() -> Outcome {
-    in_new_namespace("another_namespace_is_looked_into", || {
+fn other_namespace_is_read() -> Outcome {
+    in_new_namespace("other_namespace_is_read", || {
         let mut child = Command::new("unshare").args(["--net", "--", "sleep", "30"]).spawn()?;
         let own = net::own_namespace()?;
         let other = (0..100)
@@ -265,8 +264,8 @@ fn grow(folder: &Folder) -> Result<Vec<Step>, Box<dyn Error>> {
 }
 
 #[test]
-fn a_real_interface_is_prepared_and_put_back() -> Outcome {
-    in_new_namespace("a_real_interface_is_prepared_and_put_back", || {
+fn real_interface_is_prepared_and_restored() -> Outcome {
+    in_new_namespace("real_interface_is_prepared_and_restored", || {
         veth()?;
         run("ethtool -L zt0 rx 1")?;
         let folder = Folder::new("put-back")?;
@@ -274,7 +273,7 @@ fn a_real_interface_is_prepared_and_put_back() -> Outcome {
         assert_eq!(grow(&folder)?.len(), 1);
         assert_ne!(shown("zt0")?, original);
         assert!(grow(&folder)?.is_empty(), "it is prepared already");
-        // Renamed meanwhile: the index tells which it is.
+        // The index identifies an interface that was renamed.
         run("ip link set zt0 down")?;
         run("ip link set zt0 name zt9")?;
         let done = net::put_back(None, Some(&folder.0))?;
@@ -294,8 +293,8 @@ fn a_real_interface_is_prepared_and_put_back() -> Outcome {
 }
 
 #[test]
-fn journals_of_what_is_gone_are_forgotten() -> Outcome {
-    in_new_namespace("journals_of_what_is_gone_are_forgotten", || {
+fn journals_of_missing_interfaces_are_deleted() -> Outcome {
+    in_new_namespace("journals_of_missing_interfaces_are_deleted", || {
         let folder = Folder::new("gone")?;
         let outcome = || -> Result<Vec<Restored>, Box<dyn Error>> {
             Ok(net::put_back(None, Some(&folder.0))?.into_iter().map(|done| done.outcome).collect())

@@ -77,7 +77,7 @@ fn verdict(plan: &Plan, need: &str) -> Option<Verdict> {
 }
 
 #[test]
-fn an_unprepared_interface_takes_a_command_for_each_need() {
+fn unprepared_interface_needs_one_command_per_need() {
     let plan = plan(&interface(), &wanted(&[2, 3], &["tcp4:9999", "tcp6:9999"]));
     assert_eq!(
         plan.commands,
@@ -93,7 +93,7 @@ fn an_unprepared_interface_takes_a_command_for_each_need() {
 }
 
 #[test]
-fn more_queues_come_before_the_table_that_avoids_them() {
+fn queue_count_changes_before_the_rss_table() {
     let plan = plan(&interface(), &wanted(&[5], &[]));
     assert_eq!(
         plan.commands,
@@ -106,7 +106,7 @@ fn more_queues_come_before_the_table_that_avoids_them() {
 }
 
 #[test]
-fn a_queue_is_always_left_to_ordinary_traffic() {
+fn one_queue_remains_for_ordinary_traffic() {
     let plan = plan(&interface(), &wanted(&[0, 1, 2, 3], &[]));
     assert_eq!(plan.commands[0], "ethtool -L eth0 combined 5");
     assert_eq!(plan.commands[1], "ethtool -X eth0 start 4 equal 1");
@@ -118,7 +118,7 @@ fn a_queue_is_always_left_to_ordinary_traffic() {
 }
 
 #[test]
-fn a_driver_that_places_rules_is_not_told_where() {
+fn driver_that_places_rules_gets_no_location() {
     let interface = with(|interface| known(&mut interface.setup.rules).driver_places = true);
     let plan = plan(&interface, &wanted(&[1], &["tcp4:80"]));
     assert_eq!(
@@ -128,7 +128,7 @@ fn a_driver_that_places_rules_is_not_told_where() {
 }
 
 #[test]
-fn what_is_met_is_left_alone() {
+fn met_need_changes_nothing() {
     let wish = wanted(&[3], &["tcp4:80"]);
     let prepared = with(|interface| {
         let rings = known(&mut interface.setup.rings);
@@ -145,7 +145,7 @@ fn what_is_met_is_left_alone() {
 }
 
 #[test]
-fn what_no_step_can_meet_blocks() {
+fn need_without_a_step_blocks() {
     let wish = wanted(&[3], &["tcp4:80"]);
     let blocked = |need: &str, interface: &Interface| {
         let plan = plan(interface, &wish);
@@ -175,7 +175,7 @@ fn what_no_step_can_meet_blocks() {
 }
 
 #[test]
-fn what_a_person_should_look_at_does_not_block() {
+fn advice_does_not_block() {
     let wish = wanted(&[3], &[]);
     let advised = |need: &str, interface: &Interface| {
         let plan = plan(interface, &wish);
@@ -203,7 +203,7 @@ fn what_a_person_should_look_at_does_not_block() {
 }
 
 #[test]
-fn wishes_that_nobody_can_fulfil_say_why() {
+fn impossible_request_is_refused_with_a_reason() {
     let refusal = |queues: &[u32], flows: &[&str]| {
         let flows: Vec<Flow> =
             flows.iter().map(|flow| flow.parse().expect("flows here are well-formed")).collect();

@@ -83,7 +83,7 @@ fn refused_child() -> (u32, i32) {
 }
 
 #[test]
-fn every_probe_is_attached_or_says_why_not() {
+fn every_probe_is_attached_or_has_a_reason() {
     let kernel = Kernel::inspect();
     let sample = Probes::attach(&kernel).sample();
     assert!(!sample.probes.is_empty());
@@ -98,7 +98,7 @@ fn every_probe_is_attached_or_says_why_not() {
 }
 
 #[test]
-fn mechanisms_are_tried_in_order_and_the_refused_ones_are_named() {
+fn mechanisms_are_tried_in_order_and_refusals_listed() {
     let kernel = Kernel::inspect();
     let Some(probes) = attach(&kernel) else { return };
     let sample = probes.sample();
@@ -124,7 +124,7 @@ fn mechanisms_are_tried_in_order_and_the_refused_ones_are_named() {
 }
 
 #[test]
-fn a_refused_registration_is_counted_with_errno_pid_and_queue() {
+fn refused_registration_is_counted_with_errno_pid_and_queue() {
     let kernel = Kernel::inspect();
     let Some(probes) = attach(&kernel) else { return };
     let (pid, errno) = refused_child();
@@ -147,7 +147,7 @@ fn a_refused_registration_is_counted_with_errno_pid_and_queue() {
 }
 
 #[test]
-fn a_program_in_c_is_seen_like_any_other() -> std::io::Result<()> {
+fn program_in_c_is_observed() -> std::io::Result<()> {
     let kernel = Kernel::inspect();
     let Some(probes) = attach(&kernel) else { return Ok(()) };
     let Some(program) = compile("probe_register") else { return Ok(()) };
@@ -183,7 +183,7 @@ fn compile(name: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn counts_go_up_by_what_happened() {
+fn counters_match_the_events() {
     let kernel = Kernel::inspect();
     let Some(probes) = attach(&kernel) else { return };
     let pids: Vec<u32> = (0..20).map(|_| refused_child().0).collect();
@@ -197,7 +197,7 @@ fn counts_go_up_by_what_happened() {
 }
 
 #[test]
-fn a_kernel_that_shows_no_types_still_counts() {
+fn kernel_without_btf_still_counts() {
     let mut kernel = Kernel::inspect();
     kernel.btf = Err("none, for this test".to_owned());
     let Some(probes) = attach(&kernel) else { return };
@@ -213,7 +213,7 @@ fn a_kernel_that_shows_no_types_still_counts() {
 }
 
 #[test]
-fn without_capabilities_every_refusal_names_them() {
+fn refusals_without_capabilities_name_them() {
     // Capabilities belong to a thread: this one gives up its own, the others keep theirs.
     let worker = std::thread::spawn(|| {
         caps::clear(None, caps::CapSet::Effective).expect("giving up is always allowed");
@@ -234,7 +234,7 @@ fn without_capabilities_every_refusal_names_them() {
 }
 
 #[test]
-fn a_snapshot_is_taken_within_its_span_and_rings_without_queues_are_left_out() {
+fn snapshot_lies_in_its_time_span_and_skips_rings_without_queues() {
     let kernel = Kernel::inspect();
     let probes = Probes::attach(&kernel);
     let sample = probes.sample();
@@ -322,7 +322,7 @@ fn run_packets_from_a_pool(packets: u32) -> std::io::Result<()> {
 }
 
 #[test]
-fn a_page_pool_is_counted_while_it_lives_and_forgotten_after() {
+fn page_pool_is_counted_until_it_ends() {
     let kernel = Kernel::inspect();
     let Some(probes) = attach(&kernel) else { return };
     let before: Vec<_> = probes.sample().page_pools.unwrap_or_default().iter().map(|pool| pool.id).collect();

@@ -33,7 +33,7 @@ impl<'a> MakeWriter<'a> for Kept {
 }
 
 #[test]
-fn a_refusal_seen_in_the_kernel_becomes_a_tracing_line() -> Result<(), Box<dyn std::error::Error>> {
+fn refused_registration_becomes_a_log_line() -> Result<(), Box<dyn std::error::Error>> {
     let kept = Kept::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)

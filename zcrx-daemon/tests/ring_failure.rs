@@ -53,7 +53,7 @@ fn used() -> std::io::Result<(usize, usize, usize)> {
 }
 
 #[test]
-fn a_ring_that_fails_is_made_anew_its_listener_stays_and_nothing_is_left() -> Result<(), Box<dyn Error>> {
+fn failed_ring_is_replaced_while_its_listener_stays() -> Result<(), Box<dyn Error>> {
     const TURNS: u64 = 6;
     let config = QueueConfig {
         backend: BackendChoice::Only(BackendKind::Copy),
@@ -82,7 +82,7 @@ fn a_ring_that_fails_is_made_anew_its_listener_stays_and_nothing_is_left() -> Re
         }
         let [ring] = rings()?[..] else { return Err("there is one queue, and not one ring".into()) };
         let null = fs::File::open("/dev/null")?;
-        // SAFETY: replaces a descriptor that stays open, as another file: whoever owns it finds that it is no ring.
+        // SAFETY: replaces a descriptor that stays open, as another file: its owner finds that it is no ring.
         let replaced = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), ring) };
         assert_eq!(replaced, ring);
         // The thread still waits in the ring that was there: something must wake it.

@@ -18,7 +18,7 @@ use crate::probe::Probes;
 pub(super) enum LiveError {
     #[error("cannot read the zcrx queues of this host: {0}; `zcrxd probes` and `zcrxd check` say what to do")]
     NoSnapshot(String),
-    #[error("the running zcrxd does not answer on {}: {reason}", socket.display())]
+    #[error("the running zcrxd does not answer: {reason} (socket {})", socket.display())]
     NoAnswer { socket: PathBuf, reason: String },
 }
 

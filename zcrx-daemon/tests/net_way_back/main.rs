@@ -18,7 +18,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// An interface of up to 8 queues as somebody may have left it.
+    /// An interface of up to 8 queues in any state.
     fn nic()(habits in habits(), queues in 1_u32..=8, combined: bool, split in 0_u8..3, threshold in prop::option::of(0_u32..3),
              (ntuple, gro) in any::<(bool, bool)>(), hand_made in prop::option::of(prop::collection::vec(0_u32..8, 64)),
              rules in prop::collection::btree_map(0_u32..8, (1_u16..4, 0_u32..8), 0..3)) -> ModelNic {
@@ -122,7 +122,7 @@ proptest! {
             Ok(_) => prop_assert!(plan(&interface(&nic.setup), &wanted).steps.is_empty()),
             Err(error) => {
                 if matches!(error, ApplyError::Stuck { .. }) {
-                    // The driver refused of itself, and the way back met the other refusal: restoring goes on there.
+                    // The driver refused by itself, and the way back met the other refusal: restoring continues there.
                     nic.put_back(&mut disk);
                 }
                 is_back(&nic, &disk, &original)?;
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn what_somebody_else_changed_stays_and_is_said(nic in nic(), wanted in wanted(), what in 0_u8..4) {
+    fn foreign_change_stays_and_is_reported(nic in nic(), wanted in wanted(), what in 0_u8..4) {
         let mut nic = nic;
         let original = nic.setup.clone();
         let mut disk = nic.disk();
@@ -189,7 +189,7 @@ proptest! {
         prop_assume!(left.rings.known().is_some_and(|rings| rings.hds_thresh.is_some()) || what != 0);
         let gro = |setup: &Setup| setup.features.known().map(|features| features["rx-gro-hw"].wanted);
         prop_assume!(what != 2 || gro(&nic.setup) != gro(&original));
-        // Fewer queues than the meddler's table leads to cannot be had: that way back is a failure, told as such.
+        // The driver refuses fewer queues than the foreign table uses: restoring them is reported as a failure.
         prop_assume!(what != 1 || original.channels == left.channels);
         // Without ntuple the driver would lose the meddler's rule with the others.
         prop_assume!(what != 3 || !nic.habits.ntuple_flushes);

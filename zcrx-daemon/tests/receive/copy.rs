@@ -18,14 +18,14 @@ use crate::{ANY_PORT, Outcome, address, sample, start, stop, wait_for};
 const AREA: u64 = 1 << 20;
 
 /// The user and group that own nothing.
-const NOBODY: u32 = 65534;
+const ORDINARY_USER: u32 = 65534;
 
 fn config(sink: SinkConfig) -> QueueConfig {
     QueueConfig { backend: BackendChoice::Only(BackendKind::Copy), sink, ..QueueConfig::new(vec![ANY_PORT]) }
 }
 
 #[test]
-fn every_byte_is_verified_and_every_buffer_comes_back() -> Outcome {
+fn every_byte_is_verified_and_every_buffer_returned() -> Outcome {
     let receiver = start(config(SinkConfig::Verify))?;
     let address = address(&receiver)?;
     let bytes = 32 << 20;
@@ -95,7 +95,7 @@ fn many_connections_share_a_small_area() -> Outcome {
 }
 
 #[test]
-fn stopping_in_the_middle_closes_connections_and_loses_no_buffer() -> Outcome {
+fn stop_closes_connections_and_loses_no_buffer() -> Outcome {
     let receiver = start(config(SinkConfig::Discard))?;
     let address = address(&receiver)?;
     let senders: Vec<_> = (0..4)
@@ -115,7 +115,7 @@ fn stopping_in_the_middle_closes_connections_and_loses_no_buffer() -> Outcome {
 
 /// The area holds 1 MiB, the destination's and the sender's sockets hold what they hold, and the rest must wait.
 #[test]
-fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome {
+fn slow_destination_starves_the_queue_until_it_reads() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
     let small =
@@ -160,7 +160,7 @@ fn a_slow_destination_starves_the_queue_and_reading_on_recovers_it() -> Outcome 
 
 /// One destination reads nothing at all: another connection's data passes as if it were not there.
 #[test]
-fn a_stuck_connection_is_copied_out_then_paused_and_the_others_go_on() -> Outcome {
+fn stuck_connection_is_copied_out_then_paused_without_delaying_others() -> Outcome {
     const COPY_OUT: u64 = 256 << 10;
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
@@ -204,7 +204,7 @@ fn a_stuck_connection_is_copied_out_then_paused_and_the_others_go_on() -> Outcom
 }
 
 #[test]
-fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
+fn stop_while_starved_returns_every_buffer() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
     let small =
@@ -223,7 +223,7 @@ fn stopping_while_starved_gives_every_buffer_back() -> Outcome {
 }
 
 #[test]
-fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
+fn late_unix_destination_receives_everything_in_order() -> Outcome {
     let path = std::env::temp_dir().join(format!("zcrxd-test-{}.sock", std::process::id()));
     let _none_there = std::fs::remove_file(&path);
     let receiver = start(config(SinkConfig::Forward(Destination::Unix(path.clone()))))?;
@@ -245,7 +245,7 @@ fn a_unix_destination_that_comes_late_gets_everything_in_order() -> Outcome {
 
 /// Bytes in, bytes out, a file for each connection, and nothing that was there is touched.
 #[test]
-fn each_connection_gets_a_file_of_its_own() -> Outcome {
+fn each_connection_has_its_own_file() -> Outcome {
     let directory = std::env::temp_dir().join(format!("zcrxd-test-files-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
     std::fs::write(directory.join("older"), "untouched")?;
@@ -282,7 +282,7 @@ fn each_connection_gets_a_file_of_its_own() -> Outcome {
 }
 
 #[test]
-fn a_lost_destination_ends_the_connection() -> Outcome {
+fn lost_destination_ends_the_connection() -> Outcome {
     let destination = TcpListener::bind(ANY_PORT)?;
     let to = Destination::Tcp(destination.local_addr()?.to_string());
     let receiver = start(config(SinkConfig::Forward(to)))?;
@@ -302,7 +302,7 @@ fn a_lost_destination_ends_the_connection() -> Outcome {
 }
 
 #[test]
-fn auto_takes_the_best_that_works_and_says_why_not_better() -> Outcome {
+fn auto_uses_the_best_backend_and_reports_why_others_are_refused() -> Outcome {
     let receiver = start(QueueConfig::new(vec![ANY_PORT]))?;
     let sample = sample(&receiver);
     let best = sample.selection.backend.ok_or("a running queue has a backend")?;
@@ -323,7 +323,7 @@ fn auto_takes_the_best_that_works_and_says_why_not_better() -> Outcome {
 
 /// Each refusal is one line that says what and how to remedy it.
 #[test]
-fn bad_input_is_refused_with_one_line() -> Outcome {
+fn invalid_setting_is_refused_with_one_line() -> Outcome {
     let taken = TcpListener::bind(ANY_PORT)?;
     let good = config(SinkConfig::Discard);
     let cases = [
@@ -351,7 +351,7 @@ fn bad_input_is_refused_with_one_line() -> Outcome {
 }
 
 #[test]
-fn a_port_in_use_is_told_from_other_errors() -> Outcome {
+fn port_in_use_differs_from_other_errors() -> Outcome {
     let taken = TcpListener::bind(ANY_PORT)?;
     let address = taken.local_addr()?;
     let twice = QueueConfig { listen: vec![address], ..config(SinkConfig::Discard) };
@@ -362,21 +362,21 @@ fn a_port_in_use_is_told_from_other_errors() -> Outcome {
     Ok(())
 }
 
-/// As root, the backend's tests are run once more as nobody; anyone else is an ordinary user already.
+/// As root, the backend's tests run again as an ordinary user; another user is an ordinary user already.
 #[test]
-fn an_ordinary_user_needs_no_privilege() -> Outcome {
+fn ordinary_user_needs_no_privilege() -> Outcome {
     // SAFETY: asks for a number.
     if unsafe { libc::geteuid() } != 0 {
         return Ok(());
     }
-    // Nobody may not be allowed to reach the build directory.
+    // That user may lack access to the build directory.
     let program = std::env::temp_dir().join(format!("zcrxd-test-receive-{}", std::process::id()));
     std::fs::copy(std::env::current_exe()?, &program)?;
     let output = Command::new(&program)
         .args(["copy::every_byte", "copy::a_slow_destination", "copy::auto"])
         .current_dir("/")
-        .gid(NOBODY)
-        .uid(NOBODY)
+        .gid(ORDINARY_USER)
+        .uid(ORDINARY_USER)
         .output()?;
     std::fs::remove_file(&program)?;
     let report = String::from_utf8_lossy(&output.stdout);

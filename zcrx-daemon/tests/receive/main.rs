@@ -30,7 +30,7 @@ fn address(receiver: &Receiver) -> Result<SocketAddr, Box<dyn Error>> {
     Ok(sample(receiver).listen.first().ok_or("no listener")?.parse()?)
 }
 
-/// Samples until one is as it should be.
+/// Samples until the condition holds.
 fn wait_for(
     receiver: &Receiver,
     what: &str,
@@ -52,7 +52,7 @@ fn wait_for(
 /// What must hold of every queue that has been stopped.
 fn assert_accounted(sample: &ReceiveSample) {
     assert_eq!(sample.state, QueueState::Stopped);
-    // What is stashed was given back; with nobody left to consume the refill ring it had no room.
+    // Stashed buffers are returned; without a consumer the refill ring had no room for them.
     assert_eq!(sample.held(), sample.stashed, "buffers are missing: {sample:#?}");
     assert_eq!(sample.connections, 0, "{sample:#?}");
     assert_eq!(sample.completions, sample.dispensed, "{sample:#?}");

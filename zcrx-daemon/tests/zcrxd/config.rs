@@ -1,10 +1,10 @@
 //! What a person gets who writes a configuration file.
 
-use crate::harness::{Outcome, Place, output, refusal, zcrxd};
+use crate::harness::{Outcome, TestDirectory, output, refusal, zcrxd};
 
 #[test]
-fn a_good_file_gets_a_verdict_and_what_it_amounts_to() -> Outcome {
-    let place = Place::new("config-good")?;
+fn valid_file_is_printed_with_every_default() -> Outcome {
+    let place = TestDirectory::new("config-good")?;
     let file = place.file("zcrxd.toml", "[[queue]]\nlisten = [\"127.0.0.1:7000\"]\narea = \"8MiB\"\n")?;
     let said = output(zcrxd(&["check-config", &file]))?;
     assert_eq!(said.status.code(), Some(0));
@@ -22,8 +22,8 @@ fn a_good_file_gets_a_verdict_and_what_it_amounts_to() -> Outcome {
 }
 
 #[test]
-fn a_bad_file_gets_a_line_for_each_mistake_and_exit_code_2() -> Outcome {
-    let place = Place::new("config-bad")?;
+fn invalid_file_gets_one_line_per_error_and_exit_code_2() -> Outcome {
+    let place = TestDirectory::new("config-bad")?;
     let file = place
         .file("zcrxd.toml", "[[queue]]\nlisten = [\"127.0.0.1:7000\"]\nrefill_entries = 0\nsink = \"x\"\n")?;
     for command in [vec!["check-config", &file], vec!["run", "--config", &file]] {
@@ -42,8 +42,8 @@ fn a_bad_file_gets_a_line_for_each_mistake_and_exit_code_2() -> Outcome {
 }
 
 #[test]
-fn an_unknown_key_is_refused_where_it_stands() -> Outcome {
-    let place = Place::new("config-unknown")?;
+fn unknown_key_is_refused_with_its_position() -> Outcome {
+    let place = TestDirectory::new("config-unknown")?;
     let file = place.file("zcrxd.toml", "[probes]\nenable = true\n")?;
     let (code, said) = refusal(zcrxd(&["check-config", &file]))?;
     assert_eq!(code, Some(2));
@@ -57,7 +57,7 @@ fn an_unknown_key_is_refused_where_it_stands() -> Outcome {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() -> Outcome {
+fn missing_file_is_named() -> Outcome {
     let (code, said) = refusal(zcrxd(&["run", "--config", "/no/such/zcrxd.toml"]))?;
     assert_eq!(code, Some(2));
     assert!(said.starts_with("zcrxd: /no/such/zcrxd.toml: cannot read the configuration: "), "{said}");
@@ -65,7 +65,7 @@ fn a_file_that_is_not_there_is_named() -> Outcome {
 }
 
 #[test]
-fn a_bad_flag_is_named() -> Outcome {
+fn invalid_flag_is_named() -> Outcome {
     let (code, said) = refusal(zcrxd(&["run", "--listen", "127.0.0.1:0", "--area", "5000"]))?;
     assert_eq!(code, Some(2));
     assert!(said.starts_with("zcrxd: --area: area 5000 is not a multiple of the page size"), "{said}");

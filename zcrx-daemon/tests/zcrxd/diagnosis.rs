@@ -1,4 +1,4 @@
-//! A queue that really starves, and what a person and a program are told of it.
+//! A queue that starves, and its report as text, JSON and metrics.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, Outcome, Place, output, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, output, zcrxd};
 
 /// Sends until the other side closes, or it is dropped.
 struct Sender {
@@ -52,7 +52,7 @@ fn diagnose(daemon: &Daemon, args: &[&str]) -> Outcome<(Option<i32>, String)> {
 }
 
 #[test]
-fn a_queue_that_is_not_there_is_named_with_those_that_are() -> Outcome {
+fn missing_queue_is_an_error_naming_the_others() -> Outcome {
     let daemon = Daemon::start("diagnosis-nobody", &["--no-probes", "--listen", "127.0.0.1:0"])?;
     daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled == 0.0)?;
     let (code, said) = diagnose(&daemon, &["--queue", "eth0:3"])?;
@@ -64,12 +64,12 @@ fn a_queue_that_is_not_there_is_named_with_those_that_are() -> Outcome {
 }
 
 #[test]
-fn what_a_killed_daemon_leaves_behind_is_in_nobodys_way() -> Outcome {
-    let place = Place::new("diagnosis-killed")?;
+fn files_of_a_killed_daemon_do_not_disturb_the_next() -> Outcome {
+    let place = TestDirectory::new("diagnosis-killed")?;
     let dir = place.path().join("run").display().to_string();
     let start = || -> Outcome<Daemon> {
         let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
-        Daemon::spawn(zcrxd(&args), Place::new("diagnosis-killed-too")?)
+        Daemon::spawn(zcrxd(&args), TestDirectory::new("diagnosis-killed-too")?)
     };
     start()?.end(Signal::SIGKILL)?;
     let socket = place.path().join("run/zcrxd.sock");
@@ -84,9 +84,9 @@ fn what_a_killed_daemon_leaves_behind_is_in_nobodys_way() -> Outcome {
 }
 
 #[test]
-fn a_destination_that_does_not_read_is_a_slow_consumer_from_begin_to_end() -> Outcome {
+fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
     let destination = TcpListener::bind("127.0.0.1:0")?;
-    let place = Place::new("diagnosis-recordings")?;
+    let place = TestDirectory::new("diagnosis-recordings")?;
     let directory = place.path().join("recordings").display().to_string();
     let sink = format!("forward:{}", destination.local_addr()?);
     let listen = ["--no-probes", "--listen", "127.0.0.1:0", "--backend", "copy", "--area", "1MiB"];

@@ -14,10 +14,10 @@ use nix::unistd::Pid;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// Generous: a loaded machine is no failure. What is waited for is always a state, never a time.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Generous, since a loaded machine is no failure. Tests wait for a state, never for a time.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
-/// The binary under test, with nothing of the environment that would change what it does.
+/// The binary under test, without environment variables that change its behaviour.
 pub(crate) fn zcrxd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zcrxd"));
     command.args(args).stdin(Stdio::null());
@@ -27,10 +27,10 @@ pub(crate) fn zcrxd(args: &[&str]) -> Command {
     command
 }
 
-/// A directory of one test alone, removed at its end.
-pub(crate) struct Place(PathBuf);
+/// Directory of one test, removed at its end.
+pub(crate) struct TestDirectory(PathBuf);
 
-impl Place {
+impl TestDirectory {
     pub(crate) fn new(name: &str) -> Outcome<Self> {
         let dir = std::env::temp_dir().join(format!("zcrxd-{name}-{}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o755).create(&dir)?;
@@ -49,13 +49,13 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDirectory {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).ok();
     }
 }
 
-/// A daemon that runs. Killed when dropped, if the test has not stopped it.
+/// A running daemon; killed when dropped unless the test has stopped it.
 pub(crate) struct Daemon {
     child: Child,
     lines: Receiver<String>,
@@ -64,20 +64,20 @@ pub(crate) struct Daemon {
     pub(crate) listen: Vec<SocketAddr>,
     /// Further headers of each request, each with its line's end.
     pub(crate) headers: String,
-    place: Place,
+    place: TestDirectory,
 }
 
 impl Daemon {
     /// Starts `zcrxd run` on ports of its own, with a runtime directory of its own, and waits until it is ready.
     pub(crate) fn start(name: &str, args: &[&str]) -> Outcome<Self> {
-        let place = Place::new(name)?;
+        let place = TestDirectory::new(name)?;
         let dir = place.path().join("run").display().to_string();
         let base = ["run", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
         Self::spawn(zcrxd(&[&base, args].concat()), place)
     }
 
     /// Starts a command that is a daemon, and waits until it is ready.
-    pub(crate) fn spawn(mut command: Command, place: Place) -> Outcome<Self> {
+    pub(crate) fn spawn(mut command: Command, place: TestDirectory) -> Outcome<Self> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().ok_or("no standard error")?;
         let (sender, lines) = mpsc::channel();
@@ -127,7 +127,7 @@ impl Daemon {
 
     /// Waits for a log line that contains these words.
     pub(crate) fn wait_for(&mut self, words: &str) -> Outcome<String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_LIMIT;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -175,7 +175,7 @@ impl Daemon {
 
     /// Waits until that series has a value that will do.
     pub(crate) fn wait_metric(&self, series: &str, will_do: impl Fn(f64) -> bool) -> Outcome<f64> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_LIMIT;
         loop {
             let value = self.metric(series)?;
             match value {
@@ -204,7 +204,7 @@ pub(crate) struct Answer {
 /// Sends these bytes and reads until the other side closes.
 pub(crate) fn request(address: SocketAddr, bytes: &str) -> Outcome<Answer> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(WAIT_LIMIT))?;
     stream.write_all(bytes.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -230,7 +230,7 @@ pub(crate) fn refusal(command: Command) -> Outcome<(Option<i32>, String)> {
 }
 
 fn wait(child: &mut Child) -> Outcome<ExitStatus> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);

@@ -4,10 +4,10 @@ use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, Outcome, Place, output, refusal, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, output, refusal, zcrxd};
 
 #[test]
-fn without_arguments_it_observes_and_a_signal_ends_it() -> Outcome {
+fn without_arguments_zcrxd_observes_until_a_signal() -> Outcome {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let daemon = Daemon::start(&format!("observe-{signal}"), &[])?;
         assert_eq!(daemon.get("/readyz")?.status, 200);
@@ -20,8 +20,8 @@ fn without_arguments_it_observes_and_a_signal_ends_it() -> Outcome {
 }
 
 #[test]
-fn a_second_daemon_is_told_the_pid_of_the_first() -> Outcome {
-    let place = Place::new("second")?;
+fn second_daemon_reports_the_pid_of_the_first() -> Outcome {
+    let place = TestDirectory::new("second")?;
     let dir = place.path().join("run").display().to_string();
     let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
     let first = Daemon::spawn(zcrxd(&args), place)?;
@@ -40,21 +40,21 @@ fn a_second_daemon_is_told_the_pid_of_the_first() -> Outcome {
 }
 
 #[test]
-fn a_killed_daemon_leaves_no_lock() -> Outcome {
-    let place = Place::new("killed")?;
+fn killed_daemon_leaves_no_lock() -> Outcome {
+    let place = TestDirectory::new("killed")?;
     let dir = place.path().join("run").display().to_string();
     let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
-    let first = Daemon::spawn(zcrxd(&args), Place::new("killed-first")?)?;
+    let first = Daemon::spawn(zcrxd(&args), TestDirectory::new("killed-first")?)?;
     first.end(Signal::SIGKILL)?;
     Daemon::spawn(zcrxd(&args), place)?.end(Signal::SIGTERM)?;
     Ok(())
 }
 
 #[test]
-fn a_web_port_in_use_is_named_with_the_way_to_its_owner() -> Outcome {
+fn web_port_in_use_is_named_with_a_command_to_find_its_owner() -> Outcome {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?;
-    let place = Place::new("port")?;
+    let place = TestDirectory::new("port")?;
     let dir = place.path().join("run").display().to_string();
     let (code, said) =
         refusal(zcrxd(&["run", "--runtime-dir", &dir, "--web.listen-address", &address.to_string()]))?;
@@ -71,8 +71,8 @@ fn a_web_port_in_use_is_named_with_the_way_to_its_owner() -> Outcome {
 }
 
 #[test]
-fn an_address_that_no_interface_has_is_refused() -> Outcome {
-    let place = Place::new("address")?;
+fn address_without_interface_is_refused() -> Outcome {
+    let place = TestDirectory::new("address")?;
     let dir = place.path().join("run").display().to_string();
     // TEST-NET-1: no host has it.
     let (code, said) =
@@ -83,7 +83,7 @@ fn an_address_that_no_interface_has_is_refused() -> Outcome {
 }
 
 #[test]
-fn a_bad_rust_log_is_refused() -> Outcome {
+fn invalid_rust_log_is_refused() -> Outcome {
     let mut command = zcrxd(&["run"]);
     command.env("RUST_LOG", "=loud");
     let (code, said) = refusal(command)?;
@@ -93,7 +93,7 @@ fn a_bad_rust_log_is_refused() -> Outcome {
 }
 
 #[test]
-fn log_lines_are_json_objects_when_asked() -> Outcome {
+fn json_format_logs_one_object_per_line() -> Outcome {
     let daemon = Daemon::start("json", &["--no-probes", "--log.format", "json"])?;
     let (_, said) = daemon.end(Signal::SIGTERM)?;
     for line in said.lines() {
@@ -105,7 +105,7 @@ fn log_lines_are_json_objects_when_asked() -> Outcome {
 }
 
 #[test]
-fn what_probes_there_are_is_told_as_text_and_as_json() -> Outcome {
+fn probes_are_listed_as_text_and_json() -> Outcome {
     let text = output(zcrxd(&["probes"]))?;
     assert_eq!(text.status.code(), Some(0));
     let text = String::from_utf8(text.stdout)?;

@@ -1,4 +1,4 @@
-//! zcrxd as a service: what systemd is told, its watchdog, a new configuration while all runs, capabilities.
+//! zcrxd as a service: notifications, watchdog, reload, capabilities.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::harness::{Daemon, Outcome, PATIENCE, Place, output, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, WAIT_LIMIT, output, zcrxd};
 
-/// What a service manager hears.
+/// The receiving end of a service manager.
 struct Manager(UnixDatagram);
 
 impl Manager {
-    /// Listens in this place, and tells the command so.
-    fn listen(place: &Place, command: &mut Command) -> Outcome<Self> {
+    /// Binds the notify socket and names it in the environment of the command.
+    fn listen(place: &TestDirectory, command: &mut Command) -> Outcome<Self> {
         let path = place.path().join("notify");
         let socket = UnixDatagram::bind(&path)?;
         command.env("NOTIFY_SOCKET", path);
@@ -25,8 +25,8 @@ impl Manager {
     }
 
     /// The next message; `None` if none comes in time.
-    fn hear(&self, patience: Duration) -> Outcome<Option<String>> {
-        self.0.set_read_timeout(Some(patience))?;
+    fn receive(&self, limit: Duration) -> Outcome<Option<String>> {
+        self.0.set_read_timeout(Some(limit))?;
         let mut message = [0; 4096];
         match self.0.recv(&mut message) {
             Ok(length) => Ok(Some(String::from_utf8(message[..length].to_vec())?)),
@@ -37,27 +37,27 @@ impl Manager {
 
     /// Waits for a message with this line.
     fn wait_for(&self, line: &str) -> Outcome<String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_LIMIT;
         while let Some(message) =
-            self.hear(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))?
+            self.receive(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))?
         {
             if message.lines().any(|found| found.starts_with(line)) {
                 return Ok(message);
             }
         }
-        Err(format!("never heard {line}").into())
+        Err(format!("never received {line}").into())
     }
 }
 
-fn run(place: &Place, args: &[&str]) -> Command {
+fn run(place: &TestDirectory, args: &[&str]) -> Command {
     let dir = place.path().join("run").display().to_string();
     let base = ["run", "--runtime-dir", &dir, "--no-probes", "--web.listen-address", "127.0.0.1:0"];
     zcrxd(&[&base, args].concat())
 }
 
 #[test]
-fn systemd_is_told_what_happens() -> Outcome {
-    let place = Place::new("service-notify")?;
+fn systemd_is_notified_of_each_state() -> Outcome {
+    let place = TestDirectory::new("service-notify")?;
     let mut command = run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]);
     let manager = Manager::listen(&place, &mut command)?;
     let daemon = Daemon::spawn(command, place)?;
@@ -74,10 +74,10 @@ fn systemd_is_told_what_happens() -> Outcome {
     Ok(())
 }
 
-/// A manager that is busy, as at the boot of a host, is no reason to answer nobody.
+/// A busy manager, as at the boot of a host, must not block clients of zcrxd.
 #[test]
-fn a_manager_that_does_not_read_holds_nothing_up() -> Outcome {
-    let place = Place::new("service-deaf")?;
+fn manager_that_does_not_read_blocks_nothing() -> Outcome {
+    let place = TestDirectory::new("service-deaf")?;
     let mut command = run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]);
     command.env("WATCHDOG_USEC", "6000000");
     let manager = Manager::listen(&place, &mut command)?;
@@ -103,9 +103,9 @@ fn a_manager_that_does_not_read_holds_nothing_up() -> Outcome {
 
 /// The watchdog's time is short here; a machine that is too slow for it would show as a thread that does not answer.
 #[test]
-fn the_watchdog_is_fed_until_a_thread_hangs() -> Outcome {
+fn watchdog_is_fed_until_a_thread_hangs() -> Outcome {
     for (fault, thread) in [("hang-receive-thread", "receive software"), ("hang-sampler", "sampler")] {
-        let place = Place::new(&format!("service-{fault}"))?;
+        let place = TestDirectory::new(&format!("service-{fault}"))?;
         let mut command = run(
             &place,
             &["--listen", "127.0.0.1:0", "--backend", "copy", "--fault", fault, "--log.format", "json"],
@@ -120,8 +120,8 @@ fn the_watchdog_is_fed_until_a_thread_hangs() -> Outcome {
         let line = daemon.wait_for("thread does not answer")?;
         assert!(line.contains(thread), "{line}");
         // Whatever came before that is no matter.
-        while manager.hear(Duration::from_millis(1))?.is_some() {}
-        assert_eq!(manager.hear(Duration::from_secs(4))?, None, "{fault}: the watchdog is not fed");
+        while manager.receive(Duration::from_millis(1))?.is_some() {}
+        assert_eq!(manager.receive(Duration::from_secs(4))?, None, "{fault}: the watchdog is not fed");
         // The endpoint goes on answering, and says so.
         assert_eq!(daemon.get("/healthz")?.status, 200);
         let series = format!("zcrx_thread_responsive{{thread=\"{thread}");
@@ -150,9 +150,9 @@ fn ports<const N: usize>() -> Outcome<[u16; N]> {
 
 /// The configuration changes around a queue on which data flows: the same connection, not a byte lost.
 #[test]
-fn a_new_configuration_leaves_what_did_not_change_alone() -> Outcome {
+fn new_configuration_keeps_unchanged_queues() -> Outcome {
     let [one, two, three] = ports()?;
-    let place = Place::new("service-reload")?;
+    let place = TestDirectory::new("service-reload")?;
     let steady = queue(one, "sink = \"verify\"");
     let file = place.file("zcrxd.toml", &format!("{}{steady}", queue(two, "")))?;
     let command = run(&place, &["--config", &file]);
@@ -198,10 +198,10 @@ fn a_new_configuration_leaves_what_did_not_change_alone() -> Outcome {
 }
 
 #[test]
-fn a_bad_configuration_is_refused_and_the_old_one_stays() -> Outcome {
+fn invalid_configuration_is_refused_and_the_old_one_stays() -> Outcome {
     let [one] = ports()?;
     let taken = TcpListener::bind("127.0.0.1:0")?;
-    let place = Place::new("service-refused")?;
+    let place = TestDirectory::new("service-refused")?;
     let good = queue(one, "");
     let file = place.file("zcrxd.toml", &good)?;
     let command = run(&place, &["--config", &file]);
@@ -248,7 +248,7 @@ fn capabilities(pid: u32) -> Outcome<Vec<u64>> {
 }
 
 #[test]
-fn what_is_not_needed_any_more_is_given_up_by_every_thread() -> Outcome {
+fn every_thread_drops_unneeded_capabilities() -> Outcome {
     const NET_ADMIN: u64 = 1 << 12;
     const SYS_PTRACE: u64 = 1 << 19;
     if !geteuid().is_root() {
@@ -260,7 +260,7 @@ fn what_is_not_needed_any_more_is_given_up_by_every_thread() -> Outcome {
         (String::new(), SYS_PTRACE),
         ("[[queue]]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), SYS_PTRACE | NET_ADMIN),
     ] {
-        let place = Place::new(&format!("service-caps-{kept}"))?;
+        let place = TestDirectory::new(&format!("service-caps-{kept}"))?;
         let file = place.file("zcrxd.toml", &format!("[privileges]\ndrop = true\n{queues}"))?;
         let dir = place.path().join("run").display().to_string();
         let command =
@@ -276,8 +276,8 @@ fn what_is_not_needed_any_more_is_given_up_by_every_thread() -> Outcome {
 }
 
 #[test]
-fn the_endpoint_listens_at_a_path_too() -> Outcome {
-    let place = Place::new("service-unix")?;
+fn endpoint_listens_on_a_unix_socket() -> Outcome {
+    let place = TestDirectory::new("service-unix")?;
     let path = place.path().join("web.sock");
     let address = format!("unix:{}", path.display());
     // Left by one that was killed.
@@ -294,8 +294,8 @@ fn the_endpoint_listens_at_a_path_too() -> Outcome {
 }
 
 #[test]
-fn systemd_may_hand_the_sockets_over() -> Outcome {
-    let place = Place::new("service-socket")?;
+fn sockets_from_systemd_are_used() -> Outcome {
+    let place = TestDirectory::new("service-socket")?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let dir = place.path().join("run").display().to_string();
@@ -329,14 +329,14 @@ fn systemd_may_hand_the_sockets_over() -> Outcome {
 
 /// OpenMetrics is the same figures in another form, and gzip the same bytes in fewer.
 #[test]
-fn openmetrics_and_gzip_are_for_who_asks() -> Outcome {
-    let place = Place::new("service-negotiation")?;
+fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
+    let place = TestDirectory::new("service-negotiation")?;
     let mut daemon = Daemon::spawn(run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]), place)?;
     let names = |text: &str| -> std::collections::BTreeSet<String> {
         let series = text.lines().filter(|line| !line.starts_with('#'));
         series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
     };
-    // What takes a first look of the daemon's own to be known is not there from the start.
+    // Series that need the daemon's first sample are absent at the start.
     let mut text = daemon.get("/metrics")?.body;
     loop {
         std::thread::sleep(Duration::from_secs(2));
@@ -373,12 +373,12 @@ fn openmetrics_and_gzip_are_for_who_asks() -> Outcome {
 
 /// A queue that would quietly get less than it could have had is refused instead.
 #[test]
-fn a_configuration_that_needs_what_was_given_up_is_refused() -> Outcome {
+fn configuration_that_needs_dropped_capabilities_is_refused() -> Outcome {
     if !geteuid().is_root() {
         println!("skipped: only root has anything to give up");
         return Ok(());
     }
-    let place = Place::new("service-given-up")?;
+    let place = TestDirectory::new("service-given-up")?;
     let file = place.file("zcrxd.toml", "[privileges]\ndrop = true\n")?;
     let command = run(&place, &["--config", &file]);
     let mut daemon = Daemon::spawn(command, place)?;

@@ -13,9 +13,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Daemon, Outcome, PATIENCE, Place, output, request, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, WAIT_LIMIT, output, request, zcrxd};
 
-/// Somebody who vouches for certificates.
+/// A certificate authority.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
@@ -62,7 +62,7 @@ impl Authority {
         };
         let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
         let stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(WAIT_LIMIT))?;
         Ok(Tls(StreamOwned::new(connection, stream)))
     }
 }
@@ -101,7 +101,7 @@ fn users(name: &str, password: &str) -> Outcome<String> {
 }
 
 /// Starts with this web configuration in `web.yml` of its place.
-fn start(place: Place, text: &str, args: &[&str]) -> Outcome<(Daemon, String)> {
+fn start(place: TestDirectory, text: &str, args: &[&str]) -> Outcome<(Daemon, String)> {
     let file = place.file("web.yml", text)?;
     let dir = place.path().join("run").display().to_string();
     let base = [
@@ -118,7 +118,7 @@ fn start(place: Place, text: &str, args: &[&str]) -> Outcome<(Daemon, String)> {
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> Outcome<bool>) -> Outcome {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     while !holds()? {
         assert!(Instant::now() < end, "never {what}");
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -127,8 +127,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Outcome<bool>) -> Outcome {
 }
 
 #[test]
-fn the_right_password_is_let_in_and_may_change() -> Outcome {
-    let (mut daemon, file) = start(Place::new("tls-users")?, &users("scraper", "first")?, &[])?;
+fn correct_password_is_accepted_and_can_change() -> Outcome {
+    let (mut daemon, file) = start(TestDirectory::new("tls-users")?, &users("scraper", "first")?, &[])?;
     for path in ["/", "/metrics", "/diagnose.json", "/healthz", "/readyz", "/nothing"] {
         let answer = daemon.get(path)?;
         assert_eq!(answer.status, 401, "{path}");
@@ -160,9 +160,9 @@ fn the_right_password_is_let_in_and_may_change() -> Outcome {
 }
 
 #[test]
-fn a_clients_certificate_decides() -> Outcome {
+fn client_certificate_is_required() -> Outcome {
     let (own, foreign) = (Authority::new()?, Authority::new()?);
-    let place = Place::new("tls-mutual")?;
+    let place = TestDirectory::new("tls-mutual")?;
     let server = own.server()?;
     place.file("cert.pem", &server.cert)?;
     place.file("key.pem", &server.key)?;
@@ -187,9 +187,9 @@ fn a_clients_certificate_decides() -> Outcome {
 }
 
 #[test]
-fn a_new_certificate_is_served_without_a_restart() -> Outcome {
+fn new_certificate_is_served_without_a_restart() -> Outcome {
     let authority = Authority::new()?;
-    let place = Place::new("tls-rotation")?;
+    let place = TestDirectory::new("tls-rotation")?;
     let (first, second) = (authority.server()?, authority.server()?);
     let cert = place.file("cert.pem", &first.cert)?;
     let key = place.file("key.pem", &first.key)?;
@@ -218,8 +218,8 @@ fn a_new_certificate_is_served_without_a_restart() -> Outcome {
 }
 
 #[test]
-fn a_wrong_web_configuration_is_refused_at_the_start() -> Outcome {
-    let place = Place::new("tls-wrong")?;
+fn invalid_web_configuration_is_refused_at_the_start() -> Outcome {
+    let place = TestDirectory::new("tls-wrong")?;
     let file = place.file("web.yml", "tls_server_confg: {}\n")?;
     let dir = place.path().join("run").display().to_string();
     let refused = zcrxd(&["run", "--runtime-dir", &dir, "--web.config.file", &file]);
@@ -241,9 +241,9 @@ fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Outcome<TcpStream> {
 /// Ten thousand connections that say nothing, begin a handshake and never end it, or talk nonsense. A scraper keeps its
 /// connection through all of it, and a queue loses nothing.
 #[test]
-fn a_hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
+fn hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
     let authority = Authority::new()?;
-    let place = Place::new("tls-hostile")?;
+    let place = TestDirectory::new("tls-hostile")?;
     let server = authority.server()?;
     place.file("cert.pem", &server.cert)?;
     place.file("key.pem", &server.key)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, Outcome, PATIENCE, output, refusal, zcrxd};
+use crate::harness::{Daemon, Outcome, WAIT_LIMIT, output, refusal, zcrxd};
 
 const RECORDING: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnose/slow_consumer-destination_blocks.zcrx.jsonl");
@@ -22,7 +22,7 @@ fn once(args: &[&str]) -> Outcome<(Option<i32>, String)> {
 }
 
 #[test]
-fn one_frame_of_a_running_daemon_says_that_nothing_is_wrong() -> Outcome {
+fn frame_of_a_healthy_daemon_reports_no_problem() -> Outcome {
     let daemon = Daemon::start("top-once", &QUEUE)?;
     daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled == 0.0)?;
     let dir = daemon.runtime_dir();
@@ -41,7 +41,7 @@ fn one_frame_of_a_running_daemon_says_that_nothing_is_wrong() -> Outcome {
 }
 
 #[test]
-fn one_frame_of_a_recording_shows_the_trouble_it_was_made_for() -> Outcome {
+fn frame_of_a_recording_shows_its_problem() -> Outcome {
     let (code, said) = once(&["--recording", RECORDING])?;
     assert_eq!(code, Some(1), "{said}");
     for words in
@@ -53,7 +53,7 @@ fn one_frame_of_a_recording_shows_the_trouble_it_was_made_for() -> Outcome {
 }
 
 #[test]
-fn what_is_no_terminal_is_told_what_to_use_instead() -> Outcome {
+fn without_a_terminal_top_names_alternatives() -> Outcome {
     let (code, said) = refusal(zcrxd(&["top", "--recording", RECORDING]))?;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("are no terminal") && said.contains("zcrxd diagnose"), "{said}");
@@ -107,7 +107,7 @@ impl Terminal {
 
     /// Waits until all of these words are on the screen.
     fn until(&self, words: &[&str]) -> Outcome<String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_LIMIT;
         loop {
             let shown = self.screen(false)?;
             if words.iter().all(|words| shown.contains(words)) {
@@ -128,7 +128,7 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn in_a_real_terminal_keys_open_close_filter_and_leave() -> Outcome {
+fn keys_open_close_filter_and_quit_in_a_real_terminal() -> Outcome {
     let daemon = Daemon::start("top", &QUEUE)?;
     daemon.wait_metric("zcrx_queue_troubled{queue=\"0\"}", |troubled| troubled == 0.0)?;
     let dir = daemon.runtime_dir();
@@ -150,7 +150,7 @@ fn in_a_real_terminal_keys_open_close_filter_and_leave() -> Outcome {
     terminal.until(&["software:0"])?;
     // A daemon that goes away leaves what was last known, and it says that it is old.
     daemon.end(Signal::SIGTERM)?;
-    terminal.until(&["OLD: the zcrxd that listens on", "software:0"])?;
+    terminal.until(&["OLD: the running zcrxd does not answer", "software:0"])?;
     terminal.press(&["q"])?;
     let shown = terminal.until(&["it ended with 0"])?;
     assert!(!shown.contains("QUEUE"), "the screen is given back as it was:\n{shown}");
@@ -158,7 +158,7 @@ fn in_a_real_terminal_keys_open_close_filter_and_leave() -> Outcome {
 }
 
 #[test]
-fn a_recording_is_stepped_through_without_colour_and_unicode_where_there_is_none() -> Outcome {
+fn recording_is_stepped_through_without_colour_and_unicode() -> Outcome {
     let environment = ["NO_COLOR=1", "LC_ALL=C"];
     let Some(terminal) = Terminal::start("top-plain", &environment, &["--recording", RECORDING])? else {
         return Ok(());
@@ -178,7 +178,7 @@ fn a_recording_is_stepped_through_without_colour_and_unicode_where_there_is_none
     let clock = |shown: &str| shown.lines().next().unwrap_or_default().trim_end().to_owned();
     let before = clock(&shown);
     terminal.press(&["Left"])?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     while clock(&terminal.screen(false)?) == before {
         assert!(Instant::now() < end, "time does not go back: {before}");
         thread::sleep(Duration::from_millis(50));
@@ -189,7 +189,7 @@ fn a_recording_is_stepped_through_without_colour_and_unicode_where_there_is_none
 }
 
 #[test]
-fn a_terminal_that_goes_away_takes_the_view_with_it() -> Outcome {
+fn top_ends_with_its_terminal() -> Outcome {
     let Some(terminal) = Terminal::start("top-gone", &["LC_ALL=C"], &["--recording", RECORDING])? else {
         return Ok(());
     };
@@ -200,8 +200,8 @@ fn a_terminal_that_goes_away_takes_the_view_with_it() -> Outcome {
     let child = std::path::Path::new("/proc").join(child.trim());
     assert!(child.join("stat").exists(), "{}", child.display());
     drop(terminal);
-    let end = Instant::now() + PATIENCE;
-    // Whoever inherits it may take its time to reap it: a zombie has ended.
+    let end = Instant::now() + WAIT_LIMIT;
+    // Its new parent may reap it late: a zombie has ended.
     while std::fs::read_to_string(child.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
         assert!(Instant::now() < end, "it goes on without a terminal");
         thread::sleep(Duration::from_millis(50));
@@ -210,7 +210,7 @@ fn a_terminal_that_goes_away_takes_the_view_with_it() -> Outcome {
 }
 
 #[test]
-fn a_terminal_that_cannot_move_its_cursor_is_told_so() -> Outcome {
+fn dumb_terminal_is_refused_with_alternatives() -> Outcome {
     let Some(terminal) = Terminal::start("top-dumb", &["TERM=dumb"], &["--recording", RECORDING])? else {
         return Ok(());
     };

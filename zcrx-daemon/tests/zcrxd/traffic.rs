@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, Outcome, Place, output, refusal, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, output, refusal, zcrxd};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,20 +31,20 @@ fn every_byte_arrives_and_every_buffer_is_accounted_for() -> Outcome {
     assert_eq!(count("zcrx_receive_mismatched_bytes_total{")?, 0);
     assert_eq!(count("zcrx_receive_bytes_total{")?, 32 * MIB + 4 * 16, "payload and headers");
     assert_eq!(count("zcrx_receive_connections_accepted_total{")?, 4);
-    let dispensed = count("zcrx_receive_buffers_dispensed_total{")?;
+    let delivered = count("zcrx_receive_buffers_dispensed_total{")?;
     let returned = count("zcrx_receive_buffers_returned_total{")?;
-    assert!(dispensed > 0);
-    assert_eq!(dispensed, returned + count("zcrx_receive_buffers_held{")?);
+    assert!(delivered > 0);
+    assert_eq!(delivered, returned + count("zcrx_receive_buffers_held{")?);
 
     let (status, said) = daemon.end(Signal::SIGTERM)?;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("stopped: 33554496 bytes in "), "{said}");
-    assert!(said.contains(&format!("buffers dispensed {dispensed} = returned {returned} + held ")), "{said}");
+    assert!(said.contains(&format!("buffers delivered {delivered} = returned {returned} + held ")), "{said}");
     Ok(())
 }
 
 #[test]
-fn the_end_closes_open_connections() -> Outcome {
+fn stop_closes_open_connections() -> Outcome {
     let daemon = queue_daemon("traffic-open", &[])?;
     let mut client = TcpStream::connect(daemon.listen[0])?;
     client.write_all(&[7; 1000])?;
@@ -59,7 +59,7 @@ fn the_end_closes_open_connections() -> Outcome {
 }
 
 #[test]
-fn data_that_is_not_the_pattern_gets_a_bad_verdict() -> Outcome {
+fn wrong_data_gets_a_bad_verdict() -> Outcome {
     let daemon = queue_daemon("traffic-bad", &["--sink", "verify"])?;
     let mut client = TcpStream::connect(daemon.listen[0])?;
     client.write_all(b"zcrxpat1\0\0\0\0\0\0\0\0not the pattern")?;
@@ -72,7 +72,7 @@ fn data_that_is_not_the_pattern_gets_a_bad_verdict() -> Outcome {
 }
 
 #[test]
-fn a_sink_that_gives_no_verdict_is_a_failure_unless_that_is_meant() -> Outcome {
+fn missing_verdict_fails_unless_unverified_is_given() -> Outcome {
     let daemon = queue_daemon("traffic-discard", &["--sink", "discard"])?;
     let to = daemon.listen[0].to_string();
     let (code, said) = refusal(zcrxd(&["send", "--to", &to, "--bytes", "64KiB"]))?;
@@ -85,7 +85,7 @@ fn a_sink_that_gives_no_verdict_is_a_failure_unless_that_is_meant() -> Outcome {
 }
 
 #[test]
-fn nobody_to_send_to_is_said() -> Outcome {
+fn refused_connection_is_reported() -> Outcome {
     let gone = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let (code, said) = refusal(zcrxd(&["send", "--to", &gone.to_string(), "--bytes", "1"]))?;
     assert_eq!(code, Some(1));
@@ -94,8 +94,8 @@ fn nobody_to_send_to_is_said() -> Outcome {
 }
 
 #[test]
-fn what_a_queue_cannot_have_ends_the_start() -> Outcome {
-    let place = Place::new("traffic-refused")?;
+fn impossible_queue_setting_stops_the_start() -> Outcome {
+    let place = TestDirectory::new("traffic-refused")?;
     let dir = place.path().join("run").display().to_string();
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();

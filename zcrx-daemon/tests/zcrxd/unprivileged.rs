@@ -8,10 +8,10 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::harness::{Daemon, Outcome, Place, output, refusal, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, output, refusal, zcrxd};
 
 /// `zcrxd` as an ordinary user without any capability, who has a directory for temporary files and no more.
-fn as_user(place: &Place, args: &[&str]) -> Outcome<Command> {
+fn as_user(place: &TestDirectory, args: &[&str]) -> Outcome<Command> {
     // The build directory may be closed to others.
     let binary = place.path().join("zcrxd");
     std::fs::copy(env!("CARGO_BIN_EXE_zcrxd"), &binary)?;
@@ -42,8 +42,8 @@ fn as_user(place: &Place, args: &[&str]) -> Outcome<Command> {
 
 /// Nothing fails for lack of a privilege that it did not need, and what is lost is said.
 #[test]
-fn an_ordinary_user_receives_and_is_told_what_is_missing() -> Outcome {
-    let place = Place::new("user")?;
+fn ordinary_user_receives_and_sees_what_is_missing() -> Outcome {
+    let place = TestDirectory::new("user")?;
     let args = ["run", "--listen", "127.0.0.1:0", "--sink", "verify", "--web.listen-address", "127.0.0.1:0"];
     let command = as_user(&place, &args)?;
     let daemon = Daemon::spawn(command, place)?;
@@ -63,8 +63,8 @@ fn an_ordinary_user_receives_and_is_told_what_is_missing() -> Outcome {
 }
 
 #[test]
-fn a_missing_capability_is_named_with_what_it_is_for() -> Outcome {
-    let place = Place::new("capability")?;
+fn missing_capability_is_named_with_its_purpose() -> Outcome {
+    let place = TestDirectory::new("capability")?;
     let args = ["run", "--no-probes", "--listen", "127.0.0.1:0", "--interface", "lo", "--backend", "device"];
     let (code, said) =
         refusal(as_user(&place, &[&args[..], &["--web.listen-address", "127.0.0.1:0"]].concat())?)?;
@@ -105,9 +105,9 @@ fn without_io_uring(mut command: Command, errno: i32) -> Command {
 }
 
 #[test]
-fn without_io_uring_it_says_so_or_just_observes() -> Outcome {
+fn without_io_uring_zcrxd_observes_or_reports_it() -> Outcome {
     for errno in [libc::EPERM, libc::ENOSYS] {
-        let place = Place::new(&format!("seccomp-{errno}"))?;
+        let place = TestDirectory::new(&format!("seccomp-{errno}"))?;
         let dir = place.path().join("run").display().to_string();
         let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
         let receive = [&args[..], &["--listen", "127.0.0.1:0"]].concat();

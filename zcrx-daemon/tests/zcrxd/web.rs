@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{Daemon, Outcome, request};
 
 #[test]
-fn every_path_answers_in_its_own_type() -> Outcome {
+fn every_path_has_its_content_type() -> Outcome {
     let daemon = Daemon::start("web-paths", &["--no-probes"])?;
     for (path, status, kind, words) in [
         ("/", 200, "text/html; charset=utf-8", "<h1>zcrxd "),
@@ -28,7 +28,7 @@ fn every_path_answers_in_its_own_type() -> Outcome {
 }
 
 #[test]
-fn only_get_and_head() -> Outcome {
+fn other_methods_than_get_and_head_are_refused() -> Outcome {
     let daemon = Daemon::start("web-methods", &["--no-probes"])?;
     let head = request(daemon.web, "HEAD /metrics HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n")?;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
@@ -42,7 +42,7 @@ fn only_get_and_head() -> Outcome {
 }
 
 #[test]
-fn the_page_allows_no_foreign_code() -> Outcome {
+fn page_forbids_foreign_code() -> Outcome {
     let daemon = Daemon::start("web-policy", &["--no-probes"])?;
     let answer = daemon.get("/")?;
     assert!(answer.head.contains("content-security-policy: default-src 'none'"), "{}", answer.head);
@@ -50,7 +50,7 @@ fn the_page_allows_no_foreign_code() -> Outcome {
 }
 
 #[test]
-fn a_scrape_is_served_however_many_connections_a_client_holds() -> Outcome {
+fn scrape_is_served_while_a_client_holds_many_connections() -> Outcome {
     let daemon = Daemon::start("web-flood", &["--no-probes"])?;
     let mut held = Vec::new();
     for number in 0..300 {
@@ -72,7 +72,7 @@ fn a_scrape_is_served_however_many_connections_a_client_holds() -> Outcome {
 }
 
 #[test]
-fn a_head_without_end_is_refused() -> Outcome {
+fn endless_request_head_is_refused() -> Outcome {
     let daemon = Daemon::start("web-head", &["--no-probes"])?;
     let long = format!("GET / HTTP/1.1\r\nHost: zcrxd\r\nX: {}\r\n\r\n", "x".repeat(14 << 10));
     assert_eq!(
@@ -88,7 +88,7 @@ fn a_head_without_end_is_refused() -> Outcome {
 }
 
 #[test]
-fn promtool_finds_nothing_in_a_live_scrape() -> Outcome {
+fn promtool_accepts_a_live_scrape() -> Outcome {
     let daemon = Daemon::start("web-promtool", &["--listen", "127.0.0.1:0"])?;
     let spawned = Command::new("promtool")
         .args(["check", "metrics"])

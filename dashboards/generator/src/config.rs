@@ -1,84 +1,143 @@
-//! What the rules and dashboards share, each said once.
+//! What rules and dashboards share: parameters of a site, and thresholds.
 
-/// Where the runbook can be read: `<this>/<alert>.md`. Somebody with a copy of their own writes with `--runbook`.
-pub(super) const RUNBOOK: &str = "https://zcrxd.example/docs/runbook";
+use std::collections::BTreeMap;
 
-/// The name of the scrape job, as in the examples: what is not there has no series of its own to be found by.
-pub(super) const JOB: &str = "zcrxd";
+use anyhow::{Context, Result, bail};
+
+/// The address of the runbook on the host that an alert is about: zcrxd serves the pages itself.
+pub(super) const RUNBOOK: &str = "http://{{ $labels.instance }}/runbook";
+
+/// Matches the names of the scrape job: `zcrxd`, or `NAMESPACE/zcrxd` as a PodMonitor names jobs.
+pub(super) const JOB: &str = "(.+/)?zcrxd";
 
 /// How far back the recorded rates look, and what their names end with.
 pub(super) const WINDOW: &str = "5m";
 
-/// A number that alerts compare with. In `alerts.yml` it is a recording rule of the first group, and only there.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Threshold {
-    /// The middle of its name: `zcrx:<this>:threshold`.
-    pub name: &'static str,
-    /// Its value as it comes.
-    pub value: f64,
-    /// What it is and why it is that number.
-    pub why: &'static str,
+/// Labels that name one host: every aggregation and every join keeps them. `cluster` tells apart the hosts of several
+/// clusters in one store; where no series has it, it changes nothing.
+pub(super) const HOST: &str = "cluster, job, instance";
+
+/// Labels that name one queue.
+pub(super) const QUEUE: &str = "cluster, job, instance, interface, queue";
+
+/// What a site can change when the rules are generated.
+#[derive(Clone, Debug)]
+pub(super) struct Parameters {
+    /// Regular expression for the names of the scrape job.
+    pub job: String,
+    /// Where the runbook can be read: `<this>/<alert>`.
+    pub runbook: String,
+    /// Values of thresholds that differ from the table, by name.
+    pub thresholds: BTreeMap<String, f64>,
 }
 
-impl Threshold {
-    /// The name of its series.
-    pub(super) fn series(&self) -> String {
-        format!("zcrx:{}:threshold", self.name)
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { job: JOB.to_owned(), runbook: RUNBOOK.to_owned(), thresholds: BTreeMap::new() }
     }
 }
 
-/// Seconds: what `zcrx_queue_time_to_starvation_seconds` may fall to before somebody is told.
+impl Parameters {
+    /// Takes `NAME=VALUE` for each threshold that a site sets.
+    pub(super) fn with_thresholds(mut self, settings: &[String]) -> Result<Self> {
+        for setting in settings {
+            let (name, value) =
+                setting.split_once('=').with_context(|| format!("{setting}: write NAME=VALUE"))?;
+            if !THRESHOLDS.iter().any(|threshold| threshold.name == name) {
+                let names: Vec<_> = THRESHOLDS.iter().map(|threshold| threshold.name).collect();
+                bail!("there is no threshold {name}; there are {}", names.join(", "));
+            }
+            let value = value.parse().with_context(|| format!("{setting}: {value} is not a number"))?;
+            self.thresholds.insert(name.to_owned(), value);
+        }
+        Ok(self)
+    }
+
+    /// The value of a threshold at this site.
+    pub(super) fn value(&self, threshold: Threshold) -> f64 {
+        self.thresholds.get(threshold.name).copied().unwrap_or(threshold.value)
+    }
+}
+
+/// A number that alerts compare with. Rules have it as a literal: a threshold that is a series of its own is ambiguous in
+/// a store with several clusters, and an alert that compares with an ambiguous number is silent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Threshold {
+    /// Its name, for `--threshold NAME=VALUE` and the values of the chart.
+    pub name: &'static str,
+    /// The default.
+    pub value: f64,
+    /// What the number is, and why it is that one.
+    pub why: &'static str,
+}
+
+pub(super) const ALARM: Threshold = Threshold {
+    name: "alarm_seconds_5m",
+    value: 60.0,
+    why: "seconds with an alarm within 5 minutes: one minute at a stretch, or 12 s of every minute",
+};
 pub(super) const FORESIGHT: Threshold = Threshold {
     name: "time_to_starvation_seconds",
     value: 600.0,
     why: "seconds until the forecast starvation: time enough to act without haste",
 };
-/// Episodes of one queue within an hour.
 pub(super) const EPISODES: Threshold = Threshold {
-    name: "starvation_episodes_1h",
+    name: "episodes_1h",
     value: 3.0,
     why: "episodes of one queue in an hour: one is an accident, three are a habit",
 };
-/// Share of the payload.
 pub(super) const COPIED: Threshold = Threshold {
-    name: "receive_copied_ratio",
+    name: "copied_ratio",
     value: 0.1,
-    why: "share of a device queue's payload that is copied: the first segments of a connection may be",
+    why: "share of a queue's payload that is copied: the first segments of a connection may be",
 };
-/// Refused registrations in 15 minutes.
 pub(super) const REGISTRATIONS: Threshold = Threshold {
     name: "registration_failures_15m",
     value: 3.0,
-    why: "refused registrations in 15 minutes: a program that tries what it can have is refused once or twice",
+    why: "refused registrations in 15 minutes: a program that probes for features is refused once or twice",
 };
-/// Connections in 15 minutes.
 pub(super) const SINK_ERRORS: Threshold = Threshold {
     name: "sink_errors_15m",
     value: 1.0,
-    why: "connections in 15 minutes whose sink failed: data of each is lost",
+    why: "connections in 15 minutes whose sink failed: each loses data",
 };
-/// Seconds.
 pub(super) const STALE: Threshold = Threshold {
     name: "diagnosis_age_seconds",
     value: 30.0,
     why: "seconds since the last diagnosis; the longest interval that can be configured is 10",
 };
-/// Seconds.
 pub(super) const SLOW_SCRAPE: Threshold = Threshold {
-    name: "observe_duration_seconds",
+    name: "scrape_seconds",
     value: 2.0,
-    why: "seconds it takes to read all sources; Prometheus gives up after 10 by default",
+    why: "seconds that all collectors take for one scrape; Prometheus gives up after 10 by default",
 };
-/// Share of the limit.
-pub(super) const FDS: Threshold =
-    Threshold { name: "open_fds_ratio", value: 0.8, why: "share of the file descriptors zcrxd may open" };
-/// Starts in half an hour.
+pub(super) const FDS: Threshold = Threshold {
+    name: "open_fds_ratio",
+    value: 0.8,
+    why: "share of the file descriptors that zcrxd may open",
+};
 pub(super) const RESTARTS: Threshold = Threshold {
     name: "restarts_30m",
     value: 2.0,
     why: "restarts in half an hour: an upgrade and its correction are two",
 };
 
-/// Every threshold, in the order of the file.
+/// Every threshold, in the order of the alerts.
 pub(super) const THRESHOLDS: &[Threshold] =
-    &[FORESIGHT, EPISODES, COPIED, REGISTRATIONS, SINK_ERRORS, STALE, SLOW_SCRAPE, FDS, RESTARTS];
+    &[ALARM, FORESIGHT, EPISODES, COPIED, REGISTRATIONS, SINK_ERRORS, STALE, SLOW_SCRAPE, FDS, RESTARTS];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_of_a_site_replace_the_defaults() -> Result<()> {
+        let site = Parameters::default().with_thresholds(&["episodes_1h=5".to_owned()])?;
+        assert!((site.value(EPISODES) - 5.0).abs() < f64::EPSILON);
+        assert!((site.value(RESTARTS) - 2.0).abs() < f64::EPSILON);
+        for wrong in ["episodes_1h", "episodes_1h=many", "no_such=1"] {
+            assert!(Parameters::default().with_thresholds(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+        Ok(())
+    }
+}

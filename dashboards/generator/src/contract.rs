@@ -1,24 +1,47 @@
-//! What zcrxd exports, as `docs/metrics.md` says it: a test of the daemon holds that file to the tables that the export
-//! is made from.
+//! What zcrxd exports, as `dashboards/generator/metrics.json` declares it: a test of the daemon holds that file to the tables that
+//! the export is made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use xtask_tools::workspace::root;
 
 /// Labels that every scrape adds.
-pub(super) const TARGET: [&str; 2] = ["instance", "job"];
+pub(super) const TARGET: [&str; 3] = ["cluster", "instance", "job"];
 
-/// One metric.
-#[derive(Clone, Debug)]
+/// One metric, as the daemon's tables declare it.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Metric {
+    pub name: String,
     /// `counter`, `gauge` or `histogram`.
+    #[serde(rename = "type")]
     pub kind: String,
+    /// `seconds`, `bytes`, `ratio`, or empty.
+    pub unit: String,
     /// Labels of its own.
     pub labels: BTreeSet<String>,
+    pub help: String,
     /// When there is no such series; empty if there always is one.
     pub absent: String,
+    /// Whether only a request by name gets it.
+    pub on_request: bool,
+    /// Where the generator draws it; `None` if a panel written by hand does.
+    pub panel: Option<Place>,
+    /// Why no dashboard and no alert reads it.
+    pub no_panel: Option<String>,
+}
+
+/// Where a panel stands.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Place {
+    /// Name of the dashboard.
+    pub dashboard: String,
+    /// Title of the row.
+    pub row: String,
+    /// Title of the panel.
+    pub title: String,
 }
 
 /// Every metric by name.
@@ -29,27 +52,20 @@ pub(super) struct Contract {
 }
 
 impl Contract {
-    /// Reads the reference.
+    /// Reads the declarations.
     pub(super) fn read() -> Result<Self> {
-        let path = root().join("docs/metrics.md");
+        let path = root().join("dashboards/generator/metrics.json");
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("{} is not as expected", path.display()))
     }
 
     fn parse(text: &str) -> Result<Self> {
+        let rows: Vec<Metric> = serde_json::from_str(text)?;
         let mut metrics = BTreeMap::new();
-        for line in text.lines().filter(|line| line.starts_with("| `")) {
-            let mut cells = line.trim_matches('|').split(" | ").map(str::trim);
-            let mut cell = || cells.next().with_context(|| format!("a row has five cells: {line}"));
-            let name = cell()?.trim_matches('`').to_owned();
-            let kind = cell()?.to_owned();
-            let labels = cell()?.split(',').map(|label| label.trim().trim_matches('`').to_owned());
-            let labels = labels.filter(|label| !label.is_empty()).collect();
-            let _meaning = cell()?;
-            let absent = cells.next().unwrap_or_default().to_owned();
-            if metrics.insert(name.clone(), Metric { kind, labels, absent }).is_some() {
-                bail!("{name} is there twice");
+        for row in rows {
+            if let Some(twin) = metrics.insert(row.name.clone(), row) {
+                bail!("{} is declared twice", twin.name);
             }
         }
         if metrics.is_empty() {
@@ -76,7 +92,7 @@ impl Contract {
         let own: &[&str] = match series {
             "up" | "scrape_duration_seconds" | "scrape_samples_scraped" => &[],
             "ALERTS" => {
-                &["alertname", "alertstate", "severity", "interface", "queue", "trouble", "probe", "state"]
+                &["alertname", "alertstate", "severity", "interface", "queue", "alarm", "probe", "state"]
             }
             _ => {
                 let (_, metric) = self.of_series(series)?;
@@ -98,19 +114,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_read_as_they_are_written() -> Result<()> {
-        let contract = Contract::parse(
-            "| Name | Type |\n|---|---|\n\
-             | `a_total` | counter | `interface`, `queue` | It counts. | never |\n\
-             | `b_seconds` | histogram |  | How long. |  |\n",
-        )?;
-        let counter = &contract.metrics["a_total"];
-        assert_eq!((counter.kind.as_str(), counter.absent.as_str()), ("counter", "never"));
-        assert_eq!(counter.labels, ["interface", "queue"].map(str::to_owned).into());
+    fn declarations_are_read_and_series_of_histograms_found() -> Result<()> {
+        let row = |name: &str, kind: &str, labels: &str| {
+            format!(
+                r#"{{"name":"{name}","type":"{kind}","unit":"","labels":[{labels}],"help":"A.","absent":"never",
+                   "on_request":false,"panel":null,"no_panel":null}}"#
+            )
+        };
+        let counter = row("a_total", "counter", r#""interface","queue""#);
+        let contract = Contract::parse(&format!("[{counter},{}]", row("b_seconds", "histogram", "")))?;
+        assert_eq!(contract.metrics["a_total"].absent, "never");
+        assert_eq!(contract.metrics["a_total"].labels, ["interface", "queue"].map(str::to_owned).into());
         assert!(contract.accumulates("a_total") && contract.accumulates("b_seconds_bucket"));
         assert!(contract.labels("b_seconds_bucket").is_some_and(|labels| labels.contains("le")));
         assert_eq!(contract.labels("b_seconds"), None, "a histogram has no series of its own name");
         assert_eq!(contract.labels("a_total_count"), None);
+        assert!(Contract::parse(&format!("[{counter},{counter}]")).is_err(), "declared twice");
         Ok(())
     }
 }

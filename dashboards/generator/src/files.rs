@@ -5,25 +5,26 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::config::Parameters;
 use super::{dashboard, rules, series};
 use xtask_tools::workspace::root;
 
 /// Every file, by its path in the repository, with what it has to hold.
-pub(super) fn all(runbook: &str) -> Result<Vec<(String, String)>> {
+pub(super) fn all(site: &Parameters) -> Result<Vec<(String, String)>> {
     let mut files = vec![
         ("deploy/prometheus/recording.yml".to_owned(), rules::recordings_file(&rules::recordings())),
-        ("deploy/prometheus/alerts.yml".to_owned(), rules::alerts_file(&rules::alerts(), runbook)),
+        ("deploy/prometheus/alerts.yml".to_owned(), rules::alerts_file(&rules::alerts(site), site)),
     ];
     for dashboard in dashboard::all() {
-        files.push((format!("dashboards/{}.json", dashboard.name), dashboard::render(&dashboard, runbook)));
+        files.push((format!("dashboards/{}.json", dashboard.name), dashboard::render(&dashboard)));
     }
     files.push((series::DOCUMENT.to_owned(), series::document()?));
     Ok(files)
 }
 
 /// Writes them all.
-pub(super) fn write(runbook: &str) -> Result<()> {
-    for (name, text) in all(runbook.trim_end_matches('/'))? {
+pub(super) fn write(site: &Parameters) -> Result<()> {
+    for (name, text) in all(site)? {
         let path: PathBuf = root().join(&name);
         let folder = path.parent().context("a file has a folder")?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -16,6 +16,8 @@ pub mod series;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use self::config::Parameters;
+
 /// What to do.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -27,9 +29,15 @@ pub struct Arguments {
 enum Command {
     /// Write deploy/prometheus/{alerts,recording}.yml, dashboards/*.json and the table in docs/fleet.md
     Generate {
-        /// Where the runbook can be read: the address of a folder with a page for each alert
+        /// Address of the runbook, with a page for each alert; zcrxd serves the runbook on every host
         #[arg(long, value_name = "URL", default_value = config::RUNBOOK)]
         runbook: String,
+        /// Regular expression for the names of the scrape job
+        #[arg(long, value_name = "REGEX", default_value = config::JOB)]
+        job: String,
+        /// Sets a threshold of the alerts; repeatable
+        #[arg(long, value_name = "NAME=VALUE")]
+        threshold: Vec<String>,
     },
     /// List every query of every dashboard and rule as JSON lines, variables replaced
     Queries(queries::Options),
@@ -40,7 +48,11 @@ enum Command {
 /// Runs the chore.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
-        Command::Generate { runbook } => files::write(runbook),
+        Command::Generate { runbook, job, threshold } => {
+            let runbook = runbook.trim_end_matches('/').to_owned();
+            let site = Parameters { job: job.clone(), runbook, ..Parameters::default() };
+            files::write(&site.with_thresholds(threshold)?)
+        }
         Command::Queries(options) => queries::list(options),
         Command::Check => check::documents(),
     }
@@ -48,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Writes rules, alerts and dashboards with the project's own address of the runbook.
 pub fn generate() -> Result<()> {
-    files::write(config::RUNBOOK)
+    files::write(&Parameters::default())
 }
 
 /// Every query of every panel and rule, variables replaced: an object a line.

@@ -194,7 +194,7 @@ mod tests {
         let metric = |kind: &str, labels: &[&str]| Metric {
             kind: kind.to_owned(),
             labels: labels.iter().map(|&label| label.to_owned()).collect(),
-            absent: String::new(),
+            ..Metric::default()
         };
         let mut contract = Contract::default();
         contract.metrics.insert("c_total".into(), metric("counter", &["queue"]));
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_selector_knows_what_is_around_it() -> Result<()> {
         let mut contract = Contract::default();
-        let metric = Metric { kind: "counter".into(), labels: BTreeSet::new(), absent: String::new() };
+        let metric = Metric { kind: "counter".into(), ..Metric::default() };
         contract.metrics.insert("c_total".into(), metric);
         let query = analyse("sum(rate(c_total[5m]))", &contract, &Recorded::new())?;
         assert_eq!(query.selectors[0].within, ["rate", "sum"]);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::config::Parameters;
 use super::contract::Contract;
 use super::promql::{Recorded, analyse};
 use super::{dashboard, rules};
@@ -88,10 +89,10 @@ pub(super) fn all(options: &Options) -> Result<Vec<Listed>> {
         listed.push(Listed { file: file.to_owned(), place, query, absent_when });
         Ok(())
     };
-    for rule in rules::recordings() {
+    for rule in rules::state().into_iter().chain(rules::recordings()) {
         add("deploy/prometheus/recording.yml", rule.name.to_owned(), &rule.query)?;
     }
-    for alert in rules::alerts() {
+    for alert in rules::alerts(&Parameters::default()) {
         add("deploy/prometheus/alerts.yml", alert.name.to_owned(), &alert.query)?;
     }
     for dashboard in dashboard::all() {

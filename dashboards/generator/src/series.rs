@@ -43,13 +43,12 @@ impl Per {
         let has =
             |label: &str| contract.metrics.get(name).is_some_and(|metric| metric.labels.contains(label));
         match name {
-            _ if name.starts_with("zcrx_receive_") => Self::Receiver,
-            _ if name.starts_with("zcrx_ifq_") => Self::KernelQueue,
+            _ if name.starts_with("zcrxd_receiver_") => Self::Receiver,
+            _ if DIAGNOSED.iter().any(|prefix| name.starts_with(prefix)) => Self::DiagnosedQueue,
+            _ if name.starts_with("zcrx_queue_") => Self::KernelQueue,
             _ if has("page_pool") => Self::PagePool,
             _ if has("probe") => Self::Probe,
             _ if has("thread") => Self::Thread,
-            // The last registration names a queue, but there is one for each host.
-            _ if has("queue") && !name.starts_with("zcrx_registration_") => Self::DiagnosedQueue,
             _ => Self::Host,
         }
     }
@@ -67,6 +66,19 @@ impl Per {
     }
 }
 
+/// Metrics of the diagnosis: there is one of each for every queue, be it in the kernel or not.
+const DIAGNOSED: [&str; 9] = [
+    "zcrx_queue_alarm",
+    "zcrx_queue_cause_",
+    "zcrx_queue_episode_active",
+    "zcrx_queue_episode_seconds",
+    "zcrx_queue_episodes",
+    "zcrx_queue_headroom_",
+    "zcrx_queue_mean_hold_",
+    "zcrx_queue_recommended_",
+    "zcrx_queue_time_to_",
+];
+
 /// The most values that a label has on one host, for one thing that it is about.
 fn values(label: &str, name: &str) -> Result<usize> {
     Ok(match label {
@@ -74,11 +86,10 @@ fn values(label: &str, name: &str) -> Result<usize> {
         "backend" if name.ends_with("refused_info") => 2,
         // How one thing ended.
         "errno" if name.ends_with("_info") => 1,
-        // One value each for the thing that the series is about: a queue runs on one backend, and a cause has one
-        // confidence at a time.
+        // One value each for the subject of the series: a queue runs on one backend.
         "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
-        | "napi_id" | "pid" | "comm" | "fd" | "cgroup" | "words" | "sink" | "version" | "revision"
-        | "release" | "provider" | "confidence" | "backend" => 1,
+        | "napi_id" | "pid" | "comm" | "fd" | "cgroup" | "sink" | "version" | "revision" | "release"
+        | "provider" | "backend" => 1,
         // Those that receives, registrations and control calls end with, near enough.
         // And the ways in which probes lose something.
         "errno" | "loss" => 8,
@@ -89,14 +100,15 @@ fn values(label: &str, name: &str) -> Result<usize> {
         "event" => 2,
         // The same, and what later kernels add.
         "notification" => 3,
-        // Three ways to read, and room for one more; the lives of a queue; three mechanisms refused, one attached; threads
-        // of one queue, where it has several: few have use for more.
-        "source" | "state" | "mechanism" | "worker" => 4,
+        // A probe has one state and one mechanism at a time.
+        "state" | "mechanism" if name == "zcrxd_probe_info" => 1,
+        // Three ways to read, and room for one more; the states of a receiver; threads of one queue, where it has several.
+        "collector" | "state" | "worker" => 4,
         "operation" => 5,
         // Entry and exit of each function, by one mechanism each, and the snapshot's.
         "program" => 32,
         "map" => 24,
-        "trouble" => 9,
+        "alarm" => 9,
         // Thirteen, and the unknown one.
         "cause" => 14,
         _ => {
@@ -117,11 +129,13 @@ fn bound(name: &str, metric: &Metric) -> Result<(usize, usize)> {
         most *= values(label, name)?;
     }
     // Errors and troubles are what one hopes not to have.
-    let hoped_not = ["errno", "trouble", "confidence"].iter().any(|&label| metric.labels.contains(label));
+    let hoped_not = metric.labels.contains("errno")
+        || ["zcrx_queue_alarm", "zcrx_queue_alarm_duration_seconds"].contains(&name)
+        || name.starts_with("zcrx_queue_cause_");
     Ok(match name {
         // What ended well has no errno.
-        "zcrx_ifq_controls_total" => (most + values("operation", name)?, most),
-        "zcrx_registration_last_info" => (most, 0),
+        "zcrx_queue_control_calls_total" => (most + values("operation", name)?, most),
+        "zcrx_last_registration_info" => (most, 0),
         _ => (most, if hoped_not { most } else { 0 }),
     })
 }
@@ -129,7 +143,7 @@ fn bound(name: &str, metric: &Metric) -> Result<(usize, usize)> {
 /// For each thing: the series that there are at most, and those of them that exist only now and then.
 fn bounds(contract: &Contract) -> Result<BTreeMap<Per, (usize, usize)>> {
     let mut bounds = BTreeMap::new();
-    for (name, metric) in &contract.metrics {
+    for (name, metric) in contract.metrics.iter().filter(|(_, metric)| !metric.on_request) {
         let (most, seldom) = bound(name, metric)?;
         let entry = bounds.entry(Per::of(name, contract)).or_insert((0, 0));
         entry.0 += most;
@@ -261,15 +275,15 @@ mod tests {
     #[test]
     fn what_is_too_much_or_unknown_is_told() -> Result<()> {
         let scrape = |text: &str| Scrape::parse(text.to_owned());
-        let well = "zcrx_build_info{version=\"1\"} 1\nzcrx_receive_bytes_total{queue=\"0\"} 1\nzcrx_queue_troubled{queue=\"0\"} 0\n\
-                    zcrx_thread_responsive{thread=\"sampler\"} 1\n";
+        let well = "zcrxd_build_info{version=\"1\"} 1\nzcrxd_receiver_received_bytes_total{queue=\"0\"} 1\nzcrx_queue_episode_active{queue=\"0\"} 0\n\
+                    zcrxd_thread_responsive{thread=\"sampler\"} 1\n";
         assert_eq!(complaints(&[(1, scrape(well)?)])?, [""; 0]);
         let unknown =
-            format!("{well}zcrx_no_such 1\nzcrx_receive_connections{{queue=\"0\",colour=\"red\"}} 1\n");
+            format!("{well}zcrx_no_such 1\nzcrxd_receiver_connections{{queue=\"0\",colour=\"red\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(&unknown)?)])?.len(), 2);
-        let more = format!("{well}zcrx_receive_connections{{queue=\"0\"}} 1\n");
+        let more = format!("{well}zcrxd_receiver_connections{{queue=\"0\"}} 1\n");
         assert_eq!(complaints(&[(1, scrape(well)?), (1, scrape(&more)?)])?.len(), 1);
-        let crowd = "zcrx_thread_responsive{thread=\"other\"} 1\n".repeat(1 + OTHER_THREADS);
+        let crowd = "zcrxd_thread_responsive{thread=\"other\"} 1\n".repeat(1 + OTHER_THREADS);
         assert_eq!(complaints(&[(1, scrape(&format!("{well}{crowd}"))?)])?.len(), 1);
         Ok(())
     }

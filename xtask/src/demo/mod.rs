@@ -112,13 +112,13 @@ fn section(title: &str) {
 fn backend(scrape: &Scrape, queue: u32) -> String {
     let index = queue.to_string();
     let of_queue = |name| scrape.all(name).filter(|series| series.label("queue") == index);
-    let info = of_queue("zcrx_receive_info").next();
+    let info = of_queue("zcrxd_receiver_info").next();
     let mut text = format!(
         "{queue}: sink {}, backend {}",
         info.map_or("unknown", |info| info.label("sink")),
         info.map_or("unknown", |info| info.label("backend"))
     );
-    for refused in of_queue("zcrx_receive_backend_refused_info") {
+    for refused in of_queue("zcrxd_receiver_backend_refused_info") {
         let errno = Some(refused.label("errno")).filter(|errno| !errno.is_empty());
         text += "; ";
         text += refused.label("backend");
@@ -140,7 +140,7 @@ fn refused_registration(daemon: &Daemon, report: &mut Report) -> Result<()> {
     let mut seen = String::new();
     let found = wait(Duration::from_secs(5), || {
         let scrape = Scrape::fetch(daemon.web)?;
-        let last = scrape.all("zcrx_registration_last_info").next();
+        let last = scrape.all("zcrx_last_registration_info").next();
         seen = last
             .map_or_else(String::new, |last| format!("pid {}, {}", last.label("pid"), last.label("errno")));
         Ok(last.is_some_and(|last| last.label("pid") == pid && last.label("errno") == errno))
@@ -158,9 +158,9 @@ fn account(last: &Scrape, report: &mut Report) {
     for queue in [VERIFY, FORWARD] {
         let value = |name| last.queue(queue, name);
         let (Some(dispensed), Some(returned), Some(held)) = (
-            value("zcrx_receive_buffers_dispensed_total"),
-            value("zcrx_receive_buffers_returned_total"),
-            value("zcrx_receive_buffers_held"),
+            value("zcrxd_receiver_delivered_buffers_total"),
+            value("zcrxd_receiver_returned_buffers_total"),
+            value("zcrxd_receiver_held_buffers"),
         ) else {
             report.check(false, || format!("queue {queue} has no account of its buffers"));
             continue;

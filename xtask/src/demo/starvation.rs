@@ -16,10 +16,10 @@ const BYTES: u64 = 96 << 20;
 /// How long each phase may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const STARVATIONS: &str = "zcrx_receive_starvations_total";
-const STARVING: &str = "zcrx_receive_starving";
-const HELD: &str = "zcrx_receive_buffers_held";
-const BUFFERS: &str = "zcrx_receive_area_buffers";
+const STARVATIONS: &str = "zcrxd_receiver_starvations_total";
+const STARVING: &str = "zcrxd_receiver_starving";
+const HELD: &str = "zcrxd_receiver_held_buffers";
+const BUFFERS: &str = "zcrxd_receiver_area_buffers";
 
 /// Sends to a reader that does not read until every buffer is held, then lets it read.
 pub(super) fn run(daemon: &Daemon, reader: Reader, report: &mut Report) -> Result<()> {

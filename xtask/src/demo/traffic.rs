@@ -36,11 +36,11 @@ pub(super) fn run(daemon: &Daemon, time: Duration, report: &mut Report) -> Resul
         println!(
             "{:4.0} s  {:>10} verified  {:>10}/s  {} bytes wrong  {} of {} buffers held",
             begin.elapsed().as_secs_f64(),
-            size(value("zcrx_receive_verified_bytes_total")),
+            size(value("zcrxd_receiver_verified_bytes_total")),
             size(rate as u64),
-            value("zcrx_receive_mismatched_bytes_total"),
-            value("zcrx_receive_buffers_held"),
-            value("zcrx_receive_area_buffers"),
+            value("zcrxd_receiver_mismatched_bytes_total"),
+            value("zcrxd_receiver_held_buffers"),
+            value("zcrxd_receiver_area_buffers"),
         );
         round = (rate as u64).clamp(1 << 20, LARGEST);
     }
@@ -50,10 +50,10 @@ pub(super) fn run(daemon: &Daemon, time: Duration, report: &mut Report) -> Resul
     let right = wait(Duration::from_secs(5), || {
         let scrape = Scrape::fetch(daemon.web)?;
         account = (
-            scrape.queue(VERIFY, "zcrx_receive_verified_bytes_total"),
-            scrape.queue(VERIFY, "zcrx_receive_mismatched_bytes_total"),
+            scrape.queue(VERIFY, "zcrxd_receiver_verified_bytes_total"),
+            scrape.queue(VERIFY, "zcrxd_receiver_mismatched_bytes_total"),
         );
-        Ok(account == (Some(sent), Some(0)) && scrape.queue(VERIFY, "zcrx_receive_connections") == Some(0))
+        Ok(account == (Some(sent), Some(0)) && scrape.queue(VERIFY, "zcrxd_receiver_connections") == Some(0))
     })?;
     report.check(right, || format!("{sent} bytes were sent; zcrxd says (verified, wrong): {account:?}"));
     report.say(

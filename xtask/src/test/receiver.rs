@@ -61,7 +61,8 @@ impl Receiver {
                 bail!("zcrxd ended at once ({status}):\n{said}");
             }
             let scrape = Scrape::fetch(self.web);
-            let diagnosed = scrape.as_ref().map_or(0, |scrape| scrape.all("zcrx_queue_troubled").count());
+            let diagnosed =
+                scrape.as_ref().map_or(0, |scrape| scrape.all("zcrx_queue_episode_active").count());
             if diagnosed >= self.queues {
                 return scrape;
             }

@@ -51,7 +51,7 @@ fn judge_probe(probe: &ProbeStatus, unprivileged: bool, zcrx: Option<bool>) -> F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attempt, Mechanism};
+    use crate::model::{Attempt, Mechanism, Obstacle};
 
     fn probe(name: &str, attached: bool) -> ProbeStatus {
         ProbeStatus {
@@ -64,6 +64,7 @@ mod tests {
                 mechanism: Mechanism::Fexit,
                 target: "there".to_owned(),
                 error: "no".to_owned(),
+                obstacle: Obstacle::Refused,
             }],
         }
     }

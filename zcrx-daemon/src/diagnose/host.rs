@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::episodes::{Event, Tracker};
 use super::report::Report;
 use super::watch::{Life, Watch};
-use crate::model::{Cause, Episode, QueueKey, QueueSample};
+use crate::model::{Cause, Episode, QueueKey, QueueSample, Trouble};
 
 /// How long a queue's count of episodes stays after the queue is gone: an episode that ends with its queue would else
 /// be seen by no scrape.
@@ -47,18 +47,54 @@ pub struct Past {
     pub ended: BTreeMap<Option<Cause>, u64>,
     /// Time in these.
     pub starved: Duration,
+    /// Time with each alarm, the current ones included.
+    pub alarmed: BTreeMap<Trouble, Duration>,
+    /// Time of the current episode, as far as it had an alarm; zero without one.
+    current: Duration,
+    /// Up to when the time with each alarm is counted.
+    counted: BTreeMap<Trouble, Duration>,
     last_seen: Duration,
 }
 
 impl Past {
     /// Nothing yet.
     pub const fn new(key: QueueKey, now: Duration) -> Self {
-        Self { key, ended: BTreeMap::new(), starved: Duration::ZERO, last_seen: now }
+        Self {
+            key,
+            ended: BTreeMap::new(),
+            starved: Duration::ZERO,
+            alarmed: BTreeMap::new(),
+            current: Duration::ZERO,
+            counted: BTreeMap::new(),
+            last_seen: now,
+        }
+    }
+
+    /// Time in episodes, the current one included. Never decreases.
+    pub fn in_episodes(&self) -> Duration {
+        self.starved + self.current
     }
 
     fn count(&mut self, episode: &Episode, now: Duration) {
         *self.ended.entry(episode.cause()).or_default() += 1;
-        self.starved += episode.lasted(now);
+        // The end of an episode is its last alarm, which can lie before what was already counted as its time.
+        self.starved += episode.lasted(now).max(self.current);
+        self.current = Duration::ZERO;
+    }
+
+    /// Takes in what a report says of the time since the last one.
+    fn follow(&mut self, report: &Report) {
+        let alarms = &report.diagnosis.alarms;
+        for alarm in alarms {
+            // From when it began; no time counts twice.
+            let counted = self.counted.insert(alarm.trouble, report.at).unwrap_or_default();
+            let time = report.at.saturating_sub(alarm.since.max(counted));
+            *self.alarmed.entry(alarm.trouble).or_default() += time;
+        }
+        if let (Some(episode), false) = (&report.episode, alarms.is_empty()) {
+            self.current = self.current.max(report.at.saturating_sub(episode.began));
+        }
+        self.last_seen = report.at;
     }
 }
 
@@ -84,7 +120,7 @@ impl HostWatch {
     ) -> HostDiagnosis {
         for sample in &samples {
             let past = self.past.entry(sample.key.clone());
-            past.or_insert_with(|| Past::new(sample.key.clone(), now)).last_seen = now;
+            past.or_insert_with(|| Past::new(sample.key.clone(), now));
         }
         let (past, recent) = (&mut self.past, &mut self.recent);
         self.watch.feed(samples, |life, tracker, events| {
@@ -99,12 +135,18 @@ impl HostWatch {
             }
             tell(life, tracker, events);
         });
-        self.past.retain(|_, past| now.saturating_sub(past.last_seen) <= REMEMBERED);
         let reports =
             self.watch.trackers().filter_map(|(_, tracker)| Report::of(tracker.window(), tracker.open()));
+        let reports: Vec<_> = reports.collect();
+        for report in &reports {
+            if let Some(past) = self.past.get_mut(&report.key) {
+                past.follow(report);
+            }
+        }
+        self.past.retain(|_, past| now.saturating_sub(past.last_seen) <= REMEMBERED);
         HostDiagnosis {
             at: Some(now),
-            queues: reports.collect(),
+            queues: reports,
             recent: self.recent.iter().cloned().collect(),
             past: self.past.values().cloned().collect(),
         }
@@ -118,7 +160,7 @@ pub(super) mod fixture {
     use super::*;
     use crate::diagnose::facts::Placement;
     use crate::diagnose::{Answer, Forecast, Rates, Sizes, Starvation, Trace, Vitals};
-    use crate::model::{Alarm, Confidence, Diagnosis, Finding, Trouble};
+    use crate::model::{Alarm, Confidence, Diagnosis, Finding};
     use crate::observe::fixture::foreign_queue;
 
     pub(crate) fn troubled() -> HostDiagnosis {
@@ -157,6 +199,8 @@ pub(super) mod fixture {
             Sizes { area_buffers: 4096, area_bytes: Some(16 << 20), refill_entries: 4096, at_least: false };
         let mut past = Past::new(queue.key.clone(), queue.at);
         past.count(&over, queue.at);
+        past.alarmed.insert(Trouble::Starving, Duration::from_millis(10_000));
+        past.current = Duration::from_millis(2_500);
         let report = Report {
             key: queue.key.clone(),
             owner: queue.owner.clone(),
@@ -210,10 +254,12 @@ mod tests {
         });
         assert!(last.troubled(), "{last:#?}");
         assert!(last.past[0].ended.is_empty(), "it lasts");
+        assert!(last.past[0].in_episodes() > Duration::from_secs(1), "the current episode counts: {last:#?}");
+        assert!(last.past[0].alarmed.values().any(|&time| time > Duration::from_secs(1)), "{last:#?}");
         let gone = watch.feed(at, Vec::new(), |_, _, _| {});
         assert!(!gone.troubled());
         assert_eq!(gone.past[0].ended, BTreeMap::from([(Some(Cause::NeverReturned), 1)]));
-        assert!(gone.past[0].starved > Duration::ZERO);
+        assert!(gone.past[0].in_episodes() >= last.past[0].in_episodes(), "no counter decreases at the end");
         assert_eq!(gone.recent.len(), 1);
         let later = watch.feed(at + REMEMBERED + Duration::from_secs(1), Vec::new(), |_, _, _| {});
         assert_eq!((later.past.len(), later.recent.len()), (0, 1));

@@ -162,6 +162,19 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Every kind, for metrics that have a series for each.
+    pub const ALL: [Self; 9] = [
+        Self::Starving,
+        Self::DroppingPackets,
+        Self::Stalled,
+        Self::CopyLivelock,
+        Self::RefillOverflow,
+        Self::Leaking,
+        Self::CqExhausted,
+        Self::Missteered,
+        Self::Pinned,
+    ];
+
     /// The name used in metrics, in JSON and on pages.
     pub const fn name(self) -> &'static str {
         match self {

@@ -48,6 +48,52 @@ pub struct Attempt {
     pub target: String,
     /// Why it was refused, in words.
     pub error: String,
+    /// What kind of refusal this is.
+    #[serde(default)]
+    pub obstacle: Obstacle,
+}
+
+/// Why an alternative of a probe could not be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// Not tried: another mechanism was asked for.
+    NotTried,
+    /// This kernel has nothing to attach to: the feature that the probe observes does not exist here.
+    NotInKernel,
+    /// This host refuses: missing capabilities, lockdown, a mechanism that was not built in.
+    #[default]
+    Refused,
+    /// zcrxd and this kernel do not fit: the verifier rejects a program, or a function has other parameters.
+    Failed,
+}
+
+/// How a probe stands on this kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeState {
+    /// Attached by one of its mechanisms.
+    Attached,
+    /// Not attached, since this kernel does not have what the probe observes.
+    NotInKernel,
+    /// Not attached, since the configuration does not ask for it.
+    NotRequested,
+    /// Not attached: refused by this host.
+    Refused,
+    /// Not attached: zcrxd and this kernel do not fit.
+    Failed,
+}
+
+impl ProbeState {
+    /// The name used in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::NotInKernel => "not_in_kernel",
+            Self::NotRequested => "not_requested",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// One probe of the catalogue, as it stands on this kernel.
@@ -66,6 +112,29 @@ pub struct ProbeStatus {
     pub attached: Option<(Mechanism, String)>,
     /// Alternatives refused before that, in the order they were tried.
     pub refused: Vec<Attempt>,
+}
+
+impl ProbeStatus {
+    /// How the probe stands. One failed alternative outweighs refused ones, and those outweigh missing ones: a probe
+    /// counts as missing from the kernel only if no alternative found anything to attach to.
+    pub fn state(&self) -> ProbeState {
+        if self.attached.is_some() {
+            return ProbeState::Attached;
+        }
+        if !self.asked {
+            return ProbeState::NotRequested;
+        }
+        match self.obstacle() {
+            Obstacle::NotInKernel => ProbeState::NotInKernel,
+            Obstacle::NotTried | Obstacle::Refused => ProbeState::Refused,
+            Obstacle::Failed => ProbeState::Failed,
+        }
+    }
+
+    /// The gravest obstacle of all alternatives.
+    pub fn obstacle(&self) -> Obstacle {
+        self.refused.iter().map(|attempt| attempt.obstacle).max().unwrap_or_default()
+    }
 }
 
 const fn asked() -> bool {
@@ -96,6 +165,9 @@ pub struct ProbeSample {
     pub probes: Vec<ProbeStatus>,
     /// Registrations by result; `None` when no probe for them is attached.
     pub registrations: Option<Vec<RegistrationCount>>,
+    /// Of these, registrations of processes other than zcrxd; `None` when no probe for them is attached.
+    #[serde(default)]
+    pub foreign_registrations: Option<Vec<RegistrationCount>>,
     /// The last registrations, newest last, bounded.
     pub recent_registrations: Vec<Registration>,
     /// Per-pool counts; `None` when the tracepoints are not attached.

@@ -13,12 +13,16 @@ pub struct QueueKey {
     pub queue: u32,
 }
 
+impl QueueKey {
+    /// The first part of the queue's name, in text and in metrics: the interface, or `software` without one.
+    pub fn interface_name(&self) -> &str {
+        self.interface.as_deref().unwrap_or("software")
+    }
+}
+
 impl fmt::Display for QueueKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.interface {
-            Some(interface) => write!(f, "{interface}:{}", self.queue),
-            None => write!(f, "software:{}", self.queue),
-        }
+        write!(f, "{}:{}", self.interface_name(), self.queue)
     }
 }
 

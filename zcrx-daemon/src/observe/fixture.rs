@@ -8,7 +8,7 @@ use crate::model::{
     AllocationCount, AllocationDistributions, AreaState, Attempt, BackendKind, BacklogStatistics,
     ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount, Discovery, ENTRIES,
     EventCounts, Fallback, FallbackCount, Histogram, HostSample, KernelQueue, KernelSnapshot, Lives,
-    Log2Histogram, MICROSECONDS, MapCost, Mechanism, NotificationCount, NotificationKind, Owner,
+    Log2Histogram, MICROSECONDS, MapCost, Mechanism, NotificationCount, NotificationKind, Obstacle, Owner,
     PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost, QueueKey, QueueRing,
     QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
     ResidenceCount, RingStatistics, RunState, Selection, SocketBacklog, TaskState, Watermarks, WorkerSample,
@@ -292,6 +292,7 @@ pub(crate) fn full() -> Observation {
                     mechanism: Mechanism::Fexit,
                     target: "io_register_zcrx_ifq".to_owned(),
                     error: "the kernel has no BPF trampolines".to_owned(),
+                    obstacle: Obstacle::Refused,
                 }],
             },
             ProbeStatus {
@@ -305,6 +306,10 @@ pub(crate) fn full() -> Observation {
         ],
         registrations: Some(vec![
             RegistrationCount { errno: 0, count: 3 },
+            RegistrationCount { errno: libc::EINVAL, count: 2 },
+        ]),
+        foreign_registrations: Some(vec![
+            RegistrationCount { errno: 0, count: 2 },
             RegistrationCount { errno: libc::EINVAL, count: 2 },
         ]),
         recent_registrations: vec![registration(0, "receiver"), registration(libc::EINVAL, "<b>&\"evil\"")],

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, Part, Symbols},
-    model::{Attempt, Mechanism, ProbeStatus},
+    model::{Attempt, Mechanism, Obstacle, ProbeStatus},
 };
 
 /// What attaching needs to know.
@@ -42,20 +42,20 @@ pub(super) fn attach(hooks: &mut Hooks, probe: &Probe, host: &Host<'_>) -> Probe
     let lacking: Vec<_> =
         probe.needs.iter().filter_map(|name| Some((name, host.fields.why_absent(name)?))).collect();
     if !lacking.is_empty() {
-        let reason = match &host.kernel.btf {
+        let (obstacle, reason) = match &host.kernel.btf {
             Ok(_) => {
                 let fields: Vec<_> = lacking.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-                format!("this kernel's types have nothing for {}", fields.join(", "))
+                (Obstacle::NotInKernel, format!("this kernel's types have nothing for {}", fields.join(", ")))
             }
-            Err(reason) => reason.clone(),
+            Err(reason) => (Obstacle::Refused, reason.clone()),
         };
-        let mut status = probe.refused(&reason);
+        let mut status = probe.refused(obstacle, &reason);
         // A function that this kernel does not have says more than the fields that came with it.
         for (attempt, alternative) in status.refused.iter_mut().zip(probe.alternatives) {
             if let (false, Err(missing)) =
                 (alternative.functions.is_empty(), find_function(alternative, host))
             {
-                attempt.error = missing;
+                attempt.error = missing.words;
             }
         }
         return status;
@@ -70,7 +70,8 @@ pub(super) fn attach(hooks: &mut Hooks, probe: &Probe, host: &Host<'_>) -> Probe
             Err(refused) => status.refused.push(Attempt {
                 mechanism: alternative.mechanism,
                 target: refused.target,
-                error: refused.reason,
+                error: refused.reason.words,
+                obstacle: refused.reason.obstacle,
             }),
         }
     }
@@ -80,7 +81,26 @@ pub(super) fn attach(hooks: &mut Hooks, probe: &Probe, host: &Host<'_>) -> Probe
 /// Why an alternative was refused, and on what.
 struct Refused {
     target: String,
-    reason: String,
+    reason: Reason,
+}
+
+/// Why something could not be attached: of what kind the obstacle is, and in words.
+struct Reason {
+    obstacle: Obstacle,
+    words: String,
+}
+
+impl Reason {
+    const fn new(obstacle: Obstacle, words: String) -> Self {
+        Self { obstacle, words }
+    }
+}
+
+/// What this host does not let zcrxd do.
+impl From<String> for Reason {
+    fn from(words: String) -> Self {
+        Self::new(Obstacle::Refused, words)
+    }
 }
 
 /// Attaches all programs of an alternative, or none. Returns what they are attached to.
@@ -88,7 +108,7 @@ fn try_alternative(hooks: &mut Hooks, alternative: &Alternative, host: &Host<'_>
     if let Some(only) =
         host.only.filter(|&only| only != alternative.mechanism && !alternative.functions.is_empty())
     {
-        let reason = format!("not tried: {} was asked for", only.name());
+        let reason = Reason::new(Obstacle::NotTried, format!("not tried: {} was asked for", only.name()));
         return Err(Refused { target: alternative.target(), reason });
     }
     let target = if alternative.functions.is_empty() {
@@ -110,7 +130,7 @@ fn try_alternative(hooks: &mut Hooks, alternative: &Alternative, host: &Host<'_>
 
 /// The name under which this kernel has the function that an alternative wants, if it is the function that the programs were
 /// written for.
-fn find_function(alternative: &Alternative, host: &Host<'_>) -> Result<String, String> {
+fn find_function(alternative: &Alternative, host: &Host<'_>) -> Result<String, Reason> {
     let mut different = None;
     for function in alternative.functions {
         match verify(function, &host.kernel.btf) {
@@ -127,17 +147,17 @@ fn find_function(alternative: &Alternative, host: &Host<'_>) -> Result<String, S
         }
     }
     if let Some(reason) = different {
-        return Err(reason);
+        return Err(Reason::new(Obstacle::Failed, reason));
     }
     if let Err(reason) = &host.kernel.btf {
-        return Err(reason.clone());
+        return Err(reason.clone().into());
     }
     let names: Vec<String> =
         alternative.functions.iter().map(|f| format!("{} (Linux {})", f.name, f.kernels)).collect();
-    Err(format!("this kernel has no {}", names.join(" and no ")))
+    Err(Reason::new(Obstacle::NotInKernel, format!("this kernel has no {}", names.join(" and no "))))
 }
 
-fn by_symbol(function: &Function, host: &Host<'_>) -> Result<Option<String>, String> {
+fn by_symbol(function: &Function, host: &Host<'_>) -> Result<Option<String>, Reason> {
     let symbols = host.symbols.as_ref().map_err(Clone::clone)?;
     Ok(symbols.get(function.name).map(|symbol| symbol.name.clone()))
 }
@@ -149,7 +169,7 @@ fn attach_program(
     function: &str,
     mechanism: Mechanism,
     host: &Host<'_>,
-) -> Result<(), String> {
+) -> Result<(), Reason> {
     let started = Instant::now();
     if mechanism == Mechanism::KprobeMulti
         && let Hook::Entry | Hook::Exit = program.hook
@@ -185,16 +205,24 @@ fn attach_program(
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     tracing::debug!(program = program.name, took = ?started.elapsed(), accepted = result.is_ok());
-    result.map_err(|error| refusal::words(&error, mechanism, host.kernel))
+    result.map_err(|error| {
+        let obstacle = match &error {
+            ProgramError::LoadError { io_error, .. } => refusal::obstacle_to_load(io_error),
+            ProgramError::UnexpectedProgramType => Obstacle::Failed,
+            _ => Obstacle::Refused,
+        };
+        Reason::new(obstacle, refusal::words(&error, mechanism, host.kernel))
+    })
 }
 
-fn not_attached(error: &NotAttached, host: &Host<'_>) -> String {
+fn not_attached(error: &NotAttached, host: &Host<'_>) -> Reason {
     match error {
-        NotAttached::Object(reason) => reason.clone(),
-        NotAttached::Load(refused) => {
-            refusal::load(&refused.error, &refused.log, Mechanism::KprobeMulti, host.kernel)
-        }
-        NotAttached::Link(error) => refusal::kprobe_multi(error, host.kernel),
+        NotAttached::Object(reason) => Reason::new(Obstacle::Failed, reason.clone()),
+        NotAttached::Load(refused) => Reason::new(
+            refusal::obstacle_to_load(&refused.error),
+            refusal::load(&refused.error, &refused.log, Mechanism::KprobeMulti, host.kernel),
+        ),
+        NotAttached::Link(error) => refusal::kprobe_multi(error, host.kernel).into(),
     }
 }
 

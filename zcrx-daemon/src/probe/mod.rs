@@ -32,7 +32,7 @@ use tracing::debug;
 use self::{attach::Hooks, multi::Multi};
 use crate::{
     kernel::{Kernel, Symbols},
-    model::{Attempt, ProbeSample, ProbeStatus},
+    model::{Attempt, Obstacle, ProbeSample, ProbeStatus},
 };
 
 pub use options::{MechanismChoice, Options};
@@ -133,8 +133,10 @@ impl Probes {
         // A reader that panicked half-way leaves nothing worse than events already drained.
         let attached = &mut *attached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = &mut attached.registration {
+            // Counts before events: an attempt of zcrxd itself is then never counted as somebody else's for a moment.
             sample.registrations = reader.counts();
             sample.recent_registrations = reader.recent();
+            sample.foreign_registrations = sample.registrations.as_deref().map(|all| reader.foreign(all));
         }
         sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
         sample.snapshot =
@@ -177,7 +179,7 @@ fn snapshot(ebpf: &mut Ebpf, status: &mut [ProbeStatus]) -> Option<snapshot::Rea
         Ok(reader) => Some(reader),
         Err(error) => {
             status.attached = None;
-            status.refused.push(Attempt { mechanism, target, error });
+            status.refused.push(Attempt { mechanism, target, error, obstacle: Obstacle::Failed });
             None
         }
     }

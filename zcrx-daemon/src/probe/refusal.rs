@@ -6,7 +6,7 @@ use aya::{programs::ProgramError, sys::SyscallError};
 
 use crate::{
     kernel::{Capability, Kernel},
-    model::Mechanism,
+    model::{Mechanism, Obstacle},
 };
 
 /// The kernel's own errno for "not supported", which user space should never see, yet does.
@@ -30,6 +30,12 @@ pub(super) fn words(error: &ProgramError, mechanism: Mechanism, kernel: &Kernel)
         }
         other => other.to_string(),
     }
+}
+
+/// What kind of obstacle it is that a program was not loaded. EPERM stands for missing privileges and for mechanisms
+/// that a host has switched off; any other errno comes from the verifier.
+pub(super) fn obstacle_to_load(error: &io::Error) -> Obstacle {
+    if error.raw_os_error() == Some(libc::EPERM) { Obstacle::Refused } else { Obstacle::Failed }
 }
 
 /// Why a program was not loaded.

@@ -24,6 +24,10 @@ pub(super) struct Reader {
     results: PerCpuHashMap<i32, u64>,
     events: RingBuf<MapData>,
     recent: VecDeque<Registration>,
+    /// Attempts of zcrxd itself by errno: trials of its backends, which are no application's failures.
+    local: BTreeMap<i32, u64>,
+    /// What [`Self::foreign`] returned last. A counter must not go back.
+    foreign: BTreeMap<i32, u64>,
 }
 
 impl Reader {
@@ -32,6 +36,8 @@ impl Reader {
             results: object::map(ebpf, "REGISTRATIONS")?,
             events: object::map(ebpf, "REGISTRATION_EVENTS")?,
             recent: VecDeque::with_capacity(RECENT),
+            local: BTreeMap::new(),
+            foreign: BTreeMap::new(),
         })
     }
 
@@ -45,6 +51,11 @@ impl Reader {
         Some(counts.into_iter().map(|(errno, count)| RegistrationCount { errno, count }).collect())
     }
 
+    /// Of these attempts, those of other processes. An attempt whose event was lost counts as one of them.
+    pub(super) fn foreign(&mut self, all: &[RegistrationCount]) -> Vec<RegistrationCount> {
+        without_local(all, &self.local, &mut self.foreign)
+    }
+
     /// Drains new events and returns the last ones, newest last.
     pub(super) fn recent(&mut self) -> Vec<Registration> {
         while let Some(item) = self.events.next() {
@@ -54,6 +65,9 @@ impl Reader {
             // SAFETY: the record is at least as long as `Event`, which is valid for every byte pattern;
             // the read is unaligned because a ring buffer promises 8 bytes only.
             let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
+            if event.pid == std::process::id() {
+                *self.local.entry(errno(event.result)).or_default() += 1;
+            }
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
             }
@@ -61,6 +75,20 @@ impl Reader {
         }
         self.recent.iter().cloned().collect()
     }
+}
+
+/// All attempts without those of zcrxd, never less than `before`.
+fn without_local(
+    all: &[RegistrationCount],
+    local: &BTreeMap<i32, u64>,
+    before: &mut BTreeMap<i32, u64>,
+) -> Vec<RegistrationCount> {
+    for one in all {
+        let foreign = one.count.saturating_sub(local.get(&one.errno).copied().unwrap_or(0));
+        let shown = before.entry(one.errno).or_default();
+        *shown = foreign.max(*shown);
+    }
+    before.iter().map(|(&errno, &count)| RegistrationCount { errno, count }).collect()
 }
 
 /// 0, or the positive errno.
@@ -114,6 +142,21 @@ mod tests {
             comm: *b"caller\0\0\0\0\0\0\0\0\0\0",
             words: [0; 96],
         }
+    }
+
+    #[test]
+    fn trials_of_zcrxd_are_nobody_elses_failures_and_counts_never_decrease() {
+        let all = |count| [RegistrationCount { errno: libc::EOPNOTSUPP, count }];
+        let mut shown = BTreeMap::new();
+        let mut foreign = |all: &[_], local| {
+            without_local(all, &BTreeMap::from([(libc::EOPNOTSUPP, local)]), &mut shown)[0].count
+        };
+        assert_eq!(foreign(&all(2), 2), 0, "zcrxd tried two backends");
+        assert_eq!(foreign(&all(5), 2), 3);
+        // The event of a trial is seen before the kernel's count of it.
+        assert_eq!(foreign(&all(5), 3), 3);
+        assert_eq!(foreign(&all(6), 3), 3);
+        assert_eq!(foreign(&all(7), 3), 4);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Answer {
             Self::FindBuffers => {
                 "has the kernel consume the refill ring if entries wait there (at most once a millisecond), else adds \
                  an area if `area_max` allows, and arms the receive again; if nothing helps, tries after pauses from \
-                 1 to 256 ms and gives the connection up (`zcrx_receive_given_up_total`) after 64 attempts during which nothing came and \
+                 1 to 256 ms and gives the connection up (`zcrxd_receiver_given_up_connections_total`) after 64 attempts during which nothing came and \
                  zcrxd itself held no buffer"
             }
             Self::Expected => {

@@ -22,8 +22,8 @@ the code itself acts by; change those, then regenerate with
 const COMPLETIONS: &str = "
 ## Completions of RECV_ZC
 
-Any completion without `IORING_CQE_F_MORE` ends the multishot receive. Errors are counted in `zcrx_receive_errors_total`,
-receives armed again in `zcrx_receive_rearms_total`.
+Any completion without `IORING_CQE_F_MORE` ends the multishot receive. Errors are counted in `zcrxd_receiver_receive_errors_total`,
+receives armed again in `zcrxd_receiver_rearms_total`.
 
 | Result | Meaning | What zcrxd does | Shown by |
 |---|---|---|---|
@@ -36,7 +36,7 @@ const REGISTRATIONS: &str = "
 
 The kernel tells user space a number only; where the tracepoint `netlink:netlink_extack` can be read, `/metrics` has its
 words. With backend `auto` a refusal leads to the next backend, and both are said in the log, on the page and in
-`zcrx_receive_backend_refused_info`; with a named backend `zcrxd run` ends with exit code 3. EEXIST is tried again for a
+`zcrxd_receiver_backend_refused_info`; with a named backend `zcrxd run` ends with exit code 3. EEXIST is tried again for a
 second first, because the kernel takes a moment to let go of a queue. A queue that fails later is registered again with
 pauses from 0.1 to 5 s.
 
@@ -47,8 +47,8 @@ pauses from 0.1 to 5 s.
 const FEATURES: &str = "
 ## Features of newer kernels
 
-Asked by `IORING_REGISTER_QUERY` where there is one, else tried; never guessed from a version. `zcrx_receive_feature` says
-what this kernel offers, `zcrx_receive_fallback_info` what is configured and done without.
+Asked by `IORING_REGISTER_QUERY` where there is one, else tried; never guessed from a version. `zcrxd_receiver_feature` says
+what this kernel offers, `zcrxd_receiver_feature_fallback_info` what is configured and done without.
 
 | Feature | Since Linux | What zcrxd does with it | Without it | Shown by |
 |---|---|---|---|---|
@@ -72,13 +72,13 @@ const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str) {
         ),
         ZcrxFeature::Nodev => ("the backend `nodev`", "the backend `copy`"),
         ZcrxFeature::Events => (
-            "counts ALLOC_FAIL and COPY in `zcrx_receive_events_total` and arms them again, at once after an area was \
+            "counts ALLOC_FAIL and COPY in `zcrxd_receiver_notifications_total` and arms them again, at once after an area was \
              added, else after 0.1 s; on ALLOC_FAIL publishes what is stashed, has the refill ring consumed, and adds \
              an area",
             "the queue does not notice by itself that the NIC starves; probes do",
         ),
         ZcrxFeature::Statistics => (
-            "`zcrx_receive_kernel_copied_bytes_total` and `zcrx_receive_copied_bytes_total`",
+            "`zcrxd_receiver_kernel_copied_bytes_total` and `zcrxd_receiver_copied_bytes_total`",
             "on a device queue nobody knows what was copied: the series are absent",
         ),
         ZcrxFeature::AddArea => (

@@ -124,7 +124,7 @@ fn watchdog_is_fed_until_a_thread_hangs() -> Outcome {
         assert_eq!(manager.receive(Duration::from_secs(4))?, None, "{fault}: the watchdog is not fed");
         // The endpoint goes on answering, and says so.
         assert_eq!(daemon.get("/healthz")?.status, 200);
-        let series = format!("zcrx_thread_responsive{{thread=\"{thread}");
+        let series = format!("zcrxd_thread_responsive{{thread=\"{thread}");
         if fault == "hang-receive-thread" {
             assert_eq!(daemon.metric(&series)?, Some(0.0));
         }
@@ -163,7 +163,7 @@ fn new_configuration_keeps_unchanged_queues() -> Outcome {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let bytes = "zcrx_receive_bytes_total{queue=\"1\"";
+    let bytes = "zcrxd_receiver_received_bytes_total{interface=\"software\",queue=\"1\"";
     daemon.wait_metric(bytes, |bytes| bytes > 1e6)?;
     for (text, words) in [
         // Another one goes, comes, and changes; the steady one changes its position.
@@ -180,7 +180,7 @@ fn new_configuration_keeps_unchanged_queues() -> Outcome {
         std::fs::write(&file, text)?;
         daemon.signal(Signal::SIGHUP)?;
         daemon.wait_for(words)?;
-        assert_eq!(daemon.metric("zcrx_config_last_reload_successful")?, Some(1.0));
+        assert_eq!(daemon.metric("zcrxd_config_last_reload_successful")?, Some(1.0));
     }
     let sent = sender.wait()?;
     let mut said = String::new();
@@ -192,8 +192,14 @@ fn new_configuration_keeps_unchanged_queues() -> Outcome {
     let mut verdict = String::new();
     idle.read_to_string(&mut verdict)?;
     assert!(verdict.starts_with("ok "), "{verdict}");
-    assert_eq!(daemon.metric("zcrx_receive_connections_accepted_total{queue=\"1\"")?, Some(2.0));
-    assert_eq!(daemon.metric("zcrx_receive_mismatched_bytes_total{queue=\"1\"")?, Some(0.0));
+    assert_eq!(
+        daemon.metric("zcrxd_receiver_accepted_connections_total{interface=\"software\",queue=\"1\"")?,
+        Some(2.0)
+    );
+    assert_eq!(
+        daemon.metric("zcrxd_receiver_mismatched_bytes_total{interface=\"software\",queue=\"1\"")?,
+        Some(0.0)
+    );
     Ok(())
 }
 
@@ -207,7 +213,7 @@ fn invalid_configuration_is_refused_and_the_old_one_stays() -> Outcome {
     let command = run(&place, &["--config", &file]);
     let mut daemon = Daemon::spawn(command, place)?;
     let mut client = TcpStream::connect(("127.0.0.1", one))?;
-    let bytes = "zcrx_receive_bytes_total{queue=\"0\"";
+    let bytes = "zcrxd_receiver_received_bytes_total{interface=\"software\",queue=\"0\"";
     let mut written = 0;
     for (text, words) in [
         ("[[queue]\n".to_owned(), "zcrxd.toml:1:"),
@@ -220,16 +226,19 @@ fn invalid_configuration_is_refused_and_the_old_one_stays() -> Outcome {
         daemon.signal(Signal::SIGHUP)?;
         let line = daemon.wait_for("the new configuration is refused")?;
         assert!(line.contains(words), "{line}");
-        daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful == 0.0)?;
+        daemon.wait_metric("zcrxd_config_last_reload_successful", |successful| successful == 0.0)?;
         client.write_all(&[7; 1000])?;
         written += 1000;
         daemon.wait_metric(bytes, |bytes| bytes >= f64::from(written))?;
-        assert_eq!(daemon.metric("zcrx_receive_connections_accepted_total{queue=\"0\"")?, Some(1.0));
+        assert_eq!(
+            daemon.metric("zcrxd_receiver_accepted_connections_total{interface=\"software\",queue=\"0\"")?,
+            Some(1.0)
+        );
     }
     std::fs::write(&file, &good)?;
     daemon.signal(Signal::SIGHUP)?;
     daemon.wait_for("applied the new configuration: 1 queues unchanged, 0 started, 0 stopped")?;
-    daemon.wait_metric("zcrx_config_last_reload_successful", |successful| successful > 0.5)?;
+    daemon.wait_metric("zcrxd_config_last_reload_successful", |successful| successful > 0.5)?;
     Ok(())
 }
 
@@ -354,8 +363,8 @@ fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
     );
     assert!(open.body.ends_with("\n# EOF\n"));
     assert_eq!(names(&open.body), names(&text));
-    assert!(open.body.contains("# TYPE zcrx_receive_bytes counter\n"), "{}", open.body);
-    assert!(!open.body.contains("# TYPE zcrx_receive_bytes_total"));
+    assert!(open.body.contains("# TYPE zcrxd_receiver_bytes counter\n"), "{}", open.body);
+    assert!(!open.body.contains("# TYPE zcrxd_receiver_received_bytes_total"));
 
     let url = format!("http://{}/metrics", daemon.web);
     let mut curl = Command::new("curl");
@@ -386,6 +395,6 @@ fn configuration_that_needs_dropped_capabilities_is_refused() -> Outcome {
     daemon.signal(Signal::SIGHUP)?;
     let line = daemon.wait_for("the new configuration is refused")?;
     assert!(line.contains("CAP_NET_ADMIN") && line.contains("`keep` under [privileges]"), "{line}");
-    assert_eq!(daemon.metric("zcrx_config_last_reload_successful")?, Some(0.0));
+    assert_eq!(daemon.metric("zcrxd_config_last_reload_successful")?, Some(0.0));
     Ok(())
 }

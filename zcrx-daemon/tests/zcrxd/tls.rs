@@ -140,22 +140,22 @@ fn correct_password_is_accepted_and_can_change() -> Outcome {
     }
     daemon.headers = basic("scraper", "first");
     assert_eq!(daemon.get("/metrics")?.status, 200);
-    assert_eq!(daemon.metric("zcrx_web_unauthorized_total")?, Some(9.0));
-    assert_eq!(daemon.metric("zcrx_web_config_last_reload_successful")?, Some(1.0));
+    assert_eq!(daemon.metric("zcrxd_web_unauthorized_requests_total")?, Some(9.0));
+    assert_eq!(daemon.metric("zcrxd_web_config_last_reload_successful")?, Some(1.0));
 
     // A bad file: the old one stays, and that is known.
     std::fs::write(&file, "basic_auth_users:\n  scraper: plain\n")?;
     daemon.wait_for("web.yml:2:12: the password of \"scraper\" is no bcrypt hash")?;
-    assert_eq!(daemon.metric("zcrx_web_config_last_reload_successful")?, Some(0.0));
+    assert_eq!(daemon.metric("zcrxd_web_config_last_reload_successful")?, Some(0.0));
     assert!(
-        daemon.metric("zcrx_web_config_last_reload_success_timestamp_seconds")?.is_some_and(|at| at > 0.0)
+        daemon.metric("zcrxd_web_config_last_reload_success_timestamp_seconds")?.is_some_and(|at| at > 0.0)
     );
 
     std::fs::write(&file, users("scraper", "second")?)?;
     daemon.wait_for("the web configuration was read again")?;
     assert_eq!(daemon.get("/metrics")?.status, 401, "the old password, though it was right before");
     daemon.headers = basic("scraper", "second");
-    assert_eq!(daemon.metric("zcrx_web_config_last_reload_successful")?, Some(1.0));
+    assert_eq!(daemon.metric("zcrxd_web_config_last_reload_successful")?, Some(1.0));
     Ok(())
 }
 

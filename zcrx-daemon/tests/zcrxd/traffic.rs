@@ -24,17 +24,17 @@ fn every_byte_arrives_and_every_buffer_is_accounted_for() -> Outcome {
     assert!(said.ends_with("; 4 verified\n"), "{said}");
 
     // The verdict is on its way before the connection is gone.
-    daemon.wait_metric("zcrx_receive_connections{", |open| open == 0.0)?;
+    daemon.wait_metric("zcrxd_receiver_connections{", |open| open == 0.0)?;
     let metric = |name: &str| daemon.metric(name)?.ok_or_else(|| format!("{name} is absent").into());
     let count = |name: &str| -> Outcome<u64> { metric(name).map(|value: f64| value as u64) };
-    assert_eq!(count("zcrx_receive_verified_bytes_total{")?, 32 * MIB);
-    assert_eq!(count("zcrx_receive_mismatched_bytes_total{")?, 0);
-    assert_eq!(count("zcrx_receive_bytes_total{")?, 32 * MIB + 4 * 16, "payload and headers");
-    assert_eq!(count("zcrx_receive_connections_accepted_total{")?, 4);
-    let delivered = count("zcrx_receive_buffers_dispensed_total{")?;
-    let returned = count("zcrx_receive_buffers_returned_total{")?;
+    assert_eq!(count("zcrxd_receiver_verified_bytes_total{")?, 32 * MIB);
+    assert_eq!(count("zcrxd_receiver_mismatched_bytes_total{")?, 0);
+    assert_eq!(count("zcrxd_receiver_received_bytes_total{")?, 32 * MIB + 4 * 16, "payload and headers");
+    assert_eq!(count("zcrxd_receiver_accepted_connections_total{")?, 4);
+    let delivered = count("zcrxd_receiver_delivered_buffers_total{")?;
+    let returned = count("zcrxd_receiver_returned_buffers_total{")?;
     assert!(delivered > 0);
-    assert_eq!(delivered, returned + count("zcrx_receive_buffers_held{")?);
+    assert_eq!(delivered, returned + count("zcrxd_receiver_held_buffers{")?);
 
     let (status, said) = daemon.end(Signal::SIGTERM)?;
     assert_eq!(status.code(), Some(0), "{said}");
@@ -48,7 +48,7 @@ fn stop_closes_open_connections() -> Outcome {
     let daemon = queue_daemon("traffic-open", &[])?;
     let mut client = TcpStream::connect(daemon.listen[0])?;
     client.write_all(&[7; 1000])?;
-    daemon.wait_metric("zcrx_receive_bytes_total{", |bytes| bytes >= 1000.0)?;
+    daemon.wait_metric("zcrxd_receiver_received_bytes_total{", |bytes| bytes >= 1000.0)?;
     let (status, said) = daemon.end(Signal::SIGTERM)?;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("stopped: 1000 bytes in "), "{said}");
@@ -67,7 +67,7 @@ fn wrong_data_gets_a_bad_verdict() -> Outcome {
     let mut verdict = String::new();
     client.read_to_string(&mut verdict)?;
     assert!(verdict.starts_with("bad ") && verdict.contains(" of 15, first at "), "{verdict}");
-    assert!(daemon.metric("zcrx_receive_mismatched_bytes_total{")?.is_some_and(|bytes| bytes > 0.0));
+    assert!(daemon.metric("zcrxd_receiver_mismatched_bytes_total{")?.is_some_and(|bytes| bytes > 0.0));
     Ok(())
 }
 

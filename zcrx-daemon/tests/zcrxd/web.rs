@@ -12,7 +12,7 @@ fn every_path_has_its_content_type() -> Outcome {
     for (path, status, kind, words) in [
         ("/", 200, "text/html; charset=utf-8", "<h1>zcrxd "),
         ("/refresh.js", 200, "text/javascript; charset=utf-8", "setInterval"),
-        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "# TYPE zcrx_build_info gauge"),
+        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "# TYPE zcrxd_build_info gauge"),
         ("/diagnose.json", 200, "application/json", "\"queues\":["),
         ("/healthz", 200, "text/plain; charset=utf-8", "alive"),
         ("/readyz", 200, "text/plain; charset=utf-8", "ready"),
@@ -66,8 +66,8 @@ fn scrape_is_served_while_a_client_holds_many_connections() -> Outcome {
             assert_eq!(daemon.get("/metrics")?.status, 200);
         }
     }
-    assert!(daemon.metric("zcrx_web_connections_evicted_total")?.is_some_and(|evicted| evicted > 0.0));
-    assert!(daemon.metric("zcrx_web_connections ")?.is_some_and(|open| open <= 64.0));
+    assert!(daemon.metric("zcrxd_web_evicted_connections_total")?.is_some_and(|evicted| evicted > 0.0));
+    assert!(daemon.metric("zcrxd_web_connections ")?.is_some_and(|open| open <= 64.0));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::config::Parameters;
 use crate::rules::{About, Alert, Severity, alerts};
 use xtask_tools::workspace::root;
 
@@ -9,7 +10,7 @@ use xtask_tools::workspace::root;
 pub(super) const TESTS: &str = "deploy/prometheus/tests";
 
 pub(super) fn check() -> Result<Vec<String>> {
-    let alerts = alerts();
+    let alerts = alerts(&Parameters::default());
     let tests = tests()?;
     let mut complaints: Vec<_> = alerts.iter().flat_map(complaints).collect();
     for alert in &alerts {
@@ -33,11 +34,9 @@ fn complaints(alert: &Alert) -> Vec<String> {
     [
         (!camel, "its name is not CamelCase, or does not begin with Zcrx"),
         (pages != (*about == About::Symptom), "symptoms page, and nothing else does"),
-        (!summary.contains("$labels"), "its summary does not say where"),
-        (
-            !(description.contains("$value") || summary.contains("$labels.job") || without_number(name)),
-            "its description has no number",
-        ),
+        (!summary.contains("$labels") && *name != "ZcrxdAbsent", "its summary does not say where"),
+        (description.contains(".comm"), "an application can write into its description"),
+        (!(description.contains("$value") || without_number(name)), "its description has no number"),
         (summary.ends_with('.'), "its summary ends with a full stop"),
         (!lasting.ends_with(['s', 'm', 'h']), "it does not say how long it waits"),
     ]
@@ -53,6 +52,7 @@ fn without_number(name: &str) -> bool {
         "ZcrxReceiveQueueFailed",
         "ZcrxReceiverDown",
         "ZcrxReceiveDegraded",
+        "ZcrxdAbsent",
         "ZcrxdDown",
         "ZcrxProbeMissing",
         "ZcrxConfigReloadFailed",

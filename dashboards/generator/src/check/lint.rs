@@ -77,7 +77,7 @@ fn dashboard_complaints(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, dashboard};
+    use crate::dashboard;
 
     /// What is done to a dashboard to break a rule.
     type Change = Box<dyn FnOnce(&mut Value)>;
@@ -85,7 +85,7 @@ mod tests {
     /// A dashboard that keeps every rule, and what becomes of it when `change` is done to it.
     fn complaints_after(change: impl FnOnce(&mut Value)) -> Result<Vec<String>> {
         let dashboard = dashboard::all().remove(1);
-        let mut value = serde_json::from_str(&dashboard::render(&dashboard, config::RUNBOOK))?;
+        let mut value = serde_json::from_str(&dashboard::render(&dashboard))?;
         change(&mut value);
         Ok(dashboard_complaints("queue", &value, &Known::read()?, &mut Vec::new()))
     }
@@ -122,19 +122,21 @@ mod tests {
             ("panel-units", Box::new(set("fieldConfig", serde_json::json!({})))),
             ("panel-datasource", Box::new(set("datasource", "prometheus".into()))),
             ("panel-no-targets", Box::new(set("targets", serde_json::json!([])))),
-            ("target-job", Box::new(set_query("zcrx_receive_connections{instance=~\"$instance\"}"))),
-            ("target-instance", Box::new(set_query("zcrx_receive_connections{job=~\"$job\"}"))),
+            ("target-job", Box::new(set_query("zcrxd_receiver_connections{instance=~\"$instance\"}"))),
+            ("target-instance", Box::new(set_query("zcrxd_receiver_connections{job=~\"$job\"}"))),
             (
                 "target-counter-agg",
-                Box::new(set_query("zcrx_receive_bytes_total{job=~\"$job\",instance=~\"$instance\"}")),
+                Box::new(set_query(
+                    "zcrxd_receiver_received_bytes_total{job=~\"$job\",instance=~\"$instance\"}",
+                )),
             ),
             (
                 "target-rate-interval",
                 Box::new(set_query(
-                    "rate(zcrx_receive_bytes_total{job=~\"$job\",instance=~\"$instance\"}[5m])",
+                    "rate(zcrxd_receiver_received_bytes_total{job=~\"$job\",instance=~\"$instance\"}[5m])",
                 )),
             ),
-            ("target-promql", Box::new(set_query("sum(zcrx_receive_connections"))),
+            ("target-promql", Box::new(set_query("sum(zcrxd_receiver_connections"))),
             ("uneditable-dashboard", Box::new(|dashboard| dashboard["editable"] = true.into())),
             (
                 "template-job",
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn an_exception_is_used_up() -> Result<()> {
         let dashboard = dashboard::all().remove(1);
-        let mut value: Value = serde_json::from_str(&dashboard::render(&dashboard, config::RUNBOOK))?;
+        let mut value: Value = serde_json::from_str(&dashboard::render(&dashboard))?;
         value["panels"][1]["description"] = "".into();
         let title = value["panels"][1]["title"].as_str().unwrap_or_default().to_owned();
         let mut exceptions = vec![Lint {

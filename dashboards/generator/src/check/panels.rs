@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::config::Parameters;
 use crate::contract::Contract;
 use crate::promql::analyse;
 use crate::queries::{Options, all};
@@ -30,7 +31,7 @@ pub(super) fn check() -> Result<Vec<String>> {
             }
         }
     }
-    for alert in rules::alerts() {
+    for alert in rules::alerts(&Parameters::default()) {
         let labels = analyse(&alert.query, &contract, &recorded)?.labels;
         for text in [&alert.summary, &alert.description] {
             for rest in text.split("$labels.").skip(1) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
+use crate::config::Parameters;
 use crate::contract::Contract;
 use crate::promql::analyse;
 use crate::{dashboard, rules};
@@ -38,7 +39,8 @@ pub(super) fn check() -> Result<Vec<String>> {
         complaints.extend(form(&name, &text).into_iter().map(|what| format!("{name}: {what}")));
         pages.insert(name);
     }
-    let alerts: BTreeSet<_> = rules::alerts().iter().map(|alert| alert.name.to_owned()).collect();
+    let alerts: BTreeSet<_> =
+        rules::alerts(&Parameters::default()).iter().map(|alert| alert.name.to_owned()).collect();
     complaints.extend(alerts.difference(&pages).map(|name| format!("{name} has no page")));
     complaints.extend(pages.difference(&alerts).map(|name| format!("{name} is the page of no alert")));
     let unlisted = alerts.iter().filter(|name| !index.contains(&format!("({name}.md)")));
@@ -57,7 +59,10 @@ fn form(name: &str, text: &str) -> Vec<String> {
     if parts != PARTS {
         complaints.push(format!("its parts are {parts:?}"));
     }
-    let severity = rules::alerts().iter().find(|alert| alert.name == name).map(|alert| alert.severity.name());
+    let severity = rules::alerts(&Parameters::default())
+        .iter()
+        .find(|alert| alert.name == name)
+        .map(|alert| alert.severity.name());
     if severity.is_some_and(|severity| !text.contains(&format!("Severity: {severity}"))) {
         complaints.push("it does not say the severity that the alert has".to_owned());
     }

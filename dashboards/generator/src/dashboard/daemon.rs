@@ -9,6 +9,8 @@ pub(super) fn dashboard() -> Dashboard {
         title: "zcrx / zcrxd",
         description: "zcrxd itself: what it costs, what it is attached to, and what it misses.",
         of_queues: false,
+        one_host: true,
+        open_rows: 3,
         from: "6h",
         rows: vec![overview(), utilization(), saturation(), losses(), cost(), service(), registrations()],
     }
@@ -22,14 +24,14 @@ fn overview() -> Row {
                 .ask("sum(up{HOST})", "up")
                 .runbook("ZcrxdDown"),
             Panel::stat("Started", SECONDS, "Time since the zcrxd that started last did so.")
-                .ask("time() - max(process_start_time_seconds{HOST} and on (job, instance) zcrx_build_info{HOST})", "ago")
+                .ask("time() - max(process_start_time_seconds{HOST} and on (job, instance) zcrxd_build_info{HOST})", "ago")
                 .runbook("ZcrxdRestarting"),
             Panel::table("Versions", STATE, "The zcrxd that runs on each host.")
-                .ask("zcrx_build_info{HOST}", "")
+                .ask("zcrxd_build_info{HOST}", "")
                 .hide(&["Value"])
                 .wide(8),
             Panel::table("Kernels", STATE, "The kernel that runs on each host; docs/kernels.md says what each of them allows.")
-                .ask("zcrx_kernel_info{HOST}", "")
+                .ask("zcrxd_kernel_info{HOST}", "")
                 .hide(&["Value"])
                 .wide(8),
         ],
@@ -41,19 +43,19 @@ fn utilization() -> Row {
         title: "Utilization",
         panels: vec![
             Panel::lines("CPU", SHARE, "CPU time of zcrxd, in cores. Its own receive threads are part of it; an observer alone stays near zero.")
-                .ask("rate(process_cpu_seconds_total{HOST}[$__rate_interval]) and on (job, instance) zcrx_build_info{HOST}", "{{instance}}"),
+                .ask("rate(process_cpu_seconds_total{HOST}[$__rate_interval]) and on (job, instance) zcrxd_build_info{HOST}", "{{instance}}"),
             Panel::lines("Memory", BYTES, "Resident and virtual memory of zcrxd; areas of its own receive queues are part of both.")
-                .ask("process_resident_memory_bytes{HOST} and on (job, instance) zcrx_build_info{HOST}", "{{instance}} resident")
-                .ask("process_virtual_memory_bytes{HOST} and on (job, instance) zcrx_build_info{HOST}", "{{instance}} virtual"),
+                .ask("process_resident_memory_bytes{HOST} and on (job, instance) zcrxd_build_info{HOST}", "{{instance}} resident")
+                .ask("process_virtual_memory_bytes{HOST} and on (job, instance) zcrxd_build_info{HOST}", "{{instance}} virtual"),
             Panel::lines("Threads", COUNT, "Threads of zcrxd.")
-                .ask("process_threads{HOST} and on (job, instance) zcrx_build_info{HOST}", "{{instance}}"),
+                .ask("process_threads{HOST} and on (job, instance) zcrxd_build_info{HOST}", "{{instance}}"),
             Panel::lines("Time to read a source", SECONDS, "How long reading each source took, per scrape.")
-                .ask("max by (instance, source) (zcrx_observe_duration_seconds{HOST})", "{{instance}} {{source}}")
+                .ask("max by (instance, collector) (zcrxd_collector_duration_seconds{HOST})", "{{collector}}")
                 .runbook("ZcrxScrapeSlow"),
             Panel::lines("Span of a snapshot", SECONDS, "The time span in which the kernel's state was read: figures of one scrape can disagree by what moved in it.")
-                .ask("zcrx_snapshot_duration_seconds{HOST}", "{{instance}}"),
+                .ask("zcrxd_snapshot_duration_seconds{HOST}", "{{instance}}"),
             Panel::lines("Queues in a snapshot", COUNT, "Interface queues found in the kernel.")
-                .ask("zcrx_snapshot_queues{HOST}", "{{instance}}"),
+                .ask("zcrxd_snapshot_queues{HOST}", "{{instance}}"),
         ],
     }
 }
@@ -63,15 +65,15 @@ fn saturation() -> Row {
         title: "Saturation",
         panels: vec![
             Panel::lines("File descriptors", SHARE, "Share of the file descriptors it may open that are open.")
-                .ask("process_open_fds{HOST} / process_max_fds{HOST} and on (job, instance) zcrx_build_info{HOST}", "{{instance}}")
+                .ask("process_open_fds{HOST} / process_max_fds{HOST} and on (job, instance) zcrxd_build_info{HOST}", "{{instance}}")
                 .from(0.8, ORANGE)
                 .at_most(1.0)
                 .runbook("ZcrxdOutOfFileDescriptors"),
             Panel::lines("Web connections", COUNT, "Connections to the web endpoint that are open.")
-                .ask("zcrx_web_connections{HOST}", "{{instance}}"),
+                .ask("zcrxd_web_connections{HOST}", "{{instance}}"),
             Panel::lines("New web connections", RATE, "Connections to the web endpoint that were accepted, and those that were closed, oldest first, because there were too many.")
-                .ask("rate(zcrx_web_connections_accepted_total{HOST}[$__rate_interval])", "{{instance}} accepted")
-                .ask("rate(zcrx_web_connections_evicted_total{HOST}[$__rate_interval])", "{{instance}} evicted")
+                .ask("rate(zcrxd_web_accepted_connections_total{HOST}[$__rate_interval])", "{{instance}} accepted")
+                .ask("rate(zcrxd_web_evicted_connections_total{HOST}[$__rate_interval])", "{{instance}} evicted")
                 .runbook("ZcrxWebConnectionsEvicted"),
         ],
     }
@@ -81,25 +83,25 @@ fn losses() -> Row {
     Row {
         title: "What it misses",
         panels: vec![
-            Panel::table("Probes", STATE, "By which mechanism each probe is attached: 1 attached, 0 tried and refused. A probe with no line of 1 is missing; `zcrxd probes` on the host says why.")
-                .ask("sort(zcrx_probe_attached{HOST})", "")
-                .value("attached")
+            Panel::table("Probes", STATE, "State and mechanism of each probe. not_in_kernel: this kernel does not have what the probe observes, which is no fault. refused, failed: `zcrxd probes` on the host says why.")
+                .ask("zcrxd_probe_info{HOST}", "")
+                .hide(&["Value"])
                 .runbook("ZcrxProbeMissing"),
             Panel::lines("Lost events", RATE, "Events that the kernel could not hand over because a buffer was full.")
-                .ask("rate(zcrx_probe_lost_events_total{HOST}[$__rate_interval])", "{{instance}}")
+                .ask("sum by (job, instance) (rate(zcrxd_probe_lost_events_total{HOST}[$__rate_interval]))", "{{instance}}")
                 .from(0.001, RED)
                 .wide(12)
                 .runbook("ZcrxProbeLosesEvents"),
             Panel::lines("Incomplete snapshots", COUNT, "Reasons why something may be missing from the snapshot of the kernel's queues; the landing page and `zcrxd queues` name them.")
-                .ask("zcrx_snapshot_incomplete{HOST}", "{{instance}}")
+                .ask("zcrxd_snapshot_incomplete_reasons{HOST}", "{{instance}}")
                 .from(1.0, ORANGE)
                 .runbook("ZcrxSnapshotIncomplete"),
             Panel::lines("Age of the diagnosis", SECONDS, "Time since queues were last looked at for a diagnosis.")
-                .ask("zcrx_diagnosis_age_seconds{HOST}", "{{instance}}")
+                .ask("time() - zcrxd_diagnosis_timestamp_seconds{HOST}", "{{instance}}")
                 .from(30.0, RED)
                 .runbook("ZcrxDiagnosisStale"),
             Panel::lines("Scrapes", SECONDS, "How long Prometheus waited for the metrics of each host.")
-                .ask("scrape_duration_seconds{HOST} and on (job, instance) zcrx_build_info{HOST}", "{{instance}}")
+                .ask("scrape_duration_seconds{HOST} and on (job, instance) zcrxd_build_info{HOST}", "{{instance}}")
                 .runbook("ZcrxScrapeSlow"),
         ],
     }
@@ -110,25 +112,27 @@ fn cost() -> Row {
         title: "What probes cost",
         panels: vec![
             Panel::lines("Time in programs", SHARE, "Time that runs of the attached programs took, in cores; what it takes to get there is not in it. Only while the kernel counts (deploy/drop-ins/bpf-stats.conf).")
-                .ask("rate(zcrx_probe_run_seconds_total{HOST}[$__rate_interval])", "{{instance}} {{program}}"),
+                .ask("rate(zcrxd_probe_program_run_seconds_total{HOST}[$__rate_interval])", "{{instance}} {{program}}"),
             Panel::lines("Runs of programs", RATE, "Runs of the attached programs, and those that the kernel left out.")
-                .ask("rate(zcrx_probe_runs_total{HOST}[$__rate_interval])", "{{instance}} {{program}}")
-                .ask("rate(zcrx_probe_missed_runs_total{HOST}[$__rate_interval])", "{{instance}} {{program}} missed"),
-            Panel::lines("Memory of maps", BYTES, "Kernel memory that the maps of the probes take.")
-                .ask("sum by (job, instance) (zcrx_probe_map_bytes{HOST})", "{{instance}}"),
-            Panel::lines("Entries of maps", SHARE, "How full the maps of the probes are.")
-                .ask("zcrx_probe_map_entries{HOST} / zcrx_probe_map_capacity{HOST}", "{{instance}} {{map}}")
+                .ask("rate(zcrxd_probe_program_runs_total{HOST}[$__rate_interval])", "{{instance}} {{program}}")
+                .ask("rate(zcrxd_probe_program_missed_runs_total{HOST}[$__rate_interval])", "{{instance}} {{program}} missed"),
+            Panel::lines("Memory of maps", BYTES, "Kernel memory of all BPF maps of zcrxd.")
+                .ask("zcrxd_probe_memory_bytes{HOST}", "{{instance}}"),
+            Panel::lines("Fullest map", SHARE, "Share of its capacity that the fullest BPF map uses. At 100 %, events are lost.")
+                .ask("zcrxd_probe_fullest_map_ratio{HOST}", "{{instance}}")
+                .from(0.8, ORANGE)
+                .from(1.0, RED)
                 .at_most(1.0),
             Panel::lines("Losses", RATE, "What was lost on its way from the kernel, by what it was.")
-                .ask("rate(zcrx_probe_losses_total{HOST}[$__rate_interval])", "{{instance}} {{loss}}")
+                .ask("rate(zcrxd_probe_lost_events_total{HOST}[$__rate_interval])", "{{instance}} {{loss}}")
                 .runbook("ZcrxProbeLosesEvents"),
             Panel::lines("Lives", RATE, "Provider pools that began, were refused and ended; queues and rings that ended; control calls that named no queue of their ring.")
-                .ask("rate(zcrx_provider_pools_begun_total{HOST}[$__rate_interval])", "{{instance}} pools begun")
+                .ask("rate(zcrx_provider_pools_attached_total{HOST}[$__rate_interval])", "{{instance}} pools begun")
                 .ask("rate(zcrx_provider_pools_refused_total{HOST}[$__rate_interval])", "{{instance}} pools refused")
-                .ask("rate(zcrx_provider_pools_ended_total{HOST}[$__rate_interval])", "{{instance}} pools ended")
-                .ask("rate(zcrx_queues_ended_total{HOST}[$__rate_interval])", "{{instance}} queues ended")
-                .ask("rate(zcrx_rings_ended_total{HOST}[$__rate_interval])", "{{instance}} rings ended")
-                .ask("rate(zcrx_controls_astray_total{HOST}[$__rate_interval])", "{{instance}} controls astray"),
+                .ask("rate(zcrx_provider_pools_freed_total{HOST}[$__rate_interval])", "{{instance}} pools ended")
+                .ask("rate(zcrx_queues_freed_total{HOST}[$__rate_interval])", "{{instance}} queues ended")
+                .ask("rate(zcrx_rings_freed_total{HOST}[$__rate_interval])", "{{instance}} rings ended")
+                .ask("rate(zcrx_unmatched_control_calls_total{HOST}[$__rate_interval])", "{{instance}} controls astray"),
         ],
     }
 }
@@ -138,24 +142,24 @@ fn service() -> Row {
         title: "Service",
         panels: vec![
             Panel::states("Threads that answer", STATE, "1 while a thread answers; 0 when it has not for too long: then the watchdog is not fed, and systemd starts zcrxd anew.")
-                .ask("zcrx_thread_responsive{HOST}", "{{instance}} {{thread}}")
+                .ask("zcrxd_thread_responsive{HOST}", "{{instance}} {{thread}}")
                 .from(0.0, RED)
                 .from(1.0, GREEN)
                 .runbook("ZcrxThreadHangs"),
             Panel::states("Configuration", STATE, "1 if the configuration was good when it was last read; 0 if not: then the one before is in use.")
-                .ask("zcrx_config_last_reload_successful{HOST}", "{{instance}} configuration")
-                .ask("zcrx_web_config_last_reload_successful{HOST}", "{{instance}} web configuration")
+                .ask("zcrxd_config_last_reload_successful{HOST}", "{{instance}} configuration")
+                .ask("zcrxd_web_config_last_reload_successful{HOST}", "{{instance}} web configuration")
                 .from(0.0, RED)
                 .from(1.0, GREEN)
                 .runbook("ZcrxConfigReloadFailed"),
             Panel::lines("Age of the configuration", SECONDS, "Time since the configurations in use were read.")
-                .ask("time() - zcrx_config_last_reload_success_timestamp_seconds{HOST}", "{{instance}} configuration")
-                .ask("time() - zcrx_web_config_last_reload_success_timestamp_seconds{HOST}", "{{instance}} web configuration"),
+                .ask("time() - zcrxd_config_last_reload_success_timestamp_seconds{HOST}", "{{instance}} configuration")
+                .ask("time() - zcrxd_web_config_last_reload_success_timestamp_seconds{HOST}", "{{instance}} web configuration"),
             Panel::lines("Refused clients", RATE, "Requests to the web endpoint without the name and password of a user, and TLS handshakes that failed.")
-                .ask("rate(zcrx_web_unauthorized_total{HOST}[$__rate_interval])", "{{instance}} unauthorized")
-                .ask("rate(zcrx_web_tls_handshakes_failed_total{HOST}[$__rate_interval])", "{{instance}} TLS"),
+                .ask("rate(zcrxd_web_unauthorized_requests_total{HOST}[$__rate_interval])", "{{instance}} unauthorized")
+                .ask("rate(zcrxd_web_failed_tls_handshakes_total{HOST}[$__rate_interval])", "{{instance}} TLS"),
             Panel::lines("Log lines left out", RATE, "Log lines left out because the same place had said too much within a short time.")
-                .ask("rate(zcrx_log_lines_suppressed_total{HOST}[$__rate_interval])", "{{instance}}"),
+                .ask("rate(zcrxd_log_suppressed_lines_total{HOST}[$__rate_interval])", "{{instance}}"),
         ],
     }
 }
@@ -169,9 +173,9 @@ fn registrations() -> Row {
                 .ask("rate(zcrx_registration_failures_total{HOST}[$__rate_interval])", "{{instance}} {{errno}}")
                 .runbook("ZcrxRegistrationsRefused"),
             Panel::lines("Duration of the last", SECONDS, "How long the kernel took over the last attempt; it restarts the hardware queue meanwhile.")
-                .ask("zcrx_registration_last_duration_seconds{HOST}", "{{instance}}"),
+                .ask("zcrx_last_registration_duration_seconds{HOST}", "{{instance}}"),
             Panel::table("The last", STATE, "Who last asked for what and how it ended; no errno means well.")
-                .ask("zcrx_registration_last_info{HOST}", "")
+                .ask("zcrx_last_registration_info{HOST}", "")
                 .hide(&["Value"])
                 .wide(8),
         ],

@@ -12,6 +12,8 @@ pub(super) fn dashboard() -> Dashboard {
         title: "zcrx / Fleet",
         description: "Which hosts and queues need attention. Needs the recording rules of deploy/prometheus.",
         of_queues: false,
+        one_host: false,
+        open_rows: 2,
         from: "6h",
         rows: vec![attention(), utilization(), saturation(), errors(), watchers()],
     }
@@ -22,25 +24,25 @@ fn attention() -> Row {
         title: "What needs attention",
         panels: vec![
             Panel::stat("Hosts", COUNT, "Hosts whose zcrxd is scraped.")
-                .ask("count(zcrx_build_info{HOST})", "hosts"),
+                .ask("count(zcrxd_build_info{HOST})", "hosts"),
             Panel::stat("Hosts in trouble", COUNT, "Hosts with a queue in trouble, now or until a few seconds ago.")
-                .ask("count(instance:zcrx_queue_troubled:sum{HOST} > 0) or vector(0)", "hosts")
+                .ask("count(instance:zcrx_queue_episode_active:sum{HOST} > 0) or vector(0)", "hosts")
                 .from(1.0, RED),
             Panel::stat("Queues", COUNT, "Queues that are diagnosed: every zcrx queue in the kernels, whoever owns it, and zcrxd's own.")
                 .ask("sum(instance:zcrx_queues:count{HOST})", "queues"),
             Panel::stat("Queues in trouble", COUNT, "Queues with which anything is wrong, now or until a few seconds ago.")
-                .ask("sum(instance:zcrx_queue_troubled:sum{HOST})", "queues")
+                .ask("sum(instance:zcrx_queue_episode_active:sum{HOST})", "queues")
                 .from(1.0, RED),
             Panel::stat("Receivers failed, degraded", COUNT, "zcrxd's own receive queues that do not receive and are tried again, and those that receive, but not on the backend that was asked for.")
-                .ask("sum(instance:zcrx_receive_state_failed:sum{HOST}) or vector(0)", "failed")
-                .ask("sum(instance:zcrx_receive_state_degraded:sum{HOST}) or vector(0)", "degraded")
+                .ask("sum(instance:zcrxd_receiver_state_failed:sum{HOST}) or vector(0)", "failed")
+                .ask("sum(instance:zcrxd_receiver_state_degraded:sum{HOST}) or vector(0)", "degraded")
                 .from(1.0, RED)
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::stat("Alerts firing", COUNT, "Alerts about zcrx that fire, of any severity.")
                 .ask("count(ALERTS{HOST,alertname=~\"Zcrx.+\",alertstate=\"firing\"}) or vector(0)", "alerts")
                 .from(1.0, ORANGE),
             Panel::table("Queues in trouble", SECONDS, "What is wrong with which queue, and for how long. The queue links to its dashboard, the instance to that of its zcrxd.")
-                .ask("sort_desc(zcrx_queue_trouble_seconds{HOST})", "")
+                .ask("sort_desc(zcrx_queue_alarm_duration_seconds{HOST})", "")
                 .value("for"),
             Panel::table("Alerts", COUNT, "Alerts that fire, most urgent first. The name links to its page of the runbook.")
                 .ask("sort_desc(ALERTS{HOST,alertname=~\"Zcrx.+\",alertstate=\"firing\"})", "")
@@ -64,11 +66,11 @@ fn utilization() -> Row {
             Panel::lines(
                 "Payload received",
                 BYTE_RATE,
-                "Payload that zcrxd's own queues received. Other programs' queues do not tell their bytes.",
+                "Payload received by all queues, those of other processes included (where the delivery probe is attached).",
             )
-            .ask("sum by (job) (instance:zcrx_receive_bytes:rate5m{HOST})", "{{job}}"),
+            .ask("sum by (job) (instance:zcrx_received_bytes:rate5m{HOST})", "{{job}}"),
             Panel::lines("Busiest receivers", BYTE_RATE, "The ten hosts whose zcrxd receives most.")
-                .ask("topk(10, instance:zcrx_receive_bytes:rate5m{HOST})", "{{instance}}"),
+                .ask("topk(10, instance:zcrx_received_bytes:rate5m{HOST})", "{{instance}}"),
             Panel::lines("Queues", COUNT, "Queues that are diagnosed, by job.")
                 .ask("sum by (job) (instance:zcrx_queues:count{HOST})", "{{job}}"),
         ],
@@ -80,16 +82,16 @@ fn saturation() -> Row {
         title: "Saturation",
         panels: vec![
             Panel::stack("What is wrong", COUNT, "Queues by what is wrong with them. A queue with two troubles counts twice.")
-                .ask("sum by (trouble) (instance_trouble:zcrx_queue_trouble:sum{HOST})", "{{trouble}}")
+                .ask("sum by (alarm) (instance_alarm:zcrx_queue_alarm:sum{HOST})", "{{alarm}}")
                 .runbook("ZcrxQueueStarving"),
             Panel::stack("Why", COUNT, "Causes that were found of these troubles; docs/causes.md tells of each.")
-                .ask("sum by (cause) (instance_cause:zcrx_queue_cause_effect_ratio:count{HOST})", "{{cause}}"),
+                .ask("sum by (cause) (instance_cause:zcrx_queue_cause_contribution_ratio:count{HOST})", "{{cause}}"),
             Panel::lines("Queues that starve at a time", COUNT, "Time spent in starvations, per second: 2 means that at any moment two queues starve on average. Hosts with most of it.")
-                .ask("topk(10, instance:zcrx_ifq_starved_seconds:rate5m{HOST} > 0)", "{{instance}}"),
+                .ask("topk(10, instance:zcrx_queue_starved_seconds:rate5m{HOST} > 0)", "{{instance}}"),
             Panel::lines("Failed allocations", RATE, "Allocations of the kernel's provider that yielded nothing. A few are harmless; what counts is how long they go on. Hosts with most of them.")
-                .ask("topk(10, instance:zcrx_ifq_allocation_failures:rate5m{HOST} > 0)", "{{instance}}"),
+                .ask("topk(10, instance:zcrx_queue_allocation_failures:rate5m{HOST} > 0)", "{{instance}}"),
             Panel::stack("Episodes in the last hour", COUNT, "Episodes of trouble that ended within the hour, by the cause that was likeliest in the end.")
-                .ask("sum by (cause) (instance_cause:zcrx_starvation_episodes:increase1h{HOST}) > 0", "{{cause}}")
+                .ask("sum by (cause) (instance_cause:zcrx_queue_episodes:increase1h{HOST}) > 0", "{{cause}}")
                 .runbook("ZcrxQueueStarvesRepeatedly"),
             Panel::lines("Least headroom", SHARE, "The ten hosts with the queue that has the smallest share of its area left to give out.")
                 .ask("bottomk(10, instance:zcrx_queue_headroom_ratio:min{HOST})", "{{instance}}")
@@ -102,10 +104,10 @@ fn errors() -> Row {
     Row {
         title: "Errors",
         panels: vec![
-            Panel::lines("Receive errors", RATE, "Receives of zcrxd's own queues that ended with an error. Hosts with most of them.")
+            Panel::lines("Receive errors", RATE, "Receives of all queues that ended with an error. Hosts with most of them.")
                 .ask("topk(10, instance:zcrx_receive_errors:rate5m{HOST} > 0)", "{{instance}}"),
             Panel::lines("Copied payload", SHARE, "Share of the payload that was copied instead of being placed by the NIC. Hosts with most of it.")
-                .ask("topk(10, instance:zcrx_receive_copied_bytes:rate5m{HOST} / (instance:zcrx_receive_bytes:rate5m{HOST} > 0))", "{{instance}}")
+                .ask("topk(10, instance:zcrx_copied_bytes:rate5m{HOST} / (instance:zcrx_received_bytes:rate5m{HOST} > 0))", "{{instance}}")
                 .at_most(1.0)
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Refused registrations", COUNT, "Attempts of any process to register a zcrx queue that the kernel refused, by errno.")
@@ -124,17 +126,17 @@ fn watchers() -> Row {
                 .from(1.0, RED)
                 .runbook("ZcrxdDown"),
             Panel::lines("Hosts that miss a probe", COUNT, "Hosts on which a probe of the catalogue is attached by no mechanism, and hosts whose snapshot may miss something.")
-                .ask("count(instance:zcrx_probe_attached:min{HOST} == 0) or vector(0)", "probe missing")
-                .ask("count(zcrx_snapshot_incomplete{HOST} > 0) or vector(0)", "snapshot incomplete")
+                .ask("count(instance:zcrxd_probes_missing:count{HOST} > 0) or vector(0)", "probe missing")
+                .ask("count(zcrxd_snapshot_incomplete_reasons{HOST} > 0) or vector(0)", "snapshot incomplete")
                 .runbook("ZcrxProbeMissing"),
             Panel::lines("Oldest diagnosis", SECONDS, "The hosts that have not looked at their queues for longest.")
-                .ask("topk(5, zcrx_diagnosis_age_seconds{HOST})", "{{instance}}")
+                .ask("topk(5, time() - zcrxd_diagnosis_timestamp_seconds{HOST})", "{{instance}}")
                 .from(30.0, RED)
                 .runbook("ZcrxDiagnosisStale"),
             Panel::bars("Versions of zcrxd", COUNT, "Hosts by the zcrxd they run.")
-                .ask("count by (version, revision) (zcrx_build_info{HOST})", "{{version}} {{revision}}"),
+                .ask("count by (version, revision) (zcrxd_build_info{HOST})", "{{version}} {{revision}}"),
             Panel::bars("Kernels", COUNT, "Hosts by the kernel they run.")
-                .ask("count by (release) (zcrx_kernel_info{HOST})", "{{release}}")
+                .ask("count by (release) (zcrxd_kernel_info{HOST})", "{{release}}")
                 .wide(16),
         ],
     }

@@ -10,36 +10,23 @@ const SCHEMA: u32 = 41;
 /// Columns of the page.
 const WIDTH: u32 = 24;
 
-/// Where the cells of tables link to. Not by interface: a queue without a device has none, and Grafana would look for its
-/// absence literally.
-const QUEUE_LINK: &str = "/d/zcrx-queue?${__url_time_range}&${datasource:queryparam}\
-    &var-instance=${__data.fields.instance}&var-queue=${__data.fields.queue}";
-const HOST_LINK: &str =
-    "/d/zcrx-daemon?${__url_time_range}&${datasource:queryparam}&var-instance=${__value.text}";
+/// Where the cells of tables link to.
+const QUEUE_LINK: &str = "/d/zcrx-queue?${__url_time_range}&${datasource:queryparam}&${job:queryparam}\
+    &var-instance=${__data.fields.instance}&var-interface=${__data.fields.interface}&var-queue=${__data.fields.queue}";
+const HOST_LINK: &str = "/d/zcrx-daemon?${__url_time_range}&${datasource:queryparam}&${job:queryparam}&var-instance=${__value.text}";
+/// zcrxd serves the runbook on every host.
+const RUNBOOK_LINK: &str = "http://${__data.fields.instance}/runbook/${__value.text}";
 
 /// The file of a dashboard.
-pub(crate) fn render(dashboard: &Dashboard, runbook: &str) -> String {
+pub(crate) fn render(dashboard: &Dashboard) -> String {
     let value = json!({
         "annotations": { "list": annotations(dashboard) },
         "description": dashboard.description,
         "editable": false,
         "graphTooltip": 1,
         "id": null,
-        "links": [{
-            "asDropdown": false,
-            "includeVars": true,
-            "keepTime": true,
-            "tags": ["zcrx"],
-            "title": "zcrx",
-            "type": "dashboards",
-        }, {
-            "icon": "doc",
-            "targetBlank": true,
-            "title": "Runbook",
-            "type": "link",
-            "url": format!("{runbook}/README.md"),
-        }],
-        "panels": panels(dashboard, runbook),
+        "links": links(dashboard),
+        "panels": panels(dashboard),
         "refresh": "30s",
         "schemaVersion": SCHEMA,
         "tags": ["zcrx"],
@@ -52,6 +39,24 @@ pub(crate) fn render(dashboard: &Dashboard, runbook: &str) -> String {
     });
     // Maps are sorted: the same tables give the same file.
     serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+}
+
+fn links(dashboard: &Dashboard) -> Vec<Value> {
+    let others = json!({
+        "asDropdown": false,
+        "includeVars": true,
+        "keepTime": true,
+        "tags": ["zcrx"],
+        "title": "zcrx",
+        "type": "dashboards",
+    });
+    let host = |title: &str, url: &str| json!({ "icon": "doc", "targetBlank": true, "title": title, "type": "link", "url": url });
+    let mut links = vec![others];
+    if dashboard.one_host {
+        links.push(host("Page of this host", "http://${instance}/"));
+        links.push(host("Runbook", "http://${instance}/runbook"));
+    }
+    links
 }
 
 fn source() -> Value {
@@ -77,7 +82,7 @@ fn annotations(dashboard: &Dashboard) -> Vec<Value> {
         json!({
             "datasource": source(),
             "enable": true,
-            "expr": format!("process_start_time_seconds{{{host}}} * 1000 and on (job, instance) zcrx_build_info{{{host}}}"),
+            "expr": format!("process_start_time_seconds{{{host}}} * 1000 and on (job, instance) zcrxd_build_info{{{host}}}"),
             "iconColor": "blue",
             "name": "zcrxd started",
             "step": "60s",
@@ -88,15 +93,18 @@ fn annotations(dashboard: &Dashboard) -> Vec<Value> {
 }
 
 fn variables(dashboard: &Dashboard) -> Vec<Value> {
-    let query = |name: &str, label: &str, query: &str, all: &str| {
+    // A view of one host or queue opens on the first one: all of them would be a query for each panel and series.
+    let query = |name: &str, label: &str, query: &str, all: Option<&str>| {
+        let current =
+            all.map_or(json!({}), |_| json!({ "selected": true, "text": "All", "value": "$__all" }));
         json!({
             "allValue": all,
-            "current": { "selected": true, "text": "All", "value": "$__all" },
+            "current": current,
             "datasource": source(),
             "definition": query,
-            "includeAll": true,
+            "includeAll": all.is_some(),
             "label": label,
-            "multi": true,
+            "multi": all.is_some(),
             "name": name,
             "query": query,
             "refresh": 2,
@@ -105,6 +113,7 @@ fn variables(dashboard: &Dashboard) -> Vec<Value> {
         })
     };
     let host = "job=~\"$job\",instance=~\"$instance\"";
+    let any = (!dashboard.one_host).then_some(".+");
     let mut variables = vec![
         json!({
             "current": {},
@@ -114,43 +123,56 @@ fn variables(dashboard: &Dashboard) -> Vec<Value> {
             "refresh": 1,
             "type": "datasource",
         }),
-        query("job", "Job", "label_values(zcrx_build_info, job)", ".+"),
-        query("instance", "Instance", "label_values(zcrx_build_info{job=~\"$job\"}, instance)", ".+"),
+        query("job", "Job", "label_values(zcrxd_build_info, job)", Some(".+")),
+        query("instance", "Instance", "label_values(zcrxd_build_info{job=~\"$job\"}, instance)", any),
     ];
     if dashboard.of_queues {
-        // A queue without a device has no interface: all of them includes none.
-        let interfaces = format!("label_values(zcrx_queue_troubled{{{host}}}, interface)");
-        let queues = format!("label_values(zcrx_queue_troubled{{{host},interface=~\"$interface\"}}, queue)");
-        variables.push(query("interface", "Interface", &interfaces, ".*"));
-        variables.push(query("queue", "Queue", &queues, ".*"));
+        let interfaces = format!("label_values(zcrx_queue_episode_active{{{host}}}, interface)");
+        let queues =
+            format!("label_values(zcrx_queue_episode_active{{{host},interface=~\"$interface\"}}, queue)");
+        variables.push(query("interface", "Interface", &interfaces, any));
+        variables.push(query("queue", "Queue", &queues, any));
     }
     variables
 }
 
-fn panels(dashboard: &Dashboard, runbook: &str) -> Vec<Value> {
+/// Rows after the first ones are folded: what is folded asks nothing until it is opened.
+fn panels(dashboard: &Dashboard) -> Vec<Value> {
     let mut all = Vec::new();
-    let mut y = 0;
-    for row in &dashboard.rows {
-        let id = all.len() + 1;
-        let place = json!({ "h": 1, "w": WIDTH, "x": 0, "y": y });
-        all.push(json!({ "collapsed": false, "gridPos": place, "id": id, "panels": [], "title": row.title, "type": "row" }));
+    let (mut id, mut y) = (0, 0);
+    for (index, row) in dashboard.rows.iter().enumerate() {
+        id += 1;
+        let row_id = id;
+        let row_y = y;
         y += 1;
         let (mut x, mut tallest) = (0, 0);
+        let mut inside = Vec::new();
         for panel in &row.panels {
             if x + panel.width > WIDTH {
                 y += tallest;
                 (x, tallest) = (0, 0);
             }
-            all.push(one(panel, all.len() + 1, (x, y), runbook));
+            id += 1;
+            inside.push(one(panel, id, (x, y), dashboard.one_host));
             x += panel.width;
             tallest = tallest.max(panel.height());
         }
         y += tallest;
+        let folded = index >= dashboard.open_rows;
+        let place = json!({ "h": 1, "w": WIDTH, "x": 0, "y": row_y });
+        let within = if folded { std::mem::take(&mut inside) } else { Vec::new() };
+        all.push(json!({
+            "collapsed": folded, "gridPos": place, "id": row_id, "panels": within, "title": row.title, "type": "row",
+        }));
+        all.extend(inside);
+        if folded {
+            y = row_y + 1;
+        }
     }
     all
 }
 
-fn one(panel: &Panel, id: usize, (x, y): (u32, u32), runbook: &str) -> Value {
+fn one(panel: &Panel, id: usize, (x, y): (u32, u32), one_host: bool) -> Value {
     let now = matches!(panel.kind, Kind::Table | Kind::Bars | Kind::Stat);
     let targets: Vec<_> = ('A'..='Z')
         .zip(&panel.targets)
@@ -167,15 +189,15 @@ fn one(panel: &Panel, id: usize, (x, y): (u32, u32), runbook: &str) -> Value {
             })
         })
         .collect();
-    let links: Vec<_> = panel
-        .runbook
-        .map(|alert| json!({ "targetBlank": true, "title": format!("Runbook: {alert}"), "url": format!("{runbook}/{alert}.md") }))
-        .into_iter()
-        .collect();
+    let page = panel.runbook.filter(|_| one_host).map(|alert| {
+        let (title, url) = (format!("Runbook: {alert}"), format!("http://${{instance}}/runbook/{alert}"));
+        json!({ "targetBlank": true, "title": title, "url": url })
+    });
+    let links: Vec<_> = page.into_iter().collect();
     json!({
         "datasource": source(),
         "description": panel.description,
-        "fieldConfig": { "defaults": defaults(panel), "overrides": overrides(panel, runbook) },
+        "fieldConfig": { "defaults": defaults(panel), "overrides": overrides(panel) },
         "gridPos": { "h": panel.height(), "w": panel.width, "x": x, "y": y },
         "id": id,
         "links": links,
@@ -223,7 +245,7 @@ fn defaults(panel: &Panel) -> Value {
 }
 
 /// In tables, the labels that name something one can go to are links.
-fn overrides(panel: &Panel, runbook: &str) -> Vec<Value> {
+fn overrides(panel: &Panel) -> Vec<Value> {
     if panel.kind != Kind::Table {
         return Vec::new();
     }
@@ -234,7 +256,7 @@ fn overrides(panel: &Panel, runbook: &str) -> Vec<Value> {
         })
     };
     vec![
-        link("alertname", "Runbook", &format!("{runbook}/${{__value.text}}.md")),
+        link("alertname", "Runbook", RUNBOOK_LINK),
         link("instance", "zcrxd on this host", HOST_LINK),
         link("queue", "This queue", QUEUE_LINK),
     ]

@@ -4,6 +4,7 @@
 //! queue's; more matchers may follow after a comma.
 
 mod daemon;
+mod declared;
 mod fleet;
 mod json;
 mod panel;
@@ -24,6 +25,10 @@ pub(super) struct Dashboard {
     pub description: &'static str,
     /// Whether one chooses a queue.
     pub of_queues: bool,
+    /// Whether one looks at one host at a time (and one queue, if one chooses a queue).
+    pub one_host: bool,
+    /// How many rows are open when the dashboard is opened; the others are folded.
+    pub open_rows: usize,
     /// How far back it looks when it is opened.
     pub from: &'static str,
     /// Its rows.
@@ -39,9 +44,11 @@ pub(super) struct Row {
     pub panels: Vec<Panel>,
 }
 
-/// Every dashboard.
+/// Every dashboard, with the panels that metrics declare for themselves.
 pub(super) fn all() -> Vec<Dashboard> {
-    vec![fleet::dashboard(), queue::dashboard(), starvation::dashboard(), daemon::dashboard()]
+    let mut all = vec![fleet::dashboard(), queue::dashboard(), starvation::dashboard(), daemon::dashboard()];
+    declared::add(&mut all);
+    all
 }
 
 /// The uid of a dashboard, by which others link to it.

@@ -121,6 +121,12 @@ impl Panel {
         self
     }
 
+    /// As [`Self::ask`], for a panel that exists.
+    pub(super) fn ask_too(&mut self, query: &str, legend: &str) {
+        let legend = String::leak(legend.to_owned());
+        *self = self.clone().ask(query, legend);
+    }
+
     pub(super) const fn wide(mut self, width: u32) -> Self {
         self.width = width;
         self

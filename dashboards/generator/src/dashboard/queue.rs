@@ -4,7 +4,7 @@
 /// What a queue is called in a legend.
 macro_rules! queue {
     ($what:literal) => {
-        concat!("{{instance}} {{interface}}:{{queue}} ", $what)
+        concat!("{{interface}}:{{queue}} ", $what)
     };
 }
 
@@ -20,6 +20,8 @@ pub(super) fn dashboard() -> Dashboard {
         title: "zcrx / Queue",
         description: "The buffer life cycle of single queues, the kernel's view against the application's. Choose one or a few.",
         of_queues: true,
+        one_host: true,
+        open_rows: 2,
         from: "1h",
         rows: vec![
             overview(),
@@ -41,36 +43,36 @@ fn overview() -> Row {
         title: "What it is, and how it is",
         panels: vec![
             Panel::states("Trouble", STATE, "What was wrong with the queue, and when. Empty while nothing is.")
-                .ask("zcrx_queue_trouble{QUEUE}", queue!("{{trouble}}"))
+                .ask("zcrx_queue_alarm{QUEUE}", queue!("{{alarm}}"))
                 .from(1.0, RED)
                 .runbook("ZcrxQueueStarving"),
             Panel::states("State of zcrxd's own queue", STATE, "Where the life of a queue that zcrxd itself receives on stood.")
-                .ask("zcrx_receive_state{QUEUE} == 1", queue!("{{state}}"))
+                .ask("zcrxd_receiver_state{QUEUE} == 1", queue!("{{state}}"))
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::table("Owners", STATE, "The process that has the queue (the oldest, if several do), and the kernel's names for it.")
-                .ask("zcrx_ifq_info{QUEUE}", "")
+                .ask("zcrx_queue_info{QUEUE}", "")
                 .hide(&["Value"]),
             Panel::table("Processes that hold it", COUNT, "How many processes hold the queue or its ring. More than one keeps a queue alive that its owner has closed.")
-                .ask("zcrx_ifq_owners{QUEUE}", "")
+                .ask("zcrx_queue_owners{QUEUE}", "")
                 .value("processes"),
             Panel::table("zcrxd's own queues", STATE, "What zcrxd's own queues run on and what consumes their data.")
-                .ask("zcrx_receive_info{QUEUE}", "")
+                .ask("zcrxd_receiver_info{QUEUE}", "")
                 .hide(&["Value"]),
             Panel::table("Refused backends", STATE, "Better backends that were tried and refused, with the errno if it was the kernel that refused.")
-                .ask("zcrx_receive_backend_refused_info{QUEUE}", "")
+                .ask("zcrxd_receiver_backend_refused_info{QUEUE}", "")
                 .hide(&["Value"])
                 .runbook("ZcrxReceiveDegraded"),
             Panel::table("Features of zcrx", COUNT, "What this kernel offers (1) and does not (0) to zcrxd's own queue.")
-                .ask("sort(zcrx_receive_feature{QUEUE})", "")
+                .ask("sort(zcrxd_receiver_feature{QUEUE})", "")
                 .value("offered")
                 .wide(8),
             Panel::table("Features done without", STATE, "Features that the configuration asks for and the queue does without; the log says why.")
-                .ask("zcrx_receive_fallback_info{QUEUE}", "")
+                .ask("zcrxd_receiver_feature_fallback_info{QUEUE}", "")
                 .hide(&["Value"])
                 .wide(8)
                 .runbook("ZcrxReceiveDegraded"),
             Panel::lines("Lives of the queue", COUNT, "Which life of the queue this is: a step up is a new registration or a new page pool.")
-                .ask("zcrx_ifq_generation{QUEUE}", queue!("")),
+                .ask("zcrx_queue_generation{QUEUE}", queue!("")),
         ],
     }
 }
@@ -80,39 +82,39 @@ fn buffers() -> Row {
         title: "Where the buffers are",
         panels: vec![
             Panel::stack("Buffers, as the kernel counts", COUNT, "Every buffer of the area: on the freelist, with user space (held, in unread completions or in the refill ring), or in the kernel (posted to the NIC, in the pool's cache, in sockets).")
-                .ask("zcrx_ifq_free_buffers{QUEUE}", queue!("free"))
-                .ask("zcrx_ifq_kernel_buffers{QUEUE}", queue!("kernel"))
-                .ask("zcrx_ifq_user_buffers{QUEUE}", queue!("user"))
+                .ask("zcrx_queue_free_buffers{QUEUE}", queue!("free"))
+                .ask("zcrx_queue_kernel_buffers{QUEUE}", queue!("kernel"))
+                .ask("zcrx_queue_user_buffers{QUEUE}", queue!("user"))
                 .wide(12),
             Panel::lines("Kernel against user", COUNT, "What user space has, by the kernel's count of references and by zcrxd's own count of what it holds, has not read and has put into the refill ring. The two belong together; a gap that stays is a bug of one of them.")
-                .ask("zcrx_ifq_user_references{QUEUE}", queue!("references (kernel)"))
-                .ask("zcrx_receive_buffers_held{QUEUE} + zcrx_receive_cq_depth{QUEUE} + zcrx_receive_refill_ring_depth{QUEUE}", queue!("held, unread and returned (user)"))
+                .ask("zcrx_queue_user_references{QUEUE}", queue!("references (kernel)"))
+                .ask("zcrxd_receiver_held_buffers{QUEUE} + zcrxd_receiver_cq_unread_entries{QUEUE} + zcrxd_receiver_refill_ring_pending_entries{QUEUE}", queue!("held, unread and returned (user)"))
                 .wide(12),
             Panel::lines("Held by zcrxd's own queues", COUNT, "Buffers that were dispensed and neither returned nor reclaimed, and of them those that a full refill ring keeps from being returned.")
-                .ask("zcrx_receive_buffers_held{QUEUE}", queue!("held"))
-                .ask("zcrx_receive_buffers_stashed{QUEUE}", queue!("stashed"))
-                .ask("zcrx_receive_area_buffers{QUEUE}", queue!("area")),
+                .ask("zcrxd_receiver_held_buffers{QUEUE}", queue!("held"))
+                .ask("zcrxd_receiver_stashed_buffers{QUEUE}", queue!("stashed"))
+                .ask("zcrxd_receiver_area_buffers{QUEUE}", queue!("area")),
             Panel::lines("Refill ring", COUNT, "Entries that the kernel has not consumed yet, against the room there is, by the kernel's figures and by the application's. A ring that is full makes returned buffers wait.")
-                .ask("zcrx_ifq_refill_ring_pending{QUEUE}", queue!("pending (kernel)"))
-                .ask("zcrx_ifq_refill_ring_capacity{QUEUE}", queue!("capacity (kernel)"))
-                .ask("zcrx_receive_refill_ring_depth{QUEUE}", queue!("pending (user)"))
-                .ask("zcrx_receive_refill_ring_capacity{QUEUE}", queue!("capacity (user)"))
+                .ask("zcrx_queue_refill_ring_pending_entries{QUEUE}", queue!("pending (kernel)"))
+                .ask("zcrx_queue_refill_ring_capacity_entries{QUEUE}", queue!("capacity (kernel)"))
+                .ask("zcrxd_receiver_refill_ring_pending_entries{QUEUE}", queue!("pending (user)"))
+                .ask("zcrxd_receiver_refill_ring_capacity_entries{QUEUE}", queue!("capacity (user)"))
                 .runbook("ZcrxQueueRefillOverflow"),
             Panel::lines("Completion queue", COUNT, "Completions that nobody has read, against the room there is.")
-                .ask("zcrx_ifq_cq_depth{QUEUE}", queue!("unread (kernel)"))
-                .ask("zcrx_ifq_cq_capacity{QUEUE}", queue!("capacity (kernel)"))
-                .ask("zcrx_receive_cq_depth{QUEUE}", queue!("unread (user)"))
-                .ask("zcrx_receive_cq_capacity{QUEUE}", queue!("capacity (user)"))
+                .ask("zcrx_queue_cq_unread_entries{QUEUE}", queue!("unread (kernel)"))
+                .ask("zcrx_queue_cq_capacity_entries{QUEUE}", queue!("capacity (kernel)"))
+                .ask("zcrxd_receiver_cq_unread_entries{QUEUE}", queue!("unread (user)"))
+                .ask("zcrxd_receiver_cq_capacity_entries{QUEUE}", queue!("capacity (user)"))
                 .runbook("ZcrxQueueCqExhausted"),
             Panel::lines("Buffers returned", RATE, "Buffers dispensed to the application and returned by it. What is dispensed must come back; reclaimed ones were still held when their queue was torn down.")
-                .ask("rate(zcrx_receive_buffers_dispensed_total{QUEUE}[$__rate_interval])", queue!("dispensed"))
-                .ask("rate(zcrx_receive_buffers_returned_total{QUEUE}[$__rate_interval])", queue!("returned"))
-                .ask("rate(zcrx_receive_buffers_reclaimed_total{QUEUE}[$__rate_interval])", queue!("reclaimed")),
+                .ask("rate(zcrxd_receiver_delivered_buffers_total{QUEUE}[$__rate_interval])", queue!("dispensed"))
+                .ask("rate(zcrxd_receiver_returned_buffers_total{QUEUE}[$__rate_interval])", queue!("returned"))
+                .ask("rate(zcrxd_receiver_reclaimed_buffers_total{QUEUE}[$__rate_interval])", queue!("reclaimed")),
             Panel::lines("Buffers that nothing accounts for", COUNT, "Those that the copy fallback gave to user space, and the error of a snapshot under traffic. Lasting growth without copies is a kernel bug.")
-                .ask("zcrx_ifq_unaccounted_buffers{QUEUE}", queue!("")),
+                .ask("zcrx_queue_unaccounted_buffers{QUEUE}", queue!("")),
             Panel::lines("Unread in sockets", BYTES, "Payload in the receiving sockets that no receive has taken, against the sum of their limits. Zero-copy payload keeps its buffers there.")
-                .ask("zcrx_ifq_socket_unread_bytes{QUEUE}", queue!("unread"))
-                .ask("zcrx_ifq_socket_limit_bytes{QUEUE}", queue!("limit")),
+                .ask("zcrx_queue_socket_unread_bytes{QUEUE}", queue!("unread"))
+                .ask("zcrx_queue_socket_limit_bytes{QUEUE}", queue!("limit")),
         ],
     }
 }
@@ -122,33 +124,33 @@ fn utilization() -> Row {
         title: "Utilization",
         panels: vec![
             Panel::lines("Payload", BYTE_RATE, "Payload that zcrxd's own queue received, and what of it was copied into the area.")
-                .ask("rate(zcrx_receive_bytes_total{QUEUE}[$__rate_interval])", queue!("received"))
-                .ask("rate(zcrx_receive_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
-                .ask("rate(zcrx_receive_kernel_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied, by the kernel's count"))
+                .ask("rate(zcrxd_receiver_received_bytes_total{QUEUE}[$__rate_interval])", queue!("received"))
+                .ask("rate(zcrxd_receiver_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
+                .ask("rate(zcrxd_receiver_kernel_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied, by the kernel's count"))
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Completions", RATE, "Completions that carried data.")
-                .ask("rate(zcrx_receive_completions_total{QUEUE}[$__rate_interval])", queue!("")),
+                .ask("rate(zcrxd_receiver_completions_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Buffers allocated", RATE, "Buffers the kernel took, from the refill ring and from the freelist. In a steady state nearly all come from the ring.")
-                .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval])", queue!("all"))
-                .ask("rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("from the freelist")),
+                .ask("rate(zcrx_queue_allocated_buffers_total{QUEUE}[$__rate_interval])", queue!("all"))
+                .ask("rate(zcrx_queue_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("from the freelist")),
             Panel::lines("Connections", COUNT, "Connections open on zcrxd's own queue, and sockets that receive from the queue as the kernel has them.")
-                .ask("zcrx_receive_connections{QUEUE}", queue!("open (user)"))
-                .ask("zcrx_ifq_sockets{QUEUE}", queue!("sockets (kernel)")),
+                .ask("zcrxd_receiver_connections{QUEUE}", queue!("open (user)"))
+                .ask("zcrx_queue_sockets{QUEUE}", queue!("sockets (kernel)")),
             Panel::lines("New connections", RATE, "Connections that zcrxd's own queue accepted.")
-                .ask("rate(zcrx_receive_connections_accepted_total{QUEUE}[$__rate_interval])", queue!("")),
+                .ask("rate(zcrxd_receiver_accepted_connections_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Areas", COUNT, "Areas of the queue and the buffers in all of them. More than one area needs Linux 7.3.")
-                .ask("zcrx_ifq_areas{QUEUE}", queue!("areas (kernel)"))
-                .ask("zcrx_receive_areas{QUEUE}", queue!("areas (user)"))
-                .ask("zcrx_ifq_area_buffers{QUEUE}", queue!("buffers")),
+                .ask("zcrx_queue_areas{QUEUE}", queue!("areas (kernel)"))
+                .ask("zcrxd_receiver_areas{QUEUE}", queue!("areas (user)"))
+                .ask("zcrx_queue_area_buffers{QUEUE}", queue!("buffers")),
             Panel::lines("Areas added", RATE, "Areas added because buffers ran short, and those that were refused, by the limit of locked memory for example.")
-                .ask("rate(zcrx_receive_areas_added_total{QUEUE}[$__rate_interval])", queue!("added"))
-                .ask("rate(zcrx_receive_areas_refused_total{QUEUE}[$__rate_interval])", queue!("refused")),
+                .ask("rate(zcrxd_receiver_added_areas_total{QUEUE}[$__rate_interval])", queue!("added"))
+                .ask("rate(zcrxd_receiver_refused_areas_total{QUEUE}[$__rate_interval])", queue!("refused")),
             Panel::lines("Memory", BYTES, "The area of zcrxd's own queue and the one that this load would want.")
-                .ask("zcrx_receive_area_bytes{QUEUE}", queue!("area"))
-                .ask("zcrx_receive_area_limit_bytes{QUEUE}", queue!("limit of growth"))
+                .ask("zcrxd_receiver_area_bytes{QUEUE}", queue!("area"))
+                .ask("zcrxd_receiver_area_limit_bytes{QUEUE}", queue!("limit of growth"))
                 .ask("zcrx_queue_recommended_area_bytes{QUEUE}", queue!("recommended")),
             Panel::lines("Size of a buffer", BYTES, "The size of one buffer (niov) of zcrxd's own queue.")
-                .ask("zcrx_receive_buffer_bytes{QUEUE}", queue!("")),
+                .ask("zcrxd_receiver_buffer_bytes{QUEUE}", queue!("")),
         ],
     }
 }
@@ -164,25 +166,25 @@ fn saturation() -> Row {
                 .ask("zcrx_queue_time_to_starvation_seconds{QUEUE} < Inf", queue!(""))
                 .runbook("ZcrxQueueStarvationForecast"),
             Panel::lines("Allocations", RATE, "Calls of the kernel's provider and of them those that yielded nothing. A few failures are harmless; what counts is how long they go on.")
-                .ask("rate(zcrx_ifq_allocations_total{QUEUE}[$__rate_interval])", queue!("calls"))
-                .ask("rate(zcrx_ifq_allocation_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
+                .ask("rate(zcrx_queue_allocations_total{QUEUE}[$__rate_interval])", queue!("calls"))
+                .ask("rate(zcrx_queue_allocation_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
                 .runbook("ZcrxQueueDroppingPackets"),
             Panel::lines("Starvations", RATE, "Times that allocations began to yield nothing, however short, in the kernel and in the software interface queue.")
-                .ask("rate(zcrx_ifq_starvations_total{QUEUE}[$__rate_interval])", queue!("kernel"))
-                .ask("rate(zcrx_receive_starvations_total{QUEUE}[$__rate_interval])", queue!("software queue")),
+                .ask("rate(zcrx_queue_starvations_total{QUEUE}[$__rate_interval])", queue!("kernel"))
+                .ask("rate(zcrxd_receiver_starvations_total{QUEUE}[$__rate_interval])", queue!("software queue")),
             Panel::lines("Time starved", SHARE, "Share of the time in which allocations yielded nothing.")
-                .ask("rate(zcrx_ifq_starved_seconds_total{QUEUE}[$__rate_interval])", queue!(""))
+                .ask("rate(zcrx_queue_starved_seconds_total{QUEUE}[$__rate_interval])", queue!(""))
                 .at_most(1.0),
             Panel::lines("Starving now", SECONDS, "How long the starvation lasts that is going on now, and whether one is (0 or 1).")
-                .ask("zcrx_ifq_starving_seconds{QUEUE}", queue!("for"))
-                .ask("zcrx_ifq_starving{QUEUE}", queue!("starving (kernel)"))
-                .ask("zcrx_receive_starving{QUEUE}", queue!("starving (software queue)"))
+                .ask("zcrx_queue_starving_seconds{QUEUE}", queue!("for"))
+                .ask("zcrx_queue_starving{QUEUE}", queue!("starving (kernel)"))
+                .ask("zcrxd_receiver_starving{QUEUE}", queue!("starving (software queue)"))
                 .runbook("ZcrxQueueStarving"),
             Panel::lines("Area against need", COUNT, "Buffers in the area and those that an area for this load would have.")
-                .ask("zcrx_ifq_area_buffers{QUEUE} or zcrx_receive_area_buffers{QUEUE}", queue!("area"))
+                .ask("zcrx_queue_area_buffers{QUEUE} or zcrxd_receiver_area_buffers{QUEUE}", queue!("area"))
                 .ask("zcrx_queue_recommended_area_buffers{QUEUE}", queue!("recommended")),
             Panel::lines("Refill ring against need", COUNT, "Entries of the refill ring and those that a ring for this load would have.")
-                .ask("zcrx_ifq_refill_ring_capacity{QUEUE} or zcrx_receive_refill_ring_capacity{QUEUE}", queue!("ring"))
+                .ask("zcrx_queue_refill_ring_capacity_entries{QUEUE} or zcrxd_receiver_refill_ring_capacity_entries{QUEUE}", queue!("ring"))
                 .ask("zcrx_queue_recommended_refill_entries{QUEUE}", queue!("recommended")),
         ],
     }
@@ -193,39 +195,39 @@ fn errors() -> Row {
         title: "Errors",
         panels: vec![
             Panel::lines("Receive errors", RATE, "Receives of zcrxd's own queue that ended with an error: ENOMEM no buffer to copy into, ENOSPC no room for completions, EFAULT data in another queue's buffers.")
-                .ask("rate(zcrx_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
+                .ask("rate(zcrxd_receiver_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
                 .runbook("ZcrxQueueMissteered"),
             Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's own queue could not accept, and connections that ended because their data could not be given to the sink: a full disk, a destination that is gone. Connects that are tried again come before that.")
-                .ask("rate(zcrx_receive_accept_errors_total{QUEUE}[$__rate_interval])", queue!("accept {{errno}}"))
-                .ask("rate(zcrx_receive_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}"))
-                .ask("rate(zcrx_receive_sink_connect_retries_total{QUEUE}[$__rate_interval])", queue!("connects tried again"))
+                .ask("rate(zcrxd_receiver_accept_errors_total{QUEUE}[$__rate_interval])", queue!("accept {{errno}}"))
+                .ask("rate(zcrxd_receiver_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}"))
+                .ask("rate(zcrxd_receiver_sink_connect_retries_total{QUEUE}[$__rate_interval])", queue!("connects tried again"))
                 .runbook("ZcrxReceiveSinkFails"),
             Panel::lines("Completions without room", RATE, "Completions that the completion queue had no room for.")
-                .ask("rate(zcrx_ifq_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))
-                .ask("rate(zcrx_receive_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("user"))
+                .ask("rate(zcrx_queue_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))
+                .ask("rate(zcrxd_receiver_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("user"))
                 .runbook("ZcrxQueueCqExhausted"),
             Panel::lines("Refill entries consumed in vain", RATE, "Refill entries that the kernel consumed and buffers that came of the refill ring. A gap that lasts is wasted entries: returned twice, wrong offset, or fragments of a buffer that is not free yet.")
-                .ask("rate(zcrx_ifq_refill_entries_consumed_total{QUEUE}[$__rate_interval])", queue!("entries"))
-                .ask("rate(zcrx_ifq_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_ifq_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
+                .ask("rate(zcrx_queue_consumed_refill_entries_total{QUEUE}[$__rate_interval])", queue!("entries"))
+                .ask("rate(zcrx_queue_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_queue_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
             Panel::lines("Events of the kernel", RATE, "What the kernel tells zcrxd's own queue of: allocations that failed, payload that is copied. Each is told once, then armed again a moment later: what they tell of is more.")
-                .ask("rate(zcrx_receive_events_total{QUEUE}[$__rate_interval])", queue!("{{event}}")),
+                .ask("rate(zcrxd_receiver_notifications_total{QUEUE}[$__rate_interval])", queue!("{{notification}}")),
             Panel::lines("Fragments copied by the kernel", RATE, "Fragments of payload that the kernel copied, by its own count; their bytes are in Payload.")
-                .ask("rate(zcrx_receive_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!(""))
+                .ask("rate(zcrxd_receiver_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!(""))
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
-                .ask("rate(zcrx_receive_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
+                .ask("rate(zcrxd_receiver_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Registered anew", COUNT, "Times within what is shown that zcrxd's own queue was registered again, because it had failed.")
-                .ask("increase(zcrx_receive_registrations_total{QUEUE}[$__range])", queue!(""))
+                .ask("increase(zcrxd_receiver_registrations_total{QUEUE}[$__range])", queue!(""))
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::lines("Connections given up", RATE, "Connections ended because payload had to be copied and there was no buffer for too long.")
-                .ask("rate(zcrx_receive_given_up_total{QUEUE}[$__rate_interval])", queue!("")),
+                .ask("rate(zcrxd_receiver_given_up_connections_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Threads", COUNT, "Threads that receive what zcrxd's own queue brings, where it has several: fewer than configured, and one could not join.")
-                .ask("zcrx_receive_workers{QUEUE}", queue!("")),
+                .ask("zcrxd_receiver_workers{QUEUE}", queue!("")),
             Panel::lines("Completions by thread", RATE, "Completions with data, by the thread whose ring they came on. Connections are dealt out in turn: a thread with none has none.")
-                .ask("rate(zcrx_receive_worker_completions_total{QUEUE}[$__rate_interval])", queue!("thread {{worker}}")),
+                .ask("rate(zcrxd_receiver_worker_completions_total{QUEUE}[$__rate_interval])", queue!("thread {{worker}}")),
             Panel::lines("Verified payload", BYTE_RATE, "With the sink verify: payload compared with the test pattern, and what of it was wrong.")
-                .ask("rate(zcrx_receive_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
-                .ask("rate(zcrx_receive_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))
+                .ask("rate(zcrxd_receiver_verified_bytes_total{QUEUE}[$__rate_interval])", queue!("verified"))
+                .ask("rate(zcrxd_receiver_mismatched_bytes_total{QUEUE}[$__rate_interval])", queue!("wrong"))
                 .runbook("ZcrxReceiveDataMismatched"),
         ],
     }

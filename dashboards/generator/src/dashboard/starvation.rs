@@ -6,7 +6,7 @@ use super::{Dashboard, Row};
 /// Of an answer, the queues that are in trouble.
 macro_rules! troubled {
     ($query:literal) => {
-        concat!($query, " and on (job, instance, interface, queue) (zcrx_queue_troubled{QUEUE} == 1)")
+        concat!($query, " and on (job, instance, interface, queue) (zcrx_queue_episode_active{QUEUE} == 1)")
     };
 }
 
@@ -16,6 +16,8 @@ pub(super) fn dashboard() -> Dashboard {
         title: "zcrx / Starvation on call",
         description: "Which queues starve, since when, why, who owns them, and what is to be expected. From left to right, then down.",
         of_queues: true,
+        one_host: false,
+        open_rows: 2,
         from: "1h",
         rows: vec![now(), evidence(), forecast(), history()],
     }
@@ -26,14 +28,14 @@ fn now() -> Row {
         title: "Now: what, since when, why, whose",
         panels: vec![
             Panel::table("1. What is wrong, for how long", SECONDS, "Troubles that last now. The queue links to all there is to know of it. Nothing here: nothing is wrong, or zcrxd does not see it (the last row of the dashboard zcrxd tells).")
-                .ask("sort_desc(zcrx_queue_trouble_seconds{QUEUE})", "")
+                .ask("sort_desc(zcrx_queue_alarm_duration_seconds{QUEUE})", "")
                 .value("for")
                 .runbook("ZcrxQueueStarving"),
             Panel::table("2. Why", SHARE, "Causes that were found, with how much of the trouble each explains. docs/causes.md says of each what it looks like and what to do; `zcrxd diagnose` on the host says the evidence in words.")
-                .ask("sort_desc(zcrx_queue_cause_effect_ratio{QUEUE})", "")
+                .ask("sort_desc(zcrx_queue_cause_contribution_ratio{QUEUE})", "")
                 .value("explains"),
             Panel::table("3. Whose it is", STATE, "The process that has the queue in trouble (the oldest, if several do).")
-                .ask(troubled!("zcrx_ifq_info{QUEUE}"), "")
+                .ask(troubled!("zcrx_queue_info{QUEUE}"), "")
                 .hide(&["Value", "ifindex", "zcrx_id", "page_pool"]),
             Panel::table("4. What to do", COUNT, "Alerts that fire; the name links to its page of the runbook.")
                 .ask("sort_desc(ALERTS{HOST,interface=~\"$interface|\",queue=~\"$queue|\",alertname=~\"Zcrx.+\",alertstate=\"firing\"})", "")
@@ -47,26 +49,26 @@ fn evidence() -> Row {
         title: "Evidence: where the buffers are, and what fails",
         panels: vec![
             Panel::bars("With user space", SHARE, "Share of the area that user space has: held, in unread completions, or in the refill ring. High here with a low refill ring: the application is slow or leaks (A, E). Of queues in trouble.")
-                .ask(troubled!("zcrx_ifq_user_buffers{QUEUE} / zcrx_ifq_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+                .ask(troubled!("zcrx_queue_user_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
             Panel::bars("In the kernel", SHARE, "Share of the area posted to the NIC, in the pool's cache or in sockets. High here with unread data in the sockets: nobody reads them (B); without: the area is small for its NIC (C). Of queues in trouble.")
-                .ask(troubled!("zcrx_ifq_kernel_buffers{QUEUE} / zcrx_ifq_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+                .ask(troubled!("zcrx_queue_kernel_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
             Panel::bars("Refill ring", SHARE, "How full the refill ring is. Full: returned buffers do not fit (D). Not empty while allocations fail: fragments (F), or nobody consumes it (H, L). Of queues in trouble.")
-                .ask(troubled!("zcrx_ifq_refill_ring_pending{QUEUE} / zcrx_ifq_refill_ring_capacity{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+                .ask(troubled!("zcrx_queue_refill_ring_pending_entries{QUEUE} / zcrx_queue_refill_ring_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.9, ORANGE),
             Panel::bars("Unread completions", SHARE, "How full the completion queue is. Full: the application does not reap (A, J). Of queues in trouble.")
-                .ask(troubled!("zcrx_ifq_cq_depth{QUEUE} / zcrx_ifq_cq_capacity{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+                .ask(troubled!("zcrx_queue_cq_unread_entries{QUEUE} / zcrx_queue_cq_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
             Panel::lines("Failed allocations", RATE, "Allocations that yielded nothing. A line that does not come back to zero is a starvation.")
-                .ask("rate(zcrx_ifq_allocation_failures_total{QUEUE}[$__rate_interval]) > 0", "{{instance}} {{interface}}:{{queue}}")
+                .ask("rate(zcrx_queue_allocation_failures_total{QUEUE}[$__rate_interval]) > 0", "{{instance}} {{interface}}:{{queue}}")
                 .runbook("ZcrxQueueDroppingPackets"),
-            Panel::lines("Receives that end with an error", RATE, "Of zcrxd's own queues: ENOMEM (I), ENOSPC (J), EFAULT (K).")
-                .ask("rate(zcrx_receive_errors_total{QUEUE}[$__rate_interval]) > 0", "{{instance}} {{interface}}:{{queue}} {{errno}}")
+            Panel::lines("Receives that end with an error", RATE, "ENOMEM: no buffer to copy into (cause I). ENOSPC: no room for completions (J). EFAULT: payload in another queue's buffers (K).")
+                .ask("(rate(zcrx_queue_receive_errors_total{QUEUE}[$__rate_interval]) or rate(zcrxd_receiver_receive_errors_total{QUEUE}[$__rate_interval])) > 0", "{{instance}} {{interface}}:{{queue}} {{errno}}")
                 .runbook("ZcrxQueueCopyLivelock"),
         ],
     }
@@ -83,7 +85,7 @@ fn forecast() -> Row {
                 .ask("bottomk(10, zcrx_queue_headroom_ratio{QUEUE})", "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0),
             Panel::bars("Area too small by", SHARE, "What an area for this load would have more than this one has: 1 means twice as many buffers. The queues that lack most.")
-                .ask("topk(10, zcrx_queue_recommended_area_buffers{QUEUE} / (zcrx_ifq_area_buffers{QUEUE} or zcrx_receive_area_buffers{QUEUE}) - 1 > 0)", "{{instance}} {{interface}}:{{queue}}")
+                .ask("topk(10, zcrx_queue_recommended_area_buffers{QUEUE} / (zcrx_queue_area_buffers{QUEUE} or zcrxd_receiver_area_buffers{QUEUE}) - 1 > 0)", "{{instance}} {{interface}}:{{queue}}")
                 .from(0.0, GREEN)
                 .from(0.5, ORANGE)
                 .from(2.0, RED),
@@ -96,16 +98,16 @@ fn history() -> Row {
         title: "What was",
         panels: vec![
             Panel::stack("Episodes that ended", COUNT, "Episodes of trouble by the cause that was likeliest in the end. A trouble that still lasts is not among them.")
-                .ask("sum by (cause) (increase(zcrx_starvation_episodes_total{QUEUE}[$__rate_interval]))", "{{cause}}")
+                .ask("sum by (cause) (increase(zcrx_queue_episodes_total{QUEUE}[$__rate_interval]))", "{{cause}}")
                 .runbook("ZcrxQueueStarvesRepeatedly"),
-            Panel::lines("Time in episodes", SHARE, "Share of the time that a queue was in an episode of trouble; it is added when the episode ends.")
-                .ask("topk(10, rate(zcrx_starvation_episode_seconds_total{QUEUE}[$__rate_interval]) > 0)", "{{instance}} {{interface}}:{{queue}}"),
+            Panel::lines("Time in episodes", SHARE, "Share of the time that a queue was in an episode of trouble, the current episode included.")
+                .ask("topk(10, rate(zcrx_queue_episode_seconds_total{QUEUE}[$__rate_interval]) > 0)", "{{instance}} {{interface}}:{{queue}}"),
             Panel::table("Queues with most episodes", COUNT, "Episodes in the time that the dashboard shows.")
-                .ask("topk(20, sum by (job, instance, interface, queue, cause) (increase(zcrx_starvation_episodes_total{QUEUE}[$__range])) > 0)", "")
+                .ask("topk(20, sum by (job, instance, interface, queue, cause) (increase(zcrx_queue_episodes_total{QUEUE}[$__range])) > 0)", "")
                 .value("episodes")
                 .wide(8),
             Panel::states("Troubled", STATE, "When a queue was in trouble.")
-                .ask("zcrx_queue_troubled{QUEUE} == 1", "{{instance}} {{interface}}:{{queue}}")
+                .ask("zcrx_queue_episode_active{QUEUE} == 1", "{{instance}} {{interface}}:{{queue}}")
                 .from(1.0, RED)
                 .wide(24),
         ],

@@ -4,15 +4,14 @@ mod alerts;
 mod recording;
 mod yaml;
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, Result};
 
+use super::config::HOST;
 use super::contract::Contract;
 use super::promql::{Recorded, analyse};
 
 pub(super) use self::alerts::alerts;
-pub(super) use self::recording::recordings;
+pub(super) use self::recording::{RECEIVERS, recordings, state};
 pub(super) use self::yaml::{alerts as alerts_file, recordings as recordings_file};
 
 /// A series that Prometheus makes from others.
@@ -79,8 +78,10 @@ pub(super) struct Alert {
     pub about: About,
     /// Who is told.
     pub severity: Severity,
-    /// How long it holds before that, as Prometheus writes durations.
+    /// How long the query holds before the alert fires, as Prometheus writes durations.
     pub lasting: &'static str,
+    /// How long the alert goes on after the query has ceased to hold: no flapping, one notification.
+    pub keep: &'static str,
     /// The query.
     pub query: String,
     /// One line.
@@ -89,13 +90,14 @@ pub(super) struct Alert {
     pub description: String,
 }
 
-/// Labels of everything that is recorded, thresholds included; fails if a query does not hold.
+/// Labels of everything that is recorded; fails if a query does not hold.
 pub(super) fn recorded(contract: &Contract) -> Result<Recorded> {
     let mut recorded = Recorded::new();
-    for threshold in super::config::THRESHOLDS {
-        recorded.insert(threshold.series(), BTreeSet::new());
-    }
-    for rule in recordings() {
+    for rule in state().into_iter().chain(recordings()) {
+        if rule.name == RECEIVERS {
+            // Reads its own last value.
+            recorded.insert(rule.name.to_owned(), HOST.split(", ").map(str::to_owned).collect());
+        }
         // A rule may read those above it, and no others.
         let query = analyse(&rule.query, contract, &recorded).context(rule.name)?;
         recorded.insert(rule.name.to_owned(), query.labels);

@@ -1,128 +1,148 @@
-//! What a view of many hosts reads instead of every series of every queue.
+//! Series that Prometheus records: what alerts remember, and what a view of many hosts reads instead of every series of
+//! every queue.
 
 use super::Recording;
-use crate::config::WINDOW;
+use crate::config::{HOST, WINDOW};
 
-/// Every recording rule, each after those that it reads.
+/// Receivers of a host when it was last scraped.
+pub(crate) const RECEIVERS: &str = "instance:zcrxd_receivers:last";
+
+/// What alerts remember. These rules stand in the file of the alerts, which works without the other file.
+pub(crate) fn state() -> Vec<Recording> {
+    vec![Recording {
+        name: RECEIVERS,
+        about: "Receivers of zcrxd, kept up as long as the host cannot be scraped: an outage must not end its own alert.",
+        query: filled(
+            "count by (%H) (zcrxd_receiver_info)\nor\n\
+             (last_over_time(instance:zcrxd_receivers:last[1h]) and on (%H) up == 0)",
+        ),
+    }]
+}
+
+/// Every recording rule for dashboards, each after those that it reads.
 pub(crate) fn recordings() -> Vec<Recording> {
-    let mut rules = Vec::new();
-    let mut add = |name, about, query: &str| {
-        rules.push(Recording { name, about, query: query.replace("$window", WINDOW) });
-    };
+    [hosts(), kinds(), jobs()].concat()
+}
 
-    // Hosts.
-    add(
-        "instance:zcrx_queues:count",
-        "Queues that are diagnosed: those in the kernel and zcrxd's own.",
-        "count by (job, instance) (zcrx_queue_troubled)",
-    );
-    add(
-        "instance:zcrx_queue_troubled:sum",
-        "Queues in trouble.",
-        "sum by (job, instance) (zcrx_queue_troubled)",
-    );
-    add(
-        "instance:zcrx_queue_headroom_ratio:min",
-        "Headroom of the queue that has least.",
-        "min by (job, instance) (zcrx_queue_headroom_ratio)",
-    );
-    add(
-        "instance:zcrx_queue_time_to_starvation_seconds:min",
-        "Time until the first queue starves.",
-        "min by (job, instance) (zcrx_queue_time_to_starvation_seconds)",
-    );
-    add(
-        "instance:zcrx_receive_state_failed:sum",
-        "Own receive queues that do not receive.",
-        "sum by (job, instance) (zcrx_receive_state{state=\"failed\"})",
-    );
-    add(
-        "instance:zcrx_receive_state_degraded:sum",
-        "Own receive queues that are not on the backend that was asked for.",
-        "sum by (job, instance) (zcrx_receive_state{state=\"degraded\"})",
-    );
-    add(
-        "instance:zcrx_receive_bytes:rate5m",
-        "Payload that own queues received.",
-        "sum by (job, instance) (rate(zcrx_receive_bytes_total[$window]))",
-    );
-    add(
-        "instance:zcrx_receive_copied_bytes:rate5m",
-        "Of it, what was copied.",
-        "sum by (job, instance) (rate(zcrx_receive_copied_bytes_total[$window]))",
-    );
-    add(
-        "instance:zcrx_receive_errors:rate5m",
-        "Receives that ended with an error.",
-        "sum by (job, instance) (rate(zcrx_receive_errors_total[$window]))",
-    );
-    add(
-        "instance:zcrx_ifq_allocation_failures:rate5m",
-        "Allocations of the kernel's provider that yielded nothing.",
-        "sum by (job, instance) (rate(zcrx_ifq_allocation_failures_total[$window]))",
-    );
-    add(
-        "instance:zcrx_ifq_starved_seconds:rate5m",
-        "Queues that starve at a time, on average.",
-        "sum by (job, instance) (rate(zcrx_ifq_starved_seconds_total[$window]))",
-    );
-    add(
-        "instance:zcrx_probe_attached:min",
-        "0 while a probe of the catalogue is attached by no mechanism.",
-        "min by (job, instance) (max by (job, instance, probe) (zcrx_probe_attached))",
-    );
+fn filled(query: &str) -> String {
+    query.replace("%H", HOST).replace("%W", WINDOW)
+}
 
-    // Hosts, by what is wrong and why.
-    add(
-        "instance_trouble:zcrx_queue_trouble:sum",
-        "Queues by what is wrong with them.",
-        "sum by (job, instance, trouble) (zcrx_queue_trouble)",
-    );
-    add(
-        "instance_cause:zcrx_queue_cause_effect_ratio:count",
-        "Queues in trouble by each cause that is found.",
-        "count by (job, instance, cause) (zcrx_queue_cause_effect_ratio)",
-    );
-    add(
-        "instance_cause:zcrx_starvation_episodes:increase1h",
-        "Episodes that ended within the hour, by their likeliest cause.",
-        "sum by (job, instance, cause) (increase(zcrx_starvation_episodes_total[1h]))",
-    );
+fn table(rows: &[(&'static str, &'static str, &str)]) -> Vec<Recording> {
+    rows.iter().map(|&(name, about, query)| Recording { name, about, query: filled(query) }).collect()
+}
 
-    // Queues, for alerts and panels that would compute the same.
-    add(
-        "queue:zcrx_receive_copied_bytes:ratio_rate5m",
-        "Share of an own queue's payload that was copied.",
-        "rate(zcrx_receive_copied_bytes_total[$window])\n/\n(rate(zcrx_receive_bytes_total[$window]) > 0)",
-    );
-    add(
-        "queue:zcrx_starvation_episodes:increase1h",
-        "Episodes of a queue that ended within the hour.",
-        "sum without (cause) (increase(zcrx_starvation_episodes_total[1h]))",
-    );
+/// Payload, copies and errors: as the kernel counts them for every queue, and as receivers count them where the kernel
+/// does not (backend copy, kernels without the probe).
+fn hosts() -> Vec<Recording> {
+    table(&[
+        (
+            "instance:zcrx_queues:count",
+            "Queues that are diagnosed: all in the kernel, and those of zcrxd's receivers.",
+            "count by (%H) (zcrx_queue_episode_active)",
+        ),
+        (
+            "instance:zcrx_queue_episode_active:sum",
+            "Queues with an alarm.",
+            "sum by (%H) (zcrx_queue_episode_active)",
+        ),
+        (
+            "instance:zcrx_queue_headroom_ratio:min",
+            "Headroom of the queue that has least.",
+            "min by (%H) (zcrx_queue_headroom_ratio)",
+        ),
+        (
+            "instance:zcrx_queue_time_to_starvation_seconds:min",
+            "Time until the first queue starves.",
+            "min by (%H) (zcrx_queue_time_to_starvation_seconds)",
+        ),
+        (
+            "instance:zcrxd_receiver_state_failed:sum",
+            "Receivers that do not receive.",
+            "sum by (%H) (zcrxd_receiver_state{state=\"failed\"})",
+        ),
+        (
+            "instance:zcrxd_receiver_state_degraded:sum",
+            "Receivers that do not run on the configured backend.",
+            "sum by (%H) (zcrxd_receiver_state{state=\"degraded\"})",
+        ),
+        (
+            "instance:zcrx_received_bytes:rate5m",
+            "Payload received by all queues, those of other processes included.",
+            "sum by (%H) (\n  rate(zcrx_queue_received_bytes_total[%W])\n  or\n  \
+             rate(zcrxd_receiver_received_bytes_total[%W])\n)",
+        ),
+        (
+            "instance:zcrx_copied_bytes:rate5m",
+            "Payload copied instead of placed by the NIC, of all queues.",
+            "sum by (%H) (\n  rate(zcrx_queue_copied_bytes_total[%W])\n  or\n  \
+             rate(zcrxd_receiver_copied_bytes_total[%W])\n)",
+        ),
+        (
+            "instance:zcrx_receive_errors:rate5m",
+            "Receives that ended with an error, of all queues.",
+            "sum by (%H) (\n  sum without (errno) (rate(zcrx_queue_receive_errors_total[%W]))\n  or\n  \
+             sum without (errno) (rate(zcrxd_receiver_receive_errors_total[%W]))\n)",
+        ),
+        (
+            "instance:zcrx_queue_allocation_failures:rate5m",
+            "Allocations that found no buffer.",
+            "sum by (%H) (rate(zcrx_queue_allocation_failures_total[%W]))",
+        ),
+        (
+            "instance:zcrx_queue_starved_seconds:rate5m",
+            "Queues that were starved at a time, on average.",
+            "sum by (%H) (rate(zcrx_queue_starved_seconds_total[%W]))",
+        ),
+        (
+            "instance:zcrxd_probes_missing:count",
+            "Probes that this host refused or that failed; those that its kernel does not have are not counted.",
+            "count by (%H) (zcrxd_probe_info{state=~\"refused|failed\"})",
+        ),
+    ])
+}
 
-    // All hosts of a job: what a status page asks for every few seconds.
-    add("job:zcrx_hosts:count", "Hosts.", "count by (job) (zcrx_build_info)");
-    add("job:zcrx_queues:sum", "Queues.", "sum by (job) (instance:zcrx_queues:count)");
-    add(
-        "job:zcrx_queue_troubled:sum",
-        "Queues in trouble.",
-        "sum by (job) (instance:zcrx_queue_troubled:sum)",
-    );
-    add(
-        "job:zcrx_hosts_troubled:count",
-        "Hosts with a queue in trouble.",
-        "count by (job) (instance:zcrx_queue_troubled:sum > 0)",
-    );
-    add(
-        "job:zcrx_receive_bytes:rate5m",
-        "Payload received.",
-        "sum by (job) (instance:zcrx_receive_bytes:rate$window)",
-    );
-    add(
-        "job_trouble:zcrx_queue_trouble:sum",
-        "Queues by what is wrong with them.",
-        "sum by (job, trouble) (instance_trouble:zcrx_queue_trouble:sum)",
-    );
-    rules
+/// Hosts, by alarm and by cause.
+fn kinds() -> Vec<Recording> {
+    table(&[
+        ("instance_alarm:zcrx_queue_alarm:sum", "Queues by alarm.", "sum by (%H, alarm) (zcrx_queue_alarm)"),
+        (
+            "instance_cause:zcrx_queue_cause_contribution_ratio:count",
+            "Queues with an alarm by each cause that was found.",
+            "count by (%H, cause) (zcrx_queue_cause_contribution_ratio)",
+        ),
+        (
+            "instance_cause:zcrx_queue_episodes:increase1h",
+            "Episodes that ended within the hour, by their most likely cause.",
+            "sum by (%H, cause) (increase(zcrx_queue_episodes_total[1h]))",
+        ),
+    ])
+}
+
+/// All hosts of a job: what a status page asks for every few seconds.
+fn jobs() -> Vec<Recording> {
+    table(&[
+        ("job:zcrx_hosts:count", "Hosts.", "count by (cluster, job) (zcrxd_build_info)"),
+        ("job:zcrx_queues:sum", "Queues.", "sum by (cluster, job) (instance:zcrx_queues:count)"),
+        (
+            "job:zcrx_queue_episode_active:sum",
+            "Queues with an alarm.",
+            "sum by (cluster, job) (instance:zcrx_queue_episode_active:sum)",
+        ),
+        (
+            "job:zcrx_hosts_with_alarm:count",
+            "Hosts with a queue that has an alarm.",
+            "count by (cluster, job) (instance:zcrx_queue_episode_active:sum > 0)",
+        ),
+        (
+            "job:zcrx_received_bytes:rate5m",
+            "Payload received.",
+            "sum by (cluster, job) (instance:zcrx_received_bytes:rate%W)",
+        ),
+        (
+            "job_alarm:zcrx_queue_alarm:sum",
+            "Queues by alarm.",
+            "sum by (cluster, job, alarm) (instance_alarm:zcrx_queue_alarm:sum)",
+        ),
+    ])
 }

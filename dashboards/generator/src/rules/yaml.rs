@@ -1,8 +1,8 @@
 //! Rule files. Every value is written in one of two ways that need no knowledge of YAML's exceptions: names as they
 //! are, text as a quoted JSON string (which is YAML too).
 
-use super::{About, Alert, Recording};
-use crate::config::THRESHOLDS;
+use super::{About, Alert, Recording, state};
+use crate::config::{Parameters, THRESHOLDS};
 
 /// How often rules are evaluated.
 const INTERVAL: &str = "30s";
@@ -21,24 +21,28 @@ pub(crate) fn recordings(rules: &[Recording]) -> String {
     text
 }
 
-/// The file of the alerts, thresholds first.
-pub(crate) fn alerts(alerts: &[Alert], runbook: &str) -> String {
+/// The file of the alerts.
+pub(crate) fn alerts(alerts: &[Alert], site: &Parameters) -> String {
     let mut text = format!(
         "{HEAD}#\n\
-         # Thresholds are the first group: change them there and nowhere else. Alerts of the group zcrx-symptoms tell\n\
-         # that somebody is harmed (severity critical: page), zcrx-causes what leads there, zcrx-watcher that zcrxd\n\
-         # itself does not see what it should. Each has its page in the runbook.\n\
-         groups:\n"
+         # Alerts of the group zcrx-symptoms say that users are harmed (severity critical: page), zcrx-causes what leads\n\
+         # there, zcrx-watcher that zcrxd itself does not see what it should. Each has its page in the runbook:\n\
+         # `zcrxd runbook ALERT`, or /runbook/ALERT on each host.\n\
+         #\n\
+         # Other thresholds, jobs or runbooks: cargo xtask monitoring generate --threshold NAME=VALUE. Thresholds:\n"
     );
-    text += &group("zcrx-thresholds");
-    text.extend(THRESHOLDS.iter().map(|threshold| {
-        record(threshold.why, &threshold.series(), &format!("vector({})", threshold.value))
-    }));
+    for threshold in THRESHOLDS {
+        text += &format!("#   {}={}: {}\n", threshold.name, site.value(*threshold), threshold.why);
+    }
+    text += "groups:\n";
+    text += "  # What alerts remember.\n";
+    text += &group("zcrx-state");
+    text.extend(state().iter().map(|rule| record(rule.about, rule.name, &expression(&rule.query))));
     for about in About::ALL {
         text.push('\n');
         text += &group(about.group());
         let alerts = alerts.iter().filter(|alert| alert.about == about);
-        text.extend(alerts.map(|alert| one(alert, runbook)));
+        text.extend(alerts.map(|alert| one(alert, site)));
     }
     text
 }
@@ -47,17 +51,21 @@ fn record(about: &str, name: &str, expression: &str) -> String {
     format!("      # {about}\n      - record: {name}\n        expr: {expression}\n")
 }
 
-fn one(alert: &Alert, runbook: &str) -> String {
-    let Alert { name, severity, lasting, summary, description, .. } = alert;
-    let duration = if *lasting == "0s" { String::new() } else { format!("        for: {lasting}\n") };
+fn one(alert: &Alert, site: &Parameters) -> String {
+    let Alert { name, severity, lasting, keep, summary, description, .. } = alert;
+    let duration = |key: &str, time: &str| {
+        if time == "0s" { String::new() } else { format!("        {key}: {time}\n") }
+    };
     format!(
-        "      - alert: {name}\n        expr: {}\n{duration}        labels:\n          severity: {}\n        annotations:\n\
+        "      - alert: {name}\n        expr: {}\n{}{}        labels:\n          severity: {}\n        annotations:\n\
          \x20         summary: {}\n          description: {}\n          runbook_url: {}\n",
         expression(&alert.query),
+        duration("for", lasting),
+        duration("keep_firing_for", keep),
         severity.name(),
         quoted(summary),
         quoted(description),
-        quoted(&format!("{runbook}/{name}.md")),
+        quoted(&format!("{}/{name}", site.runbook)),
     )
 }
 

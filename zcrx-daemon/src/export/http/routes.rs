@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -15,10 +15,12 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 
 use super::{Endpoint, negotiate};
+use crate::export::metrics::Format;
 use crate::export::{metrics, not_ready};
 use crate::observe::Observation;
 use crate::view::landing;
 
+/// Media type of Prometheus text.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML_TYPE: &str = "text/html; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
@@ -76,7 +78,13 @@ impl Desk {
     }
 }
 
-async fn scrape(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+async fn scrape(
+    State(desk): State<Arc<Desk>>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let named = query.into_iter().filter(|(key, _)| key == "name[]" || key == "name");
+    let names: Vec<String> = named.map(|(_, name)| name).collect();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let openmetrics = negotiate::openmetrics(accept);
     desk.look(move |endpoint, observation| {
@@ -84,17 +92,11 @@ async fn scrape(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
         let (kind, text) = match openmetrics {
             Some(version) => (
                 format!("application/openmetrics-text; version={version}; charset=utf-8"),
-                Ok(metrics::render_openmetrics(observation, &diagnosis)),
+                metrics::render(observation, &diagnosis, Format::OpenMetrics, &names),
             ),
-            None => (METRICS_TYPE.to_owned(), metrics::render(observation, &diagnosis)),
+            None => (METRICS_TYPE.to_owned(), metrics::render(observation, &diagnosis, Format::Text, &names)),
         };
-        match text {
-            Ok(text) => ([(CONTENT_TYPE, kind), (VARY, "accept".to_owned())], text).into_response(),
-            Err(error) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n"))
-                    .into_response()
-            }
-        }
+        ([(CONTENT_TYPE, kind), (VARY, "accept".to_owned())], text).into_response()
     })
     .await
 }

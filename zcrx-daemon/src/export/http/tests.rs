@@ -97,7 +97,7 @@ async fn a_failed_queue_is_a_reason_everywhere() -> Outcome {
     assert!(endpoint.get("/").await?.contains("queue eth0:3 failed: the interface is gone"));
     let metrics = endpoint.get("/metrics").await?;
     assert!(
-        metrics.contains("zcrx_receive_state{interface=\"eth0\",queue=\"3\",state=\"failed\"} 1"),
+        metrics.contains("zcrxd_receiver_state{interface=\"eth0\",queue=\"3\",state=\"failed\"} 1"),
         "{metrics}"
     );
     Ok(())

@@ -1,15 +1,10 @@
-//! Metrics of what is wrong with queues, of what was, and of what is to be expected.
+//! Metrics of the diagnosis: alarms, causes and the forecast of each queue, and what was counted of past ones.
 
-use std::time::Duration;
-
-use super::table::Read::{Each, One};
+use super::queue::labels;
+use super::table::Read::{Each, Moment, One};
 use super::table::{Metric, Subject};
-use crate::diagnose::{Past, Report, Sizes, Starvation};
-use crate::model::{Cause, QueueKey};
-
-fn labels(key: &QueueKey) -> Vec<Option<String>> {
-    vec![key.interface.clone(), Some(key.queue.to_string())]
-}
+use crate::diagnose::{HostDiagnosis, Past, Report, Sizes, Starvation};
+use crate::model::{Cause, Confidence, Trouble};
 
 impl Subject for Report {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
@@ -27,56 +22,78 @@ impl Subject for Past {
     }
 }
 
-const CALM: &str = "nothing is wrong";
-const UNTOLD: &str = "it cannot be told: too few figures, or watched too short";
+impl Subject for HostDiagnosis {
+    const LABELS: &'static [&'static str] = &[];
+
+    fn label_values(&self) -> Vec<Option<String>> {
+        Vec::new()
+    }
+}
+
+const NO_ALARM: &str = "the queue has no alarm";
+const NO_FORECAST: &str = "too few figures are known, or the queue has not been observed for long enough";
+const GONE: &str = "the queue has been gone for five minutes";
 
 pub(super) static NOW: &[Metric<Report>] = &[
     Metric::<Report>::gauge(
-        "zcrx_queue_troubled",
-        "1 while anything is wrong with the queue, or was until a few seconds ago.",
+        "zcrx_queue_episode_active",
+        "1 during an episode, from the first alarm until the queue has had no alarm for a few seconds, else 0.",
         One(|report| Some(f64::from(u8::from(report.troubled())))),
     ),
     Metric::<Report>::gauge(
-        "zcrx_queue_trouble",
-        "What is wrong, 1 for each that holds.",
-        Each(&["trouble"], |report, series| {
+        "zcrx_queue_alarm",
+        "Alarms that the queue has now, by kind; always 1.",
+        Each(&["alarm"], |report, series| {
             for alarm in &report.diagnosis.alarms {
                 series.push(&[alarm.trouble.name()], 1.0);
             }
         }),
     )
-    .absent(CALM),
+    .absent(NO_ALARM),
     Metric::<Report>::gauge(
-        "zcrx_queue_trouble_seconds",
-        "How long that has lasted.",
-        Each(&["trouble"], |report, series| {
+        "zcrx_queue_alarm_duration_seconds",
+        "Time in seconds since the alarm began.",
+        Each(&["alarm"], |report, series| {
             for alarm in &report.diagnosis.alarms {
                 series.push(&[alarm.trouble.name()], report.at.saturating_sub(alarm.since).as_secs_f64());
             }
         }),
     )
-    .absent(CALM),
+    .absent(NO_ALARM),
     Metric::<Report>::gauge(
-        "zcrx_queue_cause_effect_ratio",
-        "How much of the trouble a cause explains, 0 to 1; docs/causes.md tells of each. An unknown cause explains 0.",
-        Each(&["cause", "confidence"], |report, series| {
-            if !report.troubled() {
-                return;
-            }
-            // During an episode, its diagnosis stands until a surer one is made.
-            let diagnosis = report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis);
+        "zcrx_queue_cause_contribution_ratio",
+        "Share of the missing buffers that a cause explains, 0 to 1, by cause; docs/causes.md describes each cause.",
+        Each(&["cause"], |report, series| {
+            let Some(diagnosis) = during_alarm(report) else { return };
             for finding in &diagnosis.causes {
-                series.push(&[finding.cause.name(), finding.confidence.name()], finding.effect);
+                series.push(&[finding.cause.name()], finding.effect);
             }
             if diagnosis.causes.is_empty() {
-                series.push(&[UNKNOWN, ""], 0.0);
+                series.push(&[UNKNOWN], 0.0);
             }
         }),
     )
-    .absent(CALM),
+    .absent(NO_ALARM),
+    Metric::<Report>::gauge(
+        "zcrx_queue_cause_confidence",
+        "Confidence in a cause: 1 is low, 2 is medium, 3 is high.",
+        Each(&["cause"], |report, series| {
+            let Some(diagnosis) = during_alarm(report) else { return };
+            for finding in &diagnosis.causes {
+                let confidence = match finding.confidence {
+                    Confidence::Low => 1.0,
+                    Confidence::Medium => 2.0,
+                    Confidence::High => 3.0,
+                };
+                series.push(&[finding.cause.name()], confidence);
+            }
+        }),
+    )
+    .absent("the queue has no alarm, or its cause is unknown")
+    .panel("queue", "What it is, and how it is", "Confidence in causes"),
     Metric::<Report>::gauge(
         "zcrx_queue_time_to_starvation_seconds",
-        "When the queue starves if things go on as they do: 0 while it does, +Inf if it does not at this rate.",
+        "Forecast of the time in seconds until the queue starves at the present rates: 0 while starved, +Inf if it will not.",
         One(|report| {
             Some(match report.forecast.starvation.known()? {
                 Starvation::Now => 0.0,
@@ -85,78 +102,85 @@ pub(super) static NOW: &[Metric<Report>] = &[
             })
         }),
     )
-    .absent(UNTOLD),
+    .absent(NO_FORECAST),
     Metric::<Report>::gauge(
         "zcrx_queue_headroom_ratio",
-        "Buffers that can still be given out, as a share of the area.",
+        "Allocatable buffers as a share of the area, 0 to 1. At 0 the queue is starved.",
         One(|report| report.forecast.headroom),
     )
-    .absent(UNTOLD),
+    .absent(NO_FORECAST),
     Metric::<Report>::gauge(
-        "zcrx_queue_hold_seconds",
-        "How long user space has a buffer, on average.",
+        "zcrx_queue_mean_hold_seconds",
+        "Mean time in seconds that user space holds a buffer.",
         One(|report| report.forecast.hold_time.map(|time| time.as_secs_f64())),
     )
-    .absent("it cannot be told, or nothing was returned of late"),
+    .absent("too few figures are known, or no buffer was returned recently"),
     Metric::<Report>::gauge(
         "zcrx_queue_recommended_area_buffers",
-        "Buffers that an area for this load would have; while packets are lost for want of one, the least.",
+        "Buffers that an area for the present load needs. While packets are lost, at least that many.",
         One(|report| sizes(report, |sizes| Some(sizes.area_buffers))),
     )
-    .absent(UNTOLD),
+    .absent(NO_FORECAST),
     Metric::<Report>::gauge(
         "zcrx_queue_recommended_area_bytes",
-        "The same in bytes.",
+        "Size in bytes of an area for the present load. While packets are lost, at least that size.",
         One(|report| sizes(report, |sizes| sizes.area_bytes)),
     )
-    .absent("it cannot be told, or the size of a buffer is unknown"),
+    .absent("there is no forecast, or the size of a buffer is unknown"),
     Metric::<Report>::gauge(
         "zcrx_queue_recommended_refill_entries",
-        "Entries that a refill ring for this load would have.",
+        "Entries that a refill ring for the present load needs.",
         One(|report| sizes(report, |sizes| Some(sizes.refill_entries.into()))),
     )
-    .absent(UNTOLD),
+    .absent(NO_FORECAST),
 ];
 
 pub(super) static PAST: &[Metric<Past>] = &[
     Metric::<Past>::counter(
-        "zcrx_starvation_episodes_total",
-        "Episodes of trouble that are over, by the cause that was likeliest in the end.",
+        "zcrx_queue_alarm_seconds_total",
+        "Time in seconds that the queue has had an alarm, by kind, the current alarm included.",
+        Each(&["alarm"], |past, series| {
+            // All kinds from the start: a counter that appears with its first event shows no increase.
+            for alarm in Trouble::ALL {
+                let time = past.alarmed.get(&alarm).copied().unwrap_or_default();
+                series.push(&[alarm.name()], time.as_secs_f64());
+            }
+        }),
+    )
+    .absent(GONE),
+    Metric::<Past>::counter(
+        "zcrx_queue_episodes_total",
+        "Episodes of alarms that ended, by the cause that was the most likely one at the end.",
         Each(&["cause"], |past, series| {
-            // All causes from the start: a counter that appears with its first event shows no increase.
+            // As above.
             for cause in Cause::ALL.into_iter().map(Some).chain([None]) {
                 let count = past.ended.get(&cause).copied().unwrap_or(0);
                 series.push(&[cause.map_or(UNKNOWN, Cause::name)], count as f64);
             }
         }),
     )
-    .absent("the queue is gone for five minutes"),
+    .absent(GONE),
     Metric::<Past>::counter(
-        "zcrx_starvation_episode_seconds_total",
-        "Time in these episodes.",
-        One(|past| Some(past.starved.as_secs_f64())),
+        "zcrx_queue_episode_seconds_total",
+        "Time in seconds that the queue has spent in episodes of alarms, the current episode included.",
+        One(|past| Some(past.in_episodes().as_secs_f64())),
     )
-    .absent("the queue is gone for five minutes"),
+    .absent(GONE),
 ];
 
 const UNKNOWN: &str = "unknown";
 
-pub(super) static AGE: &[Metric<Age>] = &[Metric::<Age>::gauge(
-    "zcrx_diagnosis_age_seconds",
-    "Time since queues were last looked at for a diagnosis.",
-    One(|age| Some(age.0.as_secs_f64())),
+pub(super) static AGE: &[Metric<HostDiagnosis>] = &[Metric::<HostDiagnosis>::gauge(
+    "zcrxd_diagnosis_timestamp_seconds",
+    "Unix time in seconds of the last diagnosis. A time that does not advance means that queues are not observed.",
+    Moment(|diagnosis| diagnosis.at),
 )
 .absent("zcrxd is still starting")];
 
-/// How old the diagnosis is.
-pub(super) struct Age(pub(super) Duration);
-
-impl Subject for Age {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
+/// The diagnosis that explains the present alarms or, during an episode, the surest one since it began.
+fn during_alarm(report: &Report) -> Option<&crate::model::Diagnosis> {
+    let diagnosis = report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis);
+    report.troubled().then_some(diagnosis)
 }
 
 fn sizes(report: &Report, read: fn(&Sizes) -> Option<u64>) -> Option<f64> {

@@ -28,28 +28,28 @@ impl Subject for ProcessSample {
     }
 }
 
-const NO_WEB_CONFIG: &str = "there is no web configuration";
+const NO_WEB_CONFIG: &str = "there is no web configuration file";
 const NO_PROC: &str = "/proc is not readable";
 
 pub(super) static OBSERVATION: &[Metric<Observation>] = &[
     Metric::<Observation>::gauge(
-        "zcrx_build_info",
-        "The running zcrxd, always 1.",
+        "zcrxd_build_info",
+        "The running zcrxd: version and revision. Always 1.",
         Each(&["version", "revision"], |_, series| {
             series.push(&[env!("CARGO_PKG_VERSION"), option_env!("ZCRXD_REVISION").unwrap_or_default()], 1.0);
         }),
     ),
     Metric::<Observation>::gauge(
-        "zcrx_kernel_info",
-        "The running kernel, always 1.",
+        "zcrxd_kernel_info",
+        "The kernel that zcrxd runs on. Always 1.",
         Each(&["release"], |observation, series| series.push(&[&observation.host.kernel], 1.0)),
     ),
     Metric::<Observation>::gauge(
-        "zcrx_observe_duration_seconds",
-        "How long reading each source took for this scrape.",
-        Each(&["source"], |observation, series| {
-            for (source, took) in &observation.took {
-                series.push(&[source], took.as_secs_f64());
+        "zcrxd_collector_duration_seconds",
+        "Time in seconds that a collector (receive, probe, netdev) took for this scrape.",
+        Each(&["collector"], |observation, series| {
+            for (collector, took) in &observation.took {
+                series.push(&[collector], took.as_secs_f64());
             }
         }),
     ),
@@ -57,39 +57,39 @@ pub(super) static OBSERVATION: &[Metric<Observation>] = &[
 
 pub(super) static WEB: &[Metric<WebSample>] = &[
     Metric::<WebSample>::gauge(
-        "zcrx_web_connections",
-        "Connections to the web endpoint open now.",
+        "zcrxd_web_connections",
+        "Open connections to zcrxd's web endpoint.",
         One(|web| Some(web.connections as f64)),
     ),
     Metric::<WebSample>::counter(
-        "zcrx_web_connections_accepted_total",
-        "Connections to the web endpoint accepted.",
+        "zcrxd_web_accepted_connections_total",
+        "Connections that zcrxd's web endpoint accepted.",
         One(|web| Some(web.accepted as f64)),
     ),
     Metric::<WebSample>::counter(
-        "zcrx_web_connections_evicted_total",
-        "Connections to the web endpoint closed, oldest first, because there were too many.",
+        "zcrxd_web_evicted_connections_total",
+        "Connections that zcrxd's web endpoint closed because there were too many. Rises when clients crowd the endpoint.",
         One(|web| Some(web.evicted as f64)),
     ),
     Metric::<WebSample>::counter(
-        "zcrx_web_unauthorized_total",
-        "Requests to the web endpoint without the name and password of a user.",
+        "zcrxd_web_unauthorized_requests_total",
+        "Requests to zcrxd's web endpoint without valid credentials.",
         One(|web| Some(web.unauthorized as f64)),
     ),
     Metric::<WebSample>::counter(
-        "zcrx_web_tls_handshakes_failed_total",
-        "Connections to the web endpoint whose TLS handshake failed, took too long, or was of a client that may not ask.",
+        "zcrxd_web_failed_tls_handshakes_total",
+        "TLS handshakes with zcrxd's web endpoint that failed, timed out, or came from a client without permission.",
         One(|web| Some(web.handshakes_failed as f64)),
     ),
     Metric::<WebSample>::gauge(
-        "zcrx_web_config_last_reload_successful",
-        "Whether the web configuration was good when it was last read (1); if not (0), the one before is in use.",
+        "zcrxd_web_config_last_reload_successful",
+        "1 if the last read of the web configuration succeeded; 0 if it failed and the previous one stays in use.",
         One(|web| web.config.map(|reload| f64::from(reload.successful))),
     )
     .absent(NO_WEB_CONFIG),
     Metric::<WebSample>::gauge(
-        "zcrx_web_config_last_reload_success_timestamp_seconds",
-        "When the web configuration in use was read, since the Unix epoch.",
+        "zcrxd_web_config_last_reload_success_timestamp_seconds",
+        "Unix time in seconds at which zcrxd read the web configuration that is in use.",
         One(|web| web.config.and_then(|reload| reload.last_success_seconds())),
     )
     .absent(NO_WEB_CONFIG),
@@ -98,43 +98,43 @@ pub(super) static WEB: &[Metric<WebSample>] = &[
 pub(super) static PROCESS: &[Metric<ProcessSample>] = &[
     Metric::<ProcessSample>::counter(
         "process_cpu_seconds_total",
-        "User and system CPU time of zcrxd.",
+        "User and system CPU time of zcrxd, in seconds.",
         One(|process| Some(process.cpu.as_secs_f64())),
     )
     .absent(NO_PROC),
     Metric::<ProcessSample>::gauge(
         "process_start_time_seconds",
-        "When zcrxd started, since the Unix epoch.",
+        "Unix time in seconds at which zcrxd started.",
         One(|process| process.started.map(|started| started.as_secs_f64())),
     )
     .absent(NO_PROC),
     Metric::<ProcessSample>::gauge(
         "process_resident_memory_bytes",
-        "Resident memory of zcrxd.",
+        "Resident memory of zcrxd, in bytes.",
         One(|process| Some(process.resident_bytes as f64)),
     )
     .absent(NO_PROC),
     Metric::<ProcessSample>::gauge(
         "process_virtual_memory_bytes",
-        "Virtual memory of zcrxd.",
+        "Virtual memory of zcrxd, in bytes.",
         One(|process| Some(process.virtual_bytes as f64)),
     )
     .absent(NO_PROC),
     Metric::<ProcessSample>::gauge(
         "process_threads",
-        "Threads of zcrxd.",
+        "Number of threads of zcrxd.",
         One(|process| Some(process.threads as f64)),
     )
     .absent(NO_PROC),
     Metric::<ProcessSample>::gauge(
         "process_open_fds",
-        "File descriptors zcrxd has open.",
+        "Number of file descriptors that zcrxd has open.",
         One(|process| process.open_fds.map(|fds| fds as f64)),
     )
     .absent(NO_PROC),
     Metric::<ProcessSample>::gauge(
         "process_max_fds",
-        "File descriptors zcrxd may open.",
+        "Number of file descriptors that zcrxd may open.",
         One(|process| process.max_fds.map(|fds| fds as f64)),
     )
     .absent("there is no limit, or /proc is not readable"),

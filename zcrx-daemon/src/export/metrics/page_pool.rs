@@ -13,14 +13,14 @@ impl Subject for PagePoolCount {
     }
 }
 
-const NO_PROBE: &str = "the page_pool tracepoints are not attached, or no pool was active since";
+const NO_PROBE: &str = "the page_pool tracepoints are not attached, or the pool has been idle since";
 
 type Row = Metric<PagePoolCount>;
 
 pub(super) static PAGE_POOL: &[Row] = &[
     Row::gauge(
         "zcrx_page_pool_info",
-        "A page pool that was active since the probe was attached, and whether a memory provider feeds it, always 1.",
+        "A page pool that has been active since the probe was attached; provider is true for one with a memory provider. Always 1.",
         Each(&["ifindex", "provider"], |pool, series| {
             let ifindex = pool.ifindex.map(|ifindex| ifindex.to_string()).unwrap_or_default();
             let provider = pool.provider.map(|provider| provider.to_string()).unwrap_or_default();
@@ -30,13 +30,13 @@ pub(super) static PAGE_POOL: &[Row] = &[
     .absent(NO_PROBE),
     Row::counter(
         "zcrx_page_pool_holds_total",
-        "Pages or niovs the pool took in; recycling through a refill ring does not count.",
+        "Pages or buffers (niovs) that a page pool took in. Recycling through a refill ring does not count.",
         One(|pool| Some(pool.held as f64)),
     )
     .absent(NO_PROBE),
     Row::counter(
         "zcrx_page_pool_releases_total",
-        "Pages or niovs the pool gave up.",
+        "Pages or buffers (niovs) that a page pool gave up.",
         One(|pool| Some(pool.released as f64)),
     )
     .absent(NO_PROBE),

@@ -1,8 +1,8 @@
-//! Metrics of the probes themselves: the watcher watched.
+//! Metrics of the probes themselves: what is attached, what it costs, what it loses.
 
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
-use crate::model::{MapCost, ProbeSample, ProbeStatus, ProgramCost};
+use crate::model::{MapCost, ProbeCost, ProbeSample, ProbeStatus, ProgramCost};
 
 impl Subject for ProbeStatus {
     const LABELS: &'static [&'static str] = &["probe"];
@@ -28,87 +28,103 @@ impl Subject for MapCost {
     }
 }
 
+impl Subject for ProbeCost {
+    const LABELS: &'static [&'static str] = &[];
+
+    fn label_values(&self) -> Vec<Option<String>> {
+        Vec::new()
+    }
+}
+
 pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge(
-    "zcrx_probe_attached",
-    "1 for the mechanism a probe is attached by, 0 for each that was tried and refused.",
-    Each(&["mechanism"], |probe, series| {
-        if !probe.asked {
-            return;
-        }
-        for refused in &probe.refused {
-            series.push(&[refused.mechanism.name()], 0.0);
-        }
-        match &probe.attached {
-            Some((mechanism, _)) => series.push(&[mechanism.name()], 1.0),
-            None if probe.refused.is_empty() => series.push(&[""], 0.0),
-            None => {}
+    "zcrxd_probe_info",
+    "A probe with its state (attached, not_in_kernel, not_requested, refused, failed) and its mechanism. Always 1.",
+    Each(&["state", "mechanism"], |probe, series| {
+        let mechanism = probe.attached.as_ref().map_or("", |(mechanism, _)| mechanism.name());
+        series.push(&[probe.state().name(), mechanism], 1.0);
+    }),
+)
+.absent("probes are switched off")];
+
+pub(super) static LOSS: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::counter(
+    "zcrxd_probe_lost_events_total",
+    "Events that the probes lost because a kernel buffer or table was full, by kind. Figures are too low by that many.",
+    Each(&["loss"], |probe, series| {
+        for (loss, &count) in probe.cost.iter().flat_map(|cost| &cost.lost) {
+            series.push(&[loss], count as f64);
         }
     }),
 )
-.absent("probes are switched off, or nobody asked for this one")];
+.absent("no probe is attached")];
 
-pub(super) static LOSS: &[Metric<ProbeSample>] = &[
-    Metric::<ProbeSample>::counter(
-        "zcrx_probe_lost_events_total",
-        "Events the kernel could not hand over because a buffer was full.",
-        One(|probe| probe.lost_events.map(|lost| lost as f64)),
-    )
-    .absent("no attached probe hands over events"),
-    Metric::<ProbeSample>::counter(
-        "zcrx_probe_losses_total",
-        "The same by what was lost: records that found a buffer full, counts that found a table full.",
-        Each(&["loss"], |probe, series| {
-            for (loss, &count) in probe.cost.iter().flat_map(|cost| &cost.lost) {
-                series.push(&[loss], count as f64);
-            }
-        }),
-    )
-    .absent("no probe is attached"),
-];
-
-const NO_STATISTICS: &str =
-    "the kernel keeps no statistics of programs: probes.statistics is off, or refused";
+const NO_STATISTICS: &str = "the kernel counts no runs: probes.statistics is off, or was refused";
 const NO_PROGRAM: &str = "no probe is attached";
 
 pub(super) static PROGRAM: &[Metric<ProgramCost>] = &[
     Metric::<ProgramCost>::counter(
-        "zcrx_probe_runs_total",
-        "Runs of an attached program since it was loaded.",
+        "zcrxd_probe_program_runs_total",
+        "Runs of a BPF program of zcrxd since it was loaded.",
         One(|program| program.runs.map(|(runs, _)| runs as f64)),
     )
     .absent(NO_STATISTICS),
     Metric::<ProgramCost>::counter(
-        "zcrx_probe_run_seconds_total",
-        "Time that these runs took; what it takes to get there is not in it.",
+        "zcrxd_probe_program_run_seconds_total",
+        "Time in seconds that a BPF program of zcrxd has run, without the time to enter it.",
         One(|program| program.runs.map(|(_, time)| time.as_secs_f64())),
     )
     .absent(NO_STATISTICS),
     Metric::<ProgramCost>::counter(
-        "zcrx_probe_missed_runs_total",
-        "Runs that the kernel left out, because the program was interrupted by itself or too many calls were under way: \
-         what they would have counted is missing.",
+        "zcrxd_probe_program_missed_runs_total",
+        "Runs of a BPF program of zcrxd that the kernel skipped (recursion, too many calls at once). Figures miss these events.",
         One(|program| program.missed.map(|missed| missed as f64)),
+    )
+    .absent(NO_PROGRAM),
+];
+
+pub(super) static COST: &[Metric<ProbeCost>] = &[
+    Metric::<ProbeCost>::gauge(
+        "zcrxd_probe_memory_bytes",
+        "Kernel memory in bytes of all BPF maps of zcrxd; it is not part of the resident memory of the process.",
+        One(|cost| {
+            let known: Vec<_> = cost.maps.iter().filter_map(|map| map.bytes).collect();
+            (!known.is_empty()).then(|| known.iter().sum::<u64>() as f64)
+        }),
+    )
+    .absent(NO_PROGRAM),
+    Metric::<ProbeCost>::gauge(
+        "zcrxd_probe_fullest_map_ratio",
+        "Share of its capacity that the fullest BPF map of zcrxd uses, 0 to 1. At 1, events are lost.",
+        One(|cost| {
+            let shares = cost.maps.iter().filter(|map| map.capacity > 0);
+            shares.filter_map(|map| Some(map.entries? as f64 / map.capacity as f64)).reduce(f64::max)
+        }),
     )
     .absent(NO_PROGRAM),
 ];
 
 pub(super) static MAP: &[Metric<MapCost>] = &[
     Metric::<MapCost>::gauge(
-        "zcrx_probe_map_bytes",
-        "Kernel memory that a map of the probes takes.",
+        "zcrxd_probe_map_memory_bytes",
+        "Kernel memory in bytes of a BPF map of zcrxd.",
         One(|map| map.bytes.map(|bytes| bytes as f64)),
     )
-    .absent(NO_PROGRAM),
+    .absent(NO_PROGRAM)
+    .on_request()
+    .no_panel("on request; zcrxd_probe_memory_bytes has the sum"),
     Metric::<MapCost>::gauge(
-        "zcrx_probe_map_entries",
-        "Entries of a map in use.",
+        "zcrxd_probe_map_entries",
+        "Entries in use of a BPF map of zcrxd.",
         One(|map| map.entries.map(|entries| entries as f64)),
     )
-    .absent("the map has no keys"),
+    .absent("the map has no keys")
+    .on_request()
+    .no_panel("on request; zcrxd_probe_fullest_map_ratio has the fullest map"),
     Metric::<MapCost>::gauge(
-        "zcrx_probe_map_capacity",
-        "Entries that such a map has room for.",
+        "zcrxd_probe_map_capacity_entries",
+        "Capacity of a BPF map of zcrxd, in entries.",
         One(|map| map.entries.map(|_| map.capacity as f64)),
     )
-    .absent("the map has no keys"),
+    .absent("the map has no keys")
+    .on_request()
+    .no_panel("on request; zcrxd_probe_fullest_map_ratio has the fullest map"),
 ];

@@ -1,4 +1,4 @@
-//! Metrics of interface queue registrations, of any process on the host.
+//! Metrics of registrations of zcrx queues, of any process on the host.
 
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
@@ -14,34 +14,33 @@ impl Subject for ProbeSample {
 }
 
 const NO_PROBE: &str = "the registration probe is not attached";
-const NONE_SEEN: &str = "no registration seen yet";
+const NONE_SEEN: &str = "no registration has been seen";
 
 type Row = Metric<ProbeSample>;
 
 pub(super) static REGISTRATION: &[Row] = &[
     Row::counter(
         "zcrx_registrations_total",
-        "Attempts of any process to register an interface queue, since the probe was attached.",
+        "Attempts of processes other than zcrxd to register a zcrx queue, since the registration probe was attached.",
         One(|probe| {
-            Some(probe.registrations.as_ref()?.iter().map(|by_errno| by_errno.count).sum::<u64>() as f64)
+            Some(probe.foreign_registrations.as_ref()?.iter().map(|by_errno| by_errno.count).sum::<u64>() as f64)
         }),
     )
     .absent(NO_PROBE),
     Row::counter(
         "zcrx_registration_failures_total",
-        "Of these, attempts that the kernel refused.",
+        "Attempts of processes other than zcrxd to register a zcrx queue that the kernel refused, by errno.",
         Each(&["errno"], |probe, series| {
-            for by_errno in probe.registrations.iter().flatten().filter(|by_errno| by_errno.errno != 0) {
+            for by_errno in probe.foreign_registrations.iter().flatten().filter(|by_errno| by_errno.errno != 0) {
                 series.push(&[&errno_label(by_errno.errno)], by_errno.count as f64);
             }
         }),
     )
-    .absent("no failure seen yet, or the registration probe is not attached"),
+    .absent("no failure has been seen, or the registration probe is not attached"),
     Row::gauge(
-        "zcrx_registration_last_info",
-        "The last attempt: who asked for what and how it ended (errno left out on success; words are the kernel's own, where \
-         it said any), always 1.",
-        Each(&["interface", "ifindex", "queue", "pid", "comm", "errno", "words"], |probe, series| {
+        "zcrx_last_registration_info",
+        "The last attempt to register a zcrx queue: process, queue and errno (none on success). Always 1.",
+        Each(&["interface", "ifindex", "queue", "pid", "comm", "errno"], |probe, series| {
             let Some(last) = probe.recent_registrations.last() else { return };
             let text = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
             let errno = if last.errno == 0 { String::new() } else { errno_label(last.errno) };
@@ -53,7 +52,6 @@ pub(super) static REGISTRATION: &[Row] = &[
                     &last.pid.to_string(),
                     &last.comm,
                     &errno,
-                    last.words.as_deref().unwrap_or_default(),
                 ],
                 1.0,
             );
@@ -61,9 +59,9 @@ pub(super) static REGISTRATION: &[Row] = &[
     )
     .absent(NONE_SEEN),
     Row::gauge(
-        "zcrx_registration_last_duration_seconds",
-        "How long the kernel took over the last attempt.",
+        "zcrx_last_registration_duration_seconds",
+        "Time in seconds that the kernel took for the last attempt to register a zcrx queue.",
         One(|probe| Some(probe.recent_registrations.last()?.duration?.as_secs_f64())),
     )
-    .absent("no registration seen yet, or only one end of it is probed"),
+    .absent("no registration has been seen, or only its end was observed"),
 ];

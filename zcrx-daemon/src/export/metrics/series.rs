@@ -1,100 +1,94 @@
-//! The series of one metric while they are being read.
+//! The series of one metric while they are read.
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric};
+use std::time::Duration;
 
+use super::exposition::{Point, Value, Writer, label};
 use super::table::Kind;
-use crate::model;
+use crate::model::{Histogram, Scale};
+
+#[cfg(test)]
+thread_local! {
+    /// Comparisons of one series with another, on this thread.
+    pub(super) static COMPARISONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 /// Takes the values of one metric about one subject.
 pub(super) struct Series<'a> {
     kind: Kind,
-    subject: Vec<LabelPair>,
     further: &'static [&'static str],
-    points: &'a mut Vec<Metric>,
+    subjects: &'a [String],
+    subject: usize,
+    /// First point that can be the same series as a new one.
+    from: usize,
+    points: &'a mut Vec<Point>,
+    labels: &'a mut String,
+    epoch: f64,
 }
 
 impl<'a> Series<'a> {
+    /// `distinct`: no two subjects have the same labels.
     pub(super) fn new(
+        writer: &'a mut Writer<'_>,
         kind: Kind,
-        names: &[&'static str],
-        values: &[Option<String>],
         further: &'static [&'static str],
-        points: &'a mut Vec<Metric>,
+        subjects: &'a [String],
+        subject: usize,
+        distinct: bool,
     ) -> Self {
-        let subject = names
-            .iter()
-            .zip(values)
-            .filter_map(|(name, value)| Some(pair(name, value.as_deref()?)))
-            .collect();
-        Self { kind, subject, further, points }
+        let from = if distinct { writer.points.len() } else { 0 };
+        let Writer { points, labels, epoch, .. } = writer;
+        Self { kind, further, subjects, subject, from, points, labels, epoch: *epoch }
     }
 
-    /// Adds a value; `values` are those of the row's own labels, in their order, and an empty one leaves the
-    /// label out (to Prometheus both are the same).
+    /// Adds a value. `values` are those of the row's own labels, in their order; an empty one leaves the label out,
+    /// which Prometheus treats alike.
     ///
-    /// Subjects that their labels cannot tell apart (two pools whose id could not be read) become one series:
-    /// a scrape with a duplicate would be refused whole. Counters add up, of gauges the greater stays.
+    /// Values of one series are merged: counters add up, of gauges the greater stays.
     pub(super) fn push(&mut self, values: &[&str], value: f64) {
         debug_assert_eq!(values.len(), self.further.len(), "one value for each label of the row");
-        let mut labels = self.subject.clone();
-        labels.extend(
-            self.further
-                .iter()
-                .zip(values)
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| pair(name, value)),
-        );
-        if let Some(twin) = self.points.iter_mut().find(|point| point.get_label() == labels) {
-            match self.kind {
-                Kind::Counter => set(twin, self.kind, twin.get_counter().get_value() + value),
-                Kind::Gauge => set(twin, self.kind, twin.get_gauge().get_value().max(value)),
-                Kind::Histogram => {}
+        let begin = self.labels.len();
+        for (name, value) in self.further.iter().zip(values) {
+            if !value.is_empty() {
+                label(self.labels, name, value);
             }
+        }
+        let point =
+            Point { subject: self.subject, labels: begin..self.labels.len(), value: Value::Number(value) };
+        let Some(twin) =
+            (self.from..self.points.len()).find(|&index| self.is_twin(&self.points[index], &point))
+        else {
+            self.points.push(point);
             return;
+        };
+        self.labels.truncate(begin);
+        if let Value::Number(before) = &mut self.points[twin].value {
+            *before = match self.kind {
+                Kind::Counter => *before + value,
+                Kind::Gauge | Kind::Histogram => before.max(value),
+            };
         }
-        let mut point = Metric::from_label(labels);
-        set(&mut point, self.kind, value);
-        self.points.push(point);
     }
 
-    /// Adds how values are spread. Subjects of such rows have labels that tell them apart.
-    pub(super) fn spread(&mut self, spread: &model::Histogram, scale: &model::Scale) {
-        let mut histogram = Histogram::default();
-        histogram.set_sample_count(spread.count());
-        histogram.set_sample_sum(spread.sum(scale));
-        let buckets = spread.cumulative(scale).map(|(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        histogram.set_bucket(buckets.collect());
-        let mut point = Metric::from_label(self.subject.clone());
-        point.set_histogram(histogram);
-        self.points.push(point);
+    /// Adds a moment of CLOCK_MONOTONIC as seconds since the Unix epoch. Milliseconds: two clocks are read one after
+    /// the other, and finer digits would change with each scrape.
+    pub(super) fn push_moment(&mut self, moment: Duration) {
+        self.push(&[], ((self.epoch + moment.as_secs_f64()) * 1000.0).round() / 1000.0);
     }
-}
 
-fn set(point: &mut Metric, kind: Kind, value: f64) {
-    match kind {
-        Kind::Counter => {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            point.set_counter(counter);
+    /// Adds a distribution. Subjects of such rows have distinct labels; of two that have not, the first stays.
+    pub(super) fn spread(&mut self, spread: Histogram, scale: &'static Scale) {
+        let begin = self.labels.len();
+        let point =
+            Point { subject: self.subject, labels: begin..begin, value: Value::Spread(spread, scale) };
+        if !self.points[self.from..].iter().any(|other| self.is_twin(other, &point)) {
+            self.points.push(point);
         }
-        Kind::Gauge => {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            point.set_gauge(gauge);
-        }
-        // Made whole by `spread`.
-        Kind::Histogram => {}
     }
-}
 
-fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
+    fn is_twin(&self, one: &Point, other: &Point) -> bool {
+        #[cfg(test)]
+        COMPARISONS.set(COMPARISONS.get() + 1);
+        self.labels[one.labels.clone()] == self.labels[other.labels.clone()]
+            && self.subjects[one.subject] == self.subjects[other.subject]
+    }
 }

@@ -14,30 +14,30 @@ impl Subject for ServiceSample {
 
 pub(super) static SERVICE: &[Metric<ServiceSample>] = &[
     Metric::<ServiceSample>::gauge(
-        "zcrx_config_last_reload_successful",
-        "Whether the configuration was good when it was last read (1); if not (0), the one before is in use.",
+        "zcrxd_config_last_reload_successful",
+        "1 if the last read of zcrxd's configuration succeeded; 0 if it failed and the previous one stays in use.",
         One(|service| service.config.map(|reload| f64::from(reload.successful))),
     )
-    .absent("zcrxd has not read it yet"),
+    .absent("zcrxd has not read its configuration yet"),
     Metric::<ServiceSample>::gauge(
-        "zcrx_config_last_reload_success_timestamp_seconds",
-        "When the configuration in use was read, since the Unix epoch.",
+        "zcrxd_config_last_reload_success_timestamp_seconds",
+        "Unix time in seconds at which zcrxd read the configuration that is in use.",
         One(|service| service.config.and_then(|reload| reload.last_success_seconds())),
     )
-    .absent("zcrxd has not read it yet"),
+    .absent("zcrxd has not read its configuration yet"),
     Metric::<ServiceSample>::gauge(
-        "zcrx_thread_responsive",
-        "Whether a thread of zcrxd answers (1) or has not for too long (0). While one does not, the watchdog is not fed.",
+        "zcrxd_thread_responsive",
+        "1 if a thread of zcrxd responds, 0 if it has not responded for too long. At 0, systemd's watchdog restarts zcrxd.",
         Each(&["thread"], |service, series| {
             for thread in &service.threads {
                 series.push(&[&thread.name], f64::from(thread.responsive));
             }
         }),
     )
-    .absent("zcrxd is starting or ending"),
+    .absent("zcrxd is starting or stopping"),
     Metric::<ServiceSample>::counter(
-        "zcrx_log_lines_suppressed_total",
-        "Log lines left out because the same place had said too much within a short time.",
+        "zcrxd_log_suppressed_lines_total",
+        "Log lines that zcrxd left out because one place in its code logged too much in a short time.",
         One(|service| Some(service.log_lines_suppressed as f64)),
     ),
 ];

@@ -1,11 +1,13 @@
-//! What a row of a metric table is, and how a table becomes metric families.
+//! A row of a metric table, and how rows become text.
 
-use prometheus::proto::{MetricFamily, MetricType};
+use std::collections::HashSet;
+use std::time::Duration;
 
+use super::exposition::Writer;
 use super::series::Series;
 use crate::model::{Histogram, Scale};
 
-/// Counter, gauge or histogram, as Prometheus means them.
+/// Counter, gauge or histogram, as Prometheus defines them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
@@ -21,44 +23,58 @@ impl Kind {
             Self::Histogram => "histogram",
         }
     }
-
-    const fn metric_type(self) -> MetricType {
-        match self {
-            Self::Counter => MetricType::COUNTER,
-            Self::Gauge => MetricType::GAUGE,
-            Self::Histogram => MetricType::HISTOGRAM,
-        }
-    }
 }
 
-/// How a row reads its value from what it is about.
+/// How a row reads its value from its subject.
 pub(super) enum Read<S> {
-    /// One value, or none when it is unknown.
+    /// One value; `None` when it is unknown.
     One(fn(&S) -> Option<f64>),
-    /// A value for each combination of these further labels.
+    /// One moment of CLOCK_MONOTONIC; exported as seconds since the Unix epoch.
+    Moment(fn(&S) -> Option<Duration>),
+    /// One value for each combination of these further labels.
     Each(&'static [&'static str], fn(&S, &mut Series<'_>)),
-    /// How values are spread, or nothing when it is unknown.
+    /// The distribution of values; `None` when it is unknown.
     Spread(&'static Scale, fn(&S) -> Option<Histogram>),
 }
 
-/// One row: a metric about things of type `S`.
+/// Where a dashboard shows a metric whose panel is not written by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Panel {
+    /// Name of the dashboard: `queue`, `daemon`, ...
+    pub(super) dashboard: &'static str,
+    /// Title of the row; the generator adds the panel at its end.
+    pub(super) row: &'static str,
+    /// Title of the panel.
+    pub(super) title: &'static str,
+}
+
+/// One row: everything that is declared about one metric.
 pub(super) struct Metric<S> {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// HELP text: one sentence that says what is counted, and its unit where the name does not.
+    /// HELP text. Makes sense without the name: what is counted, the unit, and what a rising value means.
     pub(super) help: &'static str,
     /// When there is no such series; empty if there always is one.
     pub(super) absent: &'static str,
+    /// Exported only if a request names the metric (`name[]`): too many series for every scrape.
+    pub(super) on_request: bool,
+    pub(super) panel: Option<Panel>,
+    /// Why no dashboard and no alert reads the metric.
+    pub(super) no_panel: Option<&'static str>,
     pub(super) read: Read<S>,
 }
 
 impl<S> Metric<S> {
+    const fn new(name: &'static str, kind: Kind, help: &'static str, read: Read<S>) -> Self {
+        Self { name, kind, help, absent: "", on_request: false, panel: None, no_panel: None, read }
+    }
+
     pub(super) const fn counter(name: &'static str, help: &'static str, read: Read<S>) -> Self {
-        Self { name, kind: Kind::Counter, help, absent: "", read }
+        Self::new(name, Kind::Counter, help, read)
     }
 
     pub(super) const fn gauge(name: &'static str, help: &'static str, read: Read<S>) -> Self {
-        Self { name, kind: Kind::Gauge, help, absent: "", read }
+        Self::new(name, Kind::Gauge, help, read)
     }
 
     pub(super) const fn histogram(
@@ -67,7 +83,7 @@ impl<S> Metric<S> {
         scale: &'static Scale,
         read: fn(&S) -> Option<Histogram>,
     ) -> Self {
-        Self { name, kind: Kind::Histogram, help, absent: "", read: Read::Spread(scale, read) }
+        Self::new(name, Kind::Histogram, help, Read::Spread(scale, read))
     }
 
     /// States when the series is absent.
@@ -76,16 +92,48 @@ impl<S> Metric<S> {
         self
     }
 
+    /// Leaves the metric out of scrapes that do not name it.
+    pub(super) const fn on_request(mut self) -> Self {
+        self.on_request = true;
+        self
+    }
+
+    /// Has the dashboard generator draw the metric. Rows whose panel is written by hand need nothing.
+    pub(super) const fn panel(
+        mut self,
+        dashboard: &'static str,
+        row: &'static str,
+        title: &'static str,
+    ) -> Self {
+        self.panel = Some(Panel { dashboard, row, title });
+        self
+    }
+
+    /// States why no dashboard and no alert reads the metric.
+    pub(super) const fn no_panel(mut self, reason: &'static str) -> Self {
+        self.no_panel = Some(reason);
+        self
+    }
+
     /// Labels that this row adds to those of its subject.
     pub(super) const fn labels(&self) -> &'static [&'static str] {
         match self.read {
-            Read::One(_) | Read::Spread(..) => &[],
+            Read::One(_) | Read::Moment(_) | Read::Spread(..) => &[],
             Read::Each(labels, _) => labels,
         }
     }
 }
 
-/// A thing that metrics are about. Its labels come first in each of its series.
+/// The base unit that a metric's name ends with, as OpenMetrics writes it; empty if it has none.
+pub(super) fn unit(name: &str) -> &'static str {
+    let family = name.strip_suffix("_total").unwrap_or(name);
+    ["seconds", "bytes", "ratio"]
+        .into_iter()
+        .find(|unit| family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
+        .unwrap_or("")
+}
+
+/// What metrics are about. Its labels come first in each of its series.
 pub(super) trait Subject {
     /// Names of its labels.
     const LABELS: &'static [&'static str];
@@ -94,36 +142,58 @@ pub(super) trait Subject {
     fn label_values(&self) -> Vec<Option<String>>;
 }
 
-/// Reads each row of a table for each subject and appends the families that have at least one series.
-pub(super) fn collect<S: Subject>(table: &[Metric<S>], subjects: &[S], families: &mut Vec<MetricFamily>) {
-    let labels: Vec<_> = subjects.iter().map(S::label_values).collect();
-    for metric in table {
-        let mut points = Vec::new();
-        for (subject, values) in subjects.iter().zip(&labels) {
-            let mut series = Series::new(metric.kind, S::LABELS, values, metric.labels(), &mut points);
-            match metric.read {
-                Read::One(read) => {
-                    if let Some(value) = read(subject) {
-                        series.push(&[], value);
+/// Takes table after table: the export writes their values, the reference their declarations.
+pub(super) trait Visitor {
+    /// `title` is the heading in the reference; an empty one continues the section before.
+    fn table<S: Subject>(&mut self, title: &str, table: &[Metric<S>], subjects: &[S]);
+}
+
+impl Visitor for Writer<'_> {
+    fn table<S: Subject>(&mut self, _title: &str, table: &[Metric<S>], subjects: &[S]) {
+        if subjects.is_empty() {
+            return;
+        }
+        let labels: Vec<String> =
+            subjects.iter().map(|subject| label_text(S::LABELS, &subject.label_values())).collect();
+        // Subjects that their labels cannot tell apart become one series: Prometheus rejects a scrape with duplicates.
+        let distinct = labels.iter().collect::<HashSet<_>>().len() == labels.len();
+        for metric in table {
+            if !self.wants(metric.name, metric.on_request) {
+                continue;
+            }
+            for (index, subject) in subjects.iter().enumerate() {
+                let mut series = Series::new(self, metric.kind, metric.labels(), &labels, index, distinct);
+                match metric.read {
+                    Read::One(read) => {
+                        if let Some(value) = read(subject) {
+                            series.push(&[], value);
+                        }
                     }
-                }
-                Read::Each(_, read) => read(subject, &mut series),
-                Read::Spread(scale, read) => {
-                    if let Some(spread) = read(subject) {
-                        series.spread(&spread, scale);
+                    Read::Moment(read) => {
+                        if let Some(moment) = read(subject) {
+                            series.push_moment(moment);
+                        }
+                    }
+                    Read::Each(_, read) => read(subject, &mut series),
+                    Read::Spread(scale, read) => {
+                        if let Some(spread) = read(subject) {
+                            series.spread(spread, scale);
+                        }
                     }
                 }
             }
+            self.family(metric.name, metric.kind, metric.help, &labels);
         }
-        // The encoder refuses a family without series: an unknown value is an absent metric.
-        if points.is_empty() {
-            continue;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(metric.name.to_owned());
-        family.set_help(metric.help.to_owned());
-        family.set_field_type(metric.kind.metric_type());
-        family.set_metric(points);
-        families.push(family);
     }
+}
+
+/// Labels as they stand in a series, without braces.
+fn label_text(names: &[&str], values: &[Option<String>]) -> String {
+    let mut text = String::new();
+    for (name, value) in names.iter().zip(values) {
+        if let Some(value) = value {
+            super::exposition::label(&mut text, name, value);
+        }
+    }
+    text
 }

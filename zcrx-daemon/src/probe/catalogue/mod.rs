@@ -7,7 +7,7 @@ mod state;
 
 use super::Options;
 use super::prototype::{Expected, Function};
-use crate::model::{Attempt, Mechanism, ProbeStatus};
+use crate::model::{Attempt, Mechanism, Obstacle, ProbeStatus};
 
 /// Names, as in [`CATALOGUE`]; programs are named after them.
 pub(super) const ALLOCATION: &str = "allocation";
@@ -145,19 +145,27 @@ impl Probe {
     /// Its status if it is not to be tried at all, when those before it stand like this.
     pub(super) fn not_tried(&self, options: Options, before: &[ProbeStatus]) -> Option<ProbeStatus> {
         if let Some(on_request) = self.on_request.as_ref().filter(|on_request| !(on_request.asked)(options)) {
-            return Some(ProbeStatus { asked: false, ..self.refused(on_request.otherwise) });
+            return Some(ProbeStatus {
+                asked: false,
+                ..self.refused(Obstacle::NotTried, on_request.otherwise)
+            });
         }
         let other = self.together_with?;
-        let stands = before.iter().any(|status| status.name == other && status.attached.is_some());
-        (!stands).then(|| self.refused(&format!("it needs the probe {other}, which is not attached")))
+        let other_status = before.iter().find(|status| status.name == other);
+        if other_status.is_some_and(|status| status.attached.is_some()) {
+            return None;
+        }
+        let obstacle = other_status.map_or(Obstacle::Refused, ProbeStatus::obstacle);
+        Some(self.refused(obstacle, &format!("it needs the probe {other}, which is not attached")))
     }
 
     /// Its status when every alternative is refused for the same reason.
-    pub(super) fn refused(&self, reason: &str) -> ProbeStatus {
+    pub(super) fn refused(&self, obstacle: Obstacle, reason: &str) -> ProbeStatus {
         let attempt = |alternative: &Alternative| Attempt {
             mechanism: alternative.mechanism,
             target: alternative.target(),
             error: reason.to_owned(),
+            obstacle,
         };
         ProbeStatus { refused: self.alternatives.iter().map(attempt).collect(), ..self.untried() }
     }
@@ -189,7 +197,7 @@ impl Hook {
 pub(super) fn all_refused(reason: &str, options: Options) -> Vec<ProbeStatus> {
     let refused = |probe: &Probe| {
         let unasked = probe.not_tried(options, &[]).filter(|status| !status.asked);
-        unasked.unwrap_or_else(|| probe.refused(reason))
+        unasked.unwrap_or_else(|| probe.refused(Obstacle::Refused, reason))
     };
     CATALOGUE.iter().map(refused).collect()
 }

@@ -63,7 +63,9 @@ const UNITS: [&str; 7] = ["short", "none", "s", "bytes", "Bps", "ops", "percentu
 
 /// Every panel that is not a heading.
 pub(super) fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
-    list(&dashboard["panels"]).filter(|panel| panel["type"] != "row")
+    list(&dashboard["panels"])
+        .flat_map(|panel| std::iter::once(panel).chain(list(&panel["panels"])))
+        .filter(|panel| panel["type"] != "row")
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -88,13 +90,12 @@ fn template_datasource(dashboard: &Value, _: &Known) -> Vec<String> {
     complaint(!found, "no variable for the data source")
 }
 
+/// One host at a time, or any number of them; `all` is the regular expression for all.
 fn template(dashboard: &Value, name: &str, all: &str) -> Vec<String> {
     let found = list(&dashboard["templating"]["list"]).any(|variable| {
         variable["name"] == name
             && variable["type"] == "query"
-            && variable["multi"] == true
-            && variable["includeAll"] == true
-            && variable["allValue"] == all
+            && (variable["includeAll"] == false || variable["allValue"] == all)
             && variable["refresh"] == 2
             && variable["datasource"]["uid"] == "${datasource}"
             && variable["label"].as_str().is_some_and(|label| label.to_lowercase() == name)
@@ -217,7 +218,7 @@ fn links(panel: &Value, _: &Known) -> Vec<String> {
             }
         } else if !url.contains("${__value") {
             let page = url.rsplit('/').next().unwrap_or_default();
-            if !root().join("docs/runbook").join(page).is_file() {
+            if !root().join("docs/runbook").join(format!("{page}.md")).is_file() {
                 complaints.push(format!("the runbook has no page {page}"));
             }
         }

@@ -9,33 +9,33 @@ pub(super) fn delivery() -> Row {
         title: "Delivery, copies and control, in the kernel",
         panels: vec![
             Panel::lines("Receive calls", RATE, "Receive calls on connections of the queue, whoever owns it, and of them those that found nothing.")
-                .ask("rate(zcrx_ifq_receives_total{QUEUE}[$__rate_interval])", queue!("all"))
-                .ask("rate(zcrx_ifq_receives_empty_total{QUEUE}[$__rate_interval])", queue!("empty")),
+                .ask("rate(zcrx_queue_receives_total{QUEUE}[$__rate_interval])", queue!("all"))
+                .ask("rate(zcrx_queue_empty_receives_total{QUEUE}[$__rate_interval])", queue!("empty")),
             Panel::lines("Receive errors in the kernel", RATE, "Receives that ended with an error, by errno.")
-                .ask("rate(zcrx_ifq_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
+                .ask("rate(zcrx_queue_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
                 .runbook("ZcrxQueueCopyLivelock"),
             Panel::lines("Payload delivered and copied", BYTE_RATE, "Payload delivered to the owner, and payload copied by the copy fallback.")
-                .ask("rate(zcrx_ifq_received_bytes_total{QUEUE}[$__rate_interval])", queue!("delivered"))
-                .ask("rate(zcrx_ifq_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
+                .ask("rate(zcrx_queue_received_bytes_total{QUEUE}[$__rate_interval])", queue!("delivered"))
+                .ask("rate(zcrx_queue_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Copies", RATE, "Calls of the copy fallback, those that copied nothing, and buffers that copies filled.")
-                .ask("rate(zcrx_ifq_copies_total{QUEUE}[$__rate_interval])", queue!("calls"))
-                .ask("rate(zcrx_ifq_copy_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
-                .ask("rate(zcrx_ifq_copied_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers"))
+                .ask("rate(zcrx_queue_copies_total{QUEUE}[$__rate_interval])", queue!("calls"))
+                .ask("rate(zcrx_queue_copy_failures_total{QUEUE}[$__rate_interval])", queue!("failed"))
+                .ask("rate(zcrx_queue_copied_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers"))
                 .runbook("ZcrxQueueCopyLivelock"),
             Panel::lines("Control calls", RATE, "Control calls by operation and errno, and refill entries that flushes consumed.")
-                .ask("rate(zcrx_ifq_controls_total{QUEUE}[$__rate_interval])", queue!("{{operation}} {{errno}}"))
-                .ask("rate(zcrx_ifq_refill_entries_flushed_total{QUEUE}[$__rate_interval])", queue!("entries flushed")),
+                .ask("rate(zcrx_queue_control_calls_total{QUEUE}[$__rate_interval])", queue!("{{operation}} {{errno}}"))
+                .ask("rate(zcrx_queue_flushed_refill_entries_total{QUEUE}[$__rate_interval])", queue!("entries flushed")),
             Panel::lines("Notifications", RATE, "Notifications that the kernel had to give, and those that it sent.")
-                .ask("rate(zcrx_ifq_notifications_raised_total{QUEUE}[$__rate_interval])", queue!("{{notification}} raised"))
-                .ask("rate(zcrx_ifq_notifications_sent_total{QUEUE}[$__rate_interval])", queue!("{{notification}} sent")),
-            spread("Residence", SECONDS, "How long sampled buffers were out until the kernel had them back: half of them less, and 99 of 100. Only with probes.residence.", "zcrx_ifq_residence_seconds"),
+                .ask("rate(zcrx_queue_raised_notifications_total{QUEUE}[$__rate_interval])", queue!("{{notification}} raised"))
+                .ask("rate(zcrx_queue_sent_notifications_total{QUEUE}[$__rate_interval])", queue!("{{notification}} sent")),
+            spread("Residence", SECONDS, "How long sampled buffers were out until the kernel had them back: half of them less, and 99 of 100. Only with probes.residence.", "zcrx_queue_residence_seconds"),
             Panel::lines("Sampled buffers", RATE, "Buffers sampled for residence, those that came back unseen, and those for which there was no room. Only with probes.residence.")
-                .ask("rate(zcrx_ifq_residence_sampled_total{QUEUE}[$__rate_interval])", queue!("sampled"))
-                .ask("rate(zcrx_ifq_residence_unseen_total{QUEUE}[$__rate_interval])", queue!("unseen"))
-                .ask("rate(zcrx_ifq_residence_lost_total{QUEUE}[$__rate_interval])", queue!("lost")),
+                .ask("rate(zcrx_queue_residence_sampled_buffers_total{QUEUE}[$__rate_interval])", queue!("sampled"))
+                .ask("rate(zcrx_queue_residence_unseen_buffers_total{QUEUE}[$__rate_interval])", queue!("unseen"))
+                .ask("rate(zcrx_queue_residence_lost_buffers_total{QUEUE}[$__rate_interval])", queue!("lost")),
             Panel::lines("Since the last receive", SECONDS, "Time since a call last received something. It grows on an idle queue too.")
-                .ask("zcrx_ifq_last_receive_age_seconds{QUEUE}", queue!("")),
+                .ask("time() - zcrx_queue_last_receive_timestamp_seconds{QUEUE}", queue!("")),
         ],
     }
 }
@@ -45,8 +45,8 @@ pub(super) fn pools() -> Row {
         title: "Page pools",
         panels: vec![
             Panel::lines("In flight", COUNT, "Buffers that the page pool is responsible for, and of them those in its allocation cache. It saturates in healthy operation.")
-                .ask("zcrx_ifq_pool_inflight_buffers{QUEUE}", queue!("in flight"))
-                .ask("zcrx_ifq_pool_cache_buffers{QUEUE}", queue!("cached")),
+                .ask("zcrx_queue_pool_inflight_buffers{QUEUE}", queue!("in flight"))
+                .ask("zcrx_queue_pool_cache_buffers{QUEUE}", queue!("cached")),
             Panel::lines("Taken in and given up", RATE, "Pages or niovs that page pools of this interface took in and gave up; recycling through a refill ring does not count.")
                 .ask("rate(zcrx_page_pool_holds_total{HOST,interface=~\"$interface\"}[$__rate_interval])", "{{instance}} {{interface}} pool {{page_pool}} in")
                 .ask("rate(zcrx_page_pool_releases_total{HOST,interface=~\"$interface\"}[$__rate_interval])", "{{instance}} {{interface}} pool {{page_pool}} out"),

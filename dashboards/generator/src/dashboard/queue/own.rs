@@ -17,8 +17,8 @@ pub(super) fn spread(
         )
     };
     Panel::lines(title, unit, description)
-        .ask(&quantile("0.5"), queue!("half"))
-        .ask(&quantile("0.99"), queue!("99 of 100"))
+        .ask(&quantile("0.5"), queue!("p50"))
+        .ask(&quantile("0.99"), queue!("p99"))
 }
 
 pub(super) fn times() -> Row {
@@ -26,17 +26,17 @@ pub(super) fn times() -> Row {
         title: "How long buffers are held",
         panels: vec![
             Panel::lines("Hold time", SECONDS, "How long user space has a buffer, on average, by rates and counts (Little's law). Of any process.")
-                .ask("zcrx_queue_hold_seconds{QUEUE}", queue!("")),
-            spread("Hold time, measured", SECONDS, "How long buffers of zcrxd's own queue were held, from the batch in which their completion was reaped until they were returned: half of them less, and 99 of 100.", "zcrx_receive_hold_seconds")
+                .ask("zcrx_queue_mean_hold_seconds{QUEUE}", queue!("")),
+            spread("Hold time, measured", SECONDS, "How long buffers of zcrxd's own queue were held, from the batch in which their completion was reaped until they were returned: half of them less, and 99 of 100.", "zcrxd_receiver_hold_seconds")
                 .runbook("ZcrxQueueStarving"),
             Panel::lines("Held longest", SECONDS, "How long the buffer that is held longest has been held. A line that rises as fast as time goes is a buffer that does not come back.")
-                .ask("zcrx_receive_oldest_held_seconds{QUEUE}", queue!(""))
+                .ask("zcrxd_receiver_oldest_held_buffer_seconds{QUEUE}", queue!(""))
                 .runbook("ZcrxQueueLeaking"),
             Panel::lines("Since the last allocation", SECONDS, "Time since an allocation last yielded a buffer. It grows on an idle queue too.")
-                .ask("zcrx_ifq_last_allocation_age_seconds{QUEUE}", queue!(""))
+                .ask("time() - zcrx_queue_last_allocation_timestamp_seconds{QUEUE}", queue!(""))
                 .runbook("ZcrxQueueStalled"),
             Panel::table("Busy polling", SECONDS, "How long a wait of zcrxd's own queue for completions polls the NIC before it sleeps: less delay for more CPU time. No line: it does not poll.")
-                .ask("zcrx_receive_napi_busy_poll_seconds{QUEUE}", "")
+                .ask("zcrxd_receiver_napi_busy_poll_seconds{QUEUE}", "")
                 .value("polls for")
                 .wide(8),
         ],
@@ -47,23 +47,23 @@ pub(super) fn rings() -> Row {
     Row {
         title: "Rings, from batch to batch",
         panels: vec![
-            spread("Completions found waiting", COUNT, "Completions of zcrxd's own queue found waiting, each time that some were. More at once costs less, and delays more.", "zcrx_receive_cq_depth_reaped")
+            spread("Completions found waiting", COUNT, "Completions of zcrxd's own queue found waiting, each time that some were. More at once costs less, and delays more.", "zcrxd_receiver_reap_batch_completions")
                 .runbook("ZcrxQueueCqExhausted"),
-            spread("Entries published at once", COUNT, "Refill entries that were published at once. More at once costs less.", "zcrx_receive_published_entries"),
-            spread("Refill ring after publishing", COUNT, "Refill entries that nobody had consumed right after some were published. Near the capacity of the ring, buffers begin to wait.", "zcrx_receive_refill_ring_depth_published")
+            spread("Entries published at once", COUNT, "Refill entries that were published at once. More at once costs less.", "zcrxd_receiver_publish_batch_entries"),
+            spread("Refill ring after publishing", COUNT, "Refill entries that nobody had consumed right after some were published. Near the capacity of the ring, buffers begin to wait.", "zcrxd_receiver_refill_ring_fill_entries")
                 .runbook("ZcrxQueueRefillOverflow"),
             Panel::lines("Refill ring full, and flushed", RATE, "Times that entries had to be stashed because the refill ring was full, and times that the kernel was told to consume it.")
-                .ask("rate(zcrx_receive_refill_ring_full_total{QUEUE}[$__rate_interval])", queue!("full"))
-                .ask("rate(zcrx_receive_refill_flushes_total{QUEUE}[$__rate_interval])", queue!("flushed"))
+                .ask("rate(zcrxd_receiver_refill_ring_full_total{QUEUE}[$__rate_interval])", queue!("full"))
+                .ask("rate(zcrxd_receiver_refill_flushes_total{QUEUE}[$__rate_interval])", queue!("flushed"))
                 .runbook("ZcrxQueueRefillOverflow"),
             Panel::lines("Receives tried again", RATE, "Receives that ended for want of a buffer and were armed again.")
-                .ask("rate(zcrx_receive_retries_total{QUEUE}[$__rate_interval])", queue!(""))
+                .ask("rate(zcrxd_receiver_receive_retries_total{QUEUE}[$__rate_interval])", queue!(""))
                 .runbook("ZcrxQueueCopyLivelock"),
             Panel::lines("Ends found by looking", RATE, "Connections that had ended, mostly by a reset, without a completion to say so: their receives were begun anew. Above 0 the kernel loses ends.")
-                .ask("rate(zcrx_receive_unreported_ends_total{QUEUE}[$__rate_interval])", queue!("")),
+                .ask("rate(zcrxd_receiver_unreported_connection_ends_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Connections on another queue", RATE, "Connections that arrive on a hardware queue that is none of zcrxd's (copied, or not received at all), and those handed to the thread of another own queue, on which they arrive.")
-                .ask("rate(zcrx_receive_misplaced_connections_total{QUEUE}[$__rate_interval])", queue!("misplaced"))
-                .ask("rate(zcrx_receive_handed_over_connections_total{QUEUE}[$__rate_interval])", queue!("handed over"))
+                .ask("rate(zcrxd_receiver_misplaced_connections_total{QUEUE}[$__rate_interval])", queue!("misplaced"))
+                .ask("rate(zcrxd_receiver_handed_over_connections_total{QUEUE}[$__rate_interval])", queue!("handed over"))
                 .runbook("ZcrxQueueMissteered"),
         ],
     }
@@ -74,18 +74,18 @@ pub(super) fn slow_sinks() -> Row {
         title: "Back-pressure of slow sinks",
         panels: vec![
             Panel::lines("Held by sinks", COUNT, "Buffers that sinks hold because they have not done with their data yet, and how many they may hold together before data is copied out. No limit: they may hold the whole area.")
-                .ask("zcrx_receive_sink_held_buffers{QUEUE}", queue!("held"))
-                .ask("zcrx_receive_sink_hold_limit_buffers{QUEUE}", queue!("limit")),
+                .ask("zcrxd_receiver_sink_held_buffers{QUEUE}", queue!("held"))
+                .ask("zcrxd_receiver_sink_hold_limit_buffers{QUEUE}", queue!("limit")),
             Panel::lines("Copied out", BYTE_RATE, "Payload copied out of the area to ordinary memory because of a slow sink.")
-                .ask("rate(zcrx_receive_copied_out_bytes_total{QUEUE}[$__rate_interval])", queue!("")),
+                .ask("rate(zcrxd_receiver_copied_out_bytes_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Memory of what was copied out", BYTES, "Memory in use by payload that was copied out, and the most that may be.")
-                .ask("zcrx_receive_copy_out_memory_bytes{QUEUE}", queue!("in use"))
-                .ask("zcrx_receive_copy_out_memory_limit_bytes{QUEUE}", queue!("limit")),
+                .ask("zcrxd_receiver_copy_out_memory_bytes{QUEUE}", queue!("in use"))
+                .ask("zcrxd_receiver_copy_out_memory_limit_bytes{QUEUE}", queue!("limit")),
             Panel::lines("Limits reached", RATE, "Times that a connection reached its share of the held buffers, and times that one was not received from any more until its slow sink had caught up.")
-                .ask("rate(zcrx_receive_sink_limit_reached_total{QUEUE}[$__rate_interval])", queue!("share reached"))
-                .ask("rate(zcrx_receive_pauses_total{QUEUE}[$__rate_interval])", queue!("paused")),
+                .ask("rate(zcrxd_receiver_sink_hold_limit_reached_total{QUEUE}[$__rate_interval])", queue!("share reached"))
+                .ask("rate(zcrxd_receiver_connection_pauses_total{QUEUE}[$__rate_interval])", queue!("paused")),
             Panel::lines("Connections paused", COUNT, "Connections that are not received from now, until their slow sink has caught up: their senders wait.")
-                .ask("zcrx_receive_paused_connections{QUEUE}", queue!("")),
+                .ask("zcrxd_receiver_paused_connections{QUEUE}", queue!("")),
         ],
     }
 }

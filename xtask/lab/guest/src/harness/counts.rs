@@ -34,7 +34,7 @@ pub(crate) fn agree(
 /// Nobody asked for residence: nothing of it is attached, and nothing said.
 pub(crate) fn nobody_asked(metrics: &Metrics) -> Result<()> {
     let about_it = |sample: &&Sample| {
-        sample.name.starts_with("zcrx_ifq_residence_")
+        sample.name.starts_with("zcrx_queue_residence_")
             || sample.has("probe", "residence")
             || sample.label("program").starts_with("residence")
     };

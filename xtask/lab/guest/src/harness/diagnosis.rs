@@ -30,7 +30,7 @@ pub(crate) fn watching<'a>(namespace: &'a Namespace, further: &[&str]) -> Result
     let mut arguments = vec!["--recordings.directory", directory];
     arguments.extend(further);
     let daemon = Daemon::start(namespace, &arguments)?;
-    if daemon.metrics()?.sum("zcrx_snapshot_queues").is_none() {
+    if daemon.metrics()?.sum("zcrxd_snapshot_queues").is_none() {
         return Err(Skip("no snapshot can be taken here".to_owned()).into());
     }
     Ok(daemon)

@@ -28,9 +28,9 @@ pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>
 pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
     let settled =
         daemon.until("all connections are closed and all buffers given back", TRANSFER, |metrics| {
-            metrics.sum("zcrx_receive_connections") == Some(0.0)
-                && metrics.sum("zcrx_receive_buffers_held") == Some(0.0)
-                && metrics.sum("zcrx_receive_buffers_stashed").is_none_or(|stashed| stashed == 0.0)
+            metrics.sum("zcrxd_receiver_connections") == Some(0.0)
+                && metrics.sum("zcrxd_receiver_held_buffers") == Some(0.0)
+                && metrics.sum("zcrxd_receiver_stashed_buffers").is_none_or(|stashed| stashed == 0.0)
         });
     if settled.is_err() {
         daemon.keep_connections()?;
@@ -40,14 +40,14 @@ pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
 
 /// Checks what a queue with sink `verify` says after so many payload bytes.
 pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()> {
-    let used = metrics.label("zcrx_receive_info", "backend").context("no backend is told")?;
+    let used = metrics.label("zcrxd_receiver_info", "backend").context("no backend is told")?;
     ensure!(used == backend, "runs on {used} and not on {backend}");
-    let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+    let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
     ensure!(verified == bytes, "{verified} bytes were verified and not {bytes}");
-    let mismatched = metrics.count("zcrx_receive_mismatched_bytes_total")?;
+    let mismatched = metrics.count("zcrxd_receiver_mismatched_bytes_total")?;
     ensure!(mismatched == 0, "{mismatched} bytes are not what was sent");
-    let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
-    let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+    let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+    let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
     ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
     ensure!(dispensed > 0, "no buffer was dispensed");
     Ok(())
@@ -56,11 +56,11 @@ pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()>
 /// Waits until the kernel counts no reference of user space but those in the refill rings: its own word that every buffer
 /// came back.
 pub(crate) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
-    if daemon.metrics()?.sum("zcrx_ifq_user_references").is_none() {
+    if daemon.metrics()?.sum("zcrx_queue_user_references").is_none() {
         return Err(Skip("the snapshot probe cannot count references here".to_owned()).into());
     }
     let agrees = |metrics: &Metrics| {
-        metrics.sum("zcrx_ifq_user_references") == metrics.sum("zcrx_ifq_refill_ring_pending")
+        metrics.sum("zcrx_queue_user_references") == metrics.sum("zcrx_queue_refill_ring_pending_entries")
     };
     daemon.until("the kernel counts no buffer that is with user space", TURN, agrees).map(drop)
 }
@@ -68,7 +68,7 @@ pub(crate) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
 /// How often something on a queue of zcrxd's ended with that errno.
 pub(crate) fn errors(metrics: &Metrics, errno: &str) -> u64 {
     metrics
-        .of("zcrx_receive_errors_total")
+        .of("zcrxd_receiver_receive_errors_total")
         .filter(|sample| sample.has("errno", errno))
         .map(Sample::count)
         .sum()

@@ -53,7 +53,7 @@ pub(super) const LEAST_PRIVILEGE: Step = Step {
     run: || {
         let metrics = metrics()?;
         let attached: Vec<_> =
-            metrics.of("zcrx_probe_attached").filter(|sample| sample.value > 0.5).collect();
+            metrics.of("zcrxd_probe_info").filter(|sample| sample.has("state", "attached")).collect();
         for probe in ["snapshot", "registration"] {
             ensure!(
                 attached.iter().any(|sample| sample.label("probe").contains(probe)),

@@ -50,9 +50,9 @@ pub(super) const RECEIVES: Step = Step {
         send()?;
         // Seen by the snapshot probe, long after the capabilities for attaching it were given up.
         eventually("the kernel's side of the zcrx queue is in the metrics", LIMIT, || {
-            Ok(metrics()?.sum("zcrx_ifq_area_buffers").filter(|buffers| *buffers > 0.0))
+            Ok(metrics()?.sum("zcrx_queue_area_buffers").filter(|buffers| *buffers > 0.0))
         })?;
-        let verified = metrics()?.count("zcrx_receive_verified_bytes_total")?;
+        let verified = metrics()?.count("zcrxd_receiver_verified_bytes_total")?;
         ensure!(verified == 2 * BYTES, "{verified} bytes are verified of {}", 2 * BYTES);
         Ok(())
     },
@@ -64,7 +64,7 @@ pub(super) const RELOADED: Step = Step {
     limit: 300,
     run: || {
         let pid = property("MainPID")?;
-        let good = "zcrx_config_last_reload_successful";
+        let good = "zcrxd_config_last_reload_successful";
         configure("[[queue]]\nlisten = 3\n")?;
         systemctl(&["reload", "zcrxd.service"])?;
         eventually("the configuration is refused", LIMIT, || {

@@ -73,7 +73,7 @@ fn copied(mechanism: &str) -> Result<()> {
     Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER)?;
     agree(&mut foreign, &daemon, |metrics, truth| {
         let (bytes, truly) =
-            (metrics.count("zcrx_ifq_received_bytes_total")?, number(truth, "received_bytes")?);
+            (metrics.count("zcrx_queue_received_bytes_total")?, number(truth, "received_bytes")?);
         // A receive that ends with an error does not say what it had delivered by then.
         let failed = errors(truth, "ENOMEM") > 0;
         Ok(vec![("bytes", bytes, if failed { truly.min(bytes) } else { truly })])
@@ -88,20 +88,28 @@ fn copied(mechanism: &str) -> Result<()> {
     let agreed = |metrics: &Metrics, truth: &Value| -> Result<Vec<(&'static str, u64, u64)>> {
         let by = |name, label, value| by_label(metrics, name, label, value);
         let mut rows = vec![
-            ("copied bytes", metrics.count("zcrx_ifq_copied_bytes_total")?, number(truth, "received_bytes")?),
-            ("copied buffers", metrics.count("zcrx_ifq_copied_buffers_total")?, number(truth, "dispensed")?),
-            ("receives", metrics.count("zcrx_ifq_receives_total")?, receives.hits()?),
-            ("copies", metrics.count("zcrx_ifq_copies_total")?, copies.hits()?),
-            ("flushes", by("zcrx_ifq_controls_total", "operation", "flush_rq"), controls.hits()?),
+            (
+                "copied bytes",
+                metrics.count("zcrx_queue_copied_bytes_total")?,
+                number(truth, "received_bytes")?,
+            ),
+            (
+                "copied buffers",
+                metrics.count("zcrx_queue_copied_buffers_total")?,
+                number(truth, "dispensed")?,
+            ),
+            ("receives", metrics.count("zcrx_queue_receives_total")?, receives.hits()?),
+            ("copies", metrics.count("zcrx_queue_copies_total")?, copies.hits()?),
+            ("flushes", by("zcrx_queue_control_calls_total", "operation", "flush_rq"), controls.hits()?),
             (
                 "flushed",
-                metrics.count("zcrx_ifq_refill_entries_flushed_total")?,
+                metrics.count("zcrx_queue_flushed_refill_entries_total")?,
                 number(truth, "refill_head")?,
             ),
-            ("ENOMEM", by("zcrx_ifq_receive_errors_total", "errno", "ENOMEM"), errors(truth, "ENOMEM")),
+            ("ENOMEM", by("zcrx_queue_receive_errors_total", "errno", "ENOMEM"), errors(truth, "ENOMEM")),
         ];
-        if metrics.sum("zcrx_ifq_notifications_raised_total").is_some() {
-            let sent = by("zcrx_ifq_notifications_sent_total", "notification", "copy");
+        if metrics.sum("zcrx_queue_raised_notifications_total").is_some() {
+            let sent = by("zcrx_queue_sent_notifications_total", "notification", "copy");
             rows.push(("copy notifications", sent, number(truth, "copy_events")?));
         }
         Ok(rows)
@@ -109,17 +117,17 @@ fn copied(mechanism: &str) -> Result<()> {
     agree(&mut foreign, &daemon, agreed)?;
     let metrics = daemon.metrics()?;
     let (bytes, copied) =
-        (metrics.count("zcrx_ifq_received_bytes_total")?, metrics.count("zcrx_ifq_copied_bytes_total")?);
+        (metrics.count("zcrx_queue_received_bytes_total")?, metrics.count("zcrx_queue_copied_bytes_total")?);
     ensure!(bytes <= copied, "receives delivered {bytes} bytes, of which {copied} were copied");
-    ensure!(metrics.sum("zcrx_probe_losses_total") == Some(0.0), "events were lost");
-    ensure!(metrics.sum("zcrx_probe_missed_runs_total") == Some(0.0), "runs were missed");
+    ensure!(metrics.sum("zcrxd_probe_lost_events_total") == Some(0.0), "events were lost");
+    ensure!(metrics.sum("zcrxd_probe_program_missed_runs_total") == Some(0.0), "runs were missed");
     ensure!(entries(&metrics) == Some(1.0), "one queue, and not one entry");
 
     foreign.quit()?;
     let metrics =
         daemon.until("the queue's counts are forgotten", TURN, |metrics| entries(metrics) == Some(0.0))?;
-    ensure!(metrics.count("zcrx_rings_ended_total")? == 1, "one ring had queues and ended");
-    ensure!(metrics.count("zcrx_queues_ended_total")? == 1, "one queue ended");
+    ensure!(metrics.count("zcrx_rings_freed_total")? == 1, "one ring had queues and ended");
+    ensure!(metrics.count("zcrx_queues_freed_total")? == 1, "one queue ended");
     daemon.stop().map(drop)
 }
 
@@ -156,30 +164,34 @@ const ON_DEVICE: Scenario = Scenario {
         agree(&mut foreign, &daemon, |metrics, truth| {
             let by = |name| by_label(metrics, name, "notification", "alloc_fail");
             Ok(vec![
-                ("bytes", metrics.count("zcrx_ifq_received_bytes_total")?, number(truth, "received_bytes")?),
-                ("copies", metrics.count("zcrx_ifq_copied_bytes_total")?, number(truth, "copied_bytes")?),
-                ("raised", by("zcrx_ifq_notifications_raised_total"), nic.stat("rx1_alloc_fail")?),
-                ("sent", by("zcrx_ifq_notifications_sent_total"), number(truth, "alloc_fail_events")?),
-                ("pools begun", metrics.count("zcrx_provider_pools_begun_total")?, begun.hits()?),
+                (
+                    "bytes",
+                    metrics.count("zcrx_queue_received_bytes_total")?,
+                    number(truth, "received_bytes")?,
+                ),
+                ("copies", metrics.count("zcrx_queue_copied_bytes_total")?, number(truth, "copied_bytes")?),
+                ("raised", by("zcrx_queue_raised_notifications_total"), nic.stat("rx1_alloc_fail")?),
+                ("sent", by("zcrx_queue_sent_notifications_total"), number(truth, "alloc_fail_events")?),
+                ("pools begun", metrics.count("zcrx_provider_pools_attached_total")?, begun.hits()?),
             ])
         })?;
         let metrics = daemon.metrics()?;
         nobody_asked(&metrics)?;
-        let runs = metrics.of("zcrx_probe_runs_total");
+        let runs = metrics.of("zcrxd_probe_program_runs_total");
         let runs =
             runs.filter(|sample| sample.labels.get("program").is_some_and(|name| name == "allocation_fexit"));
         let runs: f64 = runs.map(|sample| sample.value).sum();
         ensure!(
-            runs >= metrics.need("zcrx_ifq_allocations_total")?,
+            runs >= metrics.need("zcrx_queue_allocations_total")?,
             "allocation_fexit ran {runs} times only"
         );
         foreign.quit()?;
         let metrics = daemon.until("the pool is gone", TURN, |metrics| {
-            metrics.sum("zcrx_provider_pools_ended_total") == Some(1.0) && entries(metrics) == Some(0.0)
+            metrics.sum("zcrx_provider_pools_freed_total") == Some(1.0) && entries(metrics) == Some(0.0)
         })?;
         ensure!(ended.hits()? == 1, "the kernel's own kprobe saw another number of pools end");
-        ensure!(metrics.count("zcrx_rings_ended_total")? == 1, "one ring had queues and ended");
-        ensure!(metrics.count("zcrx_queues_ended_total")? == 1, "one queue ended");
+        ensure!(metrics.count("zcrx_rings_freed_total")? == 1, "one ring had queues and ended");
+        ensure!(metrics.count("zcrx_queues_freed_total")? == 1, "one queue ended");
         daemon.stop().map(drop)
     },
 };
@@ -197,7 +209,7 @@ fn by_label(metrics: &Metrics, name: &str, label: &str, value: &str) -> u64 {
 
 /// Queues that are counted.
 fn entries(metrics: &Metrics) -> Option<f64> {
-    let mut maps = metrics.of("zcrx_probe_map_entries");
+    let mut maps = metrics.of("zcrxd_probe_map_entries");
     maps.find(|sample| sample.labels.get("map").is_some_and(|map| map == "queue_events"))
         .map(|sample| sample.value)
 }

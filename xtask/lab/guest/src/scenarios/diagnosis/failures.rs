@@ -53,11 +53,11 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
     let mut daemon = Daemon::start(&nic.rx, &["--probe-mechanism", mechanism])?;
     let used = mechanism.replace('-', "_");
     let metrics = daemon.metrics()?;
-    let attached = metrics.one("zcrx_probe_attached", &[("probe", "allocation"), ("mechanism", &used)])?;
+    let attached = metrics.one("zcrxd_probe_info", &[("probe", "allocation"), ("mechanism", &used)])?;
     ensure!(attached.count() == 1, "the allocation probe is not attached: {attached:?}");
     // Nothing is called while nothing is sent.
     let calls = Kprobe::count(ALLOCATE).context("tracefs cannot count calls")?;
-    let calls_before = metrics.count("zcrx_ifq_allocations_total")?;
+    let calls_before = metrics.count("zcrx_queue_allocations_total")?;
     let failed_before = nic.stat("rx1_alloc_fail")?;
 
     foreign.order("hold")?;
@@ -65,7 +65,7 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
     eventually("the NIC finds no buffer", TURN, || {
         Ok((nic.stat("rx1_alloc_fail")? >= failed_before + FAILURES).then_some(()))
     })?;
-    daemon.until("the starvation shows", TURN, |metrics| metrics.sum("zcrx_ifq_starving") == Some(1.0))?;
+    daemon.until("the starvation shows", TURN, |metrics| metrics.sum("zcrx_queue_starving") == Some(1.0))?;
     foreign.order("resume")?;
     traffic.finish(TRANSFER)?;
 
@@ -77,9 +77,9 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
         let after = others()?;
         Ok((before == after).then_some((after.0 - failed_before, after.1, metrics)))
     })?;
-    let counted = metrics.count("zcrx_ifq_allocation_failures_total")?;
-    let calls_counted = metrics.count("zcrx_ifq_allocations_total")? - calls_before;
-    let lost = metrics.count("zcrx_probe_lost_events_total")?;
+    let counted = metrics.count("zcrx_queue_allocation_failures_total")?;
+    let calls_counted = metrics.count("zcrx_queue_allocations_total")? - calls_before;
+    let lost = metrics.count("zcrxd_probe_lost_events_total")?;
     println!(
         "{mechanism}: {counted} of {calls_counted} calls failed; the NIC: {failed}, tracefs: {called}; lost {lost}"
     );

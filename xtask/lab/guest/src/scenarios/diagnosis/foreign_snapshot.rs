@@ -98,10 +98,10 @@ const WITHOUT_DEVICE: Scenario = Scenario {
 /// The first look shows all of them, as they are.
 fn at_once(daemon: &Daemon<'_>, strangers: &mut [Stranger<'_>]) -> Result<()> {
     let first = daemon.metrics()?;
-    if first.sum("zcrx_snapshot_queues").is_none() {
+    if first.sum("zcrxd_snapshot_queues").is_none() {
         return Err(Skip("no snapshot can be taken here".to_owned()).into());
     }
-    let (shown, there) = (first.of("zcrx_ifq_info").count(), strangers.len());
+    let (shown, there) = (first.of("zcrx_queue_info").count(), strangers.len());
     ensure!(shown == there, "{shown} queues are shown when zcrxd is ready, and there are {there}");
     strangers.iter_mut().try_for_each(|stranger| stranger.agrees_at_rest(daemon))
 }
@@ -111,7 +111,7 @@ fn leave(mut daemon: Daemon<'_>, strangers: Vec<Stranger<'_>>) -> Result<()> {
     for stranger in strangers {
         stranger.program.quit()?;
     }
-    daemon.until("all queues are gone", TURN, |metrics| metrics.of("zcrx_ifq_info").next().is_none())?;
+    daemon.until("all queues are gone", TURN, |metrics| metrics.of("zcrx_queue_info").next().is_none())?;
     daemon.stop().map(drop)
 }
 
@@ -166,29 +166,29 @@ impl<'a> Stranger<'a> {
         let unread = own("cq_ready")?;
         ensure!(unread == 0, "a program that reaps at once leaves {unread} completions");
         let mut expected = vec![
-            ("zcrx_ifq_owners", 1),
-            ("zcrx_ifq_areas", 1),
-            ("zcrx_ifq_area_buffers", own("buffers")?),
-            ("zcrx_ifq_refill_ring_capacity", own("refill_entries")?),
-            ("zcrx_ifq_refill_ring_pending", own("refill_pending")?),
-            ("zcrx_ifq_cq_capacity", own("cq_entries")?),
-            ("zcrx_ifq_cq_depth", unread),
-            ("zcrx_ifq_cq_overflows_total", own("cq_overflow")?),
-            ("zcrx_ifq_user_references", own("held")? + own("refill_pending")?),
-            ("zcrx_ifq_user_buffers", own("referenced_buffers")?),
+            ("zcrx_queue_owners", 1),
+            ("zcrx_queue_areas", 1),
+            ("zcrx_queue_area_buffers", own("buffers")?),
+            ("zcrx_queue_refill_ring_capacity_entries", own("refill_entries")?),
+            ("zcrx_queue_refill_ring_pending_entries", own("refill_pending")?),
+            ("zcrx_queue_cq_capacity_entries", own("cq_entries")?),
+            ("zcrx_queue_cq_unread_entries", unread),
+            ("zcrx_queue_cq_overflows_total", own("cq_overflow")?),
+            ("zcrx_queue_user_references", own("held")? + own("refill_pending")?),
+            ("zcrx_queue_user_buffers", own("referenced_buffers")?),
         ];
         let mut differences = Vec::new();
         if let Some(posted) = posted {
             // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the cache.
-            let cache = figure(metrics, truth, "zcrx_ifq_pool_cache_buffers")?;
-            expected.push(("zcrx_ifq_kernel_buffers", posted + cache));
+            let cache = figure(metrics, truth, "zcrx_queue_pool_cache_buffers")?;
+            expected.push(("zcrx_queue_kernel_buffers", posted + cache));
             let inflight = self.inflight(metrics, truth)?;
-            expected.push(("zcrx_ifq_pool_inflight_buffers", inflight));
-            expected.push(("zcrx_ifq_free_buffers", own("buffers")? - inflight));
-            expected.push(("zcrx_ifq_unaccounted_buffers", 0));
+            expected.push(("zcrx_queue_pool_inflight_buffers", inflight));
+            expected.push(("zcrx_queue_free_buffers", own("buffers")? - inflight));
+            expected.push(("zcrx_queue_unaccounted_buffers", 0));
         } else {
             let user = own("referenced_buffers")?;
-            expected.push(("zcrx_ifq_free_buffers", own("buffers")? - user));
+            expected.push(("zcrx_queue_free_buffers", own("buffers")? - user));
         }
         for (metric, expected) in expected {
             let shown = figure(metrics, truth, metric)?;
@@ -233,7 +233,7 @@ impl<'a> Stranger<'a> {
 
 /// The identity, as zcrxd shows it, of the queue whose owner said this.
 fn identity<'m>(metrics: &'m Metrics, truth: &Value) -> Result<&'m Sample> {
-    metrics.one("zcrx_ifq_info", &[("pid", &number(truth, "pid")?.to_string())])
+    metrics.one("zcrx_queue_info", &[("pid", &number(truth, "pid")?.to_string())])
 }
 
 /// A figure of that queue.
@@ -310,7 +310,7 @@ fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<
         let late = |name| number(&after, name);
         let bounds = [
             (
-                "zcrx_ifq_user_references",
+                "zcrx_queue_user_references",
                 between(
                     early("dispensed")?,
                     late("refill_head")?,
@@ -319,7 +319,7 @@ fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<
                 ),
             ),
             (
-                "zcrx_ifq_refill_ring_pending",
+                "zcrx_queue_refill_ring_pending_entries",
                 between(
                     early("refill_tail")?,
                     late("refill_head")?,
@@ -335,8 +335,8 @@ fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<
                 "{metric} is {shown}, outside {bounds:?}: {before} then {after}"
             );
         }
-        let total = figure(&metrics, &after, "zcrx_ifq_area_buffers")?;
-        let free = figure(&metrics, &after, "zcrx_ifq_free_buffers")?;
+        let total = figure(&metrics, &after, "zcrx_queue_area_buffers")?;
+        let free = figure(&metrics, &after, "zcrx_queue_free_buffers")?;
         ensure!(free <= total, "{free} of {total} buffers are free");
     }
     println!("{amid} of {looks} looks were amid traffic");

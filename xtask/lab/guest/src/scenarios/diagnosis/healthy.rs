@@ -96,7 +96,7 @@ fn healthy(time: Duration) -> Result<()> {
     // Buffers that came back through the refill ring stay off the freelist: once all have been out, none is free again.
     let crowd = Traffic::start(&nic.tx, &queues[0].address, 512 << 10, &["--connections", CROWD])?;
     daemon.until("most of the crowd is there", TURN, |metrics| {
-        metrics.sum("zcrx_receive_connections").is_some_and(|connections| connections > ENOUGH)
+        metrics.sum("zcrxd_receiver_connections").is_some_and(|connections| connections > ENOUGH)
     })?;
     exhaust(&nic, &queues[0], || daemon.process().signal(libc::SIGSTOP))?;
     daemon.process().signal(libc::SIGCONT)?;
@@ -208,11 +208,11 @@ fn look(
     let metrics = daemon.metrics()?;
     for (queue, seen) in queues.iter().zip(seen.iter_mut()) {
         seen.looks += 1;
-        seen.none_free += u32::from(figure(&metrics, "zcrx_ifq_free_buffers", queue)? == 0);
-        let in_flight = figure(&metrics, "zcrx_ifq_pool_inflight_buffers", queue)?;
+        seen.none_free += u32::from(figure(&metrics, "zcrx_queue_free_buffers", queue)? == 0);
+        let in_flight = figure(&metrics, "zcrx_queue_pool_inflight_buffers", queue)?;
         seen.saturated += u32::from(in_flight >= BUFFERS * 3 / 4);
     }
-    let own = metrics.count("zcrx_receive_connections")?;
+    let own = metrics.count("zcrxd_receiver_connections")?;
     seen[0].most_connections = seen[0].most_connections.max(own);
     seen[1].most_connections = seen[1].most_connections.max(number(&foreign.truth()?, "connections")?);
     Ok(())

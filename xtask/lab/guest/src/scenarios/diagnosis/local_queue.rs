@@ -105,8 +105,8 @@ const OWN_PINNED: Scenario = Scenario {
         let mut daemon = watching(&nic.rx, &["--config", path])?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &["--unverified"])?;
         daemon.until("a connection waits for its sink", TURN, |metrics| {
-            metrics.sum("zcrx_receive_paused_connections").is_some_and(|paused| paused > 0.0)
-                && metrics.sum("zcrx_ifq_socket_unread_bytes").is_some_and(|unread| unread > 0.0)
+            metrics.sum("zcrxd_receiver_paused_connections").is_some_and(|paused| paused > 0.0)
+                && metrics.sum("zcrx_queue_socket_unread_bytes").is_some_and(|unread| unread > 0.0)
         })?;
         let sockets = sockets_of(u64::from(daemon.process().id()))?;
         fs::write(&file, "").context("cannot write the configuration")?;

@@ -35,7 +35,7 @@ const LEAK: Scenario = Scenario {
         arguments.extend(["--area-buffers", "1024", "--fault", "never-return", "--fault-after", "1000000"]);
         let mut foreign = Foreign::start(&nic.rx, &arguments)?;
         let mut daemon = Daemon::start(&nic.rx, &[])?;
-        if daemon.metrics()?.sum("zcrx_ifq_allocations_total").is_none() {
+        if daemon.metrics()?.sum("zcrx_queue_allocations_total").is_none() {
             return Err(Skip("the allocation probe cannot be attached here".to_owned()).into());
         }
         // What the NIC's ring was filled with, and what it had to do without, was before zcrxd's time.
@@ -47,8 +47,8 @@ const LEAK: Scenario = Scenario {
         let named = daemon.until("the leak is named first", TURN, |metrics| {
             first_cause(metrics).is_some_and(|cause| cause == "never_returned")
         })?;
-        ensure!(named.need("zcrx_ifq_starving")? > 0.0, "the queue starves and is not said to");
-        ensure!(named.label("zcrx_ifq_info", "comm") == Some("faulty-app"), "its owner is not named");
+        ensure!(named.need("zcrx_queue_starving")? > 0.0, "the queue starves and is not said to");
+        ensure!(named.label("zcrx_queue_info", "comm") == Some("faulty-app"), "its owner is not named");
 
         // The sender tries again only now and then: between two attempts everything stands still.
         eventually("zcrxd and the program agree", TURN, || {
@@ -59,8 +59,8 @@ const LEAK: Scenario = Scenario {
                 return Ok(None);
             }
             let expected = [
-                ("zcrx_ifq_user_buffers", "held_buffers"),
-                ("zcrx_ifq_refill_ring_pending", "refill_pending"),
+                ("zcrx_queue_user_buffers", "held_buffers"),
+                ("zcrx_queue_refill_ring_pending_entries", "refill_pending"),
             ];
             for (metric, own) in expected {
                 if metrics.count(metric)? != number(&after, own)? {
@@ -74,16 +74,16 @@ const LEAK: Scenario = Scenario {
         traffic.finish(crate::harness::receiver::TRANSFER)?;
         let (failed, counted) = eventually("zcrxd and the NIC agree on failed allocations", TURN, || {
             let before = nic.stat("rx1_alloc_fail")?;
-            let counted = daemon.metrics()?.count("zcrx_ifq_allocation_failures_total")?;
+            let counted = daemon.metrics()?.count("zcrx_queue_allocation_failures_total")?;
             let failed = nic.stat("rx1_alloc_fail")? - failed_before;
             Ok((before - failed_before == failed).then_some((failed, counted)))
         })?;
         ensure!(failed == counted, "the NIC failed {failed} times to get a buffer, zcrxd counted {counted}");
         daemon.until("the queue is said to be well", TURN, |metrics| {
-            metrics.sum("zcrx_queue_troubled") == Some(0.0)
+            metrics.sum("zcrx_queue_episode_active") == Some(0.0)
         })?;
         foreign.quit()?;
-        daemon.until("the queue is gone", TURN, |metrics| metrics.of("zcrx_ifq_info").next().is_none())?;
+        daemon.until("the queue is gone", TURN, |metrics| metrics.of("zcrx_queue_info").next().is_none())?;
         daemon.stop().map(drop)
     },
 };
@@ -105,7 +105,7 @@ const BACKLOG: Scenario = Scenario {
         arguments.extend(["--area-buffers", "1024", "--fault", "not-reading"]);
         let mut foreign = Foreign::start(&nic.rx, &arguments)?;
         let mut daemon = Daemon::start(&nic.rx, &[])?;
-        if daemon.metrics()?.sum("zcrx_ifq_sockets").is_none() {
+        if daemon.metrics()?.sum("zcrx_queue_sockets").is_none() {
             return Err(Skip("the sockets cannot be read here".to_owned()).into());
         }
         // By the loopback: the program has it, and the queue has nothing to do with it.
@@ -119,9 +119,9 @@ const BACKLOG: Scenario = Scenario {
             let metrics = daemon.metrics()?;
             let after = foreign.truth()?;
             let unread = sum(&before, true, "unread_bytes");
-            let same = metrics.count("zcrx_ifq_socket_unread_bytes")? == unread
-                && metrics.count("zcrx_ifq_socket_limit_bytes")? == sum(&before, true, "limit_bytes")
-                && metrics.count("zcrx_ifq_sockets")? == 1;
+            let same = metrics.count("zcrx_queue_socket_unread_bytes")? == unread
+                && metrics.count("zcrx_queue_socket_limit_bytes")? == sum(&before, true, "limit_bytes")
+                && metrics.count("zcrx_queue_sockets")? == 1;
             Ok((same && unread > 0 && before["sockets"] == after["sockets"]).then_some(unread))
         })?;
         ensure!(unread > 1 << 20, "only {unread} bytes wait, which starves nobody");
@@ -143,9 +143,13 @@ fn sum(truth: &serde_json::Value, by_nic: bool, figure: &str) -> u64 {
 
 /// The cause that explains most, of those that zcrxd is sure of.
 fn first_cause(metrics: &Metrics) -> Option<String> {
+    let sure = |cause: &str| {
+        let mut confidences = metrics.of("zcrx_queue_cause_confidence");
+        confidences.any(|sample| sample.has("cause", cause) && sample.value == 3.0)
+    };
     let most = metrics
-        .of("zcrx_queue_cause_effect_ratio")
-        .filter(|sample| sample.labels.get("confidence").is_some_and(|confidence| confidence == "high"))
+        .of("zcrx_queue_cause_contribution_ratio")
+        .filter(|sample| sure(sample.label("cause")))
         .max_by(|a, b| a.value.total_cmp(&b.value))?;
     most.labels.get("cause").cloned()
 }

@@ -263,10 +263,10 @@ fn without_privileges(switched_off: bool) -> Result<()> {
     let mut daemon = Daemon::start_as_nobody(&host, &[])?;
     let metrics = daemon.metrics()?;
     ensure!(
-        metrics.of("zcrx_probe_attached").all(|sample| sample.value == 0.0),
+        metrics.of("zcrxd_probe_info").all(|sample| !sample.has("state", "attached")),
         "a probe is said to be attached"
     );
-    ensure!(metrics.of("zcrx_probe_attached").next().is_some(), "no probe is said to be missing");
+    ensure!(metrics.of("zcrxd_probe_info").next().is_some(), "no probe is said to be missing");
     ensure!(metrics.sum("zcrx_registrations_total").is_none(), "registrations are counted without a probe");
     daemon.process().alive()?;
     let log = daemon.stop()?;

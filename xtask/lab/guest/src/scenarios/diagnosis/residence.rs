@@ -64,8 +64,8 @@ const RESIDENCE_KRETPROBE: Scenario = Scenario {
 fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     let mut daemon = Daemon::start(&nic.rx, &["--probe-mechanism", mechanism, "--probe-residence", "1"])?;
     let metrics = daemon.metrics()?;
-    let mut ways = metrics.of("zcrx_probe_attached").filter(|sample| sample.has("probe", "residence"));
-    if ways.all(|way| way.value == 0.0) {
+    let mut ways = metrics.of("zcrxd_probe_info").filter(|sample| sample.has("probe", "residence"));
+    if ways.all(|way| !way.has("state", "attached")) {
         return Err(Skip("the residence probe cannot be attached here".to_owned()).into());
     }
     // One function can be traced like the other.
@@ -84,14 +84,14 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     agree(&mut foreign, &daemon, |metrics, truth| {
         let [sampled, unseen, seen] = counts(metrics)?;
         // Entries that gave no buffer: its packet was not freed yet, and brought it back later, unseen.
-        let by_ring = metrics.count("zcrx_ifq_allocated_buffers_total")?
-            - metrics.count("zcrx_ifq_freelist_buffers_total")?;
-        let late = metrics.count("zcrx_ifq_refill_entries_consumed_total")? - by_ring;
+        let by_ring = metrics.count("zcrx_queue_allocated_buffers_total")?
+            - metrics.count("zcrx_queue_freelist_buffers_total")?;
+        let late = metrics.count("zcrx_queue_consumed_refill_entries_total")? - by_ring;
         Ok(vec![
             ("seen to come back", seen, by_ring),
             ("sampled buffers that are out", sampled - seen, number(truth, "referenced_buffers")? + late),
             ("unseen beyond those that were late", unseen.saturating_sub(late), 0),
-            ("copied", metrics.count("zcrx_ifq_copied_buffers_total")?, 0),
+            ("copied", metrics.count("zcrx_queue_copied_buffers_total")?, 0),
         ])
     })?;
     let (metrics, truth) = (daemon.metrics()?, foreign.truth()?);
@@ -100,21 +100,21 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     ensure!(seen > 0, "no buffer was seen to come back");
     ensure!(sampled <= dispensed, "{sampled} buffers sampled, and {dispensed} dispensed");
     ensure!(
-        seen <= metrics.count("zcrx_ifq_refill_entries_consumed_total")?,
+        seen <= metrics.count("zcrx_queue_consumed_refill_entries_total")?,
         "more came back than was returned"
     );
-    let soon = metrics.one("zcrx_ifq_residence_seconds_bucket", &[("le", "1")])?.count();
+    let soon = metrics.one("zcrx_queue_residence_seconds_bucket", &[("le", "1")])?.count();
     ensure!(
         soon == 0,
         "{soon} of {seen} buffers were out for no more than a second, and each is kept for {KEPT}"
     );
-    let sum = metrics.need("zcrx_ifq_residence_seconds_sum")?;
+    let sum = metrics.need("zcrx_queue_residence_seconds_sum")?;
     ensure!(
         sum >= (seen * KEPT) as f64,
         "{seen} buffers were out for {sum} s together, and each is kept for {KEPT}"
     );
-    ensure!(metrics.sum("zcrx_probe_losses_total") == Some(0.0), "something was lost");
-    ensure!(metrics.sum("zcrx_probe_missed_runs_total") == Some(0.0), "runs were missed");
+    ensure!(metrics.sum("zcrxd_probe_lost_events_total") == Some(0.0), "something was lost");
+    ensure!(metrics.sum("zcrxd_probe_program_missed_runs_total") == Some(0.0), "runs were missed");
     println!("{dispensed} dispensed, {sampled} sampled, {seen} seen to come back, out for {sum} s together");
 
     foreign.quit()?;
@@ -148,19 +148,19 @@ fn keeper(nic: &Nic) -> Result<Foreign> {
 
 /// The mechanism that a probe is attached by.
 fn way<'m>(metrics: &'m Metrics, probe: &str) -> Option<&'m str> {
-    let mut ways = metrics.of("zcrx_probe_attached").filter(|sample| sample.has("probe", probe));
-    ways.find(|way| way.value > 0.0).map(|way| way.label("mechanism"))
+    let mut ways = metrics.of("zcrxd_probe_info").filter(|sample| sample.has("probe", probe));
+    ways.find(|way| way.has("state", "attached")).map(|way| way.label("mechanism"))
 }
 
 /// Sampled, of these unseen, of these seen to come back.
 fn counts(metrics: &Metrics) -> Result<[u64; 3]> {
     Ok([
-        metrics.count("zcrx_ifq_residence_sampled_total")?,
-        metrics.count("zcrx_ifq_residence_unseen_total")?,
-        metrics.count("zcrx_ifq_residence_seconds_count")?,
+        metrics.count("zcrx_queue_residence_sampled_buffers_total")?,
+        metrics.count("zcrx_queue_residence_unseen_buffers_total")?,
+        metrics.count("zcrx_queue_residence_seconds_count")?,
     ])
 }
 
 fn entries(metrics: &Metrics, map: &str) -> Option<u64> {
-    metrics.one("zcrx_probe_map_entries", &[("map", map)]).ok().map(Sample::count)
+    metrics.one("zcrxd_probe_map_entries", &[("map", map)]).ok().map(Sample::count)
 }

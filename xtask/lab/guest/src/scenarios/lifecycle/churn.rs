@@ -87,16 +87,16 @@ const CHURN: Scenario = Scenario {
             let counted = metrics.one("zcrx_registration_failures_total", &[("errno", errno)])?.count();
             ensure!(counted == *made, "{counted} failures with {errno} are counted, {made} were made");
         }
-        let lost = metrics.count("zcrx_probe_lost_events_total")?;
+        let lost = metrics.count("zcrxd_probe_lost_events_total")?;
         ensure!(lost == 0, "{lost} events were lost");
 
         // A queue that comes now is a later life than all of them.
         let last =
             Foreign::start(&nic.rx, &["--interface", nic::RX, "--queue", "2", "--listen", "10.9.0.1:9998"])?;
         let metrics = daemon.until("the last queue is shown", LIMIT, |metrics| {
-            metrics.one("zcrx_ifq_generation", &[("queue", "2")]).is_ok()
+            metrics.one("zcrx_queue_generation", &[("queue", "2")]).is_ok()
         })?;
-        let generation = metrics.one("zcrx_ifq_generation", &[("queue", "2")])?.count();
+        let generation = metrics.one("zcrx_queue_generation", &[("queue", "2")])?.count();
         ensure!(generation > second.generation, "generation {generation} is no later than the survivor's");
         traffic.abandon()?;
         last.quit()?;
@@ -118,7 +118,7 @@ fn churn(
     let mut process = Process::start("churn", command.args(queue).args(["--times", &times.to_string()]))?;
     let (mut scrapes, mut most) = (0, 0);
     while process.ended()?.is_none() {
-        let shown = daemon.metrics()?.of("zcrx_ifq_info").count();
+        let shown = daemon.metrics()?.of("zcrx_queue_info").count();
         (scrapes, most) = (scrapes + 1, most.max(shown));
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -168,7 +168,7 @@ impl Footprint {
             maps,
             descriptors,
             series: metrics.samples().iter().filter(|sample| lasts(&sample.name)).count(),
-            generation: metrics.one("zcrx_ifq_generation", &[])?.count(),
+            generation: metrics.one("zcrx_queue_generation", &[])?.count(),
         })
     }
 }
@@ -176,7 +176,7 @@ impl Footprint {
 /// Whether a metric's series are as many whenever the same queues are there: not those that come and go with what is
 /// wrong, or with what was refused.
 fn lasts(metric: &str) -> bool {
-    ["zcrx_ifq_", "zcrx_page_pool_", "zcrx_probe_", "zcrx_snapshot_", "process_"]
+    ["zcrx_queue_", "zcrx_page_pool_", "zcrxd_probe_", "zcrxd_snapshot_", "process_"]
         .iter()
         .any(|prefix| metric.starts_with(prefix))
 }
@@ -184,14 +184,14 @@ fn lasts(metric: &str) -> bool {
 /// Whether the survivor's is the only queue of which anything is shown, and its pool the only provider's.
 fn alone(metrics: &Metrics) -> bool {
     let survivor = nic::QUEUE.to_string();
-    let about_queue = |name: &str| name.starts_with("zcrx_ifq_") || name.starts_with("zcrx_queue_");
+    let about_queue = |name: &str| name.starts_with("zcrx_queue_") || name.starts_with("zcrx_queue_");
     let provided = metrics.of("zcrx_page_pool_info").filter(|pool| pool.has("provider", "true"));
     metrics
         .samples()
         .iter()
         .filter(|sample| about_queue(&sample.name))
         .all(|sample| sample.has("queue", &survivor))
-        && metrics.of("zcrx_ifq_info").count() == 1
+        && metrics.of("zcrx_queue_info").count() == 1
         && provided.count() <= 1
-        && metrics.sum("zcrx_snapshot_queues") == Some(1.0)
+        && metrics.sum("zcrxd_snapshot_queues") == Some(1.0)
 }

@@ -78,9 +78,9 @@ const RELOAD: Scenario = Scenario {
         for turn in 1..=4_u64 {
             Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
             let metrics = settled(&mut daemon)?;
-            let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+            let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
             ensure!(verified == turn * BYTES, "{verified} bytes were verified after {turn} transfers");
-            let registrations = metrics.count("zcrx_receive_registrations_total")?;
+            let registrations = metrics.count("zcrxd_receiver_registrations_total")?;
             ensure!(registrations == turn, "registered {registrations} times in life {turn}");
             let used = Used::of(daemon.process().id(), &metrics)?;
             let before = *first.get_or_insert(used);
@@ -124,7 +124,7 @@ impl Used {
 
 fn in_state(metrics: &Metrics, state: &str) -> bool {
     metrics
-        .of("zcrx_receive_state")
+        .of("zcrxd_receiver_state")
         .any(|sample| sample.value > 0.0 && sample.labels.get("state").is_some_and(|label| label == state))
 }
 

@@ -35,7 +35,7 @@ const ZERO_COPY: Scenario = Scenario {
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
-        let received = metrics.count("zcrx_receive_bytes_total")?;
+        let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
         let written = nic.stat("rx1_niov_bytes")? - niov_before;
         let resent = nic.segments_resent()?;
         ensure!(
@@ -111,7 +111,7 @@ const AUTO: Scenario = Scenario {
         Traffic::start(&host, "127.0.0.1:9999", 1 << 20, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, if nodev { "nodev" } else { "copy" }, 1 << 20)?;
-        let refused: Vec<_> = metrics.of("zcrx_receive_backend_refused_info").collect();
+        let refused: Vec<_> = metrics.of("zcrxd_receiver_backend_refused_info").collect();
         let told =
             refused.iter().any(|sample| sample.labels.get("backend").is_some_and(|name| name == "nodev"));
         ensure!(told != nodev, "nodev works: {nodev}; said to be refused: {told}");

@@ -75,7 +75,7 @@ const ENDS: Scenario = Scenario {
         let before = nic.stat("rx1_niov_bytes")?;
         let senders = Traffic::start(&nic.tx, &Nic::address(), EACH, &["--connections", "8"])?;
         daemon.until("the senders are connected", TURN, |metrics| {
-            metrics.sum("zcrx_receive_connections") == Some(8.0)
+            metrics.sum("zcrxd_receiver_connections") == Some(8.0)
         })?;
         daemon.process().signal(libc::SIGSTOP)?;
         let full = eventually("more waits than there is room for", TURN, || {
@@ -86,7 +86,7 @@ const ENDS: Scenario = Scenario {
         senders.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         ensure!(errors(&metrics, "ENOSPC") > 0, "the completion queue was never full");
-        let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+        let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
         ensure!(verified == 8 * EACH, "{verified} bytes were verified after the queue was full");
 
         // One that stays, to see that it is none of its business.
@@ -106,10 +106,10 @@ const ENDS: Scenario = Scenario {
         ends_with(&mut daemon, "EPROTONOSUPPORT")?;
         drop((map, socket, mapped));
 
-        let before = daemon.metrics()?.count("zcrx_receive_bytes_total")?;
+        let before = daemon.metrics()?.count("zcrxd_receiver_received_bytes_total")?;
         bystander.write_all(&[0; 64]).context("the bystander's connection is gone")?;
         daemon.until("the bystander's bytes arrive", TURN, |metrics| {
-            metrics.count("zcrx_receive_bytes_total").is_ok_and(|bytes| bytes == before + 64)
+            metrics.count("zcrxd_receiver_received_bytes_total").is_ok_and(|bytes| bytes == before + 64)
         })?;
         drop(bystander);
 
@@ -123,8 +123,8 @@ const ENDS: Scenario = Scenario {
 
         Traffic::start(&nic.tx, &Nic::address(), EACH, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
-        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
-        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
         ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
@@ -169,7 +169,7 @@ const ELSEWHERE: Scenario = Scenario {
         nic.steer("1")?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
-        let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+        let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
         ensure!(verified == BYTES, "{verified} bytes were verified");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
@@ -186,12 +186,12 @@ fn ends_with(daemon: &mut Daemon<'_>, errno: &str) -> Result<()> {
 
 /// A connection that zcrxd has accepted and received something from.
 fn connect(nic: &Nic, daemon: &mut Daemon<'_>) -> Result<TcpStream> {
-    let before = daemon.metrics()?.count("zcrx_receive_bytes_total")?;
+    let before = daemon.metrics()?.count("zcrxd_receiver_received_bytes_total")?;
     let to: SocketAddr = Nic::address().parse().context("an address is an address")?;
     let mut stream = nic.tx.enter(|| TcpStream::connect(to).context("zcrxd does not listen"))?;
     stream.write_all(&[0; 64]).context("cannot send")?;
     daemon.until("the connection's first bytes arrive", TURN, |metrics| {
-        metrics.count("zcrx_receive_bytes_total").is_ok_and(|bytes| bytes > before)
+        metrics.count("zcrxd_receiver_received_bytes_total").is_ok_and(|bytes| bytes > before)
     })?;
     Ok(stream)
 }

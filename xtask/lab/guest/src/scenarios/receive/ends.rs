@@ -56,12 +56,12 @@ fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
 
     // Until it has taken them, it has no connection either: that it has none would not say that all are over.
     daemon.until("every connection is accepted", ARRIVAL, |metrics| {
-        metrics.sum("zcrx_receive_connections_accepted_total") == Some(CONNECTIONS as f64)
+        metrics.sum("zcrxd_receiver_accepted_connections_total") == Some(CONNECTIONS as f64)
     })?;
     let metrics = settled(&mut daemon)?;
-    let received = metrics.count("zcrx_receive_bytes_total")?;
+    let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
     ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
-    let untold = metrics.count("zcrx_receive_unreported_ends_total")?;
+    let untold = metrics.count("zcrxd_receiver_unreported_connection_ends_total")?;
     println!("{workers} threads: the kernel did not tell of {untold} of {CONNECTIONS} resets");
     daemon.stop()?;
     Ok(untold)

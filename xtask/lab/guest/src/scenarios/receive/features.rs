@@ -79,23 +79,23 @@ const COPIES: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         let (copied, ordinary) =
-            (metrics.count("zcrx_receive_copied_bytes_total")?, nic.stat("rx1_page_bytes")?);
-        let received = metrics.count("zcrx_receive_bytes_total")?;
+            (metrics.count("zcrxd_receiver_copied_bytes_total")?, nic.stat("rx1_page_bytes")?);
+        let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
         // Payload in the linear part of a packet is copied uncounted: never more than a header's length of each.
         ensure!(
             copied <= received && received - copied < received / 100,
             "{copied} bytes were copied of {received}"
         );
         ensure!(ordinary >= copied, "{copied} bytes were copied, {ordinary} came by ordinary pages");
-        let fragments = metrics.count("zcrx_receive_kernel_copied_fragments_total")?;
+        let fragments = metrics.count("zcrxd_receiver_kernel_copied_fragments_total")?;
         ensure!((1..=copied).contains(&fragments), "{copied} bytes were copied in {fragments} fragments");
         let told = event(&metrics, "copy").unwrap_or(0);
         ensure!(told >= 1, "no event tells of the copies");
         // Naively armed again, a receive without a buffer spins half a million times.
-        let rearms = metrics.count("zcrx_receive_rearms_total")?;
+        let rearms = metrics.count("zcrxd_receiver_rearms_total")?;
         ensure!(rearms < BYTES / 4096, "receives were armed again {rearms} times");
         let wanting = metrics
-            .of("zcrx_receive_errors_total")
+            .of("zcrxd_receiver_receive_errors_total")
             .any(|sample| sample.labels.get("errno").is_some_and(|errno| errno == "ENOMEM"));
         ensure!(
             wanting,
@@ -128,29 +128,29 @@ const GROWTH: Scenario = Scenario {
         let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL])?;
         let (failed, metrics) = starves(&mut daemon)?;
         ensure!(failed > 0, "the NIC lacked nothing with {SMALL}");
-        ensure!(metrics.count("zcrx_receive_areas")? == 1, "the area grew unasked");
+        ensure!(metrics.count("zcrxd_receiver_areas")? == 1, "the area grew unasked");
         daemon.stop()?;
 
         let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL, "--area-max", "8MiB"])?;
         if !features::adds_areas() {
             let metrics = daemon.metrics()?;
             ensure!(falls_back(&metrics, "add_area"), "nobody says that this kernel adds no areas");
-            ensure!(metrics.count("zcrx_receive_areas")? == 1, "an area was added where there can be none");
+            ensure!(metrics.count("zcrxd_receiver_areas")? == 1, "an area was added where there can be none");
             return daemon.stop().map(drop);
         }
         // What was in flight while it grew may still have found nothing.
         starves(&mut daemon)?;
         daemon.until("an area is added", TURN, |metrics| {
-            metrics.count("zcrx_receive_areas").is_ok_and(|areas| areas > 1)
+            metrics.count("zcrxd_receiver_areas").is_ok_and(|areas| areas > 1)
         })?;
         let (_, first) = starves(&mut daemon)?;
         let (failed, metrics) = starves(&mut daemon)?;
         ensure!(failed == 0, "the NIC found no buffer {failed} times after the area had grown");
         expect(&metrics, "device", 3 * BYTES)?;
-        let bytes = metrics.count("zcrx_receive_area_bytes")?;
+        let bytes = metrics.count("zcrxd_receiver_area_bytes")?;
         ensure!(bytes <= 8 << 20, "the area grew to {bytes} bytes");
-        ensure!(bytes == first.count("zcrx_receive_area_bytes")?, "the area grew without need");
-        ensure!(metrics.count("zcrx_receive_areas_refused_total")? == 0, "an area was refused");
+        ensure!(bytes == first.count("zcrxd_receiver_area_bytes")?, "the area grew without need");
+        ensure!(metrics.count("zcrxd_receiver_refused_areas_total")? == 0, "an area was refused");
         daemon.stop().map(drop)
     },
 };
@@ -170,12 +170,12 @@ const LARGE_BUFFERS: Scenario = Scenario {
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
-        let buffer = metrics.count("zcrx_receive_buffer_bytes")?;
+        let buffer = metrics.count("zcrxd_receiver_buffer_bytes")?;
         ensure!(buffer == 32 << 10, "buffers have {buffer} bytes: {}", daemon.process().stderr());
-        let copied = metrics.count("zcrx_receive_copied_bytes_total")?;
+        let copied = metrics.count("zcrxd_receiver_copied_bytes_total")?;
         ensure!(copied == 0, "{copied} bytes were copied");
         // A buffer of one page would need one completion for each 4096 bytes at least.
-        let completions = metrics.count("zcrx_receive_completions_total")?;
+        let completions = metrics.count("zcrxd_receiver_completions_total")?;
         ensure!(completions < BYTES / 4096 / 2, "{completions} completions: the buffers are not large");
         daemon.stop().map(drop)
     },
@@ -198,7 +198,7 @@ const NO_LARGE_BUFFERS: Scenario = Scenario {
         Traffic::start(&host, listen, 1 << 20, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "nodev", 1 << 20)?;
-        let buffer = metrics.count("zcrx_receive_buffer_bytes")?;
+        let buffer = metrics.count("zcrxd_receiver_buffer_bytes")?;
         ensure!(buffer == 4096, "buffers have {buffer} bytes");
         ensure!(falls_back(&metrics, "rx_buf_len"), "nobody says that the buffers are small");
         let log = daemon.stop()?;
@@ -221,12 +221,12 @@ fn event(metrics: &Metrics, event: &str) -> Option<u64> {
     let told = |sample: &&crate::harness::metrics::Sample| {
         sample.labels.get("event").is_some_and(|name| name == event)
     };
-    metrics.of("zcrx_receive_events_total").find(told).map(|sample| sample.value as u64)
+    metrics.of("zcrxd_receiver_notifications_total").find(told).map(|sample| sample.value as u64)
 }
 
 /// Whether the queue says that it does without this feature.
 fn falls_back(metrics: &Metrics, feature: &str) -> bool {
-    let mut samples = metrics.of("zcrx_receive_fallback_info");
+    let mut samples = metrics.of("zcrxd_receiver_feature_fallback_info");
     samples.any(|sample| sample.labels.get("feature").is_some_and(|name| name == feature))
 }
 

@@ -38,14 +38,14 @@ const SMALL_REFILL_RING: Scenario = Scenario {
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
-        ensure!(metrics.count("zcrx_receive_area_buffers")? == 4096, "the area has another size");
+        ensure!(metrics.count("zcrxd_receiver_area_buffers")? == 4096, "the area has another size");
         ensure!(
-            metrics.count("zcrx_receive_refill_ring_capacity")? == 64,
+            metrics.count("zcrxd_receiver_refill_ring_capacity_entries")? == 64,
             "the refill ring has another size"
         );
-        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
+        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
         ensure!(dispensed > 2 * 4096, "{dispensed} buffers: not enough to go round twice");
-        let full = metrics.count("zcrx_receive_refill_ring_full_total")?;
+        let full = metrics.count("zcrxd_receiver_refill_ring_full_total")?;
         ensure!(full > 0, "the refill ring was never full: this shows nothing");
         kernel_agrees(&mut daemon)?;
         daemon.stop().map(drop)
@@ -95,15 +95,15 @@ const TWO_HUNDRED: Scenario = Scenario {
 
         let laggards = Crowd::start(&nic.tx, QUEUES, 0..20, true)?;
         let all_paused = |metrics: &Metrics| {
-            let paused = metrics.of("zcrx_receive_paused_connections");
+            let paused = metrics.of("zcrxd_receiver_paused_connections");
             paused.filter(|sample| sample.value > 0.0).count() == usize::from(QUEUES)
         };
         daemon.until("connections are paused on every queue", TURN, all_paused)?;
         Crowd::start(&nic.tx, QUEUES, 20..200, false)?.finish()?;
         let metrics = daemon.metrics()?;
         ensure!(all_paused(&metrics), "the laggards went on without their sink");
-        ensure!(metrics.need("zcrx_receive_copied_out_bytes_total")? > 0.0, "nothing was copied out");
-        for limited in metrics.of("zcrx_receive_copy_out_memory_bytes") {
+        ensure!(metrics.need("zcrxd_receiver_copied_out_bytes_total")? > 0.0, "nothing was copied out");
+        for limited in metrics.of("zcrxd_receiver_copy_out_memory_bytes") {
             ensure!(limited.value <= f64::from(1 << 20), "more was copied out than may be: {limited:?}");
         }
 
@@ -111,13 +111,13 @@ const TWO_HUNDRED: Scenario = Scenario {
         laggards.finish()?;
         let metrics = settled(&mut daemon)?;
         sink.finish(200)?;
-        let accepted = metrics.count("zcrx_receive_connections_accepted_total")?;
+        let accepted = metrics.count("zcrxd_receiver_accepted_connections_total")?;
         ensure!(accepted == 200, "{accepted} connections were accepted");
-        for queue in metrics.of("zcrx_receive_buffers_dispensed_total") {
+        for queue in metrics.of("zcrxd_receiver_delivered_buffers_total") {
             ensure!(queue.value > 0.0, "a queue had nothing to do: {queue:?}");
         }
-        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
-        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
         ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
         kernel_agrees(&mut daemon)?;
         daemon.stop().map(drop)
@@ -162,14 +162,14 @@ const MISPLACED: Scenario = Scenario {
         nic.steer("2")?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
-        let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "2");
+        let verified = of_queue(&metrics, "zcrxd_receiver_verified_bytes_total", "2");
         ensure!(verified == BYTES, "queue 2 verified {verified} bytes of {BYTES}");
         ensure!(
-            of_queue(&metrics, "zcrx_receive_handed_over_connections_total", "1") == 1,
+            of_queue(&metrics, "zcrxd_receiver_handed_over_connections_total", "1") == 1,
             "nothing was handed over"
         );
         ensure!(
-            metrics.need("zcrx_receive_misplaced_connections_total")? == 0.0,
+            metrics.need("zcrxd_receiver_misplaced_connections_total")? == 0.0,
             "handed over, and yet misplaced"
         );
         let written = nic.stat("rx2_niov_bytes")?;
@@ -178,10 +178,10 @@ const MISPLACED: Scenario = Scenario {
         nic.steer("3")?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
-        let verified = of_queue(&metrics, "zcrx_receive_verified_bytes_total", "1");
+        let verified = of_queue(&metrics, "zcrxd_receiver_verified_bytes_total", "1");
         ensure!(verified == BYTES, "queue 1 verified {verified} bytes of {BYTES}");
         ensure!(
-            of_queue(&metrics, "zcrx_receive_misplaced_connections_total", "1") == 1,
+            of_queue(&metrics, "zcrxd_receiver_misplaced_connections_total", "1") == 1,
             "it is not said to be misplaced"
         );
         let log = daemon.stop()?;

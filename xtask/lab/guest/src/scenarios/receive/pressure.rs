@@ -120,8 +120,8 @@ fn slow_destination(place: &Place<'_>) -> Result<()> {
     let sender = thread::spawn(move || source.write_all(&data));
     let (mut slow, _) = destination.accept().context("zcrxd does not connect to the destination")?;
     daemon.until("the destination's slowness holds buffers", TURN, |metrics| {
-        let held = metrics.sum("zcrx_receive_buffers_held").unwrap_or(0.0);
-        metrics.sum("zcrx_receive_area_buffers").is_some_and(|buffers| held > buffers / 4.0)
+        let held = metrics.sum("zcrxd_receiver_held_buffers").unwrap_or(0.0);
+        metrics.sum("zcrxd_receiver_area_buffers").is_some_and(|buffers| held > buffers / 4.0)
     })?;
     let mut received = Vec::new();
     slow.read_to_end(&mut received).context("the destination cannot read")?;
@@ -138,7 +138,7 @@ fn stop(place: &Place<'_>) -> Result<()> {
     source.set_write_timeout(Some(Duration::from_secs(2))).context("cannot limit a write")?;
     let sender = thread::spawn(move || while source.write_all(&[7; 16384]).is_ok() {});
     daemon.until("data flows", TURN, |metrics| {
-        metrics.sum("zcrx_receive_bytes_total").is_some_and(|bytes| bytes > 4_194_304.0)
+        metrics.sum("zcrxd_receiver_received_bytes_total").is_some_and(|bytes| bytes > 4_194_304.0)
     })?;
     daemon.stop()?;
     sender.join().map_err(|_| anyhow!("the sender panicked"))

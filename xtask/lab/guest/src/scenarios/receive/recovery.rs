@@ -48,7 +48,7 @@ const RING: Scenario = Scenario {
         for turn in 1..=LIVES {
             Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
             let metrics = settled(&mut daemon)?;
-            let registrations = metrics.count("zcrx_receive_registrations_total")?;
+            let registrations = metrics.count("zcrxd_receiver_registrations_total")?;
             ensure!(registrations == turn, "registered {registrations} times in life {turn}");
             kernel_agrees(&mut daemon)?;
             let used = (metrics.count("process_open_fds")?, metrics.count("process_threads")?);
@@ -67,22 +67,24 @@ const RING: Scenario = Scenario {
                 thread::sleep(KEPT);
             }
             let amid = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
-            let received = metrics.count("zcrx_receive_bytes_total")?;
+            let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
             daemon.until("payload arrives", TURN, |metrics| {
-                metrics.count("zcrx_receive_bytes_total").is_ok_and(|bytes| bytes > received + (1 << 20))
+                metrics
+                    .count("zcrxd_receiver_received_bytes_total")
+                    .is_ok_and(|bytes| bytes > received + (1 << 20))
             })?;
             daemon.process().signal(libc::SIGUSR1)?;
             daemon.until("the queue is registered anew", TURN, |metrics| {
-                metrics.sum("zcrx_receive_registrations_total") == Some((turn + 1) as f64)
+                metrics.sum("zcrxd_receiver_registrations_total") == Some((turn + 1) as f64)
                     && in_state(metrics, "running")
             })?;
             amid.abandon()?;
         }
         let metrics = daemon.metrics()?;
-        ensure!(metrics.count("zcrx_receive_mismatched_bytes_total")? == 0, "bytes are not what was sent");
-        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
-        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
-        let reclaimed = metrics.count("zcrx_receive_buffers_reclaimed_total")?;
+        ensure!(metrics.count("zcrxd_receiver_mismatched_bytes_total")? == 0, "bytes are not what was sent");
+        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
+        let reclaimed = metrics.count("zcrxd_receiver_reclaimed_buffers_total")?;
         ensure!(
             dispensed == returned + reclaimed,
             "{dispensed} buffers were dispensed, {returned} returned, {reclaimed} lost with their queue"
@@ -127,9 +129,10 @@ const DISK: Scenario = Scenario {
         ensure!(sent.is_err(), "four times as much as there is room for was taken");
         drop(filling);
         let metrics = daemon.until("the connection that filled the disk has ended", TURN, |metrics| {
-            metrics.sum("zcrx_receive_connections") == Some(1.0)
+            metrics.sum("zcrxd_receiver_connections") == Some(1.0)
         })?;
-        let full = metrics.of("zcrx_receive_sink_errors_total").find(|sample| sample.has("errno", "ENOSPC"));
+        let full =
+            metrics.of("zcrxd_receiver_sink_errors_total").find(|sample| sample.has("errno", "ENOSPC"));
         ensure!(full.is_some_and(|sample| sample.value > 0.0), "no error is counted");
         ensure!(errors(&metrics, "ENOSPC") == 0, "a full disk is counted as a full completion queue");
         ensure!(in_state(&metrics, "running"), "the queue suffers");
@@ -142,8 +145,8 @@ const DISK: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         let content = fs::read(kept).context("cannot read what was kept")?;
         ensure!(content == [&begin[..], &begin].concat(), "{} bytes were kept, or others", content.len());
-        let dispensed = metrics.count("zcrx_receive_buffers_dispensed_total")?;
-        let returned = metrics.count("zcrx_receive_buffers_returned_total")?;
+        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
         ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
@@ -182,7 +185,7 @@ const THREAD: Scenario = Scenario {
             cpus == "1" && everywhere != "1",
             "the thread may run on CPUs {cpus}, unasked on {everywhere}"
         );
-        let told = metrics.need("zcrx_receive_napi_busy_poll_seconds")?;
+        let told = metrics.need("zcrxd_receiver_napi_busy_poll_seconds")?;
         ensure!((told - 0.001).abs() < 1e-9, "{told} s of polling are told");
         ensure!(polls.hits()? > 0, "the kernel never polled the NIC");
         daemon.stop().map(drop)
@@ -204,7 +207,7 @@ fn allowed_cpus(daemon: &mut Daemon<'_>) -> Result<String> {
 }
 
 fn in_state(metrics: &Metrics, state: &str) -> bool {
-    metrics.of("zcrx_receive_state").any(|sample| sample.value > 0.0 && sample.has("state", state))
+    metrics.of("zcrxd_receiver_state").any(|sample| sample.value > 0.0 && sample.has("state", state))
 }
 
 /// A small file system; gone when dropped.

@@ -48,15 +48,15 @@ const DEVICE: Scenario = Scenario {
 
         daemon.process().signal(libc::SIGUSR1)?;
         daemon.until("the queue is registered anew", TURN, |metrics| {
-            metrics.sum("zcrx_receive_registrations_total") == Some(2.0)
+            metrics.sum("zcrxd_receiver_registrations_total") == Some(2.0)
         })?;
         all_receive(&mut daemon)?;
         let metrics = send(&mut daemon)?;
         each_had_some(&metrics, &first)?;
-        let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+        let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
         ensure!(verified == 2 * CONNECTIONS * EACH, "{verified} bytes were verified in the end");
-        ensure!(metrics.count("zcrx_receive_mismatched_bytes_total")? == 0, "bytes are not what was sent");
-        ensure!(metrics.sum("zcrx_receive_buffers_held") == Some(0.0), "buffers are held");
+        ensure!(metrics.count("zcrxd_receiver_mismatched_bytes_total")? == 0, "bytes are not what was sent");
+        ensure!(metrics.sum("zcrxd_receiver_held_buffers") == Some(0.0), "buffers are held");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
         ensure!(log.contains("a ring of the queue failed"), "the log does not tell of the ring: {log}");
@@ -108,7 +108,7 @@ const ALONE: Scenario = Scenario {
             .finish(TRANSFER)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", CONNECTIONS * EACH)?;
-        let receiving = metrics.sum("zcrx_receive_workers");
+        let receiving = metrics.sum("zcrxd_receiver_workers");
         ensure!(receiving == Some(1.0), "{receiving:?} threads receive");
         let log = daemon.stop()?;
         ensure!(log.contains("one thread instead of 4"), "the log does not say so: {log}");
@@ -119,7 +119,7 @@ const ALONE: Scenario = Scenario {
 fn all_receive(daemon: &mut Daemon<'_>) -> Result<()> {
     daemon
         .until("every thread receives", TURN, |metrics| {
-            metrics.sum("zcrx_receive_workers") == Some(WORKERS as f64)
+            metrics.sum("zcrxd_receiver_workers") == Some(WORKERS as f64)
         })
         .map(drop)
 }
@@ -128,14 +128,14 @@ fn all_receive(daemon: &mut Daemon<'_>) -> Result<()> {
 fn each_had_some(metrics: &Metrics, before: &[u64]) -> Result<Vec<u64>> {
     let each = (0..WORKERS).map(|worker| {
         let worker = worker.to_string();
-        metrics.one("zcrx_receive_worker_completions_total", &[("worker", &worker)]).map(Sample::count)
+        metrics.one("zcrxd_receiver_worker_completions_total", &[("worker", &worker)]).map(Sample::count)
     });
     let each = each.collect::<Result<Vec<_>>>().context("a thread is missing")?;
     ensure!(
         each.iter().zip(before).all(|(now, before)| now > before),
         "completions {each:?}, before {before:?}"
     );
-    let all = metrics.count("zcrx_receive_completions_total")?;
+    let all = metrics.count("zcrxd_receiver_completions_total")?;
     ensure!(each.iter().sum::<u64>() == all, "the threads had {each:?} completions, the queue {all}");
     Ok(each)
 }

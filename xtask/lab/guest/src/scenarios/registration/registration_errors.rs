@@ -173,14 +173,10 @@ impl Case<'_> {
             let counted = failed(self.errno, &metrics) - failed_before;
             ensure!(counted == 1, "{counted} more failures with {} are counted", self.errno);
         }
-        let last = metrics.one("zcrx_registration_last_info", &[])?;
-        for (label, expected) in [
-            ("comm", "faulty-app"),
-            ("interface", nic::RX),
-            ("queue", self.queue),
-            ("errno", self.errno),
-            ("words", self.words),
-        ] {
+        let last = metrics.one("zcrx_last_registration_info", &[])?;
+        for (label, expected) in
+            [("comm", "faulty-app"), ("interface", nic::RX), ("queue", self.queue), ("errno", self.errno)]
+        {
             ensure!(last.has(label, expected), "{label} should be {expected:?}: {:?}", last.labels);
         }
         let page = daemon.page("/")?;

@@ -1,7 +1,7 @@
-//! Metrics of what happened to each queue in the kernel, whoever owns it, as the event probes counted it.
+//! Metrics of events in the kernel: for each queue, whoever owns it, and for the host.
 
 use super::table::Metric;
-use super::table::Read::{Each, One};
+use super::table::Read::{Each, Moment, One};
 use crate::model::{
     ControlCount, DeliveryCount, FallbackCount, KernelQueue, MICROSECONDS, NotificationCount, ProbeSample,
     QueueSample, ResidenceCount,
@@ -12,27 +12,28 @@ const NO_DELIVERY: &str = "the delivery probe is not attached, or there is no sn
 const NO_COPY: &str = "the copy probe is not attached (Linux 6.18), or there is no snapshot";
 const NO_CONTROL: &str = "the control probe is not attached (Linux 6.19), or there is no snapshot";
 const NO_NOTIFICATION: &str = "the notification probe is not attached (Linux 7.2), or there is no snapshot";
-const NO_RESIDENCE: &str = "nobody asked for it (probes.residence), the residence probe is not attached (Linux 6.18), or there is no snapshot";
+const NO_RESIDENCE: &str =
+    "probes.residence is off, the residence probe is not attached (Linux 6.18), or there is no snapshot";
 const NO_PROBE: &str = "the probe is not attached";
 
 type Row = Metric<QueueSample>;
 
 pub(super) static EVENT: &[Row] = &[
     Row::counter(
-        "zcrx_ifq_receives_total",
-        "Receive calls on connections of the queue; one moves up to 20 packets.",
+        "zcrx_queue_receives_total",
+        "Receive calls of the kernel on connections of the queue; one call moves up to 20 packets.",
         One(|queue| delivery(queue, |count| count.calls)),
     )
     .absent(NO_DELIVERY),
     Row::counter(
-        "zcrx_ifq_receives_empty_total",
-        "Of these, calls that found nothing to receive.",
+        "zcrx_queue_empty_receives_total",
+        "Receive calls on connections of the queue that found nothing to receive.",
         One(|queue| delivery(queue, |count| count.empty)),
     )
     .absent(NO_DELIVERY),
     Row::counter(
-        "zcrx_ifq_receive_errors_total",
-        "Receives that ended with an error.",
+        "zcrx_queue_receive_errors_total",
+        "Receives on connections of the queue that ended with an error, by errno.",
         Each(&["errno"], |queue, series| {
             let errors = kernel(queue).and_then(|kernel| kernel.delivery.as_ref()).map(|count| &count.errors);
             for (&errno, &count) in errors.into_iter().flatten() {
@@ -40,49 +41,46 @@ pub(super) static EVENT: &[Row] = &[
             }
         }),
     )
-    .absent("no receive has ended with an error yet, or the delivery probe is not attached"),
+    .absent("no receive has ended with an error, or the delivery probe is not attached"),
     Row::counter(
-        "zcrx_ifq_received_bytes_total",
-        "Payload delivered to the owner, copied or not; not what a receive that ended with an error had delivered by then.",
+        "zcrx_queue_received_bytes_total",
+        "Payload in bytes delivered to the owner, copied or not, without the last part of a receive that failed.",
         One(|queue| delivery(queue, |count| count.bytes)),
     )
     .absent(NO_DELIVERY),
     Row::gauge(
-        "zcrx_ifq_last_receive_age_seconds",
-        "Time since a call last received something.",
-        One(|queue| {
-            let last = kernel(queue)?.delivery.as_ref()?.last?;
-            Some(queue.at.saturating_sub(last).as_secs_f64())
-        }),
+        "zcrx_queue_last_receive_timestamp_seconds",
+        "Unix time in seconds of the last receive call that delivered payload.",
+        Moment(|queue| kernel(queue)?.delivery.as_ref()?.last),
     )
-    .absent("no call has received anything since the delivery probe was attached"),
+    .absent("no payload has been delivered since the delivery probe was attached"),
     Row::counter(
-        "zcrx_ifq_copies_total",
-        "Calls of the copy fallback: fragments that the NIC did not place in the area.",
+        "zcrx_queue_copies_total",
+        "Fragments that the kernel copied because the NIC did not place them in the area. Rises where zero copy fails.",
         One(|queue| fallback(queue, |count| count.calls)),
     )
     .absent(NO_COPY),
     Row::counter(
-        "zcrx_ifq_copy_failures_total",
-        "Of these, calls that copied nothing, for want of a free buffer.",
+        "zcrx_queue_copy_failures_total",
+        "Copies that failed because no buffer was free.",
         One(|queue| fallback(queue, |count| count.failures)),
     )
     .absent(NO_COPY),
     Row::counter(
-        "zcrx_ifq_copied_bytes_total",
-        "Payload copied.",
+        "zcrx_queue_copied_bytes_total",
+        "Payload in bytes that the kernel copied instead of the NIC placing it in the area.",
         One(|queue| fallback(queue, |count| count.bytes)),
     )
     .absent(NO_COPY),
     Row::counter(
-        "zcrx_ifq_copied_buffers_total",
-        "Buffers that copies filled.",
+        "zcrx_queue_copied_buffers_total",
+        "Buffers filled by copies of the kernel.",
         One(|queue| fallback(queue, |count| count.buffers)),
     )
     .absent(NO_COPY),
     Row::counter(
-        "zcrx_ifq_controls_total",
-        "Control calls by operation (flush_rq, export, arm_event, add_area, other) and errno (left out on success).",
+        "zcrx_queue_control_calls_total",
+        "Control calls on the queue by operation (flush_rq, export, arm_event, add_area, other) and errno (none on success).",
         Each(&["operation", "errno"], |queue, series| {
             let results = control(queue).map(|count| count.results.as_slice()).unwrap_or_default();
             for result in results {
@@ -91,16 +89,16 @@ pub(super) static EVENT: &[Row] = &[
             }
         }),
     )
-    .absent("no control call seen yet, or the control probe is not attached (Linux 6.19)"),
+    .absent("no control call has been seen, or the control probe is not attached (Linux 6.19)"),
     Row::counter(
-        "zcrx_ifq_refill_entries_flushed_total",
-        "Refill entries consumed by flushes, beside those that allocations consumed.",
+        "zcrx_queue_flushed_refill_entries_total",
+        "Refill entries consumed by flush calls, beside those that allocations consumed.",
         One(|queue| Some(control(queue)?.flushed as f64)),
     )
     .absent(NO_CONTROL),
     Row::counter(
-        "zcrx_ifq_notifications_raised_total",
-        "Times that the kernel had reason to notify the owner (alloc_fail, copy, other).",
+        "zcrx_queue_raised_notifications_total",
+        "Number of times the kernel had a reason to notify the owner, by kind: alloc_fail, copy, other.",
         Each(&["notification"], |queue, series| {
             for count in notifications(queue) {
                 series.push(&[count.kind.name()], count.raised as f64);
@@ -109,8 +107,8 @@ pub(super) static EVENT: &[Row] = &[
     )
     .absent(NO_NOTIFICATION),
     Row::counter(
-        "zcrx_ifq_notifications_sent_total",
-        "Of these, notifications that the owner had asked for and not had since it last armed them.",
+        "zcrx_queue_sent_notifications_total",
+        "Notifications that the kernel sent because the owner had asked for them and armed them, by kind.",
         Each(&["notification"], |queue, series| {
             for count in notifications(queue) {
                 series.push(&[count.kind.name()], count.sent as f64);
@@ -119,28 +117,27 @@ pub(super) static EVENT: &[Row] = &[
     )
     .absent(NO_NOTIFICATION),
     Row::histogram(
-        "zcrx_ifq_residence_seconds",
-        "How long sampled buffers were out: from the first completion that dispensed one until the kernel took it out of the \
-         refill ring into the page pool.",
+        "zcrx_queue_residence_seconds",
+        "Time in seconds from the delivery of a sampled buffer until the kernel took it from the refill ring.",
         &MICROSECONDS,
         |queue| Some(residence(queue)?.times),
     )
     .absent(NO_RESIDENCE),
     Row::counter(
-        "zcrx_ifq_residence_sampled_total",
-        "Buffers that were sampled when they were dispensed.",
+        "zcrx_queue_residence_sampled_buffers_total",
+        "Buffers sampled at their delivery for zcrx_queue_residence_seconds.",
         One(|queue| Some(residence(queue)?.sampled as f64)),
     )
     .absent(NO_RESIDENCE),
     Row::counter(
-        "zcrx_ifq_residence_unseen_total",
-        "Of these, buffers that came back unseen (by a flush, with their packet), or whose completion found no room.",
+        "zcrx_queue_residence_unseen_buffers_total",
+        "Sampled buffers whose return was not observed: flushed, freed with their packet, or never completed.",
         One(|queue| Some(residence(queue)?.unseen as f64)),
     )
     .absent(NO_RESIDENCE),
     Row::counter(
-        "zcrx_ifq_residence_lost_total",
-        "Buffers that would have been sampled, had there been room for more of them at one time.",
+        "zcrx_queue_residence_lost_buffers_total",
+        "Buffers not sampled because too many sampled buffers were still delivered.",
         One(|queue| Some(residence(queue)?.lost as f64)),
     )
     .absent(NO_RESIDENCE),
@@ -150,38 +147,38 @@ type Life = Metric<ProbeSample>;
 
 pub(super) static LIFE: &[Life] = &[
     Life::counter(
-        "zcrx_provider_pools_begun_total",
-        "Page pools that took zcrx as their provider, since the probe was attached.",
+        "zcrx_provider_pools_attached_total",
+        "Page pools that took zcrx as their memory provider, since the probe was attached.",
         One(|probe| probe.lives.pools_begun.map(|count| count as f64)),
     )
     .absent(NO_PROBE),
     Life::counter(
         "zcrx_provider_pools_refused_total",
-        "Page pools that asked for zcrx as their provider and were refused.",
+        "Page pools that zcrx refused as their memory provider, since the probe was attached.",
         One(|probe| probe.lives.pools_refused.map(|count| count as f64)),
     )
     .absent(NO_PROBE),
     Life::counter(
-        "zcrx_provider_pools_ended_total",
-        "Page pools with zcrx as their provider that were freed.",
+        "zcrx_provider_pools_freed_total",
+        "Page pools with zcrx as their memory provider that were freed, since the probe was attached.",
         One(|probe| probe.lives.pools_ended.map(|count| count as f64)),
     )
     .absent(NO_PROBE),
     Life::counter(
-        "zcrx_queues_ended_total",
-        "Interface queues that were freed, those of failed registrations among them.",
+        "zcrx_queues_freed_total",
+        "zcrx queues that the kernel freed, those of failed registrations included, since the probe was attached.",
         One(|probe| probe.lives.queues_ended.map(|count| count as f64)),
     )
     .absent(NO_PROBE),
     Life::counter(
-        "zcrx_rings_ended_total",
-        "Rings with interface queues that were torn down.",
+        "zcrx_rings_freed_total",
+        "io_uring rings with zcrx queues that were torn down, since the probe was attached.",
         One(|probe| probe.lives.rings_ended.map(|count| count as f64)),
     )
     .absent(NO_PROBE),
     Life::counter(
-        "zcrx_controls_astray_total",
-        "Control calls that named a queue which their ring does not have.",
+        "zcrx_unmatched_control_calls_total",
+        "Control calls that named a queue which their ring does not have. Rises with a bug of an application.",
         One(|probe| probe.lives.controls_astray.map(|count| count as f64)),
     )
     .absent(NO_PROBE),

@@ -1,19 +1,19 @@
-//! Metrics of what the kernel's zcrx offers to zcrxd's own receive queues, and tells of them.
+//! Metrics of what the kernel's zcrx offers and reports to zcrxd's receivers.
 
 use super::table::Metric;
 use super::table::Read::{Each, One};
 use crate::model::{CopyCounts, EventCounts, ReceiveSample, ZcrxCounts, ZcrxFeature};
 
-const NO_ZCRX: &str = "backend is copy";
-const NO_EVENTS: &str = "backend is copy, or the kernel tells no events (before Linux 7.2)";
-const NO_STATISTICS: &str = "backend is copy, or the kernel does not count (before Linux 7.2)";
+const NO_ZCRX: &str = "the backend is copy";
+const NO_EVENTS: &str = "the backend is copy, or the kernel sends no notifications (before Linux 7.2)";
+const NO_STATISTICS: &str = "the backend is copy, or the kernel does not count copies (before Linux 7.2)";
 
 type Row = Metric<ReceiveSample>;
 
 pub(super) static ZCRX: &[Row] = &[
     Row::gauge(
-        "zcrx_receive_feature",
-        "1 for each feature of zcrx that this kernel offers, 0 for the others.",
+        "zcrxd_receiver_feature",
+        "Features of zcrx: 1 for those that this kernel offers to the receiver, 0 for the others.",
         Each(&["feature"], |queue, series| {
             let Some(zcrx) = &queue.zcrx else { return };
             for feature in ZcrxFeature::ALL {
@@ -24,19 +24,19 @@ pub(super) static ZCRX: &[Row] = &[
     )
     .absent(NO_ZCRX),
     Row::gauge(
-        "zcrx_receive_fallback_info",
-        "A feature that the configuration asks for and the queue does without; the log says why. Always 1.",
+        "zcrxd_receiver_feature_fallback_info",
+        "A configured feature that the receiver runs without; the log says why. Always 1.",
         Each(&["feature"], |queue, series| {
             for fallback in queue.zcrx.iter().flat_map(|zcrx| &zcrx.fallbacks) {
                 series.push(&[fallback.feature.name()], 1.0);
             }
         }),
     )
-    .absent("nothing is done without"),
+    .absent("the receiver has every configured feature"),
     Row::counter(
-        "zcrx_receive_events_total",
-        "Events told by the kernel. Each is told once, then armed again a moment later: what they tell of is more.",
-        Each(&["event"], |queue, series| {
+        "zcrxd_receiver_notifications_total",
+        "Notifications of the kernel to the receiver by kind. Each is sent once until armed again: their causes are more.",
+        Each(&["notification"], |queue, series| {
             let Some(EventCounts { alloc_fail, copy }) = counts(queue).and_then(|counts| counts.events) else {
                 return;
             };
@@ -46,44 +46,44 @@ pub(super) static ZCRX: &[Row] = &[
     )
     .absent(NO_EVENTS),
     Row::counter(
-        "zcrx_receive_kernel_copied_fragments_total",
-        "Fragments of payload that the kernel copied, by its own count; leaves out payload beside headers.",
+        "zcrxd_receiver_kernel_copied_fragments_total",
+        "Fragments of the receiver's payload that the kernel copied, by the kernel's count; without payload beside headers.",
         One(|queue| copies(queue).map(|copies| copies.fragments as f64)),
     )
     .absent(NO_STATISTICS),
     Row::counter(
-        "zcrx_receive_kernel_copied_bytes_total",
-        "Payload that the kernel copied, by its own count; leaves out payload beside headers.",
+        "zcrxd_receiver_kernel_copied_bytes_total",
+        "Payload in bytes that the kernel copied for the receiver, by the kernel's count; without payload beside headers.",
         One(|queue| copies(queue).map(|copies| copies.bytes as f64)),
     )
     .absent(NO_STATISTICS),
     Row::gauge(
-        "zcrx_receive_areas",
-        "Areas that the queue has.",
+        "zcrxd_receiver_areas",
+        "Number of areas of the receiver.",
         One(|queue| counts(queue).map(|counts| f64::from(counts.areas))),
     )
     .absent(NO_ZCRX),
     Row::gauge(
-        "zcrx_receive_area_limit_bytes",
-        "The most that the queue's areas may grow to together.",
+        "zcrxd_receiver_area_limit_bytes",
+        "Limit in bytes to which the receiver's areas may grow together.",
         One(|queue| queue.zcrx.as_ref().map(|zcrx| zcrx.area_limit_bytes as f64)),
     )
     .absent(NO_ZCRX),
     Row::counter(
-        "zcrx_receive_areas_added_total",
-        "Areas added because buffers ran short.",
+        "zcrxd_receiver_added_areas_total",
+        "Areas that the receiver added because buffers ran short.",
         One(|queue| counts(queue).map(|counts| counts.areas_added as f64)),
     )
     .absent(NO_ZCRX),
     Row::counter(
-        "zcrx_receive_areas_refused_total",
-        "Areas that would have been added but for a refusal, by the limit of locked memory for example.",
+        "zcrxd_receiver_refused_areas_total",
+        "Areas that the receiver needed and the kernel or a limit, such as that of locked memory, refused.",
         One(|queue| counts(queue).map(|counts| counts.areas_refused as f64)),
     )
     .absent(NO_ZCRX),
     Row::counter(
-        "zcrx_receive_given_up_total",
-        "Connections ended because payload had to be copied and there was no buffer for too long.",
+        "zcrxd_receiver_given_up_connections_total",
+        "Connections that the receiver ended because payload had to be copied and no buffer was free for too long.",
         One(|queue| counts(queue).map(|counts| counts.given_up as f64)),
     )
     .absent(NO_ZCRX),

@@ -1,19 +1,24 @@
-//! Metrics of every queue in the kernel, whoever owns it, as a snapshot read it and the allocation probe counted it.
+//! Metrics of every queue in the kernel, whoever owns it: what a snapshot read and the allocation probe counted.
 
 use std::time::Duration;
 
-use super::table::Read::{Each, One};
+use super::table::Read::{Each, Moment, One};
 use super::table::{Metric, Subject};
 use crate::model::{
-    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, PoolState, QueueSample, RefillState,
-    SocketBacklog,
+    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, PoolState, QueueKey, QueueSample,
+    RefillState, SocketBacklog,
 };
+
+/// Values of the labels `interface` and `queue`, the same for every metric of a queue.
+pub(super) fn labels(key: &QueueKey) -> Vec<Option<String>> {
+    vec![Some(key.interface_name().to_owned()), Some(key.queue.to_string())]
+}
 
 impl Subject for QueueSample {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
 
     fn label_values(&self) -> Vec<Option<String>> {
-        vec![self.key.interface.clone(), Some(self.key.queue.to_string())]
+        labels(&self.key)
     }
 }
 
@@ -26,41 +31,40 @@ impl Subject for KernelSnapshot {
 }
 
 const NO_SNAPSHOT: &str = "the snapshot probe is not attached, or the queue is not in the kernel";
-const UNREADABLE: &str = "this kernel keeps it elsewhere, or there is no snapshot";
-const UNCOUNTED: &str = "references could not be counted";
-const NO_POOL: &str = "the queue has no page pool (no device, or its interface is down)";
+const UNREADABLE: &str = "this kernel has no such field, or there is no snapshot";
+const UNCOUNTED: &str = "the references of user space could not be counted";
+const NO_POOL: &str = "the queue has no page pool (no device, or the interface is down)";
 const EXPORTED: &str = "the queue outlived its ring";
-const NO_SOCKETS: &str = "the sockets probe is not attached; or its owner has several queues, and no NAPI instance tells them apart";
+const NO_SOCKETS: &str = "the sockets probe is not attached, or the owner has several queues without a NAPI instance to tell them apart";
 const NO_PROBE: &str = "the allocation probe is not attached, or the queue has no page pool";
 
 type Row = Metric<QueueSample>;
 
 pub(super) static SNAPSHOT: &[Metric<KernelSnapshot>] = &[
     Metric::<KernelSnapshot>::gauge(
-        "zcrx_snapshot_duration_seconds",
-        "Time span in which the kernel's state was read: figures of one scrape can disagree by what moved in it.",
+        "zcrxd_snapshot_duration_seconds",
+        "Time in seconds that reading the kernel's queues took. Figures of one scrape can disagree by what changed in this time.",
         One(|snapshot| Some(snapshot.ended.saturating_sub(snapshot.began).as_secs_f64())),
     )
     .absent("the snapshot probe is not attached"),
     Metric::<KernelSnapshot>::gauge(
-        "zcrx_snapshot_queues",
-        "Interface queues found in the kernel.",
+        "zcrxd_snapshot_queues",
+        "Number of zcrx queues found in the kernel, of all processes.",
         One(|snapshot| Some(snapshot.queues.len() as f64)),
     )
     .absent("the snapshot probe is not attached"),
     Metric::<KernelSnapshot>::gauge(
-        "zcrx_snapshot_incomplete",
-        "Reasons why something may be missing from the snapshot; the landing page and `zcrxd queues` name them.",
+        "zcrxd_snapshot_incomplete_reasons",
+        "Number of reasons why the snapshot may miss a queue; 0 is good. The page and `zcrxd queues` name the reasons.",
         One(|snapshot| Some(snapshot.incomplete.len() as f64)),
     )
     .absent("the snapshot probe is not attached"),
 ];
 
-pub(super) static IFQ: &[Row] = &[
+pub(super) static STATE: &[Row] = &[
     Row::gauge(
-        "zcrx_ifq_info",
-        "An interface queue in the kernel and the process that has it (the oldest, if several do), fd being its ring's file \
-         descriptor there, always 1.",
+        "zcrx_queue_info",
+        "A zcrx queue in the kernel with its owner, the oldest process that holds it; fd is the owner's ring. Always 1.",
         Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "fd", "cgroup"], |queue, series| {
             let Some(kernel) = &queue.kernel else { return };
             let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
@@ -83,57 +87,56 @@ pub(super) static IFQ: &[Row] = &[
     )
     .absent(NO_SNAPSHOT),
     Row::gauge(
-        "zcrx_ifq_generation",
-        "Which life of the queue this is: it grows when the queue is registered anew or gets a new page pool, and is never \
-         given twice while zcrxd runs.",
+        "zcrx_queue_generation",
+        "Number of this life of the queue. Increases when the queue is registered again or gets a new page pool.",
         One(|queue| queue.kernel.as_ref().map(|_| queue.generation as f64)),
     )
     .absent(NO_SNAPSHOT),
     Row::gauge(
-        "zcrx_ifq_owners",
-        "Processes that hold the queue or its ring.",
+        "zcrx_queue_owners",
+        "Number of processes that hold the queue or its ring. More than one after a fork.",
         One(|queue| kernel(queue, |kernel| Some(kernel.owners.len() as f64))),
     )
     .absent(NO_SNAPSHOT),
     Row::gauge(
-        "zcrx_ifq_refill_ring_capacity",
-        "Entries the refill ring has room for.",
+        "zcrx_queue_refill_ring_capacity_entries",
+        "Capacity of the queue's refill ring, in entries.",
         One(|queue| refill(queue, |refill| refill.entries.into())),
     )
     .absent(UNREADABLE),
     Row::gauge(
-        "zcrx_ifq_refill_ring_pending",
-        "Refill entries published that the kernel has not consumed.",
+        "zcrx_queue_refill_ring_pending_entries",
+        "Refill entries that the owner published and the kernel has not consumed. A full refill ring takes no buffer back.",
         One(|queue| refill(queue, |refill| refill.pending().into())),
     )
     .absent(UNREADABLE),
     Row::gauge(
-        "zcrx_ifq_areas",
-        "Areas of the queue; one up to Linux 7.2.",
+        "zcrx_queue_areas",
+        "Number of memory areas of the queue; always one before Linux 7.3.",
         One(|queue| areas(queue).map(|areas| areas.len() as f64)),
     )
     .absent(UNREADABLE),
     Row::gauge(
-        "zcrx_ifq_area_buffers",
-        "Buffers (niovs) in all areas.",
+        "zcrx_queue_area_buffers",
+        "Buffers (niovs) in all areas of the queue.",
         One(|queue| areas(queue).and(kernel(queue, |kernel| Some(kernel.buffers() as f64)))),
     )
     .absent(UNREADABLE),
     Row::gauge(
-        "zcrx_ifq_free_buffers",
-        "Buffers on the freelist. 0 is a normal steady state: recycled buffers do not return to it.",
+        "zcrx_queue_free_buffers",
+        "Buffers on the freelist. 0 is a normal steady state: recycled buffers do not return to the freelist.",
         One(|queue| areas(queue).and(kernel(queue, |kernel| Some(kernel.free() as f64)))),
     )
     .absent(UNREADABLE),
     Row::gauge(
-        "zcrx_ifq_user_buffers",
-        "Buffers that user space has a reference to: held, in unread completions, or in the refill ring.",
+        "zcrx_queue_user_buffers",
+        "Buffers referenced by user space: held by the owner, in unread completions, or in the refill ring.",
         One(|queue| Some(user_buffers(queue)? as f64)),
     )
     .absent(UNCOUNTED),
     Row::gauge(
-        "zcrx_ifq_user_references",
-        "All those references; more than the buffers where buffers are delivered in fragments.",
+        "zcrx_queue_user_references",
+        "References of user space to buffers. Exceeds the number of buffers where one buffer is delivered in fragments.",
         One(|queue| {
             let references = areas(queue)?.iter().map(|area| area.user_references).sum::<Option<u64>>()?;
             Some(references as f64)
@@ -141,8 +144,8 @@ pub(super) static IFQ: &[Row] = &[
     )
     .absent(UNCOUNTED),
     Row::gauge(
-        "zcrx_ifq_kernel_buffers",
-        "Buffers neither free nor with user space: posted to the NIC, in the pool's cache, in sockets.",
+        "zcrx_queue_kernel_buffers",
+        "Buffers neither free nor referenced by user space: posted to the NIC, in the page pool's cache, or in sockets.",
         One(|queue| {
             let kernel = queue.kernel.as_ref()?;
             Some(kernel.buffers().saturating_sub(kernel.free() + user_buffers(queue)?) as f64)
@@ -150,118 +153,120 @@ pub(super) static IFQ: &[Row] = &[
     )
     .absent(UNCOUNTED),
     Row::gauge(
-        "zcrx_ifq_unaccounted_buffers",
-        "Buffers that neither the freelist nor the page pool accounts for: those the copy fallback gave to user \
-         space, and the error of a snapshot under traffic. Lasting growth without copies is a kernel bug.",
+        "zcrx_queue_unaccounted_buffers",
+        "Buffers neither on the freelist nor in the page pool, such as copies. Steady growth without copies is a kernel bug.",
         One(|queue| kernel(queue, |kernel| kernel.outside_pool().map(|buffers| buffers as f64))),
     )
     .absent(NO_POOL),
     Row::gauge(
-        "zcrx_ifq_pool_inflight_buffers",
-        "Buffers the page pool is responsible for. It saturates in healthy operation.",
+        "zcrx_queue_pool_inflight_buffers",
+        "Buffers that the queue's page pool is responsible for. Close to the whole area in healthy operation.",
         One(|queue| pool(queue, |pool| Some(pool.inflight()))),
     )
     .absent(NO_POOL),
     Row::gauge(
-        "zcrx_ifq_pool_cache_buffers",
-        "Of these, buffers in the pool's allocation cache.",
+        "zcrx_queue_pool_cache_buffers",
+        "Buffers in the allocation cache of the queue's page pool.",
         One(|queue| pool(queue, |pool| pool.cache)),
     )
     .absent(NO_POOL),
     Row::gauge(
-        "zcrx_ifq_cq_capacity",
-        "Entries the completion queue of the ring has room for.",
+        "zcrx_queue_cq_capacity_entries",
+        "Capacity of the owner's completion queue, in entries.",
         One(|queue| cq(queue, |cq| cq.entries)),
     )
     .absent(EXPORTED),
     Row::gauge(
-        "zcrx_ifq_cq_depth",
-        "Completions that the owner has not read.",
+        "zcrx_queue_cq_unread_entries",
+        "Completions that the owner has not read. Near the capacity, the owner is too slow to reap them.",
         One(|queue| cq(queue, CqState::depth)),
     )
     .absent(EXPORTED),
     Row::counter(
-        "zcrx_ifq_cq_overflows_total",
-        "Completions that the completion queue had no room for.",
+        "zcrx_queue_cq_overflows_total",
+        "Completions that found no room in the owner's completion queue.",
         One(|queue| cq(queue, |cq| cq.overflow)),
     )
     .absent(EXPORTED),
     Row::gauge(
-        "zcrx_ifq_sockets",
-        "Connected TCP sockets of the owner that the queue feeds: the NAPI instance that delivered to them last is its own.",
+        "zcrx_queue_sockets",
+        "Connected TCP sockets of the owner whose last packet came through the queue.",
         One(|queue| sockets(queue, |sockets| sockets.sockets.into())),
     )
     .absent(NO_SOCKETS),
     Row::gauge(
-        "zcrx_ifq_socket_unread_bytes",
-        "Payload in order in these sockets that no receive has taken.",
+        "zcrx_queue_socket_unread_bytes",
+        "Payload in bytes that waits in the queue's sockets because no receive has taken it.",
         One(|queue| sockets(queue, |sockets| sockets.unread_bytes)),
     )
     .absent(NO_SOCKETS),
     Row::gauge(
-        "zcrx_ifq_socket_limit_bytes",
-        "Sum of the receive buffer limits of these sockets.",
+        "zcrx_queue_socket_limit_bytes",
+        "Sum of the receive buffer limits of the queue's sockets, in bytes.",
         One(|queue| sockets(queue, |sockets| sockets.limit_bytes)),
     )
     .absent(NO_SOCKETS),
     Row::counter(
-        "zcrx_ifq_allocations_total",
-        "Calls of the provider's allocation function, since the probe was attached or the queue was made.",
+        "zcrx_queue_allocations_total",
+        "Allocation calls of the NIC's driver to the zcrx memory provider.",
         One(|queue| allocation(queue, |count| count.calls)),
     )
     .absent(NO_PROBE),
     Row::counter(
-        "zcrx_ifq_allocation_failures_total",
-        "Of these, calls that yielded nothing. A few are harmless: what counts is how long they go on.",
+        "zcrx_queue_allocation_failures_total",
+        "Allocation calls that found no buffer. A few are harmless; zcrx_queue_starved_seconds_total says how long they last.",
         One(|queue| allocation(queue, |count| count.failures)),
     )
     .absent(NO_PROBE),
     Row::counter(
-        "zcrx_ifq_allocated_buffers_total",
-        "Buffers these calls yielded.",
+        "zcrx_queue_allocated_buffers_total",
+        "Buffers that the zcrx memory provider handed to the NIC's driver.",
         One(|queue| allocation(queue, |count| count.buffers)),
     )
     .absent(NO_PROBE),
     Row::counter(
-        "zcrx_ifq_freelist_buffers_total",
-        "Of the buffers, those that came from the freelist and not from the refill ring.",
+        "zcrx_queue_freelist_buffers_total",
+        "Buffers that allocations took from the freelist instead of the refill ring.",
         One(|queue| allocation(queue, |count| count.from_freelist)),
     )
     .absent(NO_PROBE),
     Row::counter(
-        "zcrx_ifq_refill_entries_consumed_total",
-        "Refill entries these calls consumed. Far more than buffers yielded are wasted entries.",
+        "zcrx_queue_consumed_refill_entries_total",
+        "Refill entries that allocations consumed. Many more than the buffers allocated are wasted entries.",
         One(|queue| allocation(queue, |count| count.consumed)),
     )
     .absent(NO_PROBE),
     Row::gauge(
-        "zcrx_ifq_last_allocation_age_seconds",
-        "Time since a call last yielded a buffer.",
-        One(|queue| since(queue, |count| count.last_success)),
+        "zcrx_queue_last_allocation_timestamp_seconds",
+        "Unix time in seconds of the last allocation call that yielded a buffer.",
+        Moment(|queue| moment(queue, |count| count.last_success)),
     )
-    .absent("no call has yielded a buffer since the allocation probe was attached"),
+    .absent("no allocation has succeeded since the allocation probe was attached"),
     Row::gauge(
-        "zcrx_ifq_starving",
-        "1 while the last call yielded nothing.",
+        "zcrx_queue_starving",
+        "1 if the last allocation call found no buffer, else 0.",
         One(|queue| allocation(queue, |count| count.starving_since.is_some().into())),
     )
     .absent(NO_PROBE),
     Row::gauge(
-        "zcrx_ifq_starving_seconds",
-        "Time since the first call that yielded nothing.",
-        One(|queue| since(queue, |count| count.starving_since)),
+        "zcrx_queue_starving_seconds",
+        "Duration in seconds of the current starvation: time since the first allocation call that found no buffer.",
+        One(|queue| Some(starving_for(queue)?.as_secs_f64())),
     )
-    .absent("the last call yielded buffers, or nothing is known of calls"),
+    .absent("the last allocation call succeeded, or allocations are not observed"),
     Row::counter(
-        "zcrx_ifq_starvations_total",
-        "Times that calls began to yield nothing, however short.",
+        "zcrx_queue_starvations_total",
+        "Number of times that allocations began to fail, however briefly.",
         One(|queue| allocation(queue, |count| count.starvations)),
     )
     .absent(NO_PROBE),
     Row::counter(
-        "zcrx_ifq_starved_seconds_total",
-        "Time from the first call that yielded nothing to the next that did, of all starvations that are over.",
-        One(|queue| kernel(queue, |kernel| Some(kernel.allocation?.starved.as_secs_f64()))),
+        "zcrx_queue_starved_seconds_total",
+        "Time in seconds during which allocations failed, the current starvation included.",
+        One(|queue| {
+            let over = queue.kernel.as_ref()?.allocation?.starved;
+            Some((over + starving_for(queue).unwrap_or_default()).as_secs_f64())
+        }),
     )
     .absent(NO_PROBE),
 ];
@@ -274,7 +279,7 @@ fn refill(queue: &QueueSample, read: fn(&RefillState) -> u64) -> Option<f64> {
     Some(read(queue.kernel.as_ref()?.refill.as_ref()?) as f64)
 }
 
-/// The areas; a queue without any is one of which they could not be read.
+/// The areas; a queue without any is one whose areas could not be read.
 fn areas(queue: &QueueSample) -> Option<&[AreaState]> {
     queue.kernel.as_ref().map(|kernel| kernel.areas.as_slice()).filter(|areas| !areas.is_empty())
 }
@@ -300,7 +305,12 @@ fn allocation(queue: &QueueSample, read: fn(&AllocationCount) -> u64) -> Option<
     Some(read(queue.kernel.as_ref()?.allocation.as_ref()?) as f64)
 }
 
-fn since(queue: &QueueSample, read: fn(&AllocationCount) -> Option<Duration>) -> Option<f64> {
-    let then = read(queue.kernel.as_ref()?.allocation.as_ref()?)?;
-    Some(queue.at.saturating_sub(then).as_secs_f64())
+fn moment(queue: &QueueSample, read: fn(&AllocationCount) -> Option<Duration>) -> Option<Duration> {
+    read(queue.kernel.as_ref()?.allocation.as_ref()?)
+}
+
+/// How long the current starvation has lasted. The sample's time is when reading began, so that the figure never
+/// exceeds what the kernel counts once the starvation is over: a counter must not go back.
+fn starving_for(queue: &QueueSample) -> Option<Duration> {
+    Some(queue.at.saturating_sub(moment(queue, |count| count.starving_since)?))
 }

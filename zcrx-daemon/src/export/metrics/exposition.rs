@@ -1,0 +1,176 @@
+//! Prometheus text and OpenMetrics text, written in one pass.
+//!
+//! OpenMetrics differs in three things: a counter's family has no `_total` (only its samples have), families have a unit
+//! and an `info` type, and the text says where it ends, so that half a scrape is not taken for a whole one.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::table::{Kind, unit};
+use crate::model::{Histogram, Scale};
+
+/// How a scrape is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text, version 0.0.4.
+    Text,
+    /// OpenMetrics text, version 1.0.0.
+    OpenMetrics,
+}
+
+/// One series of the metric that is being read.
+pub(super) struct Point {
+    /// Index of the subject.
+    pub(super) subject: usize,
+    /// The row's own labels, in [`Writer::labels`].
+    pub(super) labels: Range<usize>,
+    pub(super) value: Value,
+}
+
+pub(super) enum Value {
+    Number(f64),
+    Spread(Histogram, &'static Scale),
+}
+
+/// Writes families one after the other. Its buffers are reused from one metric to the next: the cost of a scrape is
+/// that of its text.
+pub(super) struct Writer<'a> {
+    format: Format,
+    /// The metrics to write; empty for all but those on request.
+    names: &'a [String],
+    /// The Unix time at which CLOCK_MONOTONIC was 0, seconds.
+    pub(super) epoch: f64,
+    pub(super) points: Vec<Point>,
+    pub(super) labels: String,
+    text: String,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(format: Format, names: &'a [String], epoch: f64) -> Self {
+        Self { format, names, epoch, points: Vec::new(), labels: String::new(), text: String::new() }
+    }
+
+    /// Whether a metric belongs into this text.
+    pub(super) fn wants(&self, name: &str, on_request: bool) -> bool {
+        if self.names.is_empty() { !on_request } else { self.names.iter().any(|wanted| wanted == name) }
+    }
+
+    /// The text of all families.
+    pub(super) fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+
+    /// Writes the points that were read as one family. No points, no family: an unknown value is an absent metric.
+    pub(super) fn family(&mut self, name: &str, kind: Kind, help: &str, subjects: &[String]) {
+        let (points, labels) = (std::mem::take(&mut self.points), std::mem::take(&mut self.labels));
+        if !points.is_empty() {
+            self.head(name, kind, help);
+        }
+        for point in &points {
+            let labels = [subjects[point.subject].as_str(), &labels[point.labels.clone()]];
+            match &point.value {
+                Value::Number(value) => self.sample(name, "", labels, None, *value),
+                Value::Spread(spread, scale) => self.histogram(name, labels, spread, scale),
+            }
+        }
+        (self.points, self.labels) = (points, labels);
+        self.points.clear();
+        self.labels.clear();
+    }
+
+    fn head(&mut self, name: &str, kind: Kind, help: &str) {
+        let text = &mut self.text;
+        let (family, kind) = match (self.format, kind) {
+            (Format::OpenMetrics, Kind::Counter) => (name.strip_suffix("_total").unwrap_or(name), "counter"),
+            (Format::OpenMetrics, Kind::Gauge) if name.ends_with("_info") => {
+                (name.strip_suffix("_info").unwrap_or(name), "info")
+            }
+            (_, kind) => (name, kind.name()),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# TYPE {family} {kind}");
+        if self.format == Format::OpenMetrics {
+            let unit = unit(name);
+            if !unit.is_empty() {
+                let _ = writeln!(text, "# UNIT {family} {unit}");
+            }
+        }
+        let _ = write!(text, "# HELP {family} ");
+        escape(help, self.format == Format::OpenMetrics, text);
+        text.push('\n');
+    }
+
+    fn histogram(&mut self, name: &str, labels: [&str; 2], histogram: &Histogram, scale: &Scale) {
+        for (bound, count) in histogram.cumulative(scale) {
+            self.sample(name, "_bucket", labels, Some(bound), count as f64);
+        }
+        let count = histogram.count() as f64;
+        self.sample(name, "_bucket", labels, Some(f64::INFINITY), count);
+        self.sample(name, "_sum", labels, None, histogram.sum(scale));
+        self.sample(name, "_count", labels, None, count);
+    }
+
+    fn sample(&mut self, name: &str, suffix: &str, labels: [&str; 2], bound: Option<f64>, value: f64) {
+        let whole = self.format == Format::OpenMetrics;
+        let text = &mut self.text;
+        text.push_str(name);
+        text.push_str(suffix);
+        if bound.is_some() || labels.iter().any(|part| !part.is_empty()) {
+            text.push('{');
+            for part in labels {
+                text.push_str(part);
+            }
+            if let Some(bound) = bound {
+                text.push_str("le=\"");
+                number(text, bound, whole);
+                text.push('"');
+            } else {
+                // Each label ends with a comma; the last one needs none.
+                text.pop();
+            }
+            text.push('}');
+        }
+        text.push(' ');
+        number(text, value, false);
+        text.push('\n');
+    }
+}
+
+/// Appends `name="value",`.
+pub(super) fn label(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push_str("=\"");
+    escape(value, true, text);
+    text.push_str("\",");
+}
+
+fn escape(value: &str, quotes: bool, text: &mut String) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' if quotes => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+}
+
+/// Appends a number; `whole` gives a bound without a fraction the `.0` that OpenMetrics wants.
+fn number(text: &mut String, value: f64, whole: bool) {
+    /// Up to here, every whole number has a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    // Writing to a String cannot fail.
+    if value.is_nan() {
+        text.push_str("NaN");
+    } else if value.is_infinite() {
+        text.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else if value.fract() == 0.0 && value.abs() < EXACT {
+        let _ = write!(text, "{}", value as i64);
+        text.push_str(if whole { ".0" } else { "" });
+    } else {
+        let _ = write!(text, "{value}");
+    }
+}

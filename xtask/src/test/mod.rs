@@ -8,6 +8,7 @@ mod links;
 mod monitoring;
 mod outfit;
 mod receiver;
+mod rooms;
 mod rust;
 mod summary;
 mod units;
@@ -49,6 +50,8 @@ enum Check {
     Format,
     /// Relative links of the documents
     Links,
+    /// The daemon's modules import what docs/architecture.md allows, and no two files import each other
+    Rooms,
     /// What `cargo xtask regenerate` writes for the lab is current; the other generated files have tests of their own
     Generated,
     /// Words, terms and metric help, by the project's list
@@ -138,6 +141,7 @@ impl Bench<'_> {
             Check::Outfit => Ok(self.outfit().outcome()),
             Check::Format => rust::format(),
             Check::Links => links::check(),
+            Check::Rooms => rooms::check(),
             Check::Generated => generated(),
             Check::Language => language::check(),
             Check::Units => units::check(),

@@ -12,6 +12,7 @@ mod bpf;
 mod catalogue;
 mod cost;
 mod events;
+mod iterator;
 mod multi;
 mod object;
 mod offsets;

@@ -4,17 +4,16 @@ mod assemble;
 mod operations;
 mod sockets;
 
-use std::{io::Read as _, time::Duration};
+use std::time::Duration;
 
 use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::Iter,
 };
 use zcrx_common::{loss::SNAPSHOT_RECORD, snapshot::Config};
 
 use self::assemble::Assembly;
-use super::object;
+use super::{iterator, object};
 use crate::model::KernelSnapshot;
 
 /// Iterators, in the order in which they are read.
@@ -66,7 +65,7 @@ impl Reader {
     fn learn(&mut self, ebpf: &mut Ebpf, own_fd: u32) -> Result<u64, String> {
         let asked = Config { own_fd, ..self.asked };
         self.config.set(0, asked, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
-        run(ebpf, PROGRAMS[0])?;
+        iterator::run(ebpf, PROGRAMS[0])?;
         let answered = self.config.get(&0, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
         Ok(answered.ring_operations)
     }
@@ -85,7 +84,7 @@ impl Reader {
             incomplete.push(format!("SNAPSHOT_CONFIG: {error}"));
         }
         for program in PROGRAMS {
-            if let Err(reason) = run(ebpf, program) {
+            if let Err(reason) = iterator::run(ebpf, program) {
                 incomplete.push(reason);
             }
         }
@@ -104,27 +103,6 @@ impl Reader {
             incomplete.push(format!("{} records found the buffer full", after - before));
         }
         assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str))
-    }
-}
-
-/// Runs an iterator over all its objects.
-fn run(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
-    let said = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-    let program = ebpf.program_mut(name).ok_or_else(|| said(&"not in the eBPF object"))?;
-    let program: &mut Iter = program.try_into().map_err(|error| said(&error))?;
-    let link = program.attach().map_err(|error| said(&error))?;
-    let link = program.take_link(link).map_err(|error| said(&error))?;
-    let mut file = link.into_file().map_err(|error| said(&error))?;
-    // The programs write nothing here: the first read walks everything and reports the end. The kernel asks
-    // for another one if there is very much to walk.
-    let mut nothing = [0; 8];
-    loop {
-        match file.read(&mut nothing) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
-            Err(error) => return Err(said(&error)),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ mod lives;
 mod residence;
 mod state;
 
-use super::Options;
+use super::options::Options;
 use super::prototype::{Expected, Function};
 use crate::model::{Attempt, Mechanism, Obstacle, ProbeStatus};
 

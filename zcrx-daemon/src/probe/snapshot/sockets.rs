@@ -8,7 +8,7 @@ use aya::{
 };
 use zcrx_common::snapshot::{Sockets, SocketsKey};
 
-use super::{super::object, run};
+use super::super::{iterator, object};
 use crate::model::{KernelQueue, SocketBacklog};
 
 const PROGRAM: &str = "snapshot_sockets";
@@ -27,7 +27,7 @@ impl Reader {
 
     /// Adds up the sockets of the owners that the snapshot of this generation found.
     pub(super) fn read(&self, ebpf: &mut Ebpf, generation: u64) -> Result<Sums, String> {
-        run(ebpf, PROGRAM)?;
+        iterator::run(ebpf, PROGRAM)?;
         let mut sums = Sums::new();
         for entry in &self.sums {
             let (key, sum) = entry.map_err(|error| format!("SNAPSHOT_SOCKETS: {error}"))?;

@@ -11,7 +11,6 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, Sig
 use serde_saphyr::Location;
 
 use super::file::TlsDraft;
-use super::tls::certificates;
 use super::{Place, SettingsError};
 
 /// What Go calls the ways to treat clients' certificates.
@@ -142,4 +141,12 @@ impl ClientCertVerifier for Anybody {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// All certificates in a PEM text, at least one.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certs: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("this is no certificate in PEM: {error}"))?;
+    if certs.is_empty() { Err("there is no certificate in PEM here".to_owned()) } else { Ok(certs) }
 }

@@ -66,7 +66,7 @@ pub(super) fn build(
         }
         (_, None) => return Err(place.whole("tls_server_config has no key; give it with key_file or key")),
         (Some((at, cert)), Some((key_at, key))) => {
-            let certs = certificates(&cert).map_err(|what| place.at(at, &what))?;
+            let certs = client::certificates(&cert).map_err(|what| place.at(at, &what))?;
             let key = PrivateKeyDer::from_pem_slice(&key)
                 .map_err(|error| place.at(key_at, &format!("this is no private key in PEM: {error}")))?;
             (certs, key, at)
@@ -84,14 +84,6 @@ pub(super) fn build(
     config.ignore_client_order = draft.prefer_server_cipher_suites.unwrap_or(true);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(Tls { config: Arc::new(config), names: client::names(place, draft)? }))
-}
-
-/// All certificates in a PEM text, at least one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certs: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("this is no certificate in PEM: {error}"))?;
-    if certs.is_empty() { Err("there is no certificate in PEM here".to_owned()) } else { Ok(certs) }
 }
 
 fn versions(

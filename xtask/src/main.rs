@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask --help`.
+//! The project's development commands: `cargo xtask --help`.
 
 mod demo;
 mod dist;
@@ -14,28 +14,28 @@ use clap::Parser;
 use xtask_tools::cache::Cache;
 use zcrx_lab_host as lab;
 
-/// The project's chores.
+/// zcrxd's development commands: set-up, demo, tests, lab, packages.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
-enum Chore {
+enum Command {
     /// Make this machine able to build the eBPF object
     Setup,
-    /// Receive real TCP data, provoke a starvation, and tell what was seen
+    /// Receive real TCP data, provoke a starvation, and show the verdict
     Demo(demo::Options),
     /// Write every file that is generated: reference pages, rules, dashboards, lists of scenarios
     Regenerate,
-    /// Run every check there is
+    /// Run every check
     Test(test::Options),
     /// Real kernels in virtual machines, with a software NIC
     Lab(lab::LabArguments),
-    /// Make what is given to others: the Debian package, and the files that other packages are made of
+    /// Build the Debian package, and the files that other packages are made of
     Dist,
     /// Recording rules, alerts, dashboards and their runbook
     Monitoring(zcrx_dashboards::Arguments),
 }
 
 fn main() -> ExitCode {
-    match run(Chore::parse()) {
+    match run(Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -47,15 +47,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chore: Chore) -> Result<()> {
+fn run(command: Command) -> Result<()> {
     let cache = Cache::open()?;
-    match chore {
-        Chore::Setup => setup::run(&cache).map(drop),
-        Chore::Demo(options) => demo::run(&cache, &options),
-        Chore::Regenerate => regenerate::run(),
-        Chore::Test(options) => test::run(&cache, &options),
-        Chore::Dist => dist::run(&cache),
-        Chore::Lab(arguments) => {
+    match command {
+        Command::Setup => setup::run(&cache).map(drop),
+        Command::Demo(options) => demo::run(&cache, &options),
+        Command::Regenerate => regenerate::run(),
+        Command::Test(options) => test::run(&cache, &options),
+        Command::Dist => dist::run(&cache),
+        Command::Lab(arguments) => {
             let package = if arguments.needs_package() {
                 Some(dist::make(&cache)?)
             } else {
@@ -66,6 +66,6 @@ fn run(chore: Chore) -> Result<()> {
             };
             lab::run(arguments, package.map(|made| made.deb).as_deref())
         }
-        Chore::Monitoring(arguments) => zcrx_dashboards::run(&arguments),
+        Command::Monitoring(arguments) => zcrx_dashboards::run(&arguments),
     }
 }

@@ -13,7 +13,7 @@ use xtask_tools::scrape;
 use xtask_tools::workspace::{cargo, target};
 
 /// How long starting and stopping may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The index of the queue whose sink compares every byte with what was sent.
 pub(super) const VERIFY: u32 = 0;
@@ -65,7 +65,7 @@ impl Daemon {
             .arg("run")
             .arg("--config")
             .arg(&config)
-            // The demo shows what is logged unless told otherwise.
+            // The demo shows the default level of logging.
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(said.try_clone().context("cannot share the log")?)
@@ -85,6 +85,30 @@ impl Daemon {
         command
     }
 
+    /// Prints what an operator sees: `zcrxd diagnose` about the queue of this index.
+    pub(super) fn print_diagnosis(&self, queue: u32) -> Result<()> {
+        let queue = format!("software:{queue}");
+        println!("$ zcrxd diagnose --queue {queue}");
+        let mut command = Command::new(&self.program);
+        command.args(["diagnose", "--queue", &queue, "--runtime-dir"]).arg(self.directory.join("run"));
+        // Exit status 1 says that a queue starves.
+        let answer = command.output().context("cannot run zcrxd diagnose")?;
+        print!("{}{}", String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
+        Ok(())
+    }
+
+    /// Returns the first cause of the open episode of the queue of this index; `None` without one.
+    pub(super) fn first_cause(&self, queue: u32) -> Result<Option<String>> {
+        let page = scrape::get(self.web, "/diagnose.json")?;
+        let answer: serde_json::Value = serde_json::from_str(&page).context("/diagnose.json is not JSON")?;
+        let queues = answer["queues"].as_array().into_iter().flatten();
+        let mut causes = queues
+            .map(|report| &report["episode"])
+            .filter(|episode| episode["key"]["interface"].is_null() && episode["key"]["queue"] == queue)
+            .filter_map(|episode| episode["diagnosis"]["causes"][0]["cause"].as_str());
+        Ok(causes.next().map(str::to_owned))
+    }
+
     /// How a person sends to it.
     pub(super) fn example(&self) -> String {
         format!("{} send --to {} --bytes 64MiB", self.program.display(), self.verify)
@@ -94,13 +118,13 @@ impl Daemon {
     pub(super) fn stop(&mut self) -> Result<(ExitStatus, Duration)> {
         let begin = Instant::now();
         self.signal(libc::SIGTERM);
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < START_LIMIT {
             if let Some(status) = self.child.try_wait().context("cannot wait for zcrxd")? {
                 return Ok((status, begin.elapsed()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!("zcrxd did not end within {} s of SIGTERM", PATIENCE.as_secs())
+        bail!("zcrxd did not end within {} s of SIGTERM", START_LIMIT.as_secs())
     }
 
     /// Waits until it ends by itself.
@@ -145,11 +169,11 @@ impl Daemon {
             }
             match scrape::get(self.web, "/readyz") {
                 Ok(_) => return Ok(()),
-                Err(error) if begin.elapsed() > PATIENCE => {
+                Err(error) if begin.elapsed() > START_LIMIT => {
                     return Err(error).with_context(|| {
                         format!(
                             "zcrxd did not become ready in {} s:\n{}",
-                            PATIENCE.as_secs(),
+                            START_LIMIT.as_secs(),
                             self.last_words()
                         )
                     });
@@ -188,7 +212,7 @@ pub(crate) fn die_with_parent(command: &mut Command) {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            // The parent may have ended before the request; then nobody will send the signal.
+            // The parent may have ended before the request; then no signal will come.
             if libc::getppid().cast_unsigned() != parent {
                 return Err(std::io::Error::other("the demo has ended"));
             }
@@ -218,7 +242,7 @@ fn configuration(
     )
 }
 
-/// Addresses on loopback that nobody listens on.
+/// Addresses on loopback without a listener.
 pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     // All are bound at once, so that no two are the same.
     let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;

@@ -42,7 +42,7 @@ pub(crate) struct Options {
 /// What the daemon's end may take.
 const END: Duration = Duration::from_secs(1);
 
-/// Shows it; fails if anything is not as it should be.
+/// Runs the demo; fails if a byte, a buffer or a verdict is wrong.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     if options.lab {
         section("Set-up");
@@ -157,7 +157,7 @@ fn refused_registration(daemon: &Daemon, report: &mut Report) -> Result<()> {
 fn account(last: &Scrape, report: &mut Report) {
     for queue in [VERIFY, FORWARD] {
         let value = |name| last.queue(queue, name);
-        let (Some(dispensed), Some(returned), Some(held)) = (
+        let (Some(delivered), Some(returned), Some(held)) = (
             value("zcrxd_receiver_delivered_buffers_total"),
             value("zcrxd_receiver_returned_buffers_total"),
             value("zcrxd_receiver_held_buffers"),
@@ -166,14 +166,14 @@ fn account(last: &Scrape, report: &mut Report) {
             continue;
         };
         let line = format!(
-            "{queue}: dispensed {} = returned {} + held {}",
-            count(dispensed),
+            "{queue}: delivered {} = returned {} + held {}",
+            count(delivered),
             count(returned),
             count(held)
         );
         println!("Buffers of queue {line}");
         // Nothing is under way any more, so nothing may be held.
-        report.check(dispensed > 0 && dispensed == returned && held == 0, || {
+        report.check(delivered > 0 && delivered == returned && held == 0, || {
             format!("the buffers of queue {line} do not add up with nothing under way")
         });
         report.say("buffers", line);
@@ -230,13 +230,13 @@ fn keep(mut daemon: Daemon, report: &Report) -> Result<()> {
 }
 
 /// Waits until something holds, asking often; returns whether it came to hold.
-fn wait(patience: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {
+fn wait(limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {
     let begin = Instant::now();
     loop {
         if holds()? {
             return Ok(true);
         }
-        if begin.elapsed() > patience {
+        if begin.elapsed() > limit {
             return Ok(false);
         }
         thread::sleep(Duration::from_millis(50));

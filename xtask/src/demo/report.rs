@@ -1,4 +1,4 @@
-//! What the demo saw, and what was not as it should be.
+//! The summary of the demo, and what failed in it.
 
 use std::fmt::{self, Display};
 
@@ -17,7 +17,7 @@ impl Report {
         self.lines.push((about, what.into()));
     }
 
-    /// Something that must hold, and what is wrong if it does not.
+    /// Checks a condition and records `wrong` if it does not hold.
     pub(super) fn check(&mut self, holds: bool, wrong: impl FnOnce() -> String) {
         if !holds {
             let wrong = wrong();
@@ -30,8 +30,8 @@ impl Report {
     pub(super) fn verdict(&self) -> Result<()> {
         match self.wrong.len() {
             0 => Ok(()),
-            1 => bail!("one thing was not as it should be"),
-            many => bail!("{many} things were not as they should be"),
+            1 => bail!("one check of the demo failed"),
+            many => bail!("{many} checks of the demo failed"),
         }
     }
 }
@@ -46,7 +46,11 @@ impl Display for Report {
             writeln!(formatter, "  {:<13} {wrong}", "WRONG")?;
         }
         if self.wrong.is_empty() {
-            writeln!(formatter, "  {:<13} everything is as it should be", "result")?;
+            writeln!(
+                formatter,
+                "  {:<13} ok: every byte is right, every buffer returned, and the verdict names the cause that was made",
+                "result"
+            )?;
         }
         Ok(())
     }

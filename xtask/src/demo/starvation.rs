@@ -1,6 +1,6 @@
 //! One starvation, from its cause to its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -14,7 +14,10 @@ use xtask_tools::scrape::Scrape;
 const BYTES: u64 = 96 << 20;
 
 /// How long each phase may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PHASE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What zcrxd may call a destination that does not read: the sink blocks, so the owner of the buffers is slow.
+const EXPECTED_CAUSES: [&str; 2] = ["sink_blocked", "slow_consumer"];
 
 const STARVATIONS: &str = "zcrxd_receiver_starvations_total";
 const STARVING: &str = "zcrxd_receiver_starving";
@@ -28,7 +31,7 @@ pub(super) fn run(daemon: &Daemon, reader: Reader, report: &mut Report) -> Resul
 
     let mut seen = String::new();
     let mut held = None;
-    let starved = wait(PATIENCE, || {
+    let starved = wait(PHASE_LIMIT, || {
         let scrape = Scrape::fetch(daemon.web)?;
         let value = |name| scrape.queue(FORWARD, name);
         held = value(HELD);
@@ -43,11 +46,15 @@ pub(super) fn run(daemon: &Daemon, reader: Reader, report: &mut Report) -> Resul
         Ok(all_held && value(STARVING) == Some(1) && value(STARVATIONS) > Some(before))
     })?;
     println!("The reader does not read: {seen}");
-    report.check(starved, || format!("no starvation came in {} s: {seen}", PATIENCE.as_secs()));
+    report.check(starved, || format!("no starvation came in {} s: {seen}", PHASE_LIMIT.as_secs()));
+
+    if starved {
+        diagnose(daemon, report)?;
+    }
 
     reader.open();
-    let arrived = wait(PATIENCE, || Ok(reader.bytes() == BYTES))?;
-    let recovered = wait(PATIENCE, || {
+    let arrived = wait(PHASE_LIMIT, || Ok(reader.bytes() == BYTES))?;
+    let recovered = wait(PHASE_LIMIT, || {
         let scrape = Scrape::fetch(daemon.web)?;
         let value = |name| scrape.queue(FORWARD, name);
         seen = format!("{} buffers held, {STARVING} {}", shown(value(HELD)), shown(value(STARVING)));
@@ -68,6 +75,26 @@ pub(super) fn run(daemon: &Daemon, reader: Reader, report: &mut Report) -> Resul
         format!("all {} buffers held by a reader that stood still; recovered when it read on", shown(held)),
     );
     report.say("forwarded", format!("{} bytes, the same byte for byte", count(read)));
+    Ok(())
+}
+
+/// Waits until zcrxd names a cause, prints its verdict and compares it with what the demo did.
+fn diagnose(daemon: &Daemon, report: &mut Report) -> Result<()> {
+    let begin = Instant::now();
+    let mut first = None;
+    let right = wait(PHASE_LIMIT, || {
+        first = daemon.first_cause(FORWARD)?;
+        Ok(first.as_deref().is_some_and(|cause| EXPECTED_CAUSES.contains(&cause)))
+    })?;
+    let took = begin.elapsed();
+    println!("\nWhat the person on call sees:\n");
+    daemon.print_diagnosis(FORWARD)?;
+    println!();
+    let named = first.unwrap_or_else(|| "no cause".to_owned());
+    report.check(right, || {
+        format!("the demo blocked the destination of the sink; zcrxd names {named} as the first cause")
+    });
+    report.say("verdict", format!("{named}, {:.1} s after the queue starved", took.as_secs_f64()));
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const MAGIC: &[u8; 8] = b"zcrxpat1";
 const SEED: u64 = 0x7a63_7278;
 
 /// How long nothing may move before an end gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const IO_LIMIT: Duration = Duration::from_secs(30);
 
 /// One word of the stream; the first two are its header.
 fn word(index: u64) -> [u8; 8] {
@@ -50,7 +50,7 @@ fn fill(buffer: &mut [u8], offset: u64) {
 pub(super) fn send(to: SocketAddr, bytes: u64) -> JoinHandle<Result<()>> {
     thread::spawn(move || {
         let mut stream = TcpStream::connect(to).with_context(|| format!("cannot connect to {to}"))?;
-        stream.set_write_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
+        stream.set_write_timeout(Some(IO_LIMIT)).context("cannot set a timeout")?;
         let mut buffer = vec![0; 1 << 16];
         let mut offset = 0;
         while offset < bytes {
@@ -101,7 +101,7 @@ impl Reader {
         self.shared.bytes.load(Ordering::Acquire)
     }
 
-    /// What was wrong, if anything was; does not wait for the end of the stream.
+    /// Returns the first error, if there was one; does not wait for the end of the stream.
     pub(super) fn end(mut self) -> Result<()> {
         self.shared.ended.store(true, Ordering::Release);
         let thread = self.thread.take().context("the reader was ended before")?;
@@ -190,7 +190,7 @@ mod tests {
         reader.open();
         sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
         let begin = Instant::now();
-        while reader.bytes() < 100_001 && begin.elapsed() < PATIENCE {
+        while reader.bytes() < 100_001 && begin.elapsed() < IO_LIMIT {
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(reader.bytes(), 100_001);

@@ -72,7 +72,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().context("a file lies in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-    // A repository's modes are those of whoever checked it out.
+    // The modes in a checkout depend on its user's umask.
     fs::set_permissions(to, fs::Permissions::from_mode(0o644))
         .with_context(|| format!("cannot set the mode of {}", to.display()))
 }

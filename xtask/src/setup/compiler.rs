@@ -13,7 +13,7 @@ use xtask_tools::command::{find, output, run};
 use xtask_tools::deb::{install, unpack};
 use xtask_tools::progress::step;
 
-/// Names the toolchain to use, for whoever wants to choose; the daemon's build script reads it too.
+/// Variable that names the toolchain to use instead of the found one; the daemon's build script reads it too.
 const CHOICE: &str = "ZCRX_BPF_TOOLCHAIN";
 
 /// The Debian suites that keep the standard library's source of several recent compilers.

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bpf_object_is_told_from_the_host_program_around_it() {
+    fn a_bpf_object_is_distinguished_from_the_host_program_around_it() {
         let elf = |machine: u16| {
             let mut elf = ELF.to_vec();
             elf.resize(E_MACHINE, 0);

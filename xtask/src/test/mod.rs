@@ -1,12 +1,12 @@
-//! `cargo xtask test`: every check there is, each whatever became of the others, and one table at the end.
+//! `cargo xtask test`: every check, each independent of the result of the others, and one table at the end.
 
-mod chores;
+mod commands;
 mod embedded;
 mod language;
 mod licences;
 mod links;
 mod monitoring;
-mod outfit;
+mod prerequisites;
 mod receiver;
 mod rooms;
 mod rust;
@@ -19,7 +19,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use self::outfit::Outfit;
+use self::prerequisites::Prerequisites;
 use self::summary::{Outcome, Row, Tally};
 use crate::regenerate;
 use crate::setup::{self, Record};
@@ -44,8 +44,8 @@ pub(crate) struct Options {
 enum Check {
     /// The eBPF toolchain can be prepared
     Setup,
-    /// Programs that other checks call upon, as far as they can be had
-    Outfit,
+    /// Programs that other checks need: found or fetched
+    Prerequisites,
     /// rustfmt
     Format,
     /// Relative links of the documents
@@ -91,12 +91,12 @@ struct Bench<'a> {
     cache: &'a Cache,
     options: &'a Options,
     toolchain: OnceCell<Record>,
-    outfit: OnceCell<Outfit>,
+    prerequisites: OnceCell<Prerequisites>,
 }
 
 /// Runs the checks that were asked for; fails if any failed.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
-    let bench = Bench { cache, options, toolchain: OnceCell::new(), outfit: OnceCell::new() };
+    let bench = Bench { cache, options, toolchain: OnceCell::new(), prerequisites: OnceCell::new() };
     let mut rows = Vec::new();
     for &check in Check::value_variants() {
         let named = options.only.contains(&check);
@@ -138,27 +138,27 @@ impl Bench<'_> {
     fn perform(&self, check: Check) -> Result<Outcome> {
         match check {
             Check::Setup => self.toolchain().map(|_| Outcome::Checked(Tally::one(true))),
-            Check::Outfit => Ok(self.outfit().outcome()),
+            Check::Prerequisites => Ok(self.prerequisites().outcome()),
             Check::Format => rust::format(),
             Check::Links => links::check(),
             Check::Rooms => rooms::check(),
             Check::Generated => generated(),
             Check::Language => language::check(),
             Check::Units => units::check(),
-            Check::Monitoring => Ok(monitoring::documents(self.outfit())),
+            Check::Monitoring => Ok(monitoring::documents(self.prerequisites())),
             Check::Lint => rust::lint(),
             Check::LintBpf => match self.toolchain() {
                 Ok(toolchain) => rust::lint_bpf(toolchain),
                 Err(error) => Ok(Outcome::Skipped(format!("no eBPF toolchain: {error}"))),
             },
-            Check::Tests => rust::tests(self.outfit()),
+            Check::Tests => rust::tests(self.prerequisites()),
             Check::DocTests => rust::doc_tests(),
             Check::Docs => rust::docs(),
             Check::Embedded => embedded::check(),
-            Check::Scrape => monitoring::scrape(self.outfit()),
-            Check::Demo => chores::demo(self.outfit()),
-            Check::Lab => chores::lab(self.outfit(), self.options.matrix),
-            Check::Service => chores::service(self.outfit()),
+            Check::Scrape => monitoring::scrape(self.prerequisites()),
+            Check::Demo => commands::demo(self.prerequisites()),
+            Check::Lab => commands::lab(self.prerequisites(), self.options.matrix),
+            Check::Service => commands::service(self.prerequisites()),
             Check::Licences => licences::check(self.cache),
             Check::Advisories => licences::advisories(self.cache),
         }
@@ -172,7 +172,7 @@ impl Bench<'_> {
         Ok(self.toolchain.get_or_init(|| toolchain))
     }
 
-    fn outfit(&self) -> &Outfit {
-        self.outfit.get_or_init(|| Outfit::get(self.cache, !self.options.no_lab))
+    fn prerequisites(&self) -> &Prerequisites {
+        self.prerequisites.get_or_init(|| Prerequisites::get(self.cache, !self.options.no_lab))
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::outfit::Outfit;
+use super::prerequisites::Prerequisites;
 use super::receiver::Receiver;
 use super::summary::{Outcome, Tally};
 use xtask_tools::scrape::Scrape;
@@ -11,20 +11,20 @@ use zcrx_dashboards::check::{self, Count, Promtool};
 use zcrx_dashboards::series;
 
 /// Everything that needs no daemon.
-pub(super) fn documents(outfit: &Outfit) -> Outcome {
+pub(super) fn documents(prerequisites: &Prerequisites) -> Outcome {
     let mut tally = tally(check::all());
-    if outfit.has_promtool() {
-        let more = self::tally(check::with_promtool(outfit.path()));
+    if prerequisites.has_promtool() {
+        let more = self::tally(check::with_promtool(prerequisites.path()));
         tally = [tally, more].into_iter().sum();
     } else {
-        println!("skipped: promtool is not to be had (Debian: apt-get install prometheus)");
+        println!("skipped: no promtool (Debian: apt-get install prometheus)");
         tally.skipped += check::PROMTOOL_CHECKS;
     }
     Outcome::Checked(tally)
 }
 
 /// A daemon with one queue and one with four: what they export is documented, and as much as `docs/fleet.md` says.
-pub(super) fn scrape(outfit: &Outfit) -> Result<Outcome> {
+pub(super) fn scrape(prerequisites: &Prerequisites) -> Result<Outcome> {
     let mut scrapes = Vec::new();
     for queues in [1, 4] {
         scrapes.push((queues, Receiver::start(queues)?.scrape()?));
@@ -34,21 +34,21 @@ pub(super) fn scrape(outfit: &Outfit) -> Result<Outcome> {
         println!("{complaint}");
     }
     let mut tally = Tally::one(complaints.is_empty());
-    if let (true, Some((_, scrape))) = (outfit.has_promtool(), scrapes.last()) {
-        tally = [tally, Tally::one(accepted(outfit, scrape)?)].into_iter().sum();
+    if let (true, Some((_, scrape))) = (prerequisites.has_promtool(), scrapes.last()) {
+        tally = [tally, Tally::one(accepted(prerequisites, scrape)?)].into_iter().sum();
     } else {
         println!(
-            "skipped: promtool is not to be had, so nobody says whether this is how Prometheus wants it"
+            "skipped: no promtool (Debian: apt-get install prometheus), so the form of the metrics is unchecked"
         );
         tally.skipped += 1;
     }
     Ok(Outcome::Checked(tally))
 }
 
-fn accepted(outfit: &Outfit, scrape: &Scrape) -> Result<bool> {
+fn accepted(prerequisites: &Prerequisites, scrape: &Scrape) -> Result<bool> {
     let path = target()?.join("metrics.prom");
     std::fs::write(&path, &scrape.text)?;
-    let complaints = Promtool::new(outfit.path()).metrics(&path)?;
+    let complaints = Promtool::new(prerequisites.path()).metrics(&path)?;
     for complaint in &complaints {
         println!("promtool: {complaint}");
     }

@@ -14,7 +14,7 @@ use xtask_tools::scrape::Scrape;
 use xtask_tools::workspace::target;
 
 /// How long it may take until every queue has been looked at.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A zcrxd with its queues on the backend that every kernel has; ended when dropped.
 pub(super) struct Receiver {
@@ -66,8 +66,8 @@ impl Receiver {
             if diagnosed >= self.queues {
                 return scrape;
             }
-            if begin.elapsed() > PATIENCE {
-                bail!("{diagnosed} of {} queues were diagnosed in {} s", self.queues, PATIENCE.as_secs());
+            if begin.elapsed() > START_LIMIT {
+                bail!("{diagnosed} of {} queues were diagnosed in {} s", self.queues, START_LIMIT.as_secs());
             }
             thread::sleep(Duration::from_millis(100));
         }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::outfit::Outfit;
+use super::prerequisites::Prerequisites;
 use super::summary::{Outcome, Tally};
 use crate::setup::Record;
 use xtask_tools::command::{find, shown};
@@ -41,9 +41,9 @@ pub(super) fn lint_bpf(toolchain: &Record) -> Result<Outcome> {
 }
 
 /// Unit and integration tests, by nextest where it is installed.
-pub(super) fn tests(outfit: &Outfit) -> Result<Outcome> {
+pub(super) fn tests(prerequisites: &Prerequisites) -> Result<Outcome> {
     let mut command = cargo();
-    command.envs(outfit.path().map(|path| ("PATH", path)));
+    command.envs(prerequisites.path().map(|path| ("PATH", path)));
     if find("cargo-nextest").is_some() {
         command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"]);
     } else {

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::iter::Sum;
 use std::time::Duration;
 
-/// What became of one check.
+/// Outcome of one check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It ran.
@@ -109,7 +109,7 @@ fn before(line: &str, word: &str) -> Option<usize> {
 pub(super) struct Row {
     /// The check.
     pub name: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// How long it took.
     pub took: Duration,

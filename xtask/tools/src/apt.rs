@@ -54,9 +54,7 @@ impl Apt {
     /// Opens the root in the cache and fetches the suites' lists if they are absent or a day old.
     pub fn open(cache: &Cache, suites: &[&str], network: Network) -> Result<Self> {
         if find("apt-get").is_none() {
-            bail!(
-                "apt-get is not installed: packages of other suites can only be had on Debian or a derivative"
-            );
+            bail!("apt-get is not installed: packages of other suites need Debian or a derivative");
         }
         let name = format!("apt/{}", suites.join("+"));
         let root = cache.directory(&name)?;

@@ -1,7 +1,7 @@
 //! The project's cache: what is costly to fetch or make, made once and kept by what it was made from.
 //!
 //! An entry is a folder that is either complete or absent: it is made under another name while its lock is held and
-//! renamed when it is done, so a killed chore leaves nothing half made and two chores never make the same entry.
+//! renamed when it is done, so a killed process leaves nothing half made and two processes never make the same entry.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_tell_boundaries_apart() {
+    fn keys_depend_on_boundaries() {
         assert_ne!(Key::new().bytes("ab").bytes("c").name(), Key::new().bytes("a").bytes("bc").name());
     }
 }

@@ -1,4 +1,4 @@
-//! What a chore is doing, and how long each part of it took.
+//! Prints what a command is doing, and how long each part took.
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;

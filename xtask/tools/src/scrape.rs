@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const IO_LIMIT: Duration = Duration::from_secs(5);
 
 /// The body of an answer with status 200.
 pub fn get(address: SocketAddr, path: &str) -> Result<String> {
     let what = || format!("cannot read http://{address}{path}");
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(what)?;
-    stream.set_read_timeout(Some(PATIENCE)).with_context(what)?;
+    let mut stream = TcpStream::connect_timeout(&address, IO_LIMIT).with_context(what)?;
+    stream.set_read_timeout(Some(IO_LIMIT)).with_context(what)?;
     // HTTP/1.0: the body is plain and ends with the connection.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").with_context(what)?;
     let mut answer = String::new();

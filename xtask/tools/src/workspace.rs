@@ -16,7 +16,7 @@ pub fn root() -> PathBuf {
     root.map_or_else(|| ".".into(), PathBuf::from)
 }
 
-/// The cargo that runs this chore, on this workspace.
+/// The cargo that runs this command, on this workspace.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());

@@ -144,7 +144,8 @@ mod tests {
         let btf = aya::Btf::from_sys_fs().map_err(|error| error.to_string())?;
         for (name, kind) in PROGRAMS.iter().zip(["task_file", "task"]) {
             let program = ebpf.program_mut(name).ok_or("a program is missing")?;
-            let program: &mut Iter = program.try_into().map_err(|_| "a program is no iterator")?;
+            let program: &mut aya::programs::Iter =
+                program.try_into().map_err(|_| "a program is no iterator")?;
             program.load(kind, &btf).map_err(|error| error.to_string())?;
         }
         let mut reader = Reader::new(&mut ebpf)?;

@@ -202,7 +202,7 @@ pub(crate) struct Order {
     pub(crate) first: &'static [&'static str],
     /// What they look at only then; the software queue does it the other way round.
     pub(crate) then: &'static [&'static str],
-    /// What both are, in words.
+    /// Describes both.
     pub(crate) words: &'static str,
 }
 
@@ -253,7 +253,7 @@ pub(crate) fn orders(running: Version, target: Target) -> impl Iterator<Item = &
     ORDERS.iter().filter(move |order| running >= order.since && (order.on)(target))
 }
 
-/// Differences in what becomes of refill entries: since when, what kernels do, what the software queue does.
+/// Differences in the handling of refill entries: since when, what kernels do, what the software queue does.
 pub(crate) const ENTRIES: &[(&str, Version, &str, &str)] = &[
     (
         "flush-stops-at-malformed",

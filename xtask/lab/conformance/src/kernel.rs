@@ -19,7 +19,7 @@ use crate::request::{Pointer, Request};
 pub(crate) enum Target {
     /// A hardware queue.
     Device { if_idx: u32, if_rxq: u32 },
-    /// An interface that no queue can be had of: a request that is good ends with EOPNOTSUPP, before its area is
+    /// An interface without zcrx queues: a valid request ends with EOPNOTSUPP, before its area is
     /// looked at.
     Loopback { if_idx: u32 },
     /// No device.
@@ -69,7 +69,7 @@ fn attempt_as(target: Target, ring: BorrowedFd<'_>, request: &Request) -> anyhow
     Ok(outcome)
 }
 
-/// A ring that nobody submits to: it need not be mapped.
+/// A ring without submissions: it need not be mapped.
 fn ring(setup_flags: u32) -> io::Result<OwnedFd> {
     /// `struct io_uring_params`: the flags are its third word.
     #[repr(C)]
@@ -83,7 +83,7 @@ fn ring(setup_flags: u32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a descriptor that was just made, and is nobody else's.
+    // SAFETY: a descriptor that was just made, and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -34,7 +34,7 @@ struct Cli {
 enum Command {
     /// Register at random, alone and in combination, and compare errno and geometry.
     Registrations(Registrations),
-    /// Receive and return at random, without a device, and compare which buffers can be had.
+    /// Receive and return at random, without a device, and compare which buffers are delivered.
     Accounting(Accounting),
     /// Print the differences that have a name, as the documentation has them.
     Differences,
@@ -91,7 +91,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
-/// The seed given, or one that nobody chose; said either way, so that what failed can be had again.
+/// Returns the given seed or a random one, and prints it, so that a failure can be repeated.
 fn seed(given: Option<u64>) -> u64 {
     let seed = given.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
     println!("seed {seed}");

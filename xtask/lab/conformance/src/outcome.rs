@@ -18,7 +18,7 @@ pub(crate) struct Geometry {
     pub(crate) offsets: [u32; 3],
 }
 
-/// An outcome in words.
+/// Describes an outcome.
 pub(crate) struct Words(pub(crate) Outcome);
 
 impl fmt::Display for Words {

@@ -23,7 +23,8 @@ const MOST_NAMED: usize = 40;
 pub(crate) fn check(target: Target, cases: u32, seed: u64) -> anyhow::Result<()> {
     let comparison =
         Comparison { target, running: Version::running()?, memory: Memory::new(BIGGEST_REGION)? };
-    let spoils: Vec<Spoil> = spoil::ALL.iter().copied().filter(|spoil| comparison.can_tell(*spoil)).collect();
+    let spoils: Vec<Spoil> =
+        spoil::ALL.iter().copied().filter(|spoil| comparison.distinguishes(*spoil)).collect();
 
     let alone = spoils.iter().map(|spoil| vec![*spoil]);
     let together = difference::TOGETHER.iter().map(|difference| {
@@ -59,7 +60,7 @@ struct Comparison {
 
 impl Comparison {
     /// Whether this target gets far enough to see it.
-    fn can_tell(&self, spoil: Spoil) -> bool {
+    fn distinguishes(&self, spoil: Spoil) -> bool {
         !(spoil.of_area && matches!(self.target, Target::Loopback { .. }))
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn register(request: &Request, memory: Memory) -> Outcome {
 fn attempt(context: &mut RingContext, request: &Request) -> Outcome {
     let (mut reg, mut region, mut area) = (request.reg, request.region, request.area);
     let given = |pointer| pointer == Pointer::Good;
-    // SAFETY: the region, where its description is found good, is the mapping that is never unmapped; nobody else
+    // SAFETY: the region, where its description is found good, is the mapping that is never unmapped; no other code
     // looks at it while the queue lives, which is to the end of the caller.
     let result = unsafe {
         context.register_ifq(

@@ -14,9 +14,9 @@ pub(crate) const IORING_SETUP_CQE_MIXED: u32 = 1 << 18;
 /// One peculiarity of a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Spoil {
-    /// What it is, in words; its identity.
+    /// Its description, which identifies it.
     pub(crate) name: &'static str,
-    /// Whether only a registration that got as far as the area can tell.
+    /// Whether only a registration that reached the check of the area shows it.
     pub(crate) of_area: bool,
     pub(crate) apply: fn(&mut Request),
 }

@@ -68,7 +68,7 @@ pub(crate) fn markdown() -> String {
         line(format!("| {} and later | {head} | {tail} | {rqes} | {why} |", version(*since)));
     }
     line("\nOnly the offsets that a registration answers with are ever used, so none of this matters to zcrxd.".into());
-    line("\n## What becomes of refill entries\n".into());
+    line("\n## Handling of refill entries\n".into());
     line("| Difference | Kernel | Kernel | Software queue |\n|---|---|---|---|".into());
     for (name, since, kernel, software) in difference::ENTRIES {
         line(format!("| `{name}` | {} and later | {kernel} | {software} |", version(*since)));

@@ -14,7 +14,7 @@ use crate::queue::{Queue, QueueArgs, Ring, new_ring};
 /// Pause before a queue that is still being torn down is asked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// How long a queue may take to become free.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How to come and go.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ChurnArgs) -> anyhow::Result<()> {
     let mut attempts: BTreeMap<String, u64> = BTreeMap::new();
     for life in 0..args.times {
         let queue = QueueArgs { queue: args.queue.queue + life % args.queues.max(1), ..args.queue.clone() };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + READY_LIMIT;
         loop {
             let errno = if life % 2 == 0 { closed(&queue)? } else { killed(&queue)? };
             *attempts.entry(name(errno)).or_default() += 1;
@@ -73,7 +73,7 @@ fn register(args: &QueueArgs) -> anyhow::Result<Result<(Ring, Queue), i32>> {
 
 /// Has a process of its own register a queue, and kills it; the errno, or 0.
 fn killed(queue: &QueueArgs) -> anyhow::Result<i32> {
-    let (answer, tell) = pipe().context("making a pipe")?;
+    let (answer, report) = pipe().context("making a pipe")?;
     // SAFETY: this program has one thread, so the child may do whatever its parent may.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).context("forking"),
@@ -84,10 +84,10 @@ fn killed(queue: &QueueArgs) -> anyhow::Result<i32> {
                 Ok(Err(errno)) => *errno,
                 Err(_) => libc::EIO,
             };
-            let told = rustix::io::write(&tell, &errno.to_ne_bytes());
+            let written = rustix::io::write(&report, &errno.to_ne_bytes());
             loop {
-                // If nobody listens, nobody will kill it.
-                if told.is_err() {
+                // Without a reader, no process will kill this one.
+                if written.is_err() {
                     // SAFETY: _exit takes no pointers and does not return.
                     unsafe { libc::_exit(1) }
                 }
@@ -95,7 +95,7 @@ fn killed(queue: &QueueArgs) -> anyhow::Result<i32> {
             }
         }
         child => {
-            drop(tell);
+            drop(report);
             let mut errno = [0; 4];
             let read = rustix::io::read(&answer, &mut errno).context("reading what the child says");
             // SAFETY: kill and waitpid take no pointers here; the child has not been waited for, so its id is its own.

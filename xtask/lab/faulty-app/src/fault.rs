@@ -38,11 +38,11 @@ pub(crate) enum Fault {
     FragmentsApart(u64),
     /// An area of 64 buffers, less than the NIC's ring.
     SmallArea,
-    /// Registers the neighbour of the queue that it was told.
+    /// Registers the queue after the requested one.
     WrongQueue,
 }
 
-/// What becomes of a buffer that has been read.
+/// What the application does with a buffer that it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Returned; kept for later if the refill ring is full.
@@ -68,7 +68,7 @@ pub(crate) enum Fate {
 }
 
 impl Fault {
-    /// What becomes of the `nth` buffer, counted from 1, while the fault is active.
+    /// What the application does with the `nth` buffer, counted from 1, while the fault is active.
     pub(crate) fn fate(self, nth: u64) -> Fate {
         let is_due = |every: u64| nth.is_multiple_of(every);
         match self {

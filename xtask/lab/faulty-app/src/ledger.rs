@@ -1,9 +1,9 @@
-//! What was dispensed to this program and what it gave back.
+//! What was delivered to this program and what it returned.
 
 /// Counts since start, and who holds which buffer.
 pub(crate) struct Ledger {
     /// Completions with data that were reaped: each is to be returned once.
-    pub(crate) dispensed: u64,
+    pub(crate) delivered: u64,
     /// Of these, returned by an entry that was published.
     pub(crate) returned: u64,
     /// Of these, lost for good: the refill ring was full and the entry was dropped.
@@ -12,7 +12,7 @@ pub(crate) struct Ledger {
     pub(crate) returned_twice: u64,
     /// Entries published beyond that: with a token or offset that names no buffer.
     pub(crate) bad: u64,
-    /// For every buffer, completions dispensed and not returned.
+    /// For every buffer, completions delivered and not returned.
     outstanding: Vec<u32>,
     held_buffers: u64,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(buffers: u32) -> Self {
         Self {
-            dispensed: 0,
+            delivered: 0,
             returned: 0,
             dropped: 0,
             returned_twice: 0,
@@ -31,22 +31,22 @@ impl Ledger {
     }
 
     /// A completion with data in `buffer`.
-    pub(crate) fn dispense(&mut self, buffer: usize) {
-        self.dispensed += 1;
+    pub(crate) fn deliver(&mut self, buffer: usize) {
+        self.delivered += 1;
         self.held_buffers += u64::from(self.outstanding[buffer] == 0);
         self.outstanding[buffer] += 1;
     }
 
     /// A published entry for one such completion.
-    pub(crate) fn give_back(&mut self, buffer: usize) {
+    pub(crate) fn return_buffer(&mut self, buffer: usize) {
         self.returned += 1;
         self.outstanding[buffer] -= 1;
         self.held_buffers -= u64::from(self.outstanding[buffer] == 0);
     }
 
-    /// Completions dispensed and not returned, the lost ones among them.
+    /// Completions delivered and not returned, the lost ones among them.
     pub(crate) fn held(&self) -> u64 {
-        self.dispensed - self.returned
+        self.delivered - self.returned
     }
 
     /// Buffers that the kernel must take for user space's: held, or named by an entry that it has not taken yet.
@@ -71,15 +71,15 @@ mod tests {
     #[test]
     fn a_buffer_is_held_until_its_last_fragment_is_returned() {
         let mut ledger = Ledger::new(4);
-        ledger.dispense(3);
-        ledger.dispense(3);
-        ledger.dispense(0);
+        ledger.deliver(3);
+        ledger.deliver(3);
+        ledger.deliver(0);
         assert_eq!((ledger.held(), ledger.held_buffers()), (3, 2));
-        ledger.give_back(3);
+        ledger.return_buffer(3);
         assert_eq!((ledger.held(), ledger.held_buffers()), (2, 2));
         assert_eq!(ledger.referenced_buffers([3, 1].into_iter()), 3, "0 and 3 are held, 3 and 1 under way");
-        ledger.give_back(3);
-        ledger.give_back(0);
+        ledger.return_buffer(3);
+        ledger.return_buffer(0);
         assert_eq!((ledger.held(), ledger.held_buffers()), (0, 0));
     }
 }

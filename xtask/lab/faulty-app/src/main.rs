@@ -1,7 +1,7 @@
 //! A zcrx application that is not zcrxd, with faults to choose from.
 //!
-//! It knows the truth about itself (what it was given, what it gave back, what it holds and why) and says it as one
-//! JSON object per line, so that a test can hold what zcrxd says about a stranger against it. It shares zcrxd's kernel
+//! It knows the truth about itself (what was delivered, what it returned, what it holds and why) and says it as one
+//! JSON object per line, so that a test can hold what zcrxd says about another process against it. It shares zcrxd's kernel
 //! structures and nothing else: area, refill ring and receive loop are its own, written the way the faults need them.
 
 mod churn;

@@ -46,14 +46,14 @@ impl Mapping {
             // SAFETY: `start` and `bytes` are within the mapping; this advice changes no content.
             unsafe { madvise(start.as_ptr().cast(), bytes, advice) }?;
         }
-        // SAFETY: within the mapping, which nobody else knows yet.
+        // SAFETY: within the mapping, which no other code knows yet.
         unsafe { ptr::write_bytes(start.as_ptr(), 0, bytes) };
         Ok(mapping)
     }
 
     /// Takes the right to write away, as a badly prepared area would lack it.
     pub(crate) fn make_read_only(&self) -> io::Result<()> {
-        // SAFETY: the whole mapping is this object's own, and its user asked for a mapping that nobody writes to.
+        // SAFETY: the whole mapping is this object's own, and its user asked for a mapping without writers.
         Ok(unsafe { mprotect(self.mapped.as_ptr().cast(), self.mapped_bytes, MprotectFlags::READ) }?)
     }
 

@@ -105,7 +105,7 @@ struct Receiver {
     started: Instant,
 }
 
-/// Receives until told to quit.
+/// Receives until the order `quit`.
 pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
     let mut control = Control::new()?;
     let queue_args = args.faulty_queue();
@@ -249,7 +249,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Without a device nobody but us makes the kernel look at the refill ring. With one, not flushing is part of
+    /// Without a device only this program makes the kernel consume the refill ring. With one, not flushing is part of
     /// being an ordinary application: few do.
     fn flush(&mut self) -> anyhow::Result<()> {
         if self.flushes && self.queue.refill.pending() > 0 {

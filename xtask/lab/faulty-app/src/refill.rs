@@ -40,7 +40,7 @@ impl RefillRing {
 
     /// The application's position.
     pub(crate) fn tail(&self) -> u32 {
-        // SAFETY: points into the live region (see `new`); nobody else writes it.
+        // SAFETY: points into the live region (see `new`); only this thread writes it.
         unsafe { self.tail.as_ref() }.load(Ordering::Relaxed)
     }
 
@@ -114,7 +114,7 @@ mod tests {
         let mut ring = unsafe { RefillRing::new(region.start(), &OFFSETS, CAPACITY) };
         // Positions run freely: begin just before they wrap.
         for offset in [OFFSETS.head, OFFSETS.tail] {
-            // SAFETY: within the region; nobody else looks.
+            // SAFETY: within the region; only this thread reads it.
             unsafe { region.start().add(offset as usize).cast::<u32>().write(u32::MAX - 1) };
         }
         for round in 0..3 {

@@ -18,7 +18,7 @@ use crate::queue::{QueueArgs, Ring, new_ring, region_bytes};
 
 const IORING_REGISTER_ENABLE_RINGS: u8 = 12;
 
-/// What is wrong with the request, beyond its numbers.
+/// Faults of the request, beyond its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Wrong {
     /// A ring with 16-byte completions.
@@ -54,7 +54,7 @@ enum Wrong {
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
     queue: QueueArgs,
-    /// What is wrong with the request.
+    /// Fault of the request.
     #[arg(long, value_enum)]
     wrong: Option<Wrong>,
     /// Registration flags, instead of those that the interface (or its absence) asks for.
@@ -75,7 +75,7 @@ pub(crate) struct RegisterArgs {
     /// After a success, stay registered until killed.
     #[arg(long)]
     hold: bool,
-    /// After a success, export the queue, import it on another thread's ring, close the first ring, and say what became
+    /// After a success, export the queue, import it on another thread's ring, close the first ring, and report the state
     /// of each step.
     #[arg(long)]
     share: bool,

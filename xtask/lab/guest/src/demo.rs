@@ -1,96 +1,162 @@
-//! The full story in one guest, for someone who watches from outside.
+//! `cargo xtask demo --lab` in the guest: zero copy on zcrxd's queue, and another process whose queue starves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use zcrx_lab_guest::protocol::Message;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use zcrx_lab_guest::protocol::{Demo, Message};
 
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::settled;
 use crate::harness::traffic::Traffic;
 use crate::harness::{self, eventually, program};
 use crate::init;
 use crate::results::Results;
 
 /// The guest's address on QEMU's user network, where forwarded ports lead to.
-const OUTSIDE: &str = "10.0.2.15/24";
-/// How long each step may take.
-const LIMIT: Duration = Duration::from_mins(2);
-/// What each transfer carries.
+const HOST_NETWORK_ADDRESS: &str = "10.0.2.15/24";
+/// Hard stop of each step.
+const STEP_LIMIT: Duration = Duration::from_mins(2);
+/// Bytes of each transfer to zcrxd.
 const BYTES: u64 = 32 << 20;
-/// The queue of the application that is not zcrxd, and the port that is steered to it.
-const STRANGER: (&str, &str) = ("2", "9998");
+/// The queue of the faulty application, and the port whose flows are steered to it.
+const FAULTY_QUEUE: u32 = 2;
+const FAULTY_PORT: &str = "9998";
+/// The cause that the faulty application makes: it returns no buffer.
+const FAULT_CAUSE: &str = "never_returned";
 
-/// Tells the story until the host ends the machine; never returns.
-pub(crate) fn run() -> Result<()> {
+/// Runs rounds for so many seconds, sends the summary and ends the machine; never returns.
+pub(crate) fn run(seconds: u64) -> Result<()> {
     init::set_path();
-    let told = init::mount_all().and_then(|()| {
-        let mut results = Results::port()?;
-        let told = tell(&mut results);
-        if let Err(error) = &told {
-            say(&mut results, &format!("FAILED: {error:#}"))?;
+    let ran = init::mount_all().and_then(|()| {
+        let mut demo = Report { results: Results::port()? };
+        if let Err(error) = rounds(&mut demo, Duration::from_secs(seconds)) {
+            demo.send(Demo::Wrong(format!("{error:#}")))?;
         }
-        results.say(&Message::Done { left: Vec::new() })
+        demo.results.say(&Message::Done { left: Vec::new() })
     });
-    if let Err(error) = told {
+    if let Err(error) = ran {
         println!("zcrx-lab: {error:#}");
     }
     init::power_off()
 }
 
-fn say(results: &mut Results, line: &str) -> Result<()> {
-    results.say(&Message::Fact { name: "demo".to_owned(), value: line.to_owned() })
+/// The way to the host.
+struct Report {
+    results: Results,
 }
 
-fn tell(results: &mut Results) -> Result<()> {
+impl Report {
+    fn send(&mut self, demo: Demo) -> Result<()> {
+        self.results.say(&Message::Demo(demo))
+    }
+
+    fn line(&mut self, text: impl Into<String>) -> Result<()> {
+        self.send(Demo::Line(text.into()))
+    }
+
+    fn summary(&mut self, text: impl Into<String>) -> Result<()> {
+        self.send(Demo::Summary(text.into()))
+    }
+}
+
+fn rounds(report: &mut Report, time: Duration) -> Result<()> {
     for module in ["failover", "net_failover", "virtio_net"] {
         nic::insert(&program("net").join(module).with_extension("ko"), "")?;
     }
-    let outside = eventually("the guest has an interface to the host", LIMIT, nic::other)?;
+    let host_network = eventually("the guest has an interface to the host", STEP_LIMIT, nic::other)?;
     let nic = Nic::pair()?;
-    nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", STRANGER.1, "action", STRANGER.0])?;
-    nic.rx.adopt(&outside)?;
-    nic.rx.run("ip", &["addr", "add", OUTSIDE, "dev", &outside])?;
-    nic.rx.run("ip", &["link", "set", &outside, "up"])?;
+    let queue = FAULTY_QUEUE.to_string();
+    nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", FAULTY_PORT, "action", &queue])?;
+    nic.rx.adopt(&host_network)?;
+    nic.rx.run("ip", &["addr", "add", HOST_NETWORK_ADDRESS, "dev", &host_network])?;
+    nic.rx.run("ip", &["link", "set", &host_network, "up"])?;
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
     let mut daemon = Daemon::start_public(&nic.rx, &[&arguments[..], &["--sink", "verify"]].concat())?;
-    say(results, &format!("Linux {}: zcrxd receives on {}:{queue}", harness::kernel_release(), nic::RX))?;
-    say(results, "ready")?;
-    for round in 1_u64.. {
+    report.line(format!("Linux {}: zcrxd receives on {}:{queue}", harness::kernel_release(), nic::RX))?;
+    report.send(Demo::Ready)?;
+
+    let begin = Instant::now();
+    let mut verdicts = Vec::new();
+    let written_before = nic.stat("rx1_niov_bytes")?;
+    while verdicts.is_empty() || begin.elapsed() < time {
         daemon.process().alive()?;
         let before = nic.stat("rx1_niov_bytes")?;
-        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(LIMIT)?;
+        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(STEP_LIMIT)?;
         let written = nic.stat("rx1_niov_bytes")? - before;
-        say(
-            results,
-            &format!("round {round}: {BYTES} bytes sent and verified, {written} written by the NIC itself"),
-        )?;
-        starve(&nic, results)?;
+        report.line(format!(
+            "\nround {}: {BYTES} bytes sent and verified; the NIC wrote {written} bytes into the area",
+            verdicts.len() + 1
+        ))?;
+        verdicts.push(starve(&nic, &daemon, report)?);
     }
+
+    let metrics = settled(&mut daemon)?;
+    let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
+    let mismatched = metrics.count("zcrx_receive_mismatched_bytes_total")?;
+    let written = nic.stat("rx1_niov_bytes")? - written_before;
+    daemon.stop()?;
+    report.summary(format!("zero copy    {verified} bytes verified, {mismatched} wrong; the NIC wrote {written} bytes into the area"))?;
+    report.summary("buffers      all returned, none held")?;
+    for (round, took) in verdicts.iter().enumerate() {
+        report.summary(format!(
+            "verdict      round {}: {FAULT_CAUSE}, {:.1} s after the first failed allocation",
+            round + 1,
+            took.as_secs_f64()
+        ))?;
+    }
+    let sent = BYTES * verdicts.len() as u64;
+    ensure!(
+        verified == sent && mismatched == 0,
+        "{sent} bytes were sent; {verified} were verified, {mismatched} are wrong"
+    );
     Ok(())
 }
 
-/// A stranger's queue runs dry and recovers.
-fn starve(nic: &Nic, results: &mut Results) -> Result<()> {
-    let (queue, port) = STRANGER;
-    let listen = format!("{}:{port}", nic::RX_ADDRESS);
+/// Lets another process's queue starve, shows zcrxd's verdict and lets the queue recover; how long the verdict took.
+fn starve(nic: &Nic, daemon: &Daemon<'_>, report: &mut Report) -> Result<Duration> {
+    let (queue, listen) = (FAULTY_QUEUE.to_string(), format!("{}:{FAULTY_PORT}", nic::RX_ADDRESS));
     let arguments =
-        ["--interface", nic::RX, "--queue", queue, "--listen", &listen, "--fault", "never-return"];
-    let mut foreign = Foreign::start(&nic.rx, &arguments)?;
-    let traffic = Traffic::start(&nic.tx, &listen, BYTES / 4, &[])?;
+        ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--fault", "never-return"];
+    let mut application = Foreign::start(&nic.rx, &arguments)?;
     let counter = format!("rx{queue}_alloc_fail");
     let before = nic.stat(&counter)?;
-    eventually("the stranger's queue starves", LIMIT, || Ok((nic.stat(&counter)? > before).then_some(())))?;
-    let held = number(&foreign.truth()?, "held_buffers")?;
-    say(
-        results,
-        &format!("a program that returns nothing has starved queue {queue}: it holds {held} buffers"),
-    )?;
-    std::thread::sleep(Duration::from_secs(5));
-    foreign.order("resume")?;
-    traffic.finish(LIMIT)?;
-    foreign.quit()?;
-    say(results, "it has returned them, and its transfer went on to its verified end")
+    let traffic = Traffic::start(&nic.tx, &listen, BYTES / 4, &[])?;
+    eventually("the application's queue starves", STEP_LIMIT, || {
+        Ok((nic.stat(&counter)? > before).then_some(()))
+    })?;
+    let begin = Instant::now();
+    let held = number(&application.truth()?, "held_buffers")?;
+    report.line(format!("an application returns no buffer: it holds {held}, and queue {queue} starves"))?;
+
+    let mut named = "no cause".to_owned();
+    let verdict = eventually("zcrxd names the cause", STEP_LIMIT, || {
+        let answer =
+            serde_json::from_str(&daemon.page("/diagnose.json")?).context("/diagnose.json is not JSON")?;
+        first_cause(&answer, FAULTY_QUEUE).unwrap_or("no cause").clone_into(&mut named);
+        Ok((named == FAULT_CAUSE).then(|| begin.elapsed()))
+    });
+    let key = format!("{}:{queue}", nic::RX);
+    report.line(format!("\nWhat the person on call sees:\n\n$ zcrxd diagnose --queue {key}"))?;
+    report.line(daemon.diagnose(&key)?)?;
+    let took = verdict.with_context(|| {
+        format!("the application returns no buffer ({FAULT_CAUSE}); zcrxd names {named} as the first cause")
+    })?;
+
+    application.order("resume")?;
+    traffic.finish(STEP_LIMIT)?;
+    application.quit()?;
+    report.line("the application has returned its buffers, and its transfer has reached its verified end")?;
+    Ok(took)
+}
+
+/// The first cause of the queue's open episode.
+fn first_cause(answer: &Value, queue: u32) -> Option<&str> {
+    let reports = answer["queues"].as_array()?;
+    let episode =
+        reports.iter().map(|report| &report["episode"]).find(|episode| episode["key"]["queue"] == queue)?;
+    episode["diagnosis"]["causes"][0]["cause"].as_str()
 }

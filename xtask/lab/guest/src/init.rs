@@ -100,7 +100,7 @@ fn serve(mut results: Results, place: Place, names: &[String]) -> Result<()> {
     results.say(&Message::Done { left: names.cloned().collect() })
 }
 
-/// Runs a scenario; tells how it went and whether others should not start from what it left behind.
+/// Runs a scenario. Returns its outcome, and whether it left the kernel in a state that no other should start from.
 fn run_one(scenario: &Scenario, results: &mut Results) -> Result<(Outcome, bool)> {
     harness::clear_work()?;
     let mut kmsg = Kmsg::from_now()?;
@@ -255,7 +255,7 @@ fn mount(source: &str, target: &str, kind: &str, options: &str) -> Result<()> {
     }
 }
 
-/// Ends the machine. QEMU is told to end instead of starting it again, which is faster than powering off.
+/// Ends the machine. QEMU ends instead of starting it again, which is faster than powering off.
 pub(crate) fn power_off() -> Result<()> {
     // SAFETY: both calls take no pointers.
     unsafe {

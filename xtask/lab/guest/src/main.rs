@@ -1,8 +1,8 @@
 //! The lab's guest: init, scenarios and results in one static program.
 //!
 //! `init run NAME…` is process 1 of a virtual machine (or of a pid namespace on the machine's own kernel) and runs
-//! scenarios one after another; `scenario NAME` is one of them in a process of its own; `list` tells the host what
-//! there is.
+//! scenarios one after another; `scenario NAME` is one of them in a process of its own; `list` prints the scenarios for the
+//! host.
 
 mod demo;
 mod harness;
@@ -27,7 +27,10 @@ fn main() -> Result<()> {
         "run" => init::run(harness::features::Place::Guest, &names),
         "here" => init::run(harness::features::Place::Host, &names),
         "shell" => init::shell(),
-        "demo" => demo::run(),
+        "demo" => {
+            let seconds = names.first().and_then(|seconds| seconds.parse().ok());
+            demo::run(seconds.context("demo needs its length in seconds")?)
+        }
         "hello" => init::hello(),
         "list-service" => {
             println!("{}", serde_json::to_string(&service::list()).context("cannot write the list")?);

@@ -74,6 +74,20 @@ pub enum Outcome {
     Skipped(String),
 }
 
+/// What the demo shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Demo {
+    /// zcrxd answers: its pages can be opened.
+    Ready,
+    /// Text to print at once.
+    Line(String),
+    /// A line of the summary.
+    Summary(String),
+    /// Something that is not as it must be: the demo has failed.
+    Wrong(String),
+}
+
 /// One line from the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +106,8 @@ pub enum Message {
         /// What was found.
         value: String,
     },
+    /// From the demo.
+    Demo(Demo),
     /// A scenario starts.
     Begin {
         /// Its name.

@@ -53,7 +53,7 @@ impl Series {
     }
 }
 
-/// A kernel that can be had.
+/// A kernel that the suites of Debian offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kernel {
     /// Series, as in "7.3".
@@ -144,7 +144,7 @@ impl Kernels {
         match self.rows.iter().find_map(|row| row.kernel.as_ref().ok()) {
             Some(kernel) => Ok(kernel),
             None => bail!(
-                "no kernel can be had: {}",
+                "no kernel is available: {}",
                 self.rows.first().and_then(|row| row.kernel.as_ref().err()).map_or("", String::as_str)
             ),
         }

@@ -132,7 +132,7 @@ fn list(network: Network) -> Result<()> {
                 let nic = if kernel.headers.is_some() { ", software NIC" } else { "" };
                 format!("{} ({place}{nic})", kernel.release)
             }
-            Err(reason) => format!("not to be had: {reason}"),
+            Err(reason) => format!("not available: {reason}"),
         };
         println!("  {:<5} {state}\n        {}", row.series, row.about);
     }
@@ -187,7 +187,7 @@ impl Lab {
         names.iter().map(find).collect()
     }
 
-    /// The named kernels, or the newest that can be had.
+    /// The named kernels, or the newest available one.
     fn rows(&self, names: &[String]) -> Result<Vec<Row>> {
         if names.is_empty() {
             let newest = self.kernels.newest()?;
@@ -211,14 +211,14 @@ impl Lab {
         names.iter().map(find).collect()
     }
 
-    /// Runs scenarios on one kernel; on one that cannot be had, all are skipped.
+    /// Runs scenarios on one kernel; on one that is not available, all are skipped.
     fn run_row(&self, row: &Row, scenarios: &[ScenarioInfo], keep_going: bool) -> Result<Report> {
         let directory = self.directory.join(&row.series);
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         if row.series == HOST {
             return session::run(HOST, Ground::Host(&self.programs), scenarios, keep_going, &directory);
         }
-        // A kernel that cannot be had is skipped; anything else that goes wrong is an error.
+        // A kernel that is not available is skipped; anything else that goes wrong is an error.
         let had = row.kernel.clone().map_err(anyhow::Error::msg).and_then(|kernel| {
             self.kernels.image(&kernel)?;
             Ok(kernel)

@@ -21,7 +21,7 @@ const NEEDED: (u32, u32) = (7, 2);
 #[derive(Debug)]
 pub(crate) struct Unavailable(pub String);
 
-/// The module for this kernel: built, not to be had on this machine, or (an error) broken.
+/// The module for this kernel: built, not available on this machine, or (an error) broken.
 pub(crate) fn build(
     cache: &Cache,
     network: Network,
@@ -87,7 +87,7 @@ fn compile(kernel: &Kernel, files: &[PathBuf], root: &Path, directory: &Path) ->
         let target = directory.join(file.file_name().context("a source has a name")?);
         fs::copy(file, &target).with_context(|| format!("cannot copy {}", file.display()))?;
     }
-    // A mount namespace of its own keeps the two mounts from everyone else and undoes them at the end.
+    // A mount namespace of its own hides the two mounts from other processes and undoes them at the end.
     let script = r#"set -e
         mount --bind "$1" "$2/mnt"
         mount -t proc proc "$2/proc"

@@ -167,12 +167,12 @@ impl Boot<'_> {
         let results = machine.results().context("a machine's results can be read once")?;
         let messages = listen(results, self.directory.to_owned());
         let mut deadline = Instant::now() + BOOT_LIMIT;
-        let trouble = loop {
+        let failure = loop {
             match messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Ok(Message::Done { .. })) => break None,
                 Ok(Ok(message)) => {
                     self.take(message);
-                    deadline = Instant::now() + self.patience();
+                    deadline = Instant::now() + self.silence_limit();
                 }
                 Ok(Err(error)) => break Some(format!("{error:#}")),
                 Err(RecvTimeoutError::Timeout) => {
@@ -182,7 +182,7 @@ impl Boot<'_> {
             }
         };
         drop(machine);
-        let Some(trouble) = trouble else { return Ok(()) };
+        let Some(failure) = failure else { return Ok(()) };
         let scenario = match self.running.take() {
             Some(scenario) => scenario,
             // It went down between two scenarios, or before the first: the next one has not run.
@@ -192,7 +192,7 @@ impl Boot<'_> {
             },
         };
         let console = last_words(self.directory, self.report.boots);
-        let outcome = Outcome::Failed(format!("the machine {trouble}{console}"));
+        let outcome = Outcome::Failed(format!("the machine {failure}{console}"));
         let took = self.begun.elapsed();
         self.end(Verdict { scenario, outcome, took });
         Ok(())
@@ -206,7 +206,7 @@ impl Boot<'_> {
             && is_stray_breakpoint(&console(self.directory, self.report.boots))
     }
 
-    fn patience(&self) -> Duration {
+    fn silence_limit(&self) -> Duration {
         let limit =
             self.running.as_ref().and_then(|name| self.scenarios.iter().find(|known| known.name == *name));
         GRACE + limit.map_or(Duration::ZERO, |scenario| Duration::from_secs(scenario.limit))
@@ -234,7 +234,7 @@ impl Boot<'_> {
                 self.running = None;
                 self.end(Verdict { scenario, outcome, took: Duration::from_millis(milliseconds) });
             }
-            Message::File { .. } | Message::Done { .. } => {}
+            Message::File { .. } | Message::Demo(_) | Message::Done { .. } => {}
         }
     }
 
@@ -260,7 +260,7 @@ impl Boot<'_> {
     }
 }
 
-/// Whether a kernel's first trouble was a breakpoint that it knows nothing of.
+/// Whether a kernel's first failure was a breakpoint that it did not set.
 fn is_stray_breakpoint(console: &str) -> bool {
     console.contains("int3: 0000 [#1]")
 }
@@ -339,7 +339,7 @@ mod tests {
         Verdict { scenario: name.to_owned(), outcome, took: Duration::ZERO }
     }
 
-    /// What becomes of a scenario that fails twice, each time with that on the console.
+    /// The outcome of a scenario that fails twice, each time with that on the console.
     fn twice(console: &str, is_emulated: bool) -> Result<(Vec<String>, usize)> {
         let name = format!("zcrx-session-{}-{}-{is_emulated}", std::process::id(), console.len());
         let directory = std::env::temp_dir().join(name);

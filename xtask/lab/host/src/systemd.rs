@@ -35,7 +35,7 @@ ExecStart=/lab/guest service
 StandardOutput=journal+console
 ";
 
-/// Nobody logs in, no hardware changes; and the servers run with what the lab gives them.
+/// The guest has no logins and no hotplug; the lab starts the servers itself, with its own configuration.
 const MASKED: [&str; 6] = [
     "serial-getty@ttyS0.service",
     "systemd-hwdb-update.service",

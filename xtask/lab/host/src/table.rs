@@ -7,7 +7,7 @@ use zcrx_lab_guest::protocol::{Need, Outcome, ScenarioInfo};
 
 use super::session::Report;
 
-/// Prefix of the facts that tell how a probe is attached.
+/// Prefix of the facts that say how a probe is attached.
 const PROBE: &str = "probe ";
 
 /// The row that changes with every point release, and so says nothing about staleness.
@@ -183,7 +183,7 @@ impl Table<'_> {
     }
 
     /// Where a committed document says something else than was measured now. Point releases may differ, and so may
-    /// kernels that could not be had now: nothing is known of them. The host's kernel is no part of it.
+    /// kernels that are not available now: nothing is known of them. The host's kernel is no part of it.
     pub(crate) fn differences(&self, committed: &str) -> Vec<String> {
         let measured = self.document();
         let (then, now) = (cells(committed), cells(&measured));
@@ -297,7 +297,7 @@ mod tests {
         let table = Table { kernels: &now, host: None, scenarios: &scenarios };
         assert_eq!(table.differences(&committed), ["`boot` on 7.2: measured FAILED, the table says passed"]);
 
-        // Could not be had: nothing is known.
+        // Not available: nothing is known.
         now[1].report.release = None;
         let table = Table { kernels: &now, host: None, scenarios: &scenarios };
         assert_eq!(table.differences(&committed), Vec::<String>::new());

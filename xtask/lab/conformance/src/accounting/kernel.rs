@@ -20,7 +20,7 @@ use crate::request::Request;
 const MESSAGE: [u8; 64] = [0x5a; 64];
 
 /// How long a completion may take.
-const PATIENCE: Timespec = Timespec::new().sec(30);
+const COMPLETION_LIMIT: Timespec = Timespec::new().sec(30);
 
 pub(super) struct KernelQueue {
     // First: closing the ring ends what the rest of the fields are used for.
@@ -85,7 +85,7 @@ impl KernelQueue {
         }
         self.ring
             .submitter()
-            .submit_with_args(1, &SubmitArgs::new().timespec(&PATIENCE))
+            .submit_with_args(1, &SubmitArgs::new().timespec(&COMPLETION_LIMIT))
             .context("waiting for a completion")?;
         let completion = self.ring.completion().next().context("no completion came")?;
         self.is_armed = cqueue::more(completion.flags());
@@ -129,7 +129,7 @@ impl KernelQueue {
 
     fn positions(&self) -> (u32, u32) {
         // SAFETY: both point into the region, which is never unmapped. Acquire: what the kernel consumed may be
-        // written anew.
+        // written again.
         unsafe { (self.head.as_ref().load(Ordering::Acquire), self.tail.as_ref().load(Ordering::Relaxed)) }
     }
 }

@@ -1,7 +1,7 @@
 //! Receiving and returning at random, on a kernel's queue without a device and on the software queue: whenever one
 //! has a buffer to give, the other must have one too, and in the end both must have all of theirs.
 //!
-//! What cannot be had of a kernel is its own count; what counts for user space is whether data gets a buffer. That is
+//! A kernel does not show its own count; what counts for user space is whether data gets a buffer. That is
 //! asked here, with real TCP over the loopback.
 
 mod kernel;
@@ -78,7 +78,7 @@ pub(crate) fn check(cases: u32, seed: u64) -> anyhow::Result<()> {
     });
     match outcome {
         Ok(()) => {
-            println!("{cases} sequences of up to {MOST_STEPS} steps: the same buffers could be had");
+            println!("{cases} sequences of up to {MOST_STEPS} steps: both delivered the same buffers");
             Ok(())
         }
         Err(TestError::Fail(reason, steps)) => bail!("{steps:?} is the smallest case that differs: {reason}"),
@@ -142,7 +142,7 @@ impl Queues {
         let (kernel, software) = (self.kernel.receive()?, self.software.receive());
         match (kernel, software) {
             (Some(kernel), Some(software)) => {
-                // A buffer given anew is no longer one that was returned.
+                // A buffer that is delivered again is no longer a returned one.
                 self.returned.retain(|[k, s]| !same_buffer(*k, kernel) && !same_buffer(*s, software));
                 self.held.push([kernel, software]);
                 Ok(true)
@@ -153,7 +153,7 @@ impl Queues {
         }
     }
 
-    /// A second return of a buffer that nobody has: of no effect. It must be consumed before the buffer is given anew,
+    /// A second return of a buffer that is already returned: without effect. It must be consumed before the buffer is delivered again,
     /// else it would take it away from its new holder, and each queue gives another one.
     fn again(&mut self, index: usize) -> anyhow::Result<()> {
         let offsets = self.returned[index];

@@ -59,24 +59,24 @@ impl Returns {
     pub(super) fn done_with(&mut self, queue: &mut Queue, off: u64, bytes: u32, fault: Option<Fault>) {
         let debt =
             Debt { entry: queue.entry(off, bytes), buffer: queue.buffer_of(off), since: Instant::now() };
-        self.ledger.dispense(debt.buffer);
-        match fault.map_or(Fate::Return, |fault| fault.fate(self.ledger.dispensed)) {
-            Fate::Return => self.give_back(queue, debt),
+        self.ledger.deliver(debt.buffer);
+        match fault.map_or(Fate::Return, |fault| fault.fate(self.ledger.delivered)) {
+            Fate::Return => self.return_buffer(queue, debt),
             Fate::ReturnOrDrop => match queue.refill.push(debt.entry) {
-                Ok(()) => self.ledger.give_back(debt.buffer),
+                Ok(()) => self.ledger.return_buffer(debt.buffer),
                 Err(Full) => self.ledger.dropped += 1,
             },
             Fate::ReturnTwice => {
-                self.give_back(queue, debt);
+                self.return_buffer(queue, debt);
                 self.ledger.returned_twice += u64::from(queue.refill.push(debt.entry).is_ok());
             }
             Fate::BadToken => {
                 let off = (debt.entry.off & !zcrx_uapi::zcrx::IORING_ZCRX_AREA_MASK) | NO_SUCH_AREA;
-                self.give_back_badly(queue, debt, off);
+                self.return_badly(queue, debt, off);
             }
             Fate::BadOffset => {
                 let area_bytes = u64::from(queue.buffers) * queue.buffer_bytes as u64;
-                self.give_back_badly(queue, debt, debt.entry.off + area_bytes);
+                self.return_badly(queue, debt, debt.entry.off + area_bytes);
             }
             Fate::HoldFor(time) => self.waiting.push_back((debt.since + time, debt)),
             Fate::HoldForThenDrop(time) => self.dropping.push_back((debt.since + time, debt)),
@@ -86,7 +86,7 @@ impl Returns {
                 if self.scatter.len() == SCATTER_BATCH {
                     let batch = std::mem::take(&mut self.scatter);
                     for i in 0..SCATTER_BATCH {
-                        self.give_back(queue, batch[i * SCATTER_STRIDE % SCATTER_BATCH]);
+                        self.return_buffer(queue, batch[i * SCATTER_STRIDE % SCATTER_BATCH]);
                     }
                 }
             }
@@ -110,10 +110,10 @@ impl Returns {
         for debt in std::mem::take(&mut self.apart) {
             let left = left.entry(debt.buffer).or_default();
             *left -= 1;
-            if *left == 0 { lasts.push(debt) } else { self.give_back(queue, debt) }
+            if *left == 0 { lasts.push(debt) } else { self.return_buffer(queue, debt) }
         }
         for debt in lasts {
-            self.give_back(queue, debt);
+            self.return_buffer(queue, debt);
         }
     }
 
@@ -124,7 +124,7 @@ impl Returns {
         }
         while let Some((_, debt)) = self.dropping.pop_front_if(|(due, _)| *due <= now) {
             match queue.refill.push(debt.entry) {
-                Ok(()) => self.ledger.give_back(debt.buffer),
+                Ok(()) => self.ledger.return_buffer(debt.buffer),
                 Err(Full) => self.ledger.dropped += 1,
             }
         }
@@ -133,7 +133,7 @@ impl Returns {
                 self.stash.push_front(debt);
                 break;
             }
-            self.ledger.give_back(debt.buffer);
+            self.ledger.return_buffer(debt.buffer);
         }
     }
 
@@ -165,17 +165,17 @@ impl Returns {
         self.stash.len()
     }
 
-    fn give_back(&mut self, queue: &mut Queue, debt: Debt) {
+    fn return_buffer(&mut self, queue: &mut Queue, debt: Debt) {
         // What is stashed goes first, in order.
         if self.stash.is_empty() && queue.refill.push(debt.entry).is_ok() {
-            self.ledger.give_back(debt.buffer);
+            self.ledger.return_buffer(debt.buffer);
         } else {
             self.stash.push_back(debt);
         }
     }
 
     /// Publishes an entry that names no buffer in place of the right one, which stays held.
-    fn give_back_badly(&mut self, queue: &mut Queue, debt: Debt, off: u64) {
+    fn return_badly(&mut self, queue: &mut Queue, debt: Debt, off: u64) {
         self.ledger.bad += u64::from(queue.refill.push(ZcrxRqe { off, ..debt.entry }).is_ok());
         self.kept.push(debt);
     }

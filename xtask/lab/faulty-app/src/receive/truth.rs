@@ -30,10 +30,10 @@ pub(super) struct Truth {
     /// Payload bytes that differ from the test pattern.
     mismatched_bytes: u64,
     /// Completions with data reaped; of these returned, and lost because the refill ring was full.
-    dispensed: u64,
+    delivered: u64,
     returned: u64,
     dropped: u64,
-    /// Completions not returned (dispensed - returned), and the buffers they are in.
+    /// Completions not returned (delivered - returned), and the buffers they are in.
     held: u64,
     held_buffers: u64,
     /// Buffers that are held or named by an entry the kernel has not taken: unless completions wait to be reaped, these
@@ -86,7 +86,7 @@ impl Truth {
             sockets: receiver.connections.values().map(Connection::backlog).collect(),
             received_bytes: receiver.received_bytes,
             mismatched_bytes: receiver.mismatched_bytes,
-            dispensed: ledger.dispensed,
+            delivered: ledger.delivered,
             returned: ledger.returned,
             dropped: ledger.dropped,
             held: ledger.held(),

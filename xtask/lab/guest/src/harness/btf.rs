@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_and_types_are_told_apart() -> Result<()> {
+    fn functions_and_types_are_distinguished() -> Result<()> {
         const STRINGS: &[u8] = b"\0f\0s\0i\0";
         let (structure, int, function) =
             ([3, 4 << 24 | 1, 4, 5, 2, 0], [5, 1 << 24, 4, 32], [1, 12 << 24, 9]);

@@ -19,7 +19,7 @@ use crate::harness::namespace::Namespace;
 use crate::harness::nic;
 use crate::harness::traffic::reset;
 
-/// Hard stop for whoever hangs.
+/// Hard stop of a read or write.
 const LIMIT: Duration = Duration::from_secs(200);
 /// Of connections that have to wait for their sink.
 const LAGGARD_BYTES: u64 = 3 << 20;
@@ -107,7 +107,7 @@ fn send(to: SocketAddr, number: u64, laggard: bool) -> Result<()> {
 /// What the readers of a sink share.
 #[derive(Default)]
 struct Shared {
-    /// Bytes that arrived, by connection; or what was wrong with them.
+    /// Bytes that arrived, by connection; or the first error in them.
     arrived: Mutex<BTreeMap<u64, Result<u64, String>>>,
     released: Mutex<bool>,
     release: Condvar,

@@ -56,17 +56,18 @@ impl<'a> Daemon<'a> {
     }
 
     /// Like [`Daemon::start`], as a user with no privileges at all.
-    pub(crate) fn start_as_nobody(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
-        const NOBODY: u32 = 65534;
+    pub(crate) fn start_unprivileged(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
+        const UNPRIVILEGED_USER: u32 = 65534;
         let directory = runtime_directory();
         std::fs::create_dir_all(&directory).context("cannot make the daemon's runtime directory")?;
-        std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).context("cannot give it away")?;
+        std::os::unix::fs::chown(&directory, Some(UNPRIVILEGED_USER), Some(UNPRIVILEGED_USER))
+            .context("cannot change the owner of the runtime directory")?;
         let mut command = namespace.command(program("zcrxd"));
         // Not uid(), which would come before the namespace is entered.
         // SAFETY: between fork and exec only setgid and setuid are called, which are async-signal-safe.
         unsafe {
             command.pre_exec(|| {
-                let done = libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0;
+                let done = libc::setgid(UNPRIVILEGED_USER) == 0 && libc::setuid(UNPRIVILEGED_USER) == 0;
                 if done { Ok(()) } else { Err(io::Error::last_os_error()) }
             });
         }
@@ -100,6 +101,15 @@ impl<'a> Daemon<'a> {
         let (status, body) = self.get(path)?;
         ensure!(status == 200, "{path} answers {status}");
         Ok(body)
+    }
+
+    /// Returns what `zcrxd diagnose` prints about a queue, for example `zcnic0:2`.
+    pub(crate) fn diagnose(&self, queue: &str) -> Result<String> {
+        let mut command = self.namespace.command(program("zcrxd"));
+        command.args(["diagnose", "--queue", queue, "--runtime-dir"]).arg(runtime_directory());
+        // Exit status 1 says that a queue starves.
+        let answer = command.output().context("cannot run zcrxd diagnose")?;
+        Ok(format!("{}{}", String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr)))
     }
 
     /// Scrapes it; the last scrape becomes an artefact.

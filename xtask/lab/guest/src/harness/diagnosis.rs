@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -12,13 +11,10 @@ use super::daemon::Daemon;
 use super::namespace::Namespace;
 use super::promptness;
 use super::scenario::Skip;
-use super::{artefacts, eventually, work};
+use super::{STEP_LIMIT, artefacts, eventually, work};
 
 /// What all of these need: a queue, and probes that see into the kernel.
 pub(crate) const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf];
-
-/// How long a fault may take to become an episode. Generous: the machine may be emulated and busy.
-pub(crate) const TURN: Duration = Duration::from_mins(1);
 
 /// Sent in each: more than any of these queues gets through before its scenario is over.
 pub(crate) const BYTES: u64 = 1 << 30;
@@ -77,7 +73,7 @@ pub(crate) fn recordings() -> PathBuf {
 /// reconsidered then; which causes came first on the way is printed, and so is how soon the episode was noticed.
 pub(crate) fn named_in_the_end(daemon: &Daemon<'_>, cause: &str) -> Result<Value> {
     let mut seen: Vec<String> = Vec::new();
-    let found = eventually(&format!("an episode's first cause is {cause}"), TURN, || {
+    let found = eventually(&format!("an episode's first cause is {cause}"), STEP_LIMIT, || {
         for episode in episodes(&answer(daemon)?) {
             let first = causes(&episode).first().cloned().unwrap_or_else(|| "unknown".to_owned());
             if seen.last() != Some(&first) {
@@ -90,7 +86,7 @@ pub(crate) fn named_in_the_end(daemon: &Daemon<'_>, cause: &str) -> Result<Value
         Ok(None)
     });
     println!("first causes, as they came: {}", seen.join(", "));
-    // What was recorded of another cause is worth a look too.
+    // Keeps the recordings of other causes too.
     keep_recordings()?;
     let episode = found?;
     println!(

@@ -31,7 +31,7 @@ impl Foreign {
         Ok(foreign)
     }
 
-    /// What it says of itself now.
+    /// Its current report about itself.
     pub(crate) fn truth(&mut self) -> Result<Value> {
         self.order("report")?;
         self.asked += 1;

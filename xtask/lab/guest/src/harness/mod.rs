@@ -32,6 +32,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// Hard stop of one step of a scenario: an emulated machine on a busy host is slow. Time never decides a result.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_mins(1);
+
 /// The folder that a scenario may write to; emptied before each.
 pub(crate) fn work() -> PathBuf {
     std::env::var_os("ZCRX_LAB_WORK").map_or_else(|| PathBuf::from("/work"), PathBuf::from)

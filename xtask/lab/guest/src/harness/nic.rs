@@ -22,10 +22,10 @@ pub(crate) fn module() -> Option<PathBuf> {
 
 /// Why there is no NIC on this kernel; `None` if there is one.
 pub(crate) fn missing() -> Option<String> {
-    let told = || fs::read_to_string(super::program("no-nic")).ok();
+    let reason = || fs::read_to_string(super::program("no-nic")).ok();
     module()
         .is_none()
-        .then(|| told().unwrap_or_else(|| "the software NIC is not built for this kernel".to_owned()))
+        .then(|| reason().unwrap_or_else(|| "the software NIC is not built for this kernel".to_owned()))
 }
 
 fn module_name() -> Option<String> {

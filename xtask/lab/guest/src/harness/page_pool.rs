@@ -13,7 +13,7 @@ pub(crate) struct PagePool {
     pub id: u32,
     /// Interface it feeds; the loopback's if that interface is gone.
     pub ifindex: Option<u32>,
-    /// Pages or niovs it has given out and not got back.
+    /// Pages or niovs in flight: allocated and not returned.
     pub inflight: Option<u32>,
     /// When it was let go, seconds since boot, if it was: it lives on until everything has come back.
     pub detached: Option<u32>,
@@ -53,13 +53,13 @@ pub(crate) fn wait_until_none(limit: Duration) -> Result<()> {
         Ok(last.is_empty().then_some(()))
     });
     gone.with_context(|| {
-        let tell = |pool: &PagePool| {
+        let describe = |pool: &PagePool| {
             let number = |value: Option<u32>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
             let (interface, inflight) = (number(pool.ifindex), number(pool.inflight));
             let since = number(pool.detached);
             format!("{} of interface {interface}, {inflight} in flight, detached at {since} s", pool.id)
         };
-        let pools: Vec<_> = last.iter().map(tell).collect();
+        let pools: Vec<_> = last.iter().map(describe).collect();
         format!("page pools left behind: {}", pools.join("; "))
     })
 }

@@ -42,9 +42,11 @@ fn in_recording(text: &str, episode: &Value, cause: &str) -> Option<usize> {
     // The last line may be in the making.
     for line in text.lines().skip(1).map_while(|line| serde_json::from_str::<Value>(line).ok()) {
         samples += usize::from(line["sample"].is_object() && seconds(&line["sample"]["at"]) > began);
-        let told = ["began", "reconsidered"].iter().map(|told| &line[*told]).find(|told| told.is_object());
-        let this = told.filter(|told| told["began"] == episode["began"] && told["key"] == episode["key"]);
-        if this.is_some_and(|told| causes(told).first().is_some_and(|first| first == cause)) {
+        let recorded =
+            ["began", "reconsidered"].iter().map(|kind| &line[*kind]).find(|kind| kind.is_object());
+        let same =
+            recorded.filter(|other| other["began"] == episode["began"] && other["key"] == episode["key"]);
+        if same.is_some_and(|same| causes(same).first().is_some_and(|first| first == cause)) {
             return Some(samples);
         }
     }

@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::STEP_LIMIT;
 use super::daemon::Daemon;
 use super::metrics::{Metrics, Sample};
 use super::nic::{self, Nic};
 use super::scenario::Skip;
 
 /// How long a transfer may take. An emulated machine on a busy host is slow.
-pub(crate) const TRANSFER: Duration = Duration::from_secs(150);
-
-/// How long a counter may take to reach its final value.
-const TURN: Duration = Duration::from_mins(1);
+pub(crate) const TRANSFER_LIMIT: Duration = Duration::from_secs(150);
 
 /// A daemon that receives on the NIC's zcrx queue.
 pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
@@ -27,7 +25,7 @@ pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>
 /// Waits until every connection is over and every buffer is back.
 pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
     let settled =
-        daemon.until("all connections are closed and all buffers given back", TRANSFER, |metrics| {
+        daemon.until("all connections are closed and all buffers returned", TRANSFER_LIMIT, |metrics| {
             metrics.sum("zcrxd_receiver_connections") == Some(0.0)
                 && metrics.sum("zcrxd_receiver_held_buffers") == Some(0.0)
                 && metrics.sum("zcrxd_receiver_stashed_buffers").is_none_or(|stashed| stashed == 0.0)
@@ -40,16 +38,16 @@ pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
 
 /// Checks what a queue with sink `verify` says after so many payload bytes.
 pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()> {
-    let used = metrics.label("zcrxd_receiver_info", "backend").context("no backend is told")?;
+    let used = metrics.label("zcrxd_receiver_info", "backend").context("zcrx_receive_info has no backend")?;
     ensure!(used == backend, "runs on {used} and not on {backend}");
     let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
     ensure!(verified == bytes, "{verified} bytes were verified and not {bytes}");
     let mismatched = metrics.count("zcrxd_receiver_mismatched_bytes_total")?;
     ensure!(mismatched == 0, "{mismatched} bytes are not what was sent");
-    let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+    let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
     let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
-    ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
-    ensure!(dispensed > 0, "no buffer was dispensed");
+    ensure!(delivered == returned, "{delivered} buffers were delivered, {returned} returned");
+    ensure!(delivered > 0, "no buffer was delivered");
     Ok(())
 }
 
@@ -62,7 +60,7 @@ pub(crate) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
     let agrees = |metrics: &Metrics| {
         metrics.sum("zcrx_queue_user_references") == metrics.sum("zcrx_queue_refill_ring_pending_entries")
     };
-    daemon.until("the kernel counts no buffer that is with user space", TURN, agrees).map(drop)
+    daemon.until("the kernel counts no buffer that is with user space", STEP_LIMIT, agrees).map(drop)
 }
 
 /// How often something on a queue of zcrxd's ended with that errno.

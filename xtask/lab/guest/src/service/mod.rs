@@ -1,5 +1,5 @@
 //! The package and the service on a real Debian with systemd: a unit of that system runs this program, which goes
-//! through one life of the package, step by step. Each step starts from what the one before it left.
+//! through the lifecycle of the package, step by step. Each step starts from what the one before it left.
 
 mod monitoring;
 mod package;
@@ -57,14 +57,14 @@ pub(crate) fn list() -> Vec<ScenarioInfo> {
 
 /// Goes through the steps until one fails, and ends the machine.
 pub(crate) fn run() -> Result<()> {
-    let told = Results::port().and_then(tell);
-    if let Err(error) = told {
+    let ran = Results::port().and_then(steps);
+    if let Err(error) = ran {
         println!("zcrx-lab: {error:#}");
     }
     init::power_off()
 }
 
-fn tell(mut results: Results) -> Result<()> {
+fn steps(mut results: Results) -> Result<()> {
     harness::clear_work()?;
     results
         .say(&Message::Hello { release: harness::kernel_release(), needs: features::needs(Place::Guest) })?;

@@ -155,7 +155,7 @@ pub(super) const ALERTED: Step = Step {
         ensure!(text("description").contains(CAUSE), "its cause is not {CAUSE}: {alert}");
         ensure!(text("runbook_url").ends_with(&format!("/{ALERT}.md")), "its runbook is not named: {alert}");
         facts::add("alert", &text("description"))?;
-        // What only a queue in trouble has is there now, and not in the next step.
+        // Series of a starving queue exist now, and not in the next step.
         queries::ask_while_starving()?;
 
         // The remedy: the reader reads, until the sender has ended and all has come through.

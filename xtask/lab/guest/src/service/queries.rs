@@ -13,7 +13,7 @@ use crate::harness::metrics::get;
 use crate::harness::{artefacts, facts, work};
 
 /// Hard stop for what has no data yet.
-const PATIENCE: Duration = Duration::from_mins(2);
+const DATA_LIMIT: Duration = Duration::from_mins(2);
 
 /// A query of a panel or rule, as `cargo xtask monitoring queries` lists it.
 #[derive(Debug, Deserialize)]
@@ -47,13 +47,13 @@ pub(super) fn judge() -> Result<()> {
     let reasons: Vec<(String, String)> = serde_json::from_str(&reasons).context("no list of reasons")?;
     let listed = listed()?;
     ensure!(!listed.is_empty() && listed.len() == before.len(), "there are {} queries", listed.len());
-    let (mut with_data, mut trouble, mut report) = (0, Vec::new(), Vec::new());
+    let (mut with_data, mut problems, mut report) = (0, Vec::new(), Vec::new());
     let excused = |listed: &Listed| {
         !listed.absent_when.is_empty()
             || reasons.iter().any(|(part, _)| listed.name().contains(part.as_str()))
     };
     // What ended a moment ago goes through a scrape and two rules until a panel has it.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DATA_LIMIT;
     let now = loop {
         let now = listed.iter().map(|listed| series(&listed.query)).collect::<Result<Vec<_>>>()?;
         let mut states = listed.iter().zip(before.iter().zip(&now));
@@ -74,7 +74,7 @@ pub(super) fn judge() -> Result<()> {
             needless.retain(|other| other != part);
             ", as it may be here"
         } else if listed.absent_when.is_empty() {
-            trouble.push(name.clone());
+            problems.push(name.clone());
             ", WITHOUT REASON"
         } else {
             ", as its series may be absent"
@@ -84,11 +84,11 @@ pub(super) fn judge() -> Result<()> {
     fs::write(artefacts().join("queries.txt"), report.join("\n")).context("cannot keep the report")?;
     facts::add("queries answered", &format!("{}, {with_data} of them with data", listed.len()))?;
     ensure!(
-        trouble.is_empty(),
+        problems.is_empty(),
         "{} of {} queries have no data: {}",
-        trouble.len(),
+        problems.len(),
         listed.len(),
-        trouble.join("; ")
+        problems.join("; ")
     );
     ensure!(needless.is_empty(), "these have data, and need no reason: {}", needless.join("; "));
     Ok(())

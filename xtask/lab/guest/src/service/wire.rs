@@ -48,7 +48,7 @@ pub(super) fn send() -> Result<()> {
     Process::start("send", &mut command)?.finish(LIMIT).map(drop)
 }
 
-/// A connection to the verifying queue that is reset, and one whose data goes to a destination that nobody listens at.
+/// A connection to the verifying queue that is reset, and one whose data goes to a destination without a listener.
 pub(super) fn fail() -> Result<()> {
     let connect = || {
         let mut stream = TcpStream::connect(verifying()).context("cannot connect to the verifying queue")?;
@@ -58,7 +58,7 @@ pub(super) fn fail() -> Result<()> {
     reset(nic()?.tx.enter(connect)?)?;
     let mut stream =
         TcpStream::connect(UNDELIVERABLE).context("cannot connect to the queue on the loopback")?;
-    stream.write_all(b"for nobody").context("cannot send")
+    stream.write_all(b"undeliverable").context("cannot send")
 }
 
 /// Another program asks for queues: one that it gets and lets go of, and one that it does not get.

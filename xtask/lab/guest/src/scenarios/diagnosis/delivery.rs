@@ -1,28 +1,23 @@
 //! What the event probes count, held against the program that it happened to, the NIC, and the kernel's own kprobes.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
-use crate::harness::counts::{agree, nobody_asked};
+use crate::harness::counts::{agree, no_residence};
 use crate::harness::daemon::Daemon;
-use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::kprobe::Kprobe;
 use crate::harness::metrics::Metrics;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[COPIED, COPIED_KRETPROBE, COPIED_KPROBE_MULTI, ON_DEVICE];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// What is sent in each.
 const BYTES: u64 = 8 << 20;
@@ -70,7 +65,7 @@ fn copied(mechanism: &str) -> Result<()> {
     let config = ["--probe-mechanism", mechanism];
     let mut daemon = Daemon::start(&host, &config)?;
 
-    Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER)?;
+    Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER_LIMIT)?;
     agree(&mut foreign, &daemon, |metrics, truth| {
         let (bytes, truly) =
             (metrics.count("zcrx_queue_received_bytes_total")?, number(truth, "received_bytes")?);
@@ -81,9 +76,9 @@ fn copied(mechanism: &str) -> Result<()> {
     // Held buffers leave none to copy into: receives end with ENOMEM, again and again.
     foreign.order("hold")?;
     let traffic = Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?;
-    foreign.until("receives fail", TURN, |truth| errors(truth, "ENOMEM") >= 3)?;
+    foreign.until("receives fail", STEP_LIMIT, |truth| errors(truth, "ENOMEM") >= 3)?;
     foreign.order("resume")?;
-    traffic.finish(TRANSFER)?;
+    traffic.finish(TRANSFER_LIMIT)?;
 
     let agreed = |metrics: &Metrics, truth: &Value| -> Result<Vec<(&'static str, u64, u64)>> {
         let by = |name, label, value| by_label(metrics, name, label, value);
@@ -96,7 +91,7 @@ fn copied(mechanism: &str) -> Result<()> {
             (
                 "copied buffers",
                 metrics.count("zcrx_queue_copied_buffers_total")?,
-                number(truth, "dispensed")?,
+                number(truth, "delivered")?,
             ),
             ("receives", metrics.count("zcrx_queue_receives_total")?, receives.hits()?),
             ("copies", metrics.count("zcrx_queue_copies_total")?, copies.hits()?),
@@ -124,8 +119,8 @@ fn copied(mechanism: &str) -> Result<()> {
     ensure!(entries(&metrics) == Some(1.0), "one queue, and not one entry");
 
     foreign.quit()?;
-    let metrics =
-        daemon.until("the queue's counts are forgotten", TURN, |metrics| entries(metrics) == Some(0.0))?;
+    let metrics = daemon
+        .until("the queue's counts are forgotten", STEP_LIMIT, |metrics| entries(metrics) == Some(0.0))?;
     ensure!(metrics.count("zcrx_rings_freed_total")? == 1, "one ring had queues and ended");
     ensure!(metrics.count("zcrx_queues_freed_total")? == 1, "one queue ended");
     daemon.stop().map(drop)
@@ -151,15 +146,15 @@ const ON_DEVICE: Scenario = Scenario {
         let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
         arguments.extend(["--area-buffers", "1024"]);
         let mut foreign = Foreign::start(&nic.rx, &arguments)?;
-        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         foreign.order("hold")?;
         let before = nic.stat("rx1_alloc_fail")?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
-        eventually("the NIC finds no buffer", TURN, || {
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
             Ok((nic.stat("rx1_alloc_fail")? > before).then_some(()))
         })?;
         foreign.order("resume")?;
-        traffic.finish(TRANSFER)?;
+        traffic.finish(TRANSFER_LIMIT)?;
 
         agree(&mut foreign, &daemon, |metrics, truth| {
             let by = |name| by_label(metrics, name, "notification", "alloc_fail");
@@ -176,7 +171,7 @@ const ON_DEVICE: Scenario = Scenario {
             ])
         })?;
         let metrics = daemon.metrics()?;
-        nobody_asked(&metrics)?;
+        no_residence(&metrics)?;
         let runs = metrics.of("zcrxd_probe_program_runs_total");
         let runs =
             runs.filter(|sample| sample.labels.get("program").is_some_and(|name| name == "allocation_fexit"));
@@ -186,7 +181,7 @@ const ON_DEVICE: Scenario = Scenario {
             "allocation_fexit ran {runs} times only"
         );
         foreign.quit()?;
-        let metrics = daemon.until("the pool is gone", TURN, |metrics| {
+        let metrics = daemon.until("the pool is gone", STEP_LIMIT, |metrics| {
             metrics.sum("zcrx_provider_pools_freed_total") == Some(1.0) && entries(metrics) == Some(0.0)
         })?;
         ensure!(ended.hits()? == 1, "the kernel's own kprobe saw another number of pools end");

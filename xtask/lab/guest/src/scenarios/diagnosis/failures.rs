@@ -1,24 +1,19 @@
 //! Failed allocations of a starving queue: as many as the NIC counts, by whichever mechanism zcrxd counts them.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::eventually;
 use crate::harness::foreign::Foreign;
 use crate::harness::kprobe::Kprobe;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[BY_MECHANISM];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// Failures that the NIC is given time for in each run, at least.
 const FAILURES: u64 = 10;
@@ -62,15 +57,17 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
 
     foreign.order("hold")?;
     let traffic = Traffic::start(&nic.tx, &Nic::address(), 16 << 20, &[])?;
-    eventually("the NIC finds no buffer", TURN, || {
+    eventually("the NIC finds no buffer", STEP_LIMIT, || {
         Ok((nic.stat("rx1_alloc_fail")? >= failed_before + FAILURES).then_some(()))
     })?;
-    daemon.until("the starvation shows", TURN, |metrics| metrics.sum("zcrx_queue_starving") == Some(1.0))?;
+    daemon.until("the starvation shows", STEP_LIMIT, |metrics| {
+        metrics.sum("zcrx_queue_starving") == Some(1.0)
+    })?;
     foreign.order("resume")?;
-    traffic.finish(TRANSFER)?;
+    traffic.finish(TRANSFER_LIMIT)?;
 
-    // What zcrxd counted is read between two looks at the others that say the same.
-    let (failed, called, metrics) = eventually("everything stands still", TURN, || {
+    // zcrxd's counters are read between two equal readings of the other witnesses.
+    let (failed, called, metrics) = eventually("everything stands still", STEP_LIMIT, || {
         let others = || Ok::<_, anyhow::Error>((nic.stat("rx1_alloc_fail")?, calls.hits()?));
         let before = others()?;
         let metrics = daemon.metrics()?;

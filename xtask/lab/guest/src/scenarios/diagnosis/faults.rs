@@ -1,23 +1,18 @@
 //! Faults of an application whose mark is another one than buffers that it holds.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::kernel_release;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[SMALL_AREA, RETURN_TWICE, WRONG_QUEUE];
-
-/// How long a fault may take to show.
-const TURN: Duration = Duration::from_mins(1);
 
 const BYTES: u64 = 16 << 20;
 
@@ -35,7 +30,9 @@ const SMALL_AREA: Scenario = Scenario {
         let nic = Nic::pair()?;
         let (mut foreign, listen) = start(&nic, &["--fault", "small-area"])?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
-        eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
         let truth = foreign.truth()?;
         ensure!(number(&truth, "buffers")? == 64, "the area is not small: {truth}");
         // Whether TCP gets all of it through such a narrow door in time is not what this is about.
@@ -57,14 +54,17 @@ const RETURN_TWICE: Scenario = Scenario {
         let (mut foreign, listen) = start(&nic, &["--area-buffers", "1024", "--fault", "return-twice=2"])?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
         if kernel_release().starts_with("7.2.") {
-            traffic.finish(TRANSFER)?;
+            traffic.finish(TRANSFER_LIMIT)?;
             let truth = foreign.truth()?;
             ensure!(number(&truth, "returned_twice")? > 0, "nothing was returned twice: {truth}");
             return foreign.quit();
         }
-        eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
-        let truth = foreign
-            .until("all is returned, or more", TURN, |truth| truth["held"] == 0 && truth["cq_ready"] == 0)?;
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
+        let truth = foreign.until("all is returned, or more", STEP_LIMIT, |truth| {
+            truth["held"] == 0 && truth["cq_ready"] == 0
+        })?;
         ensure!(number(&truth, "returned_twice")? > 0, "nothing was returned twice: {truth}");
         traffic.abandon()?;
         foreign.quit()
@@ -83,7 +83,7 @@ const WRONG_QUEUE: Scenario = Scenario {
         let nic = Nic::pair()?;
         let (mut foreign, listen) = start(&nic, &["--area-buffers", "1024", "--fault", "wrong-queue"])?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
-        let truth = foreign.until("something is received", TURN, |truth| {
+        let truth = foreign.until("something is received", STEP_LIMIT, |truth| {
             number(truth, "received_bytes").is_ok_and(|bytes| bytes > 0)
         })?;
         ensure!(number(&truth, "mismatched_bytes")? == 0, "bytes are not what was sent: {truth}");

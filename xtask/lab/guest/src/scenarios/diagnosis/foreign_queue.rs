@@ -151,7 +151,7 @@ diagnosed!(
         &Plan {
             area: Some("2176"),
             receive_buffer: Some(64 << 10),
-            // Each look at the refill ring takes some entries (64 on Linux 7.2): a NIC with few buffers posted, which looks
+            // Each allocation consumes some entries of the refill ring (64 on Linux 7.2): a NIC with few buffers posted, which tries
             // again once a second as fbnic does, starves until it has been through all of them.
             ring: Some("32"),
             knob: Some(("alloc_retry_ms", "1000")),

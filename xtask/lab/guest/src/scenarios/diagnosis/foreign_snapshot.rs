@@ -15,16 +15,13 @@ use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::{Metrics, Sample};
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, End, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
-use crate::harness::{eventually, output, page_pool, program};
+use crate::harness::{STEP_LIMIT, eventually, output, page_pool, program};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[BEFORE, WITHOUT_DEVICE];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// Where the program without a device listens.
 const LOOPBACK: &str = "127.0.0.1:9998";
@@ -33,7 +30,7 @@ const LOOPBACK: &str = "127.0.0.1:9998";
 /// reads, because the kernel publishes it after a batch.
 const REFILL_BATCH: u64 = 256;
 
-/// Strangers of all sorts.
+/// Queues of other processes, of all kinds.
 const BEFORE: Scenario = Scenario {
     name: "foreign-before-zcrxd",
     about: "queues of programs that were there before zcrxd (one leaks, one is well, one has no device) are shown at once, \
@@ -46,25 +43,25 @@ const BEFORE: Scenario = Scenario {
         let nic = Nic::pair()?;
         let (leaky, healthy) = (nic.receiving(), nic.sending());
         healthy.prepare()?;
-        // What is sent twice is given back to the pool by another way, and the figures would never stand still.
+        // Segments sent twice return to the pool by another path, and the figures would never stand still.
         leaky.send_patiently()?;
         healthy.send_patiently()?;
-        let mut strangers = vec![
-            Stranger::on(leaky, &["--fault", "never-return", "--fault-after", "1000000"])?,
-            Stranger::on(healthy, &["--export"])?,
-            Stranger::without_device(&nic.rx, LOOPBACK, &[])?,
+        let mut foreign_queues = vec![
+            ForeignQueue::on(leaky, &["--fault", "never-return", "--fault-after", "1000000"])?,
+            ForeignQueue::on(healthy, &["--export"])?,
+            ForeignQueue::without_device(&nic.rx, LOOPBACK, &[])?,
         ];
         // Less than the area holds: the leak is under way, and nothing waits for the sender to try again.
-        Traffic::start(&nic.tx, &leaky.listens(), 2 << 20, &[])?.finish(TRANSFER)?;
-        Traffic::start(&nic.rx, &healthy.listens(), 4 << 20, &[])?.finish(TRANSFER)?;
-        Traffic::start(&nic.rx, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &leaky.listens(), 2 << 20, &[])?.finish(TRANSFER_LIMIT)?;
+        Traffic::start(&nic.rx, &healthy.listens(), 4 << 20, &[])?.finish(TRANSFER_LIMIT)?;
+        Traffic::start(&nic.rx, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER_LIMIT)?;
 
         let daemon = Daemon::start(&nic.rx, &[])?;
-        at_once(&daemon, &mut strangers)?;
-        listed(&nic.rx, &mut strangers)?;
-        under_traffic(&nic.rx, &mut strangers[1], &daemon)?;
-        strangers[1].agrees_at_rest(&daemon)?;
-        leave(daemon, strangers)
+        at_once(&daemon, &mut foreign_queues)?;
+        listed(&nic.rx, &mut foreign_queues)?;
+        under_traffic(&nic.rx, &mut foreign_queues[1], &daemon)?;
+        foreign_queues[1].agrees_at_rest(&daemon)?;
+        leave(daemon, foreign_queues)
     },
 };
 
@@ -80,50 +77,55 @@ const WITHOUT_DEVICE: Scenario = Scenario {
     run: || {
         const LEAKY: &str = "127.0.0.1:9997";
         let host = Namespace::create()?;
-        let mut strangers = vec![
-            Stranger::without_device(&host, LEAKY, &["--fault", "never-return", "--fault-after", "100000"])?,
-            Stranger::without_device(&host, LOOPBACK, &["--export"])?,
+        let mut foreign_queues = vec![
+            ForeignQueue::without_device(
+                &host,
+                LEAKY,
+                &["--fault", "never-return", "--fault-after", "100000"],
+            )?,
+            ForeignQueue::without_device(&host, LOOPBACK, &["--export"])?,
         ];
-        Traffic::start(&host, LEAKY, 1 << 18, &[])?.finish(TRANSFER)?;
-        Traffic::start(&host, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER)?;
+        Traffic::start(&host, LEAKY, 1 << 18, &[])?.finish(TRANSFER_LIMIT)?;
+        Traffic::start(&host, LOOPBACK, 1 << 19, &[])?.finish(TRANSFER_LIMIT)?;
         let daemon = Daemon::start(&host, &[])?;
-        at_once(&daemon, &mut strangers)?;
-        listed(&host, &mut strangers)?;
-        under_traffic(&host, &mut strangers[1], &daemon)?;
-        strangers[1].agrees_at_rest(&daemon)?;
-        leave(daemon, strangers)
+        at_once(&daemon, &mut foreign_queues)?;
+        listed(&host, &mut foreign_queues)?;
+        under_traffic(&host, &mut foreign_queues[1], &daemon)?;
+        foreign_queues[1].agrees_at_rest(&daemon)?;
+        leave(daemon, foreign_queues)
     },
 };
 
-/// The first look shows all of them, as they are.
-fn at_once(daemon: &Daemon<'_>, strangers: &mut [Stranger<'_>]) -> Result<()> {
+/// The first sample shows all of them, as they are.
+fn at_once(daemon: &Daemon<'_>, foreign_queues: &mut [ForeignQueue<'_>]) -> Result<()> {
     let first = daemon.metrics()?;
     if first.sum("zcrxd_snapshot_queues").is_none() {
         return Err(Skip("no snapshot can be taken here".to_owned()).into());
     }
-    let (shown, there) = (first.of("zcrx_queue_info").count(), strangers.len());
+    let (shown, there) = (first.of("zcrx_queue_info").count(), foreign_queues.len());
     ensure!(shown == there, "{shown} queues are shown when zcrxd is ready, and there are {there}");
-    strangers.iter_mut().try_for_each(|stranger| stranger.agrees_at_rest(daemon))
+    foreign_queues.iter_mut().try_for_each(|foreign_queue| foreign_queue.agrees_at_rest(daemon))
 }
 
 /// When the programs have gone, so have their queues.
-fn leave(mut daemon: Daemon<'_>, strangers: Vec<Stranger<'_>>) -> Result<()> {
-    for stranger in strangers {
-        stranger.program.quit()?;
+fn leave(mut daemon: Daemon<'_>, foreign_queues: Vec<ForeignQueue<'_>>) -> Result<()> {
+    for foreign_queue in foreign_queues {
+        foreign_queue.program.quit()?;
     }
-    daemon.until("all queues are gone", TURN, |metrics| metrics.of("zcrx_queue_info").next().is_none())?;
+    daemon
+        .until("all queues are gone", STEP_LIMIT, |metrics| metrics.of("zcrx_queue_info").next().is_none())?;
     daemon.stop().map(drop)
 }
 
 /// A program with a queue, and where it is.
-struct Stranger<'a> {
+struct ForeignQueue<'a> {
     program: Foreign,
     namespace: &'a Namespace,
     /// The interface that its queue is of.
     end: Option<End<'a>>,
 }
 
-impl<'a> Stranger<'a> {
+impl<'a> ForeignQueue<'a> {
     fn on(end: End<'a>, further: &[&str]) -> Result<Self> {
         let (listen, queue) = (end.listens(), nic::QUEUE.to_string());
         let mut arguments = vec!["--interface", end.interface, "--queue", &queue, "--listen", &listen];
@@ -245,24 +247,24 @@ fn figure(metrics: &Metrics, truth: &Value, name: &str) -> Result<u64> {
 
 /// Whether the program did anything between two reports.
 fn moved(before: &Value, after: &Value) -> bool {
-    ["dispensed", "returned", "refill_head", "refill_tail", "cq_ready", "received_bytes"]
+    ["delivered", "returned", "refill_head", "refill_tail", "cq_ready", "received_bytes"]
         .iter()
         .any(|name| before[name] != after[name])
 }
 
 /// `zcrxd queues` says the same.
-fn listed(host: &Namespace, strangers: &mut [Stranger<'_>]) -> Result<()> {
+fn listed(host: &Namespace, foreign_queues: &mut [ForeignQueue<'_>]) -> Result<()> {
     let mut command = host.command(program("zcrxd"));
     let text = output(command.args(["queues", "--format", "json"]))?;
     let list: Vec<Value> = serde_json::from_str(&text).context("`zcrxd queues` printed no list")?;
     ensure!(
-        list.len() == strangers.len(),
+        list.len() == foreign_queues.len(),
         "`zcrxd queues` lists {} of {}: {text}",
         list.len(),
-        strangers.len()
+        foreign_queues.len()
     );
-    for stranger in strangers {
-        let truth = stranger.program.truth()?;
+    for foreign_queue in foreign_queues {
+        let truth = foreign_queue.program.truth()?;
         let same = |queue: &&Value| queue["owner"]["pid"] == truth["pid"];
         let queue =
             list.iter().find(same).with_context(|| format!("the owner {} is not listed", truth["pid"]))?;
@@ -283,8 +285,8 @@ fn listed(host: &Namespace, strangers: &mut [Stranger<'_>]) -> Result<()> {
                 "`zcrxd queues` says {shown} where {truth} is right: {queue}"
             );
         }
-        // The NIC's own counts are to be had for interfaces of the namespace that zcrxd runs in.
-        if let Some(end) = stranger.end.filter(|end| end.interface == nic::RX) {
+        // The NIC's own counts exist for interfaces of the namespace that zcrxd runs in.
+        if let Some(end) = foreign_queue.end.filter(|end| end.interface == nic::RX) {
             for (figure, counter) in [("rx_bytes", "rx1_bytes"), ("alloc_fail", "rx1_alloc_fail")] {
                 let (shown, counted) = (&queue["nic"][figure], end.stat(counter)?);
                 ensure!(shown.as_u64() == Some(counted), "{figure} is {shown}, the NIC counted {counted}");
@@ -296,14 +298,14 @@ fn listed(host: &Namespace, strangers: &mut [Stranger<'_>]) -> Result<()> {
 
 /// While buffers move, what is shown lies between what the owner says before and after: references begin with a
 /// completion and end when the kernel takes a refill entry, and both only ever grow.
-fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<'_>) -> Result<()> {
-    let listens = stranger.end.map_or(LOOPBACK.to_owned(), End::listens);
+fn under_traffic(from: &Namespace, foreign_queue: &mut ForeignQueue<'_>, daemon: &Daemon<'_>) -> Result<()> {
+    let listens = foreign_queue.end.map_or(LOOPBACK.to_owned(), End::listens);
     let traffic = Traffic::start(from, &listens, 32 << 20, &[])?;
     let (mut looks, mut amid) = (0, 0);
     while looks < 200 && amid < 10 {
-        let before = stranger.program.truth()?;
+        let before = foreign_queue.program.truth()?;
         let metrics = daemon.metrics()?;
-        let after = stranger.program.truth()?;
+        let after = foreign_queue.program.truth()?;
         looks += 1;
         amid += u32::from(moved(&before, &after));
         let early = |name| number(&before, name);
@@ -312,9 +314,9 @@ fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<
             (
                 "zcrx_queue_user_references",
                 between(
-                    early("dispensed")?,
+                    early("delivered")?,
                     late("refill_head")?,
-                    late("dispensed")? + late("cq_ready")?,
+                    late("delivered")? + late("cq_ready")?,
                     early("refill_head")?,
                 ),
             ),
@@ -341,7 +343,7 @@ fn under_traffic(from: &Namespace, stranger: &mut Stranger<'_>, daemon: &Daemon<
     }
     println!("{amid} of {looks} looks were amid traffic");
     ensure!(amid > 0, "no look came amid the traffic: this shows nothing");
-    traffic.finish(TRANSFER).map(drop)
+    traffic.finish(TRANSFER_LIMIT).map(drop)
 }
 
 /// What lies between the least that came less the most that went, and the most that came less the least that went.

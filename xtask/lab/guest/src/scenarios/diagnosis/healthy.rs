@@ -1,4 +1,4 @@
-//! Heavy traffic that looks alarming and is healthy: nothing may be told of it.
+//! Heavy traffic that looks alarming and is healthy: zcrxd must raise no alarm.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,20 @@ use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::{Metrics, Sample};
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[MINUTE, TEN_MINUTES];
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf];
 
-/// Short enough for a look after a change of the rules.
+/// Short enough to run after each change of the rules.
 const MINUTE: Scenario = Scenario {
     name: "healthy",
     about: "a minute of bursts, pauses and many connections on an own and a foreign queue, of the foreign one all buffers in \
@@ -57,13 +57,10 @@ const RECEIVE_BUFFER: u64 = 64 << 10;
 /// A burst: so many connections at once.
 const BURST: usize = 32;
 
-/// So many connections hold more than an area, if nobody reads them: 16 buffers each, at the least.
+/// So many connections hold more than an area, if the application does not read them: at least 16 buffers each.
 const CROWD: &str = "400";
 /// Of these, so many at once do so.
 const ENOUGH: f64 = 300.0;
-
-/// How long any change may take.
-const TURN: Duration = Duration::from_mins(1);
 
 /// One of the two queues.
 struct Queue {
@@ -95,17 +92,17 @@ fn healthy(time: Duration) -> Result<()> {
 
     // Buffers that came back through the refill ring stay off the freelist: once all have been out, none is free again.
     let crowd = Traffic::start(&nic.tx, &queues[0].address, 512 << 10, &["--connections", CROWD])?;
-    daemon.until("most of the crowd is there", TURN, |metrics| {
+    daemon.until("most of the crowd is there", STEP_LIMIT, |metrics| {
         metrics.sum("zcrxd_receiver_connections").is_some_and(|connections| connections > ENOUGH)
     })?;
     exhaust(&nic, &queues[0], || daemon.process().signal(libc::SIGSTOP))?;
     daemon.process().signal(libc::SIGCONT)?;
-    crowd.finish(TRANSFER)?;
+    crowd.finish(TRANSFER_LIMIT)?;
     let held = Traffic::start(&nic.tx, &queues[1].address, 64 << 20, &["--connections", "4"])?;
     exhaust(&nic, &queues[1], || foreign.order("hold"))?;
     foreign.order("resume")?;
-    held.finish(TRANSFER)?;
-    let before = eventually("what was made to starve is over", 2 * TURN, || {
+    held.finish(TRANSFER_LIMIT)?;
+    let before = eventually("what was made to starve is over", 2 * STEP_LIMIT, || {
         let answer = answer(&daemon)?;
         Ok(open_episodes(&answer).is_empty().then(|| ended(&answer)))
     })?;
@@ -127,7 +124,7 @@ fn healthy(time: Duration) -> Result<()> {
             std::thread::sleep(Duration::from_millis(300));
         }
         for traffic in traffic {
-            traffic.finish(TRANSFER)?;
+            traffic.finish(TRANSFER_LIMIT)?;
         }
         // A queue that is quiet now and then is no less healthy.
         let pause = Instant::now();
@@ -149,7 +146,7 @@ fn healthy(time: Duration) -> Result<()> {
             queue.index, seen.looks, seen.none_free, seen.saturated, seen.most_connections
         );
         ensure!(seen.looks > 10 && rounds > 2, "too little was seen");
-        // The own path flushes its refill ring when a copy finds none free, so that many are free again.
+        // zcrxd flushes its refill ring when a copy finds none free, so that many are free again.
         if queue.index != nic::QUEUE {
             shows(seen.none_free * 2 > seen.looks, "the free count was hardly ever zero")?;
             shows(seen.saturated * 2 > seen.looks, "the area was hardly ever in flight")?;
@@ -175,7 +172,7 @@ fn start_foreign(nic: &Nic, queue: &Queue) -> Result<Foreign> {
     Foreign::start(&nic.rx, &arguments)
 }
 
-/// Without this the traffic was not what it is meant to be, and that nothing was told of it shows nothing.
+/// Fails if the traffic was not heavy enough: then the absence of an alarm proves nothing.
 fn shows(met: bool, otherwise: &str) -> Result<()> {
     if met { Ok(()) } else { Err(Skip(format!("{otherwise}: this shows nothing")).into()) }
 }
@@ -185,14 +182,15 @@ fn exhaust(nic: &Nic, queue: &Queue, stop: impl FnOnce() -> Result<()>) -> Resul
     let name = format!("rx{}_alloc_fail", queue.index);
     let before = nic.stat(&name)?;
     stop()?;
-    let out = eventually("every buffer is out", TURN, || Ok((nic.stat(&name)? > before).then_some(())));
+    let out =
+        eventually("every buffer is in use", STEP_LIMIT, || Ok((nic.stat(&name)? > before).then_some(())));
     if let Err(error) = &out {
         println!("{error:#}");
     }
     shows(out.is_ok(), "not all buffers were out at once")
 }
 
-/// Fails if anything is told of any queue; notes what each looks like.
+/// Fails if zcrxd reports an alarm or an episode of any queue; prints the state of each.
 fn look(
     daemon: &Daemon<'_>,
     foreign: &mut Foreign,

@@ -1,17 +1,17 @@
-//! Causes on zcrxd's own receive path.
+//! Causes on zcrxd's receive path.
 
 use std::fs;
 use std::net::TcpListener;
 
 use anyhow::{Context, Result};
 
-use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, TURN, close, named, named_by, watching};
+use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, close, named, named_by, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::sockets::sockets_of;
 use crate::harness::traffic::Traffic;
-use crate::harness::work;
+use crate::harness::{STEP_LIMIT, work};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[OWN_SLOW, OWN_SMALL_AREA, OWN_COPIES, OWN_MISSTEERED, OWN_PINNED];
@@ -22,7 +22,7 @@ const DESTINATION: &str = "127.0.0.1:9990";
 /// Its own sink holds everything.
 const OWN_SLOW: Scenario = Scenario {
     name: "diagnosed-own-slow_consumer",
-    about: "zcrxd's own queue with a destination that reads nothing: an episode, first cause slow_consumer",
+    about: "zcrxd's local queue with a destination that reads nothing: an episode, first cause slow_consumer",
     needs: NEEDS,
     proves: &[Proof::Causes(&["slow_consumer"])],
     limit: 300,
@@ -42,7 +42,7 @@ const OWN_SLOW: Scenario = Scenario {
 /// Its own area cannot fill the NIC's ring.
 const OWN_SMALL_AREA: Scenario = Scenario {
     name: "diagnosed-own-area_too_small",
-    about: "zcrxd's own queue with an area of 64 buffers: an episode, first cause area_too_small",
+    about: "zcrxd's local queue with an area of 64 buffers: an episode, first cause area_too_small",
     needs: NEEDS,
     proves: &[Proof::Causes(&["area_too_small"])],
     limit: 300,
@@ -53,7 +53,7 @@ const OWN_SMALL_AREA: Scenario = Scenario {
 /// The flow arrives on another queue, so all of it is copied, and the NIC's ring has every buffer of the area.
 const OWN_COPIES: Scenario = Scenario {
     name: "diagnosed-own-copy_fallback",
-    about: "zcrxd's own queue whose flow arrives on another, with an area that the NIC's ring takes whole: an episode, first \
+    about: "zcrxd's local queue whose flow arrives on another, with an area that the NIC's ring takes whole: an episode, first \
             cause copy_fallback",
     needs: NEEDS,
     proves: &[Proof::Causes(&["copy_fallback"])],
@@ -65,7 +65,7 @@ const OWN_COPIES: Scenario = Scenario {
 /// Its own flow is placed in another program's area.
 const OWN_MISSTEERED: Scenario = Scenario {
     name: "diagnosed-own-missteered_flow",
-    about: "a flow to zcrxd's own queue that is placed in another program's area: an episode, first cause missteered_flow",
+    about: "a flow to zcrxd's local queue that is placed in another program's area: an episode, first cause missteered_flow",
     needs: NEEDS,
     proves: &[],
     limit: 300,
@@ -80,10 +80,10 @@ const OWN_MISSTEERED: Scenario = Scenario {
     },
 };
 
-/// Its own queue is taken away while somebody else has its sockets.
+/// The local queue is removed while another process has its sockets.
 const OWN_PINNED: Scenario = Scenario {
     name: "diagnosed-own-pinned_after_teardown",
-    about: "zcrxd's own queue is taken out of its configuration while another process has a descriptor of its socket with \
+    about: "zcrxd's local queue is taken out of its configuration while another process has a descriptor of its socket with \
             unread data: an episode, first cause pinned_after_teardown",
     needs: NEEDS,
     proves: &[],
@@ -104,7 +104,7 @@ const OWN_PINNED: Scenario = Scenario {
         let path = file.to_str().context("a path that is no text")?;
         let mut daemon = watching(&nic.rx, &["--config", path])?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &["--unverified"])?;
-        daemon.until("a connection waits for its sink", TURN, |metrics| {
+        daemon.until("a connection waits for its sink", STEP_LIMIT, |metrics| {
             metrics.sum("zcrxd_receiver_paused_connections").is_some_and(|paused| paused > 0.0)
                 && metrics.sum("zcrx_queue_socket_unread_bytes").is_some_and(|unread| unread > 0.0)
         })?;
@@ -118,12 +118,12 @@ const OWN_PINNED: Scenario = Scenario {
     },
 };
 
-/// The own queue, a flow to it, and the episode that must come of it.
+/// The local queue, a flow to it, and the episode that must come of it.
 fn flow(nic: &Nic, cause: &str, further: &[&str]) -> Result<()> {
     flow_to(nic, nic::QUEUE, cause, further)
 }
 
-/// The own queue of this number, a flow to [`nic::QUEUE`], and the episode that must come of it.
+/// The local queue of this number, a flow to [`nic::QUEUE`], and the episode that must come of it.
 fn flow_to(nic: &Nic, queue: u32, cause: &str, further: &[&str]) -> Result<()> {
     let (listen, queue) = (Nic::address(), queue.to_string());
     let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];

@@ -1,23 +1,18 @@
 //! What zcrxd says of a program that knows nothing of it, held against what that program and the NIC say.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::{Proof, Scenario, Skip};
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[LEAK, BACKLOG];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// A leak, seen from outside.
 const LEAK: Scenario = Scenario {
@@ -41,21 +36,21 @@ const LEAK: Scenario = Scenario {
         // What the NIC's ring was filled with, and what it had to do without, was before zcrxd's time.
         let failed_before = nic.stat("rx1_alloc_fail")?;
         let traffic = Traffic::start(&nic.tx, &listen, 16 << 20, &[])?;
-        eventually("the NIC finds no buffer", TURN, || {
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
             Ok((nic.stat("rx1_alloc_fail")? > failed_before).then_some(()))
         })?;
-        let named = daemon.until("the leak is named first", TURN, |metrics| {
+        let named = daemon.until("the leak is named first", STEP_LIMIT, |metrics| {
             first_cause(metrics).is_some_and(|cause| cause == "never_returned")
         })?;
         ensure!(named.need("zcrx_queue_starving")? > 0.0, "the queue starves and is not said to");
         ensure!(named.label("zcrx_queue_info", "comm") == Some("faulty-app"), "its owner is not named");
 
         // The sender tries again only now and then: between two attempts everything stands still.
-        eventually("zcrxd and the program agree", TURN, || {
+        eventually("zcrxd and the program agree", STEP_LIMIT, || {
             let before = foreign.truth()?;
             let metrics = daemon.metrics()?;
             let after = foreign.truth()?;
-            if (&before["dispensed"], &before["returned"]) != (&after["dispensed"], &after["returned"]) {
+            if (&before["delivered"], &before["returned"]) != (&after["delivered"], &after["returned"]) {
                 return Ok(None);
             }
             let expected = [
@@ -71,24 +66,27 @@ const LEAK: Scenario = Scenario {
         })?;
 
         foreign.order("resume")?;
-        traffic.finish(crate::harness::receiver::TRANSFER)?;
-        let (failed, counted) = eventually("zcrxd and the NIC agree on failed allocations", TURN, || {
-            let before = nic.stat("rx1_alloc_fail")?;
-            let counted = daemon.metrics()?.count("zcrx_queue_allocation_failures_total")?;
-            let failed = nic.stat("rx1_alloc_fail")? - failed_before;
-            Ok((before - failed_before == failed).then_some((failed, counted)))
-        })?;
+        traffic.finish(crate::harness::receiver::TRANSFER_LIMIT)?;
+        let (failed, counted) =
+            eventually("zcrxd and the NIC agree on failed allocations", STEP_LIMIT, || {
+                let before = nic.stat("rx1_alloc_fail")?;
+                let counted = daemon.metrics()?.count("zcrx_queue_allocation_failures_total")?;
+                let failed = nic.stat("rx1_alloc_fail")? - failed_before;
+                Ok((before - failed_before == failed).then_some((failed, counted)))
+            })?;
         ensure!(failed == counted, "the NIC failed {failed} times to get a buffer, zcrxd counted {counted}");
-        daemon.until("the queue is said to be well", TURN, |metrics| {
+        daemon.until("the queue is said to be well", STEP_LIMIT, |metrics| {
             metrics.sum("zcrx_queue_episode_active") == Some(0.0)
         })?;
         foreign.quit()?;
-        daemon.until("the queue is gone", TURN, |metrics| metrics.of("zcrx_queue_info").next().is_none())?;
+        daemon.until("the queue is gone", STEP_LIMIT, |metrics| {
+            metrics.of("zcrx_queue_info").next().is_none()
+        })?;
         daemon.stop().map(drop)
     },
 };
 
-/// Data that nobody fetches, seen from outside.
+/// Unread socket data, seen from outside.
 const BACKLOG: Scenario = Scenario {
     name: "socket-backlog",
     about: "what waits in a foreign program's sockets is what its own FIONREAD says, counted only for the connections \
@@ -110,11 +108,14 @@ const BACKLOG: Scenario = Scenario {
         }
         // By the loopback: the program has it, and the queue has nothing to do with it.
         let aside = Traffic::start(&nic.rx, &listen, 64 << 10, &[])?;
-        foreign
-            .until("the connection aside holds data", TURN, |truth| sum(truth, false, "unread_bytes") > 0)?;
+        foreign.until("the connection aside holds data", STEP_LIMIT, |truth| {
+            sum(truth, false, "unread_bytes") > 0
+        })?;
         let traffic = Traffic::start(&nic.tx, &listen, 16 << 20, &[])?;
-        eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
-        let unread = eventually("zcrxd and the program agree", TURN, || {
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
+        let unread = eventually("zcrxd and the program agree", STEP_LIMIT, || {
             let before = foreign.truth()?;
             let metrics = daemon.metrics()?;
             let after = foreign.truth()?;
@@ -124,8 +125,8 @@ const BACKLOG: Scenario = Scenario {
                 && metrics.count("zcrx_queue_sockets")? == 1;
             Ok((same && unread > 0 && before["sockets"] == after["sockets"]).then_some(unread))
         })?;
-        ensure!(unread > 1 << 20, "only {unread} bytes wait, which starves nobody");
-        daemon.until("the sockets are named first", TURN, |metrics| {
+        ensure!(unread > 1 << 20, "only {unread} bytes wait, which is too little to starve the queue");
+        daemon.until("the sockets are named first", STEP_LIMIT, |metrics| {
             first_cause(metrics).is_some_and(|cause| cause == "unread_socket_data")
         })?;
         drop((traffic, aside));

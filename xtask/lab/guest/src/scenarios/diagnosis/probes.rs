@@ -63,12 +63,12 @@ const ATTACH: Scenario = Scenario {
     },
 };
 
-/// What costs receivers is not attached unless somebody asks for it.
+/// Probes that cost receivers CPU time are attached only if they are configured.
 fn not_asked_for() -> Result<()> {
     let probes = probes(&[])?;
     let unasked: Vec<_> = probes.iter().filter(|probe| probe["asked"] == false).collect();
-    ensure!(unasked.len() == 1 && unasked[0]["name"] == "residence", "nobody asked for {unasked:?}");
-    ensure!(unasked[0]["attached"].is_null(), "attached, and nobody asked for it");
+    ensure!(unasked.len() == 1 && unasked[0]["name"] == "residence", "not configured: {unasked:?}");
+    ensure!(unasked[0]["attached"].is_null(), "attached although it is not configured");
     for attempt in unasked[0]["refused"].as_array().context("no reason is given")? {
         ensure!(word(&attempt["error"])?.contains("not asked for"), "another reason: {attempt}");
     }
@@ -82,7 +82,7 @@ struct Offered {
 }
 
 impl Offered {
-    /// Whether a program can go there by that mechanism, as far as the kernel's tables tell.
+    /// Whether a program can go there by that mechanism, according to the kernel's tables.
     fn offers(&self, mechanism: &str, target: &str) -> Result<bool> {
         let typed = |test: &dyn Fn(&Btf) -> bool| self.btf.as_ref().is_some_and(test);
         // A function, which every table of symbols has; of data, such as `__tracepoint_*`, some kernels list none.
@@ -143,7 +143,7 @@ fn word(value: &Value) -> Result<&str> {
 /// Each mechanism alone.
 const MECHANISMS: Scenario = Scenario {
     name: "probes-mechanisms",
-    about: "told to use one mechanism on functions, zcrxd uses that one or says why it cannot, and no other",
+    about: "configured to use one mechanism on functions, zcrxd uses that one or reports why it cannot, and no other",
     needs: &[Need::Guest, Need::Zcrx],
     proves: &[],
     limit: 600,
@@ -260,7 +260,7 @@ fn without_privileges(switched_off: bool) -> Result<()> {
         probes.iter().all(|probe| probe["refused"].as_array().is_some_and(|list| !list.is_empty())),
         "no reason"
     );
-    let mut daemon = Daemon::start_as_nobody(&host, &[])?;
+    let mut daemon = Daemon::start_unprivileged(&host, &[])?;
     let metrics = daemon.metrics()?;
     ensure!(
         metrics.of("zcrxd_probe_info").all(|sample| !sample.has("state", "attached")),

@@ -1,24 +1,20 @@
 //! How long buffers of another program are out, held against how long that program keeps them.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use crate::harness::STEP_LIMIT;
 use crate::harness::counts::agree;
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::{Metrics, Sample};
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[RESIDENCE, RESIDENCE_KRETPROBE, RESIDENCE_SHARE];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// What is sent at a time: far fewer buffers than there are, so that nothing starves.
 const BYTES: u64 = 1 << 20;
@@ -75,12 +71,12 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     );
     let mut foreign = keeper(nic)?;
     let listen = Nic::address();
-    Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
-    foreign.until("all is returned", TURN, |truth| {
-        truth["dispensed"].as_u64() > Some(0) && truth["dispensed"] == truth["returned"]
+    Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+    foreign.until("all is returned", STEP_LIMIT, |truth| {
+        truth["delivered"].as_u64() > Some(0) && truth["delivered"] == truth["returned"]
     })?;
     // The kernel takes back what was returned when the NIC needs buffers again.
-    Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
+    Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
     agree(&mut foreign, &daemon, |metrics, truth| {
         let [sampled, unseen, seen] = counts(metrics)?;
         // Entries that gave no buffer: its packet was not freed yet, and brought it back later, unseen.
@@ -96,9 +92,9 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     })?;
     let (metrics, truth) = (daemon.metrics()?, foreign.truth()?);
     let [sampled, _, seen] = counts(&metrics)?;
-    let dispensed = number(&truth, "dispensed")?;
+    let delivered = number(&truth, "delivered")?;
     ensure!(seen > 0, "no buffer was seen to come back");
-    ensure!(sampled <= dispensed, "{sampled} buffers sampled, and {dispensed} dispensed");
+    ensure!(sampled <= delivered, "{sampled} buffers sampled, and {delivered} delivered");
     ensure!(
         seen <= metrics.count("zcrx_queue_consumed_refill_entries_total")?,
         "more came back than was returned"
@@ -115,10 +111,10 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
     );
     ensure!(metrics.sum("zcrxd_probe_lost_events_total") == Some(0.0), "something was lost");
     ensure!(metrics.sum("zcrxd_probe_program_missed_runs_total") == Some(0.0), "runs were missed");
-    println!("{dispensed} dispensed, {sampled} sampled, {seen} seen to come back, out for {sum} s together");
+    println!("{delivered} delivered, {sampled} sampled, {seen} seen to come back, out for {sum} s together");
 
     foreign.quit()?;
-    daemon.until("the queue and its buffers are forgotten", TURN, |metrics| {
+    daemon.until("the queue and its buffers are forgotten", STEP_LIMIT, |metrics| {
         entries(metrics, "residences") == Some(0) && entries(metrics, "residents") == Some(0)
     })?;
     daemon.stop().map(drop)
@@ -128,11 +124,11 @@ fn every_buffer(nic: &Nic, mechanism: &str) -> Result<()> {
 fn one_in_eight(nic: &Nic) -> Result<()> {
     let daemon = Daemon::start(&nic.rx, &["--probe-residence", "8"])?;
     let mut foreign = keeper(nic)?;
-    Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
-    let dispensed = number(&foreign.truth()?, "dispensed")?;
+    Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+    let delivered = number(&foreign.truth()?, "delivered")?;
     let [sampled, ..] = counts(&daemon.metrics()?)?;
-    ensure!(sampled > 0, "nothing is sampled of {dispensed} buffers");
-    ensure!(sampled <= dispensed / 4, "one in eight is to be sampled, and {sampled} of {dispensed} are");
+    ensure!(sampled > 0, "nothing is sampled of {delivered} buffers");
+    ensure!(sampled <= delivered / 4, "one in eight is to be sampled, and {sampled} of {delivered} are");
     foreign.quit()?;
     daemon.stop().map(drop)
 }

@@ -11,7 +11,7 @@ use zcrx_lab_guest::protocol::Need;
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 
 /// What this file shows.
@@ -71,7 +71,7 @@ fn measure(nic: &Nic) -> Result<Vec<u64>> {
         let begun = instructions(pid)?;
         nic.tx.enter(|| send(&listen))?;
         let taken = instructions(pid)? - begun;
-        let completions = number(&foreign.truth()?, "dispensed")? - number(&before, "dispensed")?;
+        let completions = number(&foreign.truth()?, "delivered")? - number(&before, "delivered")?;
         measured.push(taken.checked_div(completions).context("nothing was received")?);
     }
     foreign.quit()?;
@@ -82,8 +82,8 @@ fn measure(nic: &Nic) -> Result<Vec<u64>> {
 /// Sends, and waits until the other end has taken everything and closes: it does not look at it, and has no verdict.
 fn send(to: &str) -> Result<()> {
     let mut stream = TcpStream::connect(to).context("cannot connect")?;
-    stream.set_read_timeout(Some(TRANSFER)).context("cannot limit a read")?;
-    stream.set_write_timeout(Some(TRANSFER)).context("cannot limit a write")?;
+    stream.set_read_timeout(Some(TRANSFER_LIMIT)).context("cannot limit a read")?;
+    stream.set_write_timeout(Some(TRANSFER_LIMIT)).context("cannot limit a write")?;
     stream.write_all(&vec![0; BYTES]).context("cannot send")?;
     stream.shutdown(Shutdown::Write).context("cannot end the stream")?;
     stream.read_to_end(&mut Vec::new()).context("the other end does not close").map(drop)

@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::diagnosis::{NEEDS, TURN, answer, close, episodes, named, named_in_the_end, watching};
-use crate::harness::eventually;
+use crate::harness::diagnosis::{NEEDS, answer, close, episodes, named, named_in_the_end, watching};
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[AREA, REFILL_RING];
@@ -42,7 +42,7 @@ const ROUNDS: usize = 4;
 /// An area that cannot fill the NIC's ring.
 const AREA: Scenario = Scenario {
     name: "sizes-end-starvation-area",
-    about: "zcrxd's own queue starves for its area of 64 buffers; with the sizes that zcrxd recommends, or those that it \
+    about: "zcrxd's local queue starves for its area of 64 buffers; with the sizes that zcrxd recommends, or those that it \
             recommends when it has seen these not suffice, the same load goes through without a failed allocation",
     needs: NEEDS,
     proves: &[],
@@ -131,7 +131,7 @@ fn dropping(nic: &Nic, area_buffers: &str, refill_entries: &str) -> Result<Forei
 
 /// What is recommended for the queue that starves.
 fn recommended(daemon: &Daemon<'_>) -> Result<Sizes> {
-    let sizes = eventually("sizes are recommended", TURN, || {
+    let sizes = eventually("sizes are recommended", STEP_LIMIT, || {
         let answer = answer(daemon)?;
         let sizes = answer["queues"].get(0).map(|queue| &queue["forecast"]["sizes"]);
         Ok(sizes.map(|sizes| &sizes["known"]).filter(|known| known.is_object()).cloned())
@@ -149,12 +149,12 @@ fn recommended(daemon: &Daemon<'_>) -> Result<Sizes> {
 /// The load goes through, verified, and neither does an allocation fail nor an episode begin.
 fn carries(nic: &Nic, daemon: &Daemon<'_>) -> Result<()> {
     let (failed, dropped) = (nic.stat("rx1_alloc_fail")?, nic.stat("rx1_drop_no_buffer")?);
-    load(nic)?.finish(TRANSFER)?;
+    load(nic)?.finish(TRANSFER_LIMIT)?;
     std::thread::sleep(AFTERWARDS);
     let episodes: Vec<Value> = episodes(&answer(daemon)?);
     let (failed, dropped) = (nic.stat("rx1_alloc_fail")? - failed, nic.stat("rx1_drop_no_buffer")? - dropped);
     println!(
-        "with these sizes {failed} allocations failed and {dropped} packets were dropped for want of a buffer"
+        "with these sizes {failed} allocations failed and {dropped} packets were dropped because no buffer was free"
     );
     ensure!(failed == 0, "{failed} allocations failed");
     ensure!(dropped == 0, "{dropped} packets found no buffer");

@@ -1,24 +1,19 @@
 //! Refill starvation of a zcrx queue, made by each fault that an application can have.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
-use crate::harness::eventually;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::TRANSFER;
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] =
     &[NEVER_RETURN, SLOW, NOT_READING, CQ_STALL, RING_OVERFLOW, BAD_TOKEN];
-
-/// How long a starvation may take to begin and to end.
-const TURN: Duration = Duration::from_mins(1);
 
 /// What is sent in each: more than the area holds.
 const BYTES: u64 = 16 << 20;
@@ -121,18 +116,22 @@ fn starve(fault: &str, end: End, signature: fn(&Value) -> Result<bool>) -> Resul
     let mut foreign = Foreign::start(&nic.rx, &arguments)?;
     let bytes = if end == End::Lost { 8 * BYTES } else { BYTES };
     let traffic = Traffic::start(&nic.tx, &listen, bytes, &[])?;
-    eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
-    let truth = foreign.until("the fault shows", TURN, |truth| signature(truth).unwrap_or(false))?;
-    let (dispensed, returned) = (number(&truth, "dispensed")?, number(&truth, "returned")?);
+    eventually(
+        "the NIC finds no buffer",
+        STEP_LIMIT,
+        || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())),
+    )?;
+    let truth = foreign.until("the fault shows", STEP_LIMIT, |truth| signature(truth).unwrap_or(false))?;
+    let (delivered, returned) = (number(&truth, "delivered")?, number(&truth, "returned")?);
     ensure!(
-        number(&truth, "held")? == dispensed - returned,
+        number(&truth, "held")? == delivered - returned,
         "the application's account does not add up: {truth}"
     );
     match end {
         End::Heals => {
             foreign.order("resume")?;
-            traffic.finish(TRANSFER)?;
-            let truth = foreign.until("all buffers are back", TURN, |truth| truth["held"] == 0)?;
+            traffic.finish(TRANSFER_LIMIT)?;
+            let truth = foreign.until("all buffers are back", STEP_LIMIT, |truth| truth["held"] == 0)?;
             ensure!(number(&truth, "mismatched_bytes")? == 0, "bytes are not what was sent: {truth}");
             foreign.quit()
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::harness::diagnosis::{
-    BYTES, NEEDS, TURN, answer, causes, close, keep_recordings, named, seconds, watching,
+    BYTES, NEEDS, answer, causes, close, keep_recordings, named, seconds, watching,
 };
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
-use crate::harness::{eventually, program, work};
+use crate::harness::{STEP_LIMIT, eventually, program, work};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[TWO_CAUSES, KILLED, FORECAST];
@@ -20,7 +20,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[TWO_CAUSES, KILLED, FORECAST];
 /// Two mistakes at once.
 const TWO_CAUSES: Scenario = Scenario {
     name: "two-causes",
-    about: "a foreign program that holds each buffer for long, and drops some for want of room in a small refill ring: \
+    about: "a foreign program that holds each buffer for long, and drops some because they do not fit in a small refill ring: \
             both causes are named, in the order of their effect as far as it is believed",
     needs: NEEDS,
     proves: &[Proof::Causes(&["refill_ring_full"])],
@@ -32,7 +32,7 @@ const TWO_CAUSES: Scenario = Scenario {
         let foreign = start(&nic, &further)?;
         let daemon = watching(&nic.rx, &[])?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?;
-        let findings = eventually("both causes are named in an episode", TURN, || {
+        let findings = eventually("both causes are named in an episode", STEP_LIMIT, || {
             let answer = answer(&daemon)?;
             let with_both = answer["queues"].as_array().into_iter().flatten().find(|queue| {
                 let causes = causes(queue);
@@ -70,7 +70,7 @@ const TWO_CAUSES: Scenario = Scenario {
     },
 };
 
-/// The recorder's reader is somebody whose daemon died.
+/// A recording is read after the daemon was killed.
 const KILLED: Scenario = Scenario {
     name: "killed-during-episode",
     about: "zcrxd is killed during an episode: its recording is there and replays, with the same cause",
@@ -132,7 +132,7 @@ const FORECAST: Scenario = Scenario {
             Ok((!foretold.is_empty() && known.as_str() == Some("now")).then_some(at))
         })?;
         traffic.abandon()?;
-        // The last moments are as short as the pause between two looks; before, rates have to be known.
+        // The last phase is as short as the interval between two samples; rates must be known before it.
         let judged: Vec<f64> = foretold
             .iter()
             .filter(|(at, _)| starved - at >= 4.0)

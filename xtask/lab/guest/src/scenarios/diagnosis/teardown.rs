@@ -2,13 +2,13 @@
 
 use anyhow::ensure;
 
-use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, TURN, close, named_by, watching};
-use crate::harness::eventually;
+use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, close, named_by, watching};
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::sockets::sockets_of;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[PINNED];
@@ -31,13 +31,15 @@ const PINNED: Scenario = Scenario {
         let mut foreign = Foreign::start(&nic.rx, &arguments)?;
         let daemon = watching(&nic.rx, &[])?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
-        eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
         let pid = number(&foreign.truth()?, "pid")?;
         let sockets = sockets_of(pid)?;
         ensure!(!sockets.is_empty(), "process {pid} has no socket");
         traffic.abandon()?;
         foreign.kill()?;
-        // A pool may take seconds to go in good order: told later than others.
+        // A pool may take seconds to shut down regularly, so this cause is named later than others.
         named_by(&daemon, "pinned_after_teardown", TEARDOWN_SAMPLES)?;
         drop(sockets);
         close(daemon)

@@ -1,24 +1,21 @@
 //! What happens to a queue from outside: its interface, its driver, its owner go away.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use crate::harness::eventually;
 use crate::harness::foreign::Foreign;
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
 use crate::harness::process::Process;
 use crate::harness::program;
-use crate::harness::receiver::{TRANSFER, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, on_device, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[DOWN_UP, UNLOAD, RELOAD, KILL_DAEMON, KILL_FOREIGN, CYCLES];
 
-const LIMIT: Duration = Duration::from_mins(1);
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 
 /// The interface goes down and comes back.
@@ -36,7 +33,7 @@ const DOWN_UP: Scenario = Scenario {
         flowing(&nic)?;
         nic.rx.run("ip", &["link", "set", nic::RX, "down"])?;
         nic.rx.run("ip", &["link", "set", nic::RX, "up"])?;
-        traffic.finish(TRANSFER)?;
+        traffic.finish(TRANSFER_LIMIT)?;
         daemon.stop().map(drop)
     },
 };
@@ -54,7 +51,7 @@ const UNLOAD: Scenario = Scenario {
         let mut daemon = on_device(&nic, &["--no-probes"])?;
         let _traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
         flowing(&nic)?;
-        nic::unload("zcnic", LIMIT)?;
+        nic::unload("zcnic", STEP_LIMIT)?;
         daemon.process().alive()?;
         daemon.metrics().context("zcrxd does not answer without its interface")?;
         daemon.stop().map(drop)
@@ -64,7 +61,7 @@ const UNLOAD: Scenario = Scenario {
 /// The driver goes and comes back, three times.
 const RELOAD: Scenario = Scenario {
     name: "module-reloaded",
-    about: "each time the NIC's module is removed and loaded again the queue is registered anew: state told, listener kept, \
+    about: "each time the NIC's module is removed and loaded again the queue is registered again: state reported, listener kept, \
             no file, thread or memory left behind",
     needs: NEEDS,
     proves: &[],
@@ -76,7 +73,7 @@ const RELOAD: Scenario = Scenario {
         let mut daemon = on_device(&nic, &["--no-probes"])?;
         let mut first = None;
         for turn in 1..=4_u64 {
-            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
             let metrics = settled(&mut daemon)?;
             let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
             ensure!(verified == turn * BYTES, "{verified} bytes were verified after {turn} transfers");
@@ -88,10 +85,12 @@ const RELOAD: Scenario = Scenario {
             if turn == 4 {
                 break;
             }
-            nic::unload("zcnic", LIMIT)?;
-            daemon.until("the queue is said to have failed", LIMIT, |metrics| in_state(metrics, "failed"))?;
+            nic::unload("zcnic", STEP_LIMIT)?;
+            daemon.until("the queue is said to have failed", STEP_LIMIT, |metrics| {
+                in_state(metrics, "failed")
+            })?;
             nic.plug_in("")?;
-            daemon.until("the queue is back", LIMIT, |metrics| in_state(metrics, "running"))?;
+            daemon.until("the queue is back", STEP_LIMIT, |metrics| in_state(metrics, "running"))?;
         }
         daemon.stop().map(drop)
     },
@@ -162,7 +161,9 @@ const KILL_FOREIGN: Scenario = Scenario {
             ["--interface", nic::RX, "--queue", "1", "--listen", &listen, "--fault", "never-return"];
         let foreign = Foreign::start(&nic.rx, &arguments)?;
         let traffic = Traffic::start(&nic.tx, &listen, 64 << 20, &[])?;
-        eventually("the NIC finds no buffer", LIMIT, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
         foreign.kill()?;
         traffic.abandon()?;
         registered_again(&nic)
@@ -190,7 +191,7 @@ const CYCLES: Scenario = Scenario {
 
 /// Waits until payload arrives in the area.
 fn flowing(nic: &Nic) -> Result<()> {
-    eventually("payload arrives", LIMIT, || Ok((nic.stat("rx1_niov_bytes")? > 1 << 20).then_some(())))
+    eventually("payload arrives", STEP_LIMIT, || Ok((nic.stat("rx1_niov_bytes")? > 1 << 20).then_some(())))
 }
 
 /// Registers the queue once more: the kernel lets go of a dead owner's only after a while.
@@ -200,11 +201,11 @@ fn registered_again(nic: &Nic) -> Result<()> {
 
 /// A program that has registered the queue and stays.
 fn hold(nic: &Nic) -> Result<Process> {
-    eventually("the queue can be registered", LIMIT, || {
+    eventually("the queue can be registered", STEP_LIMIT, || {
         let mut command = nic.rx.command(program("faulty-app"));
         command.args(["register", "--hold", "--interface", nic::RX, "--queue", "1", "--area-buffers", "512"]);
         let mut process = Process::start("register", &mut command)?;
-        let answered = eventually("the kernel answers", LIMIT, || {
+        let answered = eventually("the kernel answers", STEP_LIMIT, || {
             Ok(process.stdout().contains('\n').then(|| process.stdout()))
         })?;
         if answered.contains("\"errno\":0") {
@@ -212,7 +213,7 @@ fn hold(nic: &Nic) -> Result<Process> {
         }
         // Still bound to the one before, or not yet torn down.
         ensure!(answered.contains("EEXIST") || answered.contains("EBUSY"), "refused: {answered}");
-        process.wait(LIMIT)?;
+        process.wait(STEP_LIMIT)?;
         Ok(None)
     })
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,20 +12,17 @@ use crate::harness::eventually;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::Scenario;
-use crate::harness::{output, program};
+use crate::harness::{STEP_LIMIT, output, program};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[NAMESPACE];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 const CAP_SYS_ADMIN: libc::c_ulong = 21;
 
 /// What is known of them, with and without the right to look.
 const NAMESPACE: Scenario = Scenario {
     name: "other-namespace",
-    about: "of a queue in another network namespace zcrxd tells the NIC's own figures; without CAP_SYS_ADMIN it says \
+    about: "zcrxd reports the NIC's own figures of a queue in another network namespace; without CAP_SYS_ADMIN it says \
             that it cannot",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[],
@@ -38,15 +34,17 @@ const NAMESPACE: Scenario = Scenario {
         let on_queue = ["--interface", nic::RX, "--queue", &queue];
         let foreign = Foreign::start(&nic.rx, &[&on_queue[..], &["--area-buffers", "64"]].concat())?;
         // A small area does not fill the NIC's ring.
-        eventually("the NIC finds no buffer", TURN, || Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(())))?;
+        eventually("the NIC finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
         let privileged = queues(&mut nic.tx.command(program("zcrxd")))?;
         ensure!(privileged["nic_unknown"].is_null(), "it could not look: {privileged:#}");
-        eventually("zcrxd and the NIC agree on failed allocations", TURN, || {
+        eventually("zcrxd and the NIC agree on failed allocations", STEP_LIMIT, || {
             let before = nic.stat("rx1_alloc_fail")?;
-            let told = queues(&mut nic.tx.command(program("zcrxd")))?["nic"]["alloc_fail"].as_u64();
-            Ok((told == Some(before) && before == nic.stat("rx1_alloc_fail")?).then_some(()))
+            let reported = queues(&mut nic.tx.command(program("zcrxd")))?["nic"]["alloc_fail"].as_u64();
+            Ok((reported == Some(before) && before == nic.stat("rx1_alloc_fail")?).then_some(()))
         })?;
-        ensure!(privileged["nic"]["ring"].is_u64(), "the receive ring's size is not told: {privileged:#}");
+        ensure!(privileged["nic"]["ring"].is_u64(), "the receive ring's size is missing: {privileged:#}");
 
         let mut command = nic.tx.command(program("zcrxd"));
         // SAFETY: between fork and exec only prctl is called, which is a plain system call.

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use netlink_bindings::ethtool;
@@ -16,16 +15,15 @@ use crate::harness::daemon::Daemon;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
 use crate::harness::process::Process;
-use crate::harness::receiver::{TRANSFER, expect, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
-use crate::harness::{eventually, program, work};
+use crate::harness::{STEP_LIMIT, eventually, program, work};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[APPLY_AND_RESTORE, KILLED, MEDDLED, REFUSED, BOUND, RUN];
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
-const LIMIT: Duration = Duration::from_mins(1);
 /// Kills of each sort, the first after one writing of the journal, each of the others after one more.
 const KILLS: u32 = 8;
 const WANTED: [&str; 6] = ["--queues", "1,3", "--flow", "tcp4:7777", "--flow", "tcp6:7777"];
@@ -86,7 +84,7 @@ const KILLED: Scenario = Scenario {
 /// Others work on the interface too.
 const MEDDLED: Scenario = Scenario {
     name: "nic-meddled",
-    about: "what somebody else changed after zcrxd nic apply is told and left alone",
+    about: "zcrxd nic restore reports what another program changed after apply, and leaves it alone",
     needs: NEEDS,
     proves: &[],
     limit: 120,
@@ -97,14 +95,14 @@ const MEDDLED: Scenario = Scenario {
         nic.ethtool(&["-X", nic::RX, "weight", "1", "1", "1", "5"])?;
         nic.ethtool(&["-N", nic::RX, "flow-type", "udp4", "dst-port", "53", "action", "2", "loc", "3"])?;
         let table = nic.ethtool(&["-x", nic::RX])?;
-        let told = done(restore(&nic))?;
+        let output = done(restore(&nic))?;
         for what in ["RSS table", "flow rule 3"] {
-            let is_told = |line: &str| line.contains("somebody else") && line.contains(what);
-            ensure!(told.lines().any(is_told), "{what} is not told: {told}");
+            let reports_it = |line: &str| line.contains("somebody else") && line.contains(what);
+            ensure!(output.lines().any(reports_it), "{what} is not reported: {output}");
         }
-        ensure!(nic.ethtool(&["-x", nic::RX])? == table, "somebody else's RSS table is gone");
+        ensure!(nic.ethtool(&["-x", nic::RX])? == table, "the RSS table of the other program is gone");
         let rules = nic.ethtool(&["-n", nic::RX])?;
-        ensure!(rules.contains("Total 1 rules"), "not somebody else's rule alone is left: {rules}");
+        ensure!(rules.contains("Total 1 rules"), "rules beside that of the other program are left: {rules}");
         ensure!(header_split(&nic)? == (SPLIT_OFF, 0), "header split is not off again");
         Ok(())
     },
@@ -113,13 +111,13 @@ const MEDDLED: Scenario = Scenario {
 /// What cannot be done is not begun, or is taken back.
 const REFUSED: Scenario = Scenario {
     name: "nic-refused",
-    about: "when zcrxd nic apply may not, cannot or fails halfway, nothing is changed and the reason is told",
+    about: "when zcrxd nic apply may not, cannot or fails halfway, it changes nothing and reports the reason",
     needs: NEEDS,
     proves: &[],
     limit: 120,
     default: true,
     run: || {
-        const NOBODY: u32 = 65534;
+        const UNPRIVILEGED_USER: u32 = 65534;
         let nic = as_it_comes()?;
         set_by_hand(&nic)?;
         let original = shown(&nic)?;
@@ -132,7 +130,7 @@ const REFUSED: Scenario = Scenario {
         let unprivileged = nic.rx.enter(|| {
             // Run from a thread inside the namespace, because its child gives root up before it could enter.
             let mut command = Command::new(program("zcrxd"));
-            command.args(["nic", "apply", nic::RX]).args(WANTED).uid(NOBODY);
+            command.args(["nic", "apply", nic::RX]).args(WANTED).uid(UNPRIVILEGED_USER);
             command.output().context("cannot run zcrxd")
         })?;
         refused("without permission", unprivileged, "needs CAP_NET_ADMIN")?;
@@ -174,7 +172,9 @@ const BOUND: Scenario = Scenario {
         ensure!(said.contains("memory provider"), "the kernel's words are lost: {said}");
         foreign.quit()?;
         // The kernel lets go of the queue a little later.
-        eventually("everything is back", LIMIT, || Ok(run(restore(&nic))?.status.success().then_some(())))?;
+        eventually("everything is back", STEP_LIMIT, || {
+            Ok(run(restore(&nic))?.status.success().then_some(()))
+        })?;
         same("after the queue is gone", &original, &shown(&nic)?)
     },
 };
@@ -222,8 +222,8 @@ const RUN: Scenario = Scenario {
             ["--interface", nic::RX, "--queue", "1", "--prepare", "--listen", &listen, "--sink", "verify"];
         let arguments = [&arguments[..], &["--no-probes"]].concat();
 
-        let told = Daemon::start_as_nobody(&nic.rx, &arguments)?.stop()?;
-        ensure!(told.contains("ethtool -G zcn0"), "an ordinary user is not told what to do: {told}");
+        let log = Daemon::start_unprivileged(&nic.rx, &arguments)?.stop()?;
+        ensure!(log.contains("ethtool -G zcn0"), "the log names no command for an unprivileged user: {log}");
         same("an ordinary user's run", &original, &shown(&nic)?)?;
         fs::remove_dir_all(work().join("run")).context("cannot remove the runtime directory")?;
 
@@ -231,7 +231,7 @@ const RUN: Scenario = Scenario {
         Daemon::start(&nic.rx, &arguments)?.kill()?;
         ensure!(shown(&nic)? != original, "nothing was prepared");
         let mut daemon = Daemon::start(&nic.rx, &arguments)?;
-        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         expect(&settled(&mut daemon)?, "device", BYTES)?;
         let written = nic.stat("rx1_niov_bytes")?;
         ensure!(written >= BYTES, "the NIC wrote {written} bytes into the area");
@@ -257,7 +257,7 @@ fn plain(nic: &Nic) -> Result<()> {
     nic.header_split(false, 0)
 }
 
-/// A setup that somebody made with care.
+/// A configuration that an administrator made by hand.
 fn set_by_hand(nic: &Nic) -> Result<()> {
     nic.ethtool(&["-X", nic::RX, "weight", "3", "1", "1", "3"])?;
     nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", "80", "action", "2", "loc", "5"])?;
@@ -299,8 +299,8 @@ fn header_split(nic: &Nic) -> Result<(u8, u32)> {
         let mut socket = NetlinkSocket::new();
         let mut reply = socket.request(&request).context("cannot ask for the rings")?;
         let rings = reply.recv_one().context("the rings are refused")?;
-        let split = rings.get_tcp_data_split().context("no header split is told")?;
-        Ok((split, rings.get_hds_thresh().context("no threshold is told")?))
+        let split = rings.get_tcp_data_split().context("no header split in the answer")?;
+        Ok((split, rings.get_hds_thresh().context("no threshold in the answer")?))
     })
 }
 
@@ -338,7 +338,7 @@ fn restore(nic: &Nic) -> Command {
     command
 }
 
-/// The commands of the plan; none if nothing is amiss.
+/// The commands of the plan; none if nothing is to be changed.
 fn planned(nic: &Nic) -> Result<Vec<String>> {
     let mut command = zcrxd(nic, "plan");
     let output = run_by(command.arg(nic::RX).args(WANTED).args(["--format", "json"]))?;
@@ -386,7 +386,7 @@ fn killed(command: &mut Command, writes: u32) -> Result<bool> {
     if process.ended()?.is_none() {
         process.signal(libc::SIGKILL)?;
     }
-    let status = process.wait(LIMIT)?;
+    let status = process.wait(STEP_LIMIT)?;
     match (status.signal(), status.success()) {
         (Some(libc::SIGKILL), _) => Ok(true),
         (None, true) => Ok(false),
@@ -401,7 +401,7 @@ fn journal() -> Result<Option<(u64, i64)>> {
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            // It may be gone or replaced between the two looks.
+            // It may be gone or replaced between the two reads.
             return Ok(fs::metadata(path).ok().map(|found| (found.ino(), found.mtime_nsec())));
         }
     }

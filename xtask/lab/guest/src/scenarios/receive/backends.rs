@@ -1,4 +1,4 @@
-//! zcrxd's own receive path on each of its backends.
+//! zcrxd's receive path on each of its backends.
 
 use anyhow::{Result, ensure};
 use zcrx_lab_guest::protocol::Need;
@@ -9,7 +9,7 @@ use crate::harness::features::Place;
 use crate::harness::kprobe::Kprobe;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::Nic;
-use crate::harness::receiver::{TRANSFER, expect, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 
@@ -19,7 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[COPY, NODEV, AUTO, ZERO_COPY, CONNEC
 /// The claim that gives the project its name.
 const ZERO_COPY: Scenario = Scenario {
     name: "zero-copy",
-    about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer given back",
+    about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer returned",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[],
     limit: 400,
@@ -32,7 +32,7 @@ const ZERO_COPY: Scenario = Scenario {
         let copies = Kprobe::count("io_zcrx_copy_chunk");
         let mut daemon = on_device(&nic, &[])?;
         let niov_before = nic.stat("rx1_niov_bytes")?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
@@ -57,7 +57,7 @@ const ZERO_COPY: Scenario = Scenario {
 /// Buffers are accounted for also when there are many ends.
 const CONNECTIONS: Scenario = Scenario {
     name: "zero-copy-connections",
-    about: "16 connections at once on one zcrx queue, every byte verified, every buffer given back",
+    about: "16 connections at once on one zcrx queue, every byte verified, every buffer returned",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[],
     limit: 400,
@@ -66,7 +66,7 @@ const CONNECTIONS: Scenario = Scenario {
         const BYTES: u64 = 1 << 20;
         let nic = Nic::pair()?;
         let mut daemon = on_device(&nic, &["--no-probes"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &["--connections", "16"])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &["--connections", "16"])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", 16 * BYTES)?;
         daemon.stop().map(drop)
@@ -95,7 +95,7 @@ const COPY: Scenario = Scenario {
     run: || loopback("copy"),
 };
 
-/// What is chosen when nobody chooses.
+/// The backend that `auto` chooses.
 const AUTO: Scenario = Scenario {
     name: "best-backend",
     about: "without an interface the best backend this kernel has is chosen, and the better ones are said to be refused",
@@ -108,13 +108,13 @@ const AUTO: Scenario = Scenario {
         let host = Namespace::create()?;
         let mut daemon =
             Daemon::start(&host, &["--listen", "127.0.0.1:9999", "--sink", "verify", "--no-probes"])?;
-        Traffic::start(&host, "127.0.0.1:9999", 1 << 20, &[])?.finish(TRANSFER)?;
+        Traffic::start(&host, "127.0.0.1:9999", 1 << 20, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, if nodev { "nodev" } else { "copy" }, 1 << 20)?;
         let refused: Vec<_> = metrics.of("zcrxd_receiver_backend_refused_info").collect();
-        let told =
+        let reported =
             refused.iter().any(|sample| sample.labels.get("backend").is_some_and(|name| name == "nodev"));
-        ensure!(told != nodev, "nodev works: {nodev}; said to be refused: {told}");
+        ensure!(reported != nodev, "nodev works: {nodev}; reported as refused: {reported}");
         daemon.stop().map(drop)
     },
 };
@@ -124,7 +124,7 @@ fn loopback(backend: &str) -> Result<()> {
     let host = Namespace::create()?;
     let arguments = ["--listen", "127.0.0.1:9999", "--backend", backend, "--sink", "verify", "--no-probes"];
     let mut daemon = Daemon::start(&host, &arguments)?;
-    Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER)?;
+    Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER_LIMIT)?;
     expect(&settled(&mut daemon)?, backend, BYTES)?;
     daemon.stop().map(drop)
 }

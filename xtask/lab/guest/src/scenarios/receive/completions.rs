@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,17 +11,14 @@ use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::{TRANSFER, errors, kernel_agrees, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, errors, kernel_agrees, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::steal::{self, Sockmap};
 use crate::harness::traffic::Traffic;
-use crate::harness::{eventually, output, program, work};
+use crate::harness::{STEP_LIMIT, eventually, output, program, work};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[REQUESTS, ENDS, ELSEWHERE];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// Requests that zcrxd never makes.
 const REQUESTS: Scenario = Scenario {
@@ -44,7 +40,7 @@ const REQUESTS: Scenario = Scenario {
             ("not-multishot", "EINVAL"),
             ("unknown-queue", "EINVAL"),
             ("cancelled", "ECANCELED"),
-            // It waited, though the socket says that nobody should.
+            // It waited, although the socket is non-blocking.
             ("nothing-there", "ECANCELED"),
         ] {
             ensure!(said[what] == errno, "{what} should end with {errno}: {said}");
@@ -74,16 +70,16 @@ const ENDS: Scenario = Scenario {
         // While zcrxd stands still, more arrives than its completion queue has entries.
         let before = nic.stat("rx1_niov_bytes")?;
         let senders = Traffic::start(&nic.tx, &Nic::address(), EACH, &["--connections", "8"])?;
-        daemon.until("the senders are connected", TURN, |metrics| {
+        daemon.until("the senders are connected", STEP_LIMIT, |metrics| {
             metrics.sum("zcrxd_receiver_connections") == Some(8.0)
         })?;
         daemon.process().signal(libc::SIGSTOP)?;
-        let full = eventually("more waits than there is room for", TURN, || {
+        let full = eventually("more waits than there is room for", STEP_LIMIT, || {
             Ok((nic.stat("rx1_niov_bytes")? > before + (4 << 20)).then_some(()))
         });
         daemon.process().signal(libc::SIGCONT)?;
         full?;
-        senders.finish(TRANSFER)?;
+        senders.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         ensure!(errors(&metrics, "ENOSPC") > 0, "the completion queue was never full");
         let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
@@ -108,7 +104,7 @@ const ENDS: Scenario = Scenario {
 
         let before = daemon.metrics()?.count("zcrxd_receiver_received_bytes_total")?;
         bystander.write_all(&[0; 64]).context("the bystander's connection is gone")?;
-        daemon.until("the bystander's bytes arrive", TURN, |metrics| {
+        daemon.until("the bystander's bytes arrive", STEP_LIMIT, |metrics| {
             metrics.count("zcrxd_receiver_received_bytes_total").is_ok_and(|bytes| bytes == before + 64)
         })?;
         drop(bystander);
@@ -121,11 +117,11 @@ const ENDS: Scenario = Scenario {
         nic.knob("drop_every", "0")?;
         drop(dead);
 
-        Traffic::start(&nic.tx, &Nic::address(), EACH, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), EACH, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
-        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
         let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
-        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        ensure!(delivered == returned, "{delivered} buffers were delivered, {returned} returned");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
         for said in ["reset by the peer", "not plain TCP", "the peer does not answer"] {
@@ -167,7 +163,7 @@ const ELSEWHERE: Scenario = Scenario {
         stray.write_all(&[7; 8192]).context("cannot send")?;
         ends_with(&mut daemon, "EFAULT")?;
         nic.steer("1")?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
         ensure!(verified == BYTES, "{verified} bytes were verified");
@@ -180,7 +176,7 @@ const ELSEWHERE: Scenario = Scenario {
 
 fn ends_with(daemon: &mut Daemon<'_>, errno: &str) -> Result<()> {
     daemon
-        .until(&format!("a receive ends with {errno}"), TURN, |metrics| errors(metrics, errno) > 0)
+        .until(&format!("a receive ends with {errno}"), STEP_LIMIT, |metrics| errors(metrics, errno) > 0)
         .map(drop)
 }
 
@@ -190,7 +186,7 @@ fn connect(nic: &Nic, daemon: &mut Daemon<'_>) -> Result<TcpStream> {
     let to: SocketAddr = Nic::address().parse().context("an address is an address")?;
     let mut stream = nic.tx.enter(|| TcpStream::connect(to).context("zcrxd does not listen"))?;
     stream.write_all(&[0; 64]).context("cannot send")?;
-    daemon.until("the connection's first bytes arrive", TURN, |metrics| {
+    daemon.until("the connection's first bytes arrive", STEP_LIMIT, |metrics| {
         metrics.count("zcrxd_receiver_received_bytes_total").is_ok_and(|bytes| bytes > before)
     })?;
     Ok(stream)

@@ -25,7 +25,7 @@ const ARRIVAL: Duration = Duration::from_mins(1);
 const RESETS: Scenario = Scenario {
     name: "resets-behind-data",
     about: "8 connections bring 1 to 2.75 MiB each and are reset before zcrxd takes any of it, with one thread and with \
-            four: every one is found to have ended, also where the kernel does not tell of it (a multishot receive that takes the \
+            four: every one is found to have ended, also where the kernel reports none (a multishot receive that takes the \
             last data before a reset waits for ever)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[],
@@ -34,12 +34,12 @@ const RESETS: Scenario = Scenario {
     run: || {
         let nic = Nic::pair()?;
         nic.receive_buffers(16 << 20, 16 << 20)?;
-        let untold = every_end_is_found(&nic, "1")? + every_end_is_found(&nic, "4")?;
-        facts::add("tells of every reset", if untold > 0 { "no" } else { "yes" })
+        let unreported = every_end_is_found(&nic, "1")? + every_end_is_found(&nic, "4")?;
+        facts::add("tells of every reset", if unreported > 0 { "no" } else { "yes" })
     },
 };
 
-/// Of a queue with so many threads; how many ends the kernel did not tell of.
+/// Of a queue with so many threads; the number of ends that the kernel did not report.
 fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
     const CONNECTIONS: u64 = 8;
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
@@ -61,10 +61,10 @@ fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
     let metrics = settled(&mut daemon)?;
     let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
     ensure!(received == sent, "{sent} bytes had arrived before the resets, {received} were received");
-    let untold = metrics.count("zcrxd_receiver_unreported_connection_ends_total")?;
-    println!("{workers} threads: the kernel did not tell of {untold} of {CONNECTIONS} resets");
+    let unreported = metrics.count("zcrxd_receiver_unreported_connection_ends_total")?;
+    println!("{workers} threads: the kernel reported no end of {unreported} of {CONNECTIONS} resets");
     daemon.stop()?;
-    Ok(untold)
+    Ok(unreported)
 }
 
 /// Sends so much, waits until it has arrived, and resets the connection.

@@ -1,7 +1,5 @@
 //! What newer kernels let a queue do, and what is done where they do not.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
@@ -11,17 +9,14 @@ use crate::harness::kprobe::Kprobe;
 use crate::harness::metrics::Metrics;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::{TRANSFER, expect, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
-use crate::harness::{output, program};
+use crate::harness::{STEP_LIMIT, output, program};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] =
     &[ALLOC_FAIL, COPIES, GROWTH, LARGE_BUFFERS, NO_LARGE_BUFFERS, SHARED];
-
-/// How long the kernel and zcrxd may take to notice something.
-const TURN: Duration = Duration::from_mins(1);
 
 const BYTES: u64 = 16 << 20;
 
@@ -33,7 +28,7 @@ const SMALL: &str = "512KiB";
 /// The NIC finds no buffer, and says so.
 const ALLOC_FAIL: Scenario = Scenario {
     name: "event-alloc-fail",
-    about: "the kernel's event says that the NIC found no buffer, again and again; a queue in health tells of none",
+    about: "the kernel's event says that the NIC found no buffer, again and again; a healthy queue reports none",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Events],
     proves: &[Proof::Features(&["events"])],
     limit: 300,
@@ -42,21 +37,24 @@ const ALLOC_FAIL: Scenario = Scenario {
         let nic = Nic::pair()?;
         let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL])?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), 4 * BYTES, &[])?;
-        daemon.until("the event is told for the third time", TURN, |metrics| {
+        daemon.until("the event is reported for the third time", STEP_LIMIT, |metrics| {
             event(metrics, "alloc_fail").is_some_and(|events| events >= 3)
         })?;
-        let told = event(&daemon.metrics()?, "alloc_fail").unwrap_or(0);
+        let reported = event(&daemon.metrics()?, "alloc_fail").unwrap_or(0);
         let failed = nic.stat("rx1_alloc_fail")?;
-        ensure!(failed >= told, "the NIC failed {failed} times, the kernel told {told} events");
+        ensure!(failed >= reported, "the NIC failed {failed} times, the kernel reported {reported} events");
         traffic.abandon()?;
         daemon.stop()?;
 
         let before = nic.stat("rx1_alloc_fail")?;
         let mut daemon = device(&nic, nic::QUEUE, &["--area", "16MiB"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
-        let (told, failed) = (event(&metrics, "alloc_fail"), nic.stat("rx1_alloc_fail")? - before);
-        ensure!((told, failed) == (Some(0), 0), "events told: {told:?}; the NIC failed {failed} times");
+        let (reported, failed) = (event(&metrics, "alloc_fail"), nic.stat("rx1_alloc_fail")? - before);
+        ensure!(
+            (reported, failed) == (Some(0), 0),
+            "events reported: {reported:?}; the NIC failed {failed} times"
+        );
         daemon.stop().map(drop)
     },
 };
@@ -75,7 +73,7 @@ const COPIES: Scenario = Scenario {
         let flushes = Kprobe::count("io_zcrx_ctrl");
         // Half of it fills the ring of queue 0, to which nothing is sent. The rest must be used again and again.
         let mut daemon = device(&nic, 0, &["--area", "2MiB"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         let (copied, ordinary) =
@@ -89,8 +87,8 @@ const COPIES: Scenario = Scenario {
         ensure!(ordinary >= copied, "{copied} bytes were copied, {ordinary} came by ordinary pages");
         let fragments = metrics.count("zcrxd_receiver_kernel_copied_fragments_total")?;
         ensure!((1..=copied).contains(&fragments), "{copied} bytes were copied in {fragments} fragments");
-        let told = event(&metrics, "copy").unwrap_or(0);
-        ensure!(told >= 1, "no event tells of the copies");
+        let reported = event(&metrics, "copy").unwrap_or(0);
+        ensure!(reported >= 1, "no event reports the copies");
         // Naively armed again, a receive without a buffer spins half a million times.
         let rearms = metrics.count("zcrxd_receiver_rearms_total")?;
         ensure!(rearms < BYTES / 4096, "receives were armed again {rearms} times");
@@ -99,7 +97,7 @@ const COPIES: Scenario = Scenario {
             .any(|sample| sample.labels.get("errno").is_some_and(|errno| errno == "ENOMEM"));
         ensure!(
             wanting,
-            "no receive ended for want of a buffer: the area is not small enough to show anything"
+            "no receive ended because no buffer was free: the area is not small enough to show anything"
         );
         if let Some(flushes) = flushes {
             ensure!(flushes.hits()? > 0, "the refill ring was never flushed");
@@ -121,7 +119,7 @@ const GROWTH: Scenario = Scenario {
         let nic = Nic::pair()?;
         let starves = |daemon: &mut Daemon<'_>| -> Result<(u64, Metrics)> {
             let before = nic.stat("rx1_alloc_fail")?;
-            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
             let metrics = settled(daemon)?;
             Ok((nic.stat("rx1_alloc_fail")? - before, metrics))
         };
@@ -134,13 +132,13 @@ const GROWTH: Scenario = Scenario {
         let mut daemon = device(&nic, nic::QUEUE, &["--area", SMALL, "--area-max", "8MiB"])?;
         if !features::adds_areas() {
             let metrics = daemon.metrics()?;
-            ensure!(falls_back(&metrics, "add_area"), "nobody says that this kernel adds no areas");
+            ensure!(falls_back(&metrics, "add_area"), "zcrxd does not report that this kernel adds no areas");
             ensure!(metrics.count("zcrxd_receiver_areas")? == 1, "an area was added where there can be none");
             return daemon.stop().map(drop);
         }
         // What was in flight while it grew may still have found nothing.
         starves(&mut daemon)?;
-        daemon.until("an area is added", TURN, |metrics| {
+        daemon.until("an area is added", STEP_LIMIT, |metrics| {
             metrics.count("zcrxd_receiver_areas").is_ok_and(|areas| areas > 1)
         })?;
         let (_, first) = starves(&mut daemon)?;
@@ -167,7 +165,7 @@ const LARGE_BUFFERS: Scenario = Scenario {
         let nic = Nic::pair()?;
         nic.patient_sender()?;
         let mut daemon = on_device(&nic, &["--buffer", "32KiB", "--no-probes"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         let buffer = metrics.count("zcrxd_receiver_buffer_bytes")?;
@@ -184,7 +182,7 @@ const LARGE_BUFFERS: Scenario = Scenario {
 /// Buffers larger than a page where there can be none.
 const NO_LARGE_BUFFERS: Scenario = Scenario {
     name: "large-buffers-refused",
-    about: "without a device there are no buffers larger than a page: the refusal is said in words, and data comes anyway",
+    about: "without a device there are no buffers larger than a page: zcrxd explains the refusal, and data arrives anyway",
     needs: &[Need::Zcrx, Need::Nodev],
     proves: &[Proof::Registrations(&["EOPNOTSUPP"]), Proof::Features(&["rx_buf_len"])],
     limit: 200,
@@ -195,12 +193,12 @@ const NO_LARGE_BUFFERS: Scenario = Scenario {
         let mut arguments = vec!["--listen", listen, "--backend", "nodev", "--sink", "verify", "--no-probes"];
         arguments.extend(["--buffer", "32KiB"]);
         let mut daemon = Daemon::start(&host, &arguments)?;
-        Traffic::start(&host, listen, 1 << 20, &[])?.finish(TRANSFER)?;
+        Traffic::start(&host, listen, 1 << 20, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "nodev", 1 << 20)?;
         let buffer = metrics.count("zcrxd_receiver_buffer_bytes")?;
         ensure!(buffer == 4096, "buffers have {buffer} bytes");
-        ensure!(falls_back(&metrics, "rx_buf_len"), "nobody says that the buffers are small");
+        ensure!(falls_back(&metrics, "rx_buf_len"), "zcrxd does not report that the buffers are small");
         let log = daemon.stop()?;
         ensure!(log.contains("EOPNOTSUPP"), "the log does not say why: {log}");
         Ok(())
@@ -216,12 +214,12 @@ fn device<'a>(nic: &'a Nic, queue: u32, further: &[&str]) -> Result<Daemon<'a>> 
     Daemon::start(&nic.rx, &arguments)
 }
 
-/// How often an event was told.
+/// How often the kernel reported an event.
 fn event(metrics: &Metrics, event: &str) -> Option<u64> {
-    let told = |sample: &&crate::harness::metrics::Sample| {
+    let of_event = |sample: &&crate::harness::metrics::Sample| {
         sample.labels.get("event").is_some_and(|name| name == event)
     };
-    metrics.of("zcrxd_receiver_notifications_total").find(told).map(|sample| sample.value as u64)
+    metrics.of("zcrxd_receiver_notifications_total").find(of_event).map(|sample| sample.value as u64)
 }
 
 /// Whether the queue says that it does without this feature.

@@ -1,7 +1,6 @@
-//! Many buffers, many connections: nothing is lost and nobody waits for somebody else.
+//! Many buffers, many connections: nothing is lost, and no connection waits for another.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use zcrx_lab_guest::protocol::Need;
@@ -10,16 +9,13 @@ use crate::harness::crowd::{Crowd, Sink};
 use crate::harness::daemon::Daemon;
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::{TRANSFER, expect, kernel_agrees, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, kernel_agrees, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
-use crate::harness::work;
+use crate::harness::{STEP_LIMIT, work};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISPLACED];
-
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 
 /// The ring that is always full.
 const SMALL_REFILL_RING: Scenario = Scenario {
@@ -35,7 +31,7 @@ const SMALL_REFILL_RING: Scenario = Scenario {
         let nic = Nic::pair()?;
         nic.small_frames()?;
         let mut daemon = on_device(&nic, &["--refill-entries", "64"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         ensure!(metrics.count("zcrxd_receiver_area_buffers")? == 4096, "the area has another size");
@@ -43,8 +39,8 @@ const SMALL_REFILL_RING: Scenario = Scenario {
             metrics.count("zcrxd_receiver_refill_ring_capacity_entries")? == 64,
             "the refill ring has another size"
         );
-        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
-        ensure!(dispensed > 2 * 4096, "{dispensed} buffers: not enough to go round twice");
+        let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        ensure!(delivered > 2 * 4096, "{delivered} buffers: not enough to go round twice");
         let full = metrics.count("zcrxd_receiver_refill_ring_full_total")?;
         ensure!(full > 0, "the refill ring was never full: this shows nothing");
         kernel_agrees(&mut daemon)?;
@@ -56,7 +52,7 @@ const SMALL_REFILL_RING: Scenario = Scenario {
 const TWO_HUNDRED: Scenario = Scenario {
     name: "two-hundred-connections",
     about: "200 connections over 4 queues that end as they please, 20 of them with a sink that reads nothing until the other \
-            180 are through: every byte is checked, no buffer is lost, nobody waits for a sink that is not its own",
+            180 are through: every byte is checked, no buffer is lost, no connection waits for the sink of another",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[Proof::Completions(&["ECANCELED"])],
     limit: 500,
@@ -98,7 +94,7 @@ const TWO_HUNDRED: Scenario = Scenario {
             let paused = metrics.of("zcrxd_receiver_paused_connections");
             paused.filter(|sample| sample.value > 0.0).count() == usize::from(QUEUES)
         };
-        daemon.until("connections are paused on every queue", TURN, all_paused)?;
+        daemon.until("connections are paused on every queue", STEP_LIMIT, all_paused)?;
         Crowd::start(&nic.tx, QUEUES, 20..200, false)?.finish()?;
         let metrics = daemon.metrics()?;
         ensure!(all_paused(&metrics), "the laggards went on without their sink");
@@ -116,9 +112,9 @@ const TWO_HUNDRED: Scenario = Scenario {
         for queue in metrics.of("zcrxd_receiver_delivered_buffers_total") {
             ensure!(queue.value > 0.0, "a queue had nothing to do: {queue:?}");
         }
-        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
         let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
-        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        ensure!(delivered == returned, "{delivered} buffers were delivered, {returned} returned");
         kernel_agrees(&mut daemon)?;
         daemon.stop().map(drop)
     },
@@ -127,7 +123,7 @@ const TWO_HUNDRED: Scenario = Scenario {
 /// Connections that come by another queue than their listener's.
 const MISPLACED: Scenario = Scenario {
     name: "misplaced-connections",
-    about: "a connection that arrives on another own queue than the listener's is handed over and not copied; one that arrives \
+    about: "a connection that arrives on another local queue than the listener's is handed over and not copied; one that arrives \
             on nobody's queue is counted and named, and all of its bytes arrive",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[],
@@ -160,7 +156,7 @@ const MISPLACED: Scenario = Scenario {
                 .sum::<u64>()
         };
         nic.steer("2")?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         let verified = of_queue(&metrics, "zcrxd_receiver_verified_bytes_total", "2");
         ensure!(verified == BYTES, "queue 2 verified {verified} bytes of {BYTES}");
@@ -176,7 +172,7 @@ const MISPLACED: Scenario = Scenario {
         ensure!(written >= BYTES, "the NIC wrote {written} bytes to queue 2's area");
 
         nic.steer("3")?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         let verified = of_queue(&metrics, "zcrxd_receiver_verified_bytes_total", "1");
         ensure!(verified == BYTES, "queue 1 verified {verified} bytes of {BYTES}");

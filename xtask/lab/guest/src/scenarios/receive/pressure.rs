@@ -1,4 +1,4 @@
-//! zcrxd's own receive path when it is short of everything, when its sink is slow, and when it is told to stop amid it all.
+//! zcrxd's receive path when it is short of everything, when its sink is slow, and when it is stopped under load.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,19 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use crate::harness::STEP_LIMIT;
 use crate::harness::daemon::Daemon;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::{TRANSFER, expect, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] =
     &[WANT_DEVICE, WANT_NODEV, SLOW_DEVICE, SLOW_NODEV, STOP_DEVICE, STOP_NODEV];
-
-/// How long it may take until something shows.
-const TURN: Duration = Duration::from_mins(1);
 
 /// More than the area holds, and than the sockets do.
 const BYTES: usize = 16 << 20;
@@ -73,7 +71,7 @@ both!(
     "a destination that does not read holds the buffers; when it reads, all that was sent arrives in order",
     slow_destination
 );
-both!(STOP_DEVICE, STOP_NODEV, "stop", "told to stop under load, zcrxd ends in good order", stop);
+both!(STOP_DEVICE, STOP_NODEV, "stop", "stopped under load, zcrxd ends in good order", stop);
 
 /// Where traffic comes from, and where it goes.
 struct Place<'a> {
@@ -103,7 +101,7 @@ fn want(place: &Place<'_>) -> Result<()> {
     const EACH: u64 = 1_000_000;
     let small = ["--sink", "verify", "--area", "1MiB", "--refill-entries", "64", "--cq-entries", "256"];
     let mut daemon = place.daemon(&small)?;
-    Traffic::start(place.sender, &place.listen, EACH, &["--connections", "20"])?.finish(TRANSFER)?;
+    Traffic::start(place.sender, &place.listen, EACH, &["--connections", "20"])?.finish(TRANSFER_LIMIT)?;
     expect(&settled(&mut daemon)?, place.backend, 20 * EACH)?;
     daemon.stop().map(drop)
 }
@@ -119,7 +117,7 @@ fn slow_destination(place: &Place<'_>) -> Result<()> {
     // The source is closed when all is written.
     let sender = thread::spawn(move || source.write_all(&data));
     let (mut slow, _) = destination.accept().context("zcrxd does not connect to the destination")?;
-    daemon.until("the destination's slowness holds buffers", TURN, |metrics| {
+    daemon.until("the destination's slowness holds buffers", STEP_LIMIT, |metrics| {
         let held = metrics.sum("zcrxd_receiver_held_buffers").unwrap_or(0.0);
         metrics.sum("zcrxd_receiver_area_buffers").is_some_and(|buffers| held > buffers / 4.0)
     })?;
@@ -137,7 +135,7 @@ fn stop(place: &Place<'_>) -> Result<()> {
     // A receiver that is gone must not keep the scenario waiting.
     source.set_write_timeout(Some(Duration::from_secs(2))).context("cannot limit a write")?;
     let sender = thread::spawn(move || while source.write_all(&[7; 16384]).is_ok() {});
-    daemon.until("data flows", TURN, |metrics| {
+    daemon.until("data flows", STEP_LIMIT, |metrics| {
         metrics.sum("zcrxd_receiver_received_bytes_total").is_some_and(|bytes| bytes > 4_194_304.0)
     })?;
     daemon.stop()?;

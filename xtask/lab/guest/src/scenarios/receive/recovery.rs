@@ -1,4 +1,4 @@
-//! zcrxd's own queue after something under it has failed, and what its thread is asked for besides receiving.
+//! zcrxd's local queue after something under it has failed, and what its thread is asked for besides receiving.
 
 use std::ffi::CString;
 use std::fs;
@@ -13,25 +13,22 @@ use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::eventually;
 use crate::harness::kprobe::Kprobe;
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::{TRANSFER, errors, expect, kernel_agrees, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, errors, expect, kernel_agrees, on_device, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 use crate::harness::work;
+use crate::harness::{STEP_LIMIT, eventually};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[RING, DISK, THREAD];
 
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
-
 /// The ring is no ring any more.
 const RING: Scenario = Scenario {
     name: "ring-fails",
-    about: "the ring of a zcrx queue fails amid a transfer, three times: the queue is registered anew, its listener kept, \
+    about: "the ring of a zcrx queue fails amid a transfer, three times: the queue is registered again, its listener kept, \
             every buffer back with the kernel, no file or thread left behind",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[],
@@ -46,7 +43,7 @@ const RING: Scenario = Scenario {
         let mut daemon = on_device(&nic, &["--fault", "break-ring"])?;
         let mut first = None;
         for turn in 1..=LIVES {
-            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
             let metrics = settled(&mut daemon)?;
             let registrations = metrics.count("zcrxd_receiver_registrations_total")?;
             ensure!(registrations == turn, "registered {registrations} times in life {turn}");
@@ -68,13 +65,13 @@ const RING: Scenario = Scenario {
             }
             let amid = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
             let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
-            daemon.until("payload arrives", TURN, |metrics| {
+            daemon.until("payload arrives", STEP_LIMIT, |metrics| {
                 metrics
                     .count("zcrxd_receiver_received_bytes_total")
                     .is_ok_and(|bytes| bytes > received + (1 << 20))
             })?;
             daemon.process().signal(libc::SIGUSR1)?;
-            daemon.until("the queue is registered anew", TURN, |metrics| {
+            daemon.until("the queue is registered again", STEP_LIMIT, |metrics| {
                 metrics.sum("zcrxd_receiver_registrations_total") == Some((turn + 1) as f64)
                     && in_state(metrics, "running")
             })?;
@@ -82,15 +79,15 @@ const RING: Scenario = Scenario {
         }
         let metrics = daemon.metrics()?;
         ensure!(metrics.count("zcrxd_receiver_mismatched_bytes_total")? == 0, "bytes are not what was sent");
-        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
         let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
         let reclaimed = metrics.count("zcrxd_receiver_reclaimed_buffers_total")?;
         ensure!(
-            dispensed == returned + reclaimed,
-            "{dispensed} buffers were dispensed, {returned} returned, {reclaimed} lost with their queue"
+            delivered == returned + reclaimed,
+            "{delivered} buffers were delivered, {returned} returned, {reclaimed} lost with their queue"
         );
         let log = daemon.stop()?;
-        ensure!(log.matches("queue failed").count() == 3, "the log does not tell of three failures: {log}");
+        ensure!(log.matches("queue failed").count() == 3, "the log does not report three failures: {log}");
         Ok(())
     },
 };
@@ -117,20 +114,21 @@ const DISK: Scenario = Scenario {
 
         let mut other = connect()?;
         other.write_all(&begin).context("cannot send")?;
-        eventually("the other connection's data is on disk", TURN, || {
+        eventually("the other connection's data is on disk", STEP_LIMIT, || {
             Ok(disk.files()?.iter().any(|(_, bytes)| *bytes == begin.len() as u64).then_some(()))
         })?;
         let [(kept, _)] = &disk.files()?[..] else { anyhow::bail!("there should be one file") };
 
         let mut filling = connect()?;
-        filling.set_write_timeout(Some(TURN)).context("cannot limit a write")?;
+        filling.set_write_timeout(Some(STEP_LIMIT)).context("cannot limit a write")?;
         // It ends when zcrxd ends it.
         let sent = filling.write_all(&vec![9; 16 * ROOM]);
         ensure!(sent.is_err(), "four times as much as there is room for was taken");
         drop(filling);
-        let metrics = daemon.until("the connection that filled the disk has ended", TURN, |metrics| {
-            metrics.sum("zcrxd_receiver_connections") == Some(1.0)
-        })?;
+        let metrics =
+            daemon.until("the connection that filled the disk has ended", STEP_LIMIT, |metrics| {
+                metrics.sum("zcrxd_receiver_connections") == Some(1.0)
+            })?;
         let full =
             metrics.of("zcrxd_receiver_sink_errors_total").find(|sample| sample.has("errno", "ENOSPC"));
         ensure!(full.is_some_and(|sample| sample.value > 0.0), "no error is counted");
@@ -145,13 +143,13 @@ const DISK: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         let content = fs::read(kept).context("cannot read what was kept")?;
         ensure!(content == [&begin[..], &begin].concat(), "{} bytes were kept, or others", content.len());
-        let dispensed = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
+        let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
         let returned = metrics.count("zcrxd_receiver_returned_buffers_total")?;
-        ensure!(dispensed == returned, "{dispensed} buffers were dispensed, {returned} returned");
+        ensure!(delivered == returned, "{delivered} buffers were delivered, {returned} returned");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
-        let told = log.lines().any(|line| line.contains("cannot write to") && line.contains("ENOSPC"));
-        ensure!(told, "the log does not say that the disk is full: {log}");
+        let logged = log.lines().any(|line| line.contains("cannot write to") && line.contains("ENOSPC"));
+        ensure!(logged, "the log does not say that the disk is full: {log}");
         Ok(())
     },
 };
@@ -170,14 +168,14 @@ const THREAD: Scenario = Scenario {
         let nic = Nic::pair()?;
         let polls = Kprobe::count("napi_busy_loop_rcu").context("this kernel does not poll")?;
         let mut daemon = on_device(&nic, &["--no-probes"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         expect(&settled(&mut daemon)?, "device", BYTES)?;
         let (everywhere, hits) = (allowed_cpus(&mut daemon)?, polls.hits()?);
         ensure!(hits == 0, "the NIC was polled {hits} times unasked");
         daemon.stop()?;
 
         let mut daemon = on_device(&nic, &["--no-probes", "--cpu", "1", "--napi-busy-poll", "1ms"])?;
-        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER)?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         let cpus = allowed_cpus(&mut daemon)?;
@@ -185,8 +183,8 @@ const THREAD: Scenario = Scenario {
             cpus == "1" && everywhere != "1",
             "the thread may run on CPUs {cpus}, unasked on {everywhere}"
         );
-        let told = metrics.need("zcrxd_receiver_napi_busy_poll_seconds")?;
-        ensure!((told - 0.001).abs() < 1e-9, "{told} s of polling are told");
+        let polling = metrics.need("zcrxd_receiver_napi_busy_poll_seconds")?;
+        ensure!((polling - 0.001).abs() < 1e-9, "zcrxd reports {polling} s of polling");
         ensure!(polls.hits()? > 0, "the kernel never polled the NIC");
         daemon.stop().map(drop)
     },

@@ -1,23 +1,20 @@
 //! Several threads of zcrxd's, each with a ring of its own, on one queue.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use crate::harness::STEP_LIMIT;
 use crate::harness::daemon::Daemon;
 use crate::harness::metrics::{Metrics, Sample};
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
-use crate::harness::receiver::{TRANSFER, expect, kernel_agrees, on_device, settled};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, kernel_agrees, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[DEVICE, NODEV, ALONE];
 
-/// How long anything may take to come about.
-const TURN: Duration = Duration::from_mins(1);
 const WORKERS: u64 = 4;
 const CONNECTIONS: u64 = 32;
 const EACH: u64 = 1 << 20;
@@ -26,7 +23,7 @@ const EACH: u64 = 1 << 20;
 const DEVICE: Scenario = Scenario {
     name: "workers",
     about: "4 threads share one queue of the NIC: 32 connections verified, every thread with completions of its own, every \
-            buffer given back by the one refill ring; and all of it again after one thread's ring has failed",
+            buffer returned by the one refill ring; and all of it again after one thread's ring has failed",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[Proof::Features(&["export"])],
     limit: 500,
@@ -37,7 +34,7 @@ const DEVICE: Scenario = Scenario {
             on_device(&nic, &["--workers", "4", "--cpu", "0", "--cpu", "1", "--fault", "break-ring"])?;
         let send = |daemon: &mut Daemon<'_>| -> Result<Metrics> {
             let many = ["--connections", &CONNECTIONS.to_string()];
-            Traffic::start(&nic.tx, &Nic::address(), EACH, &many)?.finish(TRANSFER)?;
+            Traffic::start(&nic.tx, &Nic::address(), EACH, &many)?.finish(TRANSFER_LIMIT)?;
             settled(daemon)
         };
         all_receive(&mut daemon)?;
@@ -47,7 +44,7 @@ const DEVICE: Scenario = Scenario {
         kernel_agrees(&mut daemon)?;
 
         daemon.process().signal(libc::SIGUSR1)?;
-        daemon.until("the queue is registered anew", TURN, |metrics| {
+        daemon.until("the queue is registered again", STEP_LIMIT, |metrics| {
             metrics.sum("zcrxd_receiver_registrations_total") == Some(2.0)
         })?;
         all_receive(&mut daemon)?;
@@ -59,7 +56,7 @@ const DEVICE: Scenario = Scenario {
         ensure!(metrics.sum("zcrxd_receiver_held_buffers") == Some(0.0), "buffers are held");
         kernel_agrees(&mut daemon)?;
         let log = daemon.stop()?;
-        ensure!(log.contains("a ring of the queue failed"), "the log does not tell of the ring: {log}");
+        ensure!(log.contains("a ring of the queue failed"), "the log does not report the ring: {log}");
         Ok(())
     },
 };
@@ -78,7 +75,7 @@ const NODEV: Scenario = Scenario {
         let mut daemon = Daemon::start(&host, &[&arguments[..], &["--no-probes"]].concat())?;
         all_receive(&mut daemon)?;
         Traffic::start(&host, listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
-            .finish(TRANSFER)?;
+            .finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "nodev", CONNECTIONS * EACH)?;
         each_had_some(&metrics, &[0; WORKERS as usize])?;
@@ -93,7 +90,7 @@ const QUERY: u32 = 35;
 const ALONE: Scenario = Scenario {
     name: "workers-alone",
     about: "a kernel that neither answers questions nor exports queues, as before Linux 6.18 (a filter refuses both here): of 4 \
-            threads one receives and says so, every byte is verified, every buffer given back",
+            threads one receives and says so, every byte is verified, every buffer returned",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[Proof::Features(&["export"])],
     limit: 300,
@@ -105,7 +102,7 @@ const ALONE: Scenario = Scenario {
         let further = ["--sink", "verify", "--workers", "4", "--no-probes"];
         let mut daemon = Daemon::start_in_older_kernel(&nic.rx, QUERY, &[&place[..], &further].concat())?;
         Traffic::start(&nic.tx, &listen, EACH, &["--connections", &CONNECTIONS.to_string()])?
-            .finish(TRANSFER)?;
+            .finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", CONNECTIONS * EACH)?;
         let receiving = metrics.sum("zcrxd_receiver_workers");
@@ -118,7 +115,7 @@ const ALONE: Scenario = Scenario {
 
 fn all_receive(daemon: &mut Daemon<'_>) -> Result<()> {
     daemon
-        .until("every thread receives", TURN, |metrics| {
+        .until("every thread receives", STEP_LIMIT, |metrics| {
             metrics.sum("zcrxd_receiver_workers") == Some(WORKERS as f64)
         })
         .map(drop)

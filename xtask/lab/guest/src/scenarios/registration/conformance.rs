@@ -53,10 +53,10 @@ const DEVICE: Scenario = Scenario {
     },
 };
 
-/// What becomes of buffers and refill entries.
+/// Delivery of buffers, handling of refill entries.
 const ACCOUNTING: Scenario = Scenario {
     name: "contract-accounting",
-    about: "random traffic and refill entries, good, bad and doubled: the same buffers can be had from both queues",
+    about: "random traffic and refill entries, good, bad and doubled: both queues deliver the same buffers",
     needs: &[Need::Zcrx, Need::Nodev],
     proves: &[],
     limit: 200,

@@ -1,7 +1,6 @@
-//! Refused registrations of strangers, as zcrxd tells of them: the errno, the kernel's own words, what would remedy it.
+//! Refused registrations of other processes, as zcrxd reports them: errno, the kernel's message, remedy.
 
 use std::io;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -14,17 +13,15 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::xdp::Xdp;
 use crate::harness::xsk::XdpSocket;
-use crate::harness::{eventually, program};
+use crate::harness::{STEP_LIMIT, eventually, program};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[WORDS];
 
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// Each refusal that an operator can remedy, in words.
+/// Each refusal that an operator can remedy.
 const WORDS: Scenario = Scenario {
     name: "registration-words",
-    about: "a registration that is refused is told with its errno, the kernel's own words where it says any, and what \
+    about: "zcrxd reports a refused registration with its errno, the kernel's message where there is one, and what \
             would remedy it",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[Proof::Registrations(&["EBUSY"])],
@@ -33,16 +30,17 @@ const WORDS: Scenario = Scenario {
     run: || {
         let nic = Nic::pair()?;
         let mut daemon = Daemon::start(&nic.rx, &[])?;
-        let mut told = |case: Case<'_>| case.check(&nic, &mut daemon).with_context(|| case.what.to_owned());
+        let mut reported =
+            |case: Case<'_>| case.check(&nic, &mut daemon).with_context(|| case.what.to_owned());
 
         // On a queue of its own: tearing it down takes a moment.
-        told(Case {
+        reported(Case {
             what: "all is well",
             arguments: &["--interface", nic::RX, "--queue", "3"],
             queue: "3",
             ..Case::default()
         })?;
-        told(Case {
+        reported(Case {
             what: "queue index out of range",
             arguments: &["--interface", nic::RX, "--queue", "99"],
             queue: "99",
@@ -50,7 +48,7 @@ const WORDS: Scenario = Scenario {
             words: "rx queue index out of range",
             remedy: "`ethtool -l zcn0`",
         })?;
-        told(Case {
+        reported(Case {
             what: "no locked memory",
             arguments: &[
                 "--interface",
@@ -66,7 +64,7 @@ const WORDS: Scenario = Scenario {
             remedy: "`ulimit -l`",
             ..Case::default()
         })?;
-        told(Case {
+        reported(Case {
             what: "wrong thread",
             arguments: &["--interface", nic::RX, "--queue", "1", "--wrong", "thread"],
             errno: "EEXIST",
@@ -75,7 +73,7 @@ const WORDS: Scenario = Scenario {
         })?;
 
         nic.header_split(false, 0)?;
-        told(Case {
+        reported(Case {
             what: "header split off",
             errno: "EINVAL",
             words: "tcp-data-split is disabled",
@@ -83,7 +81,7 @@ const WORDS: Scenario = Scenario {
             ..Case::default()
         })?;
         nic.header_split(true, 128)?;
-        told(Case {
+        reported(Case {
             what: "hds-thresh not 0",
             errno: "EINVAL",
             words: "hds-thresh is not zero",
@@ -93,7 +91,7 @@ const WORDS: Scenario = Scenario {
         nic.header_split(true, 0)?;
 
         let holder = Foreign::start(&nic.rx, GOOD)?;
-        told(Case {
+        reported(Case {
             what: "queue already bound",
             errno: "EEXIST",
             words: "designated queue already memory provider bound",
@@ -103,7 +101,7 @@ const WORDS: Scenario = Scenario {
         holder.quit()?;
 
         let socket = XdpSocket::bind(nic.receiving(), 2)?;
-        told(Case {
+        reported(Case {
             what: "AF_XDP on the queue",
             arguments: &["--interface", nic::RX, "--queue", "2"],
             queue: "2",
@@ -114,14 +112,15 @@ const WORDS: Scenario = Scenario {
         drop(socket);
 
         // Refused as long as the queue is being torn down.
-        let xdp =
-            eventually("an XDP program can be attached", LIMIT, || match Xdp::attach(nic.receiving()) {
+        let xdp = eventually("an XDP program can be attached", STEP_LIMIT, || {
+            match Xdp::attach(nic.receiving()) {
                 Err(error) if error.downcast_ref().and_then(io::Error::raw_os_error) == Some(libc::EBUSY) => {
                     Ok(None)
                 }
                 attached => attached.map(Some),
-            })?;
-        told(Case {
+            }
+        })?;
+        reported(Case {
             what: "XDP attached",
             arguments: &["--interface", nic::RX, "--queue", "2"],
             queue: "2",
@@ -136,7 +135,7 @@ const WORDS: Scenario = Scenario {
 
 const GOOD: &[&str] = &["--interface", nic::RX, "--queue", "1"];
 
-/// One registration, and what zcrxd has to tell of it.
+/// One registration, and what zcrxd must report of it.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     what: &'a str,
@@ -166,7 +165,7 @@ impl Case<'_> {
         let answered = self.register(nic)?;
         ensure!(answered == self.errno, "the kernel answered {answered:?} and not {:?}", self.errno);
 
-        let metrics = daemon.until("the registration is counted", LIMIT, |metrics| {
+        let metrics = daemon.until("the registration is counted", STEP_LIMIT, |metrics| {
             metrics.sum("zcrx_registrations_total") == Some(before + 1.0)
         })?;
         if !self.errno.is_empty() {
@@ -191,7 +190,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Has a stranger register; the errno's name, empty for a success.
+    /// Lets another process register; the errno's name, empty for a success.
     fn register(&self, nic: &Nic) -> Result<String> {
         let mut command = nic.rx.command(program("faulty-app"));
         let output = command.arg("register").args(self.arguments).output().context("cannot run foreign")?;

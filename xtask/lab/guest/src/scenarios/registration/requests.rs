@@ -95,7 +95,7 @@ const INTERFACES: Scenario = Scenario {
         // Bound all the same: the pool is made when the interface comes up.
         refused(&nic.rx, &good, 0)?;
         nic.rx.run("ip", &["link", "set", nic::RX, "up"])?;
-        // What drivers say when their rings are down, and what becomes of one that forgets about memory providers.
+        // What drivers say when their rings are down, and the state of one that forgets about memory providers.
         nic.knob("fail_queue_errno", &libc::ENETDOWN.to_string())?;
         nic.knob("fail_queue_alloc", "2")?;
         refused(&nic.rx, &good, libc::ENETDOWN)?;
@@ -138,10 +138,10 @@ const REQUEST_ERRORS: &[(&[&str], i32)] = &[
     (&["--interface", "lo", "--wrong", "restricted"], libc::EACCES),
 ];
 
-/// Exit code of `zcrxd run` where the backend that it is told to use cannot be had.
+/// Exit code of `zcrxd run` where the configured backend is not available.
 const NOT_AVAILABLE: i32 = 3;
 
-/// What zcrxd says of a queue that it cannot have: the errno, in words, and with the exit code for that.
+/// zcrxd explains a refused queue: errno, reason, exit code.
 fn own(nic: &Nic, errno: &str, words: &str) -> Result<()> {
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let mut command = nic.rx.command(program("zcrxd"));

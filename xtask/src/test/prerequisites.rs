@@ -15,38 +15,38 @@ use xtask_tools::progress::step;
 
 /// What is there now.
 #[derive(Debug, Default)]
-pub(super) struct Outfit {
+pub(super) struct Prerequisites {
     /// Where promtool is, if it is not on `PATH`.
     promtool: Option<PathBuf>,
-    /// What could not be had.
+    /// What is missing.
     missing: Vec<String>,
     /// Why the lab cannot run, if it cannot.
     pub no_lab: Option<String>,
 }
 
-impl Outfit {
+impl Prerequisites {
     /// Gets what is missing, as far as this user can.
     pub(super) fn get(cache: &Cache, lab: bool) -> Self {
-        let mut outfit = Self::default();
+        let mut prerequisites = Self::default();
         if find("promtool").is_none() {
             match promtool(cache) {
-                Ok(folder) => outfit.promtool = Some(folder),
-                Err(error) => outfit.missing.push(format!("promtool: {error:#}")),
+                Ok(folder) => prerequisites.promtool = Some(folder),
+                Err(error) => prerequisites.missing.push(format!("promtool: {error:#}")),
             }
         }
         if lab && let Err(error) = ensure_lab(cache) {
-            outfit.missing.push(format!("{error:#}"));
-            outfit.no_lab = Some(format!("{error:#}"));
+            prerequisites.missing.push(format!("{error:#}"));
+            prerequisites.no_lab = Some(format!("{error:#}"));
         }
-        outfit
+        prerequisites
     }
 
-    /// What became of it, as a check.
+    /// Its outcome as a check.
     pub(super) fn outcome(&self) -> Outcome {
         if self.missing.is_empty() {
             Outcome::Checked(Tally::one(true))
         } else {
-            Outcome::Skipped(format!("not to be had: {}", self.missing.join("; ")))
+            Outcome::Skipped(format!("missing: {}", self.missing.join("; ")))
         }
     }
 

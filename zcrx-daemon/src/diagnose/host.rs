@@ -199,7 +199,7 @@ pub(super) mod fixture {
             Sizes { area_buffers: 4096, area_bytes: Some(16 << 20), refill_entries: 4096, at_least: false };
         let mut past = Past::new(queue.key.clone(), queue.at);
         past.count(&over, queue.at);
-        past.alarmed.insert(Trouble::Starving, Duration::from_millis(10_000));
+        past.alarmed.insert(Trouble::Starving, Duration::from_secs(10));
         past.current = Duration::from_millis(2_500);
         let report = Report {
             key: queue.key.clone(),

@@ -15,13 +15,12 @@ pub(super) fn add(dashboards: &mut [Dashboard]) {
         let of_queues = dashboard.of_queues;
         let Some(row) = dashboard.rows.iter_mut().find(|row| row.title == place.row) else { continue };
         let (query, legend) = (query(metric, of_queues), legend(metric, of_queues));
-        match row.panels.iter_mut().find(|panel| panel.title == place.title) {
-            Some(panel) => panel.ask_too(&query, &legend),
-            None => {
-                let mut panel = Panel::lines(leak(&place.title), unit(metric), leak(&metric.help));
-                panel.ask_too(&query, &legend);
-                row.panels.push(panel);
-            }
+        if let Some(panel) = row.panels.iter_mut().find(|panel| panel.title == place.title) {
+            panel.ask_too(&query, &legend);
+        } else {
+            let mut panel = Panel::lines(leak(&place.title), unit(metric), leak(&metric.help));
+            panel.ask_too(&query, &legend);
+            row.panels.push(panel);
         }
     }
 }

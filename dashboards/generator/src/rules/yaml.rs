@@ -1,6 +1,8 @@
 //! Rule files. Every value is written in one of two ways that need no knowledge of YAML's exceptions: names as they
 //! are, text as a quoted JSON string (which is YAML too).
 
+use std::fmt::Write;
+
 use super::{About, Alert, Recording, state};
 use crate::config::{Parameters, THRESHOLDS};
 
@@ -32,7 +34,8 @@ pub(crate) fn alerts(alerts: &[Alert], site: &Parameters) -> String {
          # Other thresholds, jobs or runbooks: cargo xtask monitoring generate --threshold NAME=VALUE. Thresholds:\n"
     );
     for threshold in THRESHOLDS {
-        text += &format!("#   {}={}: {}\n", threshold.name, site.value(*threshold), threshold.why);
+        writeln!(text, "#   {}={}: {}", threshold.name, site.value(*threshold), threshold.why)
+            .expect("writing to a String cannot fail");
     }
     text += "groups:\n";
     text += "  # What alerts remember.\n";

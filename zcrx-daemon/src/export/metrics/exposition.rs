@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::table::{Kind, unit};
+use super::kind::{Kind, unit};
 use crate::model::{Histogram, Scale};
 
 /// How a scrape is written.

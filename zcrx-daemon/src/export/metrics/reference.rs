@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::table::{Metric, Subject, Visitor, unit};
+use super::kind::unit;
+use super::table::{Metric, Subject, Visitor};
+use super::tables::walk;
 
 const HEAD: &str = "\
 # Metrics
@@ -47,14 +49,14 @@ value (a new cause, a new errno) is no change of the contract; a new label is on
 /// The reference of every metric, as Markdown.
 pub fn reference() -> String {
     let mut page = Page(HEAD.to_owned());
-    super::walk(None, &mut page);
+    walk(None, &mut page);
     page.0
 }
 
 /// Every metric as data: what generators and checks read.
 pub fn declarations() -> String {
     let mut list = List(Vec::new());
-    super::walk(None, &mut list);
+    walk(None, &mut list);
     // Sorted maps: the same tables give the same text.
     serde_json::to_string_pretty(&Value::from(list.0)).unwrap_or_default() + "\n"
 }

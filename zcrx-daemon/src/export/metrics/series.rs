@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::exposition::{Point, Value, Writer, label};
-use super::table::Kind;
+use super::kind::Kind;
 use crate::model::{Histogram, Scale};
 
 #[cfg(test)]

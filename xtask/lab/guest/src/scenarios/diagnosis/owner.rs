@@ -146,7 +146,7 @@ fn sum(truth: &serde_json::Value, by_nic: bool, figure: &str) -> u64 {
 fn first_cause(metrics: &Metrics) -> Option<String> {
     let sure = |cause: &str| {
         let mut confidences = metrics.of("zcrx_queue_cause_confidence");
-        confidences.any(|sample| sample.has("cause", cause) && sample.value == 3.0)
+        confidences.any(|sample| sample.has("cause", cause) && sample.count() == 3)
     };
     let most = metrics
         .of("zcrx_queue_cause_contribution_ratio")

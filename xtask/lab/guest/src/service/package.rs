@@ -48,7 +48,7 @@ pub(super) const INSTALLED: Step = Step {
 
 pub(super) const LEAST_PRIVILEGE: Step = Step {
     name: "least-privilege",
-    about: "probes are attached with the unit's capabilities, which are given up, and systemd finds little exposed",
+    about: "probes are attached with the unit's capabilities, which zcrxd drops afterwards, and systemd rates the exposure as low",
     limit: 120,
     run: || {
         let metrics = metrics()?;

@@ -44,11 +44,11 @@ pub(super) const RECEIVES: Step = Step {
     limit: 300,
     run: || {
         configure(GOOD)?;
-        // Observing alone, CAP_NET_ADMIN was given up: queues take a start.
+        // zcrxd dropped CAP_NET_ADMIN while it only observed: queues need a restart.
         systemctl(&["restart", "zcrxd.service"])?;
         ready()?;
         send()?;
-        // Seen by the snapshot probe, long after the capabilities for attaching it were given up.
+        // Seen by the snapshot probe, long after zcrxd dropped the capabilities for attaching it.
         eventually("the kernel's side of the zcrx queue is in the metrics", LIMIT, || {
             Ok(metrics()?.sum("zcrx_queue_area_buffers").filter(|buffers| *buffers > 0.0))
         })?;

@@ -173,7 +173,7 @@ impl Footprint {
     }
 }
 
-/// Whether a metric's series are as many whenever the same queues are there: not those that come and go with what is
+/// Whether a metric's series are as many whenever the same queues are there: not those that come and go with a problem
 /// wrong, or with what was refused.
 fn lasts(metric: &str) -> bool {
     ["zcrx_queue_", "zcrx_page_pool_", "zcrxd_probe_", "zcrxd_snapshot_", "process_"]

@@ -1,9 +1,8 @@
 //! Makes Linux io_uring zero-copy receive (zcrx) observable.
 //!
-//! Data flows one way: sources ([`probe`], [`receive`], [`net`]) know nothing of each other; [`observe`] lays
-//! what they say side by side as [`model`] values; [`diagnose`] says what is wrong and why; [`export`] and [`view`]
-//! say it to machines and to people.
-//! `docs/architecture.md` in the repository is the same picture with its reasons.
+//! Data flows one way: sources ([`probe`], [`receive`], [`net`]) know nothing of each other; [`observe`]
+//! joins their samples into [`model`] values; [`diagnose`] names problems and causes; [`export`] and [`view`] present them to
+//! machines and to people. `docs/architecture.md` in the repository gives the reasons.
 
 pub mod check;
 pub mod cli;

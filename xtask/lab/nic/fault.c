@@ -7,7 +7,7 @@
 #include "zcnic.h"
 
 /*
- * As gve does. A NIC whose ring ran dry gets no interrupts, so somebody has to
+ * As gve does. A NIC whose ring ran dry gets no interrupts, so the driver has to
  * try again; how soon, if at all, is where drivers differ most.
  */
 #define ZCN_ALLOC_RETRY_MS	20

@@ -3,7 +3,7 @@
  * The receive path. The hardware half runs in the sender's context: it parses
  * a frame, picks the queue, writes the payload into posted buffers and raises
  * the interrupt. The driver half is the NAPI poll: it hands completed frames to
- * the stack and posts new buffers. A frame that the hardware drops for want of
+ * the stack and posts new buffers. A frame that the hardware drops without
  * buffers raises no interrupt, as in silicon: nothing but a retry of its own
  * wakes a driver whose ring ran dry.
  */

@@ -82,7 +82,7 @@ fn push_line(pieces: &mut Vec<Piece>, kind: Kind, number: usize, text: &str) {
     pieces.push(Piece { kind, lines: vec![(number, text.to_owned())] });
 }
 
-/// Reads Rust tokens as far as needed to tell comments, strings and identifiers from each other.
+/// Reads Rust tokens as far as needed to separate comments, strings and identifiers.
 struct Lexer<'a> {
     rest: &'a str,
     line: usize,

@@ -69,7 +69,7 @@ pub(crate) fn recordings() -> PathBuf {
     work().join("recordings")
 }
 
-/// Waits for an episode with this cause first. An episode may be told before enough is seen of its cause, and is
+/// Waits for an episode with this cause first. zcrxd may report an episode before its cause is clear, and it is
 /// reconsidered then; which causes came first on the way is printed, and so is how soon the episode was noticed.
 pub(crate) fn named_in_the_end(daemon: &Daemon<'_>, cause: &str) -> Result<Value> {
     let mut seen: Vec<String> = Vec::new();
@@ -129,6 +129,6 @@ pub(crate) fn keep_recordings() -> Result<usize> {
     Ok(kept)
 }
 
-/// The kernel looks whether a pool can go once a second, so it is told after two and a half; and it is detached in whole
+/// The kernel checks a pending pool once a second, so zcrxd reports it after two and a half; and it is detached in whole
 /// seconds.
 pub(crate) const TEARDOWN_SAMPLES: usize = 4;

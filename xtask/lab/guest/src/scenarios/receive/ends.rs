@@ -35,7 +35,7 @@ const RESETS: Scenario = Scenario {
         let nic = Nic::pair()?;
         nic.receive_buffers(16 << 20, 16 << 20)?;
         let unreported = every_end_is_found(&nic, "1")? + every_end_is_found(&nic, "4")?;
-        facts::add("tells of every reset", if unreported > 0 { "no" } else { "yes" })
+        facts::add("reports every reset", if unreported > 0 { "no" } else { "yes" })
     },
 };
 

@@ -24,6 +24,8 @@ fn main() -> Result<()> {
         println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
     }
 
+    runbook(&workspace.join("docs/runbook"), &out_dir.join("runbook.rs"))?;
+
     let object = out_dir.join(OBJECT);
     // A build without programs must not pick up those of an earlier one.
     fs::write(&object, []).with_context(|| format!("write {}", object.display()))?;
@@ -43,6 +45,19 @@ fn main() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Writes a list of the runbook's pages, names and texts, as an expression.
+fn runbook(folder: &Path, list: &Path) -> Result<()> {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).context("a page's name is not UTF-8")?;
+        pages.push(format!("    ({name:?}, include_str!({:?})),\n", path.canonicalize()?));
+    }
+    pages.sort();
+    fs::write(list, format!("&[\n{}]\n", pages.concat())).with_context(|| format!("write {}", list.display()))
 }
 
 /// A compiler for the BPF target.

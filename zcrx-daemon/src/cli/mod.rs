@@ -4,6 +4,7 @@ mod check;
 mod check_config;
 mod diagnose;
 mod exit;
+mod health;
 mod live;
 mod nic;
 mod pages;
@@ -11,11 +12,13 @@ mod probes;
 mod queues;
 mod replay;
 mod run;
+mod runbook;
 mod send;
 mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -58,6 +61,10 @@ enum Command {
     Top(top::Args),
     /// Print a recording sample by sample
     Replay(replay::Args),
+    /// Ask the running zcrxd whether it is alive; for probes of containers
+    Health(health::Args),
+    /// Print what an alert or a cause means and what to do
+    Runbook(runbook::Args),
     /// Write man pages and shell completions for packages
     #[command(hide = true)]
     Pages(pages::Args),
@@ -84,14 +91,28 @@ pub fn main() -> ExitCode {
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Runbook(args) => runbook::run(&args),
         Command::Pages(args) => pages::run(&args),
     };
+    // A result that could not be written is no success, whatever the command found.
+    let exit = if exit == Exit::Done && OUTPUT_LOST.load(Ordering::Relaxed) { Exit::Bad } else { exit };
     exit.into()
 }
 
-/// Prints a result. A closed pipe is no error: its reader has read enough.
+/// Whether a result could not be written.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints a result. A closed pipe is no error: its reader has read enough. Any other error, such as a full disk, ends the
+/// command with an exit code that is not 0.
 fn print(text: &str) {
-    std::io::stdout().write_all(text.as_bytes()).ok();
+    let mut stdout = std::io::stdout().lock();
+    let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) else { return };
+    if error.kind() != std::io::ErrorKind::BrokenPipe && !OUTPUT_LOST.swap(true, Ordering::Relaxed) {
+        complain(&format!(
+            "cannot write the result: {error}; make room where the output goes, then run the command again"
+        ));
+    }
 }
 
 /// Prints an error, each line with the name of the program.

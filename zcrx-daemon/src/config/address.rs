@@ -1,7 +1,7 @@
 //! Addresses to listen on.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// A place where the web endpoint listens.
@@ -13,6 +13,16 @@ pub enum WebAddress {
     Unix(PathBuf),
 }
 
+impl WebAddress {
+    /// The IP address and port, if it has one.
+    pub(super) const fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for WebAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -22,12 +32,22 @@ impl fmt::Display for WebAddress {
     }
 }
 
-/// Parses what [`parse_address`] does, and `unix:PATH`.
+/// The longest path of a Unix socket, in bytes: `sun_path` with its terminating zero has 108.
+const LONGEST_PATH: usize = 107;
+
+/// Parses what [`parse_address`] does, `localhost:PORT` for IPv4's loopback, and `unix:PATH`.
 pub(super) fn parse_web_address(text: &str) -> Result<WebAddress, String> {
     match text.strip_prefix("unix:") {
+        Some(path) if path.len() > LONGEST_PATH => Err(format!(
+            "the path of {text:?} has {} bytes, and a socket's path at most {LONGEST_PATH}",
+            path.len()
+        )),
         Some(path) if path.starts_with('/') => Ok(WebAddress::Unix(path.into())),
         Some(_) => Err(format!("{text:?} names no absolute path")),
-        None => parse_address(text).map(WebAddress::Ip),
+        None => match text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+            Some(port) => Ok(WebAddress::Ip((Ipv4Addr::LOCALHOST, port).into())),
+            None => parse_address(text).map(WebAddress::Ip),
+        },
     }
 }
 
@@ -45,12 +65,47 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address to listen on"))
 }
 
+/// Whether two sockets cannot listen on these addresses at once: same port, and the same address or one that includes it.
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let includes = |wide: SocketAddr, narrow: SocketAddr| match wide.ip() {
+        // Listens on IPv4 too.
+        IpAddr::V6(v6) => v6.is_unspecified(),
+        IpAddr::V4(v4) => v4.is_unspecified() && narrow.is_ipv4(),
+    };
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || includes(one, other) || includes(other, one))
+}
+
 /// What an address looks like, for the one who wrote something else.
 pub(super) const FORMS: &str = "write IP:PORT as in 127.0.0.1:7000 or [::1]:7000, or :7000 for every address";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn web_addresses_include_localhost_and_paths_that_fit() {
+        assert_eq!(parse_web_address("localhost:9965"), Ok(WebAddress::Ip(([127, 0, 0, 1], 9965).into())));
+        let path = |length: usize| format!("unix:/{}", "a".repeat(length - 1));
+        assert!(parse_web_address(&path(LONGEST_PATH)).is_ok());
+        assert!(parse_web_address(&path(LONGEST_PATH + 1)).is_err_and(|said| said.contains("107")));
+    }
+
+    /// Whether two listening sockets would be in each other's way.
+    #[test]
+    fn addresses_collide_by_port_and_reach() {
+        let collides = |one: &str, other: &str| {
+            collide(parse_address(one).expect("an address"), parse_address(other).expect("an address"))
+        };
+        assert!(collides("0.0.0.0:9965", "127.0.0.1:9965"));
+        assert!(collides(":9965", "127.0.0.1:9965"));
+        assert!(collides("[::1]:9965", ":9965"));
+        assert!(!collides("127.0.0.1:9965", "127.0.0.2:9965"));
+        assert!(!collides("0.0.0.0:9965", "[::1]:9965"));
+        assert!(!collides("127.0.0.1:9965", "127.0.0.1:9966"));
+        assert!(!collides("127.0.0.1:0", "127.0.0.1:0"), "port 0 is a new port each time");
+    }
 
     #[test]
     fn forms() {

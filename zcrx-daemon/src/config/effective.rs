@@ -28,6 +28,7 @@ struct Effective<'a> {
 struct Web {
     listen_addresses: Vec<String>,
     systemd_socket: bool,
+    open_health_paths: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     config_file: Option<String>,
 }
@@ -134,6 +135,7 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         web: Web {
             listen_addresses: config.web.listen.iter().map(ToString::to_string).collect(),
             systemd_socket: config.web.systemd_socket,
+            open_health_paths: config.web.open_health_paths,
             config_file: config.web.config_file.as_ref().map(|file| file.display().to_string()),
         },
         privileges: Privileges {

@@ -27,6 +27,7 @@ pub(super) struct WebDraft {
     pub(super) listen_addresses: Option<Vec<Said<String>>>,
     pub(super) systemd_socket: Option<bool>,
     pub(super) config_file: Option<Said<String>>,
+    pub(super) open_health_paths: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,5 +106,11 @@ pub(super) fn parse(document: &Document<'_>) -> Result<Draft, Problem> {
 
 /// One line, without Rust's words.
 fn plain(message: &str) -> String {
-    message.replace('\n', ", ").replace("expected i64", "expected a whole number")
+    let message = message.replace('\n', ", ").replace("expected i64", "expected a whole number");
+    // `[queue]` is a table, and there can be several queues.
+    if message.contains("invalid type: map, expected a sequence") {
+        return "this is one table, and there can be several queues: write [[queue]] with two brackets"
+            .to_owned();
+    }
+    message
 }

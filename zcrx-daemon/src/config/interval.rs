@@ -4,6 +4,13 @@ use std::time::Duration;
 
 /// Parses `1s`, `250ms`, `0.5s`, `50us`.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    if let Some(number) = text.trim().strip_suffix('m').filter(|number| number.trim().parse::<f64>().is_ok())
+    {
+        let number = number.trim();
+        return Err(format!(
+            "{text:?} can mean minutes or milliseconds; write {number}ms, or minutes in seconds such as 60s"
+        ));
+    }
     let wrong = || format!("{text:?} is not a time: write one with its unit, such as 1s or 250ms");
     let text = text.trim();
     let units = [("ms", 1e-3), ("us", 1e-6), ("s", 1.0)];
@@ -33,6 +40,7 @@ mod tests {
         for (text, millis) in [("1s", 1000), ("250ms", 250), ("0.5 s", 500), (" 2s ", 2000)] {
             assert_eq!(parse_interval(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+        assert!(parse_interval("1m").is_err_and(|said| said.contains("1ms") && said.contains("60s")));
         for wrong in ["", "1", "s", "1h", "-1s", "inf s", "nan s", "1e300s"] {
             assert!(parse_interval(wrong).is_err_and(|said| said.contains("250ms")), "{wrong}");
         }

@@ -67,6 +67,8 @@ pub struct Web {
     pub listen: Vec<WebAddress>,
     /// Whether it listens on the sockets that systemd hands over instead.
     pub systemd_socket: bool,
+    /// Whether `/healthz` and `/readyz` answer without a password.
+    pub open_health_paths: bool,
     /// The web configuration: TLS, users, headers.
     pub config_file: Option<PathBuf>,
 }

@@ -275,7 +275,7 @@ fn bad_addresses() {
 fn unknown_keys_are_refused_with_what_is_known() {
     assert_eq!(
         said("[web]\nlisten_adress = []\n", &[]),
-        "zcrxd.toml:2:1: unknown field `listen_adress`, expected one of `listen_addresses`, `systemd_socket`, `config_file`"
+        "zcrxd.toml:2:1: unknown field `listen_adress`, expected one of `listen_addresses`, `systemd_socket`, `config_file`, `open_health_paths`"
     );
     let said = said("[[queue]]\nlisten = []\n\n  aera = 1\n", &[]);
     assert!(

@@ -33,6 +33,20 @@ pub fn socket(runtime_dir: Option<&Path>) -> PathBuf {
 ///
 /// If no daemon listens, or it has no such page.
 pub fn ask(socket: &Path, page: &str) -> io::Result<String> {
+    match request(socket, page)? {
+        (200, body) => Ok(body),
+        (status, _) => {
+            Err(io::Error::other(format!("it answers {status} to {page}; is it the same version?")))
+        }
+    }
+}
+
+/// Requests one of the daemon's pages; returns the status of the answer and its body.
+///
+/// # Errors
+///
+/// If no daemon listens, or it does not answer in time.
+pub fn request(socket: &Path, page: &str) -> io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     stream.set_write_timeout(Some(ANSWER_LIMIT))?;
@@ -41,11 +55,8 @@ pub fn ask(socket: &Path, page: &str) -> io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status != "200" {
-        return Err(io::Error::other(format!("it answers {status} to {page}; is it the same version?")));
-    }
-    Ok(body.to_owned())
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
 /// The socket while it is served.

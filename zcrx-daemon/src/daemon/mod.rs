@@ -57,7 +57,7 @@ use watchdog::{Heartbeat, Watchdog};
 pub use bind::BindError;
 pub use fault::Fault;
 pub use instance::InstanceError;
-pub use local::{ask, socket};
+pub use local::{ask, request, socket};
 pub use reload::ReadAgain;
 
 /// Limit for stopping the queues; then the process exits without waiting.
@@ -141,7 +141,8 @@ async fn live(
     // Installed first, so a signal during the start stops zcrxd cleanly too.
     let mut signals = Signals::install(fault.is_some())?;
     let instance = Instance::claim(config.runtime_dir.as_deref())?;
-    let access = Arc::new(Access::load(config.web.config_file.as_deref())?);
+    let access = Access::load(config.web.config_file.as_deref())?;
+    let access = Arc::new(access.with_open_health_paths(config.web.open_health_paths));
     let listeners = bind::bind_all(&config.web).await?;
     let scheme = if access.encrypts() { "https" } else { "http" };
     let addresses: Vec<_> = listeners.iter().map(|listener| url(scheme, &listener.to_string())).collect();

@@ -35,7 +35,7 @@ pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
 #[cfg(test)]
 pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};
-pub use reference::reference;
+pub use reference::{explain, reference};
 pub use replay::{Replayed, replay};
 pub use report::{Report, When, title, write_episode, write_report};
 pub use rule::{Case, Judgement, Produced, Rule};

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::causes::RULES;
 use super::rule::{Produced, Rule};
+use crate::model::Cause;
 use crate::proofs;
 
 const HEAD: &str = "\
@@ -54,6 +55,16 @@ pub fn reference() -> String {
             .expect("writing to a String cannot fail");
     }
     page.push_str(TAIL);
+    page
+}
+
+/// One cause in words, for the runbook: what it looks like and what to do.
+pub fn explain(cause: Cause) -> String {
+    let mut page = format!("# {} ({}, cause {})\n", super::title(cause), cause.name(), cause.letter());
+    if let Some(rule) = RULES.iter().find(|rule| rule.cause == cause) {
+        page +=
+            &format!("\n## What it looks like\n\n{}\n\n## What to do\n\n{}\n", rule.signature, rule.remedy);
+    }
     page
 }
 

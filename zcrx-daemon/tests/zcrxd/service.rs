@@ -363,7 +363,7 @@ fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
     );
     assert!(open.body.ends_with("\n# EOF\n"));
     assert_eq!(names(&open.body), names(&text));
-    assert!(open.body.contains("# TYPE zcrxd_receiver_bytes counter\n"), "{}", open.body);
+    assert!(open.body.contains("# TYPE zcrxd_receiver_received_bytes counter\n"), "{}", open.body);
     assert!(!open.body.contains("# TYPE zcrxd_receiver_received_bytes_total"));
 
     let url = format!("http://{}/metrics", daemon.web);

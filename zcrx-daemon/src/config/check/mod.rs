@@ -44,7 +44,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
             .filter_map(|(queue, position)| checker.queue(queue, position, &draft.queues))
             .collect(),
     };
-    checker.nothing_twice(&draft.queues);
+    checker.nothing_twice(&draft.queues, &config.web);
     config
 }
 
@@ -84,6 +84,7 @@ impl Checker<'_> {
         Web {
             listen,
             systemd_socket: draft.systemd_socket.unwrap_or(false),
+            open_health_paths: draft.open_health_paths.unwrap_or(false),
             config_file: draft.config_file.as_ref().map(|said| PathBuf::from(&said.value)),
         }
     }

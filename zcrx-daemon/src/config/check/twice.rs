@@ -2,17 +2,24 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::SocketAddr;
 
 use super::Checker;
-use crate::config::address::parse_address;
+use crate::config::Web;
+use crate::config::address::{WebAddress, collide, parse_address};
 use crate::config::file::QueueDraft;
 use crate::config::said::{Said, Source};
 
 impl Checker<'_> {
     /// Two queues cannot have the same hardware queue or the same address.
-    pub(super) fn nothing_twice(&mut self, queues: &[Said<QueueDraft>]) {
+    pub(super) fn nothing_twice(&mut self, queues: &[Said<QueueDraft>], web: &Web) {
+        let web: Vec<SocketAddr> = match web.systemd_socket {
+            // Its addresses are systemd's.
+            true => Vec::new(),
+            false => web.listen.iter().filter_map(WebAddress::ip).collect(),
+        };
         let mut hardware = Seen::default();
-        let mut addresses = Seen::default();
+        let mut addresses: Vec<(SocketAddr, Source)> = Vec::new();
         for Said { value: draft, source } in queues {
             if let Some(interface) = &draft.interface {
                 let queue = draft.queue.as_ref().map_or(0, |said| said.value);
@@ -27,19 +34,22 @@ impl Checker<'_> {
                 }
             }
             for said in draft.listen.iter().flatten() {
-                // Port 0 is a new port each time.
-                let Some(address) = parse_address(&said.value).ok().filter(|address| address.port() != 0)
-                else {
-                    continue;
-                };
-                if let Some(first) = addresses.first(address, &said.source) {
-                    let first = self.document.place(&first);
+                let Ok(address) = parse_address(&said.value) else { continue };
+                if let Some((_, first)) = addresses.iter().find(|(taken, _)| collide(*taken, address)) {
+                    let first = self.document.place(first);
                     self.refuse(
                         &said.source,
                         format!("address {address} is already listened on, at {first}"),
                         "give each queue its own",
                     );
+                } else if let Some(taken) = web.iter().find(|taken| collide(**taken, address)) {
+                    self.refuse(
+                        &said.source,
+                        format!("address {address} is that of the web endpoint, {taken}"),
+                        "give the queue another port, or the web endpoint another address (listen_addresses in [web])",
+                    );
                 }
+                addresses.push((address, said.source.clone()));
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct Access {
     file: Option<PathBuf>,
     state: Mutex<State>,
     pub(super) doorkeeper: Doorkeeper,
+    /// Whether `/healthz` and `/readyz` answer without a password.
+    open_health_paths: bool,
     unauthorized: AtomicU64,
     handshakes_failed: AtomicU64,
 }
@@ -41,6 +43,17 @@ impl Access {
         let access = Self { file: file.map(Path::to_owned), ..Self::default() };
         access.read()?;
         Ok(access)
+    }
+
+    /// Lets `/healthz` and `/readyz` answer without a password, or not.
+    #[must_use]
+    pub fn with_open_health_paths(self, open_health_paths: bool) -> Self {
+        Self { open_health_paths, ..self }
+    }
+
+    /// Whether a path is served without a password.
+    pub(super) fn is_open(&self, path: &str) -> bool {
+        self.open_health_paths && matches!(path, "/healthz" | "/readyz")
     }
 
     /// Whether connections are encrypted now.

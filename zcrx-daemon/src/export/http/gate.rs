@@ -34,7 +34,7 @@ pub(super) fn compress(routes: Router) -> Router {
 async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let settings = access.current();
     let mut response = match &settings.users {
-        Some(users) => {
+        Some(users) if !access.is_open(request.uri().path()) => {
             let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
             if access.doorkeeper.lets_in(users, header).await {
                 next.run(request).await
@@ -44,7 +44,7 @@ async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) 
                 (StatusCode::UNAUTHORIZED, ask, "name and password, please\n").into_response()
             }
         }
-        None => next.run(request).await,
+        _ => next.run(request).await,
     };
     let headers = response.headers_mut();
     for (name, value) in &settings.headers {

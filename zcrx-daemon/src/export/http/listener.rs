@@ -3,12 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use socket2::Socket;
-use tokio::io::{AsyncRead, AsyncWrite};
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 
 /// A listening socket.
@@ -28,10 +30,69 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// A connection whose first byte is known, and still to be read.
+pub(super) struct Peeked {
+    first: Option<u8>,
+    stream: Box<dyn Stream>,
+}
+
+impl Peeked {
+    /// Waits for the first byte; at the end of the stream there is none.
+    pub(super) async fn new(mut stream: Box<dyn Stream>) -> io::Result<Self> {
+        let mut first = [0];
+        let read = stream.read(&mut first).await?;
+        Ok(Self { first: (read > 0).then_some(first[0]), stream })
+    }
+
+    /// Whether this looks like the begin of an HTTP request: a letter. A TLS record begins with another byte.
+    pub(super) fn is_plain_http(&self) -> bool {
+        self.first.is_some_and(|first| first.is_ascii_alphabetic())
+    }
+}
+
+impl AsyncRead for Peeked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buffer.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut *self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Peeked {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(context)
+    }
+}
+
 impl Listener {
     /// Listens on an address.
     pub async fn tcp(address: SocketAddr) -> io::Result<Self> {
-        Ok(TcpListener::bind(address).await?.into())
+        let bound = if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            every_address(address)
+        } else {
+            TcpListener::bind(address).await
+        };
+        Ok(bound?.into())
     }
 
     /// Listens at a path. A socket there on which nobody listens any more is replaced; anything else stays.
@@ -49,6 +110,11 @@ impl Listener {
     /// Takes a socket that somebody else made and listens on, such as systemd.
     pub fn inherited(socket: OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(socket);
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            return Err(io::Error::other(
+                "it is no listening stream socket; write ListenStream= and Accept=no in the .socket unit",
+            ));
+        }
         socket.set_nonblocking(true)?;
         let kind = if socket.local_addr()?.is_unix() {
             Kind::Unix(UnixListener::from_std(OwnedFd::from(socket).into())?)
@@ -72,6 +138,27 @@ impl Listener {
                 Ok((Box::new(stream), None))
             }
         }
+    }
+}
+
+/// Listens on every address, IPv4 included whatever `net.ipv6.bindv6only` says; where this host has no IPv6, on every IPv4
+/// address.
+fn every_address(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = |domain, address: SocketAddr| {
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1024)?;
+        TcpListener::from_std(socket.into())
+    };
+    match listen(Domain::IPV6, address) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            listen(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        listener => listener,
     }
 }
 

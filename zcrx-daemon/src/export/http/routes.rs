@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -18,10 +18,11 @@ use super::{Endpoint, negotiate};
 use crate::export::metrics::Format;
 use crate::export::{metrics, not_ready};
 use crate::observe::Observation;
-use crate::view::landing;
+use crate::view::{landing, runbook};
 
 /// Media type of Prometheus text.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const HTML_TYPE: &str = "text/html; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
@@ -42,6 +43,8 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
         .route("/refresh.js", get(script))
         .route("/metrics", get(scrape))
         .route("/diagnose.json", get(diagnose))
+        .route("/runbook", get(runbook_index))
+        .route("/runbook/{page}", get(runbook_page))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .fallback(nowhere)
@@ -127,6 +130,19 @@ async fn script() -> Response {
     ([(CONTENT_TYPE, SCRIPT_TYPE)], landing::REFRESH).into_response()
 }
 
+/// The runbook as plain text, which every browser shows.
+async fn runbook_index() -> Response {
+    ([(CONTENT_TYPE, TEXT_TYPE)], runbook::INDEX).into_response()
+}
+
+async fn runbook_page(Path(name): Path<String>) -> Response {
+    match runbook::page(&name) {
+        Some(page) => ([(CONTENT_TYPE, TEXT_TYPE)], page.into_owned()).into_response(),
+        None => (StatusCode::NOT_FOUND, "the runbook has no such page; /runbook lists the pages\n")
+            .into_response(),
+    }
+}
+
 async fn healthy() -> &'static str {
     "alive\n"
 }
@@ -141,7 +157,10 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 async fn nowhere() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "nothing here; there are /, /metrics, /diagnose.json, /healthz and /readyz\n")
+    (
+        StatusCode::NOT_FOUND,
+        "nothing here; there are /, /metrics, /diagnose.json, /runbook, /healthz and /readyz\n",
+    )
 }
 
 async fn not_that_way() -> (StatusCode, &'static str) {

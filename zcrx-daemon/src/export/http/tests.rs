@@ -124,7 +124,8 @@ async fn one_connection_too_many_closes_the_oldest() -> Outcome {
 
 #[tokio::test]
 async fn who_does_not_finish_a_request_is_closed() -> Outcome {
-    let limits = Limits { head: Duration::from_millis(20), ..Limits::default() };
+    let brief = Duration::from_millis(20);
+    let limits = Limits { head: brief, idle: brief, ..Limits::default() };
     let endpoint = Fixture::start(Vec::new(), limits).await?;
     for begin in [&b""[..], b"GET / HT"] {
         let mut slow = TcpStream::connect(endpoint.address).await?;
@@ -150,5 +151,62 @@ async fn the_end_does_not_wait_for_those_who_hold_connections() -> Outcome {
     assert!(closed(&mut idle).await);
     assert!(closed(&mut begun).await);
     assert_eq!(endpoint.connections.sample().connections, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn runbook_is_served_by_every_host() -> Outcome {
+    let endpoint = Fixture::start(Vec::new(), Limits::default()).await?;
+    assert!(endpoint.get("/runbook").await?.contains("ZcrxQueueStarving"));
+    for path in ["/runbook/ZcrxQueueStarving", "/runbook/ZcrxQueueStarving.md", "/runbook/slow_consumer"] {
+        let answer = endpoint.get(path).await?;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("## What"), "{path}: {answer}");
+    }
+    for path in ["/runbook/no-such-alert", "/runbook/..%2fmetrics"] {
+        assert!(endpoint.get(path).await?.starts_with("HTTP/1.1 404 "), "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn crowded_endpoint_answers_503() -> Outcome {
+    let limits = Limits { connections: 0, ..Limits::default() };
+    let endpoint = Fixture::start(Vec::new(), limits).await?;
+    let answer = endpoint.get("/healthz").await?;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("too many connections"), "{answer}");
+    Ok(())
+}
+
+/// As many scrapes at once as one network may have connections: all are answered, one after the other.
+#[tokio::test]
+async fn hundred_scrapes_at_once_are_answered() -> Outcome {
+    let endpoint = Arc::new(Fixture::start(vec![queue()], Limits::default()).await?);
+    let scrapes: Vec<_> = (0..100)
+        .map(|_| {
+            let endpoint = Arc::clone(&endpoint);
+            tokio::spawn(async move { endpoint.get("/metrics").await.map_err(|error| error.to_string()) })
+        })
+        .collect();
+    for scrape in scrapes {
+        let answer = scrape.await??;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn plain_http_on_a_tls_port_gets_a_word() -> Outcome {
+    let (client, server) = tokio::io::duplex(1024);
+    let mut client = client;
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+    let peeked = super::listener::Peeked::new(Box::new(server)).await?;
+    assert!(peeked.is_plain_http());
+    let (mut client, server) = tokio::io::duplex(1024);
+    client.write_all(&[0x16, 3, 1]).await?;
+    let mut peeked = super::listener::Peeked::new(Box::new(server)).await?;
+    assert!(!peeked.is_plain_http());
+    let mut begin = [0; 3];
+    peeked.read_exact(&mut begin).await?;
+    assert_eq!(begin, [0x16, 3, 1], "the first byte is read again");
     Ok(())
 }

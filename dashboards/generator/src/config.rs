@@ -13,7 +13,7 @@ pub(super) const JOB: &str = "(.+/)?zcrxd";
 /// How far back the recorded rates look, and what their names end with.
 pub(super) const WINDOW: &str = "5m";
 
-/// Labels that name one host: every aggregation and every join keeps them. `cluster` tells apart the hosts of several
+/// Labels that name one host: every aggregation and every join keeps them. `cluster` distinguishes the hosts of several
 /// clusters in one store; where no series has it, it changes nothing.
 pub(super) const HOST: &str = "cluster, job, instance";
 

@@ -45,7 +45,7 @@ enum Command {
     Check,
 }
 
-/// Runs the chore.
+/// Runs the task.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Generate { runbook, job, threshold } => {

@@ -36,19 +36,19 @@ pub(super) struct Query {
 /// Takes a query apart; fails if it is none, or names a series or label that does not exist.
 pub(super) fn analyse(text: &str, contract: &Contract, recorded: &Recorded) -> Result<Query> {
     let expression = parse(text).map_err(|error| anyhow!("{error}: {text}"))?;
-    let mut walk = Walk { contract, recorded, selectors: Vec::new(), within: Vec::new() };
-    let labels = walk.labels(&expression).map_err(|error| error.context(text.to_owned()))?;
-    Ok(Query { selectors: walk.selectors, labels })
+    let mut visitor = QueryVisitor { contract, recorded, selectors: Vec::new(), within: Vec::new() };
+    let labels = visitor.labels(&expression).map_err(|error| error.context(text.to_owned()))?;
+    Ok(Query { selectors: visitor.selectors, labels })
 }
 
-struct Walk<'a> {
+struct QueryVisitor<'a> {
     contract: &'a Contract,
     recorded: &'a Recorded,
     selectors: Vec<Selector>,
     within: Vec<String>,
 }
 
-impl Walk<'_> {
+impl QueryVisitor<'_> {
     fn labels(&mut self, expression: &Expr) -> Result<BTreeSet<String>> {
         match expression {
             Expr::Aggregate(aggregate) => self.aggregate(aggregate),

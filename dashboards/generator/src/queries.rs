@@ -1,4 +1,4 @@
-//! Every query there is, for whoever wants to run them.
+//! Every query, for tests that run them.
 
 use std::collections::BTreeSet;
 

@@ -57,7 +57,7 @@ impl Per {
         match self {
             Self::Host => ("1", "the host and its zcrxd"),
             Self::Receiver => ("R", "receive queue of zcrxd's own"),
-            Self::KernelQueue => ("K", "zcrx queue in the kernel, whoever owns it"),
+            Self::KernelQueue => ("K", "zcrx queue in the kernel, of any process"),
             Self::DiagnosedQueue => ("D", "diagnosed queue: each of the above, once"),
             Self::PagePool => ("P", "page pool that was active, fed by zcrx or not"),
             Self::Probe => ("C", "probe of the catalogue"),
@@ -128,7 +128,7 @@ fn bound(name: &str, metric: &Metric) -> Result<(usize, usize)> {
     for label in &metric.labels {
         most *= values(label, name)?;
     }
-    // Errors and troubles are what one hopes not to have.
+    // Errors and problems are absent on a healthy host.
     let hoped_not = metric.labels.contains("errno")
         || ["zcrx_queue_alarm", "zcrx_queue_alarm_duration_seconds"].contains(&name)
         || name.starts_with("zcrx_queue_cause_");
@@ -206,13 +206,13 @@ fn table(contract: &Contract) -> Result<String> {
 /// Probes of the catalogue, near enough.
 const PROBES: usize = 16;
 
-/// Recorded series of a host: one for each rule of its level, nine troubles, and twice fourteen causes.
+/// Recorded series of a host: one for each rule of its level, nine alarms, and twice fourteen causes.
 const RECORDED: usize = 50;
 
 /// Threads that are asked whether they answer, beside those that receive.
 const OTHER_THREADS: usize = 3;
 
-/// What is wrong with scrapes of daemons that differ in how many queues of their own they have: a series that is not
+/// Errors in scrapes of daemons that differ in how many queues of their own they have: a series that is not
 /// documented, or more of them than the bound allows, or a number that does not grow with the queues.
 pub fn complaints(scrapes: &[(usize, Scrape)]) -> Result<Vec<String>> {
     let contract = Contract::read()?;
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_or_unknown_is_told() -> Result<()> {
+    fn unexpected_series_are_reported() -> Result<()> {
         let scrape = |text: &str| Scrape::parse(text.to_owned());
         let well = "zcrxd_build_info{version=\"1\"} 1\nzcrxd_receiver_received_bytes_total{queue=\"0\"} 1\nzcrx_queue_episode_active{queue=\"0\"} 0\n\
                     zcrxd_thread_responsive{thread=\"sampler\"} 1\n";

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_sides_are_told_apart() {
+    fn both_sides_are_distinguished() {
         let tests = "- eval_time: 1m\n  alertname: A\n  exp_alerts: []\n- eval_time: 2m\n  alertname: A\n  exp_alerts:\n    - {}\n\
                      - eval_time: 2m\n  alertname: B\n  exp_alerts: []\n";
         assert_eq!(times(tests, "A"), [false, true]);

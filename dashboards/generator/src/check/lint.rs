@@ -82,7 +82,7 @@ mod tests {
     /// What is done to a dashboard to break a rule.
     type Change = Box<dyn FnOnce(&mut Value)>;
 
-    /// A dashboard that keeps every rule, and what becomes of it when `change` is done to it.
+    /// Complaints about a valid dashboard after `change`.
     fn complaints_after(change: impl FnOnce(&mut Value)) -> Result<Vec<String>> {
         let dashboard = dashboard::all().remove(1);
         let mut value = serde_json::from_str(&dashboard::render(&dashboard))?;

@@ -50,7 +50,7 @@ pub fn with_promtool(path: Option<OsString>) -> Count {
     promtool::CHECKS.iter().fold(Count::default(), |count, (name, check)| count.and(name, check(&promtool)))
 }
 
-/// The checks as a chore of their own.
+/// Runs the checks as a task.
 pub(super) fn documents() -> Result<()> {
     let count = all();
     if count.failed > 0 {

@@ -15,7 +15,7 @@ const PARTS: [&str; 6] = [
     "What it means",
     "How bad it is",
     "What to look at",
-    "Causes, and how to tell them apart",
+    "Causes, and how to distinguish them",
     "Remedy",
     "Prevent",
 ];
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_told() -> Result<()> {
+    fn missing_references_are_reported() -> Result<()> {
         let known = Known::read()?;
         assert!(known.scenarios.contains("starved-by-leak"));
         let wrong = "Panel **zcrx / Queue / Nothing** lab scenario **no-such-thing**\n```promql\nnone\n```\n";

@@ -141,7 +141,7 @@ fn service() -> Row {
     Row {
         title: "Service",
         panels: vec![
-            Panel::states("Threads that answer", STATE, "1 while a thread answers; 0 when it has not for too long: then the watchdog is not fed, and systemd starts zcrxd anew.")
+            Panel::states("Threads that answer", STATE, "1 while a thread answers in time; 0 otherwise: zcrxd then stops feeding the watchdog, and systemd restarts it.")
                 .ask("zcrxd_thread_responsive{HOST}", "{{instance}} {{thread}}")
                 .from(0.0, RED)
                 .from(1.0, GREEN)

@@ -25,15 +25,15 @@ fn attention() -> Row {
         panels: vec![
             Panel::stat("Hosts", COUNT, "Hosts whose zcrxd is scraped.")
                 .ask("count(zcrxd_build_info{HOST})", "hosts"),
-            Panel::stat("Hosts in trouble", COUNT, "Hosts with a queue in trouble, now or until a few seconds ago.")
+            Panel::stat("Hosts with alarms", COUNT, "Hosts with a queue that has a problem now or had one a few seconds ago.")
                 .ask("count(instance:zcrx_queue_episode_active:sum{HOST} > 0) or vector(0)", "hosts")
                 .from(1.0, RED),
-            Panel::stat("Queues", COUNT, "Queues that are diagnosed: every zcrx queue in the kernels, whoever owns it, and zcrxd's own.")
+            Panel::stat("Queues", COUNT, "Diagnosed queues: every zcrx queue of any process, and the queues of zcrxd.")
                 .ask("sum(instance:zcrx_queues:count{HOST})", "queues"),
-            Panel::stat("Queues in trouble", COUNT, "Queues with which anything is wrong, now or until a few seconds ago.")
+            Panel::stat("Queues with alarms", COUNT, "Queues that have a problem now or had one a few seconds ago.")
                 .ask("sum(instance:zcrx_queue_episode_active:sum{HOST})", "queues")
                 .from(1.0, RED),
-            Panel::stat("Receivers failed, degraded", COUNT, "zcrxd's own receive queues that do not receive and are tried again, and those that receive, but not on the backend that was asked for.")
+            Panel::stat("Receivers failed, degraded", COUNT, "zcrxd's receive queues that failed and are registered again, and queues that do not use the configured backend.")
                 .ask("sum(instance:zcrxd_receiver_state_failed:sum{HOST}) or vector(0)", "failed")
                 .ask("sum(instance:zcrxd_receiver_state_degraded:sum{HOST}) or vector(0)", "degraded")
                 .from(1.0, RED)
@@ -41,7 +41,7 @@ fn attention() -> Row {
             Panel::stat("Alerts firing", COUNT, "Alerts about zcrx that fire, of any severity.")
                 .ask("count(ALERTS{HOST,alertname=~\"Zcrx.+\",alertstate=\"firing\"}) or vector(0)", "alerts")
                 .from(1.0, ORANGE),
-            Panel::table("Queues in trouble", SECONDS, "What is wrong with which queue, and for how long. The queue links to its dashboard, the instance to that of its zcrxd.")
+            Panel::table("Queues with alarms", SECONDS, "Problem of each queue and its duration. The queue links to its dashboard, the instance to the dashboard of its zcrxd.")
                 .ask("sort_desc(zcrx_queue_alarm_duration_seconds{HOST})", "")
                 .value("for"),
             Panel::table("Alerts", COUNT, "Alerts that fire, most urgent first. The name links to its page of the runbook.")
@@ -51,7 +51,7 @@ fn attention() -> Row {
                 .ask("bottomk(10, instance:zcrx_queue_time_to_starvation_seconds:min{HOST} < 3600)", "{{instance}}")
                 .wide(12)
                 .runbook("ZcrxQueueStarvationForecast"),
-            Panel::bars("Least headroom", SHARE, "The hosts with the queue that has the smallest share of its area left to give out.")
+            Panel::bars("Least headroom", SHARE, "Hosts with the queue that has the smallest share of allocatable buffers.")
                 .ask("bottomk(10, instance:zcrx_queue_headroom_ratio:min{HOST})", "{{instance}}")
                 .wide(12)
                 .at_most(1.0),
@@ -81,19 +81,19 @@ fn saturation() -> Row {
     Row {
         title: "Saturation",
         panels: vec![
-            Panel::stack("What is wrong", COUNT, "Queues by what is wrong with them. A queue with two troubles counts twice.")
+            Panel::stack("Problems", COUNT, "Queues by problem. A queue with two problems counts twice.")
                 .ask("sum by (alarm) (instance_alarm:zcrx_queue_alarm:sum{HOST})", "{{alarm}}")
                 .runbook("ZcrxQueueStarving"),
-            Panel::stack("Why", COUNT, "Causes that were found of these troubles; docs/causes.md tells of each.")
+            Panel::stack("Why", COUNT, "Causes of current problems; docs/causes.md explains each.")
                 .ask("sum by (cause) (instance_cause:zcrx_queue_cause_contribution_ratio:count{HOST})", "{{cause}}"),
             Panel::lines("Queues that starve at a time", COUNT, "Time spent in starvations, per second: 2 means that at any moment two queues starve on average. Hosts with most of it.")
                 .ask("topk(10, instance:zcrx_queue_starved_seconds:rate5m{HOST} > 0)", "{{instance}}"),
             Panel::lines("Failed allocations", RATE, "Allocations of the kernel's provider that yielded nothing. A few are harmless; what counts is how long they go on. Hosts with most of them.")
                 .ask("topk(10, instance:zcrx_queue_allocation_failures:rate5m{HOST} > 0)", "{{instance}}"),
-            Panel::stack("Episodes in the last hour", COUNT, "Episodes of trouble that ended within the hour, by the cause that was likeliest in the end.")
+            Panel::stack("Episodes in the last hour", COUNT, "Episodes that ended within the hour, by their most likely cause.")
                 .ask("sum by (cause) (instance_cause:zcrx_queue_episodes:increase1h{HOST}) > 0", "{{cause}}")
                 .runbook("ZcrxQueueStarvesRepeatedly"),
-            Panel::lines("Least headroom", SHARE, "The ten hosts with the queue that has the smallest share of its area left to give out.")
+            Panel::lines("Least headroom", SHARE, "The ten hosts with the queue that has the smallest share of allocatable buffers.")
                 .ask("bottomk(10, instance:zcrx_queue_headroom_ratio:min{HOST})", "{{instance}}")
                 .at_most(1.0),
         ],

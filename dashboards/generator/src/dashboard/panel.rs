@@ -45,7 +45,7 @@ pub(crate) struct Panel {
     pub hidden: Vec<&'static str>,
     /// The heading of the value's column in a table.
     pub value: Option<&'static str>,
-    /// The alert whose page of the runbook tells more.
+    /// Alert whose runbook page has more information.
     pub runbook: Option<&'static str>,
 }
 

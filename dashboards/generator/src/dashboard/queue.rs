@@ -1,5 +1,5 @@
 //! One queue, or a few: where its buffers are, what it carries, and what goes wrong, as the kernel sees it and, for
-//! zcrxd's own queues, as the application does.
+//! zcrxd's queues, as the application does.
 
 /// What a queue is called in a legend.
 macro_rules! queue {
@@ -42,11 +42,11 @@ fn overview() -> Row {
     Row {
         title: "What it is, and how it is",
         panels: vec![
-            Panel::states("Trouble", STATE, "What was wrong with the queue, and when. Empty while nothing is.")
+            Panel::states("Problems", STATE, "Problems of the queue over time. Empty while it has none.")
                 .ask("zcrx_queue_alarm{QUEUE}", queue!("{{alarm}}"))
                 .from(1.0, RED)
                 .runbook("ZcrxQueueStarving"),
-            Panel::states("State of zcrxd's own queue", STATE, "Where the life of a queue that zcrxd itself receives on stood.")
+            Panel::states("State of zcrxd's queue", STATE, "State of the queue on which zcrxd receives.")
                 .ask("zcrxd_receiver_state{QUEUE} == 1", queue!("{{state}}"))
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::table("Owners", STATE, "The process that has the queue (the oldest, if several do), and the kernel's names for it.")
@@ -55,14 +55,14 @@ fn overview() -> Row {
             Panel::table("Processes that hold it", COUNT, "How many processes hold the queue or its ring. More than one keeps a queue alive that its owner has closed.")
                 .ask("zcrx_queue_owners{QUEUE}", "")
                 .value("processes"),
-            Panel::table("zcrxd's own queues", STATE, "What zcrxd's own queues run on and what consumes their data.")
+            Panel::table("zcrxd's queues", STATE, "Backend and sink of zcrxd's queues.")
                 .ask("zcrxd_receiver_info{QUEUE}", "")
                 .hide(&["Value"]),
             Panel::table("Refused backends", STATE, "Better backends that were tried and refused, with the errno if it was the kernel that refused.")
                 .ask("zcrxd_receiver_backend_refused_info{QUEUE}", "")
                 .hide(&["Value"])
                 .runbook("ZcrxReceiveDegraded"),
-            Panel::table("Features of zcrx", COUNT, "What this kernel offers (1) and does not (0) to zcrxd's own queue.")
+            Panel::table("Features of zcrx", COUNT, "Features that this kernel supports (1) or lacks (0) for zcrxd's queue.")
                 .ask("sort(zcrxd_receiver_feature{QUEUE})", "")
                 .value("offered")
                 .wide(8),
@@ -90,7 +90,7 @@ fn buffers() -> Row {
                 .ask("zcrx_queue_user_references{QUEUE}", queue!("references (kernel)"))
                 .ask("zcrxd_receiver_held_buffers{QUEUE} + zcrxd_receiver_cq_unread_entries{QUEUE} + zcrxd_receiver_refill_ring_pending_entries{QUEUE}", queue!("held, unread and returned (user)"))
                 .wide(12),
-            Panel::lines("Held by zcrxd's own queues", COUNT, "Buffers that were dispensed and neither returned nor reclaimed, and of them those that a full refill ring keeps from being returned.")
+            Panel::lines("Held by zcrxd's queues", COUNT, "Buffers that were delivered and neither returned nor reclaimed, and the stashed part, for which the refill ring had no room.")
                 .ask("zcrxd_receiver_held_buffers{QUEUE}", queue!("held"))
                 .ask("zcrxd_receiver_stashed_buffers{QUEUE}", queue!("stashed"))
                 .ask("zcrxd_receiver_area_buffers{QUEUE}", queue!("area")),
@@ -100,14 +100,14 @@ fn buffers() -> Row {
                 .ask("zcrxd_receiver_refill_ring_pending_entries{QUEUE}", queue!("pending (user)"))
                 .ask("zcrxd_receiver_refill_ring_capacity_entries{QUEUE}", queue!("capacity (user)"))
                 .runbook("ZcrxQueueRefillOverflow"),
-            Panel::lines("Completion queue", COUNT, "Completions that nobody has read, against the room there is.")
+            Panel::lines("Completion queue", COUNT, "Unread completions, and the capacity of the completion queue.")
                 .ask("zcrx_queue_cq_unread_entries{QUEUE}", queue!("unread (kernel)"))
                 .ask("zcrx_queue_cq_capacity_entries{QUEUE}", queue!("capacity (kernel)"))
                 .ask("zcrxd_receiver_cq_unread_entries{QUEUE}", queue!("unread (user)"))
                 .ask("zcrxd_receiver_cq_capacity_entries{QUEUE}", queue!("capacity (user)"))
                 .runbook("ZcrxQueueCqExhausted"),
-            Panel::lines("Buffers returned", RATE, "Buffers dispensed to the application and returned by it. What is dispensed must come back; reclaimed ones were still held when their queue was torn down.")
-                .ask("rate(zcrxd_receiver_delivered_buffers_total{QUEUE}[$__rate_interval])", queue!("dispensed"))
+            Panel::lines("Buffers returned", RATE, "Buffers delivered to the application and returned by it. Delivered buffers must be returned; reclaimed buffers were still held when their queue ended.")
+                .ask("rate(zcrxd_receiver_delivered_buffers_total{QUEUE}[$__rate_interval])", queue!("delivered"))
                 .ask("rate(zcrxd_receiver_returned_buffers_total{QUEUE}[$__rate_interval])", queue!("returned"))
                 .ask("rate(zcrxd_receiver_reclaimed_buffers_total{QUEUE}[$__rate_interval])", queue!("reclaimed")),
             Panel::lines("Buffers that nothing accounts for", COUNT, "Those that the copy fallback gave to user space, and the error of a snapshot under traffic. Lasting growth without copies is a kernel bug.")
@@ -123,7 +123,7 @@ fn utilization() -> Row {
     Row {
         title: "Utilization",
         panels: vec![
-            Panel::lines("Payload", BYTE_RATE, "Payload that zcrxd's own queue received, and what of it was copied into the area.")
+            Panel::lines("Payload", BYTE_RATE, "Payload that zcrxd's queue received, and the part that was copied into the area.")
                 .ask("rate(zcrxd_receiver_received_bytes_total{QUEUE}[$__rate_interval])", queue!("received"))
                 .ask("rate(zcrxd_receiver_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied"))
                 .ask("rate(zcrxd_receiver_kernel_copied_bytes_total{QUEUE}[$__rate_interval])", queue!("copied, by the kernel's count"))
@@ -133,10 +133,10 @@ fn utilization() -> Row {
             Panel::lines("Buffers allocated", RATE, "Buffers the kernel took, from the refill ring and from the freelist. In a steady state nearly all come from the ring.")
                 .ask("rate(zcrx_queue_allocated_buffers_total{QUEUE}[$__rate_interval])", queue!("all"))
                 .ask("rate(zcrx_queue_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("from the freelist")),
-            Panel::lines("Connections", COUNT, "Connections open on zcrxd's own queue, and sockets that receive from the queue as the kernel has them.")
+            Panel::lines("Connections", COUNT, "Open connections of zcrxd's queue, and sockets that receive from the queue in the kernel.")
                 .ask("zcrxd_receiver_connections{QUEUE}", queue!("open (user)"))
                 .ask("zcrx_queue_sockets{QUEUE}", queue!("sockets (kernel)")),
-            Panel::lines("New connections", RATE, "Connections that zcrxd's own queue accepted.")
+            Panel::lines("New connections", RATE, "Connections that zcrxd's queue accepted.")
                 .ask("rate(zcrxd_receiver_accepted_connections_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Areas", COUNT, "Areas of the queue and the buffers in all of them. More than one area needs Linux 7.3.")
                 .ask("zcrx_queue_areas{QUEUE}", queue!("areas (kernel)"))
@@ -145,11 +145,11 @@ fn utilization() -> Row {
             Panel::lines("Areas added", RATE, "Areas added because buffers ran short, and those that were refused, by the limit of locked memory for example.")
                 .ask("rate(zcrxd_receiver_added_areas_total{QUEUE}[$__rate_interval])", queue!("added"))
                 .ask("rate(zcrxd_receiver_refused_areas_total{QUEUE}[$__rate_interval])", queue!("refused")),
-            Panel::lines("Memory", BYTES, "The area of zcrxd's own queue and the one that this load would want.")
+            Panel::lines("Memory", BYTES, "Area of zcrxd's queue, and the recommended area for this load.")
                 .ask("zcrxd_receiver_area_bytes{QUEUE}", queue!("area"))
                 .ask("zcrxd_receiver_area_limit_bytes{QUEUE}", queue!("limit of growth"))
                 .ask("zcrx_queue_recommended_area_bytes{QUEUE}", queue!("recommended")),
-            Panel::lines("Size of a buffer", BYTES, "The size of one buffer (niov) of zcrxd's own queue.")
+            Panel::lines("Size of a buffer", BYTES, "The size of one buffer (niov) of zcrxd's queue.")
                 .ask("zcrxd_receiver_buffer_bytes{QUEUE}", queue!("")),
         ],
     }
@@ -159,7 +159,7 @@ fn saturation() -> Row {
     Row {
         title: "Saturation",
         panels: vec![
-            Panel::lines("Headroom", SHARE, "Buffers that can still be given out, as a share of the area.")
+            Panel::lines("Headroom", SHARE, "Allocatable buffers as a share of the area.")
                 .ask("zcrx_queue_headroom_ratio{QUEUE}", queue!(""))
                 .at_most(1.0),
             Panel::lines("Time to starvation", SECONDS, "When the queue starves if things go on as they do. Not drawn while it does not starve at this rate.")
@@ -194,10 +194,10 @@ fn errors() -> Row {
     Row {
         title: "Errors",
         panels: vec![
-            Panel::lines("Receive errors", RATE, "Receives of zcrxd's own queue that ended with an error: ENOMEM no buffer to copy into, ENOSPC no room for completions, EFAULT data in another queue's buffers.")
+            Panel::lines("Receive errors", RATE, "Receives of zcrxd's queue that ended with an error: ENOMEM no buffer to copy into, ENOSPC no room for completions, EFAULT data in another queue's buffers.")
                 .ask("rate(zcrxd_receiver_receive_errors_total{QUEUE}[$__rate_interval])", queue!("{{errno}}"))
                 .runbook("ZcrxQueueMissteered"),
-            Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's own queue could not accept, and connections that ended because their data could not be given to the sink: a full disk, a destination that is gone. Connects that are tried again come before that.")
+            Panel::lines("Accept and sink errors", RATE, "Connections that zcrxd's queue could not accept, and connections that ended because the sink failed: a full disk, a missing destination. Connect retries come first.")
                 .ask("rate(zcrxd_receiver_accept_errors_total{QUEUE}[$__rate_interval])", queue!("accept {{errno}}"))
                 .ask("rate(zcrxd_receiver_sink_errors_total{QUEUE}[$__rate_interval])", queue!("sink {{errno}}"))
                 .ask("rate(zcrxd_receiver_sink_connect_retries_total{QUEUE}[$__rate_interval])", queue!("connects tried again"))
@@ -206,22 +206,22 @@ fn errors() -> Row {
                 .ask("rate(zcrx_queue_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("kernel"))
                 .ask("rate(zcrxd_receiver_cq_overflows_total{QUEUE}[$__rate_interval])", queue!("user"))
                 .runbook("ZcrxQueueCqExhausted"),
-            Panel::lines("Refill entries consumed in vain", RATE, "Refill entries that the kernel consumed and buffers that came of the refill ring. A gap that lasts is wasted entries: returned twice, wrong offset, or fragments of a buffer that is not free yet.")
+            Panel::lines("Refill entries without a buffer", RATE, "Refill entries that the kernel consumed, and buffers that they returned. A lasting gap is wasted entries: returned twice, wrong offset, or fragments of a buffer that is not free yet.")
                 .ask("rate(zcrx_queue_consumed_refill_entries_total{QUEUE}[$__rate_interval])", queue!("entries"))
                 .ask("rate(zcrx_queue_allocated_buffers_total{QUEUE}[$__rate_interval]) - rate(zcrx_queue_freelist_buffers_total{QUEUE}[$__rate_interval])", queue!("buffers of them")),
-            Panel::lines("Events of the kernel", RATE, "What the kernel tells zcrxd's own queue of: allocations that failed, payload that is copied. Each is told once, then armed again a moment later: what they tell of is more.")
+            Panel::lines("Events of the kernel", RATE, "Events that the kernel posts to zcrxd's queue: failed allocations, copies. Each event is posted once until it is armed again, so the real numbers are larger.")
                 .ask("rate(zcrxd_receiver_notifications_total{QUEUE}[$__rate_interval])", queue!("{{notification}}")),
             Panel::lines("Fragments copied by the kernel", RATE, "Fragments of payload that the kernel copied, by its own count; their bytes are in Payload.")
                 .ask("rate(zcrxd_receiver_kernel_copied_fragments_total{QUEUE}[$__rate_interval])", queue!(""))
                 .runbook("ZcrxReceiveCopying"),
             Panel::lines("Receives armed again", RATE, "Multishot receives that ended and were armed again.")
                 .ask("rate(zcrxd_receiver_rearms_total{QUEUE}[$__rate_interval])", queue!("")),
-            Panel::lines("Registered anew", COUNT, "Times within what is shown that zcrxd's own queue was registered again, because it had failed.")
+            Panel::lines("Registered again", COUNT, "Times that zcrxd's queue failed and was registered again, in the shown time range.")
                 .ask("increase(zcrxd_receiver_registrations_total{QUEUE}[$__range])", queue!(""))
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::lines("Connections given up", RATE, "Connections ended because payload had to be copied and there was no buffer for too long.")
                 .ask("rate(zcrxd_receiver_given_up_connections_total{QUEUE}[$__rate_interval])", queue!("")),
-            Panel::lines("Threads", COUNT, "Threads that receive what zcrxd's own queue brings, where it has several: fewer than configured, and one could not join.")
+            Panel::lines("Threads", COUNT, "Threads that receive on zcrxd's queue, where it has several. Fewer than configured: a thread could not join.")
                 .ask("zcrxd_receiver_workers{QUEUE}", queue!("")),
             Panel::lines("Completions by thread", RATE, "Completions with data, by the thread whose ring they came on. Connections are dealt out in turn: a thread with none has none.")
                 .ask("rate(zcrxd_receiver_worker_completions_total{QUEUE}[$__rate_interval])", queue!("thread {{worker}}")),

@@ -1,10 +1,10 @@
-//! For the person on call: what starves, since when, why, whose it is, and what will.
+//! For the engineer on call: which queue starves, since when, why, its owner, and which queue will starve.
 
 use super::panel::{COUNT, GREEN, ORANGE, Panel, RATE, RED, SECONDS, SHARE, STATE};
 use super::{Dashboard, Row};
 
-/// Of an answer, the queues that are in trouble.
-macro_rules! troubled {
+/// Restricts a query to queues with a problem.
+macro_rules! with_problem {
     ($query:literal) => {
         concat!($query, " and on (job, instance, interface, queue) (zcrx_queue_episode_active{QUEUE} == 1)")
     };
@@ -27,15 +27,15 @@ fn now() -> Row {
     Row {
         title: "Now: what, since when, why, whose",
         panels: vec![
-            Panel::table("1. What is wrong, for how long", SECONDS, "Troubles that last now. The queue links to all there is to know of it. Nothing here: nothing is wrong, or zcrxd does not see it (the last row of the dashboard zcrxd tells).")
+            Panel::table("1. Problems and their duration", SECONDS, "Current problems. The queue links to its dashboard. Empty: no problem, or zcrxd misses information (see the last row of the dashboard zcrxd).")
                 .ask("sort_desc(zcrx_queue_alarm_duration_seconds{QUEUE})", "")
                 .value("for")
                 .runbook("ZcrxQueueStarving"),
-            Panel::table("2. Why", SHARE, "Causes that were found, with how much of the trouble each explains. docs/causes.md says of each what it looks like and what to do; `zcrxd diagnose` on the host says the evidence in words.")
+            Panel::table("2. Why", SHARE, "Causes with the share of the problem that each explains. docs/causes.md has signature and remedy; `zcrxd diagnose` on the host prints the evidence.")
                 .ask("sort_desc(zcrx_queue_cause_contribution_ratio{QUEUE})", "")
                 .value("explains"),
-            Panel::table("3. Whose it is", STATE, "The process that has the queue in trouble (the oldest, if several do).")
-                .ask(troubled!("zcrx_queue_info{QUEUE}"), "")
+            Panel::table("3. Owner", STATE, "Process that owns the queue with a problem (the oldest, if several do).")
+                .ask(with_problem!("zcrx_queue_info{QUEUE}"), "")
                 .hide(&["Value", "ifindex", "zcrx_id", "page_pool"]),
             Panel::table("4. What to do", COUNT, "Alerts that fire; the name links to its page of the runbook.")
                 .ask("sort_desc(ALERTS{HOST,interface=~\"$interface|\",queue=~\"$queue|\",alertname=~\"Zcrx.+\",alertstate=\"firing\"})", "")
@@ -48,20 +48,20 @@ fn evidence() -> Row {
     Row {
         title: "Evidence: where the buffers are, and what fails",
         panels: vec![
-            Panel::bars("With user space", SHARE, "Share of the area that user space has: held, in unread completions, or in the refill ring. High here with a low refill ring: the application is slow or leaks (A, E). Of queues in trouble.")
-                .ask(troubled!("zcrx_queue_user_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+            Panel::bars("With user space", SHARE, "Share of the area with user space: held, in unread completions, or in the refill ring. High here with a low refill ring: the application is slow or leaks (A, E). Only queues with a problem.")
+                .ask(with_problem!("zcrx_queue_user_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
-            Panel::bars("In the kernel", SHARE, "Share of the area posted to the NIC, in the pool's cache or in sockets. High here with unread data in the sockets: nobody reads them (B); without: the area is small for its NIC (C). Of queues in trouble.")
-                .ask(troubled!("zcrx_queue_kernel_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+            Panel::bars("In the kernel", SHARE, "Share of the area posted to the NIC, in the pool's cache or in sockets. High here with unread data in the sockets: no receive is armed (B); without: the area is small for its NIC (C). Only queues with a problem.")
+                .ask(with_problem!("zcrx_queue_kernel_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
-            Panel::bars("Refill ring", SHARE, "How full the refill ring is. Full: returned buffers do not fit (D). Not empty while allocations fail: fragments (F), or nobody consumes it (H, L). Of queues in trouble.")
-                .ask(troubled!("zcrx_queue_refill_ring_pending_entries{QUEUE} / zcrx_queue_refill_ring_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+            Panel::bars("Refill ring", SHARE, "How full the refill ring is. Full: returned buffers do not fit (D). Not empty while allocations fail: fragments (F), or the kernel does not consume it (H, L). Only queues with a problem.")
+                .ask(with_problem!("zcrx_queue_refill_ring_pending_entries{QUEUE} / zcrx_queue_refill_ring_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.9, ORANGE),
-            Panel::bars("Unread completions", SHARE, "How full the completion queue is. Full: the application does not reap (A, J). Of queues in trouble.")
-                .ask(troubled!("zcrx_queue_cq_unread_entries{QUEUE} / zcrx_queue_cq_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
+            Panel::bars("Unread completions", SHARE, "How full the completion queue is. Full: the application does not reap (A, J). Only queues with a problem.")
+                .ask(with_problem!("zcrx_queue_cq_unread_entries{QUEUE} / zcrx_queue_cq_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
             Panel::lines("Failed allocations", RATE, "Allocations that yielded nothing. A line that does not come back to zero is a starvation.")
@@ -81,7 +81,7 @@ fn forecast() -> Row {
             Panel::bars("Time to starvation", SECONDS, "When queues starve if things go on as they do, those that do within the hour, soonest first.")
                 .ask("bottomk(10, zcrx_queue_time_to_starvation_seconds{QUEUE} < 3600)", "{{instance}} {{interface}}:{{queue}}")
                 .runbook("ZcrxQueueStarvationForecast"),
-            Panel::bars("Headroom", SHARE, "Buffers that can still be given out, as a share of the area: the queues with least.")
+            Panel::bars("Headroom", SHARE, "Allocatable buffers as a share of the area: the queues with the smallest share.")
                 .ask("bottomk(10, zcrx_queue_headroom_ratio{QUEUE})", "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0),
             Panel::bars("Area too small by", SHARE, "What an area for this load would have more than this one has: 1 means twice as many buffers. The queues that lack most.")
@@ -97,16 +97,16 @@ fn history() -> Row {
     Row {
         title: "What was",
         panels: vec![
-            Panel::stack("Episodes that ended", COUNT, "Episodes of trouble by the cause that was likeliest in the end. A trouble that still lasts is not among them.")
+            Panel::stack("Episodes that ended", COUNT, "Ended episodes by their most likely cause. Current problems are not included.")
                 .ask("sum by (cause) (increase(zcrx_queue_episodes_total{QUEUE}[$__rate_interval]))", "{{cause}}")
                 .runbook("ZcrxQueueStarvesRepeatedly"),
-            Panel::lines("Time in episodes", SHARE, "Share of the time that a queue was in an episode of trouble, the current episode included.")
+            Panel::lines("Time in episodes", SHARE, "Share of the time that a queue was in an episode, including the current one.")
                 .ask("topk(10, rate(zcrx_queue_episode_seconds_total{QUEUE}[$__rate_interval]) > 0)", "{{instance}} {{interface}}:{{queue}}"),
             Panel::table("Queues with most episodes", COUNT, "Episodes in the time that the dashboard shows.")
                 .ask("topk(20, sum by (job, instance, interface, queue, cause) (increase(zcrx_queue_episodes_total{QUEUE}[$__range])) > 0)", "")
                 .value("episodes")
                 .wide(8),
-            Panel::states("Troubled", STATE, "When a queue was in trouble.")
+            Panel::states("With a problem", STATE, "When a queue had a problem.")
                 .ask("zcrx_queue_episode_active{QUEUE} == 1", "{{instance}} {{interface}}:{{queue}}")
                 .from(1.0, RED)
                 .wide(24),

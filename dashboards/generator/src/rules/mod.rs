@@ -25,10 +25,10 @@ pub(super) struct Recording {
     pub query: String,
 }
 
-/// Who is to be told, and how soon.
+/// Receiver and urgency of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Severity {
-    /// Somebody is harmed now: wake somebody.
+    /// Users are affected now: page.
     Critical,
     /// It will harm, or hides harm: look at it in working hours.
     Warning,
@@ -76,7 +76,7 @@ pub(super) struct Alert {
     pub name: &'static str,
     /// Which group it stands in.
     pub about: About,
-    /// Who is told.
+    /// Severity.
     pub severity: Severity,
     /// How long the query holds before the alert fires, as Prometheus writes durations.
     pub lasting: &'static str,

@@ -45,7 +45,7 @@ impl Table<'_> {
              Every cell was measured by booting that kernel (Debian's build for virtual machines, emulated, with the\n\
              [software NIC](../xtask/lab/nic/README.md) where it can be built) and running the\n\
              [lab's](../xtask/lab/README.md) scenarios against the real daemon. `-` means that the kernel was not\n\
-             had when the table was made.\n\n",
+             available when the table was made.\n\n",
         );
         let kernels: Vec<_> = self.kernels.iter().collect();
         self.grid(&mut text, &kernels);

@@ -100,7 +100,12 @@ fn template(dashboard: &Value, name: &str, all: &str) -> Vec<String> {
             && variable["datasource"]["uid"] == "${datasource}"
             && variable["label"].as_str().is_some_and(|label| label.to_lowercase() == name)
     });
-    complaint(!found, format!("no variable {name} that asks anew when the time changes, and takes several"))
+    complaint(
+        !found,
+        format!(
+            "no variable {name} that is refreshed when the time range changes and accepts several values"
+        ),
+    )
 }
 
 fn annotations(dashboard: &Value, known: &Known) -> Vec<String> {
@@ -177,7 +182,7 @@ fn promql(panel: &Value, known: &Known) -> Vec<String> {
 
 fn target_matcher(panel: &Value, known: &Known, label: &str) -> Vec<String> {
     let wanted = (label.to_owned(), format!("=~${label}"));
-    // What does not parse is another rule's to tell.
+    // Another rule reports queries that do not parse.
     let selectors =
         expressions(panel).filter_map(|text| known.query(text).ok()).flat_map(|query| query.selectors);
     selectors

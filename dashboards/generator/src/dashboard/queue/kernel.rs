@@ -1,4 +1,4 @@
-//! What happened to a queue in the kernel, whoever owns it.
+//! Kernel events of a queue of any process.
 
 use super::own::spread;
 use crate::dashboard::Row;
@@ -8,7 +8,7 @@ pub(super) fn delivery() -> Row {
     Row {
         title: "Delivery, copies and control, in the kernel",
         panels: vec![
-            Panel::lines("Receive calls", RATE, "Receive calls on connections of the queue, whoever owns it, and of them those that found nothing.")
+            Panel::lines("Receive calls", RATE, "Receive calls on connections of the queue, for any owner, and the calls that found no data.")
                 .ask("rate(zcrx_queue_receives_total{QUEUE}[$__rate_interval])", queue!("all"))
                 .ask("rate(zcrx_queue_empty_receives_total{QUEUE}[$__rate_interval])", queue!("empty")),
             Panel::lines("Receive errors in the kernel", RATE, "Receives that ended with an error, by errno.")

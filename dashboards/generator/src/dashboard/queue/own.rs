@@ -1,4 +1,4 @@
-//! What only the application knows of its queue: zcrxd's own receive queues in detail.
+//! zcrxd's receive queues in detail, as only their application knows them.
 
 use crate::dashboard::Row;
 use crate::dashboard::panel::{BYTE_RATE, BYTES, COUNT, Panel, RATE, SECONDS};
@@ -27,7 +27,7 @@ pub(super) fn times() -> Row {
         panels: vec![
             Panel::lines("Hold time", SECONDS, "How long user space has a buffer, on average, by rates and counts (Little's law). Of any process.")
                 .ask("zcrx_queue_mean_hold_seconds{QUEUE}", queue!("")),
-            spread("Hold time, measured", SECONDS, "How long buffers of zcrxd's own queue were held, from the batch in which their completion was reaped until they were returned: half of them less, and 99 of 100.", "zcrxd_receiver_hold_seconds")
+            spread("Hold time, measured", SECONDS, "How long buffers of zcrxd's queue were held, from the batch that reaped their completion until their return: median and 99th percentile.", "zcrxd_receiver_hold_seconds")
                 .runbook("ZcrxQueueStarving"),
             Panel::lines("Held longest", SECONDS, "How long the buffer that is held longest has been held. A line that rises as fast as time goes is a buffer that does not come back.")
                 .ask("zcrxd_receiver_oldest_held_buffer_seconds{QUEUE}", queue!(""))
@@ -35,7 +35,7 @@ pub(super) fn times() -> Row {
             Panel::lines("Since the last allocation", SECONDS, "Time since an allocation last yielded a buffer. It grows on an idle queue too.")
                 .ask("time() - zcrx_queue_last_allocation_timestamp_seconds{QUEUE}", queue!(""))
                 .runbook("ZcrxQueueStalled"),
-            Panel::table("Busy polling", SECONDS, "How long a wait of zcrxd's own queue for completions polls the NIC before it sleeps: less delay for more CPU time. No line: it does not poll.")
+            Panel::table("Busy polling", SECONDS, "Time for which a wait of zcrxd's queue polls the NIC before it sleeps: lower latency, more CPU time. No line: no polling.")
                 .ask("zcrxd_receiver_napi_busy_poll_seconds{QUEUE}", "")
                 .value("polls for")
                 .wide(8),
@@ -47,21 +47,21 @@ pub(super) fn rings() -> Row {
     Row {
         title: "Rings, from batch to batch",
         panels: vec![
-            spread("Completions found waiting", COUNT, "Completions of zcrxd's own queue found waiting, each time that some were. More at once costs less, and delays more.", "zcrxd_receiver_reap_batch_completions")
+            spread("Completions found waiting", COUNT, "Completions of zcrxd's queue reaped per batch. Larger batches cost less and add latency.", "zcrxd_receiver_reap_batch_completions")
                 .runbook("ZcrxQueueCqExhausted"),
             spread("Entries published at once", COUNT, "Refill entries that were published at once. More at once costs less.", "zcrxd_receiver_publish_batch_entries"),
-            spread("Refill ring after publishing", COUNT, "Refill entries that nobody had consumed right after some were published. Near the capacity of the ring, buffers begin to wait.", "zcrxd_receiver_refill_ring_fill_entries")
+            spread("Refill ring after publishing", COUNT, "Unconsumed refill entries directly after publishing. Near the capacity of the ring, buffers are stashed.", "zcrxd_receiver_refill_ring_fill_entries")
                 .runbook("ZcrxQueueRefillOverflow"),
-            Panel::lines("Refill ring full, and flushed", RATE, "Times that entries had to be stashed because the refill ring was full, and times that the kernel was told to consume it.")
+            Panel::lines("Refill ring full, and flushed", RATE, "Times that entries had to be stashed because the refill ring was full, and requests to the kernel to consume it.")
                 .ask("rate(zcrxd_receiver_refill_ring_full_total{QUEUE}[$__rate_interval])", queue!("full"))
                 .ask("rate(zcrxd_receiver_refill_flushes_total{QUEUE}[$__rate_interval])", queue!("flushed"))
                 .runbook("ZcrxQueueRefillOverflow"),
-            Panel::lines("Receives tried again", RATE, "Receives that ended for want of a buffer and were armed again.")
+            Panel::lines("Receives tried again", RATE, "Receives that ended without a buffer and were armed again.")
                 .ask("rate(zcrxd_receiver_receive_retries_total{QUEUE}[$__rate_interval])", queue!(""))
                 .runbook("ZcrxQueueCopyLivelock"),
-            Panel::lines("Ends found by looking", RATE, "Connections that had ended, mostly by a reset, without a completion to say so: their receives were begun anew. Above 0 the kernel loses ends.")
+            Panel::lines("Unreported ends", RATE, "Connections that ended, mostly by a reset, without a completion; zcrxd armed their receives again. Above 0 the kernel loses ends.")
                 .ask("rate(zcrxd_receiver_unreported_connection_ends_total{QUEUE}[$__rate_interval])", queue!("")),
-            Panel::lines("Connections on another queue", RATE, "Connections that arrive on a hardware queue that is none of zcrxd's (copied, or not received at all), and those handed to the thread of another own queue, on which they arrive.")
+            Panel::lines("Connections on another queue", RATE, "Connections that arrive on a foreign hardware queue (copied, or not received), and connections moved to the thread of the local queue on which they arrive.")
                 .ask("rate(zcrxd_receiver_misplaced_connections_total{QUEUE}[$__rate_interval])", queue!("misplaced"))
                 .ask("rate(zcrxd_receiver_handed_over_connections_total{QUEUE}[$__rate_interval])", queue!("handed over"))
                 .runbook("ZcrxQueueMissteered"),

@@ -1,7 +1,7 @@
 //! One alert for each kind of alarm that a queue can have.
 //!
 //! Each compares the time with the alarm within 5 minutes: a queue that starves for half of every minute harms its users
-//! like one that starves without a break, and an alarm that cleared by itself wakes nobody.
+//! like one that starves without a break, and an alarm that cleared by itself pages no engineer.
 
 use super::About::{self, Cause, Symptom};
 

@@ -207,11 +207,14 @@ mod tests {
     #[test]
     fn the_labels_of_an_answer() -> Result<()> {
         for (query, expected) in [
-            ("rate(c_total[5m])", &["instance", "job", "queue"][..]),
+            ("rate(c_total[5m])", &["cluster", "instance", "job", "queue"][..]),
             ("sum by (job) (rate(c_total{queue=\"1\"}[5m]))", &["job"]),
-            ("sum without (queue) (c_total)", &["instance", "job"]),
-            ("topk(3, c_total)", &["instance", "job", "queue"]),
-            ("c_total * on (job, queue) group_left (comm) g_info", &["comm", "instance", "job", "queue"]),
+            ("sum without (queue) (c_total)", &["cluster", "instance", "job"]),
+            ("topk(3, c_total)", &["cluster", "instance", "job", "queue"]),
+            (
+                "c_total * on (job, queue) group_left (comm) g_info",
+                &["cluster", "comm", "instance", "job", "queue"],
+            ),
             ("2 * a:b:c", &["job"]),
             ("a:b:c > scalar(c_total)", &["job"]),
             ("histogram_quantile(0.9, sum by (job, le) (rate(h_seconds_bucket[5m])))", &["job"]),

@@ -102,7 +102,7 @@ mod tests {
         // Of the panels: one with lines.
         let panel = |dashboard: &mut Value| -> usize {
             let panels = dashboard["panels"].as_array().into_iter().flatten();
-            panels.into_iter().position(|panel| panel["title"] == "Payload").unwrap_or_default()
+            panels.into_iter().position(|panel| panel["type"] == "timeseries").unwrap_or_default()
         };
         let set_query = |query: &'static str| {
             move |dashboard: &mut Value| {

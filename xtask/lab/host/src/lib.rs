@@ -51,11 +51,14 @@ enum LabCommand {
     List,
     /// Run scenarios
     Run {
+        /// Scenarios to run; the default set if none is named
+        #[arg(value_name = "SCENARIO")]
+        names: Vec<String>,
         /// Series to run them on, as in 7.3, or `host` for this machine's own kernel; the newest if none is named
         #[arg(long = "kernel")]
         kernels: Vec<String>,
-        /// Scenarios to run; the default set if none is named
-        #[arg(long = "scenario", num_args = 1..)]
+        /// Further scenarios to run
+        #[arg(long = "scenario", value_name = "SCENARIO", num_args = 1..)]
         scenarios: Vec<String>,
         /// Run the others after one has failed
         #[arg(long)]
@@ -92,9 +95,9 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
     let network = if arguments.offline { Network::Offline } else { Network::Online };
     match arguments.command {
         LabCommand::List => list(network),
-        LabCommand::Run { kernels, scenarios, keep_going, count_instructions } => {
+        LabCommand::Run { names, kernels, scenarios, keep_going, count_instructions } => {
             let lab = Lab { counts: count_instructions, ..Lab::open(network)? };
-            let scenarios = lab.scenarios(&scenarios)?;
+            let scenarios = lab.scenarios(&[names, scenarios].concat())?;
             let mut tally = Tally::default();
             let rows = lab.rows(&kernels)?;
             for row in &rows {

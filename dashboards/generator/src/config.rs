@@ -29,11 +29,13 @@ pub(super) struct Parameters {
     pub runbook: String,
     /// Values of thresholds that differ from the table, by name.
     pub thresholds: BTreeMap<String, f64>,
+    /// Whether thresholds are filled in later.
+    pub fill_in: bool,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { job: JOB.to_owned(), runbook: RUNBOOK.to_owned(), thresholds: BTreeMap::new() }
+        Self { job: JOB.to_owned(), runbook: RUNBOOK.to_owned(), thresholds: BTreeMap::new(), fill_in: false }
     }
 }
 
@@ -53,9 +55,17 @@ impl Parameters {
         Ok(self)
     }
 
-    /// The value of a threshold at this site.
-    pub(super) fn value(&self, threshold: Threshold) -> f64 {
-        self.thresholds.get(threshold.name).copied().unwrap_or(threshold.value)
+    /// Parameters that a chart or a mixin fills in later: each is `@name@` in the rules.
+    pub(super) fn to_be_filled_in() -> Self {
+        Self { job: "@job@".to_owned(), runbook: "@runbook@".to_owned(), fill_in: true, ..Self::default() }
+    }
+
+    /// The value of a threshold at this site, as it stands in a query.
+    pub(super) fn value(&self, threshold: Threshold) -> String {
+        if self.fill_in {
+            return format!("@{}@", threshold.name);
+        }
+        self.thresholds.get(threshold.name).copied().unwrap_or(threshold.value).to_string()
     }
 }
 
@@ -133,8 +143,7 @@ mod tests {
     #[test]
     fn thresholds_of_a_site_replace_the_defaults() -> Result<()> {
         let site = Parameters::default().with_thresholds(&["episodes_1h=5".to_owned()])?;
-        assert!((site.value(EPISODES) - 5.0).abs() < f64::EPSILON);
-        assert!((site.value(RESTARTS) - 2.0).abs() < f64::EPSILON);
+        assert_eq!((site.value(EPISODES), site.value(RESTARTS)), ("5".to_owned(), "2".to_owned()));
         for wrong in ["episodes_1h", "episodes_1h=many", "no_such=1"] {
             assert!(Parameters::default().with_thresholds(&[wrong.to_owned()]).is_err(), "{wrong}");
         }

@@ -15,7 +15,16 @@ pub(super) fn all(site: &Parameters) -> Result<Vec<(String, String)>> {
         ("deploy/prometheus/recording.yml".to_owned(), rules::recordings_file(&rules::recordings())),
         ("deploy/prometheus/alerts.yml".to_owned(), rules::alerts_file(&rules::alerts(site), site)),
     ];
+    // The same with `@name@` for each parameter, for those who fill them in: the chart and the mixin.
+    let template = Parameters::to_be_filled_in();
+    for folder in ["deploy/helm/zcrxd/files", "deploy/mixin"] {
+        files
+            .push((format!("{folder}/alerts.yml"), rules::alerts_file(&rules::alerts(&template), &template)));
+        files.push((format!("{folder}/recording.yml"), rules::recordings_file(&rules::recordings())));
+    }
     for dashboard in dashboard::all() {
+        let copy = format!("deploy/helm/zcrxd/files/dashboards/zcrx-{}.json", dashboard.name);
+        files.push((copy, dashboard::render(&dashboard)));
         files.push((format!("dashboards/{}.json", dashboard.name), dashboard::render(&dashboard)));
     }
     files.push((series::DOCUMENT.to_owned(), series::document()?));

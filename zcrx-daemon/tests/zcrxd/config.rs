@@ -73,3 +73,30 @@ fn invalid_flag_is_named() -> Outcome {
     assert_eq!(code, Some(2));
     Ok(())
 }
+
+#[test]
+fn result_that_cannot_be_written_is_no_success() -> Outcome {
+    let place = TestDirectory::new("config-full")?;
+    let file = place.file("zcrxd.toml", "")?;
+    let mut command = zcrxd(&["check-config", &file]);
+    command.stdout(std::fs::File::options().write(true).open("/dev/full")?);
+    command.stderr(std::process::Stdio::piped());
+    let said = command.spawn()?.wait_with_output()?;
+    assert_eq!(said.status.code(), Some(1));
+    let text = String::from_utf8(said.stderr)?;
+    assert!(text.starts_with("zcrxd: cannot write the result: "), "{text}");
+    Ok(())
+}
+
+#[test]
+fn runbook_prints_pages_of_alerts_and_causes() -> Outcome {
+    for (name, begin) in [("ZcrxQueueStarving", "# ZcrxQueueStarving\n"), ("slow_consumer", "# ")] {
+        let said = output(zcrxd(&["runbook", name]))?;
+        assert_eq!(said.status.code(), Some(0));
+        assert!(String::from_utf8(said.stdout)?.starts_with(begin), "{name}");
+    }
+    let (code, said) = refusal(zcrxd(&["runbook", "no-such-alert"]))?;
+    assert_eq!(code, Some(2));
+    assert!(said.contains("ZcrxQueueStarving"), "{said}");
+    Ok(())
+}

@@ -169,8 +169,14 @@ fn client_certificate_is_required() -> Outcome {
     place.file("ca.pem", &own.0.pem())?;
     let text = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  client_ca_file: ca.pem\n  \
                 client_auth_type: RequireAndVerifyClientCert\n  client_allowed_sans: [scraper.example]\n";
+    let run = place.path().join("run").display().to_string();
     let (daemon, _) = start(place, text, &[])?;
 
+    // A probe of a container has no certificate.
+    for arguments in [&["health", "--runtime-dir", &run][..], &["health", "--ready", "--runtime-dir", &run]] {
+        let health = output(zcrxd(arguments))?;
+        assert!(health.status.success(), "{health:?}");
+    }
     let right = own.client("scraper.example")?;
     assert_eq!(own.connect(daemon.web, Some(&right))?.ask("/metrics")?, 200);
     let refused = |client: &Authority, identity: Option<&Identity>| {
@@ -181,8 +187,9 @@ fn client_certificate_is_required() -> Outcome {
     assert!(refused(&own, Some(&own.client("other.example")?)), "of another name");
     assert!(refused(&own, Some(&own.server()?)), "for another purpose");
     assert!(refused(&foreign, Some(&right)), "a client that does not trust the server");
-    let plain = request(daemon.web, "GET /metrics HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n");
-    assert!(plain.is_err(), "without TLS");
+    let plain = request(daemon.web, "GET /metrics HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n")?;
+    assert_eq!(plain.status, 400, "without TLS");
+    assert!(plain.body.contains("https://"), "{}", plain.body);
     Ok(())
 }
 

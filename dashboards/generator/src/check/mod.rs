@@ -5,6 +5,7 @@ mod coverage;
 mod exceptions;
 mod files;
 mod lint;
+mod manifests;
 mod panels;
 mod promtool;
 mod runbook;
@@ -25,6 +26,7 @@ const CHECKS: &[Check] = &[
     ("dashboards keep the rules", lint::check),
     ("alerts say what they must", alerts::check),
     ("every alert has its page, and every page its alert", runbook::check),
+    ("manifests, chart and mixin are valid", manifests::check),
 ];
 
 /// How many checks need promtool.

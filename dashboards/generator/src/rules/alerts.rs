@@ -76,7 +76,7 @@ fn of_a_queue(row: &queue::Alarm, site: &Parameters) -> Alert {
 }
 
 fn alert(row: &Row, site: &Parameters) -> Alert {
-    let threshold = row.threshold.map_or_else(String::new, |threshold| site.value(threshold).to_string());
+    let threshold = row.threshold.map_or_else(String::new, |threshold| site.value(threshold));
     let explained = matches!(row.name, "ZcrxQueueStarvationForecast" | "ZcrxQueueStarvesRepeatedly");
     Alert {
         name: row.name,

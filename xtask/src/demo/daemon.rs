@@ -141,7 +141,7 @@ impl Daemon {
 
     /// Its closing line.
     pub(super) fn totals(&self) -> String {
-        self.said("ended:").pop().unwrap_or_default()
+        self.said("stopped:").pop().unwrap_or_default()
     }
 
     /// What it said of something: its lines from there on.

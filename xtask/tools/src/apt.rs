@@ -121,6 +121,30 @@ impl Apt {
         Ok(target)
     }
 
+    /// Downloads a suite's version of a package, and everything it depends on, into an empty folder. Nothing is installed.
+    pub fn download_with_dependencies(
+        &self,
+        package: &str,
+        suite: &str,
+        into: &Path,
+    ) -> Result<Vec<PathBuf>> {
+        if self.network == Network::Offline {
+            bail!("{package} of {suite} was not fetched before, and the network is not to be used");
+        }
+        let partial = into.join("partial");
+        fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
+        let mut command = self.command("apt-get");
+        command.arg("-o").arg(format!("Dir::Cache::archives={}", into.display()));
+        run(command.args(["--target-release", suite, "--no-install-recommends", "--download-only"]).args([
+            "--assume-yes",
+            "install",
+            package,
+        ]))?;
+        let entries = fs::read_dir(into).with_context(|| format!("cannot read {}", into.display()))?;
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "deb")).collect())
+    }
+
     fn update(&self) -> Result<()> {
         if self.network == Network::Offline {
             if self.stamp().exists() {

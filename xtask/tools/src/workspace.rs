@@ -46,7 +46,8 @@ pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// All packages whose programs run elsewhere. They are built together even where one is wanted: another set of packages
 /// is another set of features, and so another build of everything.
-const ELSEWHERE: [&str; 4] = ["zcrx-daemon", "zcrx-lab-guest", "zcrx-lab-faulty-app", "zcrx-lab-conformance"];
+const ELSEWHERE: [&str; 5] =
+    ["zcrx-daemon", "zcrx-lab-guest", "zcrx-lab-faulty-app", "zcrx-lab-conformance", "zcrx-lab-devices"];
 
 /// Builds the programs that run elsewhere without any library to rely on, into `TARGET/release`.
 pub fn build_static() -> Result<()> {

@@ -21,7 +21,7 @@ pub enum Need {
     Nodev,
     /// Notifications of failed allocations and copies. Linux 7.2.
     Events,
-    /// The software NIC, which is built for kernels that have headers.
+    /// The NIC that was chosen for the guest, in a pair.
     Nic,
     /// Type information of the running kernel.
     Btf,
@@ -60,6 +60,8 @@ pub struct ScenarioInfo {
     pub limit: u64,
     /// Whether the default set has it.
     pub default: bool,
+    /// Whether the selection for the kernel's own NIC drivers has it.
+    pub drivers: bool,
 }
 
 /// How a scenario ended.

@@ -26,12 +26,12 @@ const SILENCE_LIMIT: Duration = Duration::from_mins(4);
 pub fn demo(duration: Duration) -> Result<()> {
     let lab = Lab::open(Network::Online)?;
     let kernel = lab.kernels.newest()?;
-    let mut archive = lab.archive(kernel)?;
+    let (mut archive, nics) = lab.archive(kernel)?;
     for (name, module) in MODULES.iter().zip(lab.kernels.own_modules(kernel, &MODULES)?) {
         archive.file(Path::new("/lab/net").join(name).with_extension("ko"), &module)?;
     }
     let directory = lab.directory.join("demo");
-    let mut machine = lab.machine_with(kernel, archive, &directory)?;
+    let mut machine = lab.machine_with(kernel, archive, nics, &directory)?;
     let port = free_port()?;
     machine.forward = Some((port, PORT));
     machine.init = vec!["demo".to_owned(), duration.as_secs().to_string()];

@@ -76,6 +76,18 @@ impl Kernel {
             .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
             .unwrap_or_default()
     }
+
+    /// The same kernel in Debian's flavour for all machines.
+    pub(crate) fn plain(&self) -> Self {
+        let plain = |name: &str| name.replace(FLAVOUR, "amd64");
+        Self {
+            series: self.series.clone(),
+            release: plain(&self.release),
+            package: plain(&self.package),
+            version: self.version.clone(),
+            headers: self.headers.as_deref().map(plain),
+        }
+    }
 }
 
 /// Major, minor and patch number.

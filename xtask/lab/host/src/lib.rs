@@ -6,6 +6,7 @@ mod kernels;
 mod machine;
 mod matrix;
 mod module;
+mod nics;
 mod programs;
 mod session;
 mod systemd;
@@ -23,14 +24,14 @@ pub use self::demo::demo;
 use self::initramfs::Archive;
 use self::kernels::{Kernel, Kernels, Row};
 use self::machine::{Accelerator, Machine};
-use self::module::Unavailable;
+use self::nics::{EmulatedNics, NicKind};
 use self::programs::Programs;
 use self::session::Ground;
 use self::session::Report;
 use xtask_tools::apt::Network;
 use xtask_tools::cache::Cache;
 use xtask_tools::command::{find, require};
-use xtask_tools::workspace::{root, target};
+use xtask_tools::workspace::target;
 
 /// The name of the row for the machine's own kernel.
 const HOST: &str = "host";
@@ -60,6 +61,9 @@ enum LabCommand {
         /// Further scenarios to run
         #[arg(long = "scenario", value_name = "SCENARIO", num_args = 1..)]
         scenarios: Vec<String>,
+        /// NICs of the guest, one after another
+        #[arg(long = "nic", value_enum, default_values = ["software"])]
+        nics: Vec<NicKind>,
         /// Run the others after one has failed
         #[arg(long)]
         keep_going: bool,
@@ -80,6 +84,9 @@ enum LabCommand {
         /// Series to boot; the newest if none is named
         #[arg(long)]
         kernel: Option<String>,
+        /// NIC of the guest
+        #[arg(long, value_enum, default_value = "software")]
+        nic: NicKind,
     },
 }
 
@@ -95,15 +102,19 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
     let network = if arguments.offline { Network::Offline } else { Network::Online };
     match arguments.command {
         LabCommand::List => list(network),
-        LabCommand::Run { names, kernels, scenarios, keep_going, count_instructions } => {
-            let lab = Lab { counts: count_instructions, ..Lab::open(network)? };
-            let scenarios = lab.scenarios(&[names, scenarios].concat())?;
-            let mut tally = Tally::default();
+        LabCommand::Run { names, kernels, scenarios, nics, keep_going, count_instructions } => {
+            let mut lab = Lab { counts: count_instructions, ..Lab::open(network)? };
+            let named = [names, scenarios].concat();
             let rows = lab.rows(&kernels)?;
-            for row in &rows {
-                tally.add(&lab.run_row(row, &scenarios, keep_going)?);
-                if tally.failed > 0 && !keep_going {
-                    break;
+            let mut tally = Tally::default();
+            'nics: for nic in nics {
+                lab.nic = nic;
+                let scenarios = lab.scenarios(&named)?;
+                for row in &rows {
+                    tally.add(&lab.run_row(row, &scenarios, keep_going)?);
+                    if tally.failed > 0 && !keep_going {
+                        break 'nics;
+                    }
                 }
             }
             lab.close(&tally)
@@ -112,12 +123,12 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
         LabCommand::Systemd => {
             systemd::run_steps(network, package.context("the steps need the Debian package")?)
         }
-        LabCommand::Shell { kernel } => {
-            let lab = Lab::open(network)?;
+        LabCommand::Shell { kernel, nic } => {
+            let lab = Lab { nic, ..Lab::open(network)? };
             let rows = lab.rows(&kernel.into_iter().collect::<Vec<_>>())?;
             let row = rows.first().context("one kernel is chosen")?;
             let kernel = row.kernel.as_ref().map_err(|reason| anyhow::anyhow!("{}: {reason}", row.series))?;
-            let mut machine = lab.machine(kernel, &lab.directory.join("shell"))?;
+            let mut machine = lab.machine(&nic.kernel(kernel), &lab.directory.join("shell"))?;
             machine.init = vec!["shell".to_owned()];
             machine.interactive()
         }
@@ -162,6 +173,8 @@ struct Lab {
     started: Instant,
     /// Whether machines count instructions.
     counts: bool,
+    /// The NIC of guests.
+    nic: NicKind,
 }
 
 impl Lab {
@@ -173,14 +186,20 @@ impl Lab {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let directory = target()?.join("lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        Ok(Self { cache, network, kernels, programs, directory, started: Instant::now(), counts: false })
+        let started = Instant::now();
+        let nic = NicKind::Software;
+        Ok(Self { cache, network, kernels, programs, directory, started, counts: false, nic })
     }
 
-    /// The named scenarios, or the default set.
+    /// The named scenarios, or the default set; with a driver of the kernel's own, the selection for drivers.
     fn scenarios(&self, names: &[String]) -> Result<Vec<ScenarioInfo>> {
         let all = self.programs.scenarios()?;
         if names.is_empty() {
-            return Ok(all.into_iter().filter(|scenario| scenario.default).collect());
+            let is_chosen = |scenario: &ScenarioInfo| match self.nic {
+                NicKind::Software => scenario.default,
+                NicKind::Gve | NicKind::Fbnic => scenario.drivers,
+            };
+            return Ok(all.into_iter().filter(is_chosen).collect());
         }
         let find = |name: &String| {
             let known = || all.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -216,23 +235,25 @@ impl Lab {
 
     /// Runs scenarios on one kernel; on one that is not available, all are skipped.
     fn run_row(&self, row: &Row, scenarios: &[ScenarioInfo], keep_going: bool) -> Result<Report> {
-        let directory = self.directory.join(&row.series);
+        let label = self.nic.label(&row.series);
+        let directory = self.directory.join(label.replace(' ', "-"));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         if row.series == HOST {
             return session::run(HOST, Ground::Host(&self.programs), scenarios, keep_going, &directory);
         }
         // A kernel that is not available is skipped; anything else that goes wrong is an error.
         let had = row.kernel.clone().map_err(anyhow::Error::msg).and_then(|kernel| {
+            let kernel = self.nic.kernel(&kernel);
             self.kernels.image(&kernel)?;
             Ok(kernel)
         });
         match had {
             Ok(kernel) => {
                 let machine = |directory: &Path| self.machine(&kernel, directory);
-                session::run(&row.series, Ground::Guest(&machine), scenarios, keep_going, &directory)
+                session::run(&label, Ground::Guest(&machine), scenarios, keep_going, &directory)
             }
             Err(error) => {
-                println!("{:>5}  skipped: {error:#}", row.series);
+                println!("{label:>5}  skipped: {error:#}");
                 Ok(Report::skipped(scenarios, &format!("{error:#}")))
             }
         }
@@ -240,10 +261,17 @@ impl Lab {
 
     /// A machine with this kernel and all that scenarios need.
     fn machine(&self, kernel: &Kernel, directory: &Path) -> Result<Machine> {
-        self.machine_with(kernel, self.archive(kernel)?, directory)
+        let (archive, nics) = self.archive(kernel)?;
+        self.machine_with(kernel, archive, nics, directory)
     }
 
-    fn machine_with(&self, kernel: &Kernel, archive: Archive, directory: &Path) -> Result<Machine> {
+    fn machine_with(
+        &self,
+        kernel: &Kernel,
+        archive: Archive,
+        nics: Option<EmulatedNics>,
+        directory: &Path,
+    ) -> Result<Machine> {
         let image = self.kernels.image(kernel)?;
         let mut machine = Machine::new(&image, archive.finish(), directory)?;
         machine.accelerator = if self.counts {
@@ -251,10 +279,12 @@ impl Lab {
         } else {
             Accelerator::probe(&self.cache, &image, &self.programs.guest())?
         };
+        machine.nics = nics.map(|nics| (nics, self.programs.devices()));
         Ok(machine)
     }
 
-    fn archive(&self, kernel: &Kernel) -> Result<Archive> {
+    /// The guest's files, and the devices that QEMU adds.
+    fn archive(&self, kernel: &Kernel) -> Result<(Archive, Option<EmulatedNics>)> {
         let mut archive = Archive::new();
         archive.link("/init", "lab/guest");
         for program in self.programs.all() {
@@ -269,21 +299,8 @@ impl Lab {
         }
         archive.program("/sbin/ethtool", &require("ethtool", "ethtool")?)?;
         archive.program("/sbin/ip", &require("ip", "iproute2")?)?;
-        self.nic(kernel, &mut archive)?;
-        Ok(archive)
-    }
-
-    /// The software NIC for this kernel, or why there is none.
-    fn nic(&self, kernel: &Kernel, archive: &mut Archive) -> Result<()> {
-        match module::build(&self.cache, self.network, kernel, &root().join("xtask/lab/nic"))? {
-            Ok(module) => {
-                archive.file(Path::new("/lab").join(module.file_name().unwrap_or_default()), &module)
-            }
-            Err(Unavailable(reason)) => {
-                archive.text("/lab/no-nic", &reason);
-                Ok(())
-            }
-        }
+        let nics = self.nic.equip(&self.cache, self.network, &self.kernels, kernel, &mut archive)?;
+        Ok((archive, nics))
     }
 
     /// The closing line, and the error if something failed.

@@ -1,24 +1,29 @@
 //! One virtual machine: QEMU with a kernel, an archive and a line back to us.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use zcrx_lab_guest::protocol::PORT;
 
+use super::nics::{EmulatedNics, Qemu};
+
 use xtask_tools::cache::{Cache, Key};
-use xtask_tools::command::{output, require};
+use xtask_tools::command::output;
 
 /// QEMU's console and message files end at this size; QEMU is ended by the kernel when it writes more.
 const OUTPUT_CAP: u64 = 16 << 20;
 
 /// How long the probe of KVM may take: it boots in a second or not at all.
 const KVM_PROBE: Duration = Duration::from_secs(10);
+
+/// Sockets of emulated NICs, in the machine's folder.
+const SOCKETS: [&str; 2] = ["nic-a.sock", "nic-b.sock"];
 
 /// What the guest's `hello` prints.
 const MARKER: &str = "zcrx-lab: this machine boots";
@@ -68,7 +73,7 @@ impl Accelerator {
         if File::options().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Self::Tcg);
         }
-        let qemu = output(Command::new(qemu()?).arg("--version"))?;
+        let qemu = output(Qemu::Installed.command()?.arg("--version"))?;
         let host = fs::read_to_string("/proc/sys/kernel/version").unwrap_or_default();
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let key = Key::new().bytes(qemu).bytes(host).bytes(release).name();
@@ -106,6 +111,8 @@ pub(crate) struct Machine {
     pub init: Vec<String>,
     /// A TCP port of the host's loopback and the guest's port it leads to; the guest then has a virtio NIC.
     pub forward: Option<(u16, u16)>,
+    /// Emulated NICs, and the program that serves them.
+    pub nics: Option<(EmulatedNics, PathBuf)>,
 }
 
 impl Machine {
@@ -119,6 +126,7 @@ impl Machine {
             memory_mib: 1536,
             init: Vec::new(),
             forward: None,
+            nics: None,
         };
         let path = machine.archive();
         fs::write(&path, archive).with_context(|| format!("cannot write {}", path.display()))?;
@@ -149,8 +157,11 @@ impl Machine {
         command.arg("-device").arg(format!("virtserialport,chardev=results,name={PORT}"));
         command.args(["-append", &self.append("quiet loglevel=4")]);
         command.stdin(input).stdout(results).stderr(messages);
-        let mut running = Running::start(&mut command).context("cannot start QEMU")?;
+        let devices = self.start_devices()?;
+        let mut running =
+            Running::start_capped(&mut command, self.file_cap()).context("cannot start QEMU")?;
         running.archive = Some(self.archive());
+        running.devices = devices;
         Ok(running)
     }
 
@@ -159,8 +170,11 @@ impl Machine {
         let mut command = self.command()?;
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command.args(["-append", &self.append("quiet loglevel=4")]);
-        let mut running = Running::start(&mut command).context("cannot start QEMU")?;
+        let devices = self.start_devices()?;
+        let mut running =
+            Running::start_capped(&mut command, self.file_cap()).context("cannot start QEMU")?;
         running.archive = Some(self.archive());
+        running.devices = devices;
         running.child.wait().context("cannot wait for QEMU")?;
         Ok(())
     }
@@ -175,9 +189,20 @@ impl Machine {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(qemu()?);
+        let qemu = self.nics.as_ref().map_or(&Qemu::Installed, |(nics, _)| &nics.qemu);
+        let mut command = qemu.command()?;
         command.current_dir(&self.directory);
-        command.args(["-accel", self.accelerator.argument(), "-machine", "q35"]);
+        command.args(["-accel", self.accelerator.argument()]);
+        if self.nics.is_some() {
+            // The devices' process maps the guest's memory.
+            command.args([
+                "-object",
+                &format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib),
+            ]);
+            command.args(["-machine", "q35,memory-backend=memory"]);
+        } else {
+            command.args(["-machine", "q35"]);
+        }
         command.args(self.accelerator.processors());
         command.args(["-m", &self.memory_mib.to_string()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
@@ -188,12 +213,40 @@ impl Machine {
                 .arg(format!("user,id=host,restrict=on,hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
             command.args(["-device", "virtio-net-pci,netdev=host"]);
         }
+        if self.nics.is_some() {
+            for socket in SOCKETS {
+                command.arg("-device").arg(format!(
+                    r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{socket}"}}}}"#
+                ));
+            }
+        }
         Ok(command)
     }
-}
 
-fn qemu() -> Result<PathBuf> {
-    require("qemu-system-x86_64", "qemu-system-x86")
+    /// Largest file that QEMU may make: guest memory that another process maps is a file.
+    fn file_cap(&self) -> u64 {
+        if self.nics.is_some() { u64::from(self.memory_mib) << 20 } else { OUTPUT_CAP }
+    }
+
+    /// Starts the process that serves the emulated NICs, if there are any, and waits until QEMU can connect.
+    fn start_devices(&self) -> Result<Option<Box<Running>>> {
+        let Some((nics, program)) = &self.nics else { return Ok(None) };
+        for socket in SOCKETS {
+            // Of an earlier boot in this folder; mostly there is none.
+            fs::remove_file(self.directory.join(socket)).ok();
+        }
+        let log = self.directory.join("devices.log");
+        let log = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
+        let mut command = Command::new(program);
+        // Relative names: the path of a socket may have 107 bytes.
+        command.current_dir(&self.directory).arg(nics.kind).args(SOCKETS);
+        let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log))?;
+        let mut ready = String::new();
+        let said = running.results().context("the output of a process can be read once")?;
+        BufReader::new(said).read_line(&mut ready).context("cannot read what the devices' process says")?;
+        ensure!(ready == "ready\n", "the process of the emulated NICs did not start: see devices.log");
+        Ok(Some(Box::new(running)))
+    }
 }
 
 /// A running machine; dropping it ends it.
@@ -201,16 +254,23 @@ fn qemu() -> Result<PathBuf> {
 pub(crate) struct Running {
     child: Child,
     archive: Option<PathBuf>,
+    /// The process that serves its emulated NICs; ends after the machine.
+    devices: Option<Box<Self>>,
 }
 
 impl Running {
     /// Starts a program that dies with the thread that starts it, and whose files are capped.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        Self::start_capped(command, OUTPUT_CAP)
+    }
+
+    /// Likewise, with files of at most that size, bytes.
+    fn start_capped(command: &mut Command, file_cap: u64) -> Result<Self> {
         // SAFETY: between fork and exec only prctl and setrlimit are called, which are async-signal-safe and are given
         // constants and structures on the stack.
         unsafe {
-            command.pre_exec(|| {
-                let cap = libc::rlimit { rlim_cur: OUTPUT_CAP, rlim_max: OUTPUT_CAP };
+            command.pre_exec(move || {
+                let cap = libc::rlimit { rlim_cur: file_cap, rlim_max: file_cap };
                 let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 let failed = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0
                     || libc::setrlimit(libc::RLIMIT_FSIZE, &raw const cap) != 0
@@ -220,7 +280,7 @@ impl Running {
         }
         let child =
             command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Self { child, archive: None })
+        Ok(Self { child, archive: None, devices: None })
     }
 
     /// The machine's results, once.

@@ -102,7 +102,7 @@ fn compile(kernel: &Kernel, files: &[PathBuf], root: &Path, directory: &Path) ->
 }
 
 /// A folder with the kernel's headers and the compiler that made it, to change root into.
-fn build_root(cache: &Cache, network: Network, kernel: &Kernel, headers: &str) -> Result<PathBuf> {
+pub(crate) fn build_root(cache: &Cache, network: Network, kernel: &Kernel, headers: &str) -> Result<PathBuf> {
     let key = Key::new().bytes(headers).bytes(&kernel.version).name();
     let directory = cache.build("lab/build-root", &key, |directory| {
         if network == Network::Offline {

@@ -32,6 +32,11 @@ impl Programs {
         self.directory.join("faulty-app")
     }
 
+    /// The process that serves emulated NICs; runs beside QEMU, not in a guest.
+    pub(crate) fn devices(&self) -> PathBuf {
+        self.directory.join("devices")
+    }
+
     /// All of them: the guest's init, the daemon, the foreign program, and the one that compares queues.
     pub(crate) fn all(&self) -> [PathBuf; 4] {
         ["guest", "zcrxd", "faulty-app", "conformance"].map(|name| self.directory.join(name))

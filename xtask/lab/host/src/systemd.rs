@@ -75,7 +75,7 @@ fn machine(lab: &Lab, kernel: &Kernel, root: &Path, deb: &Path, directory: &Path
     archive.link("/init", "usr/lib/systemd/systemd");
     archive.file("/lab/guest", &lab.programs.guest())?;
     archive.file("/lab/faulty-app", &lab.programs.foreign())?;
-    lab.nic(kernel, &mut archive)?;
+    lab.nic.equip(&lab.cache, lab.network, &lab.kernels, kernel, &mut archive)?;
     archive.file("/lab/zcrxd.deb", deb)?;
     archive.text("/lab/queries.jsonl", &zcrx_dashboards::queries()?);
     let reasons = serde_json::to_string(&MAY_BE_EMPTY).context("cannot write the reasons")?;

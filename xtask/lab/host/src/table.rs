@@ -281,6 +281,7 @@ mod tests {
             proves: Vec::new(),
             limit: 1,
             default: true,
+            drivers: false,
         }]
     }
 

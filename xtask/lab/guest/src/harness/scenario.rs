@@ -61,6 +61,7 @@ impl Scenario {
             proves: self.proves.iter().flat_map(Proof::subjects).collect(),
             limit: self.limit,
             default: self.default,
+            drivers: crate::scenarios::ON_DRIVERS.contains(&self.name),
         }
     }
 }

@@ -13,6 +13,9 @@ use anyhow::{Context, Result};
 use crate::harness;
 use crate::harness::scenario::{SKIPPED, Scenario, Skip};
 
+/// The selection for the kernel's own NIC drivers: what a driver's behaviour can change.
+pub(crate) const ON_DRIVERS: &[&str] = &["zero-copy", "driver-prepares", "driver-recovers"];
+
 /// Every scenario, in the order in which they run: cheap topics first.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     let topics = [lifecycle::FILES, registration::FILES, nic::FILES, receive::FILES, diagnosis::FILES];

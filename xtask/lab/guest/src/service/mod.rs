@@ -51,6 +51,7 @@ pub(crate) fn list() -> Vec<ScenarioInfo> {
         proves: Vec::new(),
         limit: step.limit,
         default: true,
+        drivers: false,
     };
     STEPS.iter().map(info).collect()
 }

@@ -51,7 +51,7 @@ const UNLOAD: Scenario = Scenario {
         let mut daemon = on_device(&nic, &["--no-probes"])?;
         let _traffic = Traffic::start(&nic.tx, &Nic::address(), 256 << 20, &[])?;
         flowing(&nic)?;
-        nic::unload("zcnic", STEP_LIMIT)?;
+        nic::unload(STEP_LIMIT)?;
         daemon.process().alive()?;
         daemon.metrics().context("zcrxd does not answer without its interface")?;
         daemon.stop().map(drop)
@@ -85,7 +85,7 @@ const RELOAD: Scenario = Scenario {
             if turn == 4 {
                 break;
             }
-            nic::unload("zcnic", STEP_LIMIT)?;
+            nic::unload(STEP_LIMIT)?;
             daemon.until("the queue is said to have failed", STEP_LIMIT, |metrics| {
                 in_state(metrics, "failed")
             })?;

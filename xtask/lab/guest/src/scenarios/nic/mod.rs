@@ -3,6 +3,7 @@
 //! `cargo xtask regenerate` writes what follows.
 
 mod check;
+mod drivers;
 mod preparation;
 
 use crate::harness::scenario::Scenario;
@@ -11,5 +12,6 @@ use crate::harness::scenario::Scenario;
 #[rustfmt::skip]
 pub(super) const FILES: &[&[Scenario]] = &[
     check::SCENARIOS,
+    drivers::SCENARIOS,
     preparation::SCENARIOS,
 ];

@@ -1,0 +1,137 @@
+//! NIC drivers of the kernel's own, on emulated devices: what every driver has to do, and what differs between them.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use crate::harness::diagnosis::watching;
+use crate::harness::foreign::Foreign;
+use crate::harness::nic::{self, Nic};
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, on_device, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, artefacts, eventually, facts};
+
+const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[TRAFFIC, PREPARES, RECOVERY];
+
+/// TCP at several packet sizes.
+const TRAFFIC: Scenario = Scenario {
+    name: "driver-traffic",
+    about: "with packets of 1500, 4000 and 8896 bytes, sent with and without segmentation by the NIC, every byte arrives in \
+            the area",
+    needs: NEEDS,
+    proves: &[],
+    limit: 500,
+    default: false,
+    run: || {
+        const BYTES: u64 = 8 << 20;
+        let nic = Nic::pair()?;
+        nic.patient_sender()?;
+        for (mtu, segmentation) in [(1500, "on"), (4000, "on"), (8896, "on"), (8896, "off")] {
+            nic.set_mtu(mtu)?;
+            nic.tx.run("ethtool", &["-K", nic::TX, "tso", segmentation])?;
+            let before = nic.stat("rx1_niov_bytes")?;
+            let mut daemon = on_device(&nic, &["--no-probes"])?;
+            Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+            let metrics = settled(&mut daemon)?;
+            expect(&metrics, "device", BYTES)?;
+            let copied = metrics.sum("zcrxd_receiver_copied_bytes_total").unwrap_or(0.0);
+            let written = nic.stat("rx1_niov_bytes")?.wrapping_sub(before);
+            println!(
+                "MTU {mtu}, segmentation {segmentation}: {written} bytes written to buffers, {copied} copied"
+            );
+            ensure!(copied == 0.0, "{copied} bytes were copied at MTU {mtu}");
+            ensure!(written >= BYTES, "the NIC wrote {written} bytes into buffers at MTU {mtu}");
+            daemon.stop()?;
+        }
+        Ok(())
+    },
+};
+
+/// zcrxd prepares the interface itself, on a driver whose settings nobody touched.
+const PREPARES: Scenario = Scenario {
+    name: "driver-prepares",
+    about: "on an interface as its driver brings it up, zcrxd run with prepare = true receives 64 MiB without a copy, and \
+            leaves the settings as they were",
+    needs: NEEDS,
+    proves: &[],
+    limit: 400,
+    default: false,
+    run: || {
+        const BYTES: u64 = 64 << 20;
+        let nic = Nic::unprepared()?;
+        nic.patient_sender()?;
+        nic.receive_buffers(128 << 10, 1 << 20)?;
+        let original = settings(&nic)?;
+        let mut daemon = on_device(&nic, &["--prepare", "--no-probes"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+        expect(&settled(&mut daemon)?, "device", BYTES)?;
+        let written = nic.stat("rx1_niov_bytes")?;
+        ensure!(written >= BYTES, "the NIC wrote {written} bytes into the area");
+        daemon.stop()?;
+        let now = settings(&nic)?;
+        let changed: Vec<_> = original.iter().zip(&now).filter(|(then, now)| then != now).collect();
+        ensure!(changed.is_empty() && original.len() == now.len(), "left changed: {changed:?}");
+        Ok(())
+    },
+};
+
+/// A foreign queue starves, and recovers as its driver recovers.
+const RECOVERY: Scenario = Scenario {
+    name: "driver-recovers",
+    about: "a foreign queue starved by a leak is found starving while zcrxd watches; once all buffers are returned, without a \
+            flush, the driver's own retries (or, before Linux 7.2 on gve, a new ring) bring the traffic back",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
+    limit: 400,
+    default: false,
+    run: || {
+        const BYTES: u64 = 16 << 20;
+        let nic = Nic::pair()?;
+        let mut daemon = watching(&nic.rx, &[])?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let arguments =
+            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "2048"];
+        let fault = ["--fault", "never-return", "--fault-after", "1000000"];
+        let mut foreign = Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())?;
+        let mut traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
+        eventually("the driver finds no buffer", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        })?;
+        daemon.until("the starvation shows", STEP_LIMIT, |metrics| {
+            metrics.sum("zcrx_queue_starving") == Some(1.0)
+        })?;
+        let page = daemon.page("/diagnose.json")?;
+        fs::write(artefacts().join("diagnose.json"), &page).context("cannot keep the diagnosis")?;
+        foreign.order("resume")?;
+        let is_over = eventually("the transfer goes on by itself", Duration::from_secs(40), || {
+            Ok((!traffic.running()?).then_some(()))
+        });
+        let by = if is_over.is_ok() {
+            "the driver's own retry"
+        } else {
+            nic.ethtool(&["-G", nic::RX, "rx", "512"])?;
+            "a new ring"
+        };
+        traffic.finish(TRANSFER_LIMIT)?;
+        facts::add("restart after starvation", by)?;
+        let truth = foreign.until("all buffers are back", STEP_LIMIT, |truth| truth["held"] == 0)?;
+        ensure!(truth["mismatched_bytes"] == 0, "bytes are not what was sent: {truth}");
+        foreign.quit()?;
+        daemon.stop().map(drop)
+    },
+};
+
+/// What ethtool shows of the settings that zcrxd may change.
+fn settings(nic: &Nic) -> Result<Vec<String>> {
+    let mut shown = Vec::new();
+    for option in ["-g", "-l", "-x", "-n", "-k"] {
+        shown.extend(nic.ethtool(&[option, nic::RX])?.lines().map(str::to_owned));
+    }
+    Ok(shown)
+}

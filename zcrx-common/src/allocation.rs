@@ -1,21 +1,16 @@
 //! What the provider's allocation function did, per queue.
 
-/// Queues that can be told apart at one time; beyond that, the one longest unused makes room.
+/// Queues that are counted at one time. Calls for others are lost and counted as lost.
 pub const QUEUES: u32 = 512;
 
-/// A queue while it feeds one page pool: when the interface is restarted, both the pool and the count are new.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Address of the kernel's `struct io_zcrx_ifq`.
-    pub ifq: u64,
-    /// The page pool's id, 0 where this kernel's types do not tell.
-    pub pool_id: u32,
-    /// Keeps the key free of padding.
-    pub reserved: u32,
-}
+/// Buckets of the entries consumed and the buffers yielded per call: 0, 1, 2 to 3, up to 256 and more.
+pub const BATCH_BUCKETS: usize = 10;
 
-/// Counts of one queue. A page pool has one consumer at a time, so one state serves all CPUs.
+/// Buckets of the lengths of starvations in microseconds: the last one begins at 2^30, 18 minutes.
+pub const STARVATION_BUCKETS: usize = 32;
+
+/// Counts of one queue, by the address of its `struct io_zcrx_ifq`, from its first call to its end. One page pool at a time feeds
+/// a queue, and a page pool has one consumer at a time, so one state serves all CPUs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -47,9 +42,42 @@ pub struct State {
     pub inside: u32,
     /// The most refill entries that waited when a call began.
     pub fullest: u32,
+    /// The interval that the fields with `interval_` belong to.
+    pub interval: u32,
+    /// Calls in this interval.
+    pub interval_calls: u32,
+    /// The most refill entries that waited when a call of this interval began.
+    pub interval_pending: u32,
+    /// The least of (free buffers + refill entries that waited) when a call of this interval began; [`u32::MAX`] if unknown.
+    pub interval_allocatable: u32,
     /// Keeps the state free of padding.
     pub reserved: u32,
+    /// The longest starvation that ended in this interval, nanoseconds.
+    pub interval_starvation_ns: u64,
+    /// Refill entries consumed per call.
+    pub consumed_by_call: [u64; BATCH_BUCKETS],
+    /// Buffers yielded per call.
+    pub yielded_by_call: [u64; BATCH_BUCKETS],
+    /// Lengths of starvations that are over, microseconds.
+    pub starvation_lengths: [u64; STARVATION_BUCKETS],
 }
 
-const _: () = assert!(size_of::<Key>() == 16);
-const _: () = assert!(size_of::<State>() == 96);
+/// The bucket of a value: 0 for 0, `n` for values of `n` significant bits, the last one for all above.
+#[inline]
+pub const fn bucket(value: u64, buckets: usize) -> usize {
+    let bits = (u64::BITS - value.leading_zeros()) as usize;
+    if bits < buckets { bits } else { buckets - 1 }
+}
+
+const _: () = assert!(size_of::<State>() == 72 + 40 + 8 + 8 * (2 * BATCH_BUCKETS + STARVATION_BUCKETS));
+
+#[cfg(test)]
+mod tests {
+    use super::bucket;
+
+    #[test]
+    fn buckets_begin_at_powers_of_two() {
+        let values = [0, 1, 2, 3, 4, 255, 256, 1 << 40];
+        assert_eq!(values.map(|value| bucket(value, 10)), [0, 1, 2, 2, 3, 8, 9, 9]);
+    }
+}

@@ -51,11 +51,17 @@ pub struct Events {
     pub received_ns: u64,
     /// Calls of the copy fallback.
     pub copies: u64,
-    /// Of these, calls that copied nothing: no buffer was free.
+    /// Of these, calls that copied nothing.
     pub copies_failed: u64,
+    /// Of the failed ones, those that found no free buffer, or an area that the kernel cannot write to.
+    pub copies_without_buffer: u64,
+    /// Of the failed ones, those that found the completion queue full.
+    pub copies_without_completion: u64,
+    /// Calls that copied less than they were asked for, for one of these reasons.
+    pub copies_partial: u64,
     /// Bytes copied.
     pub copied_bytes: u64,
-    /// Buffers that copies filled, the last of each call perhaps in part.
+    /// Buffers that copies filled: each takes at most a page of data, however large it is.
     pub copied_buffers: u64,
     /// Refill entries that were consumed during `ZCRX_CTRL_FLUSH_RQ`.
     pub flushed: u64,
@@ -98,5 +104,5 @@ pub mod life {
 }
 
 const _: () = assert!(size_of::<Outcome>() == 16);
-const _: () = assert!(size_of::<Events>() == 72 + 2 * 8 * NOTIFICATIONS + 2 * 16 * OUTCOMES);
+const _: () = assert!(size_of::<Events>() == 96 + 2 * 8 * NOTIFICATIONS + 2 * 16 * OUTCOMES);
 const _: () = assert!(size_of::<Call>() == 24);

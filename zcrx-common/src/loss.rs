@@ -16,8 +16,10 @@ pub const QUEUE_EVENT: u32 = 5;
 pub const QUEUE_OUTCOME: u32 = 6;
 /// A sampled buffer, or its queue, for which the table had no room.
 pub const RESIDENCE_STAMP: u32 = 7;
+/// A ring with queues for which the registry had no room.
+pub const REGISTRY_RING: u32 = 8;
 /// Number of slots.
-pub const SLOTS: u32 = 8;
+pub const SLOTS: u32 = 9;
 
 /// What each slot counts, in a word.
 pub const NAMES: [&str; SLOTS as usize] = [
@@ -29,4 +31,5 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "queue_event",
     "queue_outcome",
     "residence_stamp",
+    "registry_ring",
 ];

@@ -249,6 +249,8 @@ offsets! {
 
     /// Id of a page pool in the netdev netlink family.
     page_pool_id: integer 4 = "page_pool" "user.id";
+    /// The hardware queue a page pool serves.
+    page_pool_queue: integer 4 = "page_pool" "slow.queue_idx";
     /// The device a page pool serves.
     page_pool_netdev: pointer "net_device" = "page_pool" "slow.netdev";
     /// The operations of the memory provider that feeds it, if any.
@@ -292,18 +294,17 @@ offsets! {
     ring_work_first: pointer "llist_node" = "io_ring_ctx" "work_llist.first";
     /// Task work left over from the last run: a list. Up to Linux 7.1.
     ring_work_retry: pointer "llist_node" = "io_ring_ctx" "retry_llist.first";
-    /// Hash table of requests that wait for a poll: the armed receives are among them.
-    ring_polls: pointer "io_hash_bucket" = "io_ring_ctx" "cancel_table.hbs";
-    /// Its size, as a power of two.
-    ring_poll_bits: integer 4 = "io_ring_ctx" "cancel_table.hash_bits";
-    /// Size of one of its buckets.
-    poll_bucket_size: size = "io_hash_bucket" "sizeof";
-    /// A request's link in that table.
-    request_link: structure = "io_kiocb" "hash_node";
-    /// Its operation (`IORING_OP_*`).
+    /// Completions, one slot after the other.
+    cq_slots: structure = "io_rings" "cqes";
+    /// Slots of the completion queue, less one.
+    cq_mask: integer 4 = "io_rings" "cq_ring_mask";
+
+    /// Operation of a request (`IORING_OP_*`).
     request_operation: integer 1 = "io_kiocb" "opcode";
     /// Its file.
     request_file: pointer "file" = "io_kiocb" "file";
+    /// Its ring.
+    request_ring: pointer "io_ring_ctx" = "io_kiocb" "ctx";
     /// What the operation keeps in it.
     request_command: structure = "io_kiocb" "cmd";
     /// The queue of a receive, in what the operation keeps.
@@ -328,6 +329,14 @@ offsets! {
     /// The scheduling group above.
     group_parent: pointer "task_group" = "task_group" "parent";
 
+    /// Who waits for a socket.
+    sock_wait: pointer "socket_wq" = "sock" "sk_wq";
+    /// The list of those who wait.
+    wait_list: structure = "socket_wq" "wait.head";
+    /// A waiter's link in that list.
+    waiter_link: structure = "wait_queue_entry" "entry";
+    /// What a waiter keeps: for io_uring the request, with flags in its low bits.
+    waiter_private: pointer = "wait_queue_entry" "private";
     /// Memory that a socket accounts for received data, bytes.
     sock_buffered: integer 4 = "sock" "sk_backlog.rmem_alloc";
     /// Superblock of an inode.

@@ -15,7 +15,6 @@ macro_rules! pod {
 
 pod!(
     Offsets,
-    allocation::Key,
     allocation::State,
     event::Events,
     page_pool::Count,
@@ -26,6 +25,7 @@ pod!(
     residence::Residence,
     residence::Stamp,
     snapshot::Config,
+    snapshot::RegisteredRing,
     snapshot::Sockets,
     snapshot::SocketsKey,
 );

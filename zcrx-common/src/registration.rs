@@ -69,8 +69,10 @@ pub struct Call {
     pub entered_ns: u64,
     /// `bpf_ktime_get_ns` at exit; 0 until then.
     pub left_ns: u64,
+    /// The ring, where the entry saw it.
+    pub ring: u64,
 }
 
 const _: () = assert!(size_of::<Arguments>() == 16);
 const _: () = assert!(size_of::<Event>() == 184);
-const _: () = assert!(size_of::<Call>() == 16);
+const _: () = assert!(size_of::<Call>() == 24);

@@ -2,8 +2,9 @@
 //!
 //! User space asks: it writes [`Config`] with a new generation and reads the iterators to their end. The programs
 //! put records into a ring buffer: for each ring [`Ring`], once per process that holds it; behind the first of
-//! these, for each of its queues [`Queue`] and for each area [`Area`]. Sockets are too many for a record each: they are
-//! added up in a map, by [`SocketsKey`].
+//! these [`Consumer`], and for each of the ring's queues [`Member`]. A queue that was not met before in this snapshot follows with
+//! [`Queue`], an [`Area`] for each area, and [`After`]. Sockets are too many for a record each: they are added up in a map, by
+//! [`SocketsKey`].
 
 /// Kinds of records.
 pub mod kind {
@@ -15,6 +16,14 @@ pub mod kind {
     pub const QUEUE: u32 = 3;
     /// [`super::Area`].
     pub const AREA: u32 = 4;
+    /// [`super::Member`].
+    pub const MEMBER: u32 = 5;
+    /// [`super::Consumer`].
+    pub const CONSUMER: u32 = 6;
+    /// [`super::After`].
+    pub const AFTER: u32 = 7;
+    /// [`super::Ring`] of which only the address counts: the ring was torn down while it was read, and its records mean nothing.
+    pub const GONE: u32 = 8;
 }
 
 /// `Ring::fd` of a ring that a thread holds without a file descriptor.
@@ -30,6 +39,12 @@ pub const HAS_POOL: u32 = 1 << 1;
 pub const HAS_REFILL: u32 = 1 << 2;
 /// There are more queue ids than were looked at.
 pub const HAS_MORE_IDS: u32 = 1 << 3;
+/// The queue is leased: its page pool belongs to another device, which the `physical_*` fields name.
+pub const HAS_LEASE: u32 = 1 << 4;
+/// Completions take one or two slots each, and [`Ring::cq_unread`] counts them.
+pub const HAS_UNREAD: u32 = 1 << 5;
+/// The reads failed; nothing else in the record means anything.
+pub const HAS_FAULT: u32 = 1 << 6;
 
 /// How user space asks.
 #[repr(C)]
@@ -39,13 +54,24 @@ pub struct Config {
     pub generation: u64,
     /// Address of `io_uring_fops`; 0 asks the program to learn it from the reader's own ring.
     pub ring_operations: u64,
-    /// Address of `zcrx_box_fops`; 0 if unknown. Linux 6.19.
-    pub exported_operations: u64,
+    /// Superblock of the files that io_uring makes, learned likewise.
+    pub superblock: u64,
     /// The reader's own ring, for learning.
     pub own_fd: u32,
-    /// Largest area, in buffers, in which user space's references are counted.
+    /// Buffers of an area whose references are counted. Of a larger area about so many are sampled.
     pub most_buffers: u32,
 }
+
+/// A ring in the registry, by the address of its context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegisteredRing {
+    /// `bpf_ktime_get_ns` when the ring entered the registry.
+    pub since_ns: u64,
+}
+
+/// Rings that the registry has room for.
+pub const RINGS: u32 = 4096;
 
 /// A process that holds a ring (or an exported queue).
 #[repr(C)]
@@ -61,18 +87,70 @@ pub struct Ring {
     pub cgroup: u64,
     /// File descriptor, or [`REGISTERED`].
     pub fd: u32,
-    /// Completion queue capacity; 0 if the ring's shared memory could not be read.
+    /// Completion queue capacity, slots; 0 if the ring's shared memory could not be read.
     pub cq_entries: u32,
-    /// Completions read by user space.
+    /// Slots read by user space.
     pub cq_head: u32,
-    /// Completions written by the kernel.
+    /// Slots written by the kernel.
     pub cq_tail: u32,
     /// Completions that found no room.
     pub cq_overflow: u32,
-    /// [`HAS_MORE_IDS`].
+    /// [`HAS_MORE_IDS`], [`HAS_UNREAD`].
     pub known: u32,
+    /// Completions that wait; only with [`HAS_UNREAD`].
+    pub cq_unread: u32,
+    /// Keeps the record free of padding.
+    pub reserved: u32,
     /// Name of the main thread, zero-terminated.
     pub comm: [u8; 16],
+}
+
+/// The thread that submits to a ring and reaps from it. Fields that the kernel does not have are 0: user space knows which.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consumer {
+    /// [`kind::CONSUMER`].
+    pub kind: u32,
+    /// Process, in the initial pid namespace.
+    pub pid: u32,
+    /// Address of the ring context.
+    pub ring: u64,
+    /// Thread, in the initial pid namespace.
+    pub tid: u32,
+    /// `TASK_*`
+    pub state: u32,
+    /// `EXIT_*`
+    pub exit_state: u32,
+    /// For how many completions it waits in `io_uring_enter`; negative while it does not.
+    pub waiting: i32,
+    /// `JOBCTL_*`
+    pub job_control: u64,
+    /// CPU time, nanoseconds.
+    pub cpu_ns: u64,
+    /// Time ready to run without a CPU, nanoseconds.
+    pub delay_ns: u64,
+    /// Time throttled by `cpu.max`, nanoseconds: the largest of its scheduling group and those above.
+    pub throttled_ns: u64,
+    /// 1 if task work waits.
+    pub work: u32,
+    /// Keeps the record free of padding.
+    pub reserved: u32,
+    /// Thread name, zero-terminated.
+    pub comm: [u8; 16],
+}
+
+/// A queue that a ring has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// [`kind::MEMBER`].
+    pub kind: u32,
+    /// Which of the ring's queues, or [`NO_ID`].
+    pub zcrx_id: u32,
+    /// Address of the ring context.
+    pub ring: u64,
+    /// Address of the kernel's `struct io_zcrx_ifq`.
+    pub ifq: u64,
 }
 
 /// An interface queue.
@@ -81,14 +159,12 @@ pub struct Ring {
 pub struct Queue {
     /// [`kind::QUEUE`].
     pub kind: u32,
-    /// Which of the ring's queues, or [`NO_ID`].
-    pub zcrx_id: u32,
-    /// Address of the ring context, 0 for a queue found by an exported file.
+    /// `HAS_*`.
+    pub known: u32,
+    /// Address of the ring context by which it was found, 0 for a queue found by an exported file.
     pub ring: u64,
     /// Address of the kernel's `struct io_zcrx_ifq`.
     pub ifq: u64,
-    /// `HAS_*`.
-    pub known: u32,
     /// Hardware queue.
     pub if_rxq: u32,
     /// Interface index.
@@ -103,6 +179,8 @@ pub struct Queue {
     pub tail: u32,
     /// Areas; one record each follows.
     pub areas: u32,
+    /// Size of a buffer as a power of two, 0 if the kernel keeps none.
+    pub buffer_shift: u32,
     /// Page pool: id in the netdev netlink family.
     pub pool_id: u32,
     /// Page pool: buffers in its allocation cache.
@@ -113,10 +191,16 @@ pub struct Queue {
     pub pool_released: u32,
     /// Page pool: NAPI instance that uses it, 0 if its driver does not say.
     pub napi_id: u32,
-    /// Keeps the record free of padding.
-    pub reserved: u32,
+    /// Interface index of the device behind a leased queue.
+    pub physical_ifindex: u32,
+    /// Inode number of that device's network namespace.
+    pub physical_netns: u32,
+    /// Hardware queue of that device; [`u32::MAX`] if the page pool does not say.
+    pub physical_rxq: u32,
     /// Interface name, zero-terminated.
     pub interface: [u8; 16],
+    /// Interface name of the device behind a leased queue, zero-terminated.
+    pub physical: [u8; 16],
 }
 
 /// An area of a queue.
@@ -133,18 +217,48 @@ pub struct Area {
     pub buffers: u32,
     /// Buffers on the freelist.
     pub free: u32,
-    /// Buffers whose references were counted: all of them, or the counts mean nothing.
+    /// Buffers whose references were counted, in groups of [`CHUNK`].
     pub scanned: u32,
-    /// Buffers that user space holds references to.
+    /// Of these, buffers that user space holds references to.
     pub user_buffers: u32,
-    /// All those references.
+    /// All references to them.
     pub user_references: u64,
+    /// Sum over the groups of the square of the buffers that user space holds.
+    pub squares: u64,
+    /// Groups that were counted.
+    pub chunks: u32,
+    /// Every so many groups one was counted; 1 for all.
+    pub stride: u32,
+    /// 1 for a dmabuf.
+    pub dmabuf: u32,
+    /// Keeps the record free of padding.
+    pub reserved: u32,
+}
+
+/// Buffers whose references are read at once.
+pub const CHUNK: u32 = 128;
+
+/// What moves, read once more after everything else of a queue.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// [`kind::AFTER`].
+    pub kind: u32,
+    /// Refill entries consumed by the kernel.
+    pub cached_head: u32,
+    /// Address of the queue.
+    pub ifq: u64,
+    /// Refill entries published by user space.
+    pub tail: u32,
+    /// Slots of the completion queue written by the kernel.
+    pub cq_tail: u32,
 }
 
 /// Owners of queues, and sums of their sockets, that are kept at one time.
 pub const OWNERS: u32 = 4096;
 
-/// The connected TCP sockets of one owner whose data came by one NAPI instance.
+/// The connected TCP sockets of one owner whose data came by one NAPI instance: those with a receive armed for one queue by one
+/// ring, and those without.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketsKey {
@@ -152,6 +266,10 @@ pub struct SocketsKey {
     pub pid: u32,
     /// NAPI instance that delivered to them last; 0 if none has yet, or it was the loopback.
     pub napi_id: u32,
+    /// Queue of the armed receive, 0 without one.
+    pub ifq: u64,
+    /// Ring of the armed receive, 0 without one.
+    pub ring: u64,
 }
 
 /// What waits in these sockets.
@@ -164,15 +282,20 @@ pub struct Sockets {
     pub unread_bytes: u64,
     /// Sum of their receive buffer limits, bytes.
     pub limit_bytes: u64,
+    /// Memory that they account for received data, bytes.
+    pub buffered_bytes: u64,
     /// Sockets.
     pub sockets: u32,
     /// Keeps the value free of padding.
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<SocketsKey>() == 8);
-const _: () = assert!(size_of::<Sockets>() == 32);
+const _: () = assert!(size_of::<SocketsKey>() == 24);
+const _: () = assert!(size_of::<Sockets>() == 40);
 const _: () = assert!(size_of::<Config>() == 32);
-const _: () = assert!(size_of::<Ring>() == 64);
-const _: () = assert!(size_of::<Queue>() == 96);
-const _: () = assert!(size_of::<Area>() == 40);
+const _: () = assert!(size_of::<Ring>() == 72);
+const _: () = assert!(size_of::<Consumer>() == 88);
+const _: () = assert!(size_of::<Member>() == 24);
+const _: () = assert!(size_of::<Queue>() == 120);
+const _: () = assert!(size_of::<Area>() == 64);
+const _: () = assert!(size_of::<After>() == 24);

@@ -11,7 +11,8 @@ use zcrx_common::{
     loss::{QUEUE_EVENT, QUEUE_OUTCOME},
 };
 
-use crate::loss;
+pub(crate) use crate::atomic::add;
+use crate::{atomic::claim, loss};
 
 #[map]
 static QUEUE_EVENTS: HashMap<u64, Events> = HashMap::with_max_entries(QUEUES, 0);
@@ -24,6 +25,9 @@ static FRESH: Events = Events {
     received_ns: 0,
     copies: 0,
     copies_failed: 0,
+    copies_without_buffer: 0,
+    copies_without_completion: 0,
+    copies_partial: 0,
     copied_bytes: 0,
     copied_buffers: 0,
     flushed: 0,
@@ -43,7 +47,7 @@ pub(crate) fn of(ifq: u64) -> *mut Events {
         return events;
     }
     // Another CPU may have made the entry meanwhile: it serves as well.
-    let _ = QUEUE_EVENTS.insert(ifq, FRESH, u64::from(BPF_NOEXIST));
+    let _ = QUEUE_EVENTS.insert(ifq, &FRESH, u64::from(BPF_NOEXIST));
     match QUEUE_EVENTS.get_ptr_mut(ifq) {
         Some(events) => events,
         None => {
@@ -59,28 +63,14 @@ pub(crate) fn forget(ifq: u64) {
     let _ = QUEUE_EVENTS.remove(ifq);
 }
 
-/// Adds to a count. Not atomic, which Rust does not have on this target: each count has one writer, the thread that owns
-/// the ring or the NAPI instance of the pool. Only where threads share an imported queue (Linux 6.19) may two of them add
-/// at the same moment, and one addition be lost.
-#[inline(always)]
-pub(crate) fn add(count: *mut u64, more: u64) {
-    // SAFETY: callers pass a field of a map value, which is aligned and stays a map value.
-    unsafe { *count += more };
-}
-
-/// Counts an outcome. Two CPUs that see two new ones of one queue at the same moment may take the same place: then one
-/// is counted as the other, once.
+/// Counts an outcome.
 #[inline(always)]
 pub(crate) fn count(outcomes: *mut [Outcome; OUTCOMES], code: u64) {
     for place in 0..OUTCOMES {
         // SAFETY: within the array, which is a field of a map value.
         unsafe {
             let outcome = outcomes.cast::<Outcome>().add(place);
-            let taken = (*outcome).code;
-            if taken == 0 {
-                (*outcome).code = code;
-            }
-            if taken == 0 || taken == code {
+            if (*outcome).code == code || claim(&raw mut (*outcome).code, code) {
                 add(&raw mut (*outcome).count, 1);
                 return;
             }

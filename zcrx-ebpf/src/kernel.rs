@@ -97,35 +97,56 @@ pub(crate) fn current_net() -> u64 {
     read(namespaces, offset!(nsproxy_net))
 }
 
-/// Entries of an xarray's node, as a power of two.
-const NODE_SHIFT: u32 = 6;
+/// Levels of nodes that are looked through: 262,144 ids.
+const LEVELS: u32 = 3;
+/// Ids that these levels hold.
+pub(crate) const MOST_IDS: u64 = 1 << (6 * LEVELS);
+/// Entries of an xarray's node, less one.
+const SLOT_MASK: u64 = 63;
+/// Entries below this are marks of the xarray's own (reserved, retry), not nodes.
+const LEAST_NODE: u64 = 4096;
 
-/// A ring's queue by its id, 0 if it has none. Ids of more than two levels of nodes (from 4096 on) are not found.
+/// The entry of an xarray with that index, 0 if there is none, and how many indexes the empty place where the search ended stands for
+/// (1 if there is an entry).
+#[inline(always)]
+pub(crate) fn find_entry(head: u64, index: u64) -> (u64, u64) {
+    let mut entry = head;
+    let mut span = 1_u64;
+    for level in 0..LEVELS {
+        // A node is marked by 2 in its low bits.
+        if entry & 3 != 2 || entry < LEAST_NODE {
+            // Without any node there is a lone entry, of index 0.
+            if level == 0 && index != 0 {
+                return (0, 1);
+            }
+            break;
+        }
+        let node = entry - 2;
+        let shift = u64::from(read::<u8>(node, offset!(xa_node_shift))) & SLOT_MASK;
+        if level == 0 && index >> shift > SLOT_MASK {
+            return (0, 1);
+        }
+        span = 1 << shift;
+        entry = read(node + (index >> shift & SLOT_MASK) * 8, offset!(xa_node_slots));
+    }
+    if entry & 3 == 0 && entry != 0 { (entry, 1) } else { (0, span) }
+}
+
+/// A ring's queue by its id, 0 if it has none (or the id is beyond [`MOST_IDS`]).
 #[inline(always)]
 pub(crate) fn find_queue(ring: u64, id: u32) -> u64 {
-    let head: u64 = read(ring, offset!(ring_queues));
-    let mut entry = head;
-    // A node is marked by 2 in its low bits; without one there is a lone entry, of id 0.
-    if head & 3 == 2 {
-        let mut node = head - 2;
-        let shift: u8 = read(node, offset!(xa_node_shift));
-        let mut index = u64::from(id);
-        if u32::from(shift) == NODE_SHIFT {
-            let child: u64 = read(node + (index >> NODE_SHIFT & 63) * 8, offset!(xa_node_slots));
-            if child & 3 != 2 || index >> (2 * NODE_SHIFT) != 0 {
-                return 0;
-            }
-            node = child - 2;
-            index &= 63;
-        }
-        if index > 63 {
-            return 0;
-        }
-        entry = read(node + index * 8, offset!(xa_node_slots));
-    } else if id != 0 {
-        return 0;
-    }
-    if entry & 3 == 0 { entry } else { 0 }
+    find_entry(read(ring, offset!(ring_queues)), u64::from(id)).0
+}
+
+/// Reads a `u64` at a constant offset from a pointer whose type the verifier knows: a plain load, which costs nothing beside a
+/// probe read.
+///
+/// # Safety
+/// `base` must come from the context of a program that the kernel passes typed pointers, and have a field of that size there.
+#[inline(always)]
+pub(crate) unsafe fn load(base: *const u8, offset: u32) -> u64 {
+    // SAFETY: the caller's promise; the kernel handles a fault.
+    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<u64>()) }
 }
 
 /// Buckets of a namespace's hash table of interfaces (`NETDEV_HASHENTRIES`).

@@ -7,9 +7,9 @@ use aya_ebpf::{
 use zcrx_common::event::life::{POOL_BEGUN, POOL_ENDED, POOL_REFUSED, QUEUE_ENDED, RING_ENDED};
 
 use crate::{
-    event,
+    allocation, event,
     kernel::{has, offset, read},
-    residence,
+    registry, residence,
 };
 
 #[fexit]
@@ -77,6 +77,7 @@ fn queue_ended(ifq: u64) {
         return;
     }
     event::lived(QUEUE_ENDED);
+    allocation::forget(ifq);
     event::forget(ifq);
     residence::forget(ifq);
 }
@@ -84,6 +85,7 @@ fn queue_ended(ifq: u64) {
 /// Every ring comes here at its end.
 #[inline(always)]
 fn torn_down(ring: u64) {
+    registry::forget(ring);
     if read::<u64>(ring, offset!(ring_queues)) != 0 {
         event::lived(RING_ENDED);
     }

@@ -3,6 +3,8 @@
 //! For any other target than BPF this is an empty program, so that the whole workspace builds, lints and
 //! tests on the host.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// The target's atomic operations have no stable form: see `atomic`.
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(
@@ -21,6 +23,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod allocation;
+#[cfg(target_arch = "bpf")]
+mod atomic;
 #[cfg(target_arch = "bpf")]
 mod control;
 #[cfg(target_arch = "bpf")]
@@ -44,9 +48,13 @@ mod page_pool;
 #[cfg(target_arch = "bpf")]
 mod registration;
 #[cfg(target_arch = "bpf")]
+mod registry;
+#[cfg(target_arch = "bpf")]
 mod residence;
 #[cfg(target_arch = "bpf")]
 mod snapshot;
+#[cfg(target_arch = "bpf")]
+mod stack;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

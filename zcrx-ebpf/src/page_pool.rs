@@ -1,8 +1,8 @@
 //! Page pools: buffers taken in and given up, counted per pool in the kernel.
 //!
 //! The tracepoints fire when a pool gets a buffer from (or gives one back to) its allocator or its provider,
-//! not when it recycles one. Ordinary NICs under memory pressure can do so often, so the path is: one field
-//! read, one hash look-up, one increment. No event, no allocation.
+//! not when it recycles one. Ordinary NICs under memory pressure can do so often: pools without a memory provider are left
+//! after one load. For the others the path is one field read, one hash look-up, one increment. No event, no allocation.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -16,8 +16,7 @@ use zcrx_common::{
 };
 
 use crate::{
-    allocation,
-    kernel::{has, offset, read},
+    kernel::{has, load, offset, read},
     loss,
 };
 
@@ -29,13 +28,19 @@ static PAGE_POOL_IDENTITIES: HashMap<Key, Identity> = HashMap::with_max_entries(
 
 #[btf_tracepoint(function = "page_pool_state_hold")]
 fn page_pool_hold_tp_btf(ctx: BtfTracePointContext) -> i32 {
-    held(ctx.arg::<*const u8>(0) as u64);
+    let pool = ctx.arg::<*const u8>(0);
+    if provided_by_type(pool) {
+        held(pool as u64);
+    }
     0
 }
 
 #[btf_tracepoint(function = "page_pool_state_release")]
 fn page_pool_release_tp_btf(ctx: BtfTracePointContext) -> i32 {
-    released(ctx.arg::<*const u8>(0) as u64);
+    let pool = ctx.arg::<*const u8>(0);
+    if provided_by_type(pool) {
+        released(pool as u64);
+    }
     0
 }
 
@@ -47,13 +52,19 @@ fn page_pool_destroy_tp_btf(ctx: BtfTracePointContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "page_pool_state_hold")]
 fn page_pool_hold_raw(ctx: RawTracePointContext) -> i32 {
-    held(ctx.arg::<*const u8>(0) as u64);
+    let pool = ctx.arg::<*const u8>(0) as u64;
+    if provided(pool) {
+        held(pool);
+    }
     0
 }
 
 #[raw_tracepoint(tracepoint = "page_pool_state_release")]
 fn page_pool_release_raw(ctx: RawTracePointContext) -> i32 {
-    released(ctx.arg::<*const u8>(0) as u64);
+    let pool = ctx.arg::<*const u8>(0) as u64;
+    if provided(pool) {
+        released(pool);
+    }
     0
 }
 
@@ -61,6 +72,20 @@ fn page_pool_release_raw(ctx: RawTracePointContext) -> i32 {
 fn page_pool_destroy_raw(ctx: RawTracePointContext) -> i32 {
     destroying(ctx.arg::<*const u8>(0) as u64, ctx.arg::<i32>(1));
     0
+}
+
+/// Whether a memory provider feeds the pool; yes where this kernel's types do not tell.
+#[inline(always)]
+fn provided(pool: u64) -> bool {
+    !has(offset!(page_pool_provider)) || read::<u64>(pool, offset!(page_pool_provider)) != 0
+}
+
+/// The same for a pointer whose type the verifier knows.
+#[inline(always)]
+fn provided_by_type(pool: *const u8) -> bool {
+    let offset = offset!(page_pool_provider);
+    // SAFETY: the tracepoint passes a `struct page_pool`, and the offset is that of a pointer in it.
+    !has(offset) || unsafe { load(pool, offset) } != 0
 }
 
 #[inline(always)]
@@ -87,7 +112,6 @@ fn destroying(pool: u64, inflight: i32) {
         let key = key(pool);
         let _ = PAGE_POOLS.remove(key);
         let _ = PAGE_POOL_IDENTITIES.remove(key);
-        allocation::forget(pool);
     }
 }
 

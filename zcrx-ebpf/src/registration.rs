@@ -23,7 +23,7 @@ use zcrx_common::{
 use crate::{
     extack,
     kernel::{self, offset, read},
-    loss,
+    loss, registry,
 };
 
 /// Attempts by result (0 or negative errno).
@@ -59,43 +59,55 @@ fn registration_raw(ctx: RawTracePointContext) -> i32 {
 }
 
 #[fentry]
-fn registration_fentry(_ctx: FEntryContext) -> i32 {
-    entered();
+fn registration_fentry(ctx: FEntryContext) -> i32 {
+    entered(ctx.arg::<*const u8>(0) as u64);
     0
 }
 
 #[fexit]
-fn registration_fexit(_ctx: FExitContext) -> i32 {
+fn registration_fexit(ctx: FExitContext) -> i32 {
     left();
+    // Behind the two arguments comes the result.
+    if ctx.arg::<u64>(2) as i32 == 0 {
+        registry::add(ctx.arg::<*const u8>(0) as u64);
+    }
     0
 }
 
 #[kprobe]
-fn registration_kprobe(_ctx: ProbeContext) -> u32 {
-    entered();
+fn registration_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(ring) = ctx.arg::<*const u8>(0) {
+        entered(ring as u64);
+    }
     0
 }
 
 #[kretprobe]
-fn registration_kretprobe(_ctx: RetProbeContext) -> u32 {
-    left();
+fn registration_kretprobe(ctx: RetProbeContext) -> u32 {
+    let ring = left();
+    if ctx.ret::<u64>() as i32 == 0 && ring != 0 {
+        registry::add(ring);
+    }
     0
 }
 
 #[inline(always)]
-fn entered() {
+fn entered(ring: u64) {
     // SAFETY: the clock helper has no preconditions.
-    let call = Call { entered_ns: unsafe { bpf_ktime_get_ns() }, left_ns: 0 };
+    let call = Call { entered_ns: unsafe { bpf_ktime_get_ns() }, left_ns: 0, ring };
     // An LRU map makes room by itself; if it cannot, the duration stays unknown.
     let _ = REGISTRATION_CALLS.insert(bpf_get_current_pid_tgid(), call, 0);
 }
 
+/// Notes the end of this thread's call; the ring, 0 if the entry was not seen.
 #[inline(always)]
-fn left() {
-    if let Some(call) = REGISTRATION_CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) {
-        // SAFETY: the entry is this thread's own; even if the map recycles it now, the memory stays a map
-        // value and the write is of an integer. The clock helper has no preconditions.
-        unsafe { (*call).left_ns = bpf_ktime_get_ns() };
+fn left() -> u64 {
+    let Some(call) = REGISTRATION_CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return 0 };
+    // SAFETY: the entry is this thread's own; even if the map recycles it now, the memory stays a map
+    // value and the write is of an integer. The clock helper has no preconditions.
+    unsafe {
+        (*call).left_ns = bpf_ktime_get_ns();
+        (*call).ring
     }
 }
 

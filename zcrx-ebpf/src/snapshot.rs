@@ -1,13 +1,15 @@
 //! The state of every interface queue on the host, read when user space asks.
 //!
-//! `iter/task_file` meets every open file of every process, `iter/task` every thread: rings that were registered
-//! with a thread and then closed are found by it alone. A ring's queues are walked once per snapshot, however
-//! many processes hold the ring.
+//! Rings are found in two ways. The registry knows the rings that registered or imported a queue while its probes were attached:
+//! reading it costs the same on every host. A walk finds the others: `iter/task_file` meets every open file of every process,
+//! `iter/task` every thread, since rings that were registered with a thread and then closed are in no table of open files. A
+//! ring's queues are read once per snapshot, however many processes hold the ring.
 //!
 //! Nothing is locked: a queue that vanishes meanwhile yields a record of what was left of it, or none, and no
 //! read can fault. All pointers are scalars for the verifier and go through probe reads only.
 
 mod area;
+mod consumer;
 mod queue;
 mod sockets;
 
@@ -15,35 +17,44 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_loop},
+    helpers::{bpf_for_each_map_elem, bpf_get_current_pid_tgid, bpf_loop},
     macros::map,
     maps::{Array, LruHashMap, RingBuf, ring_buf::RingBufEntry},
 };
 use zcrx_common::{
     loss::SNAPSHOT_RECORD,
-    snapshot::{Config, HAS_MORE_IDS, NO_ID, REGISTERED, Ring, kind},
+    snapshot::{Config, HAS_MORE_IDS, HAS_UNREAD, REGISTERED, Ring, kind},
 };
 
 use self::{
-    queue::{QueueWalk, queue, visit_queue},
+    consumer::{count_unread, fill_consumer},
+    queue::{Ids, QueueWalk, SNAPSHOT_IDS, queue, visit_queue},
     sockets::note_owner,
 };
 use crate::{
-    kernel::{has, offset, read},
-    loss,
+    kernel::{self, has, offset, read},
+    loss, registry,
 };
 
-/// Entries of an xarray's node.
-const NODE_SLOTS: u32 = 64;
 /// Rings registered with one thread (the kernel's limit).
 const REGISTERED_RINGS: u32 = 16;
+/// Steps through a ring's queue ids. One step passes over all ids that an absent node stands for.
+const MOST_STEPS: u32 = 1 << 16;
+
+/// `IORING_SETUP_CQE_MIXED`: completions take one or two slots each. Linux 6.18.
+const CQE_MIXED: u32 = 1 << 18;
+
+/// How the dentry of an exported queue's file is named.
+const EXPORTED_NAME: u64 = u64::from_le_bytes(*b"[zcrx]\0\0");
+/// The bytes of that name and its end.
+const EXPORTED_NAME_MASK: u64 = (1 << 56) - 1;
 
 #[map]
 static SNAPSHOT_CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
-/// The generation in which a ring or an exported queue was last walked, by address.
+/// The generation in which a ring, a queue or a socket was last read, by address.
 #[map]
-static SNAPSHOT_SEEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+static SNAPSHOT_SEEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8192, 0);
 
 #[map]
 static SNAPSHOT_RECORDS: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);
@@ -100,6 +111,44 @@ extern "C" fn snapshot_task(ctx: *const Task) -> i32 {
     0
 }
 
+/// Reads the rings of the registry. User space reads the iterator for one thread, so this runs once.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn snapshot_registry(ctx: *const Task) -> i32 {
+    // SAFETY: as in `snapshot_task_file`.
+    let task = unsafe { core::ptr::read_volatile(&raw const (*ctx).task) };
+    if task == 0 {
+        return 0;
+    }
+    let map = (&raw const registry::REGISTERED_RINGS).cast_mut().cast();
+    // SAFETY: the callback gets keys of this map, and no context.
+    unsafe { bpf_for_each_map_elem(map, visit_known as *mut c_void, core::ptr::null_mut(), 0) };
+    0
+}
+
+unsafe extern "C" fn visit_known(
+    _map: *mut c_void,
+    key: *const u64,
+    _value: *mut c_void,
+    _context: *mut c_void,
+) -> i64 {
+    let Some(config) = SNAPSHOT_CONFIG.get_ptr(0) else { return 1 };
+    // SAFETY: the kernel passes a key of the registry; the configuration does not change meanwhile.
+    let (ring, generation) = unsafe { (*key, (*config).generation) };
+    let consumer: u64 = read(ring, offset!(ring_consumer));
+    visit_ring(consumer, REGISTERED, ring, generation);
+    if !registry::has(ring)
+        && let Some(mut entry) = reserve::<Ring>()
+    {
+        // It was torn down meanwhile, and its memory may be another's.
+        let record = entry.write(Ring::default());
+        record.kind = kind::GONE;
+        record.address = ring;
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    }
+    0
+}
+
 /// Calls `body(index, context)` for 0 to `rounds` until it returns 1.
 #[inline(always)]
 fn each<C>(rounds: u32, body: unsafe extern "C" fn(u64, *mut c_void) -> i64, context: &mut C) {
@@ -136,42 +185,71 @@ fn visit(task: u64, fd: u32, file: u64) {
         let own = (bpf_get_current_pid_tgid() >> 32) as u32;
         if fd == config.own_fd && read::<u32>(task, offset!(task_tgid)) == own {
             config.ring_operations = operations;
+            config.superblock = superblock(file);
         }
         return;
     }
     if operations == 0 {
         return;
     }
-    let private: u64 = read(file, offset!(file_private));
     if operations == config.ring_operations {
-        visit_ring(task, fd, private, config.generation);
-    } else if operations == config.exported_operations {
-        visit_exported(task, fd, private, config.generation);
+        let ring: u64 = read(file, offset!(file_private));
+        // Most rings have no queue: nothing to tell.
+        if read::<u64>(ring, offset!(ring_queues)) != 0 {
+            registry::add(ring);
+            visit_ring(task, fd, ring, config.generation);
+        }
+    } else if config.superblock != 0 && superblock(file) == config.superblock && is_exported(file) {
+        visit_exported(task, fd, read(file, offset!(file_private)), config.generation);
     }
+}
+
+/// The superblock that a file is of.
+#[inline(always)]
+fn superblock(file: u64) -> u64 {
+    let inode: u64 = read(file, offset!(file_inode));
+    read(inode, offset!(inode_superblock))
+}
+
+/// Whether a file is an exported queue. Told by its name, on the superblock that the kernel's own files are of: no program of user
+/// space can name files there.
+#[inline(always)]
+fn is_exported(file: u64) -> bool {
+    if !has(offset!(file_dentry)) || !has(offset!(dentry_name)) {
+        return false;
+    }
+    let dentry: u64 = read(file, offset!(file_dentry));
+    let name: u64 = read(dentry, offset!(dentry_name));
+    read::<u64>(name, 0) & EXPORTED_NAME_MASK == EXPORTED_NAME
 }
 
 #[inline(always)]
 fn visit_ring(task: u64, fd: u32, ring: u64, generation: u64) {
     let head: u64 = read(ring, offset!(ring_queues));
-    // Most rings have no queue: nothing to tell.
-    if head == 0 {
-        return;
+    let shared: u64 = read(ring, offset!(ring_shared));
+    let mut known = 0;
+    let mut unread = 0;
+    if shared != 0
+        && read::<u32>(ring, offset!(ring_flags)) & CQE_MIXED != 0
+        && count_unread(shared, &mut unread)
+    {
+        known = HAS_UNREAD;
     }
-    // An xarray's head is a node (marked by 2), or a lone entry.
-    let node = if head & 3 == 2 { head - 2 } else { 0 };
-    let shift = if node != 0 { u32::from(read::<u8>(node, offset!(xa_node_shift))) } else { 0 };
+    let end = end(head);
+    let mut walk = QueueWalk { ring, shared, head };
     if let Some(mut entry) = reserve::<Ring>() {
         let record = entry.write(Ring::default());
         own(record, kind::RING, task, fd, ring);
         note_owner(record.pid, generation);
-        let shared: u64 = read(ring, offset!(ring_shared));
+        record.known = known;
+        record.cq_unread = unread;
         if shared != 0 {
             record.cq_entries = read(ring, offset!(ring_cq_entries));
             record.cq_head = read(shared, offset!(cq_head));
             record.cq_tail = read(shared, offset!(cq_tail));
             record.cq_overflow = read(shared, offset!(cq_overflow));
         }
-        if shift > 6 {
+        if end > kernel::MOST_IDS {
             record.known |= HAS_MORE_IDS;
         }
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
@@ -179,15 +257,22 @@ fn visit_ring(task: u64, fd: u32, ring: u64, generation: u64) {
     if !first_visit(ring, generation) {
         return;
     }
-    let mut walk = QueueWalk { ring, node, lone: if node == 0 { head } else { 0 }, shift };
-    let rounds = if node == 0 {
-        1
-    } else if shift == 0 {
-        NODE_SLOTS
-    } else {
-        NODE_SLOTS * NODE_SLOTS
-    };
-    each(rounds, visit_queue, &mut walk);
+    fill_consumer(ring);
+    if let Some(ids) = SNAPSHOT_IDS.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value, and one iterator is read at a time.
+        unsafe { *ids = Ids { next: 0, end } };
+        each(MOST_STEPS, visit_queue, &mut walk);
+    }
+}
+
+/// One more than the largest id that an xarray has room for.
+#[inline(always)]
+fn end(head: u64) -> u64 {
+    if head & 3 != 2 {
+        return 1;
+    }
+    let shift = u64::from(read::<u8>(head - 2, offset!(xa_node_shift))) & 63;
+    64 << shift
 }
 
 #[inline(always)]
@@ -199,7 +284,7 @@ fn visit_exported(task: u64, fd: u32, ifq: u64, generation: u64) {
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
     if first_visit(ifq, generation) {
-        queue(0, NO_ID, ifq);
+        queue(0, 0, ifq);
     }
 }
 

@@ -25,6 +25,11 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Whether it puts programs on functions of the kernel.
+    pub const fn is_on_function(self) -> bool {
+        matches!(self, Self::Fexit | Self::KprobeMulti | Self::Kretprobe)
+    }
+
     /// The name used in metrics and on pages.
     pub const fn name(self) -> &'static str {
         match self {

@@ -29,9 +29,9 @@ pub struct KernelSnapshot {
 /// One interface queue in the kernel. Every field that this kernel does not have, or that could not be read, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelQueue {
-    /// The kernel's address of the `io_zcrx_ifq`: identity for as long as the queue lives, never shown as a label.
+    /// Identity of the queue: unique for as long as zcrxd runs, never used again. No kernel address.
     pub ifq: u64,
-    /// The kernel's address of the ring context; `None` for an exported queue that outlived its ring.
+    /// Identity of the first of [`Self::rings`]; `None` for an exported queue that outlived its rings.
     pub ring: Option<u64>,
     /// Which of the ring's queues this is. Linux 6.16.
     pub zcrx_id: Option<u32>,
@@ -111,6 +111,8 @@ pub struct PhysicalQueue {
     pub ifindex: Option<u32>,
     /// Inode of its network namespace.
     pub netns: Option<u64>,
+    /// Hardware receive queue index.
+    pub queue: Option<u32>,
 }
 
 /// A process that holds a ring.
@@ -186,9 +188,9 @@ impl PoolState {
 }
 
 /// A completion queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CqState {
-    /// Capacity, entries.
+    /// Capacity, slots.
     pub entries: u32,
     /// How far user space has read (modulo 2^32).
     pub head: u32,
@@ -196,11 +198,23 @@ pub struct CqState {
     pub tail: u32,
     /// Completions that found no room.
     pub overflow: u32,
+    /// Completions that wait, on a ring where each takes one or two slots (`IORING_SETUP_CQE_MIXED`, Linux 6.18); `None` where each takes
+    /// one.
+    #[serde(default)]
+    pub unread: Option<u32>,
 }
 
 impl CqState {
     /// Completions waiting to be read.
     pub const fn depth(&self) -> u32 {
+        match self.unread {
+            Some(unread) => unread,
+            None => self.used(),
+        }
+    }
+
+    /// Slots in use: compare with [`Self::entries`].
+    pub const fn used(&self) -> u32 {
         self.tail.wrapping_sub(self.head)
     }
 }

@@ -119,8 +119,8 @@ fn zcrx() -> ZcrxSample {
 /// A queue of another program that starves since 2.5 s, every optional value known.
 pub(crate) fn kernel_queue() -> KernelQueue {
     KernelQueue {
-        ifq: 0xffff_8880_1234_5600,
-        ring: Some(0xffff_8880_1234_0000),
+        ifq: 2,
+        ring: Some(1),
         zcrx_id: Some(0),
         ifindex: Some(2),
         interface: Some("eth0".to_owned()),
@@ -140,7 +140,7 @@ pub(crate) fn kernel_queue() -> KernelQueue {
             dmabuf: Some(false),
         }],
         pool: Some(PoolState { id: 17, cache: Some(64), held: 2050, released: 5 }),
-        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2 }),
+        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2, unread: None }),
         napi_id: Some(8193),
         sockets_unknown: None,
         sockets: Some(socket_backlog()),
@@ -215,7 +215,7 @@ fn ring_of_queue() -> QueueRing {
             throttled: Some(Duration::ZERO),
             kernel_stack: Some(vec!["do_signal_stop+0x1a0/0x2f0".to_owned()]),
         }),
-        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2 }),
+        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2, unread: None }),
         work_pending: Some(true),
         waiting: Some(false),
         sockets: Some(socket_backlog()),

@@ -3,15 +3,18 @@
 
 use std::{
     ffi::{CStr, CString},
+    fs::File,
     io,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     time::Duration,
 };
 
 use aya_obj::generated::{
-    bpf_attach_type::BPF_TRACE_KPROBE_MULTI,
+    bpf_attach_type::{BPF_TRACE_ITER, BPF_TRACE_KPROBE_MULTI},
     bpf_attr,
-    bpf_cmd::{self, BPF_LINK_CREATE, BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_LOAD},
+    bpf_cmd::{
+        self, BPF_ITER_CREATE, BPF_LINK_CREATE, BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_LOAD,
+    },
     bpf_insn, bpf_link_info, bpf_prog_info,
     bpf_prog_type::BPF_PROG_TYPE_KPROBE,
 };
@@ -89,6 +92,36 @@ pub(super) fn link_kprobe_multi(
     }
     // SAFETY: the name and the array that points to it outlive the call.
     unsafe { descriptor(BPF_LINK_CREATE, &mut attr) }
+}
+
+/// `union bpf_iter_link_info`, as far as it chooses tasks. Linux 6.1.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct TaskChoice {
+    tid: u32,
+    pid: u32,
+    pid_fd: u32,
+}
+
+/// Opens an iterator over tasks that meets one thread only. The thread's id is that of the caller's pid namespace.
+pub(super) fn iterate_thread(program: BorrowedFd<'_>, tid: u32) -> io::Result<File> {
+    let choice = TaskChoice { tid, ..TaskChoice::default() };
+    let mut attr = zeroed();
+    // SAFETY: all bytes are zero, which is a value of every member of the union.
+    unsafe {
+        let link = &mut attr.link_create;
+        link.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+        link.attach_type = BPF_TRACE_ITER as u32;
+        let iterator = &mut link.__bindgen_anon_3.__bindgen_anon_1;
+        iterator.iter_info = std::ptr::from_ref(&choice) as u64;
+        iterator.iter_info_len = size_of::<TaskChoice>() as u32;
+    }
+    // SAFETY: the choice outlives the call and has the length given.
+    let link = unsafe { descriptor(BPF_LINK_CREATE, &mut attr) }?;
+    let mut attr = zeroed();
+    attr.iter_create.link_fd = link.as_raw_fd() as u32;
+    // SAFETY: there are no pointers. The iterator keeps the link.
+    unsafe { descriptor(BPF_ITER_CREATE, &mut attr) }.map(File::from)
 }
 
 /// What the kernel says of a program's runs.

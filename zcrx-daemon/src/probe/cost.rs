@@ -1,9 +1,11 @@
 //! Reads what the attached programs and their maps cost.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use aya::{Ebpf, sys::Stats};
@@ -15,6 +17,9 @@ use crate::model::{MapCost, ProbeCost, ProgramCost};
 
 /// Kinds of map that have keys: `BPF_MAP_TYPE_HASH`, `PERCPU_HASH`, `LRU_HASH`, `LRU_PERCPU_HASH`.
 const HASHES: [u64; 4] = [1, 5, 9, 10];
+
+/// How often the keys of maps are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Reader {
     programs: Vec<Program>,
@@ -37,6 +42,8 @@ struct Map {
     key_bytes: usize,
     capacity: u64,
     is_hash: bool,
+    /// The last count of keys, and when it was made: counting takes a system call a key.
+    counted: Cell<Option<(Instant, u64)>>,
 }
 
 impl Reader {
@@ -105,12 +112,25 @@ impl Map {
             key_bytes: number("key_size")?.try_into().ok()?,
             capacity: number("max_entries")?,
             is_hash: HASHES.contains(&number("map_type")?),
+            counted: Cell::new(None),
         })
     }
 
     fn read(&self) -> MapCost {
-        let entries = self.is_hash.then(|| bpf::count_keys(self.fd.as_fd(), self.key_bytes, self.capacity));
+        let entries = self.is_hash.then(|| self.entries());
         MapCost { map: self.name.clone(), bytes: self.bytes, entries, capacity: self.capacity }
+    }
+
+    /// Keys in use, counted at most every [`COUNT_INTERVAL`].
+    fn entries(&self) -> u64 {
+        if let Some((when, count)) = self.counted.get()
+            && when.elapsed() < COUNT_INTERVAL
+        {
+            return count;
+        }
+        let count = bpf::count_keys(self.fd.as_fd(), self.key_bytes, self.capacity);
+        self.counted.set(Some((Instant::now(), count)));
+        count
     }
 }
 

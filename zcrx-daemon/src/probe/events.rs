@@ -65,23 +65,25 @@ impl Reader {
         }
     }
 
-    /// Forgets queues that two whole snapshots have missed: the end of a queue cannot be seen on every kernel, and its
-    /// address is used again. One miss is not enough, as a queue may be younger than the snapshot. Says which it forgot; a
-    /// queue of which anything was sampled has counts too.
-    pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) -> BTreeSet<u64> {
-        if self.attached.queue_end || !snapshot.incomplete.is_empty() {
-            return BTreeSet::new();
-        }
+    /// Forgets queues that two whole snapshots have missed: not every end of a queue is seen (two threads may give back the last two
+    /// references at once), and its address is used again. One miss is not enough, as a queue may be younger than the snapshot.
+    /// Returns which it forgot (a queue of which anything was sampled has counts too), and whether a queue has counts and is in no
+    /// snapshot for the first time.
+    pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) -> (BTreeSet<u64>, bool) {
         let counted = self.events.keys().filter_map(Result::ok);
         let missed: BTreeSet<u64> =
             counted.filter(|ifq| snapshot.queues.iter().all(|queue| queue.ifq != *ifq)).collect();
-        let gone: BTreeSet<u64> = missed.intersection(&self.missed).copied().collect();
-        for ifq in &gone {
-            // One that a program has removed meanwhile is gone as well.
-            self.events.remove(ifq).ok();
+        let new = missed.difference(&self.missed).next().is_some();
+        let mut gone = BTreeSet::new();
+        if snapshot.incomplete.is_empty() {
+            gone.extend(missed.intersection(&self.missed).copied());
+            for ifq in &gone {
+                // One that a program has removed meanwhile is gone as well.
+                self.events.remove(ifq).ok();
+            }
         }
         self.missed = missed;
-        gone
+        (gone, new)
     }
 
     pub(super) fn lives(&self) -> Lives {
@@ -118,7 +120,9 @@ fn fill(queue: &mut KernelQueue, events: &Events, attached: Attached) {
         failures: events.copies_failed,
         bytes: events.copied_bytes,
         buffers: events.copied_buffers,
-        ..FallbackCount::default()
+        no_buffer: Some(events.copies_without_buffer),
+        cq_full: Some(events.copies_without_completion),
+        partial: Some(events.copies_partial),
     });
     queue.control =
         attached.control.then(|| ControlCount { results: controls(events), flushed: events.flushed });

@@ -1,27 +1,53 @@
 //! Runs BPF iterators.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
 
 use aya::Ebpf;
 use aya::programs::Iter;
 
+use super::bpf;
+
 /// Runs an iterator program over all its objects.
 pub(super) fn run(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
-    let said = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-    let program = ebpf.program_mut(name).ok_or_else(|| said(&"not in the eBPF object"))?;
-    let program: &mut Iter = program.try_into().map_err(|error| said(&error))?;
-    let link = program.attach().map_err(|error| said(&error))?;
-    let link = program.take_link(link).map_err(|error| said(&error))?;
-    let mut file = link.into_file().map_err(|error| said(&error))?;
-    // The programs write nothing here: the first read walks everything and reports the end. The kernel asks
-    // for another one if there is very much to walk.
+    let explain = |error: &dyn std::fmt::Display| format!("{name}: {error}");
+    let program = ebpf.program_mut(name).ok_or_else(|| explain(&"not in the eBPF object"))?;
+    let program: &mut Iter = program.try_into().map_err(|error| explain(&error))?;
+    let link = program.attach().map_err(|error| explain(&error))?;
+    let link = program.take_link(link).map_err(|error| explain(&error))?;
+    let mut file = link.into_file().map_err(|error| explain(&error))?;
+    read_to_end(&mut file).map_err(|error| explain(&error))
+}
+
+/// Runs an iterator over tasks for the calling thread alone. Linux 6.1.
+pub(super) fn run_once(ebpf: &Ebpf, name: &str) -> Result<(), String> {
+    let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    let mut file = open_once(ebpf, name, tid)?;
+    read_to_end(&mut file).map_err(|error| format!("{name}: {error}"))
+}
+
+/// Opens an iterator over tasks for one thread. Linux 6.1.
+pub(super) fn open_once(ebpf: &Ebpf, name: &str, tid: u32) -> Result<File, String> {
+    let explain = |error: &dyn std::fmt::Display| format!("{name}: {error}");
+    let program = ebpf.program(name).ok_or_else(|| explain(&"not in the eBPF object"))?;
+    let aya::programs::Program::Iter(program) = program else {
+        return Err(explain(&"not an iterator"));
+    };
+    let fd = program.fd().map_err(|error| explain(&error))?;
+    bpf::iterate_thread(fd.as_fd(), tid).map_err(|error| explain(&error))
+}
+
+/// Reads an iterator whose programs write nothing: the first read walks everything and reports the end. The kernel asks
+/// for another one if there is very much to walk.
+fn read_to_end(file: &mut File) -> io::Result<()> {
     let mut nothing = [0; 8];
     loop {
         match file.read(&mut nothing) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
-            Err(error) => return Err(said(&error)),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -12,6 +12,7 @@ mod bpf;
 mod catalogue;
 mod cost;
 mod events;
+mod identity;
 mod iterator;
 mod multi;
 mod object;
@@ -23,6 +24,7 @@ mod refusal;
 mod registration;
 mod residence;
 mod snapshot;
+mod stacks;
 
 use std::cell::LazyCell;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +35,7 @@ use tracing::debug;
 use self::{attach::Hooks, multi::Multi};
 use crate::{
     kernel::{Kernel, Symbols},
-    model::{Attempt, Obstacle, ProbeSample, ProbeStatus},
+    model::{Attempt, KernelSnapshot, Lives, Obstacle, ProbeSample, ProbeStatus},
 };
 
 pub use options::{MechanismChoice, Options};
@@ -53,9 +55,13 @@ struct Attached {
     registration: Option<registration::Reader>,
     page_pool: Option<page_pool::Reader>,
     snapshot: Option<snapshot::Reader>,
+    identities: identity::Identities,
+    stacks: stacks::Stacks,
     allocation: Option<allocation::Reader>,
     events: Option<events::Reader>,
     residence: Option<residence::Reader>,
+    /// Rings with queues that had ended when last sampled.
+    rings_ended: Option<u64>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
@@ -97,7 +103,7 @@ impl Probes {
         }
         let Hooks { mut ebpf, multi } = hooks;
         let cost = cost::Reader::new(&ebpf, multi.finish(), options.statistics);
-        let mut snapshot = snapshot(&mut ebpf, &mut status);
+        let mut snapshot = snapshot(&mut ebpf, &mut status, &fields);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }
@@ -108,17 +114,25 @@ impl Probes {
         {
             snapshot.with_sockets(&mut ebpf);
         }
+        if let Some(snapshot) = &mut snapshot
+            && keeps_registry(&status)
+        {
+            snapshot.with_registry();
+        }
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
                 .then(|| registration::Reader::new(&mut ebpf))
                 .flatten(),
             page_pool: is_attached(catalogue::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten(),
             snapshot,
+            identities: identity::Identities::default(),
+            stacks: stacks::Stacks::new(is_attached(catalogue::STACK)),
             allocation: is_attached(catalogue::ALLOCATION)
                 .then(|| allocation::Reader::new(&mut ebpf))
                 .flatten(),
             events: events::Reader::new(&mut ebpf, is_attached),
             residence: is_attached(catalogue::RESIDENCE).then(|| residence::Reader::new(&mut ebpf)).flatten(),
+            rings_ended: None,
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
             ebpf,
@@ -142,19 +156,26 @@ impl Probes {
         sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
         sample.snapshot =
             attached.snapshot.as_mut().map(|reader| reader.take(&mut attached.ebpf, attached.lost.as_ref()));
-        if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &attached.allocation) {
+        // Whether a queue has counts and was not found.
+        let mut missing = false;
+        if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &mut attached.allocation) {
+            missing |= reader.forget_missed(snapshot);
             reader.join(snapshot);
         }
         if let Some(reader) = &mut attached.events {
             sample.lives = reader.lives();
             if let Some(snapshot) = &mut sample.snapshot {
-                let gone = reader.forget_missed(snapshot);
+                let (gone, new) = reader.forget_missed(snapshot);
+                missing |= new;
                 reader.join(snapshot);
                 if let Some(reader) = &mut attached.residence {
                     reader.forget(&gone, sample.lives.queues_ended);
                     reader.join(snapshot);
                 }
             }
+        }
+        if let Some(snapshot) = &mut sample.snapshot {
+            attached.finish(snapshot, &sample.lives, missing);
         }
         let lost = attached.lost.as_ref().and_then(cost::lost);
         sample.lost_events = lost.as_ref().map(|lost| lost.values().sum());
@@ -166,6 +187,35 @@ impl Probes {
     }
 }
 
+impl Attached {
+    /// What is left to do when every reader has found its counts by the kernel's addresses.
+    fn finish(&mut self, snapshot: &mut KernelSnapshot, lives: &Lives, missing: bool) {
+        let Some(reader) = &mut self.snapshot else { return };
+        if missing {
+            reader.walk_next("a queue has counts and is in no snapshot");
+        }
+        if self.rings_ended.is_some() && lives.rings_ended != self.rings_ended {
+            // An exported file may keep a queue that the ring had.
+            reader.walk_next("a ring with queues ended");
+        }
+        self.rings_ended = lives.rings_ended;
+        let registered = reader.registered();
+        self.identities.replace(snapshot, &registered);
+        self.stacks.fill(snapshot, &self.ebpf);
+    }
+}
+
+/// Whether the programs see every ring that gets a queue and every ring that ends.
+fn keeps_registry(status: &[ProbeStatus]) -> bool {
+    let on_function = |name: &str| {
+        let probe = status.iter().find(|probe| probe.name == name);
+        probe
+            .and_then(|probe| probe.attached.as_ref())
+            .is_some_and(|(mechanism, _)| mechanism.is_on_function())
+    };
+    on_function(catalogue::REGISTRATION) && on_function(catalogue::TEARDOWN)
+}
+
 /// Whether zcrxd cannot do what it is for without the probe of that name: show the queues there are.
 pub fn is_essential(name: &str) -> bool {
     name == catalogue::SNAPSHOT
@@ -173,10 +223,14 @@ pub fn is_essential(name: &str) -> bool {
 
 /// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:
 /// then the probe counts as refused.
-fn snapshot(ebpf: &mut Ebpf, status: &mut [ProbeStatus]) -> Option<snapshot::Reader> {
+fn snapshot(
+    ebpf: &mut Ebpf,
+    status: &mut [ProbeStatus],
+    fields: &offsets::Resolved,
+) -> Option<snapshot::Reader> {
     let status = status.iter_mut().find(|probe| probe.name == catalogue::SNAPSHOT)?;
     let (mechanism, target) = status.attached.clone()?;
-    match snapshot::Reader::new(ebpf) {
+    match snapshot::Reader::new(ebpf, fields) {
         Ok(reader) => Some(reader),
         Err(error) => {
             status.attached = None;

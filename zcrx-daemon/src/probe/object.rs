@@ -31,6 +31,7 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<E
     }
     let level = log_level();
     let limit = residence::limit(sampled);
+    let page_shift = rustix::param::page_size().trailing_zeros();
     let mut loader = EbpfLoader::new();
     if limit == 0 {
         loader.map_max_entries("RESIDENTS", 1);
@@ -38,6 +39,7 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<E
     loader
         .override_global("OFFSETS", offsets, true)
         .override_global("RESIDENCE_LIMIT", &limit, true)
+        .override_global("PAGE_SHIFT", &page_shift, true)
         .override_global("AYA_LOG_LEVEL", &level, false)
         .load(OBJECT)
         .map_err(|error| words(&error))

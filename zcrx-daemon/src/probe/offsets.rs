@@ -15,6 +15,17 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
+    /// A kernel that has every field, for tests of what is made of them.
+    #[cfg(test)]
+    pub(super) fn all() -> Self {
+        Self { offsets: Offsets::NONE, absent: BTreeMap::new() }
+    }
+
+    /// Whether all of these fields were found.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| !self.absent.contains_key(name))
+    }
+
     /// Why the programs do without a field; `None` for a field that was found.
     pub(super) fn why_absent(&self, name: &str) -> Option<&str> {
         self.absent.get(name).map(String::as_str)

@@ -1,26 +1,38 @@
 //! Takes snapshots: runs the iterators to their end and puts their records together.
 
 mod assemble;
+mod holders;
 mod operations;
 mod sockets;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
 };
-use zcrx_common::{loss::SNAPSHOT_RECORD, snapshot::Config};
+use zcrx_common::{
+    loss::{REGISTRY_RING, SNAPSHOT_RECORD},
+    snapshot::{Config, RegisteredRing},
+};
 
-use self::assemble::Assembly;
-use super::{iterator, object};
-use crate::model::KernelSnapshot;
+use self::{assemble::Assembly, holders::Holders, operations::Operations};
+use super::{iterator, object, offsets::Resolved};
+use crate::model::{Discovery, KernelSnapshot};
 
-/// Iterators, in the order in which they are read.
-const PROGRAMS: [&str; 2] = ["snapshot_task_file", "snapshot_task"];
+pub(super) use assemble::Known;
 
-/// Largest area in which references are counted: 4 GiB of 4 KiB buffers, a millisecond of counting.
-const MOST_BUFFERS: u32 = 1 << 20;
+/// Iterators of a walk, in the order in which they are read.
+const WALK: [&str; 2] = ["snapshot_task_file", "snapshot_task"];
+/// The iterator that reads the registry.
+const REGISTRY: &str = "snapshot_registry";
+
+/// Buffers of an area whose references are counted. Of a larger area about so many are sampled, which takes a millisecond.
+const MOST_BUFFERS: u32 = 1 << 16;
 
 /// Inode number of the initial pid namespace: fixed in every kernel (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -28,49 +40,73 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 pub(super) struct Reader {
     config: Array<MapData, Config>,
     records: RingBuf<MapData>,
+    rings: HashMap<MapData, u64, RegisteredRing>,
     asked: Config,
+    known: Known,
     sockets: Option<sockets::Reader>,
+    /// Whether the programs keep the registry: every registration and teardown is seen.
+    registry: bool,
+    /// Processes that the last walk found, by ring.
+    holders: Holders,
+    /// Why the next snapshot has to walk, if it has to.
+    walk: Option<&'static str>,
     /// Reasons, known from the start, why every snapshot lacks something.
     incomplete: Vec<String>,
 }
 
 impl Reader {
     /// Learns what kind of file a ring is.
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, String> {
+    pub(super) fn new(ebpf: &mut Ebpf, fields: &Resolved) -> Result<Self, String> {
         let mut reader = Self {
             config: object::map(ebpf, "SNAPSHOT_CONFIG").ok_or("the eBPF object has no SNAPSHOT_CONFIG")?,
             records: object::map(ebpf, "SNAPSHOT_RECORDS")
                 .ok_or("the eBPF object has no SNAPSHOT_RECORDS")?,
+            rings: object::map(ebpf, "REGISTERED_RINGS").ok_or("the eBPF object has no REGISTERED_RINGS")?,
             asked: Config { most_buffers: MOST_BUFFERS, ..Config::default() },
+            known: Known::of(fields),
             sockets: None,
+            registry: false,
+            holders: Holders::default(),
+            walk: Some("the first snapshot"),
             incomplete: Vec::new(),
         };
         let found = operations::find(|own_fd| reader.learn(ebpf, own_fd))?;
         reader.asked.ring_operations = found.rings;
-        reader.asked.exported_operations = found.exported;
-        reader.incomplete.extend(found.incomplete);
+        reader.asked.superblock = found.superblock;
         let namespace = std::fs::read_link("/proc/self/ns/pid");
         if namespace.is_ok_and(|namespace| namespace.as_os_str() != INITIAL_PID_NAMESPACE) {
-            reader.incomplete.push("only processes of zcrxd's own pid namespace are looked at".to_owned());
+            reader.incomplete.push("only processes of zcrxd's own pid namespace are seen".to_owned());
         }
         Ok(reader)
     }
 
-    /// Looks at the owners' sockets too, from now on.
+    /// Reads the owners' sockets too, from now on.
     pub(super) fn with_sockets(&mut self, ebpf: &mut Ebpf) {
         self.sockets = sockets::Reader::new(ebpf);
     }
 
-    /// The operations of the file behind an own descriptor, as the kernel's address.
-    fn learn(&mut self, ebpf: &mut Ebpf, own_fd: u32) -> Result<u64, String> {
-        let asked = Config { own_fd, ..self.asked };
-        self.config.set(0, asked, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
-        iterator::run(ebpf, PROGRAMS[0])?;
-        let answered = self.config.get(&0, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
-        Ok(answered.ring_operations)
+    /// Reads rings by the registry from now on, which needs the probes on registration and teardown. The first snapshot still walks, for
+    /// the rings that were there before the probes.
+    pub(super) fn with_registry(&mut self) {
+        self.registry = true;
     }
 
-    /// Reads the state of every queue. Takes some 0.2 ms on a small host, and grows with open files.
+    /// Lets the next snapshot walk: something shows that a queue or its holder is not in the registry.
+    pub(super) fn walk_next(&mut self, reason: &'static str) {
+        self.walk = self.walk.or(Some(reason));
+    }
+
+    /// What the file behind an own descriptor is known by.
+    fn learn(&mut self, ebpf: &mut Ebpf, own_fd: u32) -> Result<Operations, String> {
+        let asked = Config { own_fd, ..self.asked };
+        self.config.set(0, asked, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
+        iterator::run(ebpf, WALK[0])?;
+        let answered = self.config.get(&0, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
+        Ok(Operations { rings: answered.ring_operations, superblock: answered.superblock })
+    }
+
+    /// Reads the state of every queue. By the registry it takes some 0.1 ms and grows with queues; a walk grows with open files, by about
+    /// 150 ns each.
     pub(super) fn take(
         &mut self,
         ebpf: &mut Ebpf,
@@ -78,14 +114,30 @@ impl Reader {
     ) -> KernelSnapshot {
         self.asked.generation += 1;
         let mut incomplete = self.incomplete.clone();
-        let lost_before = lost.and_then(lost_records);
+        let lost_before = lost.and_then(|lost| slot(lost, SNAPSHOT_RECORD));
+        let overflowed = lost.and_then(|lost| slot(lost, REGISTRY_RING)).is_some_and(|lost| lost > 0);
         let began = monotonic();
         if let Err(error) = self.config.set(0, self.asked, 0) {
             incomplete.push(format!("SNAPSHOT_CONFIG: {error}"));
         }
-        for program in PROGRAMS {
-            if let Err(reason) = iterator::run(ebpf, program) {
-                incomplete.push(reason);
+        let mut discovery = Discovery::Walk;
+        if self.registry && self.walk.is_none() && !overflowed {
+            discovery = Discovery::Registry;
+            if let Err(reason) = iterator::run_once(ebpf, REGISTRY) {
+                tracing::debug!(
+                    "the registry cannot be read, so open files are walked from now on: {reason}"
+                );
+                self.registry = false;
+                discovery = Discovery::Walk;
+            }
+        }
+        if discovery == Discovery::Walk {
+            tracing::debug!(reason = self.walk, "walking the open files of all processes");
+            self.walk = None;
+            for program in WALK {
+                if let Err(reason) = iterator::run(ebpf, program) {
+                    incomplete.push(reason);
+                }
             }
         }
         let sums = match &self.sockets {
@@ -93,21 +145,48 @@ impl Reader {
             None => Err("the probe for sockets is not attached".to_owned()),
         };
         let ended = monotonic();
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(self.known);
         while let Some(record) = self.records.next() {
             assembly.add(&record);
         }
-        if let (Some(before), Some(after)) = (lost_before, lost.and_then(lost_records))
+        if let (Some(before), Some(after)) = (lost_before, lost.and_then(|lost| slot(lost, SNAPSHOT_RECORD)))
             && before != after
         {
             incomplete.push(format!("{} records found the buffer full", after - before));
         }
-        assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str))
+        match discovery {
+            Discovery::Walk => self.holders.learn(&assembly),
+            Discovery::Registry => {
+                self.holders.add_to(&mut assembly);
+                if self.holders.new_exits(&assembly) {
+                    self.walk_next("the thread of a ring exited");
+                }
+            }
+        }
+        let mut snapshot = assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str));
+        snapshot.discovery = Some(discovery);
+        if snapshot.queues.iter().any(|queue| queue.rings.is_empty()) {
+            self.walk_next("a queue has no ring, only an exported file");
+        }
+        snapshot
+    }
+
+    /// When each ring entered the registry, by address: another ring at the same address has another time.
+    pub(super) fn registered(&self) -> BTreeMap<u64, u64> {
+        self.rings.iter().filter_map(Result::ok).map(|(ring, entry)| (ring, entry.since_ns)).collect()
+    }
+
+    /// The functions that a thread is in, innermost first.
+    pub(super) fn stack(ebpf: &Ebpf, tid: u32) -> Result<Vec<String>, String> {
+        let mut file = iterator::open_once(ebpf, "stack_task", tid)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| format!("stack_task: {error}"))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 }
 
-fn lost_records(lost: &PerCpuArray<MapData, u64>) -> Option<u64> {
-    Some(lost.get(&SNAPSHOT_RECORD, 0).ok()?.iter().sum())
+fn slot(lost: &PerCpuArray<MapData, u64>, slot: u32) -> Option<u64> {
+    Some(lost.get(&slot, 0).ok()?.iter().sum())
 }
 
 /// The clock that `bpf_ktime_get_ns` reads.
@@ -118,18 +197,24 @@ fn monotonic() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
+/// Consumers that had exited when a snapshot was taken, by ring.
+type Exits = BTreeSet<u64>;
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd as _;
+
+    use aya::programs::Iter;
 
     use super::{super::offsets, *};
     use crate::kernel::{Kernel, Symbols};
 
     /// Two sources that know nothing of each other: a file met by the iterator, and the symbol table.
     #[test]
-    fn what_is_learnt_is_what_the_symbol_table_says() -> Result<(), String> {
+    fn learned_operations_are_those_of_the_symbol_table() -> Result<(), String> {
         let kernel = Kernel::inspect();
-        let mut ebpf = match object::load(&kernel, &offsets::resolve(&kernel.btf).offsets, 0) {
+        let fields = offsets::resolve(&kernel.btf);
+        let mut ebpf = match object::load(&kernel, &fields.offsets, 0) {
             Ok(ebpf) => ebpf,
             Err(reason) => {
                 println!("skipped: {reason}");
@@ -142,18 +227,29 @@ mod tests {
             return Ok(());
         };
         let btf = aya::Btf::from_sys_fs().map_err(|error| error.to_string())?;
-        for (name, kind) in PROGRAMS.iter().zip(["task_file", "task"]) {
+        for (name, kind) in
+            [(WALK[0], "task_file"), (WALK[1], "task"), (REGISTRY, "task"), ("stack_task", "task")]
+        {
             let program = ebpf.program_mut(name).ok_or("a program is missing")?;
-            let program: &mut aya::programs::Iter =
-                program.try_into().map_err(|_| "a program is no iterator")?;
+            let program: &mut Iter = program.try_into().map_err(|_| "a program is no iterator")?;
             program.load(kind, &btf).map_err(|error| error.to_string())?;
         }
-        let mut reader = Reader::new(&mut ebpf)?;
+        let mut reader = Reader::new(&mut ebpf, &fields)?;
         let ring = operations::own_ring()?;
         assert_eq!(reader.asked.ring_operations, address);
+        assert_ne!(reader.asked.superblock, 0);
         reader.asked.ring_operations = 0;
-        let learnt = reader.learn(&mut ebpf, ring.as_raw_fd() as u32);
-        assert_eq!(learnt, Ok(address));
+        let learned = reader.learn(&mut ebpf, ring.as_raw_fd() as u32)?;
+        assert_eq!(learned.rings, address);
+        let walked = reader.take(&mut ebpf, None);
+        assert_eq!(walked.discovery, Some(Discovery::Walk));
+        reader.with_registry();
+        let registered = reader.take(&mut ebpf, None);
+        assert_eq!((registered.discovery, registered.incomplete.len()), (Some(Discovery::Registry), 0));
+        assert_eq!(registered.queues.len(), walked.queues.len());
+        let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        let stack = Reader::stack(&ebpf, own)?;
+        assert!(!stack.is_empty(), "this thread is in a system call");
         Ok(())
     }
 }

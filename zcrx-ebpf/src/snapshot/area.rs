@@ -8,13 +8,10 @@ use aya_ebpf::{
     macros::map,
     maps::PerCpuArray,
 };
-use zcrx_common::snapshot::{Area, kind};
+use zcrx_common::snapshot::{Area, CHUNK, kind};
 
 use super::{SNAPSHOT_CONFIG, reserve};
 use crate::kernel::{offset, read};
-
-/// Counters fetched by one probe read. More make the verifier walk a longer straight line.
-const CHUNK: u32 = 128;
 
 #[map]
 static SNAPSHOT_SCAN: PerCpuArray<Scan> = PerCpuArray::with_max_entries(1, 0);
@@ -28,9 +25,15 @@ static SNAPSHOT_CHUNK: PerCpuArray<[u32; CHUNK as usize]> = PerCpuArray::with_ma
 struct Scan {
     counters: u64,
     references: u64,
+    squares: u64,
     total: u32,
     scanned: u32,
     nonzero: u32,
+    chunks: u32,
+    /// Every so many chunks one is counted.
+    stride: u32,
+    /// The first chunk that is.
+    first: u32,
 }
 
 #[repr(C)]
@@ -57,12 +60,16 @@ pub(super) unsafe extern "C" fn visit_area(index: u64, context: *mut c_void) -> 
         record.ifq = walk.ifq;
         record.buffers = buffers;
         record.free = read(area, offset!(area_free));
+        record.dmabuf = u32::from(read::<u8>(area, offset!(area_is_dmabuf)) & 1);
         if !scan.is_null() {
             // SAFETY: this CPU's own value of a map, and one iterator is read at a time.
             let scan = unsafe { &*scan };
             record.scanned = scan.scanned;
             record.user_buffers = scan.nonzero;
             record.user_references = scan.references;
+            record.squares = scan.squares;
+            record.chunks = scan.chunks;
+            record.stride = scan.stride;
         }
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
@@ -79,15 +86,25 @@ fn count_references(area: u64, buffers: u32) -> *const Scan {
     // SAFETY: both are values of maps; the scan is this CPU's own, one iterator is read at a time, and the
     // configuration does not change meanwhile. The callback needs no context.
     unsafe {
-        if counters == 0 || buffers > (*config).most_buffers {
+        if counters == 0 {
             return core::ptr::null();
         }
+        let chunks = buffers.div_ceil(CHUNK);
+        let most = (*config).most_buffers / CHUNK;
+        // No more than the area holds; a division that the compiler thinks may fail would need a panic.
+        let stride = chunks.wrapping_add(most).wrapping_sub(1).checked_div(most).unwrap_or(1).max(1);
         (*scan).counters = counters;
         (*scan).references = 0;
         (*scan).total = buffers;
         (*scan).scanned = 0;
         (*scan).nonzero = 0;
-        bpf_loop(buffers.div_ceil(CHUNK), scan_chunk as *mut c_void, core::ptr::null_mut(), 0);
+        (*scan).squares = 0;
+        (*scan).chunks = 0;
+        (*scan).stride = stride;
+        // Another one in each snapshot, so that nothing regular in the area hides from all of them.
+        (*scan).first = ((*config).generation as u32).checked_rem(stride).unwrap_or(0);
+        let rounds = chunks.wrapping_add(stride).wrapping_sub(1).checked_div(stride).unwrap_or(0);
+        bpf_loop(rounds, scan_chunk as *mut c_void, core::ptr::null_mut(), 0);
     }
     scan
 }
@@ -98,7 +115,7 @@ unsafe extern "C" fn scan_chunk(index: u64, _context: *mut c_void) -> i64 {
     };
     // SAFETY: both are this CPU's own, and one iterator is read at a time.
     let (scan, chunk) = unsafe { (&mut *scan, &mut *chunk) };
-    let start = index as u32 * CHUNK;
+    let start = (index as u32 * scan.stride + scan.first) * CHUNK;
     if start >= scan.total {
         return 1;
     }
@@ -131,5 +148,7 @@ unsafe extern "C" fn scan_chunk(index: u64, _context: *mut c_void) -> i64 {
     scan.nonzero += nonzero;
     scan.references += references;
     scan.scanned += len;
+    scan.squares += u64::from(nonzero) * u64::from(nonzero);
+    scan.chunks += 1;
     0
 }

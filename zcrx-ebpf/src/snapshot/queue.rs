@@ -2,14 +2,15 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use zcrx_common::snapshot::{HAS_DEVICE, HAS_POOL, HAS_REFILL, Queue, kind};
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, macros::map, maps::PerCpuArray};
+use zcrx_common::snapshot::{After, HAS_DEVICE, HAS_LEASE, HAS_POOL, HAS_REFILL, Member, Queue, kind};
 
 use super::{
+    SNAPSHOT_CONFIG,
     area::{AreaWalk, visit_area},
-    each, reserve,
+    each, first_visit, reserve,
 };
-use crate::kernel::{has, offset, read};
+use crate::kernel::{find_entry, has, offset, read};
 
 /// Areas of a queue (the kernel's limit).
 const MOST_AREAS: u32 = 1024;
@@ -19,45 +20,68 @@ const MOST_POOLS: u32 = 4096;
 #[repr(C)]
 pub(super) struct QueueWalk {
     pub(super) ring: u64,
-    /// The xarray's root node, 0 if there is none.
-    pub(super) node: u64,
-    /// The only entry, where there is no node.
-    pub(super) lone: u64,
-    /// Bits of the index below the root node.
-    pub(super) shift: u32,
+    /// The memory that the ring shares with user space.
+    pub(super) shared: u64,
+    /// The xarray's head.
+    pub(super) head: u64,
 }
 
-pub(super) unsafe extern "C" fn visit_queue(index: u64, context: *mut c_void) -> i64 {
+/// How far a ring's ids were looked at. In a map, because the verifier does not follow what happens to values in maps: on the stack
+/// each id would be a new state.
+#[repr(C)]
+pub(super) struct Ids {
+    /// The next id to look at.
+    pub(super) next: u64,
+    /// Where ids end.
+    pub(super) end: u64,
+}
+
+#[map]
+pub(super) static SNAPSHOT_IDS: PerCpuArray<Ids> = PerCpuArray::with_max_entries(1, 0);
+
+pub(super) unsafe extern "C" fn visit_queue(_index: u64, context: *mut c_void) -> i64 {
     // SAFETY: `visit_ring` passes this context.
     let walk = unsafe { &*context.cast::<QueueWalk>() };
-    let mut node = walk.node;
-    let entry: u64 = if node == 0 {
-        if !has(offset!(xa_node_slots)) {
-            return 1;
-        }
-        walk.lone
-    } else {
-        if walk.shift != 0 {
-            let child: u64 = read(node + (index / 64) * 8, offset!(xa_node_slots));
-            if child & 3 != 2 {
-                return 0;
-            }
-            node = child - 2;
-        }
-        read(node + (index % 64) * 8, offset!(xa_node_slots))
-    };
-    // Internal entries (reserved, retry) are marked in the low bits.
-    if entry != 0 && entry & 3 == 0 {
-        queue(walk.ring, index as u32, entry);
+    let Some(ids) = SNAPSHOT_IDS.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's own value, and one iterator is read at a time.
+    let ids = unsafe { &mut *ids };
+    let id = ids.next;
+    if id >= ids.end {
+        return 1;
+    }
+    let (ifq, span) = find_entry(walk.head, id);
+    // The next id that is not of the same empty place.
+    ids.next = (id | (span - 1)) + 1;
+    if ifq == 0 {
+        return 0;
+    }
+    if let Some(mut entry) = reserve::<Member>() {
+        entry.write(Member { kind: kind::MEMBER, zcrx_id: id as u32, ring: walk.ring, ifq });
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    }
+    let Some(config) = SNAPSHOT_CONFIG.get_ptr(0) else { return 1 };
+    // SAFETY: the configuration does not change while an iterator is read.
+    if first_visit(ifq, unsafe { (*config).generation }) {
+        queue(walk.ring, walk.shared, ifq);
     }
     0
 }
 
 /// Records one queue and its areas.
 #[inline(always)]
-pub(super) fn queue(ring: u64, zcrx_id: u32, ifq: u64) {
+pub(super) fn queue(ring: u64, shared: u64, ifq: u64) {
     let netdev: u64 = read(ifq, offset!(ifq_netdev));
-    let pool = if netdev == 0 { 0 } else { find_pool(netdev, ifq) };
+    let mut physical = 0;
+    let mut pool = 0;
+    if netdev != 0 {
+        pool = find_pool(netdev, ifq);
+        if pool == 0 {
+            physical = leased_device(netdev, ifq);
+            if physical != 0 {
+                pool = find_pool(physical, ifq);
+            }
+        }
+    }
     let many = has(offset!(ifq_areas));
     let mut count: u32 = if many { read(ifq, offset!(ifq_nr_areas)) } else { 1 };
     if count > MOST_AREAS {
@@ -66,13 +90,25 @@ pub(super) fn queue(ring: u64, zcrx_id: u32, ifq: u64) {
     if let Some(mut entry) = reserve::<Queue>() {
         let record = entry.write(Queue::default());
         record.kind = kind::QUEUE;
-        record.zcrx_id = zcrx_id;
         record.ring = ring;
         record.ifq = ifq;
         record.areas = count;
+        record.buffer_shift = read(ifq, offset!(ifq_niov_shift));
         fill_refill(record, ifq);
         if netdev != 0 {
             fill_device(record, ifq, netdev);
+        }
+        if physical != 0 {
+            record.known |= HAS_LEASE;
+            record.physical_ifindex = read(physical, offset!(netdev_ifindex));
+            record.physical = read(physical, offset!(netdev_name));
+            let net: u64 = read(physical, offset!(netdev_net));
+            record.physical_netns = read(net, offset!(net_inum));
+            record.physical_rxq = if pool != 0 && has(offset!(page_pool_queue)) {
+                read(pool, offset!(page_pool_queue))
+            } else {
+                u32::MAX
+            };
         }
         if pool != 0 {
             fill_pool(record, pool);
@@ -82,6 +118,32 @@ pub(super) fn queue(ring: u64, zcrx_id: u32, ifq: u64) {
     let areas: u64 = if many { read(ifq, offset!(ifq_areas)) } else { 0 };
     let mut walk = AreaWalk { ifq, areas };
     each(count, visit_area, &mut walk);
+    if let Some(mut entry) = reserve::<After>() {
+        let record = entry.write(After::default());
+        record.kind = kind::AFTER;
+        record.ifq = ifq;
+        record.cached_head = read(ifq, offset!(ifq_cached_head));
+        let refill: u64 = read(ifq, offset!(ifq_ring));
+        record.tail = if refill == 0 { 0 } else { read(refill, offset!(refill_tail)) };
+        record.cq_tail = if shared == 0 { 0 } else { read(shared, offset!(cq_tail)) };
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    }
+}
+
+/// The device whose queue is leased to this one, 0 if it is not leased.
+#[inline(always)]
+fn leased_device(netdev: u64, ifq: u64) -> u64 {
+    if !has(offset!(rx_queue_lease)) || !has(offset!(netdev_queues)) || !has(offset!(rx_queue_size)) {
+        return 0;
+    }
+    let queues: u64 = read(netdev, offset!(netdev_queues));
+    let index: u32 = read(ifq, offset!(ifq_rxq));
+    if queues == 0 || index == u32::MAX {
+        return 0;
+    }
+    let queue = queues + u64::from(index) * u64::from(offset!(rx_queue_size));
+    let lease: u64 = read(queue, offset!(rx_queue_lease));
+    if lease == 0 { 0 } else { read(lease, offset!(rx_queue_device)) }
 }
 
 #[inline(always)]

@@ -29,6 +29,13 @@ const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 /// `SOCK_DONE`: the peer's FIN has come, which takes one sequence number.
 const DONE: u64 = 1 << 1;
 
+/// `IORING_OP_RECV_ZC`
+const RECV_ZC: u8 = 58;
+/// Waiters of a socket that are looked at.
+const MOST_WAITERS: u32 = 6;
+/// The low bits of what io_uring keeps in a waiter, which are flags.
+const WAITER_FLAGS: u64 = 3;
+
 /// The generation in which a process was last seen to own a queue.
 #[map]
 static SNAPSHOT_OWNERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(OWNERS, 0);
@@ -149,6 +156,7 @@ fn visit_file(file: u64, walk: &FileWalk) {
     if sock == 0 || !is_connected(sock) || !first_visit(sock, walk.generation) {
         return;
     }
+    let request = armed(sock, file);
     // Expected after unread: what arrives between the two reads makes the distance larger, never negative.
     let received: u32 = read(sock, offset!(tcp_unread));
     let expected: u32 = read(sock, offset!(tcp_expected));
@@ -157,13 +165,19 @@ fn visit_file(file: u64, walk: &FileWalk) {
         unread -= 1;
     }
     let limit = u64::from(read::<u32>(sock, offset!(sock_receive_limit)));
-    let key = SocketsKey { pid: walk.pid, napi_id: read(sock, offset!(sock_napi)) };
+    let buffered = u64::from(read::<u32>(sock, offset!(sock_buffered)));
+    let mut key = SocketsKey { pid: walk.pid, napi_id: read(sock, offset!(sock_napi)), ifq: 0, ring: 0 };
+    if request != 0 {
+        key.ifq = read(request + u64::from(offset!(request_command)), offset!(receive_queue));
+        key.ring = read(request, offset!(request_ring));
+    }
     if let Some(sums) = SNAPSHOT_SOCKETS.get_ptr_mut(key) {
         // SAFETY: a live value of the map; one reader at a time writes it.
         let sums = unsafe { &mut *sums };
         if sums.generation == walk.generation {
             sums.unread_bytes += unread;
             sums.limit_bytes += limit;
+            sums.buffered_bytes += buffered;
             sums.sockets += 1;
             return;
         }
@@ -172,10 +186,42 @@ fn visit_file(file: u64, walk: &FileWalk) {
         generation: walk.generation,
         unread_bytes: unread,
         limit_bytes: limit,
+        buffered_bytes: buffered,
         sockets: 1,
         reserved: 0,
     };
     let _ = SNAPSHOT_SOCKETS.insert(key, first, 0);
+}
+
+/// The zero-copy receive that is armed on a socket, 0 if there is none: one of those who wait for the socket is then a request of that
+/// kind for this very file. Other waiters keep something else; what is no request for this file is passed over.
+#[inline(always)]
+fn armed(sock: u64, file: u64) -> u64 {
+    if !has(offset!(sock_wait)) || !has(offset!(waiter_private)) || !has(offset!(receive_queue)) {
+        return 0;
+    }
+    let queue: u64 = read(sock, offset!(sock_wait));
+    if queue == 0 {
+        return 0;
+    }
+    let list = queue + u64::from(offset!(wait_list));
+    // The first word of a `struct list_head` is the next one; the list ends where it began.
+    let mut link: u64 = read(list, 0);
+    for _ in 0..MOST_WAITERS {
+        if link == 0 || link == list {
+            break;
+        }
+        let private: u64 = read(link - u64::from(offset!(waiter_link)), offset!(waiter_private));
+        let request = private & !WAITER_FLAGS;
+        if request != 0
+            && read::<u64>(request, offset!(request_file)) == file
+            && read::<u8>(request, offset!(request_operation)) == RECV_ZC
+        {
+            return request;
+        }
+        link = read(link, 0);
+    }
+    0
 }
 
 #[inline(always)]

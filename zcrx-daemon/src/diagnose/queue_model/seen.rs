@@ -36,7 +36,7 @@ impl Queue {
             pool_detached_for: None,
         };
         sample.kernel = Some(KernelQueue {
-            ifq: 0xffff_8880_0000_1000,
+            ifq: 1,
             zcrx_id: Some(0),
             ifindex: self.device.then_some(2),
             interface,
@@ -64,6 +64,7 @@ impl Queue {
                 head: state.cq_head,
                 tail: state.cq_tail,
                 overflow: 0,
+                ..CqState::default()
             }),
             sockets: self.tells_sockets.then_some(SocketBacklog {
                 sockets: 4,

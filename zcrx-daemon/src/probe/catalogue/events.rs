@@ -77,7 +77,7 @@ pub(super) const COPY_PROBE: Probe = Probe {
     together_with: None,
     alternatives: &on_function!(
         COPY_CHUNK,
-        trampolines: [exit "copy_fexit", entry "copy_fentry"],
+        trampolines: [exit "copy_fexit"],
         kprobes: [exit "copy_kretprobe", entry "copy_kprobe"]
     ),
 };

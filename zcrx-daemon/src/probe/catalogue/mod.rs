@@ -25,6 +25,7 @@ pub(super) const PAGE_POOL: &str = "page_pool";
 pub(super) const SNAPSHOT: &str = "snapshot";
 pub(super) const TEARDOWN: &str = "teardown";
 pub(super) const SOCKETS: &str = "sockets";
+pub(super) const STACK: &str = "stack";
 
 /// One probe.
 pub(super) struct Probe {
@@ -127,6 +128,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
     lives::TEARDOWN_PROBE,
     state::SNAPSHOT_PROBE,
     state::SOCKETS_PROBE,
+    state::STACK_PROBE,
 ];
 
 impl Probe {

@@ -1,6 +1,6 @@
 //! Probes of state, of registrations and of the provider's allocation.
 
-use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT, SOCKETS};
+use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT, SOCKETS, STACK};
 use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
 use crate::model::Mechanism;
 
@@ -10,7 +10,8 @@ const REGISTER_CALL: Function = Function {
     kernels: "",
     parameters: &[Expected::Structure("io_ring_ctx"), Expected::Structure("io_uring_zcrx_ifq_reg")],
     result: Expected::Integer(4),
-    variants: true,
+    // The ring is a parameter.
+    variants: false,
 };
 
 const REGISTER: &[Function] = &[
@@ -100,7 +101,7 @@ pub(super) const ALLOCATION_PROBE: Probe = Probe {
 
 pub(super) const PAGE_POOL_PROBE: Probe = Probe {
     name: PAGE_POOL,
-    tells: "buffers that each page pool took in and gave up, and which pools a memory provider feeds",
+    tells: "buffers that each page pool with a memory provider (zcrx, devmem) took in and gave up",
     lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
     needs: &[],
     on_request: None,
@@ -135,7 +136,18 @@ pub(super) const SNAPSHOT_PROBE: Probe = Probe {
     tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
                 completion queue",
     lost_without: "queues of other programs, and how full any of them is",
-    needs: &["file_operations", "file_private", "task_tgid", "ring_queues", "ifq_netdev", "ifq_rxq"],
+    needs: &[
+        "file_operations",
+        "file_private",
+        "task_tgid",
+        "ring_queues",
+        "xa_node_shift",
+        "xa_node_slots",
+        "ifq_netdev",
+        "ifq_rxq",
+        "area_buffers",
+        "area_free",
+    ],
     on_request: None,
     together_with: None,
     alternatives: &[Alternative {
@@ -144,6 +156,7 @@ pub(super) const SNAPSHOT_PROBE: Probe = Probe {
         programs: &[
             Program { name: "snapshot_task_file", hook: Hook::Iterator("task_file") },
             Program { name: "snapshot_task", hook: Hook::Iterator("task") },
+            Program { name: "snapshot_registry", hook: Hook::Iterator("task") },
         ],
     }],
 };
@@ -179,5 +192,19 @@ pub(super) const SOCKETS_PROBE: Probe = Probe {
         mechanism: Mechanism::Iterator,
         functions: &[],
         programs: &[Program { name: "snapshot_sockets", hook: Hook::Iterator("task") }],
+    }],
+};
+
+pub(super) const STACK_PROBE: Probe = Probe {
+    name: STACK,
+    tells: "the kernel functions that the thread of a starving queue's ring is in",
+    lost_without: "where in the kernel the thread of a starving queue waits",
+    needs: &["ring_consumer", "task_tid"],
+    on_request: None,
+    together_with: None,
+    alternatives: &[Alternative {
+        mechanism: Mechanism::Iterator,
+        functions: &[],
+        programs: &[Program { name: "stack_task", hook: Hook::Iterator("task") }],
     }],
 };

@@ -1,77 +1,124 @@
 //! Puts the records of one snapshot together.
 
+mod estimate;
+mod known;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use zcrx_common::snapshot::{
-    Area, HAS_DEVICE, HAS_MORE_IDS, HAS_POOL, HAS_REFILL, NO_ID, Queue, REGISTERED, Ring, kind,
+    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MORE_IDS, HAS_POOL, HAS_REFILL, HAS_UNREAD, Member,
+    NO_ID, Queue, REGISTERED, Ring, kind,
 };
 
 use super::{
     super::registration::text,
+    Exits,
     sockets::{self, Sums},
 };
-use crate::model::{AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PoolState, RefillState};
+use crate::model::{
+    CqState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState, QueueRing, RefillState,
+};
+
+pub(in crate::probe) use known::Known;
 
 /// The records so far.
-#[derive(Default)]
 pub(super) struct Assembly {
+    known: Known,
     /// By address of ring or exported queue.
     owners: BTreeMap<u64, Vec<Owner>>,
     /// By address of ring.
     cqs: BTreeMap<u64, CqState>,
+    /// By address of ring.
+    consumers: BTreeMap<u64, Consumer>,
+    /// Rings of each queue, in the order in which they were met, by address.
+    members: BTreeMap<u64, Vec<Member>>,
     /// By address of queue.
     queues: BTreeMap<u64, Queue>,
+    /// By address of queue.
+    after: BTreeMap<u64, After>,
     /// By address of queue and index.
     areas: BTreeMap<(u64, u32), Area>,
     more_ids: bool,
 }
 
 impl Assembly {
+    /// An assembly for records of a kernel with these fields.
+    pub(super) fn new(known: Known) -> Self {
+        Self {
+            known,
+            owners: BTreeMap::new(),
+            cqs: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            members: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            after: BTreeMap::new(),
+            areas: BTreeMap::new(),
+            more_ids: false,
+        }
+    }
+
     /// Takes one record. What is too short or of no known kind cannot come from our programs.
     pub(super) fn add(&mut self, record: &[u8]) {
-        match record.first_chunk().map(|kind| u32::from_ne_bytes(*kind)) {
-            Some(kind::RING | kind::EXPORTED) => {
-                if let Some(ring) = copy::<Ring>(record) {
-                    self.add_owner(&ring);
-                }
-            }
-            Some(kind::QUEUE) => {
-                if let Some(queue) = copy::<Queue>(record) {
-                    self.add_queue(queue);
-                }
-            }
-            Some(kind::AREA) => {
-                if let Some(area) = copy::<Area>(record) {
-                    self.areas.insert((area.ifq, area.index), area);
-                }
-            }
+        let Some(kind) = record.first_chunk().map(|kind| u32::from_ne_bytes(*kind)) else { return };
+        match kind {
+            kind::RING | kind::EXPORTED => self.with(record, Self::add_owner),
+            kind::QUEUE => self.with(record, Self::add_queue),
+            kind::AREA => self.with(record, |all, area: Area| {
+                all.areas.insert((area.ifq, area.index), area);
+            }),
+            kind::MEMBER => self.with(record, |all, member: Member| {
+                all.members.entry(member.ifq).or_default().push(member);
+            }),
+            kind::CONSUMER => self.with(record, |all, consumer: Consumer| {
+                all.consumers.insert(consumer.ring, consumer);
+            }),
+            kind::AFTER => self.with(record, |all, after: After| {
+                all.after.insert(after.ifq, after);
+            }),
+            kind::GONE => self.with(record, |all, ring: Ring| all.forget(ring.address)),
             _ => {}
         }
     }
 
-    fn add_owner(&mut self, ring: &Ring) {
-        let fd = (ring.fd != REGISTERED).then_some(ring.fd);
-        let owners = self.owners.entry(ring.address).or_default();
-        match owners.iter_mut().find(|owner| owner.pid == ring.pid) {
-            // A ring that is registered with a thread usually has its descriptor open as well.
-            Some(owner) => owner.fd = owner.fd.or(fd),
-            None => owners.push(Owner {
-                pid: ring.pid,
-                comm: text(&ring.comm),
-                fd,
-                cgroup: (ring.cgroup != 0).then_some(ring.cgroup),
-            }),
+    fn with<T: Record>(&mut self, record: &[u8], take: impl FnOnce(&mut Self, T)) {
+        if let Some(record) = copy(record) {
+            take(self, record);
         }
-        if ring.kind == kind::RING {
-            self.more_ids |= ring.known & HAS_MORE_IDS != 0;
-            if ring.cq_entries != 0 {
-                let cq = CqState {
-                    entries: ring.cq_entries,
-                    head: ring.cq_head,
-                    tail: ring.cq_tail,
-                    overflow: ring.cq_overflow,
-                };
-                self.cqs.insert(ring.address, cq);
+    }
+
+    fn add_owner(&mut self, ring: Ring) {
+        let fd = (ring.fd != REGISTERED).then_some(ring.fd);
+        let owner = Owner {
+            pid: ring.pid,
+            comm: text(&ring.comm),
+            fd,
+            cgroup: (ring.cgroup != 0).then_some(ring.cgroup),
+        };
+        self.add_holders(ring.address, &[owner]);
+        if ring.kind != kind::RING {
+            return;
+        }
+        self.more_ids |= ring.known & HAS_MORE_IDS != 0;
+        if ring.cq_entries != 0 && self.known.cq {
+            let cq = CqState {
+                entries: ring.cq_entries,
+                head: ring.cq_head,
+                tail: ring.cq_tail,
+                overflow: ring.cq_overflow,
+                unread: (ring.known & HAS_UNREAD != 0).then_some(ring.cq_unread),
+            };
+            self.cqs.insert(ring.address, cq);
+        }
+    }
+
+    /// Adds processes that hold a ring or an exported queue, each once.
+    pub(super) fn add_holders(&mut self, address: u64, holders: &[Owner]) {
+        let owners = self.owners.entry(address).or_default();
+        for holder in holders {
+            match owners.iter_mut().find(|owner| owner.pid == holder.pid) {
+                // A ring that is registered with a thread usually has its descriptor open as well.
+                Some(owner) => owner.fd = owner.fd.or(holder.fd),
+                None => owners.push(holder.clone()),
             }
         }
     }
@@ -84,6 +131,33 @@ impl Assembly {
         }
     }
 
+    /// A ring was torn down while it was read: what was read of it, and of queues by it, means nothing.
+    fn forget(&mut self, ring: u64) {
+        self.owners.remove(&ring);
+        self.cqs.remove(&ring);
+        self.consumers.remove(&ring);
+        for members in self.members.values_mut() {
+            members.retain(|member| member.ring != ring);
+        }
+        self.queues.retain(|_, queue| queue.ring != ring);
+    }
+
+    /// Processes by address of ring or exported queue.
+    pub(super) const fn owners(&self) -> &BTreeMap<u64, Vec<Owner>> {
+        &self.owners
+    }
+
+    /// Whether a ring or an exported queue is there.
+    pub(super) fn has_ring(&self, address: u64) -> bool {
+        self.owners.contains_key(&address) || self.queues.contains_key(&address)
+    }
+
+    /// Rings whose consumer has exited.
+    pub(super) fn exits(&self) -> Exits {
+        let exited = self.consumers.values().filter(|consumer| consumer.exit_state != 0);
+        exited.map(|consumer| consumer.ring).collect()
+    }
+
     pub(super) fn finish(
         self,
         began: Duration,
@@ -92,7 +166,7 @@ impl Assembly {
         sums: Result<&Sums, &str>,
     ) -> KernelSnapshot {
         if self.more_ids {
-            incomplete.push("a ring has queue ids above 4095, which are not looked at".to_owned());
+            incomplete.push("a ring has queue ids above 262143, which are not read".to_owned());
         }
         let mut queues: Vec<_> = self.queues.values().map(|queue| self.queue(queue)).collect();
         let mut queues_of = BTreeMap::new();
@@ -100,60 +174,97 @@ impl Assembly {
             *queues_of.entry(owner.pid).or_insert(0) += 1;
         }
         for queue in &mut queues {
-            sockets::lay(queue, &queues_of, sums);
+            sockets::assign(queue, &queues_of, sums, self.known.sockets);
         }
         KernelSnapshot { began, ended, queues, incomplete, discovery: None }
     }
 
     fn queue(&self, queue: &Queue) -> KernelQueue {
         let has = |what| queue.known & what != 0;
-        let ring = (queue.ring != 0).then_some(queue.ring);
-        let mut owners = ring.and_then(|ring| self.owners.get(&ring)).cloned().unwrap_or_default();
-        for exported in self.owners.get(&queue.ifq).into_iter().flatten() {
-            if owners.iter().all(|owner| owner.pid != exported.pid) {
-                owners.push(exported.clone());
+        let rings = self.rings(queue);
+        let mut owners: Vec<Owner> = Vec::new();
+        let exported = self.owners.get(&queue.ifq).into_iter().flatten();
+        for owner in rings.iter().flat_map(|ring| &ring.owners).chain(exported) {
+            if owners.iter().all(|known| known.pid != owner.pid) {
+                owners.push(owner.clone());
             }
         }
         let areas = self.areas.range((queue.ifq, 0)..=(queue.ifq, u32::MAX));
+        let known = self.known;
+        let netns = |netns: u32| (netns != 0).then_some(u64::from(netns));
+        let name = |name: &[u8; 16]| Some(text(name)).filter(|name| !name.is_empty());
         KernelQueue {
             ifq: queue.ifq,
-            ring,
-            zcrx_id: (queue.zcrx_id != NO_ID).then_some(queue.zcrx_id),
-            ifindex: has(HAS_DEVICE).then_some(queue.ifindex),
-            interface: has(HAS_DEVICE).then(|| text(&queue.interface)).filter(|name| !name.is_empty()),
-            netns: (has(HAS_DEVICE) && queue.netns != 0).then_some(u64::from(queue.netns)),
+            ring: rings.first().map(|ring| ring.id),
+            zcrx_id: rings.first().and_then(|ring| ring.zcrx_id),
+            ifindex: (has(HAS_DEVICE) && known.ifindex).then_some(queue.ifindex),
+            interface: has(HAS_DEVICE).then(|| name(&queue.interface)).flatten(),
+            netns: has(HAS_DEVICE).then(|| netns(queue.netns)).flatten(),
             queue: has(HAS_DEVICE).then_some(queue.if_rxq),
             owners,
-            refill: has(HAS_REFILL).then_some(RefillState {
+            refill: (has(HAS_REFILL) && known.refill).then_some(RefillState {
                 entries: queue.entries,
                 cached_head: queue.cached_head,
                 tail: queue.tail,
             }),
-            areas: areas.map(|(_, area)| state(area)).collect(),
-            pool: has(HAS_POOL).then_some(PoolState {
+            areas: areas.map(|(_, area)| estimate::area(area, known.dmabuf)).collect(),
+            pool: (has(HAS_POOL) && known.pool).then_some(PoolState {
                 id: queue.pool_id,
-                cache: Some(queue.pool_cache),
+                cache: known.pool_cache.then_some(queue.pool_cache),
                 held: queue.pool_held,
                 released: queue.pool_released,
             }),
-            cq: ring.and_then(|ring| self.cqs.get(&ring)).copied(),
+            // The ring that is closest to having no room left.
+            cq: rings.iter().filter_map(|ring| ring.cq).max_by_key(CqState::used),
             napi_id: (has(HAS_POOL) && queue.napi_id != 0).then_some(queue.napi_id),
-            sockets: None,
-            sockets_unknown: None,
+            buffer_bytes: 1_u32.checked_shl(queue.buffer_shift).filter(|&bytes| bytes > 1),
+            physical: has(HAS_LEASE).then(|| PhysicalQueue {
+                interface: name(&queue.physical),
+                ifindex: known.ifindex.then_some(queue.physical_ifindex),
+                netns: netns(queue.physical_netns),
+                queue: (queue.physical_rxq != u32::MAX).then_some(queue.physical_rxq),
+            }),
+            moved: self.moved(queue),
+            rings,
             // What the probes on events counted is laid beside it afterwards.
             ..KernelQueue::default()
         }
     }
-}
 
-fn state(area: &Area) -> AreaState {
-    let counted = area.scanned == area.buffers;
-    AreaState {
-        buffers: area.buffers,
-        free: area.free,
-        user_buffers: counted.then_some(area.user_buffers),
-        user_references: counted.then_some(area.user_references),
-        ..AreaState::default()
+    /// Every ring that has the queue: the one by which it was found first.
+    fn rings(&self, queue: &Queue) -> Vec<QueueRing> {
+        let members = self.members.get(&queue.ifq).map(Vec::as_slice).unwrap_or_default();
+        let mut rings: Vec<QueueRing> = Vec::new();
+        for member in members {
+            if rings.iter().any(|ring| ring.id == member.ring) {
+                continue;
+            }
+            let consumer = self.consumers.get(&member.ring);
+            rings.push(QueueRing {
+                id: member.ring,
+                zcrx_id: (member.zcrx_id != NO_ID).then_some(member.zcrx_id),
+                owners: self.owners.get(&member.ring).cloned().unwrap_or_default(),
+                consumer: consumer.map(|consumer| self.known.task(consumer)),
+                cq: self.cqs.get(&member.ring).copied(),
+                work_pending: consumer.filter(|_| self.known.work).map(|consumer| consumer.work != 0),
+                waiting: consumer.filter(|_| self.known.waiting).map(|consumer| consumer.waiting >= 0),
+                ..QueueRing::default()
+            });
+        }
+        rings
+    }
+
+    /// Entries and completions that moved while the queue was read.
+    fn moved(&self, queue: &Queue) -> Option<u32> {
+        let after =
+            self.after.get(&queue.ifq).filter(|_| self.known.refill && queue.known & HAS_REFILL != 0)?;
+        let completed = match self.cqs.get(&queue.ring) {
+            Some(cq) => after.cq_tail.wrapping_sub(cq.tail),
+            None => 0,
+        };
+        let consumed = after.cached_head.wrapping_sub(queue.cached_head);
+        let published = after.tail.wrapping_sub(queue.tail);
+        Some(completed.saturating_add(consumed).saturating_add(published))
     }
 }
 
@@ -162,6 +273,9 @@ trait Record: Copy {}
 impl Record for Ring {}
 impl Record for Queue {}
 impl Record for Area {}
+impl Record for Member {}
+impl Record for Consumer {}
+impl Record for After {}
 
 /// Copies a record out of the ring buffer; `None` if it is too short.
 fn copy<T: Record>(bytes: &[u8]) -> Option<T> {
@@ -173,93 +287,5 @@ fn copy<T: Record>(bytes: &[u8]) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes<T: Record>(record: &T) -> Vec<u8> {
-        // SAFETY: the records have no padding (asserted where they are declared), so all bytes are initialised.
-        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), size_of::<T>()) }.to_vec()
-    }
-
-    fn ring(address: u64, pid: u32, fd: u32) -> Ring {
-        Ring { kind: kind::RING, pid, address, fd, cq_entries: 64, cq_head: 3, cq_tail: 5, ..Ring::default() }
-    }
-
-    fn queue(ring: u64, ifq: u64, known: u32) -> Queue {
-        Queue { kind: kind::QUEUE, ring, ifq, known, if_rxq: 2, ..Queue::default() }
-    }
-
-    fn assemble(records: &[Vec<u8>]) -> KernelSnapshot {
-        let mut assembly = Assembly::default();
-        for record in records {
-            assembly.add(record);
-        }
-        assembly.finish(Duration::ZERO, Duration::ZERO, Vec::new(), Ok(&Sums::new()))
-    }
-
-    #[test]
-    fn a_ring_held_by_two_processes_is_one_queue_with_two_owners() {
-        let snapshot = assemble(&[
-            bytes(&ring(10, 1, 4)),
-            bytes(&queue(10, 20, HAS_DEVICE)),
-            bytes(&ring(10, 2, 4)),
-            bytes(&ring(10, 1, REGISTERED)),
-        ]);
-        assert_eq!(snapshot.queues.len(), 1);
-        let owners: Vec<_> = snapshot.queues[0].owners.iter().map(|owner| (owner.pid, owner.fd)).collect();
-        assert_eq!(owners, [(1, Some(4)), (2, Some(4))]);
-        assert_eq!(snapshot.queues[0].cq.map(|cq| cq.depth()), Some(2));
-    }
-
-    #[test]
-    fn an_exported_queue_belongs_to_whoever_holds_the_file_too() {
-        let exported = Ring { kind: kind::EXPORTED, cq_entries: 0, ..ring(20, 3, 9) };
-        let records = [bytes(&exported), bytes(&queue(0, 20, 0))];
-        let alone = assemble(&records);
-        assert_eq!((alone.queues[0].ring, alone.queues[0].cq), (None, None));
-        assert_eq!(alone.queues[0].owners.len(), 1);
-        let both = assemble(&[&records[..], &[bytes(&ring(10, 1, 4)), bytes(&queue(10, 20, 0))]].concat());
-        assert_eq!(both.queues.len(), 1);
-        assert_eq!(both.queues[0].ring, Some(10));
-        assert_eq!(both.queues[0].owners.len(), 2);
-    }
-
-    #[test]
-    fn areas_come_in_order_and_a_partial_count_is_no_count() {
-        let area = |index, scanned| Area {
-            kind: kind::AREA,
-            index,
-            ifq: 20,
-            buffers: 256,
-            free: 1,
-            scanned,
-            user_buffers: 7,
-            user_references: 9,
-        };
-        let records = [area(1, 128), area(0, 256)];
-        let snapshot = assemble(&[
-            bytes(&ring(10, 1, 4)),
-            bytes(&queue(10, 20, 0)),
-            bytes(&records[0]),
-            bytes(&records[1]),
-        ]);
-        let counts: Vec<_> = snapshot.queues[0].areas.iter().map(|area| area.user_buffers).collect();
-        assert_eq!(counts, [Some(7), None]);
-        assert_eq!(snapshot.queues[0].user_buffers(), None);
-    }
-
-    #[test]
-    fn what_was_not_found_is_unknown() {
-        let snapshot = assemble(&[bytes(&ring(10, 1, 4)), bytes(&queue(10, 20, 0))]);
-        let queue = &snapshot.queues[0];
-        assert_eq!((queue.ifindex, queue.queue, queue.netns), (None, None, None));
-        assert_eq!((queue.refill, queue.pool), (None, None));
-        assert_eq!(queue.interface, None);
-    }
-
-    #[test]
-    fn damaged_records_are_passed_over() {
-        let ring = ring(10, 1, 4);
-        assert_eq!(assemble(&[bytes(&ring)[..20].to_vec(), vec![9, 0, 0, 0], vec![], vec![1, 0]]).queues, []);
-    }
-}
+#[path = "assemble_tests.rs"]
+mod tests;

@@ -1,42 +1,27 @@
-//! How to tell a ring, or an exported queue, from any other file: by the address of its operations.
+//! How to tell a ring, or an exported queue, from any other file.
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use crate::kernel::{Part, Symbols};
+use crate::kernel::Part;
 
-/// Addresses of file operations.
+/// What tells files apart, as the kernel's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operations {
-    /// Of rings.
+    /// The operations of rings.
     pub(super) rings: u64,
-    /// Of exported queues, 0 if there are none on this kernel or they cannot be told.
-    pub(super) exported: u64,
-    /// What cannot be found for want of an address.
-    pub(super) incomplete: Option<String>,
+    /// The superblock of the files that the kernel makes for itself: exported queues are files of it with a name of their own. 0 if
+    /// the kernel's types do not tell.
+    pub(super) superblock: u64,
 }
 
-/// Finds the addresses. A ring's is learnt from a ring of our own: that needs no symbol table, which is often
-/// hidden. An exported queue cannot be made without a queue, so its address has to come from the table.
-pub(super) fn find(learn: impl FnOnce(u32) -> Result<u64, String>) -> Result<Operations, String> {
-    const RING: &str = "io_uring_fops";
-    const EXPORTED: &str = "zcrx_box_fops";
-    let symbols = Symbols::look_up(&[RING, EXPORTED]);
-    let address = |name: &str| symbols.as_ref().ok()?.get(name)?.address;
-    let learnt = own_ring().and_then(|ring| learn(ring.as_raw_fd() as u32));
-    let rings = match (learnt, address(RING)) {
-        (Ok(rings), _) if rings != 0 => rings,
-        (_, Some(rings)) => rings,
-        (Ok(_), None) => return Err("the iterator did not meet the ring it was to learn from".to_owned()),
-        (Err(reason), None) => return Err(reason),
-    };
-    let exported = address(EXPORTED);
-    let incomplete = match (&symbols, exported) {
-        (_, Some(_)) => None,
-        (Err(hidden), None) => Some(hidden.clone()),
-        (Ok(symbols), None) => symbols.get(EXPORTED).map(|_| "kernel addresses are hidden".to_owned()),
-    };
-    let incomplete =
-        incomplete.map(|reason| format!("exported queues that outlived their ring are not found: {reason}"));
-    Ok(Operations { rings, exported: exported.unwrap_or(0), incomplete })
+/// Learns both from a ring of our own: that needs no symbol table, which is often hidden and takes the kernel long to print.
+pub(super) fn find(learn: impl FnOnce(u32) -> Result<Operations, String>) -> Result<Operations, String> {
+    let ring = own_ring()?;
+    let found = learn(ring.as_raw_fd() as u32)?;
+    if found.rings == 0 {
+        return Err("the iterator did not meet the ring it was to learn from".to_owned());
+    }
+    Ok(found)
 }
 
 /// A ring that is never used.

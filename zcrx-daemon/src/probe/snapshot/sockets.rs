@@ -1,4 +1,4 @@
-//! What waits in the sockets of queues' owners, and which queue it is laid to.
+//! What waits in the sockets of queues' owners, and which queue it belongs to.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,17 @@ use crate::model::{KernelQueue, SocketBacklog};
 
 const PROGRAM: &str = "snapshot_sockets";
 
-/// Sums by process and NAPI instance.
-pub(super) type Sums = BTreeMap<(u32, u32), SocketBacklog>;
+/// Sockets of one process whose data came by one NAPI instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) pid: u32,
+    pub(super) napi_id: u32,
+    /// Queue and ring of the receive that is armed on them; `None` without one.
+    pub(super) armed: Option<(u64, u64)>,
+}
+
+/// Sums by place.
+pub(super) type Sums = BTreeMap<Place, SocketBacklog>;
 
 pub(super) struct Reader {
     sums: HashMap<MapData, SocketsKey, Sockets>,
@@ -32,8 +41,9 @@ impl Reader {
         for entry in &self.sums {
             let (key, sum) = entry.map_err(|error| format!("SNAPSHOT_SOCKETS: {error}"))?;
             if sum.generation == generation {
-                let SocketsKey { pid, napi_id } = key;
-                sums.insert((pid, napi_id), backlog(&sum));
+                let SocketsKey { pid, napi_id, ifq, ring } = key;
+                let armed = (ifq != 0).then_some((ifq, ring));
+                sums.insert(Place { pid, napi_id, armed }, backlog(&sum));
             }
         }
         Ok(sums)
@@ -47,48 +57,120 @@ const fn backlog(sum: &Sockets) -> SocketBacklog {
         limit_bytes: sum.limit_bytes,
         armed: None,
         unarmed_unread_bytes: None,
-        buffered_bytes: None,
+        buffered_bytes: Some(sum.buffered_bytes),
     }
 }
 
-/// Gives a queue what waits in the sockets that it feeds, or says why that cannot be told.
+fn add(total: &mut SocketBacklog, sum: &SocketBacklog, armed: bool) {
+    total.sockets += sum.sockets;
+    total.unread_bytes += sum.unread_bytes;
+    total.limit_bytes += sum.limit_bytes;
+    total.buffered_bytes = total.buffered_bytes.zip(sum.buffered_bytes).map(|(total, sum)| total + sum);
+    if armed {
+        total.armed = total.armed.map(|armed| armed + sum.sockets);
+    } else {
+        total.unarmed_unread_bytes = total.unarmed_unread_bytes.map(|unread| unread + sum.unread_bytes);
+    }
+}
+
+/// What this kernel's types tell of sockets beside the sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Whether a receive is armed.
+    pub(super) armed: bool,
+    /// The memory that they account for.
+    pub(super) buffered: bool,
+}
+
+impl Told {
+    fn nothing(self) -> SocketBacklog {
+        SocketBacklog {
+            armed: self.armed.then_some(0),
+            unarmed_unread_bytes: self.armed.then_some(0),
+            buffered_bytes: self.buffered.then_some(0),
+            ..SocketBacklog::default()
+        }
+    }
+}
+
+/// Gives a queue, and each of its rings, what waits in the sockets that it feeds, or says why that is not known.
 ///
-/// A socket knows which NAPI instance delivered to it last. Where the queue's driver does not say which one serves it,
-/// or there is no device, all sockets of the owner count, if this is its only queue.
-pub(super) fn lay(queue: &mut KernelQueue, queues_of: &BTreeMap<u32, usize>, sums: Result<&Sums, &str>) {
-    match backlog_of(queue, queues_of, sums) {
+/// An armed receive names its queue and its ring. Without one, a socket knows which NAPI instance delivered to it last. Where the
+/// queue's driver does not say which one serves it, or there is no device, all sockets of the owner count, if this is its only
+/// queue.
+pub(super) fn assign(
+    queue: &mut KernelQueue,
+    queues_of: &BTreeMap<u32, usize>,
+    sums: Result<&Sums, &str>,
+    told: Told,
+) {
+    match backlog_of(queue, queues_of, sums, told) {
         Ok(backlog) => queue.sockets = Some(backlog),
         Err(reason) => queue.sockets_unknown = Some(reason),
     }
+    let alone = queue.rings.len() == 1;
+    for ring in &mut queue.rings {
+        let own = if alone {
+            queue.sockets.ok_or_else(|| queue.sockets_unknown.clone().unwrap_or_default())
+        } else {
+            armed_of(queue.ifq, ring.id, sums, told)
+        };
+        match own {
+            Ok(backlog) => ring.sockets = Some(backlog),
+            Err(reason) => ring.sockets_unknown = Some(reason),
+        }
+    }
+}
+
+/// The sockets on which one of several rings has armed a receive. What waits in others cannot be told apart by ring.
+fn armed_of(ifq: u64, ring: u64, sums: Result<&Sums, &str>, told: Told) -> Result<SocketBacklog, String> {
+    let sums = sums.map_err(str::to_owned)?;
+    if !told.armed {
+        return Err(
+            "several rings share the queue, and this kernel's types do not tell armed receives".to_owned()
+        );
+    }
+    let mut total = SocketBacklog { unarmed_unread_bytes: None, ..told.nothing() };
+    for (_, sum) in sums.iter().filter(|(place, _)| place.armed == Some((ifq, ring))) {
+        add(&mut total, sum, true);
+    }
+    Ok(total)
 }
 
 fn backlog_of(
     queue: &KernelQueue,
     queues_of: &BTreeMap<u32, usize>,
     sums: Result<&Sums, &str>,
+    told: Told,
 ) -> Result<SocketBacklog, String> {
     let sums = sums.map_err(str::to_owned)?;
     if queue.owners.is_empty() {
         return Err("its owner is not known".to_owned());
     }
-    let mut total = SocketBacklog::default();
+    let mut total = told.nothing();
     for owner in &queue.owners {
-        if queue.napi_id.is_none() && queues_of.get(&owner.pid).is_some_and(|&queues| queues > 1) {
-            return Err(format!(
-                "{} has several queues, and {} not told, so its sockets cannot be told apart",
-                owner.comm,
-                if queue.ifindex.is_some() {
-                    "the NAPI instance of this one is"
-                } else {
-                    "without a device it is"
+        let first = Place { pid: owner.pid, napi_id: 0, armed: None };
+        let last = Place { pid: owner.pid, napi_id: u32::MAX, armed: Some((u64::MAX, u64::MAX)) };
+        for (place, sum) in sums.range(first..=last) {
+            let fed = match place.armed {
+                Some((ifq, _)) => ifq == queue.ifq,
+                None if queue.napi_id.is_none()
+                    && queues_of.get(&owner.pid).is_some_and(|&queues| queues > 1) =>
+                {
+                    return Err(format!(
+                        "{} has several queues, and {} not known, so its sockets cannot be told apart",
+                        owner.comm,
+                        if queue.ifindex.is_some() {
+                            "the NAPI instance of this one is"
+                        } else {
+                            "without a device it is"
+                        }
+                    ));
                 }
-            ));
-        }
-        for ((_, napi_id), sum) in sums.range((owner.pid, 0)..=(owner.pid, u32::MAX)) {
-            if queue.napi_id.is_none_or(|wanted| wanted == *napi_id) {
-                total.sockets += sum.sockets;
-                total.unread_bytes += sum.unread_bytes;
-                total.limit_bytes += sum.limit_bytes;
+                None => queue.napi_id.is_none_or(|wanted| wanted == place.napi_id),
+            };
+            if fed {
+                add(&mut total, sum, place.armed.is_some());
             }
         }
     }
@@ -98,29 +180,43 @@ fn backlog_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Owner;
+    use crate::model::{Owner, QueueRing};
+
+    const TOLD: Told = Told { armed: true, buffered: true };
 
     fn queue(pids: &[u32], napi_id: Option<u32>) -> KernelQueue {
         let owner = |&pid| Owner { pid, comm: "receiver".to_owned(), fd: None, cgroup: None };
         let owners = pids.iter().map(owner).collect();
-        KernelQueue { owners, napi_id, ifindex: napi_id, ..KernelQueue::default() }
+        KernelQueue { ifq: 7, owners, napi_id, ifindex: napi_id, ..KernelQueue::default() }
     }
 
-    fn sums(entries: &[(u32, u32, u64)]) -> Sums {
-        let sum = |&(pid, napi_id, unread_bytes): &(u32, u32, u64)| {
-            (
-                (pid, napi_id),
-                SocketBacklog { sockets: 1, unread_bytes, limit_bytes: 1000, ..SocketBacklog::default() },
-            )
+    fn sums(entries: &[(u32, u32, Option<(u64, u64)>, u64)]) -> Sums {
+        let sum = |&(pid, napi_id, armed, unread_bytes): &(u32, u32, Option<(u64, u64)>, u64)| {
+            let backlog = SocketBacklog {
+                sockets: 1,
+                unread_bytes,
+                limit_bytes: 1000,
+                buffered_bytes: Some(unread_bytes * 2),
+                ..SocketBacklog::default()
+            };
+            (Place { pid, napi_id, armed }, backlog)
         };
         entries.iter().map(sum).collect()
     }
 
     /// Two queues of process 1, on NAPI instances 81 and 82; one of process 2 without a device.
     fn unread(queue: &KernelQueue) -> Result<u64, String> {
-        let sums = sums(&[(1, 0, 5), (1, 81, 100), (1, 82, 200), (2, 0, 7), (2, 90, 8), (3, 81, 1)]);
+        let none = None;
+        let sums = sums(&[
+            (1, 0, none, 5),
+            (1, 81, none, 100),
+            (1, 82, none, 200),
+            (2, 0, none, 7),
+            (2, 90, none, 8),
+            (3, 81, none, 1),
+        ]);
         let queues_of = [(1, 2), (2, 1), (3, 1)].into();
-        backlog_of(queue, &queues_of, Ok(&sums)).map(|backlog| backlog.unread_bytes)
+        backlog_of(queue, &queues_of, Ok(&sums), TOLD).map(|backlog| backlog.unread_bytes)
     }
 
     #[test]
@@ -139,9 +235,30 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_says_why() {
+    fn armed_sockets_go_to_the_queue_of_their_receive() {
+        let sums = sums(&[(1, 0, Some((7, 50)), 10), (1, 81, Some((8, 50)), 20), (1, 81, None, 40)]);
+        let backlog = backlog_of(&queue(&[1], Some(81)), &[(1, 2)].into(), Ok(&sums), TOLD);
+        let backlog = backlog.expect("NAPI instance and receives are known");
+        assert_eq!((backlog.sockets, backlog.armed, backlog.unread_bytes), (2, Some(1), 50));
+        assert_eq!((backlog.unarmed_unread_bytes, backlog.buffered_bytes), (Some(40), Some(100)));
+    }
+
+    #[test]
+    fn each_of_several_rings_has_the_sockets_it_armed() {
+        let sums = sums(&[(1, 0, Some((7, 50)), 10), (1, 0, Some((7, 51)), 30)]);
+        let ring = |id| QueueRing { id, ..QueueRing::default() };
+        let mut queue = KernelQueue { rings: vec![ring(50), ring(51)], ..queue(&[1], None) };
+        assign(&mut queue, &[(1, 1)].into(), Ok(&sums), TOLD);
+        let unread: Vec<_> =
+            queue.rings.iter().map(|ring| ring.sockets.map(|all| all.unread_bytes)).collect();
+        assert_eq!(unread, [Some(10), Some(30)]);
+        assert_eq!(queue.sockets.map(|all| all.unread_bytes), Some(40));
+    }
+
+    #[test]
+    fn unknown_sockets_say_why() {
         let mut queue = queue(&[1], Some(81));
-        lay(&mut queue, &BTreeMap::new(), Err("not attached"));
+        assign(&mut queue, &BTreeMap::new(), Err("not attached"), TOLD);
         assert_eq!((queue.sockets, queue.sockets_unknown.as_deref()), (None, Some("not attached")));
     }
 }

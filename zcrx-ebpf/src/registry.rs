@@ -1,0 +1,42 @@
+//! Rings that have queues, kept by the programs themselves: a registration or an import adds one, its teardown removes it.
+//!
+//! A ring is in the registry for as long as its address is its own: it leaves before the kernel frees it. So whoever has read
+//! a ring and still finds it here has read a ring, and a snapshot need not walk the open files of all processes.
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns, macros::map, maps::HashMap};
+use zcrx_common::{
+    loss::REGISTRY_RING,
+    snapshot::{RINGS, RegisteredRing},
+};
+
+use crate::loss;
+
+#[map]
+pub(crate) static REGISTERED_RINGS: HashMap<u64, RegisteredRing> = HashMap::with_max_entries(RINGS, 0);
+
+/// Adds a ring, unless it is there already.
+#[inline(always)]
+pub(crate) fn add(ring: u64) {
+    if REGISTERED_RINGS.get_ptr(ring).is_some() {
+        return;
+    }
+    // SAFETY: the clock helper has no preconditions.
+    let entry = RegisteredRing { since_ns: unsafe { bpf_ktime_get_ns() } };
+    if REGISTERED_RINGS.insert(ring, entry, u64::from(BPF_NOEXIST)).is_err()
+        && REGISTERED_RINGS.get_ptr(ring).is_none()
+    {
+        loss::count(REGISTRY_RING);
+    }
+}
+
+/// Whether a ring is there.
+#[inline(always)]
+pub(crate) fn has(ring: u64) -> bool {
+    REGISTERED_RINGS.get_ptr(ring).is_some()
+}
+
+/// Removes a ring that is being torn down.
+#[inline(always)]
+pub(crate) fn forget(ring: u64) {
+    let _ = REGISTERED_RINGS.remove(ring);
+}

@@ -1,57 +1,52 @@
-//! Which queue is which, from one look to the next.
+//! Which queue is which, from one sample to the next.
+
+use std::collections::{HashMap, HashSet};
 
 use crate::model::QueueKey;
 
-/// What stays the same as long as a queue lives, and is another after it was registered anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What stays the same as long as a queue lives, and is another after a new registration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Life {
-    /// A queue in the kernel. An address is used again, a page pool's id is not. A driver that restarts the hardware
-    /// queue makes a new pool, and its counters begin anew: that is a new life too.
+    /// A queue in the kernel, by its identity and the id of its page pool. A driver that restarts the hardware
+    /// queue makes a new pool, whose counters begin again: that is a new life too.
     Kernel { ifq: u64, pool: Option<u32> },
     /// An own queue that the kernel does not know, or that was not found there.
     Local(QueueKey),
 }
 
-/// The queues of the last look, with the name and the number each was given.
+/// The queues of the last sample, with the name and the number each was given.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
-    known: Vec<Known>,
+    /// By life and wanted name.
+    known: HashMap<(Life, QueueKey), (QueueKey, u64)>,
     last_generation: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Known {
-    life: Life,
-    wanted: QueueKey,
-    key: QueueKey,
-    generation: u64,
-}
-
 impl Identities {
-    /// Names the queues of this look, each by the name it is wanted to have; the answers are in the same order. A queue
+    /// Names the queues of this sample, each by the name it is wanted to have; the answers are in the same order. A queue
     /// that lives on keeps its name and its generation; queues that are gone are forgotten.
     pub(super) fn name(&mut self, queues: Vec<(Life, QueueKey)>) -> Vec<(QueueKey, u64)> {
-        let lives_on = |(life, wanted): &(Life, QueueKey)| {
-            self.known.iter().find(|known| known.life == *life && known.wanted == *wanted).cloned()
-        };
-        let known: Vec<Option<Known>> = queues.iter().map(lives_on).collect();
-        let mut taken: Vec<QueueKey> = known.iter().flatten().map(|known| known.key.clone()).collect();
-        let named = queues.into_iter().zip(known).map(|((life, wanted), known)| {
-            known.unwrap_or_else(|| {
+        let mut taken: HashSet<QueueKey> =
+            queues.iter().filter_map(|queue| self.known.get(queue)).map(|(key, _)| key.clone()).collect();
+        let mut known = HashMap::with_capacity(queues.len());
+        let mut named = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let name = self.known.get(&queue).cloned().unwrap_or_else(|| {
                 self.last_generation += 1;
-                let key = free_name(&wanted, &taken);
-                taken.push(key.clone());
-                Known { life, wanted, key, generation: self.last_generation }
-            })
-        });
-        self.known = named.collect();
-        self.known.iter().map(|known| (known.key.clone(), known.generation)).collect()
+                (free_name(&queue.1, &taken), self.last_generation)
+            });
+            taken.insert(name.0.clone());
+            named.push(name.clone());
+            known.insert(queue, name);
+        }
+        self.known = known;
+        named
     }
 }
 
 /// The name that is wanted, or the next one that nobody has. A hardware queue has one provider only, so two of one name
 /// are in two network namespaces: the second becomes `eth0~1:3`. Queues without a device are numbered.
-fn free_name(wanted: &QueueKey, taken: &[QueueKey]) -> QueueKey {
+fn free_name(wanted: &QueueKey, taken: &HashSet<QueueKey>) -> QueueKey {
     let mut key = wanted.clone();
     let mut next = 0;
     while taken.contains(&key) {

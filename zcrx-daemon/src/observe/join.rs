@@ -8,6 +8,7 @@ use super::nic::{NicSample, buffer_bytes};
 use super::process::cgroup_of;
 use crate::model::{
     BackendKind, CopyCount, KernelQueue, KernelSnapshot, Owner, QueueKey, QueueSample, ReceiveSample,
+    RunState,
 };
 
 /// Who knows of a queue.
@@ -154,6 +155,15 @@ fn life(seen: &Seen<'_>) -> (Life, QueueKey) {
     }
 }
 
+/// The process that a queue belongs to: the one whose thread works for its first ring. After a fork others hold the ring too; the thread
+/// may have exited, and then the lowest process id is most likely the parent's.
+fn owner(queue: &KernelQueue) -> Option<&Owner> {
+    let consumer = queue.rings.first().and_then(|ring| ring.consumer.as_ref());
+    let working = consumer.filter(|consumer| consumer.run != Some(RunState::Exited));
+    let of_thread = working.and_then(|consumer| queue.owners.iter().find(|owner| owner.pid == consumer.pid));
+    of_thread.or_else(|| queue.owners.iter().min_by_key(|owner| owner.pid))
+}
+
 fn name(queue: &KernelQueue) -> QueueKey {
     let unnamed = || queue.ifindex.map(|ifindex| format!("interface{ifindex}"));
     QueueKey { interface: queue.interface.clone().or_else(unnamed), queue: queue.queue.unwrap_or(0) }
@@ -180,13 +190,11 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
             let (by_itself, local) = matched.map_or((None, None), local);
             let nic = nic.of(queue);
             let pool = queue.pool.and_then(|pool| nic.ok()?.pool(pool.id));
-            // After a fork there are several; the one that made the ring has the lowest id, as long as ids do not
-            // wrap.
-            let owner = queue.owners.iter().min_by_key(|owner| owner.pid).cloned();
+            let owner = owner(queue).cloned();
             QueueSample {
                 owner_cgroup: owner.as_ref().and_then(|owner| cgroup_of(owner.pid)),
                 owner,
-                buffer_bytes: by_itself.or_else(|| buffer_bytes(pool?)),
+                buffer_bytes: by_itself.or(queue.buffer_bytes.map(u64::from)).or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),
                 oldest_held: oldest_held(&local),
                 local,

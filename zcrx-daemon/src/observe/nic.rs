@@ -32,11 +32,11 @@ impl NicSample {
         let queues = snapshot.map(|snapshot| snapshot.queues.as_slice()).unwrap_or_default();
         let netns = own_namespace().ok().map(|namespace| namespace.inode);
         let (here, there): (Vec<_>, Vec<_>) =
-            queues.iter().partition(|queue| queue.netns.is_none() || queue.netns == netns);
+            queues.iter().partition(|queue| namespace(queue).is_none() || namespace(queue) == netns);
         let mut sample = Self { netns, ..Self::read_here(netlink, &interfaces(&here)) };
-        let inodes: BTreeSet<u64> = there.iter().filter_map(|queue| queue.netns).collect();
+        let inodes: BTreeSet<u64> = there.iter().filter_map(|queue| namespace(queue)).collect();
         for inode in inodes {
-            let of: Vec<_> = there.iter().copied().filter(|queue| queue.netns == Some(inode)).collect();
+            let of: Vec<_> = there.iter().copied().filter(|queue| namespace(queue) == Some(inode)).collect();
             sample.elsewhere.insert(inode, Self::read_there(inode, &of));
         }
         sample
@@ -77,7 +77,7 @@ impl NicSample {
 
     /// What is told of the namespace that the queue's interface is in: elsewhere, the same index is another interface.
     pub(super) fn of(&self, queue: &KernelQueue) -> Result<&Self, &str> {
-        match queue.netns {
+        match namespace(queue) {
             Some(netns) if self.netns != Some(netns) => match self.elsewhere.get(&netns) {
                 Some(sample) => sample.as_ref().map_err(String::as_str),
                 None => Err("its network namespace was not looked at"),
@@ -92,14 +92,14 @@ impl NicSample {
 
     /// What is told of the queue; ask the sample of its namespace ([`Self::of`]).
     pub(super) fn figures(&self, queue: &KernelQueue) -> NicFigures {
-        let place = queue.ifindex.zip(queue.queue);
+        let place = device(queue).zip(hardware_queue(queue));
         let stats = self.stats.iter().find(|stats| Some((stats.ifindex, stats.queue)) == place);
         let pool = queue.pool.and_then(|pool| self.pool(pool.id));
         NicFigures {
             rx_bytes: stats.and_then(|stats| stats.bytes),
             alloc_fail: stats.and_then(|stats| stats.alloc_fail),
             hw_drops: stats.and_then(|stats| stats.hw_drops),
-            ring: queue.ifindex.and_then(|ifindex| self.rings.get(&ifindex)).copied(),
+            ring: device(queue).and_then(|ifindex| self.rings.get(&ifindex)).copied(),
             ..pool.map(|pool| self.pool_figures(pool)).unwrap_or_default()
         }
     }
@@ -115,7 +115,22 @@ impl NicSample {
 }
 
 fn interfaces(queues: &[&KernelQueue]) -> BTreeSet<u32> {
-    queues.iter().filter_map(|queue| queue.ifindex).collect()
+    queues.iter().filter_map(|queue| device(queue)).collect()
+}
+
+/// The device whose hardware serves the queue: of a leased queue the physical one.
+fn device(queue: &KernelQueue) -> Option<u32> {
+    queue.physical.as_ref().map_or(queue.ifindex, |physical| physical.ifindex)
+}
+
+/// The hardware queue of that device.
+fn hardware_queue(queue: &KernelQueue) -> Option<u32> {
+    queue.physical.as_ref().map_or(queue.queue, |physical| physical.queue)
+}
+
+/// The network namespace of that device.
+fn namespace(queue: &KernelQueue) -> Option<u64> {
+    queue.physical.as_ref().map_or(queue.netns, |physical| physical.netns)
 }
 
 /// What a buffer of the pool has, by what is in flight or by what was asked for at registration.
@@ -131,11 +146,28 @@ pub(super) fn buffer_bytes(pool: &PagePool) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PhysicalQueue;
 
     #[test]
     fn reading_works_without_queues_and_privileges() {
         let sample = NicSample::read(&mut Netlink::new(), None);
         assert!(sample.boottime > Duration::ZERO && sample.stats.is_empty());
+    }
+
+    #[test]
+    fn a_leased_queue_has_the_figures_of_the_physical_device() {
+        let physical = PhysicalQueue { ifindex: Some(2), netns: Some(1), queue: Some(5), interface: None };
+        let leased = KernelQueue {
+            ifindex: Some(9),
+            netns: Some(77),
+            queue: Some(0),
+            physical: Some(physical),
+            ..KernelQueue::default()
+        };
+        let stats = QueueStats { ifindex: 2, queue: 5, hw_drops: Some(3), ..QueueStats::default() };
+        let here = NicSample { netns: Some(1), stats: vec![stats], ..NicSample::default() };
+        let figures = here.of(&leased).map(|sample| sample.figures(&leased));
+        assert_eq!(figures.map(|figures| figures.hw_drops), Ok(Some(3)));
     }
 
     #[test]

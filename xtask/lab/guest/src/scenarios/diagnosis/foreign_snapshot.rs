@@ -118,7 +118,7 @@ fn leave(mut daemon: Daemon<'_>, foreign_queues: Vec<ForeignQueue<'_>>) -> Resul
 }
 
 /// A program with a queue, and where it is.
-struct ForeignQueue<'a> {
+pub(super) struct ForeignQueue<'a> {
     program: Foreign,
     namespace: &'a Namespace,
     /// The interface that its queue is of.
@@ -126,7 +126,7 @@ struct ForeignQueue<'a> {
 }
 
 impl<'a> ForeignQueue<'a> {
-    fn on(end: End<'a>, further: &[&str]) -> Result<Self> {
+    pub(super) fn on(end: End<'a>, further: &[&str]) -> Result<Self> {
         let (listen, queue) = (end.listens(), nic::QUEUE.to_string());
         let mut arguments = vec!["--interface", end.interface, "--queue", &queue, "--listen", &listen];
         arguments.extend(["--area-buffers", "1024"]);
@@ -136,13 +136,33 @@ impl<'a> ForeignQueue<'a> {
     }
 
     fn without_device(namespace: &'a Namespace, listen: &str, further: &[&str]) -> Result<Self> {
-        let mut arguments = vec!["--area-buffers", "256", "--refill-entries", "128", "--listen", listen];
+        let sizes = ["--area-buffers", "256", "--refill-entries", "128"];
+        Self::without_device_of(namespace, listen, &[&sizes[..], further].concat())
+    }
+
+    /// One without a device, of the sizes that the arguments say.
+    pub(super) fn without_device_of(
+        namespace: &'a Namespace,
+        listen: &str,
+        further: &[&str],
+    ) -> Result<Self> {
+        let mut arguments = vec!["--listen", listen];
         arguments.extend(further);
         Ok(Self { program: Foreign::start(namespace, &arguments)?, namespace, end: None })
     }
 
+    /// Lets it leave in good order.
+    pub(super) fn leave(self) -> Result<()> {
+        self.program.quit()
+    }
+
+    /// Kills it.
+    pub(super) fn kill(self) -> Result<()> {
+        self.program.kill()
+    }
+
     /// Every figure is the truth, at a moment at which nothing moves: the program says the same before and after.
-    fn agrees_at_rest(&mut self, daemon: &Daemon<'_>) -> Result<()> {
+    pub(super) fn agrees_at_rest(&mut self, daemon: &Daemon<'_>) -> Result<()> {
         let mut differences = Vec::new();
         let rested = eventually("zcrxd and the truth agree", Duration::from_secs(20), || {
             let before = self.program.truth()?;

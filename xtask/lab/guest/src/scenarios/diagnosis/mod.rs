@@ -17,6 +17,7 @@ mod sizes;
 mod starvation;
 mod stories;
 mod teardown;
+mod view_random;
 
 use crate::harness::scenario::Scenario;
 
@@ -38,4 +39,5 @@ pub(super) const FILES: &[&[Scenario]] = &[
     starvation::SCENARIOS,
     stories::SCENARIOS,
     teardown::SCENARIOS,
+    view_random::SCENARIOS,
 ];

@@ -71,7 +71,7 @@ pub struct RegisteredRing {
 }
 
 /// Rings that the registry has room for.
-pub const RINGS: u32 = 4096;
+pub const RINGS: u32 = 1024;
 
 /// A process that holds a ring (or an exported queue).
 #[repr(C)]

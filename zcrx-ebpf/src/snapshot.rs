@@ -54,7 +54,7 @@ static SNAPSHOT_CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
 /// The generation in which a ring, a queue or a socket was last read, by address.
 #[map]
-static SNAPSHOT_SEEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8192, 0);
+static SNAPSHOT_SEEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 
 #[map]
 static SNAPSHOT_RECORDS: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);

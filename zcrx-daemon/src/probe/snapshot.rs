@@ -121,15 +121,19 @@ impl Reader {
             incomplete.push(format!("SNAPSHOT_CONFIG: {error}"));
         }
         let mut discovery = Discovery::Walk;
+        // Without a ring there is neither a queue nor an owner whose sockets count.
+        let mut idle = false;
         if self.registry && self.walk.is_none() && !overflowed {
             discovery = Discovery::Registry;
-            if let Err(reason) = iterator::run_once(ebpf, REGISTRY) {
-                tracing::debug!(
-                    "the registry cannot be read, so open files are walked from now on: {reason}"
-                );
-                self.registry = false;
-                discovery = Discovery::Walk;
-            }
+            idle = self.rings.keys().next().is_none();
+        }
+        if discovery == Discovery::Registry
+            && !idle
+            && let Err(reason) = iterator::run_once(ebpf, REGISTRY)
+        {
+            tracing::debug!("the registry cannot be read, so open files are walked from now on: {reason}");
+            self.registry = false;
+            discovery = Discovery::Walk;
         }
         if discovery == Discovery::Walk {
             tracing::debug!(reason = self.walk, "walking the open files of all processes");
@@ -141,6 +145,7 @@ impl Reader {
             }
         }
         let sums = match &self.sockets {
+            Some(_) if idle => Ok(sockets::Sums::new()),
             Some(sockets) => sockets.read(ebpf, self.asked.generation),
             None => Err("the probe for sockets is not attached".to_owned()),
         };

@@ -1,6 +1,7 @@
 //! Hand-made records of small situations.
 
 use super::*;
+use crate::model::RunState;
 use crate::probe::offsets;
 
 fn bytes<T: Record>(record: &T) -> Vec<u8> {
@@ -65,7 +66,7 @@ fn rings_that_share_a_queue_are_all_there() {
     let rings: Vec<_> = shared.rings.iter().map(|ring| (ring.id, ring.zcrx_id, ring.owners[0].pid)).collect();
     assert_eq!(rings, [(10, Some(0), 1), (11, Some(5), 2)]);
     let task = shared.rings[1].consumer.as_ref().expect("recorded");
-    assert_eq!((task.run.map(|run| run.name()), shared.rings[1].waiting), (Some("stopped"), Some(false)));
+    assert_eq!((task.run.map(RunState::name), shared.rings[1].waiting), (Some("stopped"), Some(false)));
     assert_eq!(shared.cq.map(|cq| cq.depth()), Some(60), "the fullest");
     assert_eq!(shared.owners.len(), 2);
 }

@@ -75,14 +75,14 @@ fn add(total: &mut SocketBacklog, sum: &SocketBacklog, armed: bool) {
 
 /// What this kernel's types tell of sockets beside the sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct SocketFigures {
     /// Whether a receive is armed.
     pub(super) armed: bool,
     /// The memory that they account for.
     pub(super) buffered: bool,
 }
 
-impl Told {
+impl SocketFigures {
     fn nothing(self) -> SocketBacklog {
         SocketBacklog {
             armed: self.armed.then_some(0),
@@ -102,9 +102,9 @@ pub(super) fn assign(
     queue: &mut KernelQueue,
     queues_of: &BTreeMap<u32, usize>,
     sums: Result<&Sums, &str>,
-    told: Told,
+    has: SocketFigures,
 ) {
-    match backlog_of(queue, queues_of, sums, told) {
+    match backlog_of(queue, queues_of, sums, has) {
         Ok(backlog) => queue.sockets = Some(backlog),
         Err(reason) => queue.sockets_unknown = Some(reason),
     }
@@ -113,7 +113,7 @@ pub(super) fn assign(
         let own = if alone {
             queue.sockets.ok_or_else(|| queue.sockets_unknown.clone().unwrap_or_default())
         } else {
-            armed_of(queue.ifq, ring.id, sums, told)
+            armed_of(queue.ifq, ring.id, sums, has)
         };
         match own {
             Ok(backlog) => ring.sockets = Some(backlog),
@@ -123,14 +123,19 @@ pub(super) fn assign(
 }
 
 /// The sockets on which one of several rings has armed a receive. What waits in others cannot be told apart by ring.
-fn armed_of(ifq: u64, ring: u64, sums: Result<&Sums, &str>, told: Told) -> Result<SocketBacklog, String> {
+fn armed_of(
+    ifq: u64,
+    ring: u64,
+    sums: Result<&Sums, &str>,
+    has: SocketFigures,
+) -> Result<SocketBacklog, String> {
     let sums = sums.map_err(str::to_owned)?;
-    if !told.armed {
+    if !has.armed {
         return Err(
             "several rings share the queue, and this kernel's types do not tell armed receives".to_owned()
         );
     }
-    let mut total = SocketBacklog { unarmed_unread_bytes: None, ..told.nothing() };
+    let mut total = SocketBacklog { unarmed_unread_bytes: None, ..has.nothing() };
     for (_, sum) in sums.iter().filter(|(place, _)| place.armed == Some((ifq, ring))) {
         add(&mut total, sum, true);
     }
@@ -141,13 +146,13 @@ fn backlog_of(
     queue: &KernelQueue,
     queues_of: &BTreeMap<u32, usize>,
     sums: Result<&Sums, &str>,
-    told: Told,
+    has: SocketFigures,
 ) -> Result<SocketBacklog, String> {
     let sums = sums.map_err(str::to_owned)?;
     if queue.owners.is_empty() {
         return Err("its owner is not known".to_owned());
     }
-    let mut total = told.nothing();
+    let mut total = has.nothing();
     for owner in &queue.owners {
         let first = Place { pid: owner.pid, napi_id: 0, armed: None };
         let last = Place { pid: owner.pid, napi_id: u32::MAX, armed: Some((u64::MAX, u64::MAX)) };
@@ -182,7 +187,7 @@ mod tests {
     use super::*;
     use crate::model::{Owner, QueueRing};
 
-    const TOLD: Told = Told { armed: true, buffered: true };
+    const ALL_FIGURES: SocketFigures = SocketFigures { armed: true, buffered: true };
 
     fn queue(pids: &[u32], napi_id: Option<u32>) -> KernelQueue {
         let owner = |&pid| Owner { pid, comm: "receiver".to_owned(), fd: None, cgroup: None };
@@ -190,8 +195,11 @@ mod tests {
         KernelQueue { ifq: 7, owners, napi_id, ifindex: napi_id, ..KernelQueue::default() }
     }
 
-    fn sums(entries: &[(u32, u32, Option<(u64, u64)>, u64)]) -> Sums {
-        let sum = |&(pid, napi_id, armed, unread_bytes): &(u32, u32, Option<(u64, u64)>, u64)| {
+    /// Process, NAPI instance, queue and ring of the armed receive, unread bytes.
+    type Entry = (u32, u32, Option<(u64, u64)>, u64);
+
+    fn sums(entries: &[Entry]) -> Sums {
+        let sum = |&(pid, napi_id, armed, unread_bytes): &Entry| {
             let backlog = SocketBacklog {
                 sockets: 1,
                 unread_bytes,
@@ -216,7 +224,7 @@ mod tests {
             (3, 81, none, 1),
         ]);
         let queues_of = [(1, 2), (2, 1), (3, 1)].into();
-        backlog_of(queue, &queues_of, Ok(&sums), TOLD).map(|backlog| backlog.unread_bytes)
+        backlog_of(queue, &queues_of, Ok(&sums), ALL_FIGURES).map(|backlog| backlog.unread_bytes)
     }
 
     #[test]
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn armed_sockets_go_to_the_queue_of_their_receive() {
         let sums = sums(&[(1, 0, Some((7, 50)), 10), (1, 81, Some((8, 50)), 20), (1, 81, None, 40)]);
-        let backlog = backlog_of(&queue(&[1], Some(81)), &[(1, 2)].into(), Ok(&sums), TOLD);
+        let backlog = backlog_of(&queue(&[1], Some(81)), &[(1, 2)].into(), Ok(&sums), ALL_FIGURES);
         let backlog = backlog.expect("NAPI instance and receives are known");
         assert_eq!((backlog.sockets, backlog.armed, backlog.unread_bytes), (2, Some(1), 50));
         assert_eq!((backlog.unarmed_unread_bytes, backlog.buffered_bytes), (Some(40), Some(100)));
@@ -248,7 +256,7 @@ mod tests {
         let sums = sums(&[(1, 0, Some((7, 50)), 10), (1, 0, Some((7, 51)), 30)]);
         let ring = |id| QueueRing { id, ..QueueRing::default() };
         let mut queue = KernelQueue { rings: vec![ring(50), ring(51)], ..queue(&[1], None) };
-        assign(&mut queue, &[(1, 1)].into(), Ok(&sums), TOLD);
+        assign(&mut queue, &[(1, 1)].into(), Ok(&sums), ALL_FIGURES);
         let unread: Vec<_> =
             queue.rings.iter().map(|ring| ring.sockets.map(|all| all.unread_bytes)).collect();
         assert_eq!(unread, [Some(10), Some(30)]);
@@ -258,7 +266,7 @@ mod tests {
     #[test]
     fn unknown_sockets_say_why() {
         let mut queue = queue(&[1], Some(81));
-        assign(&mut queue, &BTreeMap::new(), Err("not attached"), TOLD);
+        assign(&mut queue, &BTreeMap::new(), Err("not attached"), ALL_FIGURES);
         assert_eq!((queue.sockets, queue.sockets_unknown.as_deref()), (None, Some("not attached")));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zcrx_common::snapshot::Consumer;
 
 use super::super::super::{offsets::Resolved, registration::text};
-use super::super::sockets::Told;
+use super::super::sockets::SocketFigures;
 use crate::model::{RunState, TaskState};
 
 /// `TASK_*` of `include/linux/sched.h`, where user space sees them by `/proc` as well.
@@ -31,7 +31,7 @@ pub(in crate::probe) struct Known {
     pub(super) dmabuf: bool,
     pub(super) work: bool,
     pub(super) waiting: bool,
-    pub(super) sockets: Told,
+    pub(super) sockets: SocketFigures,
     run: bool,
     cpu_time: bool,
     run_delay: bool,
@@ -54,7 +54,10 @@ impl Known {
             dmabuf: has(&["area_is_dmabuf"]),
             work: has(&["ring_work_tail", "ring_work_stub"]) || has(&["ring_work_first", "ring_work_retry"]),
             waiting: has(&["ring_waiting"]),
-            sockets: Told { armed: has(&receive) && has(&waiters), buffered: has(&["sock_buffered"]) },
+            sockets: SocketFigures {
+                armed: has(&receive) && has(&waiters),
+                buffered: has(&["sock_buffered"]),
+            },
             run: has(&["task_state", "task_exit_state", "task_job_control"]),
             cpu_time: has(&["task_cpu_time"]),
             run_delay: has(&["task_run_delay"]),

@@ -95,8 +95,8 @@ fn rounds(report: &mut Report, time: Duration) -> Result<()> {
     }
 
     let metrics = settled(&mut daemon)?;
-    let verified = metrics.count("zcrx_receive_verified_bytes_total")?;
-    let mismatched = metrics.count("zcrx_receive_mismatched_bytes_total")?;
+    let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
+    let mismatched = metrics.count("zcrxd_receiver_mismatched_bytes_total")?;
     let written = nic.stat("rx1_niov_bytes")? - written_before;
     daemon.stop()?;
     report.summary(format!("zero copy    {verified} bytes verified, {mismatched} wrong; the NIC wrote {written} bytes into the area"))?;

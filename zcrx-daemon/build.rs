@@ -117,7 +117,7 @@ impl Toolchain {
         // aya-build turns every line of the inner cargo into a warning: only what is one should be.
         // SAFETY: nothing else runs in this process yet.
         unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
-        // aya-build adds `-Z build-std` for a nightly compiler, or when told so by this variable.
+        // aya-build adds `-Z build-std` for a nightly compiler, or when this variable is set.
         if !String::from_utf8_lossy(&version.stdout).contains("-nightly") {
             // SAFETY: as above.
             unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };

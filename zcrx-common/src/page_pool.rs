@@ -1,6 +1,6 @@
 //! Page pools, counted in the kernel by the page_pool tracepoints.
 
-/// Pools that can be told apart at one time. Beyond that, events are lost and counted as lost.
+/// Largest number of pools counted separately at one time. Beyond that, events are lost and counted as lost.
 pub const POOLS: u32 = 512;
 
 /// The pool could be read: `id`, `ifindex` and `provider` mean something.
@@ -16,7 +16,7 @@ pub const HAS_PROVIDER: u32 = 1 << 2;
 pub struct Key {
     /// Address of the kernel's `struct page_pool`.
     pub pool: u64,
-    /// Netdev netlink id, 0 where this kernel's types do not tell.
+    /// Netdev netlink id, 0 where this kernel's types lack it.
     pub id: u32,
     /// Keeps the key free of padding.
     pub reserved: u32,

@@ -1,7 +1,7 @@
 //! How long sampled buffers of each interface queue are out: from the completion that hands one to user space until the
 //! kernel has it back in the page pool.
 
-/// Queues that are told apart at one time. Beyond that, what is sampled of others counts as lost.
+/// Largest number of queues counted separately at one time. Samples of further queues count as lost.
 pub const QUEUES: u32 = 512;
 
 /// Sampled buffers of all queues together that may be out at one time. Beyond that, they count as lost.
@@ -22,7 +22,7 @@ pub const BOUNDS_US: [u64; 15] = [
 pub struct Stamp {
     /// Address of the kernel's `struct io_zcrx_ifq`.
     pub ifq: u64,
-    /// `bpf_ktime_get_ns` when it was dispensed.
+    /// `bpf_ktime_get_ns` at the delivery.
     pub since_ns: u64,
 }
 
@@ -32,14 +32,14 @@ pub struct Stamp {
 pub struct Residence {
     /// `bpf_ktime_get_ns` when the first of them was. Stamps older than that are of a queue that had the same address.
     pub since_ns: u64,
-    /// Buffers that were stamped when they were dispensed. Written by the ring's thread, like the next two.
+    /// Buffers that were stamped at their delivery. Written by the ring's thread, like the next two.
     pub sampled: u64,
     /// Of these, stamps that gave way to a newer one of the same buffer: it had come back unseen, or its completion had
     /// found no room and was tried again.
     pub overtaken: u64,
     /// Buffers that would have been stamped, had there been room.
     pub lost: u64,
-    /// Of the sampled, those that were found on the freelist: they had come back unseen. Written by whoever allocates for
+    /// Of the sampled, those that were found on the freelist: they had returned unseen. Written by the CPU that allocates for
     /// the page pool, like all that follow.
     pub unseen: u64,
     /// Time for which buffers that were seen to come back had been out, all together, nanoseconds.

@@ -60,7 +60,7 @@ fn control_kretprobe(ctx: RetProbeContext) -> u32 {
 fn entered(ring: u64, argument: u64) {
     let mut control = Control::default();
     if !kernel::read_user(argument, &mut control) {
-        // Without an id there is no telling which queue was meant, unless there is but one; the kernel most likely
+        // Without an id the queue is known only if there is a single one; the kernel most likely
         // cannot read it either.
         control = Control { zcrx_id: 0, op: UNKNOWN_OPERATION };
     }

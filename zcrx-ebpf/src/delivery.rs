@@ -1,7 +1,7 @@
 //! Receive calls: what a queue delivers to its owner, and how receives end.
 //!
-//! One call moves up to 20 packets from one socket into completions. Its result tells the bytes only when nothing is
-//! left; a call that has to come back for more answers with a code, so the bytes are told by how far the socket was
+//! One call moves up to 20 packets from one socket into completions. Its result is the number of bytes only when nothing is
+//! left; a call that has to come back for more answers with a code, so the bytes follow from how far the socket was
 //! read.
 
 use aya_ebpf::{

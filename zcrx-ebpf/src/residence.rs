@@ -1,7 +1,7 @@
-//! How long sampled buffers are out: a stamp when one is dispensed, a look at what the page pool gets back.
+//! How long sampled buffers are held: a stamp at delivery, found again when the page pool gets the buffer back.
 //!
-//! Whether a buffer is sampled is told by a hash of its address, so that both sides agree without asking a map: always the
-//! same buffers of an area are sampled. A buffer is dispensed once for each completion, and there its owner pays: for one
+//! A hash of its address decides whether a buffer is sampled, so that both sides agree without asking a map: always the
+//! same buffers of an area are sampled. A buffer is delivered once for each completion, and there its owner pays: for one
 //! that is not sampled by the way into the program and a multiplication.
 
 use core::ffi::c_void;
@@ -108,8 +108,8 @@ fn dispensed(niov: u64, ifq: u64) {
         return;
     };
     let stamp = Stamp { ifq, since_ns: now };
-    // SAFETY: values of preallocated maps, of which only addresses of fields are taken. Nobody else touches the stamp of a
-    // buffer that is just being dispensed.
+    // SAFETY: values of preallocated maps, of which only addresses of fields are taken. No other code touches the stamp of a
+    // buffer that is just being delivered.
     unsafe {
         if let Some(place) = RESIDENTS.get_ptr_mut(niov) {
             if (*place).ifq == ifq && (*place).since_ns >= (*residence).since_ns {
@@ -150,7 +150,7 @@ fn of(ifq: u64, now: u64) -> Option<*mut Residence> {
 /// Looks at the buffers that a call of the provider has yielded. Those that came back through the refill ring are in the cache
 /// before those of the freelist, and the one that was handed out, `result`, was last of all.
 ///
-/// An ordinary loop: a program with callbacks cannot be attached by kprobe_multi, for want of what aya tells the kernel of functions.
+/// An ordinary loop: a program with callbacks cannot be attached by kprobe_multi, since aya passes the kernel no type information of functions.
 #[inline(always)]
 pub(crate) fn returned(pool: u64, ifq: u64, result: u64, buffers: u32, from_freelist: u32, now: u64) {
     if sampling_limit() == 0 || buffers == 0 {
@@ -191,7 +191,7 @@ pub(crate) fn returned(pool: u64, ifq: u64, result: u64, buffers: u32, from_free
 #[inline(never)]
 fn taken_back(niov: u64, ifq: u64, by_ring: bool, now: u64) {
     let Some(place) = RESIDENTS.get_ptr(niov) else { return };
-    // SAFETY: a value of a preallocated map; a buffer in the page pool's cache is not being dispensed.
+    // SAFETY: a value of a preallocated map; a buffer in the page pool's cache is not being delivered.
     let stamp = unsafe { *place };
     let _ = RESIDENTS.remove(niov);
     let Some(residence) = RESIDENCES.get_ptr_mut(ifq) else { return };

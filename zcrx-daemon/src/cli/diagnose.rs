@@ -16,13 +16,13 @@ use crate::view::format;
 use super::live::{Live, LiveError};
 
 const AFTER_HELP: &str = "\
-Asks the running zcrxd, if there is one; else it attaches probes of its own and looks at the host for a few seconds.
+Asks the running zcrxd if there is one; otherwise attaches probes and observes the host for a few seconds.
 
 Exit codes:
-  0  nothing is wrong
-  1  a queue starves, or starved in the time looked at (of a running zcrxd: in the last minute)
+  0  no queue has a problem
+  1  a queue has a problem, or had one in the observed time (with a running zcrxd: in the last minute)
   2  the recording cannot be read, or there is no such queue
-  3  this host does not show its queues, or the running zcrxd does not answer: the reasons are told";
+  3  the queues of this host cannot be read, or the running zcrxd does not answer; standard error says why";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -131,7 +131,7 @@ fn of_host(args: &Args) -> Result<Exit, DiagnoseError> {
         let text = said(args, &queues)?;
         let separated = if matches!(args.format, Format::Text) { format!("\n{text}") } else { text };
         if io::Write::write_all(&mut io::stdout(), separated.as_bytes()).is_err() {
-            // Whoever read it has left.
+            // The reader has closed the pipe.
             return Ok(exit(&queues));
         }
     }
@@ -159,16 +159,16 @@ fn said(args: &Args, queues: &[Replayed]) -> Result<String, DiagnoseError> {
     })
 }
 
-/// What was found in a recording, in words: every episode, and how each queue stands at the end.
+/// Findings of a recording as text: every episode, and the state of each queue at the end.
 pub(super) fn verdict(queues: &[Replayed], torn: bool, wall: Wall) -> String {
     let mut text = words(queues, "At the end, ", wall);
     if torn {
-        text += "The recording's last line is torn: whoever wrote it was killed.\n";
+        text += "The last line of the recording is incomplete: its writer was killed.\n";
     }
     text
 }
 
-/// What the time of day was when CLOCK_MONOTONIC was zero, since the Unix epoch; `None` if that cannot be told.
+/// Time of day at the zero of CLOCK_MONOTONIC, since the Unix epoch; `None` if unknown.
 #[derive(Clone, Copy)]
 pub(super) struct Wall(Option<Duration>);
 
@@ -191,25 +191,25 @@ impl Wall {
     }
 }
 
-/// Where there are several, how many are in trouble; each is told with a line of space before it.
+/// Number of queues with a problem, for several queues; each report follows after an empty line.
 fn summary(queues: &[Replayed]) -> String {
     if queues.len() < 2 {
         return String::new();
     }
     let troubled = queues.iter().filter(|queue| queue.report.troubled()).count();
-    format!("{troubled} of {} queues in trouble\n\n", queues.len())
+    format!("{troubled} of {} queues have a problem\n\n", queues.len())
 }
 
-/// Those in trouble first.
+/// Queues with a problem first.
 fn words(queues: &[Replayed], when: &str, wall: Wall) -> String {
     let (troubled, calm): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.report.troubled());
-    let told = troubled.into_iter().chain(calm).map(|queue| {
+    let reports = troubled.into_iter().chain(calm).map(|queue| {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _: std::fmt::Result = describe(&mut text, queue, when, wall);
         text
     });
-    told.collect::<Vec<_>>().join("\n")
+    reports.collect::<Vec<_>>().join("\n")
 }
 
 fn describe(text: &mut String, queue: &Replayed, when: &str, wall: Wall) -> std::fmt::Result {
@@ -222,7 +222,7 @@ fn describe(text: &mut String, queue: &Replayed, when: &str, wall: Wall) -> std:
     write_report(text, &queue.report, &time)
 }
 
-/// Scripts want to know whether anybody was harmed.
+/// Exit code for scripts: whether a queue has or had a problem.
 pub(super) fn exit(queues: &[Replayed]) -> Exit {
     let harmed = queues.iter().any(|queue| queue.report.troubled() || !queue.episodes.is_empty());
     if harmed { Exit::Bad } else { Exit::Done }

@@ -17,7 +17,7 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-/// Prints the samples as they came, the events between them, and the verdict, which is made anew from the samples.
+/// Prints the samples, the events between them, and the verdict, which is computed from the samples.
 pub(super) fn run(args: &Args) -> Exit {
     let recording = match Recording::read(&args.file) {
         Ok(recording) => recording,
@@ -51,7 +51,7 @@ fn timeline(text: &mut String, recording: &Recording, events: &[(Duration, Event
     for sample in recording.samples() {
         row(text, begin, before, sample)?;
         for (_, event) in events.iter().filter(|(at, _)| *at == sample.at) {
-            writeln!(text, "{:>9}  {}", "", told(event))?;
+            writeln!(text, "{:>9}  {}", "", describe(event))?;
         }
         before = Some(sample);
     }
@@ -90,7 +90,7 @@ fn row(
     )
 }
 
-fn told(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     let cause = |episode: &Episode| episode.cause().map_or("unknown", Cause::name);
     match event {
         Event::Began(episode) => {

@@ -24,10 +24,10 @@ Without colour if NO_COLOR is set, in ASCII unless the locale is UTF-8. In a ter
 scripts, `zcrxd top --once` prints one frame, and `zcrxd diagnose` the verdict.
 
 Exit codes:
-  0  left by the reader; with --once, nothing is wrong
-  1  with --once: a queue is in trouble
+  0  quit by the user; with --once, no queue has a problem
+  1  with --once: a queue has a problem
   2  the recording cannot be read, there is no such queue, or this is no terminal
-  3  this host does not show its queues, or the running zcrxd does not answer: the reasons are told";
+  3  the queues of this host cannot be read, or the running zcrxd does not answer; standard error says why";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// Runtime directory of the zcrxd to ask [default: as `zcrxd run` has it]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
-    /// Seconds from one look to the next
+    /// Seconds between two samples
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     interval: Duration,
     /// Print one frame as plain text and leave
@@ -71,7 +71,7 @@ enum TopError {
     Source(#[from] SourceError),
     #[error("there is no queue {asked}, but {there}")]
     NoSuchQueue { asked: QueueKey, there: String },
-    #[error("{0}: `zcrxd top --once` prints one frame, `zcrxd diagnose` says what is wrong")]
+    #[error("{0}: `zcrxd top --once` prints one frame, `zcrxd diagnose` reports problems")]
     NoTerminal(&'static str),
     #[error("the terminal fails: {0}")]
     Terminal(#[from] io::Error),

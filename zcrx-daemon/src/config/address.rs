@@ -57,7 +57,7 @@ pub(super) const WEB_FORMS: &str =
 
 /// Parses `127.0.0.1:7000`, `[::1]:7000`, or `:7000` for every address of the host.
 ///
-/// Names are refused: what they resolve to may change, and a daemon should listen where it was told.
+/// Names are refused: their addresses may change, and a daemon should listen on the configured address.
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix(':').and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));

@@ -1,6 +1,6 @@
 //! Configuration: one TOML file, and flags that override it.
 //!
-//! What is wrong is said in the place where it was written (`zcrxd.toml:7:18`, or the flag), with what is
+//! Errors name the place in the input (`zcrxd.toml:7:18`, or the flag), with what is
 //! allowed and how to remedy it, and everything that is wrong is said at once. The file's language ([`file`]) and
 //! the flags ([`Flags`]) both end as drafts; `check` makes a [`Config`] of them or says why it cannot.
 
@@ -42,7 +42,7 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Config {
     /// The web endpoint.
     pub web: Web,
-    /// What becomes of capabilities.
+    /// Handling of capabilities.
     pub privileges: Privileges,
     /// Whether to attach probes.
     pub probes: bool,
@@ -56,7 +56,7 @@ pub struct Config {
     pub log: Log,
     /// Where the lock of the one daemon lives; `None` for the user's own place.
     pub runtime_dir: Option<PathBuf>,
-    /// Own receive queues; none means that zcrxd only observes.
+    /// Receive queues; without any, zcrxd only observes.
     pub queues: Vec<QueueConfig>,
 }
 
@@ -73,7 +73,7 @@ pub struct Web {
     pub config_file: Option<PathBuf>,
 }
 
-/// What becomes of capabilities once the probes are attached.
+/// Handling of capabilities once the probes are attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privileges {
     /// Whether those that are not needed any more are given up.

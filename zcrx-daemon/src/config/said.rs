@@ -1,4 +1,4 @@
-//! A value together with where it was said, so that what is wrong with it can be said there too.
+//! A value with its place in the input, so an error can name the place.
 
 use std::fmt;
 use std::ops::Range;
@@ -62,9 +62,9 @@ impl Document<'_> {
 pub struct Problem {
     /// Where it was said.
     pub place: String,
-    /// What is wrong.
+    /// The error.
     pub what: String,
-    /// How to remedy it; empty where saying what is wrong says it.
+    /// Remedy; empty where the error implies it.
     pub remedy: String,
 }
 

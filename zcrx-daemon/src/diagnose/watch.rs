@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::episodes::{Event, Tracker};
 use crate::model::{QueueKey, QueueSample};
 
-/// One life of one queue.
+/// One generation of one queue.
 pub type Life = (QueueKey, u64);
 
 /// A tracker for each queue that is there.
@@ -25,8 +25,8 @@ impl Watch {
         self.trackers.iter()
     }
 
-    /// Takes in one sample of each queue there is. What becomes of each is told with its tracker. A queue of which there
-    /// is no sample any more is gone: its episode ends, is told last, and its past is forgotten.
+    /// Adds one sample of each existing queue and passes its events with its tracker. A queue of which there
+    /// is no sample any more has ended: its episode ends with a last event, and its history is dropped.
     pub fn feed(&mut self, samples: Vec<QueueSample>, mut tell: impl FnMut(&Life, &Tracker, &[Event])) {
         let lives: Vec<Life> = samples.iter().map(|sample| (sample.key.clone(), sample.generation)).collect();
         self.trackers.retain(|life, tracker| {

@@ -1,4 +1,4 @@
-//! Whether the daemon does what it was told to do.
+//! Whether every configured part of the daemon works.
 
 use crate::model::{QueueState, ReceiveSample};
 
@@ -9,7 +9,7 @@ pub enum Phase {
     Starting,
     /// Everything that was configured was started.
     Running,
-    /// It was told to end.
+    /// zcrxd is stopping.
     Stopping,
 }
 

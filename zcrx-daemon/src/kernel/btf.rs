@@ -199,7 +199,7 @@ impl Btf {
         if position == self.types.len() { Ok(()) } else { Err(damaged("a type is cut off", position)) }
     }
 
-    /// Length of what follows a record's head. The layout section tells the length of kinds that are newer than this reader; such
+    /// Length of what follows a record's head. The layout section gives the length of kinds that are newer than this reader; such
     /// records are passed over.
     fn tail_len(&self, record: Record, position: usize) -> Result<usize> {
         let known = if record.kind == 0 { None } else { LAYOUT.get(record.kind as usize) };

@@ -1,6 +1,6 @@
 //! What this kernel is: its types, symbols, configuration, switches, and what this process may do with it.
 //!
-//! Nothing here fails as a whole: each part is known, or there is a reason in words why it is not.
+//! Nothing here fails as a whole: each part is known, or has a reason why it is not.
 
 mod btf;
 mod config;
@@ -16,7 +16,7 @@ pub use privileges::{Capability, Lockdown, Privileges};
 pub use symbols::{Symbol, Symbols};
 pub use sysctl::Sysctls;
 
-/// A part of the picture, or why it is missing, in words.
+/// A part of the picture, or the reason why it is missing.
 pub type Part<T> = Result<T, String>;
 
 /// The running kernel, as seen by this process at one moment.

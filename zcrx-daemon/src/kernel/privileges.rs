@@ -53,7 +53,7 @@ impl Privileges {
     }
 
     /// Which of these capabilities the process lacks. Those that could not be read are taken as there: the
-    /// kernel will tell.
+    /// kernel reveals.
     pub fn lacking(&self, wanted: &[Capability]) -> Vec<Capability> {
         let Ok(held) = &self.capabilities else { return Vec::new() };
         wanted.iter().copied().filter(|capability| !held.contains(&capability.index())).collect()

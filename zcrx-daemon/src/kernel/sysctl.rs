@@ -7,7 +7,7 @@ use super::Part;
 /// The switches, each as the kernel shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sysctls {
-    /// `kernel.io_uring_disabled`: 0 for all, 1 only with CAP_SYS_ADMIN or in `io_uring_group`, 2 for nobody.
+    /// `kernel.io_uring_disabled`: 0 for all, 1 only with CAP_SYS_ADMIN or in `io_uring_group`, 2 for no process.
     /// Linux 6.6.
     pub io_uring_disabled: Part<u32>,
     /// `kernel.unprivileged_bpf_disabled`: 0 allowed, 1 never again, 2 not now.

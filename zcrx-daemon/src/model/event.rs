@@ -47,7 +47,7 @@ pub struct FallbackCount {
 /// Sampled buffers: how long they were out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResidenceCount {
-    /// Buffers that were sampled when they were dispensed.
+    /// Buffers that were sampled at their delivery.
     pub sampled: u64,
     /// Of these, buffers that came back in a way that is not watched: it is not known when.
     pub unseen: u64,

@@ -29,7 +29,7 @@ pub const ENTRIES: Scale =
 
 const _: () = assert!(MICROSECONDS.bounds.len() < BUCKETS && ENTRIES.bounds.len() < BUCKETS);
 
-/// Values counted by bucket. Which buckets, whoever counts and whoever reads must agree on: a [`Scale`].
+/// Values counted by bucket. Writer and reader use the same buckets, given by a [`Scale`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
     counts: [u64; BUCKETS],
@@ -37,7 +37,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// What somebody else has counted in the buckets of a scale, and the sum of the values, in its units.
+    /// Creates a histogram from counts of another source in the buckets of a scale, and the sum in its units.
     pub const fn from_counts(counts: [u64; BUCKETS], sum: u64) -> Self {
         Self { counts, sum }
     }
@@ -68,7 +68,7 @@ impl Histogram {
         })
     }
 
-    /// Both together: of one queue before and after it was registered anew.
+    /// Both together: of one queue before and after it was registered again.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
         for (count, other) in self.counts.iter_mut().zip(other.counts) {

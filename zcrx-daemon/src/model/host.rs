@@ -13,7 +13,7 @@ pub struct HostSample {
     pub at: SystemTime,
     /// Kernel release, as uname says it.
     pub kernel: String,
-    /// Own queues.
+    /// Local queues.
     pub receive: Vec<ReceiveSample>,
     /// The kernel's side.
     pub probe: ProbeSample,

@@ -45,7 +45,7 @@ pub struct TaskState {
     pub tid: u32,
     /// Name of the thread.
     pub comm: String,
-    /// What it does; `None` where this kernel's types do not tell.
+    /// Its run state; `None` where this kernel's types lack it.
     pub run: Option<RunState>,
     /// CPU time since its start.
     pub cpu_time: Option<Duration>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{KernelQueue, Owner, QueueKey, ReceiveSample};
 
-/// Everything that was known of one queue at one moment. What no source could tell is `None`.
+/// Everything known about one queue at one moment. A value without a source is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueSample {
     /// When: CLOCK_MONOTONIC, which is what `bpf_ktime_get_ns` counts by.
@@ -24,9 +24,9 @@ pub struct QueueSample {
     pub owner_cgroup: Option<String>,
     /// Size of one buffer (niov), bytes.
     pub buffer_bytes: Option<u64>,
-    /// The kernel's state of it; `None` where no snapshot can be had, and after its end.
+    /// Its state in the kernel; `None` without a snapshot, and after its end.
     pub kernel: Option<KernelQueue>,
-    /// What zcrxd's own receive path says; `None` for the queues of other programs.
+    /// Figures of zcrxd's receive path; `None` for queues of other programs.
     #[serde(alias = "own")]
     pub local: Option<ReceiveSample>,
     /// What its interface says.
@@ -43,18 +43,18 @@ pub struct QueueSample {
     pub copies: Option<CopyCount>,
     /// Receives that ended with an error, by positive errno, as probes counted them.
     pub errors: Option<BTreeMap<i32, u64>>,
-    /// How long the oldest buffer that user space holds has been out; known of own queues only. Sampled residence does not
-    /// tell it: a buffer that its owner has returned may rest in the refill ring.
+    /// How long user space has held its oldest buffer; known for local queues only. Sampled residence does not
+    /// give it: a buffer that its owner has returned may rest in the refill ring.
     pub oldest_held: Option<Duration>,
 }
 
-/// What netdev netlink and ethtool tell of one receive queue.
+/// Figures of one receive queue from netdev netlink and ethtool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NicFigures {
     /// Payload and headers received, bytes (qstats `rx-bytes`).
     pub rx_bytes: Option<u64>,
-    /// Buffers that could not be had (qstats `rx-alloc-fail`).
+    /// Failed allocations of buffers (qstats `rx-alloc-fail`).
     pub alloc_fail: Option<u64>,
     /// Packets that the NIC dropped (qstats `rx-hw-drops`).
     pub hw_drops: Option<u64>,
@@ -84,7 +84,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// An empty window for so many samples; at least two, since nothing can be told from one.
+    /// Creates an empty window for `samples` samples; at least two, since one sample shows no change.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(2);
         Self { capacity, samples: VecDeque::with_capacity(capacity) }

@@ -1,4 +1,4 @@
-//! What the kernel's zcrx offers to an own queue, and what it says of it.
+//! Features of the kernel's zcrx for a local queue, and the kernel's figures of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub enum ZcrxFeature {
     RxBufLen,
     /// A queue without a device. Linux 7.1.
     Nodev,
-    /// Telling of failed allocations and of copies. Linux 7.2.
+    /// Notifications of failed allocations and copies. Linux 7.2.
     Events,
     /// Counting what is copied. Linux 7.2.
     Statistics,
@@ -59,16 +59,16 @@ impl ZcrxFeature {
     }
 }
 
-/// Something that was asked for and cannot be had, and what is done instead.
+/// A requested feature that is not available, and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallback {
-    /// What cannot be had.
+    /// The missing feature.
     pub feature: ZcrxFeature,
     /// What is done instead, and why.
     pub reason: String,
 }
 
-/// The kernel's side of an own queue, as it tells its owner.
+/// The kernel's view of a local queue, as it reports it to the owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ZcrxSample {
@@ -82,7 +82,7 @@ pub struct ZcrxSample {
     pub counts: ZcrxCounts,
 }
 
-/// What is counted of an own queue on the kernel's zcrx, from the start of its thread.
+/// Counters of a local queue on the kernel's zcrx, from the start of its thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ZcrxCounts {
@@ -100,7 +100,7 @@ pub struct ZcrxCounts {
     pub given_up: u64,
 }
 
-/// Events of the kernel by kind. Each is told once and armed again, so these are less than what they tell of.
+/// Events of the kernel by kind. Each is posted once until armed again, so the real numbers are larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventCounts {
@@ -121,7 +121,7 @@ pub struct CopyCounts {
 }
 
 impl ZcrxCounts {
-    /// Counts that go on from `before`, of a queue that was registered anew.
+    /// Counts that continue from `before`, for a queue that was registered again.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
         let events = |now: EventCounts| {

@@ -74,7 +74,7 @@ impl Netlink {
     }
 }
 
-/// An io_uring nest is told even where it is empty, as it was before it had attributes.
+/// The kernel sends an io_uring nest even where it is empty, as it was before it had attributes.
 fn provider(io_uring: Option<&[u8]>, dmabuf: Option<u32>) -> Option<MemoryProvider> {
     match (io_uring, dmabuf) {
         (Some(nest), _) => {

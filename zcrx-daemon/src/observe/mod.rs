@@ -51,7 +51,7 @@ pub struct Observation {
     pub monotonic: Duration,
     /// How long reading each source took.
     pub took: Vec<(&'static str, Duration)>,
-    /// zcrxd as a process; `None` where /proc does not tell.
+    /// zcrxd as a process; `None` where /proc does not show it.
     pub process: Option<ProcessSample>,
     /// The web endpoint.
     pub web: WebSample,
@@ -59,7 +59,7 @@ pub struct Observation {
     pub service: ServiceSample,
 }
 
-/// Answers with the own queues.
+/// Returns the local queues.
 pub type ReceiveSource = Box<dyn Fn() -> Vec<ReceiveSample> + Send + Sync>;
 /// Answers with what the probes counted.
 pub type ProbeSource = Box<dyn Fn() -> ProbeSample + Send + Sync>;
@@ -69,11 +69,11 @@ pub type WebSource = Box<dyn Fn() -> WebSample + Send + Sync>;
 /// Answers with zcrxd as a service.
 pub type ServiceSource = Box<dyn Fn() -> ServiceSample + Send + Sync>;
 
-/// The sources of one host, and what has to be remembered from one look to the next.
+/// The sources of one host, and the state that a sample needs from the one before.
 pub struct Observer {
     /// Kernel release.
     pub kernel: String,
-    /// Own queues.
+    /// Local queues.
     pub receive: ReceiveSource,
     /// The kernel's side.
     pub probe: ProbeSource,
@@ -99,8 +99,8 @@ struct Remembered {
 impl Observer {
     /// Asks every source once.
     pub fn observe(&self) -> Observation {
-        // One look at a time: two that overlap would each take the other's queues for gone or new. A panic elsewhere
-        // leaves nothing half made, since each look replaces what is remembered.
+        // One sample at a time: two that overlap would each take the other's queues for ended or new. A poisoned lock is
+        // harmless, since each sample replaces the whole state.
         let remembered = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut took = Vec::new();
         let receive = timed("receive", &mut took, &self.receive);
@@ -127,7 +127,7 @@ impl Observer {
 }
 
 impl Remembered {
-    /// Asks the interfaces, if anything is known that they could tell more of.
+    /// Reads the interfaces, if a known queue needs their figures.
     fn read_nic(&mut self, probe: &ProbeSample, took: &mut Vec<(&'static str, Duration)>) -> NicSample {
         let queues = probe.snapshot.as_ref().is_some_and(|snapshot| !snapshot.queues.is_empty());
         let pools = probe.page_pools.as_ref().is_some_and(|pools| !pools.is_empty());
@@ -150,7 +150,7 @@ fn timed<T>(source: &'static str, took: &mut Vec<(&'static str, Duration)>, read
     value
 }
 
-/// Gives pools the name of their interface. Only the netdev netlink family can tell it: its dump covers just
+/// Gives pools the name of their interface. Only the netdev netlink family has it: its dump covers just
 /// this network namespace, while an interface index alone may mean another interface in another one.
 fn name_pools(pools: &mut [PagePoolCount], known: &[PagePool]) {
     for pool in pools.iter_mut().filter(|pool| pool.interface.is_none()) {

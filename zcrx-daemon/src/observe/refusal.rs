@@ -3,7 +3,7 @@
 use crate::model::Registration;
 use zcrx_uapi::registration::{Kind, explain, remedy_by_words};
 
-/// A refused registration in words.
+/// Explanation of a refused registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The kernel's own words; without them, what the errno can mean.
@@ -19,7 +19,7 @@ pub fn refusal(registration: &Registration) -> Option<Refusal> {
     if registration.errno == 0 {
         return None;
     }
-    // Without a device there is no interface to name. What a kernel without type information does not tell looks the
+    // Without a device there is no interface to name. A kernel without type information looks the
     // same, but there is none of those that has zcrx.
     let kind = if registration.ifindex.is_some() { Kind::Device } else { Kind::Nodev };
     let explanation = explain(registration.errno, kind);
@@ -48,14 +48,14 @@ mod tests {
 
     #[test]
     fn the_kernels_words_are_worth_more_than_its_number() {
-        let told = Registration { words: Some("hds-thresh is not zero".to_owned()), ..refused() };
-        let told = refusal(&told).expect("it was refused");
-        assert_eq!((told.why.as_str(), told.said_by_kernel), ("hds-thresh is not zero", true));
-        assert_eq!(told.remedy, "`ethtool -G eth0 hds-thresh 0`");
-        let untold = refusal(&refused()).expect("it was refused");
-        assert!(!untold.said_by_kernel);
-        assert!(untold.why.contains("header split is off"), "{}", untold.why);
-        assert!(untold.remedy.contains("ethtool -G eth0 tcp-data-split on"), "{}", untold.remedy);
+        let explained = Registration { words: Some("hds-thresh is not zero".to_owned()), ..refused() };
+        let explained = refusal(&explained).expect("it was refused");
+        assert_eq!((explained.why.as_str(), explained.said_by_kernel), ("hds-thresh is not zero", true));
+        assert_eq!(explained.remedy, "`ethtool -G eth0 hds-thresh 0`");
+        let unexplained = refusal(&refused()).expect("it was refused");
+        assert!(!unexplained.said_by_kernel);
+        assert!(unexplained.why.contains("header split is off"), "{}", unexplained.why);
+        assert!(unexplained.remedy.contains("ethtool -G eth0 tcp-data-split on"), "{}", unexplained.remedy);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::Registration;
 use crate::net::{self, NetError};
 
-/// Failures explained in one look: each may read an interface, which takes a millisecond or so.
+/// Failures explained per sample: each may read an interface, which takes a millisecond or so.
 const AT_ONCE: usize = 8;
 
 /// What was said of failures that are still remembered, by time and thread.

@@ -84,7 +84,7 @@ struct Refused {
     reason: Reason,
 }
 
-/// Why something could not be attached: of what kind the obstacle is, and in words.
+/// Why a probe could not be attached: kind of the obstacle, and a message.
 struct Reason {
     obstacle: Obstacle,
     words: String,

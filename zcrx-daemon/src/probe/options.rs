@@ -1,4 +1,4 @@
-//! How probes are attached, where somebody wants it otherwise than by default.
+//! Options for attaching probes.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub struct Options {
     pub mechanism: MechanismChoice,
     /// Whether the kernel keeps statistics of runs: of all BPF programs on the host, at some 100 ns a run.
     pub statistics: bool,
-    /// One buffer in so many is followed from the completion that dispenses it until the kernel has it back; 0 for none. Costs
+    /// One buffer in so many is followed from the completion that delivers it until the kernel has it back; 0 for none. Costs
     /// the receivers of all queues on the host some 200 instructions for each completion, a fifth of what a fast one takes.
     pub residence: u32,
 }

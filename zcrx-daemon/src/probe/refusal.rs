@@ -1,4 +1,4 @@
-//! Why a probe could not be attached, in words that lead to a remedy.
+//! Why a probe could not be attached, as a message that leads to a remedy.
 
 use std::io;
 
@@ -46,15 +46,15 @@ pub(super) fn load(error: &io::Error, log: &str, mechanism: Mechanism, kernel: &
         (Some(libc::EPERM), None) if !kernel.privileges.has(Capability::CAP_SYS_ADMIN) => {
             let missing = kernel.privileges.lacking(&[Capability::CAP_BPF, Capability::CAP_PERFMON]);
             if missing.is_empty() {
-                "the kernel refuses the program (EPERM, without a word)".to_owned()
+                "the kernel refuses the program (EPERM, without a message)".to_owned()
             } else {
                 lacking(&missing)
             }
         }
         (Some(libc::EPERM), None) if mechanism == Mechanism::Fexit => {
-            "this kernel refuses BPF trampolines (EPERM, without a word from the verifier)".to_owned()
+            "this kernel refuses BPF trampolines (EPERM, without a message of the verifier)".to_owned()
         }
-        (Some(libc::EPERM), None) => "the kernel refuses the program (EPERM, without a word)".to_owned(),
+        (Some(libc::EPERM), None) => "the kernel refuses the program (EPERM, without a message)".to_owned(),
         (_, Some(said)) => format!("the verifier refuses the program ({error}): {said}"),
         (_, None) => format!("the kernel refuses the program: {error}"),
     }

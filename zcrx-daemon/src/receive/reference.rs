@@ -79,7 +79,7 @@ const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str) {
         ),
         ZcrxFeature::Statistics => (
             "`zcrxd_receiver_kernel_copied_bytes_total` and `zcrxd_receiver_copied_bytes_total`",
-            "on a device queue nobody knows what was copied: the series are absent",
+            "on a device queue the number of copied bytes is unknown: the series are absent",
         ),
         ZcrxFeature::AddArea => (
             "doubles the queue's memory, at most 64 MiB at a time, up to `area_max`, when the NIC found no buffer or a \
@@ -151,7 +151,7 @@ mod tests {
         Ok(())
     }
 
-    /// Every errno that anybody names has a row, and no row is empty.
+    /// Every known errno has a row, and no row is empty.
     #[test]
     fn every_known_errno_is_in_the_tables() {
         let page = reference();

@@ -7,7 +7,7 @@ use crate::diagnose::facts::Placement;
 pub(crate) enum Place {
     /// Read by the application and not returned.
     Held,
-    /// Returned by the application, and not published for want of room in the refill ring.
+    /// Returned by the application, and not published because the refill ring is full.
     Stashed,
     /// In completions that the application has not read.
     Completed,
@@ -19,7 +19,7 @@ pub(crate) enum Place {
     Refill,
     /// On the freelist.
     Free,
-    /// Nobody tells: of the software interface queue, free or being filled.
+    /// Unknown place; for the software interface queue, free or being filled.
     Elsewhere,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn cells(buffers: &[u64], cells: usize) -> Vec<usize> {
         .zip(buffers)
         .map(|(share, &part)| (share.floor() as usize).max(usize::from(part > 0)))
         .collect();
-    // Whoever is furthest below its share gets a cell, or furthest above gives one.
+    // The place furthest below its share gets a cell, or the one furthest above loses one.
     let distance = |given: &[usize], index: usize| exact[index] - given[index] as f64;
     while given.iter().sum::<usize>() != cells {
         let more = given.iter().sum::<usize>() < cells;

@@ -54,8 +54,8 @@ fn diagnose(daemon: &Daemon, args: &[&str]) -> Outcome<(Option<i32>, String)> {
 #[test]
 fn missing_queue_is_an_error_naming_the_others() -> Outcome {
     let daemon = Daemon::start("diagnosis-nobody", &["--no-probes", "--listen", "127.0.0.1:0"])?;
-    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |troubled| {
-        troubled == 0.0
+    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |active| {
+        active == 0.0
     })?;
     let (code, said) = diagnose(&daemon, &["--queue", "eth0:3"])?;
     assert_eq!(
@@ -103,8 +103,8 @@ fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
         &directory,
     ];
     let mut daemon = Daemon::start("diagnosis", &[&listen[..], &how].concat())?;
-    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |troubled| {
-        troubled == 0.0
+    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |active| {
+        active == 0.0
     })?;
     let (code, said) = diagnose(&daemon, &[])?;
     let owner = format!("software:0 (zcrxd, pid {}", daemon.pid());
@@ -113,8 +113,8 @@ fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
 
     let sender = Sender::start(daemon.listen[0])?;
     let (mut blocked, _) = destination.accept()?;
-    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |troubled| {
-        troubled > 0.0
+    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |active| {
+        active > 0.0
     })?;
     let cause =
         "zcrx_queue_cause_contribution_ratio{interface=\"software\",queue=\"0\",cause=\"slow_consumer\"";
@@ -138,8 +138,8 @@ fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
     thread::spawn(move || std::io::copy(&mut blocked, &mut std::io::sink()));
     let ended = "zcrx_queue_episodes_total{interface=\"software\",queue=\"0\",cause=\"slow_consumer\"}";
     daemon.wait_metric(ended, |episodes| episodes > 0.0)?;
-    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |troubled| {
-        troubled == 0.0
+    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |active| {
+        active == 0.0
     })?;
     assert!(daemon.get("/")?.body.contains("Episodes that are over"));
     let recording = std::fs::read_to_string(files[0].path())?;

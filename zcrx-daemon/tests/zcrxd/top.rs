@@ -24,8 +24,8 @@ fn once(args: &[&str]) -> Outcome<(Option<i32>, String)> {
 #[test]
 fn frame_of_a_healthy_daemon_reports_no_problem() -> Outcome {
     let daemon = Daemon::start("top-once", &QUEUE)?;
-    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |troubled| {
-        troubled == 0.0
+    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |active| {
+        active == 0.0
     })?;
     let dir = daemon.runtime_dir();
     let (code, said) = once(&["--runtime-dir", &dir])?;
@@ -132,8 +132,8 @@ impl Drop for Terminal {
 #[test]
 fn keys_open_close_filter_and_quit_in_a_real_terminal() -> Outcome {
     let daemon = Daemon::start("top", &QUEUE)?;
-    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |troubled| {
-        troubled == 0.0
+    daemon.wait_metric("zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}", |active| {
+        active == 0.0
     })?;
     let dir = daemon.runtime_dir();
     let args = ["--runtime-dir", dir.as_str(), "--interval", "0.2"];

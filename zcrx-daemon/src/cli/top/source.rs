@@ -32,7 +32,7 @@ impl Source {
         Self::Live { live, host: HostDiagnosis::default(), taken: SystemTime::now() }
     }
 
-    /// A recording, at the moment that somebody wants to see first: when its trouble begins.
+    /// A recording, positioned at the begin of its problem.
     pub(super) fn recording(file: &Path) -> Result<Self, SourceError> {
         let recording = Recording::read(file)?;
         let mut watch = HostWatch::new(recording.header.window);
@@ -54,7 +54,7 @@ impl Source {
         }
     }
 
-    /// Looks again, for so long if nobody else has looked; goes on by one sample in a recording.
+    /// Takes the next sample, observing for `time` without a daemon; in a recording, moves on by one sample.
     pub(super) fn next(&mut self, time: Duration) -> Result<(), SourceError> {
         match self {
             Self::Live { live, host, taken } => {

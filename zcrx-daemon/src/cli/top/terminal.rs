@@ -59,7 +59,7 @@ struct Session {
 
 impl Session {
     fn go_on(&mut self, terminal: &mut DefaultTerminal, asked_to_end: &AtomicBool) -> io::Result<()> {
-        // A recording stands still until somebody lets it run.
+        // A recording is paused until the user lets it run.
         self.view.paused = !self.source.is_live();
         let mut shown = Instant::now();
         while !asked_to_end.load(Ordering::Relaxed) {
@@ -69,7 +69,7 @@ impl Session {
             if wait(left.min(ATTENTION))? == Waited::HungUp {
                 return Ok(());
             }
-            // All there are: crossterm may have read more than one, of which no wait would tell again.
+            // All pending events: crossterm may have read several, which no later wait would report.
             while event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
@@ -84,7 +84,7 @@ impl Session {
             }
             if due.is_some_and(|due| shown.elapsed() >= due) && !self.view.paused {
                 self.source.step(1);
-                // What cannot be had now may be had again: the last frame stays and says that it is old.
+                // The source may recover: the last frame stays and is marked as old.
                 self.problem = self.source.next(Duration::ZERO).err().map(|error| error.to_string());
                 shown = Instant::now();
             }

@@ -18,10 +18,10 @@ use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web}
 use crate::kernel::Capability;
 use crate::probe;
 
-/// Below, looking costs more than it tells; above, what lasts a second is not seen.
+/// Shorter intervals cost more than they show; longer ones miss problems of a second.
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 
-/// Makes the configuration; what is wrong goes to `problems`, and if anything does, the result is not to be used.
+/// Builds the configuration. Errors are added to `problems`; the result is valid only without errors.
 pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut checker = Checker { document, problems };
     let config = Config {
@@ -93,7 +93,7 @@ impl Checker<'_> {
         parse_web_address(&said.value).map_err(|what| self.refuse(&said.source, what, WEB_FORMS)).ok()
     }
 
-    /// Root is left what it has unless told otherwise: whoever starts zcrxd by hand means to use it.
+    /// As root, zcrxd keeps its capabilities by default: a user who starts it by hand intends to use them.
     fn privileges(&mut self, draft: &PrivilegesDraft) -> Privileges {
         let mut keep = Vec::new();
         for said in draft.keep.as_deref().unwrap_or_default() {

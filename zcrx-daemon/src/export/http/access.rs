@@ -32,13 +32,13 @@ struct State {
     settings: Arc<Settings>,
     /// As they were when they were last read.
     read: Vec<Print>,
-    /// As they were at the last look: files that are just being replaced are left alone until they rest.
+    /// State at the last check: files that are being replaced are not read until they stop changing.
     seen: Vec<Print>,
     reload: Option<Reload>,
 }
 
 impl Access {
-    /// Reads the file, if there is one; without it, plain HTTP for everybody.
+    /// Reads the file, if there is one; without it, plain HTTP for every client.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
         let access = Self { file: file.map(Path::to_owned), ..Self::default() };
         access.read()?;

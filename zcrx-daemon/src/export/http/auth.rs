@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 /// Hashes computed at once: the others wait for their turn.
 const AT_ONCE: usize = 2;
 
-/// Right passwords that are remembered. Nobody has that many users; when there are more, all are forgotten.
+/// Largest number of cached correct passwords. Beyond it the cache is emptied; no configuration has that many users.
 const REMEMBERED: usize = 128;
 
 /// Names and the hashes of their passwords.
@@ -59,7 +59,7 @@ impl Default for Doorkeeper {
 impl Doorkeeper {
     /// Whether this `Authorization` header is of one of the users.
     ///
-    /// A user that does not exist costs what a wrong password costs, so that the time tells nobody who exists.
+    /// A user that does not exist costs what a wrong password costs, so that the time reveals no user names.
     pub(super) async fn lets_in(&self, users: &Users, header: Option<&[u8]>) -> bool {
         let Some((name, password)) = header.and_then(credentials) else { return false };
         let found = users.0.get(&name);
@@ -103,7 +103,7 @@ fn credentials(header: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((name, decoded[colon + 1..].to_vec()))
 }
 
-/// What stands for a password in memory. The hash is in it: with a new one, the password is asked for anew.
+/// What stands for a password in memory. The hash is in it: with a new one, the password is checked again.
 fn digest(name: &str, password: &[u8], hash: &str) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in [name.as_bytes(), hash.as_bytes(), password] {

@@ -95,7 +95,7 @@ impl Listener {
         Ok(bound?.into())
     }
 
-    /// Listens at a path. A socket there on which nobody listens any more is replaced; anything else stays.
+    /// Listens at a path. A socket there without a listener is replaced; anything else stays.
     pub fn unix(path: PathBuf) -> io::Result<Self> {
         use std::os::unix::{fs::FileTypeExt, net::UnixStream};
         if fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_socket())
@@ -107,7 +107,7 @@ impl Listener {
         Ok(Self { kind: Kind::Unix(listener), path: Some(path) })
     }
 
-    /// Takes a socket that somebody else made and listens on, such as systemd.
+    /// Takes a listening socket from another process such as systemd.
     pub fn inherited(socket: OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(socket);
         if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
@@ -124,7 +124,7 @@ impl Listener {
         Ok(Self { kind, path: None })
     }
 
-    /// The next connection, and the host it comes from where that can be told.
+    /// The next connection, and its host where that is known.
     pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
         match &self.kind {
             Kind::Tcp(listener) => {

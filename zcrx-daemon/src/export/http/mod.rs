@@ -31,7 +31,7 @@ pub use settings::{Settings, SettingsError};
 
 /// What the routes answer from.
 pub struct Endpoint {
-    /// Asked anew for each request.
+    /// Read again for each request.
     pub observer: Arc<Observer>,
     /// What was last said of the queues.
     pub diagnosis: watch::Receiver<Arc<HostDiagnosis>>,

@@ -1,4 +1,4 @@
-//! What tells one state of a file from another, without reading it.
+//! A fingerprint that changes with a file, without reading the file.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

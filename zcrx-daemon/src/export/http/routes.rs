@@ -53,15 +53,15 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
         .with_state(Arc::new(Desk { endpoint, turns: Arc::new(Semaphore::new(AT_ONCE)) }))
 }
 
-/// Where requests are answered that need a look at the host.
+/// Runs requests that need a sample of the host.
 struct Desk {
     endpoint: Arc<Endpoint>,
     turns: Arc<Semaphore>,
 }
 
 impl Desk {
-    /// Looks at the host and answers, on a thread where that may take as long as it takes: a look that waits for a driver
-    /// must not keep `/healthz` from answering. There are few such threads; who does not get one in time is told so.
+    /// Samples the host and answers, on a thread that may block: a sample that waits for a driver
+    /// must not keep `/healthz` from answering. There are few such threads; a request that waits longer than the limit gets 503.
     async fn look(
         &self,
         answer: impl FnOnce(&Endpoint, &Observation) -> Response + Send + 'static,

@@ -66,7 +66,7 @@ pub struct Server {
     pub routes: Router,
     /// Who may ask.
     pub access: Arc<Access>,
-    /// Shared with whoever reports them.
+    /// Shared with the code that exports them.
     pub connections: Arc<Connections>,
     /// What clients can take.
     pub limits: Limits,
@@ -155,7 +155,7 @@ impl Doorman {
     }
 }
 
-/// Connections that cannot be accepted, most likely for want of file descriptors: one line in the log each time that it
+/// Connections that cannot be accepted, usually because of missing file descriptors: one line in the log each time that it
 /// begins and once a minute while it lasts.
 #[derive(Default)]
 struct AcceptErrors {
@@ -203,7 +203,7 @@ async fn refuse(mut stream: Box<dyn Stream>, status: &str, body: &str) {
     tokio::time::timeout(Duration::from_secs(1), answered).await.ok();
 }
 
-/// Does the TLS handshake, if there has to be one. `None` if the client did not manage it, in time, as somebody who may.
+/// Does the TLS handshake, if there has to be one. `None` if the client failed, was too slow or has no permission.
 async fn encrypted(stream: Box<dyn Stream>, access: &Access, limits: Limits) -> Option<Box<dyn Stream>> {
     let Some(tls) = access.current().tls.clone() else { return Some(stream) };
     let stream = match tokio::time::timeout(limits.head, Peeked::new(stream)).await {

@@ -1,4 +1,4 @@
-//! Metrics of every queue in the kernel, whoever owns it: what a snapshot read and the allocation probe counted.
+//! Metrics of every queue in the kernel, of any process: what a snapshot read and the allocation probe counted.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ const UNREADABLE: &str = "this kernel has no such field, or there is no snapshot
 const UNCOUNTED: &str = "the references of user space could not be counted";
 const NO_POOL: &str = "the queue has no page pool (no device, or the interface is down)";
 const EXPORTED: &str = "the queue outlived its ring";
-const NO_SOCKETS: &str = "the sockets probe is not attached, or the owner has several queues without a NAPI instance to tell them apart";
+const NO_SOCKETS: &str = "the sockets probe is not attached, or the owner has several queues without a NAPI instance to distinguish them";
 const NO_PROBE: &str = "the allocation probe is not attached, or the queue has no page pool";
 
 type Row = Metric<QueueSample>;

@@ -1,4 +1,4 @@
-//! Metrics of events in the kernel: for each queue, whoever owns it, and for the host.
+//! Metrics of events in the kernel: for each queue of any process, and for the host.
 
 use super::table::Metric;
 use super::table::Read::{Each, Moment, One};

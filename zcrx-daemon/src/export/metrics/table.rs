@@ -129,7 +129,7 @@ impl Visitor for Writer<'_> {
         }
         let labels: Vec<String> =
             subjects.iter().map(|subject| label_text(S::LABELS, &subject.label_values())).collect();
-        // Subjects that their labels cannot tell apart become one series: Prometheus rejects a scrape with duplicates.
+        // Subjects with equal labels become one series: Prometheus rejects a scrape with duplicates.
         let distinct = labels.iter().collect::<HashSet<_>>().len() == labels.len();
         for metric in table {
             if !self.wants(metric.name, metric.on_request) {

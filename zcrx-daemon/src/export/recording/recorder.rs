@@ -72,7 +72,7 @@ impl Recorder {
         self.last.as_ref()
     }
 
-    /// Takes in what became of a sample: to be called after each [`Tracker::feed`] with the events it gave, and once
+    /// Records the result of a sample: to be called after each [`Tracker::feed`] with the events it gave, and once
     /// more with the event of [`Tracker::end`]. Does nothing for a queue without an episode. After an error the episode
     /// is recorded no further.
     pub fn record(&mut self, life: &Life, tracker: &Tracker, events: &[Event]) -> Result<(), RecordError> {

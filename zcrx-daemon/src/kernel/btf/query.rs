@@ -24,7 +24,7 @@ pub enum Type {
         /// Bytes of an element.
         element: u32,
     },
-    /// Another structure or union, a floating point number, or what BTF cannot tell.
+    /// Another structure or union, a floating point number, or a type that BTF does not describe.
     Other {
         /// Bytes, 0 if unknown.
         size: u32,

@@ -61,7 +61,7 @@ const UNREGISTER: &[Function] = &[
 pub(super) const POOL_BEGIN_PROBE: Probe = Probe {
     name: POOL_BEGIN,
     tells: "page pools that took zcrx as their provider, and those that were refused",
-    lost_without: "how often drivers make a queue's page pool anew",
+    lost_without: "how often drivers create a queue's page pool again",
     needs: &[],
     on_request: None,
     together_with: None,

@@ -1,4 +1,4 @@
-//! The probe of how long buffers are out. Attached on request only: it runs for each completion.
+//! The probe of how long buffers are held. Attached on request only: it runs for each completion.
 
 use super::{ALLOCATION, RESIDENCE};
 use super::{Alternative, Expected, Function, Hook, OnRequest, Probe, Program, on_function};
@@ -21,7 +21,7 @@ const QUEUE_CQE: &[Function] = &[Function {
 
 pub(super) const RESIDENCE_PROBE: Probe = Probe {
     name: RESIDENCE,
-    tells: "how long sampled buffers are out, from the completion that dispenses one until the kernel has it back in the \
+    tells: "how long sampled buffers are held, from the completion that delivers one until the kernel has it back in the \
             page pool, time in the refill ring included",
     lost_without: "how long other programs keep buffers",
     needs: &[

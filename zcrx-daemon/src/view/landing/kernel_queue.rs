@@ -1,4 +1,4 @@
-//! Queues in the kernel, whoever owns them: what it counts of each.
+//! Queues of any process in the kernel, with their counters.
 
 use maud::{Markup, html};
 

@@ -16,7 +16,7 @@ pub(super) fn probes(probes: &[ProbeStatus]) -> Markup {
                 p.quiet { "Switched off: nothing is known of other programs' queues." }
             } @else {
                 div.scroll { table {
-                    thead { tr { th { "Probe" } th { "Attached by" } th { "Tells" } } }
+                    thead { tr { th { "Probe" } th { "Attached by" } th { "Reports" } } }
                     tbody { @for probe in probes { (probe_row(probe)) } }
                 } }
             }
@@ -33,7 +33,7 @@ fn probe_row(probe: &ProbeStatus) -> Markup {
                     Some((mechanism, target)) => {
                         span.pill.good { (mechanism.name()) } " " code { (target) }
                     },
-                    None if !probe.asked => { span.pill { "not asked for" } },
+                    None if !probe.asked => { span.pill { "not requested" } },
                     None => { span.pill.bad { "not attached" } },
                 }
                 @if !probe.asked {

@@ -15,11 +15,11 @@ use crate::diagnose::HostDiagnosis;
 use crate::observe::Observation;
 use crate::view::{format, words};
 
-/// Takes a new copy of the page every few seconds, unless nobody looks or text is selected.
+/// Takes a new copy of the page every few seconds, unless the tab is hidden or text is selected.
 pub const REFRESH: &str = include_str!("refresh.js");
 const STYLE: &str = include_str!("style.css");
 
-/// The page. `not_ready` are the reasons why the daemon does not do all it was told to, none if it does.
+/// The page. `not_ready` are the reasons why a configured part does not work; empty if all work.
 pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[String]) -> String {
     let host = &observation.host;
     html! {

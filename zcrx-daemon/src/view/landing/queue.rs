@@ -1,4 +1,4 @@
-//! One own queue: what it runs on, and what it did.
+//! One local queue: backend, state and counters.
 
 use maud::{Markup, html};
 
@@ -50,7 +50,7 @@ pub(super) fn card(queue: &ReceiveSample) -> Markup {
     }
 }
 
-/// Why the queue is not simply running. What was refused is told apart, so for that the effect is enough.
+/// Why the queue is not simply running. Refusals have their own row, so the effect is enough here.
 fn reason(queue: &ReceiveSample) -> Option<&str> {
     if queue.state == QueueState::Degraded && !queue.selection.refused.is_empty() {
         return match queue.selection.backend {
@@ -77,7 +77,7 @@ fn figures(queue: &ReceiveSample) -> Markup {
                 (figure("completions overflowed", &count(queue.cq_overflows), "bad"))
             }
             (figure("connections", &format!("{} of {}", count(queue.connections), count(queue.accepted)), ""))
-            (figure("dispensed", &count(queue.dispensed), ""))
+            (figure("delivered", &count(queue.dispensed), ""))
             (figure("returned", &count(queue.returned), ""))
             @if let Some(starvations) = queue.starvations {
                 (figure("starvations", &count(starvations), if_any(starvations, "fair")))

@@ -1,4 +1,4 @@
-//! Bars that tell without colour what they tell with it.
+//! Bars that show the same with and without colour.
 
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};

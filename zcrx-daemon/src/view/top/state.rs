@@ -22,7 +22,7 @@ pub enum Page {
 /// What queues are sorted by, the most urgent first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
-    /// Trouble first, the longest first; then what starves soonest
+    /// Problems first, the longest first; then the queue that starves soonest
     #[default]
     Urgency,
     /// Interface and queue index
@@ -98,7 +98,7 @@ pub(super) fn held(report: &Report) -> Option<f64> {
     placement.share(Some(buffers))
 }
 
-/// What a key asks of whoever runs the view.
+/// Action that a key requests from the terminal loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Nothing but another frame.
@@ -211,7 +211,7 @@ impl ViewState {
         Wish::Draw
     }
 
-    /// Whoever steps wants to look.
+    /// Stepping pauses the view.
     const fn step(&mut self, by: i64) -> Wish {
         self.paused = true;
         Wish::Step(by)

@@ -38,7 +38,8 @@ pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
 
 /// Checks what a queue with sink `verify` says after so many payload bytes.
 pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()> {
-    let used = metrics.label("zcrxd_receiver_info", "backend").context("zcrxd_receiver_info has no backend")?;
+    let used =
+        metrics.label("zcrxd_receiver_info", "backend").context("zcrxd_receiver_info has no backend")?;
     ensure!(used == backend, "runs on {used} and not on {backend}");
     let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
     ensure!(verified == bytes, "{verified} bytes were verified and not {bytes}");

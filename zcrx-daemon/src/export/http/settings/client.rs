@@ -34,7 +34,7 @@ pub(super) fn verifier(
                 None => Ok(WebPkiClientVerifier::no_client_auth()),
                 Some((at, _)) => Err(place.at(
                     at,
-                    "a client CA without client_auth_type checks nobody; write client_auth_type: \
+                    "a client CA without client_auth_type checks no client; write client_auth_type: \
                      RequireAndVerifyClientCert",
                 )),
             };

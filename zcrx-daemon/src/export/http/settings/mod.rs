@@ -34,11 +34,11 @@ const HEADERS: [&str; 5] = [
 pub struct Settings {
     /// `None` for plain HTTP.
     pub(super) tls: Option<Tls>,
-    /// `None` lets everybody in.
+    /// `None` accepts every client.
     pub(super) users: Option<Users>,
     /// Further headers of every answer.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// What is in the file and has no effect here, in words.
+    /// Settings of the file that have no effect here, as text.
     pub notes: Vec<String>,
 }
 
@@ -50,13 +50,13 @@ pub(super) struct Tls {
     pub(super) names: Option<Names>,
 }
 
-/// What is wrong with a web configuration, and where.
+/// An error in a web configuration, and its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct SettingsError {
     /// The file, with line and column where there are any.
     pub place: String,
-    /// What is wrong, and the remedy where it is not obvious.
+    /// The error, and the remedy where it is not obvious.
     pub what: String,
 }
 

@@ -181,7 +181,7 @@ fn what_is_wrong_is_said_in_its_place() -> Outcome {
         ),
         (
             format!("{TLS}  client_ca_file: ca.crt\n"),
-            "web.yml:4:19: a client CA without client_auth_type checks nobody",
+            "web.yml:4:19: a client CA without client_auth_type checks no client",
         ),
         (
             format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n"),

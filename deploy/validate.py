@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Validates the kustomize base against the Kubernetes API schemas, and evaluates the mixin.
 
-Exit status: 0 valid, 1 not valid, 77 skipped because a package cannot be had (kubernetes-validate, jsonnet, PyYAML).
+Exit status: 0 valid, 1 not valid, 77 skipped because a package is not installed (kubernetes-validate, jsonnet, PyYAML).
 The chart's templates are not rendered here: that needs helm.
 """
 import json
@@ -24,7 +24,7 @@ def packages():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *PACKAGES]
         installed = subprocess.run(command, capture_output=True, text=True)
         if installed.returncode != 0:
-            print("skipped:", ", ".join(PACKAGES), "cannot be had")
+            print("skipped:", ", ".join(PACKAGES), "not installed")
             sys.exit(77)
         import importlib
 

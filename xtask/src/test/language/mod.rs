@@ -19,11 +19,9 @@ use super::summary::{Outcome, Tally};
 use xtask_tools::command::output;
 use xtask_tools::workspace::root;
 
-/// Listed words permitted in 1,000 comment lines. Everything else must have none.
-const PER_THOUSAND_COMMENT_LINES: usize = 1;
-
-/// Whether findings fail the check, or are only reported.
-const GATE: bool = false;
+/// Largest number of listed words in each kind of text. Lower these with every sweep; the goal is 1 in 1,000 comment lines
+/// and none elsewhere. Identifiers are reported only.
+const CEILINGS: [(Kind, usize); 3] = [(Kind::Comment, 400), (Kind::Message, 90), (Kind::Document, 150)];
 
 /// The generated page that has the help text of every metric.
 const METRICS: &str = "docs/metrics.md";
@@ -82,15 +80,14 @@ pub(super) fn check() -> Result<Outcome> {
         println!("{complaint}");
     }
     println!("\n{}", table(&rooms));
-    let comments = total(&rooms, Kind::Comment);
-    let elsewhere = [Kind::Message, Kind::Document, Kind::Name]
-        .map(|kind| total(&rooms, kind).found)
-        .iter()
-        .sum::<usize>();
-    let good = comments.found * 1000 <= comments.lines * PER_THOUSAND_COMMENT_LINES
-        && elsewhere == 0
-        && complaints.is_empty();
-    Ok(Outcome::Checked(Tally::one(good || !GATE)))
+    let within = CEILINGS.into_iter().all(|(kind, ceiling)| {
+        let found = total(&rooms, kind).found;
+        if found > ceiling {
+            println!("{kind:?}: {found} listed words, at most {ceiling} are permitted");
+        }
+        found <= ceiling
+    });
+    Ok(Outcome::Checked(Tally::one(within && complaints.is_empty())))
 }
 
 /// Reads the pieces of one file; none for a file whose text the project does not write by hand.

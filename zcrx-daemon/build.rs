@@ -54,7 +54,9 @@ fn runbook(folder: &Path, list: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let path = entry?.path();
         let name = path.file_stem().and_then(|name| name.to_str()).context("a page's name is not UTF-8")?;
-        pages.push(format!("    ({name:?}, include_str!({:?})),\n", path.canonicalize()?));
+        let path = path.canonicalize()?;
+        let path = path.to_str().context("the path of the workspace is not UTF-8")?;
+        pages.push(format!("    ({name:?}, include_str!({path:?})),\n"));
     }
     pages.sort();
     fs::write(list, format!("&[\n{}]\n", pages.concat())).with_context(|| format!("write {}", list.display()))

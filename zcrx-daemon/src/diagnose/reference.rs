@@ -60,12 +60,12 @@ pub fn reference() -> String {
 
 /// One cause in words, for the runbook: what it looks like and what to do.
 pub fn explain(cause: Cause) -> String {
-    let mut page = format!("# {} ({}, cause {})\n", super::title(cause), cause.name(), cause.letter());
-    if let Some(rule) = RULES.iter().find(|rule| rule.cause == cause) {
-        page +=
-            &format!("\n## What it looks like\n\n{}\n\n## What to do\n\n{}\n", rule.signature, rule.remedy);
-    }
-    page
+    let head = format!("# {} ({}, cause {})\n", super::title(cause), cause.name(), cause.letter());
+    let rule = RULES.iter().find(|rule| rule.cause == cause);
+    let body = rule.map(|rule| {
+        format!("\n## What it looks like\n\n{}\n\n## What to do\n\n{}\n", rule.signature, rule.remedy)
+    });
+    head + &body.unwrap_or_default()
 }
 
 fn produced(rule: &Rule) -> String {

@@ -3,7 +3,7 @@
 //! Reads recorded series of hosts, and of single queues only what exists while something is wrong: it stays cheap
 //! with any number of queues.
 
-use super::panel::{BYTE_RATE, COUNT, ORANGE, Panel, RATE, RED, SECONDS, SHARE};
+use super::panel::{BYTE_RATE, COUNT, GREEN, ORANGE, Panel, RATE, RED, SECONDS, SHARE};
 use super::{Dashboard, Row};
 
 pub(super) fn dashboard() -> Dashboard {
@@ -49,6 +49,9 @@ fn attention() -> Row {
                 .hide(&["alertstate", "Value", "state"]),
             Panel::bars("Soonest to starve", SECONDS, "The hosts whose first queue starves soonest if things go on as they do, up to an hour from now.")
                 .ask("bottomk(10, instance:zcrx_queue_time_to_starvation_seconds:min{HOST} < 3600)", "{{instance}}")
+                .from(0.0, RED)
+                .from(60.0, ORANGE)
+                .from(600.0, GREEN)
                 .wide(12)
                 .runbook("ZcrxQueueStarvationForecast"),
             Panel::bars("Least headroom", SHARE, "Hosts with the queue that has the smallest share of allocatable buffers.")

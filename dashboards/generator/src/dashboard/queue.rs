@@ -26,6 +26,7 @@ pub(super) fn dashboard() -> Dashboard {
         rows: vec![
             overview(),
             buffers(),
+            returns(),
             utilization(),
             saturation(),
             errors(),
@@ -90,6 +91,14 @@ fn buffers() -> Row {
                 .ask("zcrx_queue_user_references{QUEUE}", queue!("references (kernel)"))
                 .ask("zcrxd_receiver_held_buffers{QUEUE} + zcrxd_receiver_cq_unread_entries{QUEUE} + zcrxd_receiver_refill_ring_pending_entries{QUEUE}", queue!("held, unread and returned (user)"))
                 .wide(12),
+        ],
+    }
+}
+
+fn returns() -> Row {
+    Row {
+        title: "Rings and returns",
+        panels: vec![
             Panel::lines("Held by zcrxd's queues", COUNT, "Buffers that were delivered and neither returned nor reclaimed, and the stashed part, for which the refill ring had no room.")
                 .ask("zcrxd_receiver_held_buffers{QUEUE}", queue!("held"))
                 .ask("zcrxd_receiver_stashed_buffers{QUEUE}", queue!("stashed"))

@@ -80,9 +80,15 @@ fn forecast() -> Row {
         panels: vec![
             Panel::bars("Time to starvation", SECONDS, "When queues starve if things go on as they do, those that do within the hour, soonest first.")
                 .ask("bottomk(10, zcrx_queue_time_to_starvation_seconds{QUEUE} < 3600)", "{{instance}} {{interface}}:{{queue}}")
+                .from(0.0, RED)
+                .from(60.0, ORANGE)
+                .from(600.0, GREEN)
                 .runbook("ZcrxQueueStarvationForecast"),
             Panel::bars("Headroom", SHARE, "Allocatable buffers as a share of the area: the queues with the smallest share.")
                 .ask("bottomk(10, zcrx_queue_headroom_ratio{QUEUE})", "{{instance}} {{interface}}:{{queue}}")
+                .from(0.0, RED)
+                .from(0.05, ORANGE)
+                .from(0.2, GREEN)
                 .at_most(1.0),
             Panel::bars("Area too small by", SHARE, "What an area for this load would have more than this one has: 1 means twice as many buffers. The queues that lack most.")
                 .ask("topk(10, zcrx_queue_recommended_area_buffers{QUEUE} / (zcrx_queue_area_buffers{QUEUE} or zcrxd_receiver_area_buffers{QUEUE}) - 1 > 0)", "{{instance}} {{interface}}:{{queue}}")

@@ -13,10 +13,11 @@ use crate::config::said::{Said, Source};
 impl Checker<'_> {
     /// Two queues cannot have the same hardware queue or the same address.
     pub(super) fn nothing_twice(&mut self, queues: &[Said<QueueDraft>], web: &Web) {
-        let web: Vec<SocketAddr> = match web.systemd_socket {
-            // Its addresses are systemd's.
-            true => Vec::new(),
-            false => web.listen.iter().filter_map(WebAddress::ip).collect(),
+        // The addresses of a socket from systemd stand in its unit.
+        let web: Vec<SocketAddr> = if web.systemd_socket {
+            Vec::new()
+        } else {
+            web.listen.iter().filter_map(WebAddress::ip).collect()
         };
         let mut hardware = Seen::default();
         let mut addresses: Vec<(SocketAddr, Source)> = Vec::new();

@@ -39,6 +39,7 @@ pub(super) const DASHBOARD: &[Rule] = &[
     ("template-instance", |dashboard, _| template(dashboard, "instance", ".+")),
     ("annotations", annotations),
     ("panel-places", places),
+    ("opening-queries", opening),
 ];
 
 /// Rules for a panel.
@@ -117,6 +118,14 @@ fn annotations(dashboard: &Value, known: &Known) -> Vec<String> {
         }
     }
     complaint(!found.contains(&"Alerts"), "alerts are not marked")
+}
+
+/// Queries that a dashboard asks when it is opened; folded rows ask theirs later.
+const OPENING_QUERIES: usize = 25;
+
+fn opening(dashboard: &Value, _: &Known) -> Vec<String> {
+    let asked = list(&dashboard["panels"]).map(|panel| list(&panel["targets"]).count()).sum::<usize>();
+    complaint(asked > OPENING_QUERIES, format!("{asked} queries at opening, more than {OPENING_QUERIES}"))
 }
 
 /// Panels neither overlap nor stand out, and no two have one number.

@@ -17,10 +17,12 @@ mod send;
 mod top;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
+use rustix::event::{PollFd, PollFlags, poll};
 
 pub use exit::Exit;
 
@@ -115,12 +117,23 @@ fn print(text: &str) {
     }
 }
 
-/// Prints an error, each line with the name of the program.
+/// How long an error message waits for a standard error that nobody reads.
+const STDERR_LIMIT: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Prints an error, each line with the name of the program. Gives up on a pipe that stays full, so the process can exit.
 fn complain(error: &dyn std::fmt::Display) {
     let mut stderr = std::io::stderr();
     for line in error.to_string().lines() {
+        if !is_writable(&stderr) {
+            return;
+        }
         writeln!(stderr, "zcrxd: {line}").ok();
     }
+}
+
+/// Waits until there is room for a line, at most [`STDERR_LIMIT`].
+fn is_writable(file: &impl AsFd) -> bool {
+    !matches!(poll(&mut [PollFd::new(file, PollFlags::OUT)], Some(&STDERR_LIMIT)), Ok(0))
 }
 
 #[cfg(test)]

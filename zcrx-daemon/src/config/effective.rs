@@ -90,6 +90,7 @@ struct Queue<'a> {
     napi_busy_poll: Option<String>,
     hold_limit: String,
     copy_out: String,
+    drain_timeout: String,
     sink: String,
 }
 
@@ -115,6 +116,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             napi_busy_poll: config.napi_busy_poll.map(write_interval),
             hold_limit: write_size(config.hold_limit()),
             copy_out: write_size(config.copy_out_bytes),
+            drain_timeout: write_interval(config.drain_timeout),
             sink: match &config.sink {
                 SinkConfig::Forward(destination) => format!("forward:{destination}"),
                 SinkConfig::File(directory) => format!("file:{}", directory.display()),

@@ -84,6 +84,7 @@ pub(super) struct QueueDraft {
     pub(super) napi_busy_poll: Option<Said<String>>,
     pub(super) hold_limit: Option<Said<SizeDraft>>,
     pub(super) copy_out: Option<Said<SizeDraft>>,
+    pub(super) drain_timeout: Option<Said<String>>,
     pub(super) sink: Option<Said<String>>,
 }
 

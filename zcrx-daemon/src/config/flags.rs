@@ -88,6 +88,9 @@ pub struct QueueFlags {
     /// Ordinary memory for what is copied out [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub copy_out: Option<String>,
+    /// How long sinks may take to pass on what was received when the queue stops [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub drain_timeout: Option<String>,
     /// Size of the area the data lands in, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub area: Option<String>,
@@ -181,6 +184,7 @@ impl QueueFlags {
             napi_busy_poll: said(self.napi_busy_poll.as_ref(), "--napi-busy-poll"),
             hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
             copy_out: size(self.copy_out.as_ref(), "--copy-out"),
+            drain_timeout: said(self.drain_timeout.as_ref(), "--drain-timeout"),
             sink: said(self.sink.as_ref(), "--sink"),
         };
         draft.first_flag().map(|flag| (flag, draft))
@@ -204,6 +208,7 @@ impl QueueDraft {
         self.napi_busy_poll = flags.napi_busy_poll.or(self.napi_busy_poll.take());
         self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
         self.copy_out = flags.copy_out.or(self.copy_out.take());
+        self.drain_timeout = flags.drain_timeout.or(self.drain_timeout.take());
         self.sink = flags.sink.or(self.sink.take());
     }
 
@@ -230,6 +235,7 @@ impl QueueDraft {
             source(self.napi_busy_poll.as_ref()),
             source(self.hold_limit.as_ref()),
             source(self.copy_out.as_ref()),
+            source(self.drain_timeout.as_ref()),
             source(self.sink.as_ref()),
         ]
         .into_iter()

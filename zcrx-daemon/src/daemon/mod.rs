@@ -40,6 +40,7 @@ use crate::config::Config;
 use crate::export::Phase;
 use crate::export::http::{Access, Connections, Endpoint, LOOK_EVERY, Limits, Server, SettingsError, router};
 use crate::kernel::Kernel;
+use crate::model::ReceiveSample;
 use crate::observe::{ServiceSample, ServiceSource, WebSource};
 use crate::receive::ReceiveError;
 
@@ -60,14 +61,17 @@ pub use instance::InstanceError;
 pub use local::{ask, request, socket};
 pub use reload::ReadAgain;
 
-/// Limit for stopping the queues; then the process exits without waiting.
+/// Limit for stopping the queues, besides the time that sinks get; then the process exits without waiting.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
 
 /// Limit for the sample in progress at the stop, since a disk that hangs must not delay it.
 const LAST_SAMPLE_LIMIT: Duration = Duration::from_millis(300);
 
-/// How often zcrxd logs how many lines it suppressed.
-const REPORT_SUPPRESSED_EVERY: Duration = Duration::from_secs(10);
+/// How often zcrxd logs how many lines it suppressed or dropped.
+const REPORT_MISSING_LINES_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the end waits for a log that does not take its lines.
+const LOG_FLUSH_LIMIT: Duration = Duration::from_millis(300);
 
 /// Threads for blocking work: samples, password hashes, files. Each kind has its own lower limit.
 const BLOCKING_THREADS: usize = 16;
@@ -108,11 +112,11 @@ pub enum DaemonError {
         capabilities: String,
     },
     /// The receive threads did not stop in time.
-    #[error("the receive threads did not stop within {} ms; connections were cut off", STOP_LIMIT.as_millis())]
+    #[error("the receive threads did not stop within {} ms after the time of their sinks; connections were cut off", STOP_LIMIT.as_millis())]
     Hung,
-    /// A second signal arrived before the queues had stopped.
-    #[error("stopped immediately on a second signal, {name}; connections were cut off")]
-    SecondSignal {
+    /// A third signal arrived before the queues had stopped.
+    #[error("stopped immediately on a third signal, {name}; connections were cut off")]
+    ThirdSignal {
         /// Name of the signal.
         name: &'static str,
     },
@@ -126,9 +130,11 @@ pub fn run(config: Config, read_again: &ReadAgain<'_>, fault: Option<Fault>) -> 
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|source| DaemonError::System { what: "create the event loop", source })?;
-    let outcome = runtime.block_on(live(config, read_again, fault, Arc::new(logging)));
+    let logging = Arc::new(logging);
+    let outcome = runtime.block_on(live(config, read_again, fault, Arc::clone(&logging)));
     // A receive thread that hangs must not keep the process.
     runtime.shutdown_background();
+    logging.flush(LOG_FLUSH_LIMIT);
     outcome
 }
 
@@ -190,7 +196,7 @@ async fn live(
                 }
             }) => name,
             () = watchdog.run(&sources, &manager, heartbeat, config.interval) => "nothing",
-            () = report_suppressed(&logging) => "nothing",
+            () = report_missing_lines(&logging) => "nothing",
         };
         info!("stopping on {name}");
         manager.stopping();
@@ -199,12 +205,7 @@ async fn live(
         tokio::time::timeout(LAST_SAMPLE_LIMIT, stopping).await.ok();
     }
     phase.send_replace(Phase::Stopping);
-    let ended = tokio::select! {
-        ended = sources.stop(STOP_LIMIT) => ended,
-        name = signals.stop() => {
-            Err(DaemonError::SecondSignal { name })
-        }
-    };
+    let ended = stop_receiving(&sources, &mut signals).await;
     if ended.is_ok() {
         sources.put_back().await;
     }
@@ -218,6 +219,21 @@ async fn live(
     started?;
     info!("stopped: {}", Totals::of(&ended?));
     Ok(())
+}
+
+/// Stops the queues. Sinks get their time; a second signal takes that from them, a third one stops zcrxd immediately.
+async fn stop_receiving(sources: &Sources, signals: &mut Signals) -> Result<Vec<ReceiveSample>, DaemonError> {
+    let stopping = sources.stop(STOP_LIMIT);
+    tokio::pin!(stopping);
+    tokio::select! {
+        ended = &mut stopping => return ended,
+        name = signals.stop() => info!("{name} again: not waiting for sinks any longer"),
+    }
+    sources.abort();
+    tokio::select! {
+        ended = &mut stopping => ended,
+        name = signals.stop() => Err(DaemonError::ThirdSignal { name }),
+    }
 }
 
 /// Serves signals until one requests the end; returns its name.
@@ -251,10 +267,10 @@ async fn look_at_files(access: Arc<Access>) {
     }
 }
 
-async fn report_suppressed(logging: &Logging) {
+async fn report_missing_lines(logging: &Logging) {
     loop {
-        tokio::time::sleep(REPORT_SUPPRESSED_EVERY).await;
-        logging.report_suppressed();
+        tokio::time::sleep(REPORT_MISSING_LINES_EVERY).await;
+        logging.report_missing_lines();
     }
 }
 
@@ -269,6 +285,7 @@ fn service_source(watchdog: &Arc<Watchdog>, current: &Arc<Current>, logging: &Ar
         config: Some(current.reload()),
         threads: watchdog.sample(),
         log_lines_suppressed: logging.suppressed(),
+        log_lines_dropped: logging.dropped(),
     })
 }
 

@@ -144,9 +144,17 @@ impl Sources {
         })
     }
 
-    /// Stops the queues and returns their last samples; an error after `limit`.
+    /// Makes a stop in progress wait for no sink.
+    pub(super) fn abort(&self) {
+        if let Some(receiver) = self.receiver() {
+            receiver.abort();
+        }
+    }
+
+    /// Stops the queues and returns their last samples; an error after `limit` and the time of their sinks.
     pub(super) async fn stop(&self, limit: Duration) -> Result<Vec<ReceiveSample>, DaemonError> {
         let Some(receiver) = self.receiver() else { return Ok(Vec::new()) };
+        let limit = limit + receiver.drain_timeout();
         let stopping = tokio::task::spawn_blocking(move || receiver.stop());
         let Ok(Ok(last)) = tokio::time::timeout(limit, stopping).await else { return Err(DaemonError::Hung) };
         self.with_local(|local| *local = Local::Ended(last.clone()));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Histogram;
 
-/// Figures of one own queue, each at a cost that does not grow with the size of a batch. Counters count from the start
+/// Figures of one local queue, each at a cost that does not grow with the size of a batch. Counters count from the start
 /// of the receive thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -17,7 +17,7 @@ pub struct RingStatistics {
     pub refill_depth: Histogram,
     /// Entries published at once.
     pub published: Histogram,
-    /// Times that entries were left over after a publication, because the refill ring was full.
+    /// Batches that left entries over, because the refill ring was full.
     pub refill_full: u64,
     /// Completions found waiting when a batch was begun.
     pub cq_depth: Histogram,
@@ -39,6 +39,14 @@ pub struct RingStatistics {
     pub handed_over: u64,
     /// Connections that arrive on a hardware queue that is no own one: they are copied, or cannot be received.
     pub misplaced: u64,
+    /// Bytes that senders were told have arrived and that were not delivered, or not confirmed by the sink's destination.
+    pub lost_bytes: u64,
+    /// Connections refused because the area's budget for sockets was used up.
+    pub refused_connections: u64,
+    /// Most connections that the area's budget for sockets allows; `None` where sockets take nothing from the area.
+    pub connection_limit: Option<u64>,
+    /// Receive buffer of each connection's socket, bytes; `None` where the kernel sizes it.
+    pub socket_buffer_bytes: Option<u64>,
     /// What waits for sinks.
     pub backlog: BacklogStatistics,
 }

@@ -81,6 +81,10 @@ fn ring() -> RingStatistics {
         retries: 1,
         connect_retries: 3,
         unreported_ends: 1,
+        lost_bytes: 4096,
+        refused_connections: 2,
+        connection_limit: Some(512),
+        socket_buffer_bytes: Some(1 << 20),
         busy_poll: Some(Duration::from_micros(50)),
         backlog: BacklogStatistics {
             hold_limit: Some(4096),
@@ -386,6 +390,7 @@ pub(crate) fn full() -> Observation {
             config: Some(Reload { successful: true, last_success: Some(SystemTime::UNIX_EPOCH) }),
             threads: vec![ThreadSample { name: "sampler".to_owned(), responsive: true }],
             log_lines_suppressed: 4,
+            log_lines_dropped: 5,
         },
     }
 }

@@ -39,6 +39,8 @@ pub struct ServiceSample {
     pub config: Option<Reload>,
     /// Threads that are watched over.
     pub threads: Vec<ThreadSample>,
-    /// Log lines that were left out.
+    /// Log lines left out because one place logged too much.
     pub log_lines_suppressed: u64,
+    /// Log lines dropped because the log's reader did not keep up.
+    pub log_lines_dropped: u64,
 }

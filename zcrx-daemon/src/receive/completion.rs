@@ -26,8 +26,8 @@ impl Answer {
             Self::FindBuffers => {
                 "has the kernel consume the refill ring if entries wait there (at most once a millisecond), else adds \
                  an area if `area_max` allows, and arms the receive again; if nothing helps, tries after pauses from \
-                 1 to 256 ms and gives the connection up (`zcrxd_receiver_given_up_connections_total`) after 64 attempts during which nothing came and \
-                 zcrxd itself held no buffer"
+                 1 to 256 ms and gives the connection up (`zcrxd_receiver_given_up_connections_total`) after 64 attempts during which it \
+                 received nothing and sinks held less than half of the area; other connections' data does not count"
             }
             Self::Expected => {
                 "nothing by itself: a receive is cancelled when its connection is paused for the sake of a slow sink, and \

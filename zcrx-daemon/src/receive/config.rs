@@ -17,6 +17,9 @@ use zcrx_uapi::zcrx::IO_RQ_MAX_ENTRIES;
 const AREA_MAX_BYTES: u64 = 1 << 40;
 /// The most completion queue entries the kernel gives: `IORING_MAX_CQ_ENTRIES`.
 const CQ_MAX_ENTRIES: u32 = 65536;
+/// Size of a buffer of the `copy` backend where none is asked for, and the buffers that an area has at least then.
+const COPY_BUFFER_BYTES: u64 = 16 << 10;
+const COPY_LEAST_BUFFERS: u64 = 1024;
 /// The most threads a queue may have: beyond that they do little else than wait for each other.
 pub const MAX_WORKERS: u32 = 64;
 
@@ -72,6 +75,9 @@ pub struct QueueConfig {
     /// Ordinary memory for data that is copied out, bytes. With 0 nothing is: slow connections are paused at once.
     #[serde(default = "default_copy_out_bytes")]
     pub copy_out_bytes: u64,
+    /// How long sinks may take to pass on what has been received when the queue stops.
+    #[serde(default = "default_drain_timeout")]
+    pub drain_timeout: Duration,
     /// `discard`, `verify`, `forward:ADDRESS:PORT`, `forward:unix:PATH` or `file:DIRECTORY`.
     #[serde(default)]
     pub sink: SinkConfig,
@@ -94,6 +100,10 @@ const fn default_refill_entries() -> u32 {
 
 const fn default_cq_entries() -> u32 {
     4096
+}
+
+const fn default_drain_timeout() -> Duration {
+    Duration::from_secs(5)
 }
 
 const fn default_workers() -> u32 {
@@ -119,6 +129,7 @@ impl QueueConfig {
             napi_busy_poll: None,
             hold_limit_bytes: None,
             copy_out_bytes: default_copy_out_bytes(),
+            drain_timeout: default_drain_timeout(),
             sink: SinkConfig::default(),
         }
     }
@@ -135,7 +146,21 @@ impl QueueConfig {
 
     /// How much of the area sinks may hold together, bytes.
     pub(crate) fn hold_limit(&self) -> u64 {
-        self.hold_limit_bytes.unwrap_or(self.area_bytes / 4)
+        self.hold_limit_of(self.area_bytes)
+    }
+
+    /// How much sinks may hold together of an area that has grown to this size, bytes.
+    pub(super) fn hold_limit_of(&self, area_bytes: u64) -> u64 {
+        self.hold_limit_bytes.unwrap_or(area_bytes / 4)
+    }
+
+    /// Size of a buffer where payload is copied by ordinary receives, bytes.
+    pub(super) fn copy_buffer_bytes(&self) -> u64 {
+        let most = (self.area_bytes / COPY_LEAST_BUFFERS).max(1);
+        // The largest power of two that leaves a small area enough buffers.
+        let fits = 1 << most.ilog2();
+        let wanted = if self.buffer_bytes == 0 { COPY_BUFFER_BYTES.min(fits) } else { self.buffer_bytes };
+        wanted.max(page_bytes() as u64)
     }
 
     /// Refuses what cannot be meant. Says which key, what is wrong with it and how to remedy it; asks nobody.
@@ -210,7 +235,7 @@ pub enum SinkConfig {
 /// A socket to forward to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// `HOST:PORT`; a name is looked up once, at the start.
+    /// `HOST:PORT`; a name is resolved at the start, and again when none of its addresses can be connected to.
     Tcp(String),
     /// A Unix stream socket.
     Unix(PathBuf),

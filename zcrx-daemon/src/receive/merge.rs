@@ -87,6 +87,11 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
         busy_poll: _,
         handed_over,
         misplaced,
+        lost_bytes,
+        refused_connections,
+        connection_limit,
+        // Each thread gives its sockets the same share of what is its own.
+        socket_buffer_bytes,
         backlog,
     } = more;
     ring.hold = ring.hold.plus(hold);
@@ -101,6 +106,10 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
     ring.unreported_ends += unreported_ends;
     ring.handed_over += handed_over;
     ring.misplaced += misplaced;
+    ring.lost_bytes += lost_bytes;
+    ring.refused_connections += refused_connections;
+    ring.connection_limit = ring.connection_limit.zip(*connection_limit).map(|(ours, theirs)| ours + theirs);
+    ring.socket_buffer_bytes = ring.socket_buffer_bytes.or(*socket_buffer_bytes);
     add_backlog(&mut ring.backlog, backlog);
 }
 

@@ -1,6 +1,5 @@
 //! The user side of an interface queue: the area's memory, and the way back into it.
 
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -8,21 +7,21 @@ use crate::model::{BackendKind, ENTRIES, Histogram};
 use zcrx_uapi::ZcrxRqe;
 use zcrx_uapi::zcrx::{IORING_ZCRX_AREA_MASK, IORING_ZCRX_AREA_SHIFT};
 
-use super::holds::Holds;
+use super::hold_times::HoldTimes;
 use super::mapping::Mapping;
 use super::refill::{MappedRing, Producer};
 
 /// One completion's data: (part of) a buffer that user space holds.
 ///
-/// Neither `Copy` nor `Clone`, and only [`Pool`] makes and takes it: what is dispensed cannot be given back twice.
+/// Neither `Copy` nor `Clone`, and only [`Pool`] makes and takes it: what is dispensed cannot be returned twice.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost"]
 pub(super) struct Buffer {
     /// The area's token, and below it the byte offset of the data in the area.
     off: u64,
     len: u32,
-    /// When its batch was reaped.
-    reaped: Instant,
+    /// The batch that its completion came in.
+    batch: u64,
 }
 
 impl Buffer {
@@ -51,7 +50,6 @@ pub(super) struct BadToken {
 /// An area's place, and what keeps it mapped.
 #[derive(Debug)]
 struct Area {
-    start: NonNull<u8>,
     bytes: usize,
     memory: Arc<Mapping>,
 }
@@ -71,12 +69,15 @@ pub(super) struct Pool {
     buffer_bytes: u64,
     dispensed: u64,
     returned: u64,
-    holds: Holds,
+    buffers: u64,
+    hold_times: HoldTimes,
+    /// When the current batch was begun.
+    batch_time: Instant,
     /// Entries that waited right after a publication.
     depths: Histogram,
     /// Entries of each publication.
     batches: Histogram,
-    /// Publications that left entries over.
+    /// Batches that left entries over.
     full: u64,
 }
 
@@ -91,20 +92,22 @@ impl Pool {
             buffer_bytes,
             dispensed: 0,
             returned: 0,
-            holds: Holds::new(),
+            buffers: 0,
+            hold_times: HoldTimes::new(),
+            batch_time: Instant::now(),
             depths: Histogram::default(),
             batches: Histogram::default(),
             full: 0,
         }
     }
 
-    /// The pool of one of several threads that receive what one queue brings. What a thread takes it must give back itself.
+    /// The pool of one of several threads that receive what one queue brings. What a thread takes it must return itself.
     pub(super) fn of_several(refill: MappedRing, buffer_bytes: u64, turn: Turn) -> Self {
         let refill_of_several = Producer::of_several(refill.clone());
         Self { refill: refill_of_several, turn: Some(turn), ..Self::new(refill, buffer_bytes) }
     }
 
-    /// Lets other threads have pools of the same queue. Before anything is given back.
+    /// Lets other threads have pools of the same queue. Before anything is returned.
     pub(super) fn share(&mut self) -> (Turn, Vec<Arc<Mapping>>) {
         let turn = Arc::clone(self.turn.get_or_insert_default());
         self.refill = Producer::of_several(self.refill.memory().clone());
@@ -117,16 +120,29 @@ impl Pool {
         let id = self.areas.len();
         // Kept in any case: the other side may write to it.
         self.area_bytes += memory.bytes() as u64;
-        self.areas.push(Area { start: memory.start(), bytes: memory.bytes(), memory });
+        self.buffers = self.area_bytes / self.buffer_bytes;
+        self.areas.push(Area { bytes: memory.bytes(), memory });
         if token == (id as u64) << IORING_ZCRX_AREA_SHIFT { Ok(()) } else { Err(BadToken { id, token }) }
     }
 
-    /// A batch of completions is about to be looked at.
-    pub(super) fn batch(&mut self) {
-        self.holds.batch(Instant::now());
+    /// Begins a batch of completions.
+    pub(super) fn begin_batch(&mut self) {
+        self.batch_time = Instant::now();
+        self.hold_times.begin_batch(self.batch_time);
     }
 
-    /// Takes the data that a completion announces.
+    /// When the current batch was begun.
+    pub(super) const fn batch_time(&self) -> Instant {
+        self.batch_time
+    }
+
+    /// Ends a batch: counts whether it left entries over.
+    pub(super) fn end_batch(&mut self) {
+        self.full += u64::from(self.refill.stashed() > 0);
+    }
+
+    /// Takes the payload that a completion announces.
+    #[inline]
     pub(super) fn dispense(&mut self, off: u64, len: u32) -> Result<Buffer, BadCompletion> {
         let error = BadCompletion { off, len };
         let (id, offset) = split(off);
@@ -135,40 +151,42 @@ impl Pool {
             return Err(error);
         }
         self.dispensed += 1;
-        Ok(Buffer { off, len, reaped: self.holds.taken() })
+        Ok(Buffer { off, len, batch: self.hold_times.delivered() })
     }
 
     /// The data.
     pub(super) fn bytes(&self, buffer: &Buffer) -> &[u8] {
         let (id, offset) = split(buffer.off);
         // SAFETY: `dispense` found the range to be inside that area, which is mapped as long as `self`. From the
-        // completion until the entry that gives it back is published nobody writes to it; that entry is written by
+        // completion until the entry that returns it is published nobody writes to it; that entry is written by
         // `give_back`, which takes the buffer, so the borrow has ended by then.
-        unsafe { std::slice::from_raw_parts(self.areas[id].start.add(offset).as_ptr(), buffer.len()) }
+        unsafe {
+            std::slice::from_raw_parts(self.areas[id].memory.start().add(offset).as_ptr(), buffer.len())
+        }
     }
 
     /// Gives a buffer back. The other side sees it after [`Self::publish`].
+    #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "taking the buffer is what makes giving it back final")]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        self.holds.given_back(buffer.reaped);
+        self.hold_times.given_back(buffer.batch);
         self.refill.push(ZcrxRqe { off: buffer.off, len: buffer.len, ..ZcrxRqe::default() });
     }
 
-    /// Publishes what was given back, as far as there is room; says how many entries.
+    /// Publishes what was returned, as far as there is room; says how many entries.
     pub(super) fn publish(&mut self) -> u32 {
         let published = match &self.turn {
             None => self.refill.publish(),
             Some(_) if self.refill.is_idle() => 0,
             Some(turn) => {
-                // Nobody panics with it; and if so, the tail says all that there is to know.
+                // A poisoned lock is harmless: the shared tail is the only state.
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 self.refill.publish()
             }
         };
-        self.full += u64::from(self.refill.stashed() > 0);
         if published > 0 {
             self.returned += u64::from(published);
-            self.holds.published(published, Instant::now());
+            self.hold_times.published(published, Instant::now());
             self.depths.observe(&ENTRIES, u64::from(self.refill.depth()), 1);
             self.batches.observe(&ENTRIES, u64::from(published), 1);
         }
@@ -183,6 +201,11 @@ impl Pool {
     /// Number of areas.
     pub(super) const fn areas(&self) -> u32 {
         self.areas.len() as u32
+    }
+
+    /// Number of buffers in all areas.
+    pub(super) const fn buffers(&self) -> u64 {
+        self.buffers
     }
 
     /// Size of one buffer, bytes.
@@ -205,9 +228,9 @@ impl Pool {
         self.refill.stashed() as u64
     }
 
-    /// For how long buffers are out.
-    pub(super) const fn holds(&self) -> &Holds {
-        &self.holds
+    /// How long buffers are held.
+    pub(super) const fn hold_times(&self) -> &HoldTimes {
+        &self.hold_times
     }
 
     /// Entries that waited right after each publication.
@@ -220,7 +243,7 @@ impl Pool {
         &self.batches
     }
 
-    /// Publications that left entries over, because the refill ring was full.
+    /// Batches that left entries over, because the refill ring was full.
     pub(super) const fn full(&self) -> u64 {
         self.full
     }

@@ -1,5 +1,6 @@
-//! All own queues: started together, sampled from any thread, stopped together.
+//! All local queues: started together, sampled from any thread, stopped together.
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,25 +12,24 @@ use tracing::error;
 
 use super::backend::check_interface;
 use super::config::{QueueConfig, SinkConfig};
-use super::crew::{Crew, Seat};
-use super::desk::{Desk, Exchange};
 use super::error::ReceiveError;
+use super::group::{WorkerGroup, WorkerSlot};
+use super::inbox::{ConnectionInbox, Exchange};
 use super::merge::merge;
+use super::plan::Plan;
 use super::pool::short_name;
 use super::stats::Stats;
-use super::target::Target;
+use super::target::Addresses;
 use super::wake::Wake;
-use super::worker::{self, Plan};
+use super::worker;
 use crate::model::{QueueKey, ReceiveSample};
 
 /// The running receive path. Dropping it stops it.
-#[derive(Debug)]
 pub struct Receiver {
     queues: Mutex<Vec<Queue>>,
     pub(super) exchange: Arc<Exchange>,
 }
 
-#[derive(Debug)]
 pub(super) struct Queue {
     pub(super) config: QueueConfig,
     /// The one that registers the queue comes first.
@@ -37,7 +37,6 @@ pub(super) struct Queue {
 }
 
 /// One thread of a queue.
-#[derive(Debug)]
 struct Worker {
     stats: Arc<Stats>,
     wake: Arc<Wake>,
@@ -68,10 +67,23 @@ impl Receiver {
         self.queues().iter().filter_map(Queue::sample).collect()
     }
 
-    /// Stops every queue: connections are closed and buffers accounted for, within a second. Gives the last samples.
+    /// Stops every queue: no new connections, sinks get their queue's `drain_timeout`, buffers are accounted for. Returns the
+    /// last samples.
     pub fn stop(&self) -> Vec<ReceiveSample> {
         self.stop_all();
         self.sample()
+    }
+
+    /// Makes a stop that is under way end at once, without waiting for sinks.
+    pub fn abort(&self) {
+        for worker in self.queues().iter().flat_map(|queue| &queue.workers) {
+            worker.wake.abort();
+        }
+    }
+
+    /// The longest that stopping may wait for sinks.
+    pub fn drain_timeout(&self) -> Duration {
+        self.queues().iter().map(|queue| queue.config.drain_timeout).max().unwrap_or_default()
     }
 
     /// Asks every thread to show that it is alive. Gives for each for how long it owes the answer to an earlier call.
@@ -116,6 +128,12 @@ impl Receiver {
     }
 }
 
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}
+
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.stop_all();
@@ -155,8 +173,8 @@ impl Queue {
                 listen(*address).map_err(|source| ReceiveError::Listen { address: *address, source })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let target = match &config.sink {
-            SinkConfig::Forward(destination) => Some(Target::resolve(destination)?),
+        let addresses = match &config.sink {
+            SinkConfig::Forward(destination) => Some(Arc::new(Addresses::resolve_at_start(destination)?)),
             SinkConfig::File(directory) => {
                 let unusable = |source| ReceiveError::Directory { path: directory.clone(), source };
                 std::fs::create_dir_all(directory).map_err(unusable)?;
@@ -172,35 +190,35 @@ impl Queue {
             .collect();
         let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
         let name = short_name(config.interface.as_deref(), config.queue);
-        let (mut hands, mut workers) = (Vec::new(), Vec::new());
+        let (mut handles, mut workers) = (Vec::new(), Vec::new());
         for index in 0..config.workers.max(1) {
             let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
-            let desk = Desk::new(&config, Arc::clone(&wake));
-            // Other queues hand connections to the leader, who deals them out.
-            let desk = if index == 0 { exchange.open(desk) } else { Arc::new(desk) };
+            let inbox = ConnectionInbox::new(&config, Arc::clone(&wake));
+            // Other queues hand connections to the leader, which deals them out.
+            let inbox = if index == 0 { exchange.open(inbox) } else { Arc::new(inbox) };
             let listen = if index == 0 { listen.clone() } else { Vec::new() };
             let stats = Arc::new(Stats::new(key.clone(), config.sink.name(), listen));
-            hands.push((Arc::clone(&wake), desk));
+            handles.push((Arc::clone(&wake), inbox));
             workers.push(Worker { stats, wake, thread: None });
         }
-        let desks: Vec<_> = hands.iter().map(|(_, desk)| Arc::clone(desk)).collect();
-        let crew = (workers.len() > 1).then(|| Crew::new(hands));
+        let inboxes: Vec<_> = handles.iter().map(|(_, inbox)| Arc::clone(inbox)).collect();
+        let group = (workers.len() > 1).then(|| WorkerGroup::new(handles));
         let mut listeners = Some(listeners);
         let mut plan = |index: u32| Plan {
             name: name.clone(),
             config: config.clone(),
             listeners: listeners.take().unwrap_or_default(),
-            target: target.clone(),
-            desk: Arc::clone(&desks[index as usize]),
+            addresses: addresses.clone(),
+            inbox: Arc::clone(&inboxes[index as usize]),
             exchange: Arc::clone(exchange),
             stats: Arc::clone(&workers[index as usize].stats),
             wake: Arc::clone(&workers[index as usize].wake),
-            seat: crew.clone().map(|crew| Seat { crew, index }),
+            slot: group.clone().map(|group| WorkerSlot { group, index }),
         };
         let plans: Vec<_> = (0..config.workers.max(1)).map(&mut plan).collect();
         let mut queue = Self { config, workers };
         let (started, outcome) = mpsc::sync_channel(1);
-        // The leader's alone: once it is gone nobody waits for its word.
+        // Only the leader reports: once that is gone, the wait below ends.
         let mut started = Some(started);
         for ((plan, worker), index) in plans.into_iter().zip(&mut queue.workers).zip(0..) {
             let builder = thread::Builder::new().name(thread_name(&name, index));

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -17,11 +16,8 @@ use zcrx_uapi::zcrx::{
 /// Submission queue entries. A batch may hold more requests: then it is submitted in parts.
 const SQ_ENTRIES: u32 = 256;
 
-/// How often a full submission queue is submitted for the sake of one request, before the ring counts as failed.
-const PUSH_ATTEMPTS: u32 = 8;
-
-/// Completions taken off the ring at once; the ring's own slots are free again before these are looked at.
-pub(super) const REAP_AT_ONCE: usize = 128;
+/// How long to wait for completions while requests are left over that the kernel could not take.
+const LEFTOVER_WAIT: Duration = Duration::from_millis(5);
 
 /// The flags that [`Ring::new`] sets up a ring with.
 pub(super) const SETUP_FLAGS: u32 =
@@ -32,43 +28,82 @@ pub(super) struct Ring {
     uring: IoUring<squeue::Entry, cqueue::Entry32>,
 }
 
-/// Room for what is reaped at once.
-pub(super) type Reaped = [MaybeUninit<cqueue::Entry32>; REAP_AT_ONCE];
-
 impl Ring {
     /// Makes a ring for the calling thread alone.
     pub(super) fn new(cq_entries: u32) -> Result<Self, ReceiveError> {
-        let uring = IoUring::<squeue::Entry, cqueue::Entry32>::builder()
+        Self::build(cq_entries, false)
+    }
+
+    /// Makes a ring that belongs to no thread yet: any thread may register with it, until one calls [`Self::enable`].
+    pub(super) fn disabled(cq_entries: u32) -> Result<Self, ReceiveError> {
+        Self::build(cq_entries, true)
+    }
+
+    fn build(cq_entries: u32, disabled: bool) -> Result<Self, ReceiveError> {
+        let mut builder = IoUring::<squeue::Entry, cqueue::Entry32>::builder();
+        builder
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_clamp()
             .setup_cqsize(cq_entries.max(SQ_ENTRIES))
-            .dontfork()
-            .build(SQ_ENTRIES)
-            .map_err(explain)?;
-        Ok(Self { uring })
+            .dontfork();
+        if disabled {
+            builder.setup_r_disabled();
+        }
+        Ok(Self { uring: builder.build(SQ_ENTRIES).map_err(explain)? })
     }
 
-    /// Queues a request, to be submitted by the next [`Self::wait`] or when the submission queue is full.
-    ///
-    /// # Safety
-    /// What the request points to must stay valid until its last completion is reaped.
-    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        for _ in 0..PUSH_ATTEMPTS {
-            // SAFETY: the caller vouches for the request.
-            if unsafe { self.uring.submission().push(entry) }.is_ok() {
-                return Ok(());
+    /// Makes the calling thread the owner of a disabled ring.
+    pub(super) fn enable(&self) -> io::Result<()> {
+        self.uring.submitter().register_enable_rings()
+    }
+
+    /// Submits requests and waits for a completion. Requests that the kernel has no room or memory for now stay in
+    /// `pending`: then the wait is short.
+    pub(super) fn submit_and_wait(&mut self, pending: &mut Vec<squeue::Entry>) -> io::Result<()> {
+        if pending.is_empty() || self.queue(pending)? {
+            self.enter(None)
+        } else {
+            self.enter(Some(LEFTOVER_WAIT))
+        }
+    }
+
+    /// As [`Self::submit_and_wait`], and waits at most `limit`.
+    pub(super) fn submit_and_wait_within(
+        &mut self,
+        pending: &mut Vec<squeue::Entry>,
+        limit: Duration,
+    ) -> io::Result<()> {
+        let all = self.queue(pending)?;
+        self.enter(Some(if all { limit } else { limit.min(LEFTOVER_WAIT) }))
+    }
+
+    /// Moves requests to the submission queue, and submits that as often as it is full. Returns whether all have been moved.
+    fn queue(&mut self, pending: &mut Vec<squeue::Entry>) -> io::Result<bool> {
+        let mut moved = 0;
+        let result = loop {
+            let mut submission = self.uring.submission();
+            // SAFETY: `Requests::push` asks its callers for what the ring needs.
+            while moved < pending.len() && unsafe { submission.push(&pending[moved]) }.is_ok() {
+                moved += 1;
+            }
+            drop(submission);
+            if moved == pending.len() {
+                break Ok(true);
             }
             match self.uring.submit() {
-                Err(error) if !is_transient(&error) => return Err(error),
-                _ => {}
+                Ok(1..) => {}
+                Ok(0) => break Ok(false),
+                Err(error) if is_transient(&error) => break Ok(false),
+                Err(error) => break Err(error),
             }
-        }
-        Err(io::Error::from_raw_os_error(libc::EBUSY))
+        };
+        pending.drain(..moved);
+        result
     }
 
     /// Submits what is queued and waits for a completion, at most so long.
-    pub(super) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
+    fn enter(&self, timeout: Option<Duration>) -> io::Result<()> {
         let submitter = self.uring.submitter();
         let result = match timeout {
             None => submitter.submit_and_wait(1),
@@ -83,9 +118,10 @@ impl Ring {
         }
     }
 
-    /// Takes completions off the ring.
-    pub(super) fn reap<'a>(&mut self, into: &'a mut Reaped) -> &'a [cqueue::Entry32] {
-        self.uring.completion().fill(into)
+    /// The completions that wait now. Their slots are the kernel's again when this is dropped.
+    #[inline]
+    pub(super) fn completions(&mut self) -> cqueue::CompletionQueue<'_, cqueue::Entry32> {
+        self.uring.completion()
     }
 
     /// Completions that wait to be reaped.
@@ -106,6 +142,11 @@ impl Ring {
     /// Whether completions wait in the kernel because the completion queue is full.
     pub(super) fn cq_overflows_now(&mut self) -> bool {
         self.uring.submission().cq_overflow()
+    }
+
+    /// Whether one completion of a receive may bring several buffers (Linux 6.10).
+    pub(super) fn has_bundles(&self) -> bool {
+        self.uring.params().is_feature_recvsend_bundle()
     }
 
     /// The ring's file descriptor, for register calls.

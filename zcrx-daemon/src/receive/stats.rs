@@ -1,12 +1,12 @@
-//! What other threads may see of a queue: written once per batch, read at any time.
+//! What other threads see of a queue: published now and then by its thread, read at any time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::pool::Pool;
-use super::refill::MappedRing;
+use super::refill::{MappedRing, RingMemory};
 use crate::model::{QueueKey, QueueState, ReceiveSample, RingStatistics, Selection, ZcrxCounts, ZcrxSample};
 
 /// Counters of one queue, from the start of its thread.
@@ -58,6 +58,15 @@ struct State {
     failed: BTreeMap<(Failed, i32), u64>,
 }
 
+impl State {
+    fn take(&mut self, counters: &Counters, failures: &mut Vec<(Failed, i32)>) {
+        self.counters = *counters;
+        for failed in failures.drain(..) {
+            *self.failed.entry(failed).or_default() += 1;
+        }
+    }
+}
+
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failed {
@@ -103,14 +112,13 @@ impl Stats {
         selection: &Selection,
         zcrx: Option<ZcrxSample>,
         pool: &Pool,
-        refill_capacity: u32,
         cq_capacity: u32,
     ) {
         let geometry = Geometry {
             zcrx,
             buffer_bytes: pool.buffer_bytes(),
             refill: Some(pool.refill_memory().clone()),
-            refill_capacity,
+            refill_capacity: pool.refill_memory().entries(),
             cq_capacity,
         };
         self.with(|state| {
@@ -137,14 +145,19 @@ impl Stats {
         });
     }
 
-    /// Once per batch. Takes what has failed since the last time, each with its positive errno.
-    pub(super) fn publish(&self, counters: &Counters, failed: &mut Vec<(Failed, i32)>) {
-        self.with(|state| {
-            state.counters = *counters;
-            for failed in failed.drain(..) {
-                *state.failed.entry(failed).or_default() += 1;
-            }
-        });
+    /// Shows counters, and failures since the last time, to other threads. Waits for a thread that reads them.
+    pub(super) fn publish(&self, counters: &Counters, failures: &mut Vec<(Failed, i32)>) {
+        self.with(|state| state.take(counters, failures));
+    }
+
+    /// As [`Self::publish`], but returns false instead of waiting.
+    pub(super) fn try_publish(&self, counters: &Counters, failures: &mut Vec<(Failed, i32)>) -> bool {
+        match self.state.try_lock() {
+            Ok(mut state) => state.take(counters, failures),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(counters, failures),
+            Err(TryLockError::WouldBlock) => return false,
+        }
+        true
     }
 
     /// Completions found waiting; 0 once they are dealt with.

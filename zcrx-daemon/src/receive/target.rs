@@ -3,37 +3,57 @@
 use std::io;
 use std::net::ToSocketAddrs;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::SockAddr;
 
 use super::ReceiveError;
 use super::config::Destination;
 
-/// A destination, looked up.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    /// As configured, for people.
-    pub(super) name: String,
-    pub(super) address: SockAddr,
+/// All addresses of a destination. Never empty.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    addresses: Vec<SockAddr>,
+    /// Whether a resolver named them, and may name others later.
+    resolved: bool,
 }
 
-impl Target {
-    /// Looks a name up. Blocks as long as that takes.
-    pub(super) fn resolve(destination: &Destination) -> Result<Self, ReceiveError> {
-        let name = destination.to_string();
-        let address = match destination {
-            Destination::Unix(path) => SockAddr::unix(path),
-            Destination::Tcp(address) => address.to_socket_addrs().and_then(|mut found| {
-                found.next().map(SockAddr::from).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
-            }),
-        };
-        match address {
-            Ok(address) => Ok(Self { name, address }),
-            Err(source) => Err(ReceiveError::Destination { destination: name, source }),
+impl Addresses {
+    /// Resolves a destination to all its addresses. Blocks as long as the resolver takes.
+    pub(super) fn resolve(destination: &Destination) -> io::Result<Self> {
+        match destination {
+            Destination::Unix(path) => Ok(Self { addresses: vec![SockAddr::unix(path)?], resolved: false }),
+            Destination::Tcp(name) => {
+                let addresses: Vec<_> = name.to_socket_addrs()?.map(SockAddr::from).collect();
+                if addresses.is_empty() {
+                    return Err(io::ErrorKind::AddrNotAvailable.into());
+                }
+                Ok(Self { addresses, resolved: true })
+            }
         }
     }
 
-    /// A fresh socket to connect to it with.
-    pub(super) fn socket(&self) -> io::Result<Socket> {
-        Socket::new(Domain::from(i32::from(self.address.family())), Type::STREAM, None)
+    /// As [`Self::resolve`], with an error for people.
+    pub(super) fn resolve_at_start(destination: &Destination) -> Result<Self, ReceiveError> {
+        Self::resolve(destination)
+            .map_err(|source| ReceiveError::Destination { destination: destination.to_string(), source })
+    }
+
+    /// Number of addresses.
+    pub(super) const fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// The address to try first.
+    pub(super) fn first(&self) -> SockAddr {
+        self.get(0)
+    }
+
+    /// An address by index, counted modulo their number.
+    pub(super) fn get(&self, index: usize) -> SockAddr {
+        self.addresses[index % self.addresses.len()].clone()
+    }
+
+    /// Whether resolving again can give other addresses.
+    pub(super) const fn resolved(&self) -> bool {
+        self.resolved
     }
 }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// A stop request or a question, and the eventfd that makes it noticed.
+/// A stop request or a question, and the eventfd that wakes the thread for it.
 ///
 /// Being asked costs a thread one wake-up every few seconds; a heartbeat of its own would cost the hot path a clock.
 #[derive(Debug)]
 pub(super) struct Wake {
     stop: AtomicBool,
+    abort: AtomicBool,
     hang: AtomicBool,
     break_ring: AtomicBool,
     /// When the question was asked that is not answered yet.
@@ -25,6 +26,7 @@ impl Wake {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             stop: AtomicBool::new(false),
+            abort: AtomicBool::new(false),
             hang: AtomicBool::new(false),
             break_ring: AtomicBool::new(false),
             asked: Mutex::new(None),
@@ -35,7 +37,18 @@ impl Wake {
     /// Asks the thread to end.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.notice();
+        self.notify();
+    }
+
+    /// Asks the thread to end at once, without waiting for sinks.
+    pub(super) fn abort(&self) {
+        self.abort.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// Whether the thread was asked to end at once.
+    pub(super) fn aborted(&self) -> bool {
+        self.abort.load(Ordering::Acquire)
     }
 
     /// Whether the thread was asked to end.
@@ -50,20 +63,20 @@ impl Wake {
             return Some(since.elapsed());
         }
         *asked = Some(Instant::now());
-        self.notice();
+        self.notify();
         None
     }
 
-    /// A fault on purpose, for tests of whoever watches: the thread goes no further once it notices.
+    /// A fault on purpose, for tests of the watchdog: the thread goes no further once it notices.
     pub(super) fn hang(&self) {
         self.hang.store(true, Ordering::Release);
-        self.notice();
+        self.notify();
     }
 
     /// A fault on purpose: the thread breaks its ring once it notices.
     pub(super) fn break_ring(&self) {
         self.break_ring.store(true, Ordering::Release);
-        self.notice();
+        self.notify();
     }
 
     /// By the thread: whether it is to break its ring now.
@@ -73,7 +86,7 @@ impl Wake {
 
     /// By the thread, when it was woken: answers, and makes the eventfd ready for the next time.
     pub(super) fn answer(&self) {
-        // Nothing to read is fine: somebody was faster, or the wake-up was for nothing.
+        // Nothing to read is fine: the wake-up was for nothing.
         let _count = rustix::io::read(&self.event, &mut [0; 8]);
         while self.hang.load(Ordering::Acquire) && !self.stopped() {
             std::thread::park_timeout(Duration::from_millis(100));
@@ -101,19 +114,15 @@ impl Wake {
     }
 
     /// Waits until the thread is asked for something, at most so long, and answers.
-    pub(super) fn doze(&self, at_most: Duration) {
+    pub(super) fn wait(&self, at_most: Duration) {
         let timeout = Timespec::try_from(at_most).ok();
         if let Ok(1..) = poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref()) {
             self.answer();
         }
     }
 
-    /// Asks for the thread's attention: there is something at its desk.
-    pub(super) fn knock(&self) {
-        self.notice();
-    }
-
-    fn notice(&self) {
+    /// Wakes the thread: there is something in its inbox.
+    pub(super) fn notify(&self) {
         let written = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
         debug_assert!(written.is_ok(), "an eventfd takes 2^64 - 2 of these: {written:?}");
     }
@@ -124,13 +133,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_is_open_until_it_is_answered() {
+    fn question_is_open_until_it_is_answered() {
         let wake = Wake::new().expect("an eventfd");
         assert_eq!(wake.ask(), None);
         assert!(wake.ask().is_some(), "asked, and not answered");
         wake.answer();
         assert_eq!(wake.ask(), None);
-        // Who sleeps answers too, and does not sleep shorter for it.
+        // A sleeping thread answers too, and does not sleep shorter for it.
         let begin = Instant::now();
         wake.sleep(Duration::from_millis(30));
         assert!(begin.elapsed() >= Duration::from_millis(30));

@@ -152,6 +152,7 @@ fn slow_destination_starves_the_queue_until_it_reads() -> Outcome {
     slow.read_to_end(&mut received)?;
     sender.join().map_err(|_| "the sender panicked")??;
     assert!(received == sent, "{} of {bytes} bytes arrived, or others", received.len());
+    drop(slow);
     let recovered = wait_for(&receiver, "recovery", |sample| sample.connections == 0)?;
     assert_eq!((recovered.starving, recovered.held()), (Some(false), 0));
     assert_eq!(stop(&receiver).bytes, bytes as u64);
@@ -188,7 +189,8 @@ fn stuck_connection_is_copied_out_then_paused_without_delaying_others() -> Outco
     let mut received = Vec::new();
     lively_end.read_to_end(&mut received)?;
     assert!(received == lively.join().map_err(|_| "the sender panicked")??, "other bytes arrived");
-    let still = sample(&receiver);
+    drop(lively_end);
+    let still = wait_for(&receiver, "one connection", |sample| sample.connections == 1)?;
     assert_eq!((backlog(&still).paused, still.starving), (1, Some(false)), "{still:#?}");
     assert!(backlog(&still).copy_out_bytes <= COPY_OUT, "{still:#?}");
     assert!(still.ring.and_then(|ring| ring.oldest_held) > Some(Duration::ZERO), "{still:#?}");
@@ -196,6 +198,7 @@ fn stuck_connection_is_copied_out_then_paused_without_delaying_others() -> Outco
     received.clear();
     stuck_end.read_to_end(&mut received)?;
     assert!(received == stuck.join().map_err(|_| "the sender panicked")??, "other bytes arrived");
+    drop(stuck_end);
     let over = wait_for(&receiver, "the end", |sample| sample.connections == 0)?;
     assert_eq!((backlog(&over).held, backlog(&over).copy_out_bytes, backlog(&over).paused), (0, 0, 0));
     let ring = stop(&receiver).ring.ok_or("no ring statistics")?;

@@ -1,6 +1,7 @@
 //! The receive path, backend by backend.
 
 mod copy;
+mod delivery;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

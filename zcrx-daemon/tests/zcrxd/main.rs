@@ -5,6 +5,7 @@ mod diagnosis;
 mod harness;
 mod lifecycle;
 mod service;
+mod stuck_log;
 mod tls;
 mod top;
 mod traffic;

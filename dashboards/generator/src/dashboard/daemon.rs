@@ -158,8 +158,9 @@ fn service() -> Row {
             Panel::lines("Refused clients", RATE, "Requests to the web endpoint without the name and password of a user, and TLS handshakes that failed.")
                 .ask("rate(zcrxd_web_unauthorized_requests_total{HOST}[$__rate_interval])", "{{instance}} unauthorized")
                 .ask("rate(zcrxd_web_failed_tls_handshakes_total{HOST}[$__rate_interval])", "{{instance}} TLS"),
-            Panel::lines("Log lines left out", RATE, "Log lines left out because the same place had said too much within a short time.")
-                .ask("rate(zcrxd_log_suppressed_lines_total{HOST}[$__rate_interval])", "{{instance}}"),
+            Panel::lines("Log lines missing", RATE, "Log lines left out because the same place had said too much within a short time, and lines dropped because the log's reader did not keep up.")
+                .ask("rate(zcrxd_log_suppressed_lines_total{HOST}[$__rate_interval])", "{{instance}} left out")
+                .ask("rate(zcrxd_log_dropped_lines_total{HOST}[$__rate_interval])", "{{instance}} dropped"),
         ],
     }
 }

@@ -26,6 +26,8 @@ const MAX_BUFFER_BYTES: u64 = 2 * bytesize::MIB;
 const MAX_INTERFACE_NAME: usize = 15;
 /// CPUs that an affinity mask has room for.
 const MAX_CPUS: u32 = 1024;
+/// Longest time that sinks get at the end.
+const MAX_DRAIN_TIMEOUT: Duration = Duration::from_hours(1);
 /// Times to poll for.
 const BUSY_POLLS: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_millis(10);
 impl Checker<'_> {
@@ -62,6 +64,7 @@ impl Checker<'_> {
             napi_busy_poll: self.busy_poll(draft.napi_busy_poll.as_ref()),
             hold_limit_bytes: None,
             copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
+            drain_timeout: self.drain_timeout(draft.drain_timeout.as_ref()).unwrap_or(default.drain_timeout),
             area_max_bytes: self.area("area_max", draft.area_max.as_ref()).unwrap_or(default.area_max_bytes),
             buffer_bytes: self.buffer(draft.buffer.as_ref()).unwrap_or(default.buffer_bytes),
             refill_entries: self.number(
@@ -184,6 +187,20 @@ impl Checker<'_> {
                 "write a time from 1us to 10ms; 50us is a good start",
             ),
             Err(what) => self.refuse(&said.source, format!("napi_busy_poll {what}"), ""),
+        }
+        None
+    }
+
+    fn drain_timeout(&mut self, said: Option<&Said<String>>) -> Option<Duration> {
+        let said = said?;
+        match parse_interval(&said.value) {
+            Ok(time) if time <= MAX_DRAIN_TIMEOUT => return Some(time),
+            Ok(_) => self.refuse(
+                &said.source,
+                format!("drain_timeout {:?} is out of range", said.value),
+                "write a time from 0s to 3600s; keep systemd's TimeoutStopSec above it",
+            ),
+            Err(what) => self.refuse(&said.source, format!("drain_timeout {what}"), ""),
         }
         None
     }

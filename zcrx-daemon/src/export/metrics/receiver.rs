@@ -329,6 +329,28 @@ pub(super) static RECEIVER: &[Row] = &[
         "Connections that the receiver does not receive from now because their sink is slow.",
         One(|queue| Some(queue.ring?.backlog.paused as f64)),
     ),
+    Row::counter(
+        "zcrxd_receiver_lost_bytes_total",
+        "Payload in bytes that was acknowledged to senders and that the sink's destination did not get or confirm.",
+        One(|queue| Some(queue.ring?.lost_bytes as f64)),
+    ),
+    Row::counter(
+        "zcrxd_receiver_refused_connections_total",
+        "Connections that the receiver closed at once because its sockets had their share of the area.",
+        One(|queue| Some(queue.ring?.refused_connections as f64)),
+    ),
+    Row::gauge(
+        "zcrxd_receiver_connection_limit",
+        "Most connections that a device queue takes: payload in their sockets occupies buffers of the area.",
+        One(|queue| Some(queue.ring?.connection_limit? as f64)),
+    )
+    .absent("the backend is nodev or copy: sockets take nothing from the area"),
+    Row::gauge(
+        "zcrxd_receiver_socket_buffer_bytes",
+        "Receive buffer in bytes of each socket of a device queue: its share of half of the area.",
+        One(|queue| Some(queue.ring?.socket_buffer_bytes? as f64)),
+    )
+    .absent("the kernel sizes the sockets: the area is large enough"),
 ];
 
 fn verified(queue: &ReceiveSample) -> bool {

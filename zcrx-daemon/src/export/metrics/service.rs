@@ -40,4 +40,9 @@ pub(super) static SERVICE: &[Metric<ServiceSample>] = &[
         "Log lines that zcrxd left out because one place in its code logged too much in a short time.",
         One(|service| Some(service.log_lines_suppressed as f64)),
     ),
+    Metric::<ServiceSample>::counter(
+        "zcrxd_log_dropped_lines_total",
+        "Log lines that zcrxd dropped because the reader of its log (pipe, terminal, journal) did not keep up.",
+        One(|service| Some(service.log_lines_dropped as f64)),
+    ),
 ];

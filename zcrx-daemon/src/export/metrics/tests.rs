@@ -206,6 +206,7 @@ fn unknown_values_are_absent_series() {
         "zcrxd_web_connections",
         "zcrxd_web_accepted_connections_total",
         "zcrxd_web_evicted_connections_total",
+        "zcrxd_log_dropped_lines_total",
         "zcrxd_log_suppressed_lines_total",
         "zcrxd_web_failed_tls_handshakes_total",
         "zcrxd_web_unauthorized_requests_total",

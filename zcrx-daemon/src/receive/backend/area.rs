@@ -20,7 +20,16 @@ impl Area {
     /// Maps what `config` asks for, in buffers of `buffer_bytes`. `behind` bytes are added behind the refill ring's
     /// entries.
     pub(super) fn new(config: &QueueConfig, buffer_bytes: u64, behind: usize) -> io::Result<Self> {
-        let memory = map(config.area_bytes, buffer_bytes)?;
+        Self::around(map(config.area_bytes, buffer_bytes)?, config, behind)
+    }
+
+    /// Maps what `config` asks for, for a side that copies: buffers need not be contiguous in physical memory.
+    pub(super) fn for_copies(config: &QueueConfig, buffer_bytes: u64) -> io::Result<Self> {
+        let bytes = config.area_bytes.checked_next_multiple_of(buffer_bytes).ok_or_else(too_big)?;
+        Self::around(Mapping::new(usize::try_from(bytes).map_err(|_| too_big())?)?, config, 0)
+    }
+
+    fn around(memory: Mapping, config: &QueueConfig, behind: usize) -> io::Result<Self> {
         // How big the ring's header is only the registration tells: a page is room enough for any.
         let entries = config.refill_entries.next_power_of_two() as usize;
         let region_bytes =
@@ -38,7 +47,7 @@ impl Area {
 }
 
 /// Maps memory for an area. Buffers larger than a page must be contiguous in physical memory, which huge pages are.
-pub(super) fn map(bytes: u64, buffer_bytes: u64) -> io::Result<Mapping> {
+pub(in crate::receive) fn map(bytes: u64, buffer_bytes: u64) -> io::Result<Mapping> {
     let bytes = usize::try_from(bytes).map_err(|_| too_big())?;
     if buffer_bytes > page_bytes() as u64 { Mapping::huge(bytes) } else { Mapping::new(bytes) }
 }

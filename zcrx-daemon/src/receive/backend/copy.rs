@@ -11,19 +11,20 @@ use super::posted::{GROUP, Posted};
 use super::{Backend, Completion};
 use crate::model::{BackendKind, Refusal};
 use crate::receive::config::QueueConfig;
-use crate::receive::mapping::page_bytes;
-use crate::receive::pool::Pool;
+use crate::receive::pool::{Buffer, Pool};
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::{Ring, SETUP_FLAGS};
 use crate::receive::software::RingContext;
 use zcrx_uapi::ZcrxIfqReg;
 
 /// Works on every kernel with io_uring's deferred task work (Linux 6.1), as any user.
-pub(super) struct CopyBackend {
+pub(in crate::receive) struct CopyBackend {
     /// Holds the registered queue.
     context: RingContext,
     posted: Posted,
     area_address: u64,
+    /// Whether one completion may bring several buffers (Linux 6.10).
+    bundles: bool,
     starvations: u64,
     starving: bool,
 }
@@ -40,12 +41,13 @@ impl CopyBackend {
         };
         let memory =
             |error: io::Error| refuse("map its memory", &error, "make area_bytes smaller or free memory");
-        let mut area = Area::new(config, page_bytes() as u64, 0).map_err(memory)?;
+        let buffer_bytes = config.copy_buffer_bytes();
+        let mut area = Area::for_copies(config, buffer_bytes).map_err(memory)?;
         let mut reg =
             ZcrxIfqReg { if_rxq: config.queue, rq_entries: config.refill_entries, ..ZcrxIfqReg::default() };
         // Privileged: this queue takes no hardware and sees no data but its own sockets', which is what the check
         // protects. That is why the backend works as any user.
-        let mut context = RingContext::new(true, SETUP_FLAGS);
+        let mut context = RingContext::new(true, SETUP_FLAGS).with_buffer_bytes(buffer_bytes as u32);
         // SAFETY: the region is mapped as long as the queue, which lives in the backend: the pool that is made below
         // shares its ownership, and both are dropped together. User space accesses it by atomics.
         unsafe { context.register_ifq(Some(&mut reg), Some(&mut area.region_desc), Some(&mut area.reg)) }
@@ -63,7 +65,8 @@ impl CopyBackend {
         let mut pool = Pool::new(refill, buffer_bytes);
         pool.add_area(area.memory, area.reg.rq_area_token)
             .expect("the software queue's first area is area 0");
-        let mut backend = Self { context, posted, area_address, starvations: 0, starving: false };
+        let bundles = ring.has_bundles();
+        let mut backend = Self { context, posted, area_address, bundles, starvations: 0, starving: false };
         backend.post();
         Ok((backend, pool))
     }
@@ -82,40 +85,58 @@ impl CopyBackend {
         self.posted.commit();
     }
 
-    /// The data in a posted buffer goes to user space.
-    fn data(&mut self, id: u16, bytes: u32, pool: &mut Pool) -> Completion {
-        let (Some(ifq), Some(niov)) = (self.context.ifq(), self.posted.take(id)) else {
-            return Completion::Failed(libc::EIO);
-        };
-        if bytes == 0 {
+    /// Takes back a buffer that a completion names and that holds nothing.
+    fn take_back(&mut self, id: u16) {
+        if let (Some(ifq), Some(niov)) = (self.context.ifq(), self.posted.take(id)) {
             ifq.allocator.release(niov);
-            return Completion::Nothing;
         }
-        let cqe = ifq.allocator.dispense(niov, 0);
-        ifq.allocator.release(niov);
-        pool.dispense(cqe.off, bytes).map_or(Completion::Failed(libc::EFAULT), Completion::Data)
     }
 }
 
 impl Backend for CopyBackend {
     fn receive(&self, socket: RawFd) -> squeue::Entry {
-        opcode::RecvMulti::new(types::Fd(socket), GROUP).build()
+        if self.bundles {
+            opcode::RecvMultiBundle::new(types::Fd(socket), GROUP).build()
+        } else {
+            opcode::RecvMulti::new(types::Fd(socket), GROUP).build()
+        }
     }
 
-    fn completion(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Completion {
-        let buffer = cqueue::buffer_select(cqe.flags());
-        match (cqe.result(), buffer) {
-            (bytes @ 1.., Some(id)) => self.data(id, bytes as u32, pool),
-            (0, Some(id)) => {
-                self.data(id, 0, pool);
-                Completion::End
-            }
-            (0, None) => Completion::End,
-            (result, _) if result == -libc::ENOBUFS => Completion::NoBuffers(libc::ENOBUFS),
-            (result, _) if result == -libc::EAGAIN || result == -libc::EINTR => Completion::Nothing,
-            (result, _) => {
-                Completion::Failed(result.checked_neg().filter(|errno| *errno > 0).unwrap_or(libc::EIO))
-            }
+    #[inline]
+    fn payload(
+        &mut self,
+        cqe: &cqueue::Entry32,
+        pool: &mut Pool,
+        mut take: impl FnMut(Buffer, &mut Pool),
+    ) -> bool {
+        let (Some(ifq), Some(first)) = (self.context.ifq(), cqueue::buffer_select(cqe.flags())) else {
+            return false;
+        };
+        let mut id = first;
+        let mut left = cqe.result() as u32;
+        // A bundle fills the buffers that follow the first in the order in which they were posted.
+        while left > 0 {
+            let Some(niov) = self.posted.take(id) else { return false };
+            let bytes = left.min(ifq.allocator.niov_bytes());
+            let data = ifq.allocator.dispense(niov, 0);
+            ifq.allocator.release(niov);
+            let Ok(buffer) = pool.dispense(data.off, bytes) else { return false };
+            take(buffer, pool);
+            left -= bytes;
+            id = self.posted.after(id);
+        }
+        true
+    }
+
+    fn completion(&mut self, cqe: &cqueue::Entry32, _pool: &mut Pool) -> Completion {
+        if let Some(id) = cqueue::buffer_select(cqe.flags()) {
+            self.take_back(id);
+        }
+        match -cqe.result() {
+            0 => Completion::End,
+            libc::ENOBUFS => Completion::NoBuffers(libc::ENOBUFS),
+            libc::EAGAIN | libc::EINTR => Completion::Nothing,
+            errno => Completion::Failed(if errno > 0 { errno } else { libc::EIO }),
         }
     }
 
@@ -130,7 +151,7 @@ impl Backend for CopyBackend {
     }
 
     fn retries_by_time(&self) -> bool {
-        // Whoever gives a buffer back is in this process: `settle` sees it.
+        // Buffers come back within this process: `settle` sees it.
         false
     }
 

@@ -5,12 +5,12 @@ use std::io;
 use tracing::{info, warn};
 
 use super::area;
+use crate::receive::mapping::Mapping;
 use crate::receive::pool::Pool;
 use crate::receive::ring::Ring;
 use zcrx_uapi::register;
 
-/// The most that one step adds: making memory present takes time, and the receive thread does nothing else meanwhile.
-/// Bigger limits take bigger steps, because the kernel takes no more than 1024 areas.
+/// The most that one step adds: the queue gets it soon, and not more than it needs. Bigger limits take bigger steps, because the kernel takes no more than 1024 areas.
 const STEP_BYTES: u64 = 64 << 20;
 const STEPS: u64 = 512;
 
@@ -19,6 +19,10 @@ const STEPS: u64 = 512;
 pub(super) struct Growth {
     limit: u64,
     buffer_bytes: u64,
+    /// Whether buffers ran short.
+    wanted: bool,
+    /// Whether a helper maps memory now.
+    mapping: bool,
     pub(super) added: u64,
     pub(super) refused: u64,
 }
@@ -26,7 +30,7 @@ pub(super) struct Growth {
 impl Growth {
     /// Up to `limit` bytes, in buffers of that size.
     pub(super) const fn new(limit: u64, buffer_bytes: u64) -> Self {
-        Self { limit, buffer_bytes, added: 0, refused: 0 }
+        Self { limit, buffer_bytes, wanted: false, mapping: false, added: 0, refused: 0 }
     }
 
     /// The most bytes that all areas may have together.
@@ -34,12 +38,39 @@ impl Growth {
         self.limit
     }
 
-    /// Doubles the queue's memory, as far as it may; says whether it did. A refusal ends growing for good: the limit of
-    /// locked memory, say, does not rise by asking again.
-    pub(super) fn grow(&mut self, ring: &Ring, zcrx_id: u32, pool: &mut Pool) -> io::Result<bool> {
+    /// Buffers ran short.
+    pub(super) const fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// What a helper should map now, as (bytes, bytes of a buffer): as much as the queue has, as far as it may grow. Mapping
+    /// makes memory present, which takes too long for a receive thread.
+    pub(super) fn wanted(&mut self, area_bytes: u64) -> Option<(u64, u64)> {
+        if !std::mem::take(&mut self.wanted) || self.mapping {
+            return None;
+        }
+        let step = step(area_bytes, self.limit, area::granule(self.buffer_bytes))?;
+        self.mapping = true;
+        Some((step, self.buffer_bytes))
+    }
+
+    /// The helper could not be started: the next shortage tries again.
+    pub(super) const fn no_area(&mut self) {
+        self.mapping = false;
+    }
+
+    /// Registers what a helper has mapped; returns whether the queue has grown. A refusal ends growing for good: the limit
+    /// of locked memory, say, does not rise by asking again.
+    pub(super) fn add(
+        &mut self,
+        ring: &Ring,
+        zcrx_id: u32,
+        memory: io::Result<Mapping>,
+        pool: &mut Pool,
+    ) -> io::Result<bool> {
+        self.mapping = false;
         let now = pool.area_bytes();
-        let Some(step) = step(now, self.limit, area::granule(self.buffer_bytes)) else { return Ok(false) };
-        let added = area::map(step, self.buffer_bytes).and_then(|memory| {
+        let added = memory.and_then(|memory| {
             let mut reg = area::describe(&memory);
             // SAFETY: the memory stays mapped until the ring is gone: it goes to the pool, whose owner drops the ring
             // first. Where the call fails the kernel has let go of it.
@@ -86,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_limit_is_reached_with_the_areas_that_the_kernel_takes() {
+    fn largest_limit_is_reached_with_as_many_areas_as_the_kernel_takes() {
         let (mut now, mut areas) = (4096_u64, 1);
         while let Some(step) = step(now, 1 << 40, 4096) {
             now += step;

@@ -24,10 +24,9 @@ const MAX_POSTED: u32 = 1024;
 pub(super) struct Posted {
     /// `struct io_uring_buf` times the number of slots; the tail lies in the padding of the first.
     memory: Mapping,
-    /// Which buffer each buffer id stands for, while it is posted.
+    /// The buffer posted in each slot. A slot's index is the buffer's id.
     slots: Vec<Option<Niov>>,
-    /// Buffer ids that are not posted.
-    free_ids: Vec<u16>,
+    count: usize,
     tail: u16,
 }
 
@@ -40,34 +39,46 @@ impl Posted {
         // SAFETY: the memory holds that many entries, is page-aligned, and outlives the ring's requests: the owner
         // of both drops it only after they have ended.
         unsafe { ring.submitter().register_buf_ring_with_flags(memory.address(), slots as u16, GROUP, 0) }?;
-        let free_ids = (0..slots as u16).rev().collect();
-        Ok(Self { memory, slots: vec![None; slots], free_ids, tail: 0 })
+        Ok(Self { memory, slots: vec![None; slots], count: 0, tail: 0 })
     }
 
-    /// Whether another buffer can be posted.
+    /// Whether another buffer can be posted: the next slot's buffer has been taken.
     pub(super) fn has_room(&self) -> bool {
-        !self.free_ids.is_empty()
+        self.slots[self.index()].is_none()
     }
 
     /// Buffers posted.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free_ids.len()
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 
-    /// Adds a buffer, which the kernel sees after [`Self::commit`]. Gives it back if there is no room.
+    /// The id of the buffer that was posted after this one.
+    pub(super) fn after(&self, id: u16) -> u16 {
+        id.wrapping_add(1) & (self.slots.len() - 1) as u16
+    }
+
+    /// The slot that is next.
+    fn index(&self) -> usize {
+        usize::from(self.tail) & (self.slots.len() - 1)
+    }
+
+    /// Adds a buffer, which the kernel sees after [`Self::commit`]. Returns it if there is no room.
     pub(super) fn post(&mut self, niov: Niov, address: u64, bytes: u32) -> Result<(), Niov> {
-        let Some(id) = self.free_ids.pop() else { return Err(niov) };
-        let index = usize::from(self.tail) & (self.slots.len() - 1);
+        if !self.has_room() {
+            return Err(niov);
+        }
+        let index = self.index();
         // SAFETY: the index is below the number of entries, all of which are inside the mapping; the kernel reads an
-        // entry only between the tail's move behind it and its completion, when its id is free again. Of entry 0
-        // only the three fields before the tail are written.
+        // entry only between the tail's move behind it and its completion, when its buffer is taken. Of entry 0 only
+        // the three fields before the tail are written.
         unsafe {
             let entry = self.memory.start().cast::<BufRingEntry>().add(index).as_mut();
             entry.set_addr(address);
             entry.set_len(bytes);
-            entry.set_bid(id);
+            entry.set_bid(index as u16);
         }
-        self.slots[usize::from(id)] = Some(niov);
+        self.slots[index] = Some(niov);
+        self.count += 1;
         self.tail = self.tail.wrapping_add(1);
         Ok(())
     }
@@ -80,7 +91,7 @@ impl Posted {
     /// Takes the buffer that a completion names.
     pub(super) fn take(&mut self, id: u16) -> Option<Niov> {
         let niov = self.slots.get_mut(usize::from(id))?.take()?;
-        self.free_ids.push(id);
+        self.count -= 1;
         Some(niov)
     }
 

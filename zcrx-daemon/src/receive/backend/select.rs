@@ -1,8 +1,9 @@
-//! Takes the best backend that works, and remembers why not a better one.
+//! Takes the best backend that works, and keeps the reasons against better ones.
 
 use std::fs;
+use std::time::Duration;
 
-use super::Backend;
+use super::AnyBackend;
 use super::copy::CopyBackend;
 use super::zcrx::{ZcrxBackend, ifindex};
 use crate::model::{BackendKind, Refusal, Selection};
@@ -13,22 +14,55 @@ use crate::receive::ring::Ring;
 
 /// A backend that works.
 pub(in crate::receive) struct Selected {
-    pub(in crate::receive) backend: Box<dyn Backend>,
+    pub(in crate::receive) backend: AnyBackend,
     pub(in crate::receive) pool: Pool,
     pub(in crate::receive) selection: Selection,
 }
 
+/// Waits before a busy queue is tried again; returns whether to go on at all.
+pub(in crate::receive) type Pause<'a> = &'a dyn Fn(Duration) -> bool;
+
+const BEST_FIRST: [BackendKind; 3] = [BackendKind::Device, BackendKind::Nodev, BackendKind::Copy];
+
 /// Registers a queue on `ring`, whose thread must be the calling one.
-pub(in crate::receive) fn select(ring: &Ring, config: &QueueConfig) -> Result<Selected, ReceiveError> {
-    let candidates: &[BackendKind] = match &config.backend {
-        BackendChoice::Auto => &[BackendKind::Device, BackendKind::Nodev, BackendKind::Copy],
-        BackendChoice::Only(BackendKind::Device) => &[BackendKind::Device],
-        BackendChoice::Only(BackendKind::Nodev) => &[BackendKind::Nodev],
-        BackendChoice::Only(BackendKind::Copy) => &[BackendKind::Copy],
+pub(in crate::receive) fn select(
+    ring: &Ring,
+    config: &QueueConfig,
+    pause: Pause<'_>,
+) -> Result<Selected, ReceiveError> {
+    let candidates = match &config.backend {
+        BackendChoice::Auto => BEST_FIRST.to_vec(),
+        BackendChoice::Only(kind) => vec![*kind],
     };
+    take_first(ring, config, &candidates, pause).map_err(|refused| ReceiveError::NoBackend { refused })
+}
+
+/// Registers a queue on a backend that is better than `current`, if there is one. Does not wait for a busy queue.
+pub(in crate::receive) fn select_better(
+    ring: &Ring,
+    config: &QueueConfig,
+    current: BackendKind,
+) -> Option<Selected> {
+    let better: Vec<_> = BEST_FIRST.into_iter().take_while(|kind| *kind != current).collect();
+    take_first(ring, config, &better, &|_| false).ok()
+}
+
+fn take_first(
+    ring: &Ring,
+    config: &QueueConfig,
+    candidates: &[BackendKind],
+    pause: Pause<'_>,
+) -> Result<Selected, Vec<Refusal>> {
     let mut refused = Vec::new();
     for kind in candidates {
-        match attempt(ring, config, *kind) {
+        let attempt = match kind {
+            BackendKind::Device => device(ring, config, pause),
+            BackendKind::Nodev => ZcrxBackend::register_nodev(ring, config, pause).map(zcrx),
+            BackendKind::Copy => {
+                CopyBackend::register(ring, config).map(|(backend, pool)| (AnyBackend::Copy(backend), pool))
+            }
+        };
+        match attempt {
             Ok((backend, pool)) => {
                 let selection = Selection { backend: Some(*kind), refused };
                 return Ok(Selected { backend, pool, selection });
@@ -36,20 +70,16 @@ pub(in crate::receive) fn select(ring: &Ring, config: &QueueConfig) -> Result<Se
             Err(refusal) => refused.push(refusal),
         }
     }
-    Err(ReceiveError::NoBackend { refused })
+    Err(refused)
 }
 
-type Attempt = Result<(Box<dyn Backend>, Pool), Refusal>;
+type Attempt = Result<(AnyBackend, Pool), Refusal>;
 
-fn attempt(ring: &Ring, config: &QueueConfig, kind: BackendKind) -> Attempt {
-    match kind {
-        BackendKind::Device => device(ring, config),
-        BackendKind::Nodev => ZcrxBackend::register_nodev(ring, config).map(boxed),
-        BackendKind::Copy => CopyBackend::register(ring, config).map(boxed),
-    }
+fn zcrx((backend, pool): (ZcrxBackend, Pool)) -> (AnyBackend, Pool) {
+    (AnyBackend::Zcrx(backend), pool)
 }
 
-fn device(ring: &Ring, config: &QueueConfig) -> Attempt {
+fn device(ring: &Ring, config: &QueueConfig, pause: Pause<'_>) -> Attempt {
     let refuse = |errno, reason: &str, remedy: &str| Refusal {
         backend: BackendKind::Device,
         step: "choose a hardware queue".to_owned(),
@@ -63,7 +93,7 @@ fn device(ring: &Ring, config: &QueueConfig) -> Attempt {
     let Some(index) = ifindex(interface) else {
         return Err(refuse(Some(libc::ENODEV), "the interface is gone", "bring it back"));
     };
-    ZcrxBackend::register_device(ring, config, interface, index).map(boxed)
+    ZcrxBackend::register_device(ring, config, interface, index, pause).map(zcrx)
 }
 
 /// Refuses an interface that is not there, and a queue that it does not have: bad input, whatever the backend.
@@ -80,10 +110,6 @@ pub(in crate::receive) fn check_interface(config: &QueueConfig) -> Result<(), Re
         }
         _ => Ok(()),
     }
-}
-
-fn boxed<B: Backend + 'static>((backend, pool): (B, Pool)) -> (Box<dyn Backend>, Pool) {
-    (Box::new(backend), pool)
 }
 
 /// How many receive queues an interface has, where sysfs tells.

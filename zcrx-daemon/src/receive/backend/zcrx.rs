@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
@@ -12,29 +11,30 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::area::Area;
 use super::features::Features;
 use super::growth::Growth;
-use super::told::Told;
-use super::{Arm, Backend, Completion, Shared};
+use super::notifications::KernelNotifications;
+use super::select::Pause;
+use super::{Backend, Completion, Shared};
 use crate::model::{BackendKind, Fallback, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
 use crate::net;
 use crate::receive::completion::{self, Answer};
 use crate::receive::config::QueueConfig;
-use crate::receive::mapping::page_bytes;
-use crate::receive::pool::Pool;
+use crate::receive::mapping::{Mapping, page_bytes};
+use crate::receive::pool::{Buffer, Pool};
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
 use zcrx_uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
-use zcrx_uapi::{ZcrxCqe, ZcrxIfqReg, ZcrxStats, errno, register, registration};
+use zcrx_uapi::{ZcrxIfqReg, ZcrxStats, errno, register, registration};
 
 /// The kernel takes its time to let go of a queue whose ring was closed: until then it is EEXIST to the next one.
 const BUSY_ATTEMPTS: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Receives that wait for a buffer are not let try again by a flush more often than this. Where copies find no buffer
-/// although the NIC has plenty, flushing and trying would go on at the speed of the other connections' traffic.
+/// The refill ring is not flushed for waiting receives more often than this. Where copies find no buffer although the NIC
+/// has plenty, flushes would follow each other at the speed of the other connections' traffic.
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// An interface queue of the kernel.
-pub(super) struct ZcrxBackend {
+pub(in crate::receive) struct ZcrxBackend {
     kind: BackendKind,
     zcrx_id: u32,
     features: Features,
@@ -45,8 +45,9 @@ pub(super) struct ZcrxBackend {
     flush_at: u32,
     /// When the ring was last flushed for the sake of waiting receives.
     flushed_for_waiting: Option<Instant>,
-    told: Told,
+    notifications: KernelNotifications,
     growth: Growth,
+    area_bytes: u64,
 }
 
 impl ZcrxBackend {
@@ -56,16 +57,28 @@ impl ZcrxBackend {
         config: &QueueConfig,
         interface: &str,
         ifindex: u32,
+        pause: Pause<'_>,
     ) -> Result<(Self, Pool), Refusal> {
         let reg = ZcrxIfqReg { if_idx: ifindex, if_rxq: config.queue, ..ZcrxIfqReg::default() };
         let step = format!("register interface queue {interface}:{}", config.queue);
-        Self::register(ring, config, BackendKind::Device, reg, &step)
+        Self::register(ring, config, BackendKind::Device, reg, &step, pause)
     }
 
     /// Registers a queue without a device.
-    pub(super) fn register_nodev(ring: &Ring, config: &QueueConfig) -> Result<(Self, Pool), Refusal> {
+    pub(super) fn register_nodev(
+        ring: &Ring,
+        config: &QueueConfig,
+        pause: Pause<'_>,
+    ) -> Result<(Self, Pool), Refusal> {
         let reg = ZcrxIfqReg { flags: ZCRX_REG_NODEV, ..ZcrxIfqReg::default() };
-        Self::register(ring, config, BackendKind::Nodev, reg, "register an interface queue without a device")
+        Self::register(
+            ring,
+            config,
+            BackendKind::Nodev,
+            reg,
+            "register an interface queue without a device",
+            pause,
+        )
     }
 
     fn register(
@@ -74,6 +87,7 @@ impl ZcrxBackend {
         kind: BackendKind,
         mut reg: ZcrxIfqReg,
         step: &str,
+        pause: Pause<'_>,
     ) -> Result<(Self, Pool), Refusal> {
         let mut features = Features::ask();
         let page = page_bytes() as u64;
@@ -86,8 +100,8 @@ impl ZcrxBackend {
         }
         let mut area = Area::new(config, buffer_bytes, size_of::<ZcrxStats>())
             .map_err(|error| refusal(config, kind, step, &error))?;
-        let told = Told::new(&features, &area.region);
-        let mut events = told.describe(&features);
+        let notifications = KernelNotifications::new(&features, &area.region);
+        let mut events = notifications.describe(&features);
         reg.rq_entries = config.refill_entries;
         // Zero leaves it to the kernel, as kernels that know no other size insist.
         reg.rx_buf_len = if buffer_bytes > page { buffer_bytes as u32 } else { 0 };
@@ -100,9 +114,8 @@ impl ZcrxBackend {
             };
             match result.map_err(|error| (error.raw_os_error(), error)) {
                 Ok(()) => break,
-                Err((Some(libc::EEXIST), _)) if attempts < BUSY_ATTEMPTS => {
+                Err((Some(libc::EEXIST), _)) if attempts < BUSY_ATTEMPTS && pause(BUSY_PAUSE) => {
                     attempts += 1;
-                    thread::sleep(BUSY_PAUSE);
                 }
                 Err((Some(number @ (libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)), _))
                     if reg.rx_buf_len != 0 =>
@@ -151,8 +164,9 @@ impl ZcrxBackend {
             flushes: 0,
             flush_at: (reg.rq_entries.min(buffers) / 4).max(1),
             flushed_for_waiting: None,
-            told,
+            notifications,
             growth: Growth::new(limit.max(pool.area_bytes()), buffer_bytes),
+            area_bytes: pool.area_bytes(),
             features,
         };
         Ok((backend, pool))
@@ -167,8 +181,9 @@ impl ZcrxBackend {
             flushes: 0,
             flush_at: shared.flush_at,
             flushed_for_waiting: None,
-            told: Told::nothing(&shared.region),
+            notifications: KernelNotifications::nothing(&shared.region),
             growth: Growth::new(pool.area_bytes(), pool.buffer_bytes()),
+            area_bytes: pool.area_bytes(),
             features: shared.features.clone(),
         }
     }
@@ -181,19 +196,19 @@ impl ZcrxBackend {
         Ok(())
     }
 
-    /// Waiting receives found the freelist empty. While entries are parked that need not mean a thing: without a flush
-    /// they would wait for ever on a queue whose page pool is idle. Otherwise more memory is all that helps. Says
-    /// whether they should try again now.
-    fn provide(&mut self, ring: &Ring, pool: &mut Pool) -> io::Result<bool> {
+    /// Waiting receives found the freelist empty. While entries are parked that need not mean a thing: without a flush they
+    /// would wait for ever on a queue whose page pool is idle. Otherwise more memory is all that helps.
+    fn provide(&mut self, ring: &Ring, pool: &mut Pool) -> io::Result<()> {
         if !self.can_flush || pool.refill_depth() == 0 {
-            return self.growth.grow(ring, self.zcrx_id, pool);
+            self.growth.want();
+            return Ok(());
         }
         if self.flushed_for_waiting.is_some_and(|last| last.elapsed() < FLUSH_PAUSE) {
-            return Ok(false);
+            return Ok(());
         }
         self.flush(ring, pool)?;
         self.flushed_for_waiting = Some(Instant::now());
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -203,25 +218,30 @@ impl Backend for ZcrxBackend {
         opcode::RecvZc::new(types::Fd(socket), 0).ifq(self.zcrx_id).build()
     }
 
-    fn completion(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Completion {
-        let result = cqe.result();
-        match result {
-            1.. => {
-                let [off, pad] = *cqe.big_cqe();
-                let data = ZcrxCqe { off, __pad: pad };
-                pool.dispense(data.off, result as u32)
-                    .map_or(Completion::Failed(libc::EFAULT), Completion::Data)
-            }
-            0 => Completion::End,
-            _ => {
-                let errno = result.checked_neg().unwrap_or(libc::EIO);
-                match completion::answer(errno) {
-                    Answer::MakeRoom => Completion::QueueFull,
-                    Answer::FindBuffers => Completion::NoBuffers(errno),
-                    Answer::ArmAgain | Answer::Expected => Completion::Nothing,
-                    Answer::Close => Completion::Failed(errno),
-                }
-            }
+    #[inline]
+    fn payload(
+        &mut self,
+        cqe: &cqueue::Entry32,
+        pool: &mut Pool,
+        mut take: impl FnMut(Buffer, &mut Pool),
+    ) -> bool {
+        // `struct io_uring_zcrx_cqe`: the offset, and padding.
+        let [off, _] = *cqe.big_cqe();
+        let Ok(buffer) = pool.dispense(off, cqe.result() as u32) else { return false };
+        take(buffer, pool);
+        true
+    }
+
+    fn completion(&mut self, cqe: &cqueue::Entry32, _pool: &mut Pool) -> Completion {
+        let errno = match cqe.result() {
+            0 => return Completion::End,
+            result => result.checked_neg().unwrap_or(libc::EIO),
+        };
+        match completion::answer(errno) {
+            Answer::MakeRoom => Completion::QueueFull,
+            Answer::FindBuffers => Completion::NoBuffers(errno),
+            Answer::ArmAgain | Answer::Expected => Completion::Nothing,
+            Answer::Close => Completion::Failed(errno),
         }
     }
 
@@ -230,7 +250,8 @@ impl Backend for ZcrxBackend {
         // A full ring cannot take what is stashed, and a device-less one is consumed by nobody else.
         let flush = pool.stashed() > 0 || (self.kind == BackendKind::Nodev && depth >= self.flush_at);
         if waiting > 0 {
-            return Ok(if self.provide(ring, pool)? { waiting } else { 0 });
+            self.provide(ring, pool)?;
+            return Ok(waiting);
         }
         if self.can_flush && depth > 0 && flush {
             self.flush(ring, pool)?;
@@ -257,14 +278,14 @@ impl Backend for ZcrxBackend {
     fn copied_bytes(&self, received: u64) -> Option<u64> {
         match self.kind {
             BackendKind::Nodev | BackendKind::Copy => Some(received),
-            BackendKind::Device => self.told.copies().map(|copies| copies.bytes),
+            BackendKind::Device => self.notifications.copies().map(|copies| copies.bytes),
         }
     }
 
-    fn event(&mut self, ring: &Ring, pool: &mut Pool, event: u32) -> io::Result<Arm> {
-        self.told.count(event);
+    fn event(&mut self, ring: &Ring, pool: &mut Pool, event: u32) -> io::Result<()> {
+        self.notifications.count(event);
         if event != ZCRX_EVENT_ALLOC_FAIL {
-            return Ok(Arm::Later);
+            return Ok(());
         }
         // The NIC got nothing: neither from what is stashed here, nor, up to Linux 7.2, from entries of fragments that
         // it gave up on. And if it had got that, it would still be short of memory in a moment.
@@ -272,7 +293,22 @@ impl Backend for ZcrxBackend {
         if self.can_flush && pool.refill_depth() > 0 {
             self.flush(ring, pool)?;
         }
-        Ok(if self.growth.grow(ring, self.zcrx_id, pool)? { Arm::Now } else { Arm::Later })
+        self.growth.want();
+        Ok(())
+    }
+
+    fn wanted_area(&mut self) -> Option<(u64, u64)> {
+        self.growth.wanted(self.area_bytes)
+    }
+
+    fn grow(&mut self, ring: &Ring, memory: io::Result<Mapping>, pool: &mut Pool) -> io::Result<bool> {
+        let grown = self.growth.add(ring, self.zcrx_id, memory, pool);
+        self.area_bytes = pool.area_bytes();
+        grown
+    }
+
+    fn no_area(&mut self) {
+        self.growth.no_area();
     }
 
     fn arm(&mut self, ring: &Ring, event: u32) -> io::Result<()> {
@@ -301,7 +337,7 @@ impl Backend for ZcrxBackend {
             features: self.features.clone(),
             flush_at: self.flush_at,
             areas,
-            region: Arc::clone(self.told.region()),
+            region: Arc::clone(self.notifications.region()),
             refill: pool.refill_memory().clone(),
             buffer_bytes: pool.buffer_bytes(),
             turn,
@@ -319,8 +355,8 @@ impl Backend for ZcrxBackend {
 
     fn zcrx_counts(&self, pool: &Pool) -> Option<ZcrxCounts> {
         Some(ZcrxCounts {
-            events: self.told.events(),
-            copies: self.told.copies(),
+            events: self.notifications.events(),
+            copies: self.notifications.copies(),
             areas: pool.areas(),
             areas_added: self.growth.added,
             areas_refused: self.growth.refused,

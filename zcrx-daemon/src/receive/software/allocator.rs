@@ -17,7 +17,7 @@ pub struct Niov(pub u32);
 pub struct Rejected {
     /// Padding not zero, or no such area or buffer.
     pub malformed: u64,
-    /// The buffer has no reference of user space: given back twice, or never dispensed.
+    /// The buffer has no reference of user space: returned twice, or never dispensed.
     pub unreferenced: u64,
 }
 

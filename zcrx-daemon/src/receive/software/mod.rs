@@ -11,7 +11,7 @@ mod region;
 mod registration;
 
 pub use allocator::{ALLOC_CACHE_REFILL, Allocator, Niov, Rejected};
-pub use registration::{RingContext, SoftwareIfq};
+pub use registration::{Allocation, RingContext, SoftwareIfq, UserPointer};
 
 #[cfg(test)]
 mod model_tests;

@@ -27,7 +27,7 @@ fn queue(area_id: u16, niovs: u32, entries: u32, start: u32) -> Queue {
     Queue { allocator, user: Producer::new(memory) }
 }
 
-/// What user space writes to give back one completion.
+/// What user space writes to return one completion.
 fn rqe(off: u64) -> ZcrxRqe {
     ZcrxRqe { off, ..ZcrxRqe::default() }
 }

@@ -21,7 +21,7 @@ const RING_HEADER_BYTES: u32 = 8;
 const AREA_ID: u16 = 0;
 
 /// What a registration sees of the ring it is made on: the part of `struct io_ring_ctx` that matters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RingContext {
     /// The answer to `capable(CAP_NET_ADMIN)`, the seed's first check.
     ///
@@ -31,7 +31,63 @@ pub struct RingContext {
     pub privileged: bool,
     /// `IORING_SETUP_*` flags of the ring.
     pub setup_flags: u32,
+    /// Whether the kernel was built with `CONFIG_IO_URING_ZCRX`.
+    pub configured: bool,
+    /// An allocation that fails, as on a host without memory.
+    pub failing: Option<Allocation>,
+    /// Size of a buffer, bytes, a power of two; 0 for the page size, which is all that the seed knew.
+    pub buffer_bytes: u32,
     ifq: Option<SoftwareIfq>,
+}
+
+/// What a registration allocates, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// The queue itself.
+    Queue,
+    /// The pages of the region.
+    Region,
+    /// The area's bookkeeping.
+    Area,
+}
+
+/// A pointer that user space passed.
+#[derive(Debug)]
+pub enum UserPointer<'a, T> {
+    /// Zero.
+    Null,
+    /// Points to nothing that can be read.
+    Unreadable,
+    /// Can be read and not written.
+    ReadOnly(&'a T),
+    /// Can be read and written.
+    Writable(&'a mut T),
+}
+
+impl<T: Copy> UserPointer<'_, T> {
+    /// `copy_from_user`.
+    fn read(&self) -> Result<T, Errno> {
+        match self {
+            Self::Null | Self::Unreadable => Err(Errno::FAULT),
+            Self::ReadOnly(value) => Ok(**value),
+            Self::Writable(value) => Ok(**value),
+        }
+    }
+
+    /// `copy_to_user`.
+    fn write(self, value: T) -> Result<(), Errno> {
+        match self {
+            Self::Writable(place) => *place = value,
+            Self::Null | Self::Unreadable | Self::ReadOnly(_) => return Err(Errno::FAULT),
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T> From<Option<&'a mut T>> for UserPointer<'a, T> {
+    fn from(pointer: Option<&'a mut T>) -> Self {
+        pointer.map_or(Self::Unreadable, Self::Writable)
+    }
 }
 
 /// A registered software interface queue.
@@ -56,7 +112,14 @@ impl SoftwareIfq {
 impl RingContext {
     /// A ring with these flags and no queue.
     pub const fn new(privileged: bool, setup_flags: u32) -> Self {
-        Self { privileged, setup_flags, ifq: None }
+        Self { privileged, setup_flags, configured: true, failing: None, buffer_bytes: 0, ifq: None }
+    }
+
+    /// The same ring, whose queue has buffers of this size, bytes, a power of two.
+    #[must_use]
+    pub const fn with_buffer_bytes(mut self, buffer_bytes: u32) -> Self {
+        self.buffer_bytes = buffer_bytes;
+        self
     }
 
     /// The registered queue.
@@ -69,20 +132,42 @@ impl RingContext {
         self.ifq.take()
     }
 
-    /// `io_register_zcrx_ifq`. `None` stands for a pointer that cannot be read (and written).
-    ///
-    /// The seed knew no area beyond its pointer; the checks of what it points to, last in the order, are those of
-    /// the patch that followed it.
+    /// `io_register_zcrx_ifq` with pointers that can be read and written; `None` stands for one that can be neither.
     ///
     /// # Safety
-    /// If all checks pass and `region` says [`IORING_MEM_REGION_TYPE_USER`], its memory must stay mapped and writable as
-    /// long as the queue lives, and must be accessed by atomics only. The area is not touched.
+    /// As [`Self::register`].
     pub unsafe fn register_ifq(
         &mut self,
         reg: Option<&mut ZcrxIfqReg>,
         region: Option<&mut RegionDesc>,
         area: Option<&mut ZcrxAreaReg>,
     ) -> Result<(), Errno> {
+        // SAFETY: the caller promises the same.
+        unsafe { self.register(reg.into(), 1, region.into(), area.into()) }
+    }
+
+    /// `io_uring_register(2)` with `IORING_REGISTER_ZCRX_IFQ`.
+    ///
+    /// The seed knew no area beyond its pointer; the checks of what it points to, last in the order, are those of
+    /// the patch that followed it. Results are copied back after all checks: a pointer that cannot be written to fails
+    /// there, and undoes the registration.
+    ///
+    /// # Safety
+    /// If all checks pass and `region` says [`IORING_MEM_REGION_TYPE_USER`], its memory must stay mapped and writable as
+    /// long as the queue lives, and must be accessed by atomics only. The area is not touched.
+    pub unsafe fn register(
+        &mut self,
+        arg: UserPointer<'_, ZcrxIfqReg>,
+        nr_args: u32,
+        region: UserPointer<'_, RegionDesc>,
+        area: UserPointer<'_, ZcrxAreaReg>,
+    ) -> Result<(), Errno> {
+        if matches!(arg, UserPointer::Null) || nr_args != 1 {
+            return Err(Errno::INVAL);
+        }
+        if !self.configured {
+            return Err(Errno::OPNOTSUPP);
+        }
         if !self.privileged {
             return Err(Errno::PERM);
         }
@@ -92,8 +177,9 @@ impl RingContext {
         if self.ifq.is_some() {
             return Err(Errno::BUSY);
         }
-        let reg = reg.ok_or(Errno::FAULT)?;
-        let region = region.ok_or(Errno::FAULT)?;
+        let mut reg_copy = arg.read()?;
+        let region_copy = region.read()?;
+        let reg = &mut reg_copy;
         // What later kernels gave a meaning was reserved then.
         if reg.zcrx_id != 0 || reg.rx_buf_len != 0 || reg.event_desc != 0 || reg.__resv != [0; 2] {
             return Err(Errno::INVAL);
@@ -109,29 +195,44 @@ impl RingContext {
             rq_entries = IO_RQ_MAX_ENTRIES;
         }
         let rq_entries = rq_entries.next_power_of_two();
-        let area = area.ok_or(Errno::FAULT)?;
+        let mut area_copy = area.read()?;
+        if self.failing == Some(Allocation::Queue) {
+            return Err(Errno::NOMEM);
+        }
 
         let ring_bytes = u64::from(RING_HEADER_BYTES) + u64::from(rq_entries) * size_of::<ZcrxRqe>() as u64;
-        if ring_bytes > region.size {
+        if ring_bytes > region_copy.size {
             return Err(Errno::INVAL);
         }
-        region::check(region)?;
-        let niovs = check_area(area)?;
+        region::check(&region_copy)?;
+        if self.failing == Some(Allocation::Region) {
+            return Err(Errno::NOMEM);
+        }
+        let buffer_bytes = if self.buffer_bytes == 0 { page_bytes() } else { self.buffer_bytes as usize };
+        let niovs = check_area(&area_copy, buffer_bytes as u64)?;
 
         let offsets = ZcrxOffsets { head: 0, tail: 4, rqes: RING_HEADER_BYTES, ..ZcrxOffsets::default() };
         // SAFETY: the caller promises for the memory what `create_memory` asks.
-        let memory = unsafe { create_memory(region, &offsets, rq_entries) }?;
+        let memory = unsafe { create_memory(&region_copy, &offsets, rq_entries) }?;
+        if self.failing == Some(Allocation::Area) {
+            return Err(Errno::NOMEM);
+        }
         reg.rq_entries = rq_entries;
         reg.offsets = offsets;
-        area.rq_area_token = Allocator::<MappedRing>::token(AREA_ID);
-        let allocator = Allocator::new(Consumer::new(memory.clone()), AREA_ID, niovs, page_bytes());
-        self.ifq = Some(SoftwareIfq { if_rxq: reg.if_rxq, rq_entries, allocator, memory });
+        area_copy.rq_area_token = Allocator::<MappedRing>::token(AREA_ID);
+        let if_rxq = reg.if_rxq;
+        // The area first, as the kernel: it is created before the queue's own results are copied.
+        area.write(area_copy)?;
+        arg.write(reg_copy)?;
+        region.write(region_copy)?;
+        let allocator = Allocator::new(Consumer::new(memory.clone()), AREA_ID, niovs, buffer_bytes);
+        self.ifq = Some(SoftwareIfq { if_rxq, rq_entries, allocator, memory });
         Ok(())
     }
 }
 
 /// `io_zcrx_create_area` as far as it needs no pages, in the kernel's order; says how many buffers there are.
-fn check_area(area: &ZcrxAreaReg) -> Result<u32, Errno> {
+fn check_area(area: &ZcrxAreaReg, buffer_bytes: u64) -> Result<u32, Errno> {
     let page = page_bytes() as u64;
     if area.flags != 0 || area.rq_area_token != 0 || area.__resv2 != [0; 2] {
         return Err(Errno::INVAL);
@@ -147,7 +248,7 @@ fn check_area(area: &ZcrxAreaReg) -> Result<u32, Errno> {
     if area.addr == 0 {
         return Err(Errno::FAULT);
     }
-    u32::try_from(area.len / page).map_err(|_| Errno::INVAL)
+    u32::try_from(area.len / buffer_bytes).map_err(|_| Errno::INVAL)
 }
 
 /// Lays a cleared ring into the region, which user space brought or which is mapped here.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::RingContext;
+use super::{Allocation, RingContext, UserPointer};
 use crate::receive::mapping::{Mapping, page_bytes};
 use crate::receive::refill::RingMemory;
 use zcrx_uapi::zcrx::{
@@ -66,6 +66,7 @@ type Spoil = fn(&mut Attempt);
 
 /// The seed's checks in the seed's order: what spoils the registration, and the errno it then gives.
 const CHECKS: &[(&str, Errno, &[Spoil])] = &[
+    ("zcrx is not configured", Errno::OPNOTSUPP, &[|a| a.context.configured = false]),
     ("no CAP_NET_ADMIN", Errno::PERM, &[|a| a.context.privileged = false]),
     (
         "ring flags",
@@ -96,6 +97,7 @@ const CHECKS: &[(&str, Errno, &[Spoil])] = &[
     ),
     ("too many entries without CLAMP", Errno::INVAL, &[|a| a.reg().rq_entries = IO_RQ_MAX_ENTRIES + 1]),
     ("no area", Errno::FAULT, &[|a| a.area = None]),
+    ("no memory for the queue", Errno::NOMEM, &[|a| a.context.failing = Some(Allocation::Queue)]),
     ("region smaller than the ring", Errno::INVAL, &[|a| a.region().size = 8 + 64 * 16 - 1]),
     ("region reserved fields", Errno::INVAL, &[|a| a.region().__resv[2] = 1]),
     ("region flags", Errno::INVAL, &[|a| a.region().flags |= 2]),
@@ -185,6 +187,78 @@ fn a_refused_registration_leaves_nothing_behind() {
     assert_eq!(attempt.reg().offsets.rqes, 0, "nothing is written back");
     attempt.area().flags = 0;
     assert_eq!(attempt.register(), Ok(()));
+}
+
+/// `!arg || nr_args != 1` comes before every other check, the privilege's and the configuration's among them.
+#[test]
+fn missing_argument_is_refused_before_anything_else() {
+    let mut attempt = Attempt::new();
+    attempt.context.privileged = false;
+    attempt.context.configured = false;
+    let (context, region, area) = (&mut attempt.context, attempt.region.as_mut(), attempt.area.as_mut());
+    // SAFETY: the memory lives as long as the attempt, and so does the queue.
+    let without = unsafe { context.register(UserPointer::Null, 1, region.into(), area.into()) };
+    assert_eq!(without, Err(Errno::INVAL));
+    for nr_args in [0, 2] {
+        let (context, reg) = (&mut attempt.context, attempt.reg.as_mut());
+        let (region, area) = (attempt.region.as_mut(), attempt.area.as_mut());
+        // SAFETY: as above.
+        let counted = unsafe { context.register(reg.into(), nr_args, region.into(), area.into()) };
+        assert_eq!(counted, Err(Errno::INVAL), "{nr_args} arguments");
+    }
+}
+
+/// The kernel copies its results back last. A pointer that it cannot write to undoes the registration.
+#[test]
+fn read_only_pointers_fail_after_all_checks_and_leave_nothing() {
+    for read_only in 0..3 {
+        for spoilt in [false, true] {
+            let mut attempt = Attempt::new();
+            if spoilt {
+                // The last check of all.
+                attempt.area().addr = 0;
+            }
+            let (reg, region, area) = (*attempt.reg(), *attempt.region(), *attempt.area());
+            let (mut reg_place, mut region_place, mut area_place) = (reg, region, area);
+            let arg = if read_only == 0 {
+                UserPointer::ReadOnly(&reg)
+            } else {
+                UserPointer::Writable(&mut reg_place)
+            };
+            let region_pointer = if read_only == 1 {
+                UserPointer::ReadOnly(&region)
+            } else {
+                UserPointer::Writable(&mut region_place)
+            };
+            let area_pointer = if read_only == 2 {
+                UserPointer::ReadOnly(&area)
+            } else {
+                UserPointer::Writable(&mut area_place)
+            };
+            // SAFETY: the memory lives as long as the attempt, and so does the queue.
+            let result = unsafe { attempt.context.register(arg, 1, region_pointer, area_pointer) };
+            assert_eq!(result, Err(Errno::FAULT), "pointer {read_only}");
+            assert!(attempt.context.ifq().is_none(), "pointer {read_only}");
+            // The same ring takes a good registration afterwards.
+            if !spoilt {
+                attempt.area().rq_area_token = 0;
+                assert_eq!(attempt.register(), Ok(()));
+            }
+        }
+    }
+}
+
+#[test]
+fn failed_allocations_give_enomem_and_leave_nothing() {
+    for allocation in [Allocation::Queue, Allocation::Region, Allocation::Area] {
+        let mut attempt = Attempt::new();
+        attempt.context.failing = Some(allocation);
+        assert_eq!(attempt.register(), Err(Errno::NOMEM), "{allocation:?}");
+        assert!(attempt.context.ifq().is_none(), "{allocation:?}");
+        assert_eq!(attempt.reg().offsets.rqes, 0, "nothing is written back");
+        attempt.context.failing = None;
+        assert_eq!(attempt.register(), Ok(()), "{allocation:?}");
+    }
 }
 
 #[test]

@@ -1,162 +1,210 @@
-//! The thread of one queue: makes a ring, registers the queue, receives until it is told to stop.
+//! The thread of one queue: registers it, receives until told to stop, and brings it back when it fails.
+//!
+//! | Module | Idea |
+//! |---|---|
+//! | `prepared` | a ring with a registered queue |
+//! | `event_loop` | one turn: submit, wait, handle a batch |
+//! | `state` | what a completion may change, and which part it belongs to |
+//! | `arriving`, `receiving`, `delivering`, `helping` | what is done about it |
+//! | `lifecycle` | how a loop ends: drained, closed, or taken over by the next one |
+//! | `requests`, `op` | requests on their way into the ring, and what their completions belong to |
+//! | `timers`, `retry` | what is due when |
+//! | `report` | counters, and when other threads see them |
+//! | `retired` | memory of rings whose requests did not end |
 
-mod accept;
-mod backlog;
-mod close;
-mod connection;
-mod ends;
-mod events;
-mod file;
-mod forward;
-mod op;
-mod outbox;
-mod placement;
-mod receive;
-mod remains;
-mod retry;
-mod session;
-mod sinks;
+mod arriving;
+mod delivering;
+mod event_loop;
+mod helping;
+mod lifecycle;
+pub(super) mod op;
+mod prepared;
+mod receiving;
+mod report;
+pub(super) mod requests;
+mod retired;
+pub(super) mod retry;
+mod state;
 mod thread;
-mod watch;
+mod timers;
 
-use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use self::remains::Graveyard;
-use self::session::Session;
+use self::event_loop::EventLoop;
+use self::retired::{RetiredRing, RetiredRings};
+use self::state::{Carried, Ended};
 use super::ReceiveError;
-use super::config::{BackendChoice, QueueConfig};
-use super::crew::Seat;
-use super::desk::{Desk, Exchange};
+use super::backend::Shared;
+use super::config::BackendChoice;
 use super::error::describe_refusal;
+use super::plan::Plan;
 use super::pool::degradation;
-use super::stats::{Counters, Stats};
-use super::target::Target;
-use super::wake::Wake;
+use super::prepared::Prepared;
+use super::stats::Counters;
 use crate::model::{BackendKind, QueueState, Selection};
 
 /// Pauses between attempts to bring a failed queue back.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// All that a receive thread needs. Outlives any one ring: listeners stay when a queue is registered again.
-pub(super) struct Plan {
-    /// The queue's name in logs.
-    pub(super) name: String,
-    pub(super) config: QueueConfig,
-    pub(super) listeners: Vec<TcpListener>,
-    /// Of a forward sink.
-    pub(super) target: Option<Target>,
-    /// Where other threads leave connections for this one.
-    pub(super) desk: Arc<Desk>,
-    /// Where this one finds the others.
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) stats: Arc<Stats>,
-    pub(super) wake: Arc<Wake>,
-    /// Where the queue has several threads.
-    pub(super) seat: Option<Seat>,
-}
+/// Marks the queue as failed if its thread panics: a queue without a thread must not look as if it ran.
+struct PanicWatch<'p>(&'p Plan);
 
-impl Plan {
-    /// What each of the queue's threads has of a limit that is the queue's.
-    fn share(&self, limit: u64) -> u64 {
-        if self.seat.is_some() { limit / u64::from(self.config.workers.max(1)) } else { limit }
+impl Drop for PanicWatch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.inbox.set_open(false);
+            self.0
+                .stats
+                .turned(QueueState::Failed, "its receive thread panicked: restart zcrxd and report this");
+            if let Some(slot) = &self.0.slot {
+                slot.abandon("a receive thread panicked");
+            }
+        }
     }
 }
 
-/// The thread's whole life. Tells `started` how the first registration went, and ends if it failed.
+/// The thread's whole life. Reports to `started` how the first registration went, and ends if it failed.
 pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
     thread::pin(plan);
-    let mut session = match Session::open(plan, &Counters::default()) {
-        Ok(session) => session,
+    let _watch = PanicWatch(plan);
+    let (prepared, mut shared) = match prepared::best(plan) {
+        Ok(prepared) => prepared,
         Err(error) => {
             plan.stats.turned(QueueState::Failed, &error.to_string());
-            // Nobody listens any more only if the starter is gone, and with it the interest.
+            // The receiver is gone only if the starter gave up.
             let _gone = started.send(Err(error));
             return;
         }
     };
-    running(plan, session.selection());
-    let _gone = started.send(Ok(session.selection().clone()));
-    let mut graveyard = Graveyard::default();
+    let mut retired = RetiredRings::default();
+    let mut event_loop = EventLoop::new(plan, prepared, None, Carried::new(plan, &Counters::default()));
+    let mut started = Some(started);
     loop {
-        plan.desk.set_open(session.selection().backend == Some(BackendKind::Device));
-        if let Some(shared) = session.take_shared()
-            && let Some(seat) = &plan.seat
-        {
-            seat.crew.open(shared);
+        announce(plan, &event_loop.state.selection);
+        if let Some(started) = started.take() {
+            let _gone = started.send(Ok(event_loop.state.selection.clone()));
         }
-        let result = session.run();
-        plan.desk.set_open(false);
-        let (counters, remains) = session.close();
-        graveyard.keep(remains);
-        if let Some(seat) = &plan.seat {
-            seat.crew.close();
+        open(plan, &event_loop, shared.take());
+        let ended = event_loop.run(&mut retired);
+        plan.inbox.set_open(false);
+        let (failure, carried) = match ended {
+            Ended::Stopped | Ended::Left => {
+                let (_, ring) = event_loop.close();
+                retired.keep(ring);
+                break;
+            }
+            Ended::Upgrade(mut prepared) => {
+                info!(queue = plan.name, "a better backend is ready: moving the connections there");
+                let (carried, ring) = event_loop.detach();
+                retired.keep(ring);
+                match prepared::enable(&mut prepared, plan) {
+                    Ok(()) => {
+                        event_loop = EventLoop::new(plan, *prepared, None, carried);
+                        continue;
+                    }
+                    Err(error) => (error.into(), carried),
+                }
+            }
+            Ended::Failed(failure) => {
+                error!(queue = plan.name, %failure, "queue failed");
+                plan.stats.turned(QueueState::Failed, &failure.to_string());
+                let (carried, ring) = give_up(plan, event_loop, &failure);
+                retired.keep(ring);
+                (failure, carried)
+            }
+        };
+        if let Some(slot) = &plan.slot {
+            slot.group.close();
         }
-        let Err(failure) = result else { break };
-        error!(queue = plan.name, %failure, "queue failed");
         plan.stats.turned(QueueState::Failed, &failure.to_string());
-        match reopen(plan, &counters) {
-            Some(reopened) => session = reopened,
-            None => break,
-        }
-        running(plan, session.selection());
+        let Some((prepared, again)) = reopen(plan) else {
+            carried.abandon(plan);
+            break;
+        };
+        shared = again;
+        event_loop = EventLoop::new(plan, prepared, None, carried);
+    }
+    if let Some(slot) = &plan.slot {
+        slot.group.close();
     }
     plan.stats.turned(QueueState::Stopped, "stopped on request");
+}
+
+/// Lets other threads send connections here, and join the queue.
+fn open(plan: &Plan, event_loop: &EventLoop<'_>, shared: Option<Shared>) {
+    plan.inbox.set_open(event_loop.state.selection.backend == Some(BackendKind::Device));
+    if let (Some(shared), Some(slot)) = (shared, &plan.slot) {
+        slot.group.open(shared);
+    }
+}
+
+/// Ends a failed loop. Its connections survive where only the interface has changed: the ring still ends its requests.
+fn give_up(plan: &Plan, event_loop: EventLoop<'_>, failure: &ReceiveError) -> (Carried, Option<RetiredRing>) {
+    if matches!(failure, ReceiveError::InterfaceChanged { .. }) && plan.slot.is_none() {
+        return event_loop.detach();
+    }
+    let (counters, ring) = event_loop.close();
+    (Carried::new(plan, &counters), ring)
 }
 
 /// The whole life of a thread that joins the queue of another.
 pub(super) fn assist(plan: &Plan) {
     thread::pin(plan);
-    let Some(seat) = &plan.seat else { return };
+    let Some(slot) = &plan.slot else { return };
+    let _watch = PanicWatch(plan);
     let mut counters = Counters::default();
-    let mut graveyard = Graveyard::default();
+    let mut retired = RetiredRings::default();
     let mut last = 0;
     plan.stats.turned(QueueState::Stopped, "no queue to join yet");
-    while let Some(joined) = seat.join(last) {
+    while let Some(joined) = slot.join(last) {
         last = joined.generation;
-        let failure = match Session::join(plan, &joined, &counters) {
-            Ok(mut session) => {
+        let failure = match prepared::joined(plan, &joined) {
+            Ok(prepared) => {
+                let carried = Carried::new(plan, &counters);
+                let mut event_loop = EventLoop::new(plan, prepared, Some(joined.generation), carried);
                 plan.stats.turned(QueueState::Running, "");
-                plan.desk.set_open(true);
-                let result = session.run();
-                seat.hand_back();
-                let (after, remains) = session.close();
+                plan.inbox.set_open(true);
+                let ended = event_loop.run(&mut retired);
+                slot.hand_back();
+                let (after, ring) = event_loop.close();
                 counters = after;
-                graveyard.keep(remains);
+                retired.keep(ring);
                 plan.stats.turned(QueueState::Stopped, "its queue is gone");
-                result.err().map(|failure| {
-                    error!(queue = plan.name, worker = seat.index, %failure, "a ring of the queue failed");
-                    failure.to_string()
-                })
+                match ended {
+                    Ended::Failed(failure) => {
+                        error!(queue = plan.name, worker = slot.index, %failure, "a ring of the queue failed");
+                        Some(failure.to_string())
+                    }
+                    Ended::Stopped | Ended::Left | Ended::Upgrade(_) => None,
+                }
             }
             // The others can do without it.
             Err(error) => {
-                error!(queue = plan.name, worker = seat.index, %error, "cannot join the queue");
+                error!(queue = plan.name, worker = slot.index, %error, "cannot join the queue");
                 plan.stats.turned(QueueState::Failed, &error.to_string());
                 None
             }
         };
         drop(joined);
-        seat.leave(failure);
+        slot.leave(failure);
     }
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }
 
 /// Tries until it works (or until it is stopped: `None`).
-fn reopen<'p>(plan: &'p Plan, counters: &Counters) -> Option<Session<'p>> {
+fn reopen(plan: &Plan) -> Option<(Prepared, Option<Shared>)> {
     let mut pause = FIRST_PAUSE;
     loop {
         plan.wake.sleep(pause);
         if plan.wake.stopped() {
             return None;
         }
-        match Session::open(plan, counters) {
-            Ok(session) => return Some(session),
+        match prepared::best(plan) {
+            Ok(prepared) => return Some(prepared),
             Err(error) => {
                 warn!(queue = plan.name, %error, "queue is still failed");
                 plan.stats.turned(QueueState::Failed, &error.to_string());
@@ -166,8 +214,8 @@ fn reopen<'p>(plan: &'p Plan, counters: &Counters) -> Option<Session<'p>> {
     }
 }
 
-/// Says what the queue runs on, and why not on something better.
-fn running(plan: &Plan, selection: &Selection) {
+/// Logs what the queue runs on, and why not on a better backend.
+fn announce(plan: &Plan, selection: &Selection) {
     let Some(kind) = selection.backend else { return };
     for refusal in &selection.refused {
         info!(queue = plan.name, "{}", describe_refusal(refusal));

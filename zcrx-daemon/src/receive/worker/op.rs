@@ -2,19 +2,34 @@
 
 use crate::receive::backend::EVENT_USER_DATA;
 
+/// A request of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::receive) enum SinkOp {
+    /// Sends or writes payload.
+    Write,
+    /// Connects to the destination.
+    Connect,
+    /// Reads what the destination sends.
+    Read,
+    /// Opens the file.
+    Open,
+    /// Closes the file.
+    Close,
+}
+
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
-    /// Someone wants the thread's attention.
+pub(in crate::receive) enum Op {
+    /// Another thread wants this thread's attention.
     Wake,
-    /// Connections on the listener with this index.
+    /// Accepts connections on the listener with this index.
     Accept(u32),
-    /// Data on the connection with this index.
+    /// Receives from the connection with this index.
     Receive(u32),
-    /// Data from the connection with this index to its sink's socket.
-    Write(u32),
-    /// The connection's sink connects.
-    Connect(u32),
+    /// A request of the sink of the connection with this index.
+    Sink(u32, SinkOp),
+    /// The next timer.
+    Timeout,
     /// A cancellation.
     Cancel,
     /// No request, but an event of the kernel's.
@@ -22,22 +37,29 @@ pub(super) enum Op {
 }
 
 impl Op {
+    /// `user_data >> 32` of a receive.
+    pub(in crate::receive) const RECEIVE: u64 = 2;
+
     /// Kind in the upper half, index in the lower.
-    pub(super) const fn encode(self) -> u64 {
+    pub(in crate::receive) const fn encode(self) -> u64 {
         let (kind, index) = match self {
             Self::Wake => (0, 0),
             Self::Accept(index) => (1, index),
-            Self::Receive(index) => (2, index),
-            Self::Write(index) => (3, index),
-            Self::Connect(index) => (4, index),
+            Self::Receive(index) => (Self::RECEIVE, index),
+            Self::Sink(index, SinkOp::Write) => (3, index),
+            Self::Sink(index, SinkOp::Connect) => (4, index),
             Self::Cancel => (5, 0),
+            Self::Timeout => (6, 0),
+            Self::Sink(index, SinkOp::Read) => (7, index),
+            Self::Sink(index, SinkOp::Open) => (8, index),
+            Self::Sink(index, SinkOp::Close) => (9, index),
             Self::Event => return EVENT_USER_DATA,
         };
-        (kind as u64) << 32 | index as u64
+        kind << 32 | index as u64
     }
 
-    /// `None` for what [`Self::encode`] never makes.
-    pub(super) const fn decode(user_data: u64) -> Option<Self> {
+    /// `None` for a value that [`Self::encode`] never returns.
+    pub(in crate::receive) const fn decode(user_data: u64) -> Option<Self> {
         if user_data == EVENT_USER_DATA {
             return Some(Self::Event);
         }
@@ -45,10 +67,14 @@ impl Op {
         match user_data >> 32 {
             0 => Some(Self::Wake),
             1 => Some(Self::Accept(index)),
-            2 => Some(Self::Receive(index)),
-            3 => Some(Self::Write(index)),
-            4 => Some(Self::Connect(index)),
+            Self::RECEIVE => Some(Self::Receive(index)),
+            3 => Some(Self::Sink(index, SinkOp::Write)),
+            4 => Some(Self::Sink(index, SinkOp::Connect)),
             5 => Some(Self::Cancel),
+            6 => Some(Self::Timeout),
+            7 => Some(Self::Sink(index, SinkOp::Read)),
+            8 => Some(Self::Sink(index, SinkOp::Open)),
+            9 => Some(Self::Sink(index, SinkOp::Close)),
             _ => None,
         }
     }
@@ -59,13 +85,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_is_unpacked() {
+    fn each_op_survives_the_round_trip() {
         for op in [
             Op::Wake,
             Op::Accept(1),
             Op::Receive(u32::MAX),
-            Op::Write(0),
-            Op::Connect(77),
+            Op::Sink(0, SinkOp::Write),
+            Op::Sink(77, SinkOp::Connect),
+            Op::Sink(1, SinkOp::Read),
+            Op::Sink(2, SinkOp::Open),
+            Op::Sink(3, SinkOp::Close),
+            Op::Timeout,
             Op::Cancel,
             Op::Event,
         ] {

@@ -1,106 +1,91 @@
-//! Receives that ended for want of a buffer or of room, and when they try again. Never at once and for ever.
+//! Receives that ended because no buffer was free, and when they try again. Never at once and for ever.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Pauses between attempts of receives that nobody wakes: from 1 ms, doubling, to 256 ms.
+/// Pauses of one connection between attempts without data: from 1 ms, doubling, to 256 ms.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const MOST_DOUBLINGS: u32 = 8;
-/// Attempts without a single byte, though user space holds nothing, after which waiting is given up: about 16 s.
+const MAX_DOUBLINGS: u32 = 8;
+/// Attempts of one connection without a byte, while sinks do not hold the area, after which it is given up: about 16 s.
 const BUDGET: u32 = 64;
 
-/// Something to do at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
-    /// Waiting receives try again.
-    Receives,
-    /// The listener with this index accepts again.
-    Accept(u32),
-    /// The sink of the connection with this index connects again.
-    Connect(u32),
-    /// The kernel's event of this kind is armed again.
-    Arm(u32),
-    /// The interface is looked for, and connections that have ended in silence.
-    Watch,
+/// One connection's attempts since it last received data.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::receive) struct Attempts {
+    /// Attempts that count against the budget.
+    counted: u32,
+    /// All attempts, which lengthen the pause.
+    all: u32,
 }
 
-/// What is due when.
-#[derive(Debug, Default)]
-pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
-}
-
-impl Timers {
-    /// Adds a timer.
-    pub(super) fn after(&mut self, pause: Duration, timer: Timer) {
-        self.heap.push(Reverse((Instant::now() + pause, timer)));
+impl Attempts {
+    /// Data came.
+    #[inline]
+    pub(in crate::receive) const fn progress(&mut self) {
+        self.all = 0;
+        self.counted = 0;
     }
 
-    /// How long until the first is due; `None` without any, and then no clock is asked.
-    pub(super) fn next(&self) -> Option<Duration> {
-        self.heap.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()))
-    }
-
-    /// Takes one that is due.
-    pub(super) fn due(&mut self) -> Option<Timer> {
-        let Reverse((due, _)) = self.heap.peek()?;
-        if *due > Instant::now() {
-            return None;
+    /// Counts an attempt. It is free while sinks hold the area: then waiting is right, however long it takes.
+    pub(in crate::receive) fn attempt(&mut self, sinks_hold_the_area: bool) {
+        self.all = self.all.saturating_add(1);
+        if !sinks_hold_the_area {
+            self.counted += 1;
         }
-        self.heap.pop().map(|Reverse((_, timer))| timer)
+    }
+
+    /// Pause before the next attempt; none before the first.
+    pub(in crate::receive) fn pause(self) -> Duration {
+        if self.all == 0 { Duration::ZERO } else { FIRST_PAUSE * (1 << (self.all - 1).min(MAX_DOUBLINGS)) }
+    }
+
+    /// Whether the connection should be given up.
+    pub(in crate::receive) const fn exhausted(self) -> bool {
+        self.counted > BUDGET
     }
 }
 
-/// Connections whose receive waits for a buffer, first come first served.
+/// Connections whose receive waits for a buffer.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    queue: VecDeque<u32>,
-    /// Attempts by time since data last came.
-    attempts: u32,
-    timer_runs: bool,
+pub(super) struct Retries {
+    /// In the order of arrival, each with the time of its next attempt.
+    waiting: VecDeque<(Instant, u32)>,
 }
 
-impl Waiting {
-    pub(super) fn push(&mut self, connection: u32) {
-        self.queue.push_back(connection);
+impl Retries {
+    /// Adds a connection that tries again at `due`, or sooner if buffers come back.
+    pub(super) fn push(&mut self, connection: u32, due: Instant) {
+        self.waiting.push_back((due, connection));
     }
 
+    /// Takes the connection that waits longest, whenever it is due.
     pub(super) fn pop(&mut self) -> Option<u32> {
-        self.queue.pop_front()
+        self.waiting.pop_front().map(|(_, connection)| connection)
     }
 
-    /// Forgets a connection that is gone: a buffer offered to it would be offered to nobody.
+    /// Takes a connection that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        let at = self.waiting.iter().position(|(due, _)| *due <= now)?;
+        self.waiting.remove(at).map(|(_, connection)| connection)
+    }
+
+    /// Number of connections that are due.
+    pub(super) fn due(&self, now: Instant) -> usize {
+        self.waiting.iter().filter(|(due, _)| *due <= now).count()
+    }
+
+    /// Time of the earliest attempt.
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        self.waiting.iter().map(|(due, _)| *due).min()
+    }
+
+    /// Forgets a connection that is gone: a buffer offered to it would be wasted.
     pub(super) fn remove(&mut self, connection: u32) {
-        self.queue.retain(|waiting| *waiting != connection);
+        self.waiting.retain(|(_, waiting)| *waiting != connection);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Data came: whatever was wrong is over.
-    pub(super) fn progress(&mut self) {
-        self.attempts = 0;
-    }
-
-    /// How long to wait before trying unasked; `None` if the time runs already.
-    pub(super) fn pause(&mut self) -> Option<Duration> {
-        if self.timer_runs {
-            return None;
-        }
-        self.timer_runs = true;
-        Some(FIRST_PAUSE * (1 << self.attempts.min(MOST_DOUBLINGS)))
-    }
-
-    /// The pause is over. Says whether to go on trying: while user space itself holds buffers, waiting is right
-    /// however long it takes; otherwise the attempts are counted.
-    pub(super) fn pause_over(&mut self, user_holds: bool) -> bool {
-        self.timer_runs = false;
-        if !user_holds {
-            self.attempts += 1;
-        }
-        self.attempts <= BUDGET
+        self.waiting.len()
     }
 }
 
@@ -109,41 +94,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_counts_only_while_user_space_holds_nothing_and_progress_renews_it() {
-        let mut waiting = Waiting::default();
+    fn budget_is_the_connections_own() {
+        let (mut idle, mut busy) = (Attempts::default(), Attempts::default());
+        for _ in 0..=BUDGET {
+            idle.attempt(false);
+            busy.attempt(false);
+            busy.progress();
+        }
+        assert!(idle.exhausted(), "another connection's data does not renew the budget");
+        assert!(!busy.exhausted());
+    }
+
+    #[test]
+    fn attempts_are_free_while_sinks_hold_the_area() {
+        let mut attempts = Attempts::default();
         for _ in 0..10 * BUDGET {
-            assert!(waiting.pause_over(true));
+            attempts.attempt(true);
         }
-        for _ in 0..BUDGET {
-            assert!(waiting.pause_over(false));
-        }
-        assert!(!waiting.pause_over(false));
-        waiting.progress();
-        assert!(waiting.pause_over(false));
+        assert!(!attempts.exhausted());
+        assert_eq!(attempts.pause(), Duration::from_millis(256), "the pause grows all the same");
     }
 
     #[test]
-    fn pauses_grow_to_a_limit_and_run_one_at_a_time() {
-        let mut waiting = Waiting::default();
-        let mut last = Duration::ZERO;
-        for _ in 0..20 {
-            let pause = waiting.pause().expect("none runs");
-            assert_eq!(waiting.pause(), None, "one runs already");
-            assert!(pause >= last && pause <= Duration::from_millis(256), "{pause:?}");
-            last = pause;
-            assert!(waiting.pause_over(false));
-        }
-        assert_eq!(last, Duration::from_millis(256));
-    }
-
-    #[test]
-    fn timers_come_due_in_order_of_time() {
-        let mut timers = Timers::default();
-        assert_eq!((timers.next(), timers.due()), (None, None));
-        timers.after(Duration::from_hours(1), Timer::Receives);
-        timers.after(Duration::ZERO, Timer::Connect(7));
-        assert_eq!(timers.due(), Some(Timer::Connect(7)));
-        assert_eq!(timers.due(), None);
-        assert!(timers.next().is_some_and(|next| next > Duration::from_mins(50)));
+    fn connections_are_woken_in_order_and_tried_when_due() {
+        let now = Instant::now();
+        let mut retries = Retries::default();
+        retries.push(1, now + Duration::from_secs(2));
+        retries.push(2, now + Duration::from_secs(1));
+        retries.push(3, now + Duration::from_secs(3));
+        assert_eq!(retries.earliest(), Some(now + Duration::from_secs(1)));
+        assert_eq!(retries.pop_due(now), None);
+        assert_eq!(retries.pop_due(now + Duration::from_secs(1)), Some(2));
+        assert_eq!(retries.pop(), Some(1), "free buffers go to the one that waits longest");
+        retries.remove(3);
+        assert_eq!((retries.pop(), retries.len()), (None, 0));
     }
 }

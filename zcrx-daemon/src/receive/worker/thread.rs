@@ -1,15 +1,15 @@
-//! What is asked of a queue's thread besides receiving: where it runs, and whether it polls. Neither is worth failing for.
+//! Where a queue's thread runs, and whether it polls its NIC. The queue receives without either.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tracing::warn;
 
-use super::Plan;
+use crate::receive::plan::Plan;
 use crate::receive::ring::Ring;
 use zcrx_uapi::napi;
 
 /// Keeps the calling thread on the CPUs that are configured.
 pub(super) fn pin(plan: &Plan) {
-    let cpus = plan.config.cpus_of(plan.seat.as_ref().map_or(0, |seat| seat.index));
+    let cpus = plan.config.cpus_of(plan.slot.as_ref().map_or(0, |slot| slot.index));
     if cpus.is_empty() {
         return;
     }

@@ -86,6 +86,15 @@ pub(super) fn slow_sinks() -> Row {
                 .ask("rate(zcrxd_receiver_connection_pauses_total{QUEUE}[$__rate_interval])", queue!("paused")),
             Panel::lines("Connections paused", COUNT, "Connections that are not received from now, until their slow sink has caught up: their senders wait.")
                 .ask("zcrxd_receiver_paused_connections{QUEUE}", queue!("")),
+            Panel::lines("Bytes lost", BYTE_RATE, "Payload that was acknowledged to senders and did not reach the sink's destination, or was not confirmed by it.")
+                .ask("rate(zcrxd_receiver_lost_bytes_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Connections and their limit", COUNT, "Connections of a device queue, and the most that its area's budget for sockets allows. More are refused.")
+                .ask("zcrxd_receiver_connections{QUEUE}", queue!("open"))
+                .ask("zcrxd_receiver_connection_limit{QUEUE}", queue!("limit")),
+            Panel::lines("Connections refused", RATE, "Connections closed at once because a device queue already had the most that its area's budget for sockets allows.")
+                .ask("rate(zcrxd_receiver_refused_connections_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Receive buffer of a socket", BYTES, "What the socket of each connection of a device queue may hold: its share of half of the area.")
+                .ask("zcrxd_receiver_socket_buffer_bytes{QUEUE}", queue!("")),
         ],
     }
 }

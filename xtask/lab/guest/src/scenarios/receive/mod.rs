@@ -4,6 +4,7 @@
 
 mod backends;
 mod completions;
+mod cost;
 mod ends;
 mod features;
 mod flows;
@@ -18,6 +19,7 @@ use crate::harness::scenario::Scenario;
 pub(super) const FILES: &[&[Scenario]] = &[
     backends::SCENARIOS,
     completions::SCENARIOS,
+    cost::SCENARIOS,
     ends::SCENARIOS,
     features::SCENARIOS,
     flows::SCENARIOS,

@@ -1,0 +1,163 @@
+//! Anonymous memory in whole pages: areas, refill rings, posted buffers.
+
+use std::io;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// Size of the huge pages that buffers larger than a page are cut from, bytes. Both ways to get them have this size on
+/// every machine with pages of 4 KiB.
+pub const HUGE_BYTES: usize = 2 << 20;
+
+/// Size of a page, bytes, as this kernel says it.
+pub fn page_bytes() -> usize {
+    rustix::param::page_size()
+}
+
+/// `bytes` rounded up to whole pages; `None` if that overflows.
+pub fn whole_pages(bytes: usize) -> Option<usize> {
+    bytes.checked_next_multiple_of(page_bytes())
+}
+
+/// A private anonymous mapping, zeroed, present in memory, unmapped on drop.
+///
+/// It hands out addresses only. Who shares it with whom, and by which protocol, is its user's affair.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping is memory without ties to a thread; access through its address is its user's affair.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the methods only read the two fields.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `bytes`, rounded up to whole pages.
+    ///
+    /// Errors: ENOMEM; EINVAL for zero bytes or an overflow.
+    pub fn new(bytes: usize) -> io::Result<Self> {
+        let bytes = whole_pages(bytes).filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: no address is asked for, so nothing that exists is replaced.
+        let start = unsafe {
+            // Populated: the first packet should not wait for page faults.
+            mmap_anonymous(
+                ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::POPULATE,
+            )
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// Maps `bytes`, rounded up to whole huge pages, so that each huge page of it is contiguous in physical memory: of
+    /// the host's reserved ones if there are enough, else transparent ones, which the kernel gives if it can.
+    ///
+    /// Errors as [`Self::new`]. Whether the kernel gave transparent huge pages, only their use tells.
+    pub fn huge(bytes: usize) -> io::Result<Self> {
+        let bytes = bytes.checked_next_multiple_of(HUGE_BYTES).filter(|bytes| *bytes > 0);
+        let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = MapFlags::PRIVATE | MapFlags::POPULATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        // SAFETY: no address is asked for, so nothing that exists is replaced.
+        let reserved =
+            unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) };
+        match reserved {
+            Ok(start) => {
+                let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+                Ok(Self { start, bytes })
+            }
+            Err(_) => Self::transparent_huge(bytes),
+        }
+    }
+
+    /// `bytes` is a multiple of [`HUGE_BYTES`].
+    fn transparent_huge(bytes: usize) -> io::Result<Self> {
+        let room = bytes.checked_add(HUGE_BYTES).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: no address is asked for, so nothing that exists is replaced.
+        let whole = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                room,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let before = whole.cast::<u8>().align_offset(HUGE_BYTES);
+        // SAFETY: at most one huge page is cut off in front and what remains of it behind, both from the mapping just
+        // made, which nobody else knows.
+        let start = unsafe {
+            let start = whole.cast::<u8>().add(before);
+            if before > 0 {
+                munmap(whole, before)?;
+            }
+            if before < HUGE_BYTES {
+                munmap(start.add(bytes).cast(), HUGE_BYTES - before)?;
+            }
+            start
+        };
+        let mapping = Self { start: NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
+        // SAFETY: neither advice changes what the mapping, which is all new, holds.
+        unsafe {
+            // A kernel without transparent huge pages refuses this, and then refuses the buffers.
+            let _without = madvise(start.cast(), bytes, Advice::LinuxHugepage);
+            madvise(start.cast(), bytes, Advice::LinuxPopulateWrite)?;
+        }
+        Ok(mapping)
+    }
+
+    /// First byte.
+    pub const fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// Length, bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first byte's address, as the kernel wants it.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().expose_provenance() as u64
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length, unmapped nowhere else; nobody can hold a borrow of it any more.
+        let result = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+        debug_assert!(result.is_ok(), "munmap of an own mapping: {result:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_rounded_up_to_whole_pages() {
+        let mapping = Mapping::new(1).expect("one page can be mapped");
+        assert_eq!(mapping.bytes(), page_bytes());
+        assert_eq!(mapping.address() as usize % page_bytes(), 0);
+    }
+
+    #[test]
+    fn huge_mappings_are_aligned_and_can_be_written_to_the_end() {
+        for map in [Mapping::huge, Mapping::transparent_huge] {
+            let mapping = map(3 * HUGE_BYTES).expect("6 MiB can be mapped");
+            assert_eq!((mapping.bytes(), mapping.address() as usize % HUGE_BYTES), (3 * HUGE_BYTES, 0));
+            // SAFETY: the last byte of an own mapping.
+            unsafe { mapping.start().add(mapping.bytes() - 1).write(1) };
+        }
+        assert_eq!(Mapping::huge(1).expect("2 MiB can be mapped").bytes(), HUGE_BYTES);
+        assert!(Mapping::huge(0).is_err() && Mapping::huge(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn no_bytes_and_too_many_bytes_are_refused() {
+        assert!(Mapping::new(0).is_err());
+        assert!(Mapping::new(usize::MAX).is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! How connections come: from the listeners, from the threads of other queues, and from the group's leader.
+
+use std::mem;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use io_uring::{opcode, types};
+use socket2::Socket;
+use tracing::warn;
+
+use super::peer;
+use super::placement::{Arrival, HardwareQueue, Placement};
+use crate::receive::plan::Plan;
+use crate::receive::stats::Counters;
+use crate::receive::worker::op::Op;
+use crate::receive::worker::requests::Requests;
+
+/// Pause after an accept failed because files or memory were short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Interval between log lines about refused or misplaced connections.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// What follows from the completion of an accept request.
+pub(in crate::receive) enum Accepted {
+    /// A connection.
+    Connection(Socket),
+    /// None; the accept failed with this positive errno.
+    Failed(i32),
+}
+
+/// When a listener accepts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::receive) enum Rearm {
+    /// Its request goes on.
+    NotNeeded,
+    Now,
+    After(Duration),
+}
+
+/// Reads the completion of an accept request.
+pub(in crate::receive) fn accepted(result: i32, more: bool) -> (Accepted, Rearm) {
+    let accepted = if result >= 0 {
+        // SAFETY: the kernel gave the descriptor to this completion alone.
+        Accepted::Connection(Socket::from(unsafe { OwnedFd::from_raw_fd(result) }))
+    } else {
+        Accepted::Failed(-result)
+    };
+    let rearm = match -result {
+        _ if more => Rearm::NotNeeded,
+        // The peer gave up first, or nothing is wrong.
+        ..=0 | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN => Rearm::Now,
+        _ => Rearm::After(ACCEPT_PAUSE),
+    };
+    (accepted, rearm)
+}
+
+/// Queues the request that accepts from a listener until it says otherwise.
+pub(in crate::receive) fn arm(listeners: &[TcpListener], listener: u32, requests: &mut Requests) {
+    let Some(socket) = listeners.get(listener as usize) else { return };
+    let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+    // SAFETY: the request points to nothing.
+    unsafe { requests.push(entry, Op::Accept(listener)) };
+}
+
+/// Decides which thread an accepted connection belongs to.
+#[derive(Default)]
+pub(in crate::receive) struct Acceptor {
+    placement: Placement,
+    /// Connections that wait until the host's queues are read.
+    unplaced: Vec<Socket>,
+    logged: Option<Instant>,
+}
+
+impl Acceptor {
+    /// Returns a connection that belongs to this thread. One that arrives on another local queue goes to that queue's
+    /// thread; one whose queue is not known waits for [`Self::update`]. `device`: whether this queue is a hardware queue.
+    pub(in crate::receive) fn place(
+        &mut self,
+        socket: Socket,
+        plan: &Plan,
+        device: bool,
+        counters: &mut Counters,
+    ) -> Option<Socket> {
+        let config = &plan.config;
+        let Some(interface) = config.interface.as_ref().filter(|_| device) else { return Some(socket) };
+        match self.placement.of(&socket, interface, config.queue) {
+            Arrival::Expected => Some(socket),
+            Arrival::Unknown => {
+                self.unplaced.push(socket);
+                None
+            }
+            Arrival::Elsewhere { interface, queue } => {
+                if let Some(inbox) = plan.exchange.find(&interface, queue, &config.sink) {
+                    counters.ring.handed_over += 1;
+                    inbox.hand(socket);
+                    return None;
+                }
+                counters.ring.misplaced += 1;
+                if self.may_log() {
+                    log_misplaced(plan, &socket, &format!("{interface}:{queue}"));
+                }
+                Some(socket)
+            }
+        }
+    }
+
+    /// Whether the host's queues should be read now, by another thread.
+    pub(in crate::receive) fn wants_queues(&mut self) -> bool {
+        !self.unplaced.is_empty() && self.placement.begin_reading()
+    }
+
+    /// The host's queues were read. Returns the connections that waited for it.
+    pub(in crate::receive) fn update(&mut self, queues: Vec<HardwareQueue>) -> Vec<Socket> {
+        self.placement.update(queues);
+        mem::take(&mut self.unplaced)
+    }
+
+    /// Takes the connections that wait, wherever they arrive.
+    pub(in crate::receive) fn take_unplaced(&mut self) -> Vec<Socket> {
+        self.placement.give_up_reading();
+        mem::take(&mut self.unplaced)
+    }
+
+    /// Logs that a connection was refused because the area has no room for its socket.
+    pub(in crate::receive) fn log_refused(&mut self, plan: &Plan, socket: &Socket, limit: u64) {
+        if self.may_log() {
+            warn!(
+                queue = plan.name,
+                peer = peer(socket),
+                "connection refused: the area's budget for sockets allows {limit} connections; raise area, or spread \
+                 connections over more queues (logged at most once a second)"
+            );
+        }
+    }
+
+    fn may_log(&mut self) -> bool {
+        let may = self.logged.is_none_or(|logged| logged.elapsed() >= LOG_PAUSE);
+        if may {
+            self.logged = Some(Instant::now());
+        }
+        may
+    }
+}
+
+fn log_misplaced(plan: &Plan, socket: &Socket, arrives: &str) {
+    let local = socket.local_addr().ok().and_then(|address| address.as_socket());
+    let port = local.map_or(0, |local| local.port());
+    let config = &plan.config;
+    let (interface, queue) = (config.interface.as_deref().unwrap_or_default(), config.queue);
+    warn!(
+        queue = plan.name,
+        peer = peer(socket),
+        arrives,
+        "a connection arrives on queue {arrives} and not on this one: its data is copied, or cannot be received; steer \
+         it here (ethtool -N {interface} flow-type tcp4 dst-port {port} action {queue}), or receive on that queue too, \
+         with the same sink (logged at most once a second)"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_accept_pauses_unless_only_the_peer_gave_up() {
+        let rearm = |result, more| accepted(result, more).1;
+        assert_eq!(rearm(-libc::ECONNABORTED, false), Rearm::Now);
+        assert_eq!(rearm(-libc::EMFILE, false), Rearm::After(ACCEPT_PAUSE));
+        assert_eq!(rearm(-libc::EMFILE, true), Rearm::NotNeeded);
+    }
+}

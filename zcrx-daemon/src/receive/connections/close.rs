@@ -1,0 +1,111 @@
+//! How a connection ends without losing what its sender was told has arrived.
+//!
+//! TCP acknowledges payload before it is received here. So an end from this side first shuts the socket down, which makes
+//! the kernel acknowledge nothing more, and then receives what waits in it.
+
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+
+use socket2::Socket;
+
+use super::{Connection, Receive};
+
+/// State of a socket whose peer has sent its FIN: nothing more will come. `TCP_CLOSE_WAIT` of the kernel.
+const TCP_CLOSE_WAIT: u8 = 8;
+
+impl Connection {
+    /// Makes the stream end after what the kernel has acknowledged so far. Sinks get that as usual.
+    pub(in crate::receive) fn cut(&self) {
+        if self.receive == Receive::Ended || peer_has_finished(&self.socket) {
+            return;
+        }
+        // Fails where the peer was quicker: then the stream ends as well.
+        self.socket.shutdown(Shutdown::Both).ok();
+    }
+
+    /// Bytes that the sender was told have arrived and that did not reach the destination. To be asked once all requests
+    /// have ended.
+    pub(in crate::receive) fn lost(&self) -> u64 {
+        use crate::receive::sinks::Sink;
+        self.sink.unconfirmed() + unread(&self.socket)
+    }
+}
+
+/// Whether the peer's FIN has arrived, read or not.
+fn peer_has_finished(socket: &Socket) -> bool {
+    let mut state = 0_u8;
+    let mut length = size_of::<u8>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes of `struct tcp_info`, of which the first is the state.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut length,
+        )
+    };
+    result == 0 && state == TCP_CLOSE_WAIT
+}
+
+/// Bytes in the socket that were not received.
+fn unread(socket: &Socket) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int, which lives long enough.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::receive::sinks::AnySink;
+
+    #[test]
+    fn cut_connection_still_delivers_what_was_acknowledged() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        let (mut receiver, _) = listener.accept()?;
+        sender.write_all(b"acknowledged")?;
+        receiver.peek(&mut [0; 1])?;
+        let socket = Socket::from(receiver.try_clone()?);
+        let connection =
+            Connection::new(socket, AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None));
+        connection.cut();
+        assert_eq!(connection.lost(), 12);
+        let mut received = String::new();
+        receiver.read_to_string(&mut received)?;
+        assert_eq!((received.as_str(), connection.lost()), ("acknowledged", 0));
+        // What comes now is refused, not acknowledged.
+        sender.write_all(b"late").ok();
+        assert!(sender.read(&mut [0; 1]).is_ok_and(|end| end == 0) || sender.write_all(b"later").is_err());
+        assert_eq!(connection.lost(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn stream_that_ended_by_itself_is_not_cut() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        let (receiver, _) = listener.accept()?;
+        sender.write_all(b"all")?;
+        sender.shutdown(Shutdown::Write)?;
+        while !peer_has_finished(&Socket::from(receiver.try_clone()?)) {
+            std::thread::yield_now();
+        }
+        let connection = Connection::new(
+            Socket::from(receiver.try_clone()?),
+            AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
+        );
+        connection.cut();
+        let mut receiver = receiver;
+        receiver.write_all(b"verdict")?;
+        let mut verdict = [0; 7];
+        sender.read_exact(&mut verdict)?;
+        assert_eq!(&verdict, b"verdict");
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! What other threads leave for a receive thread: connections, and the answers of helpers.
+//!
+//! A receive thread never waits: what may block (names, netlink, large mappings, registrations) is done by a helper thread,
+//! which leaves its answer here.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+
+use socket2::Socket;
+use tracing::warn;
+
+use super::config::{QueueConfig, SinkConfig};
+use super::connections::placement::HardwareQueue;
+use super::mapping::Mapping;
+use super::prepared::Prepared;
+use super::target::Addresses;
+use super::wake::Wake;
+
+/// What a helper found out.
+pub(super) enum Answer {
+    /// The addresses that a destination has now.
+    Addresses(io::Result<Addresses>),
+    /// The host's hardware queues.
+    Queues(Vec<HardwareQueue>),
+    /// Memory for another area.
+    Area(io::Result<Mapping>),
+    /// A queue on a better backend; `None` if there is none.
+    Upgrade(Option<Box<Prepared>>),
+    /// A helper could not be started.
+    NoThread,
+}
+
+/// The inboxes of all local queues: they come and go as the configuration does.
+#[derive(Default)]
+pub(super) struct Exchange {
+    inboxes: Mutex<Vec<Weak<ConnectionInbox>>>,
+}
+
+impl Exchange {
+    /// Adds a queue's inbox, which is there as long as its queue.
+    pub(super) fn open(&self, inbox: ConnectionInbox) -> Arc<ConnectionInbox> {
+        let inbox = Arc::new(inbox);
+        let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        inboxes.retain(|inbox| inbox.strong_count() > 0);
+        inboxes.push(Arc::downgrade(&inbox));
+        inbox
+    }
+
+    /// The inbox whose thread connections are for that arrive on that hardware queue, for that sink.
+    pub(super) fn find(
+        &self,
+        interface: &str,
+        queue: u32,
+        sink: &SinkConfig,
+    ) -> Option<Arc<ConnectionInbox>> {
+        let inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        inboxes.iter().filter_map(Weak::upgrade).find(|inbox| inbox.serves(interface, queue, sink))
+    }
+}
+
+/// One queue, from the side of the others.
+pub(super) struct ConnectionInbox {
+    interface: Option<String>,
+    queue: u32,
+    sink: SinkConfig,
+    /// Whether the thread receives on that hardware queue now.
+    open: AtomicBool,
+    handed: Mutex<Vec<Socket>>,
+    answers: Mutex<Vec<Answer>>,
+    /// Whether `answers` has any.
+    answered: AtomicBool,
+    wake: Arc<Wake>,
+}
+
+impl ConnectionInbox {
+    pub(super) fn new(config: &QueueConfig, wake: Arc<Wake>) -> Self {
+        Self {
+            interface: config.interface.clone(),
+            queue: config.queue,
+            sink: config.sink.clone(),
+            open: AtomicBool::new(false),
+            handed: Mutex::default(),
+            answers: Mutex::default(),
+            answered: AtomicBool::new(false),
+            wake,
+        }
+    }
+
+    /// The queue receives by its hardware queue from now on, or does not.
+    pub(super) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
+    }
+
+    /// Whether connections that arrive on that hardware queue, for that sink, are for this thread.
+    fn serves(&self, interface: &str, queue: u32, sink: &SinkConfig) -> bool {
+        self.open.load(Ordering::Acquire)
+            && self.interface.as_deref() == Some(interface)
+            && self.queue == queue
+            && self.sink == *sink
+    }
+
+    /// Hands a connection over. A connection that comes as the queue fails waits here until it is back.
+    pub(super) fn hand(&self, socket: Socket) {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+        self.wake.notify();
+    }
+
+    /// Hands a connection over if the thread receives now; returns it otherwise.
+    pub(super) fn offer(&self, socket: Socket) -> Result<(), Socket> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: what is put here before the thread stops is found by [`Self::shut`].
+        if !self.open.load(Ordering::Acquire) {
+            return Err(socket);
+        }
+        handed.push(socket);
+        drop(handed);
+        self.wake.notify();
+        Ok(())
+    }
+
+    /// No connections any more; what was handed over and not taken.
+    pub(super) fn shut(&self) -> Vec<Socket> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_open(false);
+        mem::take(&mut handed)
+    }
+
+    /// Takes what was handed over.
+    pub(super) fn take(&self) -> Vec<Socket> {
+        mem::take(&mut self.handed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does something that may block on a thread of its own, which leaves its answer here.
+    pub(super) fn offload(self: &Arc<Self>, what: &str, job: impl FnOnce() -> Answer + Send + 'static) {
+        let inbox = Arc::clone(self);
+        let helper = thread::Builder::new().name(format!("zcrx-{what}")).spawn(move || inbox.answer(job()));
+        if let Err(error) = helper {
+            warn!(%error, "cannot start a helper thread ({what}): raise the limit of processes (`ulimit -u`)");
+            self.answer(Answer::NoThread);
+        }
+    }
+
+    fn answer(&self, answer: Answer) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+        self.answered.store(true, Ordering::Release);
+        self.wake.notify();
+    }
+
+    /// Takes the answers of helpers.
+    #[inline]
+    pub(super) fn take_answers(&self) -> Vec<Answer> {
+        if !self.answered.load(Ordering::Relaxed) || !self.answered.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        mem::take(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_open_inbox_of_the_same_queue_and_sink_serves() -> io::Result<()> {
+        let config =
+            QueueConfig { interface: Some("eth0".to_owned()), queue: 3, ..QueueConfig::new(Vec::new()) };
+        let inbox = ConnectionInbox::new(&config, Arc::new(Wake::new()?));
+        assert!(!inbox.serves("eth0", 3, &SinkConfig::Discard), "it is closed");
+        inbox.set_open(true);
+        assert!(inbox.serves("eth0", 3, &SinkConfig::Discard));
+        assert!(!inbox.serves("eth0", 2, &SinkConfig::Discard));
+        assert!(!inbox.serves("eth1", 3, &SinkConfig::Discard));
+        assert!(!inbox.serves("eth0", 3, &SinkConfig::Verify), "another sink is another destination");
+        Ok(())
+    }
+}

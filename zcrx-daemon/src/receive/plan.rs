@@ -1,0 +1,51 @@
+//! What one receive thread is given at its start.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use super::config::{QueueConfig, SinkConfig};
+use super::group::WorkerSlot;
+use super::inbox::{ConnectionInbox, Exchange};
+use super::stats::Stats;
+use super::target::Addresses;
+use super::wake::Wake;
+
+/// All that a receive thread needs. Outlives any one ring: listeners stay when a queue is registered again.
+pub(super) struct Plan {
+    /// The queue's name in logs.
+    pub(super) name: String,
+    pub(super) config: QueueConfig,
+    pub(super) listeners: Vec<TcpListener>,
+    /// Of a forward sink's destination, as resolved at the start.
+    pub(super) addresses: Option<Arc<Addresses>>,
+    /// Where other threads leave connections and answers for this one.
+    pub(super) inbox: Arc<ConnectionInbox>,
+    /// Where this thread finds the inboxes of other queues.
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) wake: Arc<Wake>,
+    /// Where the queue has several threads.
+    pub(super) slot: Option<WorkerSlot>,
+}
+
+impl Plan {
+    /// Each thread's share of a limit that is the queue's.
+    pub(super) fn share(&self, limit: u64) -> u64 {
+        if self.slot.is_some() { limit / u64::from(self.config.workers.max(1)) } else { limit }
+    }
+
+    /// Buffers that this thread's sinks may hold of an area of this size; `None` without a limit.
+    pub(super) fn hold_limit(&self, area_bytes: u64, buffer_bytes: u64) -> Option<u64> {
+        let limit = self.config.hold_limit_of(area_bytes);
+        (limit < area_bytes).then(|| self.share(limit) / buffer_bytes)
+    }
+
+    /// The sink's destination, for people.
+    pub(super) fn destination(&self) -> String {
+        match &self.config.sink {
+            SinkConfig::Forward(destination) => destination.to_string(),
+            SinkConfig::Discard | SinkConfig::Verify => "the sender".to_owned(),
+            SinkConfig::File(directory) => directory.display().to_string(),
+        }
+    }
+}

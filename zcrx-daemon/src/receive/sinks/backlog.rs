@@ -1,0 +1,153 @@
+//! How much of a queue's payload may wait for its sinks, and where: in the area, in ordinary memory, in the sockets.
+
+use crate::model::BacklogStatistics;
+
+/// What a piece of copied payload takes besides its bytes: its place in a queue and its allocation.
+const OVERHEAD: u64 = 96;
+
+/// Where the next payload of a connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where it was received: the sink holds the buffer.
+    Area,
+    /// In ordinary memory: the buffer goes back at once.
+    Memory,
+    /// Where it was received, and the connection brings no more: area and memory are full.
+    Nowhere,
+}
+
+/// What the sinks of one queue hold together, and may hold.
+///
+/// A buffer that a sink holds is one that the queue lacks. So the sinks' share of the area is limited; payload beyond it is
+/// copied to ordinary memory, up to a budget; beyond that the connection is paused until its sink has caught up, and TCP
+/// tells the sender. A slow sink thus slows its own connections only.
+#[derive(Debug)]
+pub(in crate::receive) struct Backlog {
+    /// Buffers; `u64::MAX` without a limit.
+    hold_limit: u64,
+    copy_out_limit: u64,
+    held: u64,
+    copied: u64,
+}
+
+impl Backlog {
+    /// Limits in buffers of the area (`None`: all of them) and in bytes of ordinary memory.
+    pub(in crate::receive) fn new(hold_limit: Option<u64>, copy_out_limit: u64) -> Self {
+        Self { hold_limit: hold_limit.unwrap_or(u64::MAX), copy_out_limit, held: 0, copied: 0 }
+    }
+
+    /// The area has grown: sinks may hold this many buffers from now on.
+    pub(in crate::receive) fn set_hold_limit(&mut self, hold_limit: Option<u64>) {
+        self.hold_limit = hold_limit.unwrap_or(u64::MAX);
+    }
+
+    /// Buffers that sinks hold.
+    pub(in crate::receive) const fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Where the next `bytes` of a connection wait whose sink holds `own` buffers already, on a queue with this many
+    /// connections.
+    ///
+    /// Half of the limit goes to whoever comes first; from then on each connection may hold an equal share. Together they
+    /// hold less than twice the limit, and a stuck sink leaves the others their share.
+    pub(super) fn place(&self, own: u64, connections: usize, bytes: usize) -> Place {
+        let share = (self.hold_limit / (connections as u64).max(1)).max(1);
+        if own < share || self.held < self.hold_limit / 2 {
+            Place::Area
+        } else if self.copied.saturating_add(charge(bytes)) <= self.copy_out_limit {
+            Place::Memory
+        } else {
+            Place::Nowhere
+        }
+    }
+
+    /// A sink holds another buffer.
+    pub(super) const fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    /// A sink holds a buffer less.
+    pub(super) const fn release(&mut self) {
+        self.held -= 1;
+    }
+
+    /// Payload of this length was copied out.
+    pub(super) const fn copy(&mut self, bytes: usize) {
+        self.copied += charge(bytes);
+    }
+
+    /// A copy of this length is freed.
+    pub(super) const fn free(&mut self, bytes: usize) {
+        self.copied -= charge(bytes);
+    }
+
+    /// Enters the current state.
+    pub(in crate::receive) fn publish(&self, statistics: &mut BacklogStatistics) {
+        statistics.held = self.held;
+        statistics.hold_limit = (self.hold_limit < u64::MAX).then_some(self.hold_limit);
+        statistics.copy_out_bytes = self.copied;
+        statistics.copy_out_limit_bytes = self.copy_out_limit;
+    }
+}
+
+const fn charge(bytes: usize) -> u64 {
+    bytes as u64 + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lone_connection_fills_the_area_share_then_memory_then_pauses() {
+        let mut backlog = Backlog::new(Some(8), 2 * charge(100));
+        for own in 0..8 {
+            assert_eq!(backlog.place(own, 1, 100), Place::Area);
+            backlog.hold();
+        }
+        for _ in 0..2 {
+            assert_eq!(backlog.place(8, 1, 100), Place::Memory);
+            backlog.copy(100);
+        }
+        assert_eq!(backlog.place(8, 1, 100), Place::Nowhere);
+        backlog.free(100);
+        assert_eq!(backlog.place(8, 1, 100), Place::Memory);
+        backlog.release();
+        assert_eq!(backlog.place(7, 1, 100), Place::Area);
+    }
+
+    #[test]
+    fn stuck_sink_leaves_the_others_their_share() {
+        let mut backlog = Backlog::new(Some(100), 0);
+        let mut stuck = 0;
+        while backlog.place(stuck, 10, 1) == Place::Area {
+            backlog.hold();
+            stuck += 1;
+        }
+        assert_eq!(stuck, 50);
+        for other in 0..9 {
+            for own in 0..10 {
+                assert_eq!(backlog.place(own, 10, 1), Place::Area, "{other}");
+                backlog.hold();
+            }
+            assert_eq!(backlog.place(10, 10, 1), Place::Nowhere);
+        }
+        assert!(backlog.held < 200);
+    }
+
+    #[test]
+    fn more_connections_than_buffers_still_hold_one_each() {
+        assert_eq!(Backlog::new(Some(0), 0).place(0, 1000, 1), Place::Area);
+        assert_eq!(Backlog::new(Some(0), 0).place(1, 1000, 1), Place::Nowhere);
+    }
+
+    #[test]
+    fn grown_area_raises_the_limit() {
+        let mut backlog = Backlog::new(Some(1), 0);
+        backlog.hold();
+        assert_eq!(backlog.place(1, 1, 1), Place::Nowhere);
+        backlog.set_hold_limit(Some(2));
+        assert_eq!(backlog.place(1, 1, 1), Place::Area);
+    }
+}

@@ -1,0 +1,172 @@
+//! Payload on its way into a file of its own. The ring opens, writes and closes it: a disk that hangs hangs no thread.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use io_uring::{opcode, squeue, types};
+
+use super::outbox::Outbox;
+use super::{Backlog, Flow, Sink, Step, Storage, is_transient};
+use crate::receive::pool::{Buffer, Pool};
+use crate::receive::worker::op::SinkOp;
+
+/// Names tried before the sink fails: connections of one peer within a microsecond.
+const NAMES: u32 = 16;
+
+/// Of a file, as `open(2)` takes it; the process's umask applies.
+const MODE: libc::mode_t = 0o666;
+
+/// A file that holds what one connection brought, byte for byte, and nothing else.
+pub(in crate::receive) struct FileSink {
+    base: PathBuf,
+    attempt: u32,
+    /// Shared with the kernel while the file is opened.
+    path: CString,
+    file: Option<OwnedFd>,
+    /// While a request closes it.
+    closing: RawFd,
+    outbox: Outbox,
+    /// Bytes written.
+    written: u64,
+    /// The request in flight.
+    busy: bool,
+    finished: bool,
+    closed: bool,
+}
+
+impl FileSink {
+    /// A new file in the directory, named after the time (seconds since 1970, to the microsecond) and the peer.
+    pub(super) fn new(directory: &Path, peer: &str) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let peer = peer.replace([':', '/', ' '], "_").replace(['[', ']'], "");
+        let base = directory.join(format!("{}.{:06}-{peer}", now.as_secs(), now.subsec_micros()));
+        let mut sink = Self {
+            base,
+            attempt: 0,
+            path: CString::default(),
+            file: None,
+            closing: -1,
+            outbox: Outbox::new(),
+            written: 0,
+            busy: false,
+            finished: false,
+            closed: false,
+        };
+        sink.name();
+        sink
+    }
+
+    fn name(&mut self) {
+        let mut path = self.base.as_os_str().as_bytes().to_vec();
+        if self.attempt > 0 {
+            path.extend_from_slice(format!("-{}", self.attempt).as_bytes());
+        }
+        // A path from the configuration has no NUL; an empty one is refused by the kernel.
+        self.path = CString::new(path).unwrap_or_default();
+    }
+
+    fn opened(&mut self, result: i32) -> Step {
+        if result >= 0 {
+            // SAFETY: the kernel gave the descriptor to this completion alone.
+            self.file = Some(unsafe { OwnedFd::from_raw_fd(result) });
+            return Step::Continue;
+        }
+        if result == -libc::EEXIST && self.attempt < NAMES {
+            self.attempt += 1;
+            self.name();
+            return Step::Continue;
+        }
+        if is_transient(result) { Step::Continue } else { Step::Failed(-result) }
+    }
+}
+
+impl Sink for FileSink {
+    fn consume(&mut self, buffer: Buffer, storage: &mut Storage<'_>) -> Flow {
+        self.outbox.take(buffer, storage)
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    fn next(&mut self, _socket: RawFd, pool: &Pool) -> Option<(squeue::Entry, SinkOp)> {
+        if self.busy || self.closed {
+            return None;
+        }
+        let Some(file) = &self.file else {
+            self.busy = true;
+            let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+            let open =
+                opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), self.path.as_ptr()).flags(flags).mode(MODE);
+            return Some((open.build(), SinkOp::Open));
+        };
+        if let Some(list) = self.outbox.list(pool) {
+            self.busy = true;
+            let write =
+                opcode::Writev::new(types::Fd(file.as_raw_fd()), list.msg_iov, list.msg_iovlen as u32);
+            return Some((write.offset(self.written).build(), SinkOp::Write));
+        }
+        if !self.finished {
+            return None;
+        }
+        self.busy = true;
+        self.closing = self.file.take().map_or(-1, IntoRawFd::into_raw_fd);
+        Some((opcode::Close::new(types::Fd(self.closing)).build(), SinkOp::Close))
+    }
+
+    fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step {
+        self.busy = false;
+        match (op, usize::try_from(result)) {
+            (SinkOp::Open, _) => return self.opened(result),
+            (SinkOp::Close, Ok(_)) => self.closed = true,
+            (SinkOp::Close, Err(_)) if result == -libc::ECANCELED => {
+                // SAFETY: the request was cancelled before it closed the descriptor, which has no other owner.
+                self.file = Some(unsafe { OwnedFd::from_raw_fd(self.closing) });
+            }
+            // Linux frees the descriptor whatever close(2) returns: data that a network file system could not store is lost.
+            (SinkOp::Close, Err(_)) => {
+                self.closed = true;
+                return Step::Failed(-result);
+            }
+            (_, Ok(bytes)) => {
+                self.written += bytes as u64;
+                self.outbox.written(bytes, storage);
+            }
+            (_, Err(_)) if is_transient(result) => {}
+            (_, Err(_)) => return Step::Failed(-result),
+        }
+        Step::Continue
+    }
+
+    fn is_done(&self) -> bool {
+        self.closed
+    }
+
+    fn keeps_payload(&self) -> bool {
+        true
+    }
+
+    fn unconfirmed(&self) -> u64 {
+        self.outbox.bytes() as u64
+    }
+
+    fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {
+        self.outbox.has_room(backlog, connections)
+    }
+
+    fn leave_area(&mut self, storage: &mut Storage<'_>) {
+        self.outbox.leave_area(storage);
+    }
+
+    fn clear(&mut self, storage: &mut Storage<'_>) {
+        self.outbox.clear(storage);
+    }
+
+    fn describe(&self) -> Option<String> {
+        let path = Path::new(std::ffi::OsStr::from_bytes(self.path.as_bytes()));
+        Some(format!("{} ({} bytes written)", path.display(), self.written))
+    }
+}

@@ -1,0 +1,285 @@
+//! Payload on its way to another socket.
+//!
+//! Closing a socket that holds unread data resets the connection, and the destination loses what it has not read yet. So the
+//! sink reads (and discards) whatever the destination sends, half-closes when all payload is sent, and closes when the
+//! destination has answered with its own end. Only then is the payload confirmed.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::{opcode, squeue, types};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::outbox::Outbox;
+use super::{Backlog, Flow, Sink, Step, Storage, is_transient};
+use crate::receive::pool::{Buffer, Pool};
+use crate::receive::target::Addresses;
+use crate::receive::worker::op::SinkOp;
+
+/// Rounds over all addresses before the connection is given up: about 6 s.
+const CONNECT_ROUNDS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+
+/// How long a destination may confirm nothing after the half-close.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
+/// Interval at which unconfirmed bytes are checked.
+const CONFIRM_STEP: Duration = Duration::from_millis(20);
+
+/// Bytes read at once from a destination that replies. The reply is discarded.
+const REPLY_BYTES: usize = 4096;
+
+/// The connection to the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// A connect request is due.
+    Unconnected,
+    /// Waits for a pause to end, or for a name to be resolved.
+    Waiting,
+    Connecting,
+    Connected,
+    /// All payload is sent and the socket half-closed.
+    Finishing,
+    /// The destination has confirmed everything.
+    Confirmed,
+}
+
+pub(in crate::receive) struct Forward {
+    addresses: Arc<Addresses>,
+    /// Of `addresses`.
+    current: usize,
+    rounds: u32,
+    /// Shared with the kernel while connecting.
+    address: Box<SockAddr>,
+    socket: Option<Socket>,
+    link: Link,
+    outbox: Outbox,
+    sending: bool,
+    reading: bool,
+    /// Written to by the kernel, read by nobody.
+    reply: Box<[u8; REPLY_BYTES]>,
+    /// The destination sends nothing more.
+    peer_finished: bool,
+    /// The source sends nothing more.
+    finished: bool,
+    /// Bytes that the destination's kernel has not acknowledged, and since when that number has not changed.
+    unacknowledged: u64,
+    since: Instant,
+}
+
+impl Forward {
+    pub(super) fn new(addresses: Arc<Addresses>) -> Self {
+        let address = Box::new(addresses.first());
+        Self {
+            addresses,
+            current: 0,
+            rounds: 0,
+            address,
+            socket: None,
+            link: Link::Unconnected,
+            outbox: Outbox::new(),
+            sending: false,
+            reading: false,
+            reply: Box::new([0; REPLY_BYTES]),
+            peer_finished: false,
+            finished: false,
+            unacknowledged: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// The destination has other addresses now.
+    pub(super) fn readdress(&mut self, addresses: Arc<Addresses>) {
+        self.addresses = addresses;
+        self.current = 0;
+    }
+
+    fn fd(&self) -> types::Fd {
+        types::Fd(self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    /// A socket that could not be connected is in no defined state: each attempt gets a fresh one.
+    fn connect(&mut self) -> (squeue::Entry, SinkOp) {
+        *self.address = self.addresses.get(self.current);
+        let domain = Domain::from(i32::from(self.address.family()));
+        self.socket = Socket::new(domain, Type::STREAM, None).ok();
+        self.link = Link::Connecting;
+        let connect = opcode::Connect::new(self.fd(), self.address.as_ptr().cast(), self.address.len());
+        (connect.build(), SinkOp::Connect)
+    }
+
+    fn connected(&mut self, result: i32) -> Step {
+        if result == 0 {
+            self.link = Link::Connected;
+            return Step::Continue;
+        }
+        self.socket = None;
+        if is_transient(result) {
+            self.link = Link::Unconnected;
+            return Step::Continue;
+        }
+        self.current += 1;
+        if self.current < self.addresses.len() {
+            self.link = Link::Unconnected;
+            return Step::Continue;
+        }
+        self.current = 0;
+        self.rounds += 1;
+        if self.rounds >= CONNECT_ROUNDS {
+            return Step::Failed(-result);
+        }
+        self.link = Link::Waiting;
+        let pause = FIRST_PAUSE * (1 << (self.rounds - 1));
+        if self.addresses.resolved() {
+            Step::Resolve(pause, -result)
+        } else {
+            Step::ConnectAfter(pause, -result)
+        }
+    }
+
+    fn replied(&mut self, result: i32) -> Step {
+        self.reading = false;
+        if result > 0 || is_transient(result) {
+            return Step::Continue;
+        }
+        if result < 0 {
+            return Step::Failed(-result);
+        }
+        self.peer_finished = true;
+        if self.link == Link::Finishing { self.confirm() } else { Step::Continue }
+    }
+
+    /// Whether the destination has everything. Its own end says so if that comes after the half-close; an earlier one says
+    /// nothing, and its kernel's acknowledgements decide.
+    fn confirm(&mut self) -> Step {
+        let unacknowledged = self.unacknowledged();
+        if self.peer_finished && unacknowledged == 0 {
+            self.link = Link::Confirmed;
+            return Step::Continue;
+        }
+        if unacknowledged != self.unacknowledged {
+            (self.unacknowledged, self.since) = (unacknowledged, Instant::now());
+        }
+        if self.since.elapsed() < CONFIRM_LIMIT {
+            return Step::PollAfter(CONFIRM_STEP);
+        }
+        // A destination that acknowledged everything and keeps its connection open has lost nothing.
+        if unacknowledged == 0 {
+            self.link = Link::Confirmed;
+            return Step::Continue;
+        }
+        Step::Failed(libc::ETIMEDOUT)
+    }
+
+    /// Bytes that were sent and that the other side has not acknowledged (TCP) or not read (Unix).
+    fn unacknowledged(&self) -> u64 {
+        let Some(socket) = &self.socket else { return 0 };
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the kernel writes one int, which lives long enough.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        // A socket that does not say counts as having nothing.
+        if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+    }
+}
+
+impl Sink for Forward {
+    fn consume(&mut self, buffer: Buffer, storage: &mut Storage<'_>) -> Flow {
+        self.outbox.take(buffer, storage)
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    fn next(&mut self, _socket: RawFd, pool: &Pool) -> Option<(squeue::Entry, SinkOp)> {
+        match self.link {
+            Link::Unconnected => return Some(self.connect()),
+            Link::Waiting | Link::Connecting | Link::Confirmed => return None,
+            Link::Connected | Link::Finishing => {}
+        }
+        if !self.reading && !self.peer_finished {
+            self.reading = true;
+            let read = opcode::Recv::new(self.fd(), self.reply.as_mut_ptr(), REPLY_BYTES as u32);
+            return Some((read.build(), SinkOp::Read));
+        }
+        if self.sending || self.link == Link::Finishing {
+            return None;
+        }
+        let fd = self.fd();
+        let header = ptr::from_ref(self.outbox.list(pool)?);
+        self.sending = true;
+        let send = opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32);
+        Some((send.build(), SinkOp::Write))
+    }
+
+    fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step {
+        match op {
+            SinkOp::Connect => self.connected(result),
+            SinkOp::Read => self.replied(result),
+            SinkOp::Write | SinkOp::Open | SinkOp::Close => {
+                self.sending = false;
+                match usize::try_from(result) {
+                    Ok(bytes) => self.outbox.written(bytes, storage),
+                    Err(_) if is_transient(result) => {}
+                    Err(_) => return Step::Failed(-result),
+                }
+                Step::Continue
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Step {
+        if self.link != Link::Connected || !self.finished || self.sending || !self.outbox.is_empty() {
+            return Step::Continue;
+        }
+        if let Some(socket) = &self.socket {
+            // Fails where the destination is gone: reading from it says so.
+            socket.shutdown(std::net::Shutdown::Write).ok();
+        }
+        self.link = Link::Finishing;
+        self.since = Instant::now();
+        self.confirm()
+    }
+
+    fn poll(&mut self) -> Step {
+        match self.link {
+            Link::Waiting => self.link = Link::Unconnected,
+            Link::Finishing => return self.confirm(),
+            Link::Unconnected | Link::Connecting | Link::Connected | Link::Confirmed => {}
+        }
+        Step::Continue
+    }
+
+    fn is_done(&self) -> bool {
+        self.link == Link::Confirmed
+    }
+
+    fn interrupt(&mut self) -> Option<SinkOp> {
+        if let Some(socket) = &self.socket {
+            // Fails where the destination was quicker: then the requests end as well.
+            socket.shutdown(std::net::Shutdown::Both).ok();
+        }
+        (self.link == Link::Connecting).then_some(SinkOp::Connect)
+    }
+
+    fn keeps_payload(&self) -> bool {
+        true
+    }
+
+    fn unconfirmed(&self) -> u64 {
+        if self.link == Link::Confirmed { 0 } else { self.outbox.bytes() as u64 + self.unacknowledged() }
+    }
+
+    fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {
+        self.outbox.has_room(backlog, connections)
+    }
+
+    fn leave_area(&mut self, storage: &mut Storage<'_>) {
+        self.outbox.leave_area(storage);
+    }
+
+    fn clear(&mut self, storage: &mut Storage<'_>) {
+        self.outbox.clear(storage);
+    }
+}

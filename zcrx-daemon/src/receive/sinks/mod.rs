@@ -1,0 +1,238 @@
+//! Where payload goes: one sink per connection, behind one trait.
+//!
+//! A sink never touches the ring and never blocks. It takes buffers, offers requests to submit, and is told their results;
+//! the event loop does the rest.
+
+mod backlog;
+mod discard;
+mod file;
+mod forward;
+mod outbox;
+mod verify;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::squeue;
+
+use super::config::SinkConfig;
+use super::pool::{Buffer, Pool};
+use super::target::Addresses;
+use super::worker::op::SinkOp;
+use crate::model::BacklogStatistics;
+
+pub(super) use backlog::Backlog;
+use discard::Discard;
+use file::FileSink;
+use forward::Forward;
+use verify::Verify;
+
+/// What a sink may use while it handles payload.
+pub(super) struct Storage<'a> {
+    pub(super) pool: &'a mut Pool,
+    pub(super) backlog: &'a mut Backlog,
+    pub(super) statistics: &'a mut BacklogStatistics,
+    pub(super) verified: &'a mut Verified,
+    /// Connections that share the backlog.
+    pub(super) connections: usize,
+}
+
+/// What `verify` sinks compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Verified {
+    pub(super) bytes: u64,
+    pub(super) mismatched: u64,
+}
+
+/// What the connection does after its sink took payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Goes on.
+    Continue,
+    /// Goes on, and the sink may have a request to submit.
+    Submit,
+    /// As `Submit`, and brings no more payload until the sink has caught up.
+    Pause,
+}
+
+/// What follows from a request of a sink that ended, or from a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Goes on.
+    Continue,
+    /// Polls the sink again after a pause.
+    PollAfter(Duration),
+    /// Polls the sink again after a pause, because the destination refused the connection with this errno.
+    ConnectAfter(Duration, i32),
+    /// All addresses of the destination have failed: its name is resolved again.
+    Resolve(Duration, i32),
+    /// The sink failed for good, with this positive errno.
+    Failed(i32),
+}
+
+/// Consumes the payload of one connection.
+pub(super) trait Sink {
+    /// Takes the payload of one completion. A buffer that the sink keeps goes back to the pool later.
+    fn consume(&mut self, buffer: Buffer, storage: &mut Storage<'_>) -> Flow;
+
+    /// The stream has ended: no more payload comes.
+    fn finish(&mut self);
+
+    /// The next request to submit, `None` if there is none now. What it points to belongs to the sink, which stays where it
+    /// is and leaves it alone until [`Self::completed`].
+    fn next(&mut self, socket: RawFd, pool: &Pool) -> Option<(squeue::Entry, SinkOp)>;
+
+    /// A request ended with this result.
+    fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step;
+
+    /// Does what its state calls for after payload, the end of the stream, or a result.
+    fn advance(&mut self) -> Step {
+        Step::Continue
+    }
+
+    /// A pause that the sink asked for is over.
+    fn poll(&mut self) -> Step {
+        Step::Continue
+    }
+
+    /// Whether all payload has reached its destination, and there is nothing left to do.
+    fn is_done(&self) -> bool;
+
+    /// Makes requests end that would not end by themselves. Returns a request to cancel.
+    fn interrupt(&mut self) -> Option<SinkOp> {
+        None
+    }
+
+    /// Whether payload may wait here after it was received.
+    fn keeps_payload(&self) -> bool {
+        false
+    }
+
+    /// Payload bytes that the destination has not confirmed.
+    fn unconfirmed(&self) -> u64 {
+        0
+    }
+
+    /// Whether a connection that was paused may go on.
+    fn has_room(&self, _backlog: &Backlog, _connections: usize) -> bool {
+        true
+    }
+
+    /// Moves payload from the area to ordinary memory: the area goes away.
+    fn leave_area(&mut self, _storage: &mut Storage<'_>) {}
+
+    /// Returns all that it holds.
+    fn clear(&mut self, _storage: &mut Storage<'_>) {}
+
+    /// Where payload goes, for people; `None` if the destination is known from the configuration.
+    fn describe(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The sinks there are.
+pub(super) enum AnySink {
+    Discard(Discard),
+    Verify(Box<Verify>),
+    Forward(Box<Forward>),
+    File(Box<FileSink>),
+}
+
+impl AnySink {
+    /// A sink for a new connection from `peer`. `addresses` are those of a forward sink's destination.
+    pub(super) fn new(config: &SinkConfig, peer: &str, addresses: Option<&Arc<Addresses>>) -> Self {
+        match (config, addresses) {
+            (SinkConfig::Verify, _) => Self::Verify(Box::default()),
+            (SinkConfig::File(directory), _) => Self::File(Box::new(FileSink::new(directory, peer))),
+            (SinkConfig::Forward(_), Some(addresses)) => {
+                Self::Forward(Box::new(Forward::new(Arc::clone(addresses))))
+            }
+            (SinkConfig::Discard | SinkConfig::Forward(_), _) => Self::Discard(Discard::default()),
+        }
+    }
+
+    /// Gives a forward sink the addresses that its destination has now.
+    pub(super) fn readdress(&mut self, addresses: &Arc<Addresses>) {
+        if let Self::Forward(forward) = self {
+            forward.readdress(Arc::clone(addresses));
+        }
+    }
+}
+
+/// Calls a method of whichever sink it is.
+macro_rules! each {
+    ($self:ident, $sink:ident => $call:expr) => {
+        match $self {
+            AnySink::Discard($sink) => $call,
+            AnySink::Verify($sink) => $call,
+            AnySink::Forward($sink) => $call,
+            AnySink::File($sink) => $call,
+        }
+    };
+}
+
+impl Sink for AnySink {
+    #[inline]
+    fn consume(&mut self, buffer: Buffer, storage: &mut Storage<'_>) -> Flow {
+        each!(self, sink => sink.consume(buffer, storage))
+    }
+
+    fn finish(&mut self) {
+        each!(self, sink => sink.finish());
+    }
+
+    fn next(&mut self, socket: RawFd, pool: &Pool) -> Option<(squeue::Entry, SinkOp)> {
+        each!(self, sink => sink.next(socket, pool))
+    }
+
+    fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step {
+        each!(self, sink => sink.completed(op, result, storage))
+    }
+
+    fn advance(&mut self) -> Step {
+        each!(self, sink => sink.advance())
+    }
+
+    fn poll(&mut self) -> Step {
+        each!(self, sink => sink.poll())
+    }
+
+    fn is_done(&self) -> bool {
+        each!(self, sink => sink.is_done())
+    }
+
+    fn interrupt(&mut self) -> Option<SinkOp> {
+        each!(self, sink => sink.interrupt())
+    }
+
+    fn keeps_payload(&self) -> bool {
+        each!(self, sink => sink.keeps_payload())
+    }
+
+    fn unconfirmed(&self) -> u64 {
+        each!(self, sink => sink.unconfirmed())
+    }
+
+    fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {
+        each!(self, sink => sink.has_room(backlog, connections))
+    }
+
+    fn leave_area(&mut self, storage: &mut Storage<'_>) {
+        each!(self, sink => sink.leave_area(storage));
+    }
+
+    fn clear(&mut self, storage: &mut Storage<'_>) {
+        each!(self, sink => sink.clear(storage));
+    }
+
+    fn describe(&self) -> Option<String> {
+        each!(self, sink => sink.describe())
+    }
+}
+
+/// Whether a request may simply be submitted again after this result.
+const fn is_transient(result: i32) -> bool {
+    // Cancelled for another ring: that submits the request again. A connection that closes submits nothing any more.
+    matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
+}

@@ -1,0 +1,194 @@
+//! Payload that waits for its sink, in order, and the list by which the kernel finds the first of it.
+
+use std::collections::VecDeque;
+use std::ptr;
+
+use super::backlog::{Backlog, Place};
+use super::{Flow, Storage};
+use crate::receive::pool::{Buffer, Pool};
+
+/// Most pieces handed to one request.
+const PIECES_AT_ONCE: usize = 64;
+
+/// Room that a paused connection waits for, bytes.
+const RESUME_BYTES: usize = 64 << 10;
+
+/// Some payload, and where it is.
+enum Piece {
+    /// Where it was received.
+    Held(Buffer),
+    /// Copied out.
+    Copied(Box<[u8]>),
+}
+
+/// The payload of one connection on its way out.
+pub(super) struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// Pieces that hold a buffer.
+    held: u64,
+    /// Pieces that are copies.
+    copies: u64,
+    /// Bytes of the first piece that are written.
+    done_of_first: usize,
+    /// Bytes of all pieces.
+    bytes: usize,
+    list: Box<List>,
+}
+
+/// What a request points to.
+struct List {
+    header: libc::msghdr,
+    iovecs: [libc::iovec; PIECES_AT_ONCE],
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        // SAFETY: a header of zeroes is a header with nothing in it.
+        let header = unsafe { std::mem::zeroed() };
+        let empty = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        Self {
+            pieces: VecDeque::new(),
+            held: 0,
+            copies: 0,
+            done_of_first: 0,
+            bytes: 0,
+            list: Box::new(List { header, iovecs: [empty; PIECES_AT_ONCE] }),
+        }
+    }
+
+    /// Takes a buffer, or a copy of it where the sinks hold enough of the area.
+    pub(super) fn take(&mut self, buffer: Buffer, storage: &mut Storage<'_>) -> Flow {
+        self.bytes += buffer.len();
+        match storage.backlog.place(self.held, storage.connections, buffer.len()) {
+            Place::Area => {
+                self.hold(buffer, storage.backlog);
+                Flow::Submit
+            }
+            Place::Memory => {
+                storage.statistics.limit_reached += u64::from(self.copies == 0);
+                storage.statistics.copied_out_bytes += buffer.len() as u64;
+                let copy: Box<[u8]> = storage.pool.bytes(&buffer).into();
+                storage.pool.give_back(buffer);
+                storage.backlog.copy(copy.len());
+                self.copies += 1;
+                self.pieces.push_back(Piece::Copied(copy));
+                Flow::Submit
+            }
+            Place::Nowhere => {
+                self.hold(buffer, storage.backlog);
+                Flow::Pause
+            }
+        }
+    }
+
+    fn hold(&mut self, buffer: Buffer, backlog: &mut Backlog) {
+        backlog.hold();
+        self.held += 1;
+        self.pieces.push_back(Piece::Held(buffer));
+    }
+
+    /// Whether a connection that was paused may go on: its copies are gone, and there is room for more than a piece. At
+    /// the first free byte it would only pause again.
+    pub(super) fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {
+        self.copies == 0 && backlog.place(self.held, connections, RESUME_BYTES) != Place::Nowhere
+    }
+
+    /// Bytes that wait.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes - self.done_of_first
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Lists the first pieces; `None` if there are none. What is pointed to stays as it is until [`Self::written`] or
+    /// [`Self::clear`]: neither may be called while a request uses it.
+    pub(super) fn list(&mut self, pool: &Pool) -> Option<&libc::msghdr> {
+        if self.pieces.is_empty() {
+            return None;
+        }
+        let mut skip = self.done_of_first;
+        let mut count = 0;
+        for (piece, iovec) in self.pieces.iter().zip(&mut self.list.iovecs) {
+            let bytes = &piece.bytes(pool)[skip..];
+            *iovec = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+            skip = 0;
+            count += 1;
+        }
+        self.list.header.msg_iov = self.list.iovecs.as_mut_ptr();
+        self.list.header.msg_iovlen = count;
+        Some(&self.list.header)
+    }
+
+    /// Notes that `bytes` are written. Returns the buffers, and frees the copies, that are written to their end.
+    pub(super) fn written(&mut self, mut bytes: usize, storage: &mut Storage<'_>) {
+        while let Some(first) = self.pieces.front() {
+            let left = first.len() - self.done_of_first;
+            if bytes < left {
+                self.done_of_first += bytes;
+                return;
+            }
+            bytes -= left;
+            self.done_of_first = 0;
+            self.drop_first(storage);
+        }
+    }
+
+    /// Copies all buffers to ordinary memory, whatever the limits: the area goes away.
+    pub(super) fn leave_area(&mut self, storage: &mut Storage<'_>) {
+        for piece in &mut self.pieces {
+            let Piece::Held(buffer) = piece else { continue };
+            let copy: Box<[u8]> = storage.pool.bytes(buffer).into();
+            storage.backlog.copy(copy.len());
+            storage.backlog.release();
+            storage.statistics.copied_out_bytes += copy.len() as u64;
+            self.held -= 1;
+            self.copies += 1;
+            if let Piece::Held(buffer) = std::mem::replace(piece, Piece::Copied(copy)) {
+                storage.pool.give_back(buffer);
+            }
+        }
+    }
+
+    /// Returns everything, written or not.
+    pub(super) fn clear(&mut self, storage: &mut Storage<'_>) {
+        while !self.pieces.is_empty() {
+            self.drop_first(storage);
+        }
+        self.done_of_first = 0;
+    }
+
+    fn drop_first(&mut self, storage: &mut Storage<'_>) {
+        match self.pieces.pop_front() {
+            Some(Piece::Held(buffer)) => {
+                self.held -= 1;
+                self.bytes -= buffer.len();
+                storage.backlog.release();
+                storage.pool.give_back(buffer);
+            }
+            Some(Piece::Copied(copy)) => {
+                self.copies -= 1;
+                self.bytes -= copy.len();
+                storage.backlog.free(copy.len());
+            }
+            None => {}
+        }
+    }
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Held(buffer) => buffer.len(),
+            Self::Copied(copy) => copy.len(),
+        }
+    }
+
+    fn bytes<'a>(&'a self, pool: &'a Pool) -> &'a [u8] {
+        match self {
+            Self::Held(buffer) => pool.bytes(buffer),
+            Self::Copied(copy) => copy,
+        }
+    }
+}

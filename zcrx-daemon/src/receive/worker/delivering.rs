@@ -1,0 +1,171 @@
+//! Sinks: submits their requests, follows their steps, and closes connections when they are done.
+
+use std::mem;
+use std::time::Duration;
+
+use tracing::{debug, error, warn};
+
+use super::op::{Op, SinkOp};
+use super::state::{Phase, State};
+use super::timers::Timer;
+use crate::receive::config::SinkConfig;
+use crate::receive::error::errno_name;
+use crate::receive::inbox::Answer;
+use crate::receive::sinks::{Sink, Step, Storage};
+use crate::receive::stats::Failed;
+use crate::receive::target::Addresses;
+
+impl State<'_> {
+    /// Lets a sink do what its state calls for: submits its requests, and closes the connection when it is done.
+    pub(super) fn drive(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.closing {
+            return;
+        }
+        let step = connection.sink.advance();
+        let socket = connection.fd();
+        if self.phase != Phase::Closing {
+            while let Some((entry, op)) = connection.sink.next(socket, &self.pool) {
+                connection.in_flight += 1;
+                // SAFETY: what the request points to belongs to the sink, which is not dropped before the request has
+                // ended: a connection is forgotten only when none is in flight.
+                unsafe { self.requests.push(entry, Op::Sink(index, op)) };
+            }
+        }
+        let done = connection.sink.is_done();
+        self.step(index, step);
+        if done {
+            self.close_connection(index);
+        }
+    }
+
+    /// A request of a sink ended.
+    pub(super) fn sink_completed(&mut self, index: u32, op: SinkOp, result: i32) {
+        let connections = self.connections.len();
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.in_flight -= 1;
+        let mut storage = Storage {
+            pool: &mut self.pool,
+            backlog: &mut self.backlog,
+            statistics: &mut self.reporter.counters.ring.backlog,
+            verified: &mut self.reporter.verified,
+            connections,
+        };
+        let step = connection.sink.completed(op, result, &mut storage);
+        if self.forget_if_closed(index) {
+            return;
+        }
+        self.step(index, step);
+        self.drive(index);
+        self.resume(index);
+    }
+
+    pub(super) fn step(&mut self, index: u32, step: Step) {
+        match step {
+            Step::Continue => {}
+            Step::PollAfter(pause) => self.timers.after(pause, Timer::Sink(index)),
+            Step::ConnectAfter(pause, errno) => self.connect_after(index, pause, errno),
+            Step::Resolve(pause, errno) => {
+                self.resolve();
+                self.connect_after(index, pause, errno);
+            }
+            Step::Failed(errno) => self.sink_failed(index, errno),
+        }
+    }
+
+    pub(super) fn connect_after(&mut self, index: u32, pause: Duration, errno: i32) {
+        let (name, errno) = (self.plan.destination(), errno_name(errno));
+        warn!(queue = self.plan.name, errno, "cannot connect to {name}: next attempt in {pause:?}");
+        self.reporter.counters.ring.connect_retries += 1;
+        self.timers.after(pause, Timer::Sink(index));
+    }
+
+    /// Has the destination's name resolved again, by another thread.
+    pub(super) fn resolve(&mut self) {
+        let SinkConfig::Forward(destination) = &self.plan.config.sink else { return };
+        if mem::replace(&mut self.resolving, true) {
+            return;
+        }
+        let destination = destination.clone();
+        self.plan.inbox.offload("resolve", move || Answer::Addresses(Addresses::resolve(&destination)));
+    }
+
+    pub(super) fn sink_failed(&mut self, index: u32, errno: i32) {
+        let Some(connection) = self.connections.get(index) else { return };
+        if connection.closing {
+            return;
+        }
+        if self.phase == Phase::Running {
+            self.reporter.failed(Failed::Sink, errno);
+            let what = match connection.sink.describe() {
+                Some(file) => format!("cannot write to {file}"),
+                None => format!("lost {}", self.plan.destination()),
+            };
+            let (peer, errno) = (connection.peer(), errno_name(errno));
+            error!(queue = self.plan.name, peer, errno, "{what}: ending the connection");
+        }
+        self.close_connection(index);
+    }
+
+    pub(super) fn poll_sink(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.closing {
+            return;
+        }
+        if let Some(addresses) = &self.addresses {
+            connection.sink.readdress(addresses);
+        }
+        let step = connection.sink.poll();
+        self.step(index, step);
+        self.drive(index);
+    }
+
+    /// Ends a connection: at once, or when the requests that name it have ended.
+    pub(super) fn close_connection(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if mem::replace(&mut connection.closing, true) {
+            return;
+        }
+        // Fails where the peer has been quicker: then the requests end as well.
+        connection.socket.shutdown(std::net::Shutdown::Both).ok();
+        if let Some(op) = connection.sink.interrupt() {
+            self.requests.cancel(Op::Sink(index, op));
+        }
+        self.forget_if_closed(index);
+    }
+
+    /// Forgets a closing connection if no request names it any more. Returns whether it is closing or gone.
+    pub(super) fn forget_if_closed(&mut self, index: u32) -> bool {
+        let Some(connection) = self.connections.get(index) else { return true };
+        if !connection.closing || connection.in_flight > 0 {
+            return connection.closing;
+        }
+        let connections = self.connections.len();
+        let Some(mut connection) = self.connections.remove(index) else { return true };
+        self.retries.remove(index);
+        let lost = if connection.sink.is_done() { 0 } else { connection.lost() };
+        if lost > 0 {
+            self.reporter.counters.ring.lost_bytes += lost;
+            let sink = connection.sink.describe().unwrap_or_else(|| self.plan.destination());
+            warn!(
+                queue = self.plan.name,
+                peer = connection.peer(),
+                lost,
+                "connection closed: {lost} bytes that its sender was told have arrived did not reach {sink}, or nobody \
+                 confirmed that they did"
+            );
+        }
+        let mut storage = Storage {
+            pool: &mut self.pool,
+            backlog: &mut self.backlog,
+            statistics: &mut self.reporter.counters.ring.backlog,
+            verified: &mut self.reporter.verified,
+            connections,
+        };
+        connection.sink.clear(&mut storage);
+        self.reporter.urgent();
+        self.reporter.counters.ring.backlog.paused -= u64::from(connection.paused);
+        debug!(queue = self.plan.name, "connection closed");
+        true
+    }
+}

@@ -1,0 +1,138 @@
+//! What helper threads do for this one, and what is checked now and then.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::op::Op;
+use super::state::{Ended, Phase, State};
+use super::timers::Timer;
+use crate::model::{BackendKind, Refusal};
+use crate::receive::ReceiveError;
+use crate::receive::backend::Backend;
+use crate::receive::config::BackendChoice;
+use crate::receive::connections::health::unreported_ends;
+use crate::receive::inbox::Answer;
+use crate::receive::prepared::{Prepared, ifindex};
+use crate::receive::ring::Ring;
+use crate::receive::target::Addresses;
+
+/// Interval of the health check.
+const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+
+const LONGEST_UPGRADE_PAUSE: Duration = Duration::from_mins(1);
+
+impl State<'_> {
+    /// Takes what helpers have found out.
+    pub(super) fn take_answers(&mut self, ring: &Ring) -> std::io::Result<()> {
+        for answer in self.plan.inbox.take_answers() {
+            match answer {
+                Answer::Addresses(result) => self.resolved(result),
+                Answer::Queues(queues) => {
+                    for socket in self.acceptor.update(queues) {
+                        self.place(socket);
+                    }
+                }
+                Answer::Area(memory) => {
+                    if self.backend.grow(ring, memory, &mut self.pool)? {
+                        self.area_changed();
+                        while let Some(index) = self.retries.pop() {
+                            self.retry(index);
+                        }
+                    }
+                }
+                Answer::Upgrade(result) => self.upgraded(result),
+                Answer::NoThread => self.no_helper(),
+            }
+        }
+        Ok(())
+    }
+
+    /// A helper could not be started: whatever waits for one goes on without, or asks again later.
+    pub(super) fn no_helper(&mut self) {
+        self.resolving = false;
+        self.backend.no_area();
+        for socket in self.acceptor.take_unplaced() {
+            self.deal(socket);
+        }
+        if mem::take(&mut self.upgrading) {
+            self.plan_upgrade();
+        }
+    }
+
+    pub(super) fn resolved(&mut self, result: std::io::Result<Addresses>) {
+        self.resolving = false;
+        match result {
+            Ok(addresses) => self.addresses = Some(Arc::new(addresses)),
+            Err(error) => {
+                let name = self.plan.destination();
+                warn!(queue = self.plan.name, %error, "cannot resolve {name}: its last addresses are tried again");
+            }
+        }
+    }
+
+    /// Tries a better backend after a pause, where the configuration leaves the choice and this one is not the best.
+    pub(super) fn plan_upgrade(&mut self) {
+        let config = &self.plan.config;
+        let best = if config.interface.is_some() { BackendKind::Device } else { BackendKind::Nodev };
+        let may = config.backend == BackendChoice::Auto
+            && self.plan.slot.is_none()
+            && self.selection.refused.iter().any(may_pass);
+        if may && self.selection.backend.is_some_and(|kind| kind > best) {
+            self.timers.after(self.upgrade_pause, Timer::Upgrade);
+            self.upgrade_pause = (self.upgrade_pause * 2).min(LONGEST_UPGRADE_PAUSE);
+        }
+    }
+
+    pub(super) fn try_upgrade(&mut self) {
+        let Some(current) = self.selection.backend else { return };
+        if self.phase != Phase::Running || mem::replace(&mut self.upgrading, true) {
+            return;
+        }
+        let config = self.plan.config.clone();
+        self.plan
+            .inbox
+            .offload("upgrade", move || Answer::Upgrade(Prepared::better(&config, current).map(Box::new)));
+    }
+
+    pub(super) fn upgraded(&mut self, result: Option<Box<Prepared>>) {
+        self.upgrading = false;
+        match result {
+            Some(prepared) if self.phase == Phase::Running => self.ended = Some(Ended::Upgrade(prepared)),
+            _ => self.plan_upgrade(),
+        }
+    }
+
+    /// Looks for what is never reported: another interface, connections that ended in silence, a grown budget.
+    pub(super) fn check_health(&mut self) {
+        self.housekeeping = true;
+        self.timers.after(HEALTH_PERIOD, Timer::Health);
+        for index in unreported_ends(&mut self.connections) {
+            self.reporter.counters.ring.unreported_ends += 1;
+            debug!(
+                queue = self.plan.name,
+                index, "the connection has ended and its receive has not: starting that again"
+            );
+            self.requests.cancel(Op::Receive(index));
+        }
+        self.connections.rebalance();
+        let now = ifindex(&self.plan.config);
+        if self.joined.is_none() && now != self.ifindex && self.phase == Phase::Running {
+            let interface = self.plan.config.interface.clone().unwrap_or_default();
+            let failure = ReceiveError::InterfaceChanged { interface, gone: now.is_none() };
+            self.ended = Some(Ended::Failed(failure));
+        }
+    }
+}
+
+/// Whether a refusal may pass by itself or by a change on the host. What the kernel or the driver lacks does not, and trying
+/// again would count as a refused registration each time.
+fn may_pass(refusal: &Refusal) -> bool {
+    let busy = matches!(refusal.errno, Some(libc::EEXIST | libc::EBUSY | libc::ENOMEM));
+    // The interface was gone or down, or its header split was off.
+    let unprepared = refusal.backend == BackendKind::Device
+        && matches!(refusal.errno, Some(libc::ENODEV | libc::ENETDOWN | libc::EINVAL));
+    busy || unprepared
+}

@@ -1,0 +1,169 @@
+//! How a loop ends: drained, closed, or taken over by the next one. No request in flight is forgotten.
+
+use std::time::{Duration, Instant};
+
+use io_uring::{opcode, types};
+use tracing::{error, info, warn};
+
+use super::event_loop::EventLoop;
+use super::op::Op;
+use super::retired::RetiredRing;
+use super::state::{Carried, Phase, State};
+use super::timers::Timer;
+use crate::receive::connections::table::Table;
+use crate::receive::plan::Plan;
+use crate::receive::sinks::{Backlog, Sink, Storage};
+use crate::receive::stats::Counters;
+
+/// How long cancelled requests may take to end.
+const CANCEL_LIMIT: Duration = Duration::from_millis(700);
+
+impl State<'_> {
+    /// Takes no new connections. What the kernel has acknowledged to senders still goes to the sinks, and these get
+    /// `drain_timeout` to pass it on.
+    pub(super) fn begin_drain(&mut self) {
+        self.phase = Phase::Draining;
+        for listener in 0..self.plan.listeners.len() as u32 {
+            self.requests.cancel(Op::Accept(listener));
+        }
+        for socket in self.acceptor.take_unplaced() {
+            self.welcome(socket);
+        }
+        self.take_handed();
+        for (_, connection) in self.connections.iter_mut() {
+            connection.cut();
+        }
+        let (connections, limit) = (self.connections.len(), self.plan.config.drain_timeout);
+        if connections > 0 {
+            info!(queue = self.plan.name, connections, "stopping: sinks have {limit:?} to finish");
+        }
+        self.timers.after(limit, Timer::Drained);
+    }
+}
+
+impl EventLoop<'_> {
+    /// Ends every connection, takes every completion that is still to come, and gives all buffers back. What requests that
+    /// do not end may still use is left to the caller to keep.
+    pub(super) fn close(mut self) -> (Counters, Option<RetiredRing>) {
+        self.state.phase = Phase::Closing;
+        for index in self.state.connections.indices() {
+            self.state.close_connection(index);
+        }
+        self.cancel_all();
+        let (counters, _, retired) = self.leave();
+        (counters, retired)
+    }
+
+    /// Ends every request and keeps the connections, for the next loop. Payload that waits for sinks leaves the area. A
+    /// connection whose requests do not end cannot be kept.
+    pub(super) fn detach(mut self) -> (Carried, Option<RetiredRing>) {
+        self.state.phase = Phase::Closing;
+        self.cancel_all();
+        let state = &mut self.state;
+        let mut kept = Table::default();
+        for index in state.connections.indices() {
+            if state
+                .connections
+                .get(index)
+                .is_none_or(|connection| connection.in_flight > 0 || connection.closing)
+            {
+                continue;
+            }
+            let connections = state.connections.len();
+            let Some(mut connection) = state.connections.remove(index) else { continue };
+            let mut storage = Storage {
+                pool: &mut state.pool,
+                backlog: &mut state.backlog,
+                statistics: &mut state.reporter.counters.ring.backlog,
+                verified: &mut state.reporter.verified,
+                connections,
+            };
+            connection.sink.leave_area(&mut storage);
+            kept.insert(connection);
+        }
+        let paused = state.reporter.counters.ring.backlog.paused;
+        for index in state.connections.indices() {
+            state.close_connection(index);
+        }
+        state.pool.publish();
+        let (mut counters, backlog, retired) = self.leave();
+        counters.connections = kept.len() as u64;
+        counters.ring.backlog.paused = paused;
+        (Carried { counters, connections: kept, backlog }, retired)
+    }
+
+    /// Cancels everything and takes completions until nothing is in flight, or time is up.
+    fn cancel_all(&mut self) {
+        let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build();
+        // SAFETY: the request points to nothing.
+        unsafe { self.state.requests.push(cancel, Op::Cancel) };
+        let end = Instant::now() + CANCEL_LIMIT;
+        while self.state.requests.in_flight() > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            if let Err(error) = self.turn_within(left) {
+                error!(queue = self.state.plan.name, %error, "the ring's requests cannot be ended");
+                break;
+            }
+        }
+        self.state.pool.publish();
+    }
+
+    /// The last statistics, and what must be kept.
+    fn leave(mut self) -> (Counters, Backlog, Option<RetiredRing>) {
+        let state = &mut self.state;
+        let lost: u64 = state.connections.iter_mut().map(|(_, connection)| connection.lost()).sum();
+        if lost > 0 {
+            warn!(queue = state.plan.name, lost, "connections whose requests do not end lost {lost} bytes");
+            state.reporter.counters.ring.lost_bytes += lost;
+        }
+        state.finish_report();
+        let mut counters = state.reporter.counters;
+        // What was held is gone with the queue: no one can return it any more, and no one holds it.
+        counters.reclaimed = counters.dispensed - counters.returned;
+        counters.connections = 0;
+        counters.ring.backlog.paused = 0;
+        counters.stashed = 0;
+        counters.oldest = None;
+        if let Some(slot) = &state.plan.slot {
+            slot.holds(0);
+        }
+        let in_flight = state.requests.in_flight();
+        let Self { ring, state } = self;
+        drop(ring);
+        let State { plan, backend, pool, connections, backlog, .. } = state;
+        if in_flight == 0 {
+            return (counters, backlog, None);
+        }
+        error!(queue = plan.name, requests = in_flight, "requests do not end: their memory is kept");
+        (counters, backlog, Some(RetiredRing { backend, pool, connections }))
+    }
+}
+
+impl Carried {
+    /// Nothing yet.
+    pub(super) fn new(plan: &Plan, counters: &Counters) -> Self {
+        let backlog = Backlog::new(None, plan.share(plan.config.copy_out_bytes));
+        Self { counters: *counters, connections: Table::default(), backlog }
+    }
+
+    /// Ends the connections without a ring. Counts what they lose.
+    pub(super) fn abandon(mut self, plan: &Plan) {
+        let mut lost = 0;
+        for (_, connection) in self.connections.iter_mut() {
+            connection.socket.shutdown(std::net::Shutdown::Both).ok();
+            lost += connection.lost();
+        }
+        if lost > 0 {
+            warn!(
+                queue = plan.name,
+                lost, "stopped while the queue had failed: its connections lost {lost} bytes"
+            );
+        }
+        self.counters.ring.lost_bytes += lost;
+        self.counters.connections = 0;
+        plan.stats.publish(&self.counters, &mut Vec::new());
+    }
+}

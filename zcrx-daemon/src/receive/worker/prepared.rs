@@ -1,0 +1,52 @@
+//! Registers a thread's queue, or joins the queue of its group.
+
+use std::io;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::thread;
+use crate::model::Selection;
+use crate::receive::ReceiveError;
+use crate::receive::backend::{Backend, Selected, Shared, select};
+use crate::receive::group::Joined;
+use crate::receive::plan::Plan;
+use crate::receive::prepared::{Prepared, ifindex};
+use crate::receive::ring::Ring;
+
+/// Makes a ring for the calling thread and registers the best queue on it. The second value is for other threads to join.
+/// Ends early when the thread is told to stop.
+pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveError> {
+    let ring = Ring::new(plan.config.cq_entries)?;
+    let busy_poll = thread::busy_poll(plan, &ring);
+    // Before registering: an interface that changes in between is noticed.
+    let ifindex = ifindex(&plan.config);
+    let pause = |pause: Duration| {
+        plan.wake.sleep(pause);
+        !plan.wake.stopped()
+    };
+    let Selected { mut backend, mut pool, selection } = select(&ring, &plan.config, &pause)?;
+    let shared = plan.slot.as_ref().and_then(|_| {
+        let alone = |why: &String| {
+            warn!(queue = plan.name, "one thread instead of {}: {why}", plan.config.workers);
+        };
+        backend.share(&ring, &mut pool).inspect_err(alone).ok()
+    });
+    Ok((Prepared { ring, backend, pool, selection, ifindex, busy_poll }, shared))
+}
+
+/// Makes a ring that receives from a queue which another thread registered.
+pub(super) fn joined(plan: &Plan, joined: &Joined) -> Result<Prepared, ReceiveError> {
+    let ring = Ring::new(plan.config.cq_entries)?;
+    let busy_poll = thread::busy_poll(plan, &ring);
+    let (backend, pool) = joined.shared.join(&ring)?;
+    let selection = Selection { backend: Some(joined.shared.kind()), refused: Vec::new() };
+    Ok(Prepared { ring, backend, pool, selection, ifindex: None, busy_poll })
+}
+
+/// Makes the calling thread the owner of a ring that a helper prepared.
+pub(super) fn enable(prepared: &mut Prepared, plan: &Plan) -> io::Result<()> {
+    prepared.ring.enable()?;
+    prepared.busy_poll = thread::busy_poll(plan, &prepared.ring);
+    Ok(())
+}

@@ -26,6 +26,8 @@ enum Command {
     Regenerate,
     /// Run every check
     Test(test::Options),
+    /// Measure what zcrxd costs, in instructions, and write docs/overhead.md
+    Bench(lab::BenchOptions),
     /// Real kernels in virtual machines, with a software NIC
     Lab(lab::LabArguments),
     /// Build the Debian package, and the files that other packages are made of
@@ -55,6 +57,10 @@ fn run(command: Command) -> Result<()> {
         Command::Regenerate => regenerate::run(),
         Command::Test(options) => test::run(&cache, &options),
         Command::Dist => dist::run(&cache),
+        Command::Bench(options) => {
+            setup::run(&cache)?;
+            lab::bench(&options)
+        }
         Command::Lab(arguments) => {
             let package = if arguments.needs_package() {
                 Some(dist::make(&cache)?)

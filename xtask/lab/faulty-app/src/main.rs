@@ -4,10 +4,12 @@
 //! JSON object per line, so that a test can hold what zcrxd says about another process against it. It shares zcrxd's kernel
 //! structures and nothing else: area, refill ring and receive loop are its own, written the way the faults need them.
 
+mod bare;
 mod churn;
 mod control;
 mod fault;
 mod ledger;
+mod many;
 mod mapping;
 mod queue;
 mod receive;
@@ -37,6 +39,10 @@ enum Command {
     Register(register::RegisterArgs),
     /// Ask for what cannot be received, once each, and say how each request completed.
     Requests(requests::RequestsArgs),
+    /// Receive with the least loop there is: the yardstick for other loops.
+    Bare(bare::BareArgs),
+    /// Keep many queues, files and processes.
+    Many(many::ManyArgs),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Command::Churn(args) => churn::run(&args),
         Command::Register(args) => register::run(&args),
         Command::Requests(args) => requests::run(&args),
+        Command::Bare(args) => bare::run(&args),
+        Command::Many(args) => many::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use zcrx_uapi::{
 };
 
 use crate::mapping::Mapping;
-use crate::refill::RefillRing;
+use crate::refill::{Batch, RefillRing};
 
 /// A ring with 32-byte completions, as zcrx needs.
 pub(crate) type Ring = IoUring<squeue::Entry, cqueue::Entry32>;
@@ -94,6 +94,17 @@ pub(crate) fn region_bytes(entries: u32) -> usize {
     let ring = entries.checked_next_power_of_two().unwrap_or(entries) as usize * size_of::<ZcrxRqe>();
     // A page for the header and one for the statistics.
     page + ring.next_multiple_of(page) + page
+}
+
+/// The area's token, which marks the refill entries of its buffers.
+#[derive(Clone, Copy)]
+pub(crate) struct Token(u64);
+
+impl Token {
+    /// The refill entry that returns one completion's data.
+    pub(crate) fn entry(self, off: u64, bytes: u32) -> ZcrxRqe {
+        ZcrxRqe { off: (off & !zcrx::IORING_ZCRX_AREA_MASK) | self.0, len: bytes, ..ZcrxRqe::default() }
+    }
 }
 
 /// One registered queue.
@@ -186,7 +197,12 @@ impl Queue {
 
     /// The refill entry that returns one completion's data.
     pub(crate) fn entry(&self, off: u64, bytes: u32) -> ZcrxRqe {
-        ZcrxRqe { off: (off & !zcrx::IORING_ZCRX_AREA_MASK) | self.token, len: bytes, ..ZcrxRqe::default() }
+        Token(self.token).entry(off, bytes)
+    }
+
+    /// What entries are made with, and a batch of them that is published when it is dropped.
+    pub(crate) fn returns(&mut self) -> (Token, Batch<'_>) {
+        (Token(self.token), self.refill.batch())
     }
 
     /// The buffers named by entries that the kernel has not taken yet; entries that name none are left out.

@@ -66,15 +66,40 @@ impl RefillRing {
 
     /// Publishes one entry.
     pub(crate) fn push(&mut self, entry: ZcrxRqe) -> Result<(), Full> {
-        let tail = self.tail();
-        if tail.wrapping_sub(self.head()) >= self.capacity {
+        self.batch().push(entry)
+    }
+
+    /// Begins a batch, which is published when it is dropped.
+    pub(crate) fn batch(&mut self) -> Batch<'_> {
+        let (head, tail) = (self.head(), self.tail());
+        Batch { ring: self, head, tail }
+    }
+}
+
+/// Entries that are published together.
+pub(crate) struct Batch<'a> {
+    ring: &'a mut RefillRing,
+    head: u32,
+    tail: u32,
+}
+
+impl Batch<'_> {
+    /// Writes one entry.
+    pub(crate) fn push(&mut self, entry: ZcrxRqe) -> Result<(), Full> {
+        if self.tail.wrapping_sub(self.head) >= self.ring.capacity {
             return Err(Full);
         }
-        // SAFETY: the capacity is a power of two, so the index is below it; the slot is ours, as head is past it.
-        unsafe { self.entries.add((tail & (self.capacity - 1)) as usize).write(entry) };
-        // SAFETY: points into the live region. Release: the entry is written before the kernel sees the tail.
-        unsafe { self.tail.as_ref() }.store(tail.wrapping_add(1), Ordering::Release);
+        // SAFETY: the capacity is a power of two, so the index is below it; the slot is the producer's, as head is past it.
+        unsafe { self.ring.entries.add((self.tail & (self.ring.capacity - 1)) as usize).write(entry) };
+        self.tail = self.tail.wrapping_add(1);
         Ok(())
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        // SAFETY: points into the live region. Release: the entries are written before the kernel sees the tail.
+        unsafe { self.ring.tail.as_ref() }.store(self.tail, Ordering::Release);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The lab: real kernels in virtual machines, with a software NIC that hosts zcrx queues.
 
+mod bench;
 mod demo;
 mod initramfs;
 mod kernels;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use zcrx_lab_guest::protocol::{Outcome, ScenarioInfo};
 
+pub use self::bench::{BenchOptions, bench};
 pub use self::demo::demo;
 use self::initramfs::Archive;
 use self::kernels::{Kernel, Kernels, Row};

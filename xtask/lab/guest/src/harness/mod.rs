@@ -8,6 +8,7 @@ pub(crate) mod diagnosis;
 pub(crate) mod facts;
 pub(crate) mod features;
 pub(crate) mod foreign;
+pub(crate) mod instructions;
 pub(crate) mod kprobe;
 pub(crate) mod metrics;
 pub(crate) mod namespace;

@@ -1,5 +1,6 @@
 //! What the lab shows, one constant per scenario.
 
+mod cost;
 mod diagnosis;
 mod lifecycle;
 mod nic;
@@ -18,7 +19,8 @@ pub(crate) const ON_DRIVERS: &[&str] = &["zero-copy", "driver-prepares", "driver
 
 /// Every scenario, in the order in which they run: cheap topics first.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics = [lifecycle::FILES, registration::FILES, nic::FILES, receive::FILES, diagnosis::FILES];
+    let topics =
+        [lifecycle::FILES, registration::FILES, nic::FILES, receive::FILES, diagnosis::FILES, cost::FILES];
     topics.into_iter().flatten().copied().flatten()
 }
 

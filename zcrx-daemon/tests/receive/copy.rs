@@ -376,7 +376,7 @@ fn ordinary_user_needs_no_privilege() -> Outcome {
     let program = std::env::temp_dir().join(format!("zcrxd-test-receive-{}", std::process::id()));
     std::fs::copy(std::env::current_exe()?, &program)?;
     let output = Command::new(&program)
-        .args(["copy::every_byte", "copy::a_slow_destination", "copy::auto"])
+        .args(["copy::every_byte", "copy::slow_destination", "copy::auto"])
         .current_dir("/")
         .gid(ORDINARY_USER)
         .uid(ORDINARY_USER)

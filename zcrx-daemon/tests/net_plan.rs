@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use zcrx_daemon::model::{
-    Channels, Feature, FlowRules, HeaderSplit, Interface, MemoryProvider, Reading, Rings, Rss, RxQueue,
-    Setup, XdpMode, XdpProgram,
+    Channels, Feature, FlowRules, HeaderSplit, Interface, MemoryProvider, Pause, Reading, Rings, Rss,
+    RxQueue, Setup, XdpMode, XdpProgram,
 };
 use zcrx_daemon::net::{Flow, NTUPLE, Plan, Spread, Verdict, Wanted, plan};
 
@@ -22,6 +22,7 @@ fn interface() -> Interface {
         mtu: Some(1500),
         up: true,
         xdp: Vec::new(),
+        pause: None,
         queues: Reading::Known((0..4).map(queue).collect()),
         setup: Setup {
             channels: Reading::Known(Channels { combined: 4, combined_max: 8, ..Channels::default() }),
@@ -31,6 +32,9 @@ fn interface() -> Interface {
                 tx: None,
                 tx_max: None,
                 rx_buf_len: None,
+                rx_jumbo: None,
+                rx_jumbo_max: None,
+                split_configured: None,
                 tcp_data_split: HeaderSplit::Off,
                 hds_thresh: Some(256),
                 hds_thresh_max: Some(1023),
@@ -43,6 +47,7 @@ fn interface() -> Interface {
                 table: Spread::Default.table(16, 4),
                 key: String::new(),
                 hash_function: 1,
+                ..Rss::default()
             }),
             rules: Reading::Known(FlowRules {
                 capacity: Some(1024),
@@ -133,6 +138,7 @@ fn met_need_changes_nothing() {
     let prepared = with(|interface| {
         let rings = known(&mut interface.setup.rings);
         (rings.tcp_data_split, rings.hds_thresh) = (HeaderSplit::On, Some(0));
+        rings.split_configured = Some(HeaderSplit::On);
         // Somebody's own weights, which avoid the queue already.
         known(&mut interface.setup.rss).table = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2];
         let ntuple = known(&mut interface.setup.features).get_mut(NTUPLE).expect("the fixture has it");
@@ -213,4 +219,96 @@ fn impossible_request_is_refused_with_a_reason() {
     assert!(refusal(&[1], &["tcp4:80@2"]).contains("none of the zcrx queues [1]"));
     assert!(refusal(&[1, 2], &["tcp4:80@1", "tcp4:80@2"]).contains("asked for twice"));
     assert_eq!(wanted(&[2, 1, 2], &[]).queues, [1, 2]);
+}
+
+/// A rule that spreads over an RSS context.
+fn spreading(context: u32) -> zcrx_daemon::model::FlowRule {
+    const FLOW_RSS: u32 = 0x2000_0000;
+    let rule = Flow { ipv6: false, port: 22, queue: None }.rule(0, Some(7));
+    let kind =
+        u32::from_str_radix(&rule.spec[..8], 16).expect("a spec is hexadecimal").swap_bytes() | FLOW_RSS;
+    let bytes = format!("{:08x}", u32::from_be_bytes(kind.to_ne_bytes()));
+    zcrx_daemon::model::FlowRule { spec: bytes + &rule.spec[8..], rss_context: context, ..rule }
+}
+
+#[test]
+fn a_reported_header_split_is_made_sure_of() {
+    let reported = with(|interface| {
+        let rings = known(&mut interface.setup.rings);
+        (rings.tcp_data_split, rings.hds_thresh) = (HeaderSplit::On, Some(0));
+    });
+    let made = plan(&reported, &wanted(&[2], &[]));
+    assert_eq!(verdict(&made, "tcp-data-split on"), Some(Verdict::Ensure));
+    assert!(made.commands.contains(&"ethtool -G eth0 tcp-data-split on".to_owned()), "{:?}", made.commands);
+    let bound = Interface {
+        queues: Reading::Known(vec![RxQueue {
+            ifindex: 2,
+            id: 2,
+            napi_id: None,
+            provider: Some(MemoryProvider::IoUring { rx_buf_len: None }),
+            af_xdp: false,
+        }]),
+        ..reported
+    };
+    assert_eq!(
+        verdict(&plan(&bound, &wanted(&[2], &[])), "tcp-data-split on"),
+        Some(Verdict::Met),
+        "a queue that zcrx holds proves it"
+    );
+}
+
+#[test]
+fn mlx5_needs_hardware_gro_for_header_split() {
+    let mlx5 = with(|interface| {
+        interface.driver = Reading::Known("mlx5_core".to_owned());
+        let off = Feature { active: false, wanted: false, fixed: false };
+        known(&mut interface.setup.features).insert("rx-gro-hw".to_owned(), off);
+    });
+    let plan = plan(&mlx5, &wanted(&[3], &[]));
+    let place = |command: &str| plan.commands.iter().position(|other| other.starts_with(command));
+    assert!(place("ethtool -K eth0 rx-gro-hw on") < place("ethtool -G eth0 tcp-data-split on"));
+    assert!(place("ethtool -K eth0 rx-gro-hw on").is_some(), "{:?}", plan.commands);
+}
+
+#[test]
+fn gve_keeps_queue_0() {
+    let gve = with(|interface| interface.driver = Reading::Known("gve".to_owned()));
+    let refused = plan(&gve, &wanted(&[0, 1], &[]));
+    assert!(refused.is_blocked());
+    let check = refused.checks.iter().find(|check| check.verdict == Verdict::Blocked);
+    assert!(check.is_some_and(|check| check.remedy.as_deref() == Some("choose queue 1 or a higher one")));
+    assert!(!plan(&gve, &wanted(&[1], &[])).is_blocked());
+}
+
+#[test]
+fn separate_channels_grow_as_separate_channels() {
+    let separate = with(|interface| {
+        *known(&mut interface.setup.channels) =
+            Channels { rx: 4, tx: 4, rx_max: 8, tx_max: 8, combined_max: 8, ..Channels::default() };
+    });
+    let plan = plan(&separate, &wanted(&[5], &[]));
+    assert_eq!(plan.commands[0], "ethtool -L eth0 rx 6");
+}
+
+#[test]
+fn a_rule_over_an_rss_context_that_leads_to_a_zcrx_queue_is_said() {
+    let with_table = |table: Vec<u32>| {
+        with(|interface| {
+            known(&mut interface.setup.rss).contexts.insert(3, table);
+            known(&mut interface.setup.rules).rules.push(spreading(3));
+        })
+    };
+    let leads = plan(&with_table(vec![0, 2, 0, 2]), &wanted(&[2], &[]));
+    assert_eq!(verdict(&leads, "nothing else to queue 2"), Some(Verdict::Advice));
+    let elsewhere = plan(&with_table(vec![0, 1, 0, 1]), &wanted(&[2], &[]));
+    assert_eq!(verdict(&elsewhere, "nothing else to queue 2"), None);
+}
+
+#[test]
+fn pause_frames_are_said_to_block_other_queues() {
+    let pausing = with(|interface| interface.pause = Some(Pause { rx: true, tx: true }));
+    let found = plan(&pausing, &wanted(&[2], &[]));
+    let check = found.checks.iter().find(|check| check.found.contains("pause")).expect("pause is said");
+    assert_eq!(check.verdict, Verdict::Advice);
+    assert!(check.remedy.as_deref().is_some_and(|remedy| remedy.contains("ethtool -A eth0")));
 }

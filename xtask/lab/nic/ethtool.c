@@ -9,6 +9,19 @@
 
 /* ---- rings and header/data split ---- */
 
+/* Whether bnxt would use aggregation rings: frames do not fit into one buffer. */
+static bool zcn_aggregates(struct zcn_dev *zcn)
+{
+	return zcn->hds || zcn->netdev->features & NETIF_F_GRO_HW ||
+	       zcn->netdev->mtu > 3400;
+}
+
+static bool zcn_reports_split(struct zcn_dev *zcn)
+{
+	return zcn_as->split_report == ZCN_SPLIT_AGGREGATION ?
+		zcn_aggregates(zcn) : zcn->hds;
+}
+
 static void zcn_get_ringparam(struct net_device *dev,
 			      struct ethtool_ringparam *ring,
 			      struct kernel_ethtool_ringparam *kring,
@@ -18,10 +31,20 @@ static void zcn_get_ringparam(struct net_device *dev,
 
 	ring->rx_max_pending = ZCN_RING_MAX;
 	ring->rx_pending = zcn->ring_size;
-	kring->tcp_data_split = zcn->hds ? ETHTOOL_TCP_DATA_SPLIT_ENABLED :
-					   ETHTOOL_TCP_DATA_SPLIT_DISABLED;
-	kring->hds_thresh = zcn->hds_thresh;
-	kring->hds_thresh_max = ZCN_HDS_THRESH_MAX;
+	if (zcn_as->split_report == ZCN_SPLIT_AGGREGATION && zcn_aggregates(zcn)) {
+		/* The aggregation ring is where payload goes. */
+		ring->rx_jumbo_max_pending = ZCN_RING_MAX;
+		ring->rx_jumbo_pending = zcn->ring_size;
+	}
+	/* Left alone, it is what the stack keeps. */
+	if (zcn_as->split_report != ZCN_SPLIT_CONFIGURED)
+		kring->tcp_data_split = zcn_reports_split(zcn) ?
+			ETHTOOL_TCP_DATA_SPLIT_ENABLED :
+			ETHTOOL_TCP_DATA_SPLIT_DISABLED;
+	if (zcn_as->has_hds_thresh) {
+		kring->hds_thresh = zcn->hds_thresh;
+		kring->hds_thresh_max = zcn_as->hds_thresh_max;
+	}
 }
 
 /* Gives every queue new memory as configured now; each keeps its provider. */
@@ -32,7 +55,9 @@ static int zcn_restart_queues(struct zcn_dev *zcn)
 
 	if (!netif_running(zcn->netdev))
 		return 0;
-	for (i = 0; i < zcn->num_queues; i++) {
+	if (zcn_as->no_queue_management)
+		return zcn_reopen(zcn);
+	for (i = 0; i < zcn->num_rx; i++) {
 		err = netdev_rx_queue_restart(zcn->netdev, i);
 		if (err)
 			return err;
@@ -57,7 +82,19 @@ static int zcn_set_ringparam(struct net_device *dev,
 		return -EINVAL;
 	}
 
-	zcn->hds_thresh = kring->hds_thresh;
+	if (zcn_as->split_off_refused &&
+	    kring->tcp_data_split == ETHTOOL_TCP_DATA_SPLIT_DISABLED &&
+	    dev->cfg->hds_config != ETHTOOL_TCP_DATA_SPLIT_DISABLED)
+		return -EINVAL;
+	if (zcn_as->split_needs_gro_hw &&
+	    kring->tcp_data_split == ETHTOOL_TCP_DATA_SPLIT_ENABLED &&
+	    !(dev->features & NETIF_F_GRO_HW)) {
+		NL_SET_ERR_MSG(extack, "TCP-data-split is not supported when GRO HW is disabled");
+		return -EINVAL;
+	}
+
+	if (zcn_as->has_hds_thresh)
+		zcn->hds_thresh = kring->hds_thresh;
 	zcn->ring_size = ring->rx_pending;
 	/* "auto" leaves the choice to the driver, which sees no need. */
 	zcn->hds = kring->tcp_data_split == ETHTOOL_TCP_DATA_SPLIT_ENABLED;
@@ -75,13 +112,13 @@ static int zcn_set_ringparam(struct net_device *dev,
 	return err;
 }
 
-static void zcn_get_channels(struct net_device *dev,
-			     struct ethtool_channels *channels)
+static void zcn_get_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
 {
-	struct zcn_dev *zcn = netdev_priv(dev);
-
-	channels->max_combined = zcn->num_queues;
-	channels->combined_count = zcn->num_queues;
+	strscpy(info->driver, zcn_as->driver, sizeof(info->driver));
+	/* A model says that it is one. */
+	strscpy(info->fw_version, "zcnic model", sizeof(info->fw_version));
+	strscpy(info->bus_info, dev_name(dev->dev.parent),
+		sizeof(info->bus_info));
 }
 
 static int zcn_get_link_ksettings(struct net_device *dev,
@@ -101,17 +138,17 @@ static u32 zcn_get_rx_ring_count(struct net_device *dev)
 {
 	struct zcn_dev *zcn = netdev_priv(dev);
 
-	return zcn->num_queues;
+	return zcn->num_rx;
 }
 
 static u32 zcn_get_rxfh_key_size(struct net_device *dev)
 {
-	return ZCN_RSS_KEY_LEN;
+	return zcn_as->key_len;
 }
 
 static u32 zcn_get_rxfh_indir_size(struct net_device *dev)
 {
-	return ZCN_INDIR_LEN;
+	return zcn_as->indir_len;
 }
 
 static int zcn_get_rxfh(struct net_device *dev, struct ethtool_rxfh_param *rxfh)
@@ -119,10 +156,12 @@ static int zcn_get_rxfh(struct net_device *dev, struct ethtool_rxfh_param *rxfh)
 	struct zcn_dev *zcn = netdev_priv(dev);
 
 	rxfh->hfunc = ETH_RSS_HASH_TOP;
+	rxfh->input_xfrm = zcn->input_xfrm;
 	if (rxfh->indir)
-		memcpy(rxfh->indir, zcn->indir, sizeof(zcn->indir));
+		memcpy(rxfh->indir, zcn->indir[0],
+		       zcn_as->indir_len * sizeof(u32));
 	if (rxfh->key)
-		memcpy(rxfh->key, zcn->rss_key, sizeof(zcn->rss_key));
+		memcpy(rxfh->key, zcn->rss_key, zcn_as->key_len);
 	return 0;
 }
 
@@ -137,10 +176,58 @@ static int zcn_set_rxfh(struct net_device *dev, struct ethtool_rxfh_param *rxfh,
 
 	spin_lock_bh(&zcn->steer_lock);
 	if (rxfh->indir)
-		memcpy(zcn->indir, rxfh->indir, sizeof(zcn->indir));
+		memcpy(zcn->indir[0], rxfh->indir,
+		       zcn_as->indir_len * sizeof(u32));
 	if (rxfh->key)
-		memcpy(zcn->rss_key, rxfh->key, sizeof(zcn->rss_key));
+		memcpy(zcn->rss_key, rxfh->key, zcn_as->key_len);
+	if (zcn_as->no_change_sets_xfrm)
+		zcn->input_xfrm = rxfh->input_xfrm & zcn_as->input_xfrm;
+	else if (rxfh->input_xfrm != RXH_XFRM_NO_CHANGE)
+		zcn->input_xfrm = rxfh->input_xfrm;
 	spin_unlock_bh(&zcn->steer_lock);
+	return 0;
+}
+
+/* Contexts hash with the device's key: only their tables are their own. */
+static int zcn_create_rxfh_context(struct net_device *dev,
+				   struct ethtool_rxfh_context *ctx,
+				   const struct ethtool_rxfh_param *rxfh,
+				   struct netlink_ext_ack *extack)
+{
+	struct zcn_dev *zcn = netdev_priv(dev);
+	u32 *indir = zcn->indir[rxfh->rss_context];
+
+	spin_lock_bh(&zcn->steer_lock);
+	zcn_default_indir(zcn, indir);
+	if (rxfh->indir)
+		memcpy(indir, rxfh->indir, zcn_as->indir_len * sizeof(u32));
+	spin_unlock_bh(&zcn->steer_lock);
+	memcpy(ethtool_rxfh_context_indir(ctx), indir,
+	       zcn_as->indir_len * sizeof(u32));
+	return 0;
+}
+
+static int zcn_modify_rxfh_context(struct net_device *dev,
+				   struct ethtool_rxfh_context *ctx,
+				   const struct ethtool_rxfh_param *rxfh,
+				   struct netlink_ext_ack *extack)
+{
+	struct zcn_dev *zcn = netdev_priv(dev);
+
+	if (!rxfh->indir)
+		return 0;
+	spin_lock_bh(&zcn->steer_lock);
+	memcpy(zcn->indir[rxfh->rss_context], rxfh->indir,
+	       zcn_as->indir_len * sizeof(u32));
+	spin_unlock_bh(&zcn->steer_lock);
+	return 0;
+}
+
+static int zcn_remove_rxfh_context(struct net_device *dev,
+				   struct ethtool_rxfh_context *ctx,
+				   u32 rss_context,
+				   struct netlink_ext_ack *extack)
+{
 	return 0;
 }
 
@@ -171,7 +258,7 @@ static int zcn_list_rules(struct zcn_dev *zcn, struct ethtool_rxnfc *cmd,
 {
 	u32 i, n = 0;
 
-	for (i = 0; i < ZCN_MAX_RULES; i++) {
+	for (i = 0; i < zcn_as->max_rules; i++) {
 		if (!zcn->rules[i].used)
 			continue;
 		if (locations) {
@@ -182,7 +269,7 @@ static int zcn_list_rules(struct zcn_dev *zcn, struct ethtool_rxnfc *cmd,
 		n++;
 	}
 	cmd->rule_cnt = n;
-	cmd->data = ZCN_MAX_RULES;
+	cmd->data = zcn_as->max_rules;
 	return 0;
 }
 
@@ -196,18 +283,20 @@ static int zcn_get_rxnfc(struct net_device *dev, struct ethtool_rxnfc *cmd,
 	switch (cmd->cmd) {
 	case ETHTOOL_GRXCLSRLCNT:
 		err = zcn_list_rules(zcn, cmd, NULL);
-		cmd->data |= RX_CLS_LOC_SPECIAL;
+		if (zcn_as->places_rules)
+			cmd->data |= RX_CLS_LOC_SPECIAL;
 		return err;
 	case ETHTOOL_GRXCLSRLALL:
 		if (!locations && cmd->rule_cnt)
 			return -EINVAL;
 		return zcn_list_rules(zcn, cmd, locations);
 	case ETHTOOL_GRXCLSRULE:
-		if (location >= ZCN_MAX_RULES)
+		if (location >= zcn_as->max_rules)
 			return -EINVAL;
 		if (!zcn->rules[location].used)
 			return -ENOENT;
 		cmd->fs = zcn->rules[location].fs;
+		cmd->rss_context = zcn->rules[location].context;
 		return 0;
 	default:
 		return -EOPNOTSUPP;
@@ -220,7 +309,7 @@ static int zcn_set_rxnfc(struct net_device *dev, struct ethtool_rxnfc *cmd)
 
 	switch (cmd->cmd) {
 	case ETHTOOL_SRXCLSRLINS:
-		return zcn_rule_insert(zcn, &cmd->fs);
+		return zcn_rule_insert(zcn, cmd);
 	case ETHTOOL_SRXCLSRLDEL:
 		return zcn_rule_delete(zcn, cmd->fs.location);
 	default:
@@ -248,6 +337,7 @@ static const struct {
 	ZCN_STAT(drop_other),
 	ZCN_STAT(drop_fault),
 	ZCN_STAT(alloc_fail),
+	ZCN_STAT(oom_discards),
 	ZCN_STAT(polls),
 	ZCN_STAT(retries),
 	ZCN_STAT(starts),
@@ -259,13 +349,37 @@ static const char * const zcn_rxq_gauge[] = { "posted", "provider" };
 #define ZCN_STATS_PER_QUEUE \
 	(ARRAY_SIZE(zcn_rxq_stat) + ARRAY_SIZE(zcn_rxq_gauge))
 
+/* How many counters the personality has under names of its own. */
+static unsigned int zcn_named_stats(struct zcn_dev *zcn)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < zcn_as->num_stats; i++)
+		n += zcn_as->stats[i].per_queue ? zcn->num_queues : 1;
+	return n;
+}
+
+static u64 zcn_named_stat(struct zcn_dev *zcn, const struct zcn_stat_name *stat,
+			  unsigned int first, unsigned int last)
+{
+	struct zcn_rxq_stats stats;
+	unsigned int q;
+	u64 sum = 0;
+
+	for (q = first; q <= last; q++) {
+		zcn_rxq_read_stats(&zcn->rxq[q], &stats);
+		sum += *(u64 *)((u8 *)&stats + stat->offset);
+	}
+	return sum;
+}
+
 static int zcn_get_sset_count(struct net_device *dev, int sset)
 {
 	struct zcn_dev *zcn = netdev_priv(dev);
 
 	if (sset != ETH_SS_STATS)
 		return -EOPNOTSUPP;
-	return zcn->num_queues * ZCN_STATS_PER_QUEUE;
+	return zcn->num_queues * ZCN_STATS_PER_QUEUE + zcn_named_stats(zcn);
 }
 
 static void zcn_get_strings(struct net_device *dev, u32 sset, u8 *data)
@@ -281,6 +395,14 @@ static void zcn_get_strings(struct net_device *dev, u32 sset, u8 *data)
 					zcn_rxq_stat[i].name);
 		for (i = 0; i < ARRAY_SIZE(zcn_rxq_gauge); i++)
 			ethtool_sprintf(&data, "rx%u_%s", q, zcn_rxq_gauge[i]);
+	}
+	for (i = 0; i < zcn_as->num_stats; i++) {
+		const struct zcn_stat_name *stat = &zcn_as->stats[i];
+
+		if (!stat->per_queue)
+			ethtool_puts(&data, stat->name);
+		for (q = 0; stat->per_queue && q < zcn->num_queues; q++)
+			ethtool_sprintf(&data, stat->name, q);
 	}
 }
 
@@ -299,19 +421,32 @@ static void zcn_get_ethtool_stats(struct net_device *dev,
 			*data++ = *(u64 *)((u8 *)&stats +
 					   zcn_rxq_stat[i].offset);
 		*data++ = zcn_ring_posted(&rxq->ring);
-		*data++ = netif_rxq_has_unreadable_mp(dev, q);
+		*data++ = q < zcn->num_rx && netif_rxq_has_unreadable_mp(dev, q);
+	}
+	for (i = 0; i < zcn_as->num_stats; i++) {
+		const struct zcn_stat_name *stat = &zcn_as->stats[i];
+
+		if (!stat->per_queue)
+			*data++ = zcn_named_stat(zcn, stat, 0,
+						 zcn->num_queues - 1);
+		for (q = 0; stat->per_queue && q < zcn->num_queues; q++)
+			*data++ = zcn_named_stat(zcn, stat, q, q);
 	}
 }
 
-const struct ethtool_ops zcn_ethtool_ops = {
-	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT |
-				  ETHTOOL_RING_USE_HDS_THRS,
-	.op_needs_rtnl		= ETHTOOL_OP_NEEDS_RTNL_GLINK,
+/* Completed at load: what it offers depends on the personality. */
+struct ethtool_ops zcn_ethtool_ops = {
+	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT,
+	.rxfh_max_num_contexts	= ZCN_MAX_CONTEXTS,
+	.op_needs_rtnl		= ETHTOOL_OP_NEEDS_RTNL_GLINK |
+				  ETHTOOL_OP_NEEDS_RTNL_SCHANNELS,
+	.get_drvinfo		= zcn_get_drvinfo,
 	.get_link		= ethtool_op_get_link,
 	.get_link_ksettings	= zcn_get_link_ksettings,
 	.get_ringparam		= zcn_get_ringparam,
 	.set_ringparam		= zcn_set_ringparam,
 	.get_channels		= zcn_get_channels,
+	.set_channels		= zcn_set_channels,
 	.get_rx_ring_count	= zcn_get_rx_ring_count,
 	.get_rxfh_key_size	= zcn_get_rxfh_key_size,
 	.get_rxfh_indir_size	= zcn_get_rxfh_indir_size,
@@ -324,3 +459,17 @@ const struct ethtool_ops zcn_ethtool_ops = {
 	.get_strings		= zcn_get_strings,
 	.get_ethtool_stats	= zcn_get_ethtool_stats,
 };
+
+void zcn_ethtool_init(void)
+{
+	struct ethtool_ops *ops = &zcn_ethtool_ops;
+
+	if (zcn_as->has_hds_thresh)
+		ops->supported_ring_params |= ETHTOOL_RING_USE_HDS_THRS;
+	ops->supported_input_xfrm = zcn_as->input_xfrm;
+	if (zcn_as->has_contexts) {
+		ops->create_rxfh_context = zcn_create_rxfh_context;
+		ops->modify_rxfh_context = zcn_modify_rxfh_context;
+		ops->remove_rxfh_context = zcn_remove_rxfh_context;
+	}
+}

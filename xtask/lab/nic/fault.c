@@ -6,20 +6,33 @@
  */
 #include "zcnic.h"
 
-/*
- * As gve does. A NIC whose ring ran dry gets no interrupts, so the driver has to
- * try again; how soon, if at all, is where drivers differ most.
- */
-#define ZCN_ALLOC_RETRY_MS	20
+/* Header split as the stack keeps it: drivers need not report it, tests want to know. */
+static int zcn_hds_config_get(void *data, u64 *value)
+{
+	struct zcn_dev *zcn = data;
+
+	*value = zcn->netdev->cfg->hds_config;
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(zcn_hds_config_fops, zcn_hds_config_get, NULL,
+			 "%llu\n");
 
 void zcn_fault_init(struct zcn_dev *zcn, struct dentry *root, const char *name)
 {
 	struct zcn_faults *f = &zcn->faults;
 	struct dentry *dir = debugfs_create_dir(name, root);
 
-	f->alloc_retry_ms = ZCN_ALLOC_RETRY_MS;
+	/*
+	 * A NIC whose ring ran dry gets no interrupts, so the driver has to try
+	 * again; how soon, if at all, is where drivers differ most.
+	 */
+	f->alloc_retry_ms = zcn_as->retry_ms;
+	f->alloc_retry_never = zcn_as->retry_never;
 	f->fail_queue_errno = ENOMEM;
 	zcn->debugfs = dir;
+
+	debugfs_create_file("hds_config", 0444, dir, zcn, &zcn_hds_config_fops);
 
 	/* Every Nth TCP frame with payload on a queue is not split. 0: none. */
 	debugfs_create_u32("lose_split_every", 0644, dir, &f->lose_split_every);

@@ -16,6 +16,20 @@ static unsigned int ring_size = 256;
 module_param(ring_size, uint, 0444);
 MODULE_PARM_DESC(ring_size, "receive ring size at load, a power of two (default 256)");
 
+static unsigned int channels;
+module_param(channels, uint, 0444);
+MODULE_PARM_DESC(channels, "queues in use after load (default: all)");
+
+static char *personality = "plain";
+module_param(personality, charp, 0444);
+MODULE_PARM_DESC(personality, "whose ways it has: plain, bnxt, mlx5 or ice (default plain)");
+
+static const struct zcn_personality *const zcn_personalities[] = {
+	&zcn_plain, &zcn_bnxt, &zcn_mlx5, &zcn_ice,
+};
+
+const struct zcn_personality *zcn_as = &zcn_plain;
+
 static struct zcn_dev *zcn_pair[2];
 static struct dentry *zcn_debugfs;
 
@@ -95,7 +109,18 @@ static void zcn_get_stats64(struct net_device *dev,
 	}
 }
 
+/* mlx5e_fix_features(): header split keeps hardware GRO on. */
+static netdev_features_t zcn_fix_features(struct net_device *dev,
+					  netdev_features_t features)
+{
+	if (zcn_as->split_needs_gro_hw && dev->cfg_pending &&
+	    dev->cfg_pending->hds_config == ETHTOOL_TCP_DATA_SPLIT_ENABLED)
+		features |= NETIF_F_GRO_HW;
+	return features;
+}
+
 static const struct net_device_ops zcn_netdev_ops = {
+	.ndo_fix_features	= zcn_fix_features,
 	.ndo_open		= zcn_open,
 	.ndo_stop		= zcn_stop,
 	.ndo_start_xmit		= zcn_start_xmit,
@@ -111,9 +136,12 @@ static void zcn_get_queue_stats_rx(struct net_device *dev, int idx,
 	struct zcn_rxq_stats s;
 
 	zcn_rxq_read_stats(&zcn->rxq[idx], &s);
-	rx->packets = s.packets;
-	rx->bytes = s.bytes;
-	rx->alloc_fail = s.alloc_fail;
+	rx->packets = s.packets - zcn->rxq[idx].before.packets;
+	rx->bytes = s.bytes - zcn->rxq[idx].before.bytes;
+	rx->alloc_fail = s.alloc_fail - zcn->rxq[idx].before.alloc_fail;
+	/* What a driver does not count stays unset. */
+	if (!zcn_as->has_hw_drops)
+		return;
 	rx->hw_drops = s.drop_no_buffer + s.drop_cq_full + s.drop_other +
 		       s.drop_fault;
 	rx->hw_drop_overruns = s.drop_no_buffer + s.drop_cq_full;
@@ -129,9 +157,26 @@ static void zcn_get_base_stats(struct net_device *dev,
 			       struct netdev_queue_stats_rx *rx,
 			       struct netdev_queue_stats_tx *tx)
 {
+	struct zcn_dev *zcn = netdev_priv(dev);
+	struct zcn_rxq_stats s;
+	unsigned int i;
+
 	rx->packets = 0;
 	rx->bytes = 0;
 	rx->alloc_fail = 0;
+	for (i = 0; i < zcn->num_queues; i++) {
+		const struct zcn_rxq *q = &zcn->rxq[i];
+
+		/* Of a queue that is not in use, all of it is from before. */
+		s = q->before;
+		if (i >= zcn->num_rx)
+			zcn_rxq_read_stats(&zcn->rxq[i], &s);
+		rx->packets += s.packets;
+		rx->bytes += s.bytes;
+		rx->alloc_fail += s.alloc_fail;
+	}
+	if (!zcn_as->has_hw_drops)
+		return;
 	rx->hw_drops = 0;
 	rx->hw_drop_overruns = 0;
 }
@@ -147,7 +192,8 @@ static void zcn_setup(struct net_device *dev)
 	ether_setup(dev);
 	dev->netdev_ops = &zcn_netdev_ops;
 	dev->ethtool_ops = &zcn_ethtool_ops;
-	dev->queue_mgmt_ops = &zcn_queue_mgmt_ops;
+	if (!zcn_as->no_queue_management)
+		dev->queue_mgmt_ops = &zcn_queue_mgmt_ops;
 	dev->stat_ops = &zcn_stat_ops;
 	dev->request_ops_lock = true;
 	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
@@ -162,6 +208,10 @@ static void zcn_setup(struct net_device *dev)
 	 * checksum of payload that it cannot read.
 	 */
 	dev->features = dev->hw_features | NETIF_F_RXCSUM | NETIF_F_HIGHDMA;
+	if (zcn_as->has_gro_hw)
+		dev->hw_features |= NETIF_F_GRO_HW;
+	if (zcn_as->gro_hw)
+		dev->features |= NETIF_F_GRO_HW;
 	dev->vlan_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO |
 			     NETIF_F_TSO6 | NETIF_F_HIGHDMA;
 	eth_hw_addr_random(dev);
@@ -212,6 +262,10 @@ static struct zcn_dev *zcn_create(int id)
 	zcn->netdev = dev;
 	zcn->pdev = pdev;
 	zcn->num_queues = queues;
+	zcn->num_rx = channels;
+	zcn->num_tx = channels;
+	zcn->hds_thresh = zcn_as->hds_thresh;
+	dev->cfg->hds_thresh = zcn_as->hds_thresh;
 	zcn->ring_size = ring_size;
 	zcn->rxq = kvcalloc(queues, sizeof(*zcn->rxq), GFP_KERNEL);
 	if (!zcn->rxq)
@@ -227,11 +281,17 @@ static struct zcn_dev *zcn_create(int id)
 		timer_setup(&q->retry, zcn_retry, 0);
 		netif_napi_add_config(dev, &q->napi, zcn_poll, i);
 	}
+	if (netif_set_real_num_queues(dev, channels, channels))
+		goto err_rxq;
 	zcn_steer_init(zcn);
 	zcn_fault_init(zcn, zcn_debugfs, name);
 	netif_carrier_off(dev);
 	return zcn;
 
+err_rxq:
+	for (i = 0; i < queues; i++)
+		netif_napi_del(&zcn->rxq[i].napi);
+	kvfree(zcn->rxq);
 err_netdev:
 	free_netdev(dev);
 err_pdev:
@@ -253,6 +313,22 @@ static int __init zcn_init(void)
 		       ZCN_RING_MIN, ZCN_RING_MAX);
 		return -EINVAL;
 	}
+
+	if (!channels)
+		channels = queues;
+	if (channels > queues) {
+		pr_err("channels must be 1 to queues (%u)\n", queues);
+		return -EINVAL;
+	}
+	for (i = 0; i < ARRAY_SIZE(zcn_personalities); i++)
+		if (!strcmp(personality, zcn_personalities[i]->name))
+			zcn_as = zcn_personalities[i];
+	if (strcmp(personality, zcn_as->name)) {
+		pr_err("no personality \"%s\": plain, bnxt, mlx5 and ice\n",
+		       personality);
+		return -EINVAL;
+	}
+	zcn_ethtool_init();
 
 	zcn_debugfs = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	for (i = 0; i < 2; i++) {

@@ -67,6 +67,7 @@ static void zcn_ring_free(struct zcn_ring *ring)
 static void zcn_rxq_start(struct zcn_rxq *q, struct zcn_ring *mem)
 {
 	q->ring = *mem;
+	q->filled = false;
 	memset(mem, 0, sizeof(*mem));
 	/* Not sooner: a ring may be freed unused while NAPI runs on another. */
 	page_pool_enable_direct_recycling(q->ring.pp, &q->napi);
@@ -116,22 +117,28 @@ int zcn_queues_start(struct zcn_dev *zcn)
 	if (!rings)
 		return -ENOMEM;
 
-	for (i = 0; i < zcn->num_queues; i++) {
+	for (i = 0; i < zcn->num_rx; i++) {
 		struct netdev_queue_config qcfg;
 
-		netdev_queue_config(zcn->netdev, i, &qcfg);
+		/* The stack asks the queue management ops for its answer. */
+		memset(&qcfg, 0, sizeof(qcfg));
+		qcfg.rx_page_size = PAGE_SIZE;
+		if (!zcn_as->no_queue_management)
+			netdev_queue_config(zcn->netdev, i, &qcfg);
 		err = zcn_ring_alloc(&zcn->rxq[i], &qcfg, &rings[i]);
 		if (err)
 			goto out;
 	}
-	for (i = 0; i < zcn->num_queues; i++) {
+	for (i = 0; i < zcn->num_rx; i++) {
+		if (zcn_as->counters_restart)
+			zcn_rxq_read_stats(&zcn->rxq[i], &zcn->rxq[i].before);
 		netif_queue_set_napi(zcn->netdev, i, NETDEV_QUEUE_TYPE_RX,
 				     &zcn->rxq[i].napi);
 		zcn_rxq_start(&zcn->rxq[i], &rings[i]);
 	}
 out:
 	/* Rings that were taken over are empty here. */
-	for (i = 0; i < zcn->num_queues; i++)
+	for (i = 0; i < zcn->num_rx; i++)
 		zcn_ring_free(&rings[i]);
 	kvfree(rings);
 	return err;
@@ -141,7 +148,7 @@ void zcn_queues_stop(struct zcn_dev *zcn)
 {
 	unsigned int i;
 
-	for (i = 0; i < zcn->num_queues; i++) {
+	for (i = 0; i < zcn->num_rx; i++) {
 		struct zcn_ring mem;
 
 		zcn_rxq_stop(&zcn->rxq[i], &mem);
@@ -149,6 +156,13 @@ void zcn_queues_stop(struct zcn_dev *zcn)
 				     NULL);
 		zcn_ring_free(&mem);
 	}
+}
+
+/* Stops and starts everything: how a driver without queue management restarts. */
+int zcn_reopen(struct zcn_dev *zcn)
+{
+	zcn_queues_stop(zcn);
+	return zcn_queues_start(zcn);
 }
 
 static int zcn_queue_mem_alloc(struct net_device *dev,

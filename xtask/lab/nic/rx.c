@@ -186,6 +186,14 @@ void zcn_rx_frame(struct zcn_dev *zcn, struct sk_buff *frame)
 
 /* ---- driver ---- */
 
+/* There is room: a slot is the driver's once head is past it. */
+static void zcn_post(struct zcn_ring *ring, netmem_ref netmem)
+{
+	ring->bufs[ring->tail & (ring->size - 1)] = netmem;
+	/* The doorbell: the buffer is the hardware's from here on. */
+	smp_store_release(&ring->tail, ring->tail + 1);
+}
+
 /* Posts buffers until the ring is full. False if the page pool ran dry. */
 bool zcn_refill(struct zcn_rxq *q)
 {
@@ -200,11 +208,42 @@ bool zcn_refill(struct zcn_rxq *q)
 			q->stats.alloc_fail++;
 			return false;
 		}
-		ring->bufs[ring->tail & (ring->size - 1)] = netmem;
-		/* The doorbell: the buffer is the hardware's from here on. */
-		smp_store_release(&ring->tail, ring->tail + 1);
+		zcn_post(ring, netmem);
 	}
 	return true;
+}
+
+/*
+ * A driver that keeps its buffers: each buffer of a frame is handed on against a
+ * new one. If one cannot be had, the frame is dropped and what is left of it is
+ * posted again. Returns whether the frame goes on.
+ */
+static bool zcn_replace_buffers(struct zcn_rxq *q, struct sk_buff *skb)
+{
+	struct skb_shared_info *shinfo = skb_shinfo(skb);
+	unsigned int i, n = shinfo->nr_frags;
+
+	for (i = 0; i < n; i++) {
+		netmem_ref fresh = page_pool_alloc_netmems(q->ring.pp,
+						GFP_ATOMIC | __GFP_NOWARN);
+
+		if (!fresh)
+			break;
+		zcn_post(&q->ring, fresh);
+	}
+	if (i == n)
+		return true;
+	q->stats.alloc_fail++;
+	q->stats.oom_discards++;
+	shinfo->nr_frags = i;
+	for (; i < n; i++) {
+		zcn_post(&q->ring, skb_frag_netmem(&shinfo->frags[i]));
+		skb->len -= skb_frag_size(&shinfo->frags[i]);
+		skb->data_len -= skb_frag_size(&shinfo->frags[i]);
+		skb->truesize -= q->ring.buf_len;
+	}
+	dev_kfree_skb_any(skb);
+	return false;
 }
 
 static struct sk_buff *zcn_cq_pop(struct zcn_rxq *q)
@@ -228,15 +267,20 @@ int zcn_poll(struct napi_struct *napi, int budget)
 
 	q->stats.polls++;
 	while (done < budget && (skb = zcn_cq_pop(q))) {
+		done++;
+		if (zcn_as->keeps_buffers && !zcn_replace_buffers(q, skb))
+			continue;
 		skb->protocol = eth_type_trans(skb, napi->dev);
 		skb_record_rx_queue(skb, q->idx);
 		napi_gro_receive(napi, skb);
-		done++;
 	}
 
-	starved = !zcn_refill(q) &&
+	/* A ring whose buffers are replaced one by one is filled only once. */
+	starved = !(zcn_as->keeps_buffers && q->filled) && !zcn_refill(q) &&
+		  !zcn_as->keeps_buffers &&
 		  zcn_ring_posted(&q->ring) < ZCN_LOW_WATER &&
 		  !READ_ONCE(faults->alloc_retry_never);
+	q->filled = true;
 	if (starved && !retry_ms) {
 		q->stats.retries++;
 		return budget;

@@ -15,8 +15,16 @@ void zcn_steer_init(struct zcn_dev *zcn)
 
 	spin_lock_init(&zcn->steer_lock);
 	netdev_rss_key_fill(zcn->rss_key, sizeof(zcn->rss_key));
-	for (i = 0; i < ZCN_INDIR_LEN; i++)
-		zcn->indir[i] = ethtool_rxfh_indir_default(i, zcn->num_queues);
+	for (i = 0; i < ZCN_MAX_CONTEXTS; i++)
+		zcn_default_indir(zcn, zcn->indir[i]);
+}
+
+void zcn_default_indir(struct zcn_dev *zcn, u32 *indir)
+{
+	unsigned int i;
+
+	for (i = 0; i < zcn_as->indir_len; i++)
+		indir[i] = ethtool_rxfh_indir_default(i, zcn->num_rx);
 }
 
 /*
@@ -31,7 +39,7 @@ static u32 zcn_toeplitz(const u8 *key, const u8 *data, unsigned int len)
 	int bit;
 
 	for (i = 0; i < len; i++) {
-		u8 next = i + 4 < ZCN_RSS_KEY_LEN ? key[i + 4] : 0;
+		u8 next = i + 4 < zcn_as->key_len ? key[i + 4] : 0;
 
 		for (bit = 7; bit >= 0; bit--) {
 			if (data[i] & BIT(bit))
@@ -40,6 +48,22 @@ static u32 zcn_toeplitz(const u8 *key, const u8 *data, unsigned int len)
 		}
 	}
 	return hash;
+}
+
+/*
+ * Symmetric hashing: the input's halves are replaced by their XOR, the second
+ * one by their OR with RXH_XFRM_SYM_OR_XOR.
+ */
+static void zcn_symmetric(u8 xfrm, u8 *a, u8 *b, unsigned int len)
+{
+	unsigned int i;
+
+	for (i = 0; i < len; i++) {
+		u8 x = a[i] ^ b[i], o = a[i] | b[i];
+
+		a[i] = x;
+		b[i] = xfrm == RXH_XFRM_SYM_OR_XOR ? o : x;
+	}
 }
 
 /* Addresses, then ports, in network order: at most 36 bytes for the key's 40. */
@@ -67,6 +91,14 @@ static void zcn_hash(struct zcn_dev *zcn, struct zcn_flow *flow)
 		len += 4;
 	}
 	spin_lock_bh(&zcn->steer_lock);
+	if (zcn->input_xfrm) {
+		unsigned int half = (len - (flow->l4_hash ? 4 : 0)) / 2;
+
+		zcn_symmetric(zcn->input_xfrm, input, input + half, half);
+		if (flow->l4_hash)
+			zcn_symmetric(zcn->input_xfrm, input + 2 * half,
+				      input + 2 * half + 2, 2);
+	}
 	flow->hash = zcn_toeplitz(zcn->rss_key, input, len);
 	spin_unlock_bh(&zcn->steer_lock);
 }
@@ -123,12 +155,13 @@ static bool zcn_rule_matches(const struct ethtool_rx_flow_spec *fs,
 	const struct ethtool_tcpip4_spec *m4 = &fs->m_u.tcp_ip4_spec;
 	const struct ethtool_tcpip6_spec *v6 = &fs->h_u.tcp_ip6_spec;
 	const struct ethtool_tcpip6_spec *m6 = &fs->m_u.tcp_ip6_spec;
-	bool tcp = fs->flow_type == TCP_V4_FLOW || fs->flow_type == TCP_V6_FLOW;
+	u32 type = fs->flow_type & ~FLOW_RSS;
+	bool tcp = type == TCP_V4_FLOW || type == TCP_V6_FLOW;
 
 	if (keys->basic.ip_proto != (tcp ? IPPROTO_TCP : IPPROTO_UDP))
 		return false;
 
-	switch (fs->flow_type) {
+	switch (type) {
 	case TCP_V4_FLOW:
 	case UDP_V4_FLOW:
 		return keys->control.addr_type ==
@@ -154,33 +187,42 @@ int zcn_steer(struct zcn_dev *zcn, const struct zcn_flow *flow)
 	int queue;
 
 	spin_lock_bh(&zcn->steer_lock);
-	queue = zcn->indir[flow->hash % ZCN_INDIR_LEN];
+	queue = zcn->indir[0][flow->hash % zcn_as->indir_len];
 	if (!(zcn->netdev->features & NETIF_F_NTUPLE) || !flow->l4_hash)
 		goto out;
-	for (i = 0; i < ZCN_MAX_RULES; i++) {
+	for (i = 0; i < zcn_as->max_rules; i++) {
 		const struct zcn_rule *rule = &zcn->rules[i];
 
 		if (rule->used && zcn_rule_matches(&rule->fs, &flow->keys)) {
 			queue = rule->fs.ring_cookie == RX_CLS_FLOW_DISC ?
 				-1 : rule->fs.ring_cookie;
+			if (queue >= 0 && rule->fs.flow_type & FLOW_RSS)
+				queue += zcn->indir[rule->context]
+					[flow->hash % zcn_as->indir_len];
 			break;
 		}
 	}
 out:
 	spin_unlock_bh(&zcn->steer_lock);
-	return queue;
+	/* A context and a rule's own queue may add up to one that is not in use. */
+	return queue < (int)zcn->num_rx ? queue : 0;
 }
 
-static int zcn_rule_check(struct zcn_dev *zcn,
-			  const struct ethtool_rx_flow_spec *fs)
+static int zcn_rule_check(struct zcn_dev *zcn, const struct ethtool_rxnfc *cmd)
 {
+	const struct ethtool_rx_flow_spec *fs = &cmd->fs;
+	bool spreads = fs->flow_type & FLOW_RSS;
+
 	if (!(zcn->netdev->features & NETIF_F_NTUPLE))
 		return -EOPNOTSUPP;
-	if (fs->ring_cookie != RX_CLS_FLOW_DISC &&
-	    fs->ring_cookie >= zcn->num_queues)
+	if (fs->ring_cookie != RX_CLS_FLOW_DISC && !spreads &&
+	    fs->ring_cookie >= zcn->num_rx)
+		return -EINVAL;
+	if (spreads && (!zcn_as->has_contexts || fs->ring_cookie ||
+			cmd->rss_context >= ZCN_MAX_CONTEXTS))
 		return -EINVAL;
 
-	switch (fs->flow_type) {
+	switch (fs->flow_type & ~FLOW_RSS) {
 	case TCP_V4_FLOW:
 	case UDP_V4_FLOW:
 		return fs->m_u.tcp_ip4_spec.tos ? -EOPNOTSUPP : 0;
@@ -192,44 +234,55 @@ static int zcn_rule_check(struct zcn_dev *zcn,
 	}
 }
 
-/*
- * Takes over a rule at fs->location. With RX_CLS_LOC_ANY that is the last free
- * one, so that rules for which a place was asked, and which usually are more
- * specific, come first; the place is written back.
- */
-int zcn_rule_insert(struct zcn_dev *zcn, struct ethtool_rx_flow_spec *fs)
+/* The first free place from the personality's end of the table, or -ENOSPC. */
+static int zcn_free_place(struct zcn_dev *zcn)
 {
-	int err = zcn_rule_check(zcn, fs);
+	u32 i, at;
+
+	for (i = 0; i < zcn_as->max_rules; i++) {
+		at = zcn_as->low_places_first ? i : zcn_as->max_rules - 1 - i;
+		if (!zcn->rules[at].used)
+			return at;
+	}
+	return -ENOSPC;
+}
+
+/*
+ * Takes over a rule at fs->location; where a driver chooses the place, it is
+ * written back. The NIC's own way is the last free one, so that rules for which
+ * a place was asked, and which usually are more specific, come first.
+ */
+int zcn_rule_insert(struct zcn_dev *zcn, struct ethtool_rxnfc *cmd)
+{
+	struct ethtool_rx_flow_spec *fs = &cmd->fs;
+	int err = zcn_rule_check(zcn, cmd);
+	int place = fs->location;
 
 	if (err)
 		return err;
+	if (fs->location != RX_CLS_LOC_ANY && zcn_as->any_place_only)
+		return -EINVAL;
 
 	spin_lock_bh(&zcn->steer_lock);
-	if (fs->location == RX_CLS_LOC_ANY) {
-		u32 i = ZCN_MAX_RULES;
-
-		while (i && zcn->rules[i - 1].used)
-			i--;
-		if (!i)
-			err = -ENOSPC;
-		else
-			fs->location = i - 1;
-	} else if (fs->location >= ZCN_MAX_RULES) {
-		err = -EINVAL;
-	}
-	if (!err) {
-		zcn->rules[fs->location].fs = *fs;
-		zcn->rules[fs->location].used = true;
+	if (fs->location == RX_CLS_LOC_ANY)
+		place = zcn_as->places_rules ? zcn_free_place(zcn) : -ENOSPC;
+	else if (fs->location >= zcn_as->max_rules)
+		place = zcn_as->places_rules ? -EINVAL : -ENOSPC;
+	if (place >= 0) {
+		fs->location = place;
+		zcn->rules[place].fs = *fs;
+		zcn->rules[place].context = cmd->rss_context;
+		zcn->rules[place].used = true;
 	}
 	spin_unlock_bh(&zcn->steer_lock);
-	return err;
+	return min(place, 0);
 }
 
 int zcn_rule_delete(struct zcn_dev *zcn, u32 location)
 {
 	int err = 0;
 
-	if (location >= ZCN_MAX_RULES)
+	if (location >= zcn_as->max_rules)
 		return -EINVAL;
 
 	spin_lock_bh(&zcn->steer_lock);

@@ -3,11 +3,10 @@
 //! A user who names an interface wants to use it: everything that it lacks is a failure then, otherwise a warning.
 
 use super::{Facts, Finding, Group, Verdict};
-use crate::model::{Interface, KernelQueue, Owner};
+use crate::model::{Interface, KernelQueue, Owner, Rings};
+use crate::net::Driver;
+use crate::net::driver::Restart;
 use crate::net::needs::{self, Condition};
-
-/// Drivers that support memory providers, in the kernels that have zcrx.
-const SUPPORTED: [&str; 4] = ["bnxt_en", "fbnic", "gve", "mlx5_core"];
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let interfaces = match &facts.interfaces {
@@ -35,10 +34,13 @@ fn judge_interface(interface: &Interface, queues: Option<&[KernelQueue]>, named:
             need("up", needs::up(interface), lacking),
             need("queues", needs::enough_queues(interface), lacking),
             need("header_split", needs::header_split(interface), lacking),
+            need("split_feature", needs::split_feature(interface), lacking),
             need("hds_thresh", needs::threshold(interface), lacking),
             need("steering", needs::steering(interface), Verdict::Warn),
             need("xdp", needs::xdp(interface), lacking),
         ]);
+        findings.extend(restart(interface));
+        findings.extend(pause(interface));
         findings.extend(owners(interface, queues.unwrap_or_default()));
         findings
     };
@@ -69,14 +71,55 @@ fn driver(interface: &Interface) -> Finding {
             format!("{name}: supports zcrx; one of its queues has a memory provider now"),
         );
     }
-    if SUPPORTED.contains(&name) {
-        return found(
+    match Driver::named(name).gives_queues {
+        Some(true) => found(
             Verdict::Pass,
             format!("{name}: supports zcrx, with a NIC and firmware that support header split"),
-        );
+        ),
+        Some(false) => found(
+            Verdict::Warn,
+            format!(
+                "{name}: has no queue management operations up to Linux 7.3, so zcrx cannot have its queues"
+            ),
+        )
+        .remedy("use the copying backend, or a NIC of bnxt_en, fbnic, gve or mlx5_core"),
+        None => {
+            found(Verdict::Warn, format!("{name}: not known to support zcrx; only a registration shows it"))
+                .remedy("drivers known to support zcrx: bnxt_en, fbnic, gve, mlx5_core")
+        }
     }
-    found(Verdict::Warn, format!("{name}: not known to support zcrx; only a registration shows it"))
-        .remedy(format!("drivers known to support zcrx: {}", SUPPORTED.join(", ")))
+}
+
+/// What the driver does to a queue that starved; nothing of drivers that zcrxd does not know.
+fn restart(interface: &Interface) -> Option<Finding> {
+    let driver = Driver::named(interface.driver.known()?);
+    let verdict = match driver.restart {
+        Restart::Unknown => return None,
+        Restart::Never => Verdict::Warn,
+        Restart::NeverEmpty | Restart::Timer(_) => Verdict::Pass,
+    };
+    let mut found = vec![driver.after_starvation(&interface.name)];
+    if driver.area_above_ring {
+        let ring = interface.setup.rings.known().and_then(Rings::payload);
+        let ring = ring.map(|ring| format!(" ({ring} buffers)")).unwrap_or_default();
+        found.push(format!(
+            "it receives nothing unless the area has more buffers than the receive ring{ring}"
+        ));
+    }
+    if driver.least_buffers > 0 {
+        found.push(format!("give it at least {} buffers", driver.least_buffers));
+    }
+    Some(Finding::new(Group::Interfaces, "starvation", verdict, found.join("; ")))
+}
+
+/// Pause frames make a starving queue harm the others of the port.
+fn pause(interface: &Interface) -> Option<Finding> {
+    interface.pause.filter(|pause| pause.tx)?;
+    let found = "tx pause is on: while a zcrx queue starves, the NIC may hold up packets for every other queue instead of \
+                 dropping, with no drop counted";
+    let remedy =
+        format!("where other traffic shares the port: `ethtool -A {} autoneg off tx off`", interface.name);
+    Some(Finding::new(Group::Interfaces, "pause", Verdict::Warn, found).remedy(remedy))
 }
 
 fn need(name: &str, condition: Condition, lacking: Verdict) -> Finding {
@@ -124,7 +167,7 @@ fn name_owner(owner: &Owner) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{HeaderSplit, MemoryProvider, Reading};
+    use crate::model::{HeaderSplit, MemoryProvider, Pause, Reading};
     use crate::net::needs::fixture::ready;
     use crate::observe::fixture::kernel_queue;
 
@@ -154,6 +197,34 @@ mod tests {
             "{:?}",
             others.collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn what_the_driver_does_when_a_queue_starves_is_said() {
+        let said = |driver: &str| {
+            let interface = Interface { driver: Reading::Known(driver.to_owned()), ..ready() };
+            let findings = judge_interface(&interface, None, false);
+            let found = findings.into_iter().find(|finding| finding.name == "starvation");
+            found.map(|finding| (finding.verdict, finding.found))
+        };
+        let (verdict, found) = said("mlx5_core").expect("mlx5 is known");
+        assert_eq!(verdict, Verdict::Warn);
+        assert!(found.contains("`ethtool -G eth0 rx N`"), "{found}");
+        let (verdict, found) = said("bnxt_en").expect("bnxt is known");
+        assert_eq!(verdict, Verdict::Pass);
+        assert!(found.contains("more buffers than the receive ring (256 buffers)"), "{found}");
+        assert_eq!(said("unheard_of"), None);
+    }
+
+    #[test]
+    fn pause_frames_are_a_warning() {
+        let with = |pause| verdicts(&Interface { pause, ..ready() }, true);
+        let paused = Some(("pause".to_owned(), Verdict::Warn));
+        assert_eq!(
+            with(Some(Pause { rx: true, tx: true })).into_iter().find(|(name, _)| name == "pause"),
+            paused
+        );
+        assert!(with(Some(Pause { rx: true, tx: false })).iter().all(|(name, _)| name != "pause"));
     }
 
     #[test]

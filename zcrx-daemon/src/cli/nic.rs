@@ -18,15 +18,15 @@ pub(super) struct Args {
 enum Command {
     /// Show interfaces as zcrx sees them: queues, who feeds them, rings, RSS, flow rules, XDP
     Show(show::Args),
-    /// Tell what zcrx needs of an interface, what is there, and the commands for the difference
+    /// Show what zcrx needs of an interface, what is there, and the commands for the difference
     ///
-    /// Exits with 0 if nothing is amiss, 1 if something is.
+    /// Exits with 0 if there is nothing to do, 1 if there is.
     Plan(PlanArgs),
     /// Set the interface up as `plan` says, all or nothing, and note how it was
-    Apply(ApplyArgs),
+    Apply(PlanArgs),
     /// Put interfaces back to how `apply` found them, also after a crash
     ///
-    /// What somebody else changed meanwhile is left alone and told.
+    /// What another program has changed since is reported and left alone.
     Restore(RestoreArgs),
 }
 
@@ -44,12 +44,6 @@ struct PlanArgs {
     /// Form of the answer
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-#[derive(Debug, clap::Args)]
-struct ApplyArgs {
-    #[command(flatten)]
-    plan: PlanArgs,
     /// Directory that keeps how the interface was [default: $STATE_DIRECTORY, /var/lib/zcrxd or the user's own]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -103,7 +97,9 @@ fn plan(args: &PlanArgs) -> Exit {
         Ok(interface) => interface,
         Err(error) => return refuse(&error),
     };
-    let plan = net::plan(&interface, &wanted);
+    // What zcrxd did before says which rules are its own, and which header split it configured.
+    let earlier = net::journal_of(&interface, &net::directories(args.state_dir.as_deref()));
+    let plan = net::plan_after(&interface, &wanted, earlier.as_ref());
     match args.format {
         Format::Text => print(&plan_text(&plan)),
         Format::Json => print(&json(&plan)),
@@ -120,6 +116,7 @@ fn plan_text(plan: &Plan) -> String {
     let word = |verdict| match verdict {
         Verdict::Met => "ok",
         Verdict::Change => "change",
+        Verdict::Ensure => "ensure",
         Verdict::Advice => "look",
         Verdict::Blocked => "BLOCKED",
     };
@@ -136,20 +133,26 @@ fn plan_text(plan: &Plan) -> String {
     } else {
         lines.push("To change, in this order:".to_owned());
         lines.extend(plan.commands.iter().map(|command| format!("  {command}")));
+        if plan.commands.iter().any(|command| command.contains("hds-thresh")) {
+            lines.push(
+                "ethtool knows hds-thresh from version 6.15 on; `zcrxd nic apply` needs no ethtool."
+                    .to_owned(),
+            );
+        }
     }
     lines.join("\n") + "\n"
 }
 
-fn apply(args: &ApplyArgs) -> Exit {
-    let wanted = match wanted(&args.plan) {
+fn apply(args: &PlanArgs) -> Exit {
+    let wanted = match wanted(args) {
         Ok(wanted) => wanted,
         Err(exit) => return exit,
     };
-    let name = &args.plan.interface;
+    let name = &args.interface;
     match net::prepare(name, &wanted, &net::directories(args.state_dir.as_deref())) {
         Ok(steps) => {
             let commands: Vec<String> = steps.iter().map(|step| step.command(name)).collect();
-            print(&match args.plan.format {
+            print(&match args.format {
                 Format::Json => {
                     json(&serde_json::json!({ "interface": name, "steps": steps, "commands": commands }))
                 }
@@ -182,7 +185,7 @@ fn restore(args: &RestoreArgs) -> Exit {
         }
     };
     if done.is_empty() {
-        print("Nothing to put back: no interface here is noted as prepared.\n");
+        print("Nothing to put back: no journal says that zcrxd changed an interface here.\n");
     }
     let mut exit = Exit::Done;
     for put_back in &done {
@@ -202,7 +205,7 @@ fn restore(args: &RestoreArgs) -> Exit {
                     print(&format!("{name}: put back:\n  {}\n", commands.join("\n  ")));
                 }
                 for foreign in &restored.foreign {
-                    print(&format!("{name}: changed by somebody else and left alone: {foreign}\n"));
+                    print(&format!("{name}: changed by another program since and left alone: {foreign}\n"));
                 }
                 for failed in &restored.failed {
                     complain(&format!("{name}: could not put back: {failed}"));
@@ -212,9 +215,7 @@ fn restore(args: &RestoreArgs) -> Exit {
         }
     }
     if exit == Exit::Host {
-        complain(
-            &"the note of how it was is kept: remedy what is in the way, then run `zcrxd nic restore` again",
-        );
+        complain(&"the journal is kept: remove what is in the way, then run `zcrxd nic restore` again");
     }
     exit
 }

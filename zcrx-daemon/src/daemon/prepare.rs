@@ -120,7 +120,7 @@ fn put_back(interface: &str, last: bool) -> bool {
             info!(interface, "put back: {}", step.command(interface));
         }
         for foreign in &restored.foreign {
-            info!(interface, "changed by somebody else and left alone: {foreign}");
+            info!(interface, "changed by another program since and left alone: {foreign}");
         }
         complete &= restored.failed.is_empty();
         for failed in restored.failed.iter().filter(|_| last) {

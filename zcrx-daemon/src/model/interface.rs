@@ -224,12 +224,38 @@ pub struct Rings {
     pub tx_max: Option<u32>,
     /// Receive buffer length, bytes.
     pub rx_buf_len: Option<u32>,
-    /// TCP header split.
+    /// Ring of payload buffers where the driver has one of its own ("rx-jumbo"), descriptors.
+    #[serde(default)]
+    pub rx_jumbo: Option<u32>,
+    /// Most of `rx_jumbo`.
+    #[serde(default)]
+    pub rx_jumbo_max: Option<u32>,
+    /// TCP header split as the driver reports it, which need not be what is configured.
     pub tcp_data_split: HeaderSplit,
+    /// TCP header split as it is configured, which the kernel demands of a zcrx queue and reports nowhere; `None` where
+    /// zcrxd has not found it out.
+    #[serde(default)]
+    pub split_configured: Option<HeaderSplit>,
     /// Packets shorter than this are not split, bytes. Linux 6.14, where the driver has it.
     pub hds_thresh: Option<u32>,
     /// Most of `hds_thresh`.
     pub hds_thresh_max: Option<u32>,
+}
+
+impl Rings {
+    /// Descriptors of the ring that holds payload buffers: bnxt (aggregation ring) and fbnic have one beside `rx`.
+    pub fn payload(&self) -> Option<u32> {
+        self.rx_jumbo.filter(|descriptors| *descriptors > 0).or(self.rx)
+    }
+}
+
+/// Flow control by pause frames, as `ethtool -a` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The NIC obeys pause frames.
+    pub rx: bool,
+    /// The NIC sends pause frames when its receive buffers fill up.
+    pub tx: bool,
 }
 
 /// One feature bit, as `ethtool -k` shows it.
@@ -244,7 +270,7 @@ pub struct Feature {
 }
 
 /// Receive side scaling, as `ethtool -x` shows it: the default context.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rss {
     /// Indirection table: hash bucket to queue.
     pub table: Vec<u32>,
@@ -252,6 +278,12 @@ pub struct Rss {
     pub key: String,
     /// Hash function, as a bit of `ETH_RSS_HASH_*`.
     pub hash_function: u8,
+    /// Transformation of the hash's input (symmetric hashing), as bits of `RXH_XFRM_*`; 0 is none. Linux 6.8.
+    #[serde(default)]
+    pub input_xfrm: u8,
+    /// Indirection tables of the other contexts that flow rules spread over, by context.
+    #[serde(default)]
+    pub contexts: BTreeMap<u32, Vec<u32>>,
 }
 
 /// One flow steering (ntuple) rule.
@@ -316,6 +348,9 @@ pub struct Interface {
     pub up: bool,
     /// XDP programs attached.
     pub xdp: Vec<XdpProgram>,
+    /// Flow control; `None` where the driver does not say.
+    #[serde(default)]
+    pub pause: Option<Pause>,
     /// Receive queues in use; empty while the interface is down.
     pub queues: Reading<Vec<RxQueue>>,
     /// What can be set.

@@ -29,7 +29,7 @@ pub use histogram::{ENTRIES, Histogram, MICROSECONDS, Scale};
 pub use host::HostSample;
 pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
-    PagePoolStats, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
+    PagePoolStats, Pause, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
 };
 pub use probe::{Attempt, Mechanism, Obstacle, PagePoolCount, ProbeSample, ProbeState, ProbeStatus};
 pub use queue::{BackendKind, QueueKey};

@@ -1,11 +1,12 @@
 //! Taking steps behind a journal: forward, back when one fails, and back to the start when asked.
 
 use super::NetError;
+use super::driver::Driver;
 use super::journal::{Identity, Journal, JournalError};
-use super::merge::way_back;
+use super::merge::{WayBack, way_back};
 use super::plan::{Wanted, target};
-use super::step::{Step, same_rule, steps};
-use crate::model::{FlowRule, Setup};
+use super::step::{Step, Taken, same_rule, steps, unpaired};
+use crate::model::{FlowRule, HeaderSplit, Reading, Setup};
 
 /// Rounds of looking and stepping before giving up on a driver that keeps answering with something else.
 const ROUNDS: usize = 4;
@@ -15,8 +16,13 @@ pub trait Device {
     /// As it is now.
     fn read(&mut self) -> Result<Setup, NetError>;
 
-    /// Takes one step; for an added rule, tells the place it went to.
-    fn take(&mut self, step: &Step) -> Result<Option<u32>, NetError>;
+    /// Takes one step.
+    fn take(&mut self, step: &Step) -> Result<Taken, NetError>;
+
+    /// What is known of its driver.
+    fn driver(&self) -> Driver {
+        Driver::GENERIC
+    }
 }
 
 /// Where journals are kept.
@@ -84,7 +90,7 @@ impl Failure {
 pub struct Restored {
     /// Steps taken.
     pub steps: Vec<Step>,
-    /// What somebody else changed since and was left alone.
+    /// What another program changed since and was left alone.
     pub foreign: Vec<String>,
     /// Steps that failed, each with the reason; empty means that all is back and the journal is forgotten.
     pub failed: Vec<String>,
@@ -109,10 +115,26 @@ pub fn apply(
         }
         None => Journal::begin(identity.clone(), before.clone()),
     };
-    let mut walk = Walk { device, keep, journal: &mut journal, name: &identity.name, taken: Vec::new() };
-    let Err(failure) = walk.to(|now| target(now, wanted)) else {
-        return Ok(walk.taken);
+    // Rules of zcrxd's own may be moved to another queue; any other rule is another program's and stays.
+    let ours = journal.added.clone();
+    let driver = device.driver();
+    let mut walk = Walk::new(device, keep, &mut journal, &identity.name);
+    let goal = |now: &Setup| {
+        let mut goal = target(now, wanted, &driver, &ours);
+        keep_rules(&mut goal, &before, wanted, &ours);
+        goal
     };
+    let Err(failure) = walk.to(goal) else {
+        let taken = walk.taken;
+        if taken.is_empty() && earlier.is_none() {
+            keep.forget(identity)?;
+        }
+        return Ok(taken);
+    };
+    let mut before = before;
+    if let (Some(split), Reading::Known(rings)) = (walk.split_before, &mut before.rings) {
+        rings.split_configured = Some(split);
+    }
     // Only this call's own changes go back: those of an earlier one are the next restore's.
     walk.settle();
     let earlier_rules = earlier.map_or(&[][..], |earlier| &earlier.added);
@@ -129,6 +151,30 @@ pub fn apply(
     Err(ApplyError::TakenBack(failure))
 }
 
+/// Whether a step only asks for another *reported* header split, while what is configured is right: bnxt reports "on" for
+/// as long as hardware GRO is on, and refuses "off".
+fn is_drivers_choice(step: &Step, now: &Setup, goal: &Setup) -> bool {
+    let configured = |setup: &Setup| setup.rings.known().and_then(|rings| rings.split_configured);
+    matches!(step, Step::HeaderSplit { split: Some(HeaderSplit::Off), threshold: None })
+        && configured(goal) != Some(HeaderSplit::Off)
+        && configured(goal).is_some()
+        && configured(now) == configured(goal)
+}
+
+/// Keeps rules in the goal that a step's side effect took away: they were there before, and nobody asked for their end.
+fn keep_rules(goal: &mut Setup, before: &Setup, wanted: &Wanted, ours: &[FlowRule]) {
+    let (Reading::Known(goal), Some(before)) = (&mut goal.rules, before.rules.known()) else { return };
+    let (_, lost) = unpaired(&goal.rules, &before.rules, goal.driver_places);
+    for rule in lost {
+        let moved = ours.iter().any(|other| same_rule(other, &rule))
+            && wanted.flows.iter().any(|flow| flow.steered_by(&rule).is_some());
+        let taken = |other: &FlowRule| !goal.driver_places && other.location == rule.location;
+        if !moved && !wanted.drops(&rule, ours) && !goal.rules.iter().any(taken) {
+            goal.rules.push(rule);
+        }
+    }
+}
+
 /// Puts back what was there before the first [`apply`], and forgets the journal once all is back.
 pub fn restore(
     device: &mut impl Device,
@@ -136,7 +182,7 @@ pub fn restore(
     mut journal: Journal,
 ) -> Result<Restored, JournalError> {
     let identity = journal.identity.clone();
-    let mut walk = Walk { device, keep, journal: &mut journal, name: &identity.name, taken: Vec::new() };
+    let mut walk = Walk::new(device, keep, &mut journal, &identity.name);
     walk.settle();
     let (original, added) = (walk.journal.original.clone(), walk.journal.added.clone());
     let restored = walk.back(&original, &added);
@@ -153,9 +199,15 @@ struct Walk<'a, D, K> {
     journal: &'a mut Journal,
     name: &'a str,
     taken: Vec<Step>,
+    /// Header split that was configured before the first step of this walk that set it.
+    split_before: Option<HeaderSplit>,
 }
 
-impl<D: Device, K: Keep> Walk<'_, D, K> {
+impl<'a, D: Device, K: Keep> Walk<'a, D, K> {
+    fn new(device: &'a mut D, keep: &'a mut K, journal: &'a mut Journal, name: &'a str) -> Self {
+        Self { device, keep, journal, name, taken: Vec::new(), split_before: None }
+    }
+
     /// Goes on until the interface is at the goal, which may depend on how it answers.
     fn to(&mut self, goal: impl Fn(&Setup) -> Setup) -> Result<(), Failure> {
         for _ in 0..ROUNDS {
@@ -188,6 +240,8 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
     fn back(&mut self, original: &Setup, added: &[FlowRule]) -> Restored {
         let mut refused: Vec<Step> = Vec::new();
         let mut failed = Vec::new();
+        // What the first look found others to have changed stays, also where a step's side effect takes it away.
+        let mut first: Option<WayBack> = None;
         for round in 0..=ROUNDS {
             let now = match self.device.read() {
                 Ok(now) => now,
@@ -196,7 +250,11 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
                     return Restored { steps: self.taken.clone(), foreign: Vec::new(), failed };
                 }
             };
-            let way = way_back(self.journal, original, added, &now);
+            let mut way = way_back(self.journal, original, added, &now);
+            match &first {
+                None => first = Some(way.clone()),
+                Some(first) => way.keep(first),
+            }
             let mut steps = steps(&now, &way.target);
             steps.retain(|step| !refused.contains(step));
             if round == ROUNDS && !steps.is_empty() {
@@ -210,7 +268,9 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
                 // A full disk must not keep the interface from being put back: the way is in memory too.
                 let kept = self.keep.save(self.journal);
                 if let Err(failure) = self.take(step.clone()) {
-                    failed.push(failure.to_string());
+                    if !is_drivers_choice(&step, &now, &way.target) {
+                        failed.push(failure.to_string());
+                    }
                     refused.push(step);
                 }
                 if let Err(error) = kept.and_then(|()| self.keep.save(self.journal)) {
@@ -227,8 +287,12 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
         let result = self.device.take(&step);
         let now = self.device.read()?;
         match result {
-            Ok(place) => {
-                if let (Step::InsertRule(rule), Some(place)) = (&step, place) {
+            Ok(outcome) => {
+                if let Some(split) = outcome.split_before {
+                    self.journal.learn_split(split);
+                    self.split_before = self.split_before.or(Some(split));
+                }
+                if let (Step::InsertRule(rule), Some(place)) = (&step, outcome.place) {
                     // The driver may say the rule in its own way; what it says is what will be found again.
                     let told = now.rules.known().and_then(|rules| {
                         rules.rules.iter().find(|other| other.location == Some(place)).cloned()
@@ -237,7 +301,10 @@ impl<D: Device, K: Keep> Walk<'_, D, K> {
                     self.journal.added.push(told.unwrap_or(asked));
                 }
                 self.journal.ended(&before, &now);
-                self.taken.push(step);
+                // A request that changed nothing is no step, whatever it made known.
+                if outcome.changed != Some(false) {
+                    self.taken.push(step);
+                }
                 Ok(())
             }
             Err(error) => {

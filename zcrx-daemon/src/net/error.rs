@@ -8,7 +8,7 @@ use crate::model::Reading;
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// No such interface here.
-    #[error("no interface {0:?} in this network namespace (`ip link` lists what there is)")]
+    #[error("no interface {0:?} in this network namespace{hint} (`ip link` lists what there is)", hint = altname(.0))]
     NoInterface(String),
     /// The kernel refused.
     #[error("{what}: {reason}")]
@@ -28,6 +28,15 @@ pub enum NetError {
         /// What is wrong with the answer.
         reason: &'static str,
     },
+}
+
+/// Names of 16 and more characters are no interface names: the kernel keeps them as alternative names only.
+fn altname(name: &str) -> &'static str {
+    if name.len() >= libc::IFNAMSIZ {
+        ": a name of 16 or more characters can only be an alternative name, and no interface has this one"
+    } else {
+        ""
+    }
 }
 
 impl NetError {

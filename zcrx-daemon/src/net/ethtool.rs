@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netlink_bindings::ethtool::{self, HeaderFlags, IterableFeatures, IterableRings, IterableStrset};
 
 use super::{NetError, Netlink};
-use crate::model::{Channels, Feature, HeaderSplit, Rings};
+use crate::model::{Channels, Feature, HeaderSplit, Pause, Rings};
 
 /// `ETH_SS_FEATURES`: the string set with the names of the feature bits.
 const FEATURES: u32 = 4;
@@ -19,6 +19,7 @@ mod command {
     pub(super) const RINGS_SET: u8 = 16;
     pub(super) const CHANNELS_GET: u8 = 17;
     pub(super) const CHANNELS_SET: u8 = 18;
+    pub(super) const PAUSE_GET: u8 = 21;
 }
 
 /// `ETHTOOL_TCP_DATA_SPLIT_*`.
@@ -97,6 +98,16 @@ impl Netlink {
         self.set("set ring parameters", &request)
     }
 
+    /// Flow control by pause frames.
+    pub fn pause(&mut self, ifindex: u32) -> Result<Pause, NetError> {
+        let mut request = ethtool::Request::new().op_pause_get_do();
+        request.header_mut().cmd = command::PAUSE_GET;
+        request.encode().nested_header().push_dev_index(ifindex);
+        self.ask_one("read flow control", &request, |reply| {
+            Some(Pause { rx: reply.get_rx().ok()? != 0, tx: reply.get_tx().ok()? != 0 })
+        })
+    }
+
     /// Feature bits by their ethtool name ("rx-ntuple-filter", "rx-gro-hw").
     pub fn features(&mut self, ifindex: u32) -> Result<BTreeMap<String, Feature>, NetError> {
         let mut request = ethtool::Request::new().op_strset_get_do();
@@ -145,6 +156,9 @@ fn rings(reply: &IterableRings<'_>) -> Rings {
         tx: reply.get_tx().ok(),
         tx_max: reply.get_tx_max().ok(),
         rx_buf_len: reply.get_rx_buf_len().ok(),
+        rx_jumbo: reply.get_rx_jumbo().ok(),
+        rx_jumbo_max: reply.get_rx_jumbo_max().ok(),
+        split_configured: None,
         tcp_data_split: match reply.get_tcp_data_split() {
             Ok(SPLIT_ENABLED) => HeaderSplit::On,
             Ok(SPLIT_DISABLED) => HeaderSplit::Off,

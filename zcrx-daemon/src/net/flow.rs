@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ioctl::FlowSpec;
 use super::{hex, unhex};
-use crate::model::FlowRule;
+use crate::model::{FlowRule, Rss};
 
 const TCP_V4_FLOW: u32 = 0x01;
 const UDP_V4_FLOW: u32 = 0x02;
@@ -98,10 +98,28 @@ impl Flow {
     }
 }
 
-/// The queue a rule delivers to; `None` where it drops, wakes, spreads over an RSS context or serves a virtual function.
-pub(super) fn queue_of(rule: &FlowRule) -> Option<u32> {
-    let spec = spec_of(rule)?;
-    (spec.flow_type & FLOW_RSS == 0 && spec.ring_cookie <= QUEUE_MASK).then_some(spec.ring_cookie as u32)
+/// The queues a rule delivers to; none where it drops, wakes or serves a virtual function.
+///
+/// A rule that spreads over an RSS context adds the queue it names to each entry of the context's table.
+pub(super) fn queues_of(rule: &FlowRule, rss: Option<&Rss>) -> Vec<u32> {
+    let Some(spec) = spec_of(rule).filter(|spec| spec.ring_cookie <= QUEUE_MASK) else { return Vec::new() };
+    let first = spec.ring_cookie as u32;
+    if spec.flow_type & FLOW_RSS == 0 {
+        return vec![first];
+    }
+    let table = rss.and_then(|rss| match rule.rss_context {
+        0 => Some(&rss.table),
+        context => rss.contexts.get(&context),
+    });
+    let mut queues: Vec<u32> = table.into_iter().flatten().map(|queue| queue.saturating_add(first)).collect();
+    queues.sort_unstable();
+    queues.dedup();
+    queues
+}
+
+/// The RSS context that a rule spreads over, if it does.
+pub(super) fn context_of(spec: &FlowSpec, rss_context: u32) -> Option<u32> {
+    (spec.flow_type & FLOW_RSS != 0).then_some(rss_context)
 }
 
 /// From what the kernel told.
@@ -239,21 +257,31 @@ mod tests {
         let rule = flow.rule(3, Some(12));
         let spec = spec_of(&rule).expect("the rule was made from a spec");
         assert_eq!(to_rule(&spec, Some(12), 0), rule);
-        assert_eq!((queue_of(&rule), flow.steered_by(&rule)), (Some(3), Some(3)));
+        assert_eq!((queues_of(&rule, None), flow.steered_by(&rule)), (vec![3], Some(3)));
         let other = Flow { port: 9998, ..flow };
         assert_eq!(other.steered_by(&rule), None);
     }
 
     #[test]
-    fn rules_that_deliver_elsewhere_have_no_queue() {
+    fn a_rule_that_drops_has_no_queue() {
         let mut spec =
             spec_of(&Flow { ipv6: false, port: 1, queue: None }.rule(0, None)).expect("made from a spec");
         spec.ring_cookie = RX_CLS_FLOW_DISC;
         let dropped = to_rule(&spec, Some(0), 0);
-        assert_eq!((queue_of(&dropped), dropped.text.ends_with("action -1")), (None, true));
+        assert_eq!((queues_of(&dropped, None), dropped.text.ends_with("action -1")), (vec![], true));
+    }
+
+    #[test]
+    fn a_rule_that_spreads_leads_to_the_queues_of_its_context() {
+        let mut spec =
+            spec_of(&Flow { ipv6: false, port: 1, queue: None }.rule(0, None)).expect("made from a spec");
         spec.ring_cookie = 2;
         spec.flow_type |= FLOW_RSS;
-        let spread = to_rule(&spec, Some(0), 5);
-        assert_eq!((queue_of(&spread), spread.text.ends_with("context 5")), (None, true));
+        let rule = to_rule(&spec, Some(0), 5);
+        assert!(rule.text.ends_with("context 5"));
+        let rss = Rss { table: vec![0, 1], contexts: [(5, vec![1, 3, 1])].into(), ..Rss::default() };
+        assert_eq!(queues_of(&rule, Some(&rss)), [3, 5]);
+        assert_eq!(queues_of(&FlowRule { rss_context: 0, ..rule.clone() }, Some(&rss)), [2, 3]);
+        assert_eq!(queues_of(&rule, None), [0; 0], "an unknown table is not a guess");
     }
 }

@@ -1,5 +1,6 @@
 //! Why a registration was refused, as far as the interface tells: the errno alone has many meanings.
 
+use super::driver::Driver;
 use super::needs::{self, Condition};
 use super::{NetError, Netlink, interface};
 use crate::model::Interface;
@@ -22,6 +23,8 @@ fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
     let checks = [
         (needs::up(interface), &[libc::ENETDOWN][..]),
         (needs::in_range(interface, queue), &[libc::ERANGE]),
+        (needs::given_by_driver(interface, queue), &[libc::ERANGE]),
+        (needs::split_feature(interface), &[libc::EINVAL]),
         (needs::header_split(interface), &[libc::EINVAL]),
         (needs::threshold(interface), &[libc::EINVAL]),
         (needs::xdp(interface), &[libc::EEXIST]),
@@ -43,9 +46,9 @@ fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
     if hints.is_empty() {
         hints.extend(beyond_sight(interface, queue, errno));
     }
-    hints.extend(also.into_iter().map(|text| format!("amiss too: {text}")));
+    hints.extend(also.into_iter().map(|text| format!("also wrong: {text}")));
     if !well.is_empty() {
-        hints.push(format!("checked and well on {}: {}", interface.name, well.join(", ")));
+        hints.push(format!("checked and right on {}: {}", interface.name, well.join(", ")));
     }
     hints
 }
@@ -54,14 +57,18 @@ fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
 fn beyond_sight(interface: &Interface, queue: u32, errno: i32) -> Option<String> {
     let name = &interface.name;
     let driver = interface.driver.known().map_or("its driver", String::as_str);
+    let known = interface.driver.known().map_or(Driver::GENERIC, |name| Driver::named(name));
     Some(match errno {
+        libc::EOPNOTSUPP if known.gives_queues == Some(false) => format!(
+            "{driver} has no queue management operations up to Linux 7.3, so zcrx cannot have a queue of {name}: use the \
+             copying backend, or a NIC with bnxt_en, fbnic, gve or mlx5_core"
+        ),
         libc::EOPNOTSUPP => format!(
-            "whether {driver} can hand a queue of {name} to zcrx (queue management operations, a DMA device) cannot be \
-             seen from user space: bnxt_en, fbnic, gve and mlx5_core can; or this kernel lacks CONFIG_IO_URING_ZCRX"
+            "whether {driver} can give a queue of {name} to zcrx (queue management operations, a DMA device) cannot be read \
+             from user space: bnxt_en, fbnic, gve and mlx5_core can; or this kernel lacks CONFIG_IO_URING_ZCRX"
         ),
         libc::EINVAL => format!(
-            "nothing is amiss with {name} itself. If header split is the driver's own choice, ask for it: `ethtool -G \
-             {name} tcp-data-split off`, then `on`. Else the request is at fault, or {driver} rejects its buffer size"
+            "nothing is wrong with {name} itself: the request is at fault, or {driver} rejects its buffer size"
         ),
         libc::EEXIST => format!(
             "queue {queue} of {name} is free now: its last owner may have been on its way out, or the call came from \
@@ -158,8 +165,8 @@ mod tests {
     #[test]
     fn where_all_is_well_it_says_what_cannot_be_seen() {
         for (errno, word) in [
-            (libc::EOPNOTSUPP, "cannot be seen from user space"),
-            (libc::EINVAL, "nothing is amiss with eth0"),
+            (libc::EOPNOTSUPP, "cannot be read from user space"),
+            (libc::EINVAL, "nothing is wrong with eth0"),
             (libc::EEXIST, "free now"),
             (libc::EBUSY, "leased"),
             (libc::ERANGE, "buffer size"),
@@ -167,7 +174,7 @@ mod tests {
         ] {
             let hints = hints(&ready(), 1, errno);
             assert!(hints.first().is_some_and(|first| first.contains(word)), "{errno}: {hints:?}");
-            assert!(hints.last().is_some_and(|last| last.starts_with("checked and well on eth0: it is up")));
+            assert!(hints.last().is_some_and(|last| last.starts_with("checked and right on eth0: it is up")));
         }
         // Memory limits are nothing an interface could explain.
         assert_eq!(hints(&ready(), 1, libc::ENOMEM).len(), 1);
@@ -177,7 +184,32 @@ mod tests {
     fn what_is_amiss_without_explaining_the_errno_is_told_after() {
         let interface = broken(|interface| interface.up = false);
         let hints = hints(&interface, 9, libc::ERANGE);
-        assert!(hints[0].contains("has 4 receive queues") && hints[1].starts_with("amiss too: eth0 is down"));
+        assert!(
+            hints[0].contains("has 4 receive queues") && hints[1].starts_with("also wrong: eth0 is down")
+        );
+    }
+
+    #[test]
+    fn a_reported_split_is_no_proof_that_it_is_configured() {
+        let reported = broken(|interface| {
+            if let Some(rings) = rings(interface) {
+                rings.split_configured = None;
+            }
+            interface.driver = Reading::Known("fbnic".to_owned());
+        });
+        let hints = hints(&reported, 1, libc::EINVAL);
+        assert!(hints[0].contains("may be fbnic's own choice"), "{hints:?}");
+        assert!(hints[0].contains("`ethtool -G eth0 tcp-data-split on`"), "{hints:?}");
+        assert!(!hints.concat().contains("tcp-data-split off"), "fbnic refuses off: {hints:?}");
+    }
+
+    #[test]
+    fn the_driver_explains_what_it_refuses() {
+        let driven = |driver: &str| broken(|interface| interface.driver = Reading::Known(driver.to_owned()));
+        let gve = hints(&driven("gve"), 0, libc::ERANGE);
+        assert!(gve[0].contains("choose queue 1"), "{gve:?}");
+        let ice = hints(&driven("ice"), 1, libc::EOPNOTSUPP);
+        assert!(ice[0].starts_with("ice has no queue management"), "{ice:?}");
     }
 
     #[test]

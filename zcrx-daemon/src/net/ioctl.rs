@@ -3,6 +3,7 @@
 //! Receive side scaling goes this way on every kernel because its netlink answer holds the whole table in one
 //! message, which outgrows the socket's buffer. Reading needs no privilege; setting needs CAP_NET_ADMIN.
 
+use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
 use std::mem::offset_of;
@@ -137,8 +138,13 @@ impl RxNfc {
     }
 }
 
+/// `ETH_RSS_HASH_NO_CHANGE` and `ETH_RXFH_INDIR_NO_CHANGE`.
+const HASH_NO_CHANGE: u8 = 0;
+const INDIR_NO_CHANGE: u32 = 0xffff_ffff;
+
 /// Words of `struct ethtool_rxfh` before its table: cmd, rss_context, indir_size, key_size, hfunc and reserved.
 const RXFH_WORDS: usize = 6;
+const RXFH_CONTEXT: usize = 1;
 const RXFH_INDIR_SIZE: usize = 2;
 const RXFH_KEY_SIZE: usize = 3;
 const RXFH_HFUNC: usize = 4;
@@ -214,10 +220,11 @@ impl Ethtool {
         Ok((text(&info.driver), (!bus.is_empty()).then_some(bus)))
     }
 
-    /// Receive side scaling, default context.
-    pub(super) fn rss(&self) -> Result<Rss, NetError> {
+    /// Receive side scaling of one context: 0 is the default one.
+    pub(super) fn rss(&self, context: u32) -> Result<Rss, NetError> {
         let mut words = vec![0_u32; RXFH_WORDS];
         words[0] = ETHTOOL_GRSSH;
+        words[RXFH_CONTEXT] = context;
         // SAFETY: with both sizes 0 the kernel writes the header alone, which `words` holds.
         unsafe { self.call("read the size of the RSS table", words.as_mut_ptr().cast()) }?;
         let entries = words[RXFH_INDIR_SIZE] as usize;
@@ -226,22 +233,47 @@ impl Ethtool {
         // SAFETY: `words` now holds the header, `indir_size` words and `key_size` bytes, as the header says.
         unsafe { self.call("read the RSS table", words.as_mut_ptr().cast()) }?;
         let key: Vec<u8> = words[RXFH_WORDS + entries..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let [hash_function, input_xfrm, ..] = words[RXFH_HFUNC].to_ne_bytes();
         Ok(Rss {
             table: words[RXFH_WORDS..RXFH_WORDS + entries].to_vec(),
             key: super::hex(&key[..key_bytes]),
-            hash_function: words[RXFH_HFUNC].to_ne_bytes()[0],
+            hash_function,
+            input_xfrm,
+            contexts: BTreeMap::new(),
         })
     }
 
-    /// Sets the RSS table of the default context and leaves key and hash function alone. An empty table asks for
-    /// the driver's default, and the kernel forgets that the table was ever set by hand.
+    /// Sets the RSS table of the default context and leaves key and hash alone. An empty table asks for the driver's
+    /// default, and the kernel forgets that the table was ever set by hand.
+    ///
+    /// The request names the input transformation that is in force: 0 would end symmetric hashing, and ice takes
+    /// `RXH_XFRM_NO_CHANGE` (0xff) for a wish to begin it.
     pub(super) fn set_rss_table(&self, table: &[u32]) -> Result<(), NetError> {
+        let present = self.rss(0)?;
         let mut words = vec![0_u32; RXFH_WORDS];
         words[0] = ETHTOOL_SRSSH;
         words[RXFH_INDIR_SIZE] = table.len() as u32;
+        words[RXFH_HFUNC] = u32::from_ne_bytes([HASH_NO_CHANGE, present.input_xfrm, 0, 0]);
         words.extend_from_slice(table);
         // SAFETY: `words` holds the header and `indir_size` words; `key_size` is 0.
         unsafe { self.call("set the RSS table", words.as_mut_ptr().cast()) }
+    }
+
+    /// Sets key, hash function and input transformation of the default context, and leaves the table alone where the
+    /// driver does.
+    pub(super) fn set_rss_hash(&self, key: &[u8], hash_function: u8, input_xfrm: u8) -> Result<(), NetError> {
+        let mut words = vec![0_u32; RXFH_WORDS];
+        words[0] = ETHTOOL_SRSSH;
+        words[RXFH_INDIR_SIZE] = INDIR_NO_CHANGE;
+        words[RXFH_KEY_SIZE] = key.len() as u32;
+        words[RXFH_HFUNC] = u32::from_ne_bytes([hash_function, input_xfrm, 0, 0]);
+        words.extend(key.chunks(4).map(|bytes| {
+            let mut word = [0; 4];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u32::from_ne_bytes(word)
+        }));
+        // SAFETY: `words` holds the header and `key_size` bytes; `indir_size` says that no table follows.
+        unsafe { self.call("set the RSS hash", words.as_mut_ptr().cast()) }
     }
 
     /// The flow rules.

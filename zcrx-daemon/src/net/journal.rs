@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::step::{Part, Step, same_rule};
-use crate::model::{FlowRule, Interface, Reading, Setup};
+use crate::model::{FlowRule, HeaderSplit, Interface, Reading, Setup};
 
 /// Which interface a journal is about. Settings do not outlive a boot, and an index is not used twice in one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct Journal {
     pub identity: Identity,
     /// As it was found.
     pub original: Setup,
-    /// As it was left, in the parts that were changed: what differs from it later, somebody else changed.
+    /// As it was left, in the parts that were changed: what differs from it later, another program changed.
     pub left: Setup,
     /// The step that was begun and whose end is not recorded.
     pub begun: Option<Step>,
@@ -88,6 +88,7 @@ impl Journal {
             (Reading::Known(left), Reading::Known(before), Reading::Known(now)) => {
                 follow(&mut left.tcp_data_split, &before.tcp_data_split, &now.tcp_data_split);
                 follow(&mut left.hds_thresh, &before.hds_thresh, &now.hds_thresh);
+                follow(&mut left.split_configured, &before.split_configured, &now.split_configured);
             }
             (left, before, now) => follow(left, before, now),
         }
@@ -104,6 +105,17 @@ impl Journal {
         self.begun = None;
     }
 
+    /// Records which header split was configured before the first change of it.
+    pub(super) fn learn_split(&mut self, configured: HeaderSplit) {
+        if let (Reading::Known(original), Reading::Known(left)) =
+            (&mut self.original.rings, &mut self.left.rings)
+            && original.split_configured.is_none()
+            && left.split_configured.is_none()
+        {
+            original.split_configured = Some(configured);
+        }
+    }
+
     /// Records the end of a step of which it is not known whether it was done: all it may have changed counts.
     pub fn adopt(&mut self, now: &Setup) {
         let Some(step) = self.begun.take() else { return };
@@ -111,7 +123,15 @@ impl Journal {
         for part in step.touches() {
             match part {
                 Part::Channels => left.channels.clone_from(&now.channels),
-                Part::Rings => left.rings.clone_from(&now.rings),
+                Part::Rings => {
+                    left.rings.clone_from(&now.rings);
+                    // What is configured cannot be read: it counts as done, and so is not learned as found.
+                    if let (Step::HeaderSplit { split: Some(split), .. }, Reading::Known(rings)) =
+                        (&step, &mut left.rings)
+                    {
+                        rings.split_configured = Some(*split);
+                    }
+                }
                 Part::Features => left.features.clone_from(&now.features),
                 Part::Rss => left.rss.clone_from(&now.rss),
                 Part::Rules => left.rules.clone_from(&now.rules),
@@ -218,7 +238,12 @@ impl Store {
     }
 
     fn path(&self, identity: &Identity) -> PathBuf {
-        self.directory.join(format!("nic-{}-{}.json", identity.netns_cookie, identity.index))
+        path(&self.directory, identity)
+    }
+
+    /// The journal of one interface, read without the right to write it; `None` without one.
+    pub fn peek(directory: &Path, identity: &Identity) -> Option<Journal> {
+        read(&path(directory, identity)).ok()?.filter(|journal| journal.identity.same_device(identity))
     }
 
     /// The journal of one interface.
@@ -263,6 +288,10 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+fn path(directory: &Path, identity: &Identity) -> PathBuf {
+    directory.join(format!("nic-{}-{}.json", identity.netns_cookie, identity.index))
 }
 
 fn read(path: &Path) -> Result<Option<Journal>, JournalError> {

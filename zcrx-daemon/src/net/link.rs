@@ -10,6 +10,9 @@ const XDP_ATTACHED_DRV: u8 = 1;
 const XDP_ATTACHED_SKB: u8 = 2;
 const XDP_ATTACHED_HW: u8 = 3;
 
+/// `ALTIFNAMSIZ` without its terminator.
+const LONGEST_ALTNAME: usize = 127;
+
 /// One interface, as far as rtnetlink tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -36,17 +39,35 @@ impl Netlink {
         self.ask("list interfaces", &request, |(header, attributes)| link(&header, &attributes))
     }
 
-    /// One interface by its name.
+    /// One interface by its name or an alternative name. [`Link::name`] is the kernel's name for it.
+    ///
+    /// Names of 16 and more characters can only be alternative names (`ip link property add dev IF altname NAME`).
     pub fn link(&mut self, name: &str) -> Result<Link, NetError> {
         let no_such = || NetError::NoInterface(name.to_owned());
-        // The kernel refuses longer names as malformed; to a person they are names that do not exist.
-        if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+        if name.is_empty() || name.len() > LONGEST_ALTNAME || name.contains('\0') {
             return Err(no_such());
         }
         let mut request = rt_link::Request::new().op_getlink_do(&Ifinfomsg::default());
-        request.encode().push_ifname_bytes(name.as_bytes());
+        if name.len() < libc::IFNAMSIZ {
+            drop(request.encode().push_ifname_bytes(name.as_bytes()));
+        } else {
+            drop(request.encode().push_alt_ifname_bytes(name.as_bytes()));
+        }
         match self.ask_one("find interface", &request, |(header, attributes)| link(&header, &attributes)) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Err(no_such()),
+            other => other,
+        }
+    }
+
+    /// One interface by its index, whatever its name is now.
+    pub fn link_by_index(&mut self, index: u32) -> Result<Link, NetError> {
+        let ifi_index = i32::try_from(index).unwrap_or(i32::MAX);
+        let header = Ifinfomsg { ifi_index, ..Ifinfomsg::default() };
+        let request = rt_link::Request::new().op_getlink_do(&header);
+        match self.ask_one("find interface", &request, |(header, attributes)| link(&header, &attributes)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+                Err(NetError::NoInterface(format!("index {index}")))
+            }
             other => other,
         }
     }

@@ -1,22 +1,41 @@
 //! Whose change is it? Telling zcrxd's own changes of an interface from those of others since.
 
 use super::journal::Journal;
-use super::step::{Part, Step, counts, same_rule};
-use crate::model::{FlowRule, Reading, Setup};
+use super::step::{Part, Step, counts, same_effect, same_rule, unpaired};
+use crate::model::{FlowRule, HeaderSplit, Reading, Rss, Setup};
 
 /// Where restoring should lead, and what it will leave alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WayBack {
-    /// The original, but for what somebody else changed since.
+    /// The original, but for what another program changed since.
     pub(super) target: Setup,
-    /// What somebody else changed since, in words.
+    /// What another program changed since, in words.
     pub(super) foreign: Vec<String>,
+}
+
+impl WayBack {
+    /// Adds rules that an earlier look led to and that are gone since, and what it left alone.
+    pub(super) fn keep(&mut self, earlier: &Self) {
+        if let (Reading::Known(rules), Some(wanted)) = (&mut self.target.rules, earlier.target.rules.known())
+        {
+            let (_, lost) = unpaired(&rules.rules, &wanted.rules, rules.driver_places);
+            for rule in lost {
+                let taken = |other: &FlowRule| !rules.driver_places && other.location == rule.location;
+                if !rules.rules.iter().any(taken) {
+                    rules.rules.push(rule);
+                }
+            }
+        }
+        let unsaid: Vec<String> =
+            earlier.foreign.iter().filter(|words| !self.foreign.contains(words)).cloned().collect();
+        self.foreign.extend(unsaid);
+    }
 }
 
 /// Lays three states side by side: as found, as left, as now.
 ///
 /// What is as it was left is zcrxd's and goes back; what a begun step may have changed is zcrxd's too; any other
-/// difference is somebody else's and stays.
+/// difference is another program's and stays.
 ///
 /// `original` and `added` say how far back: to the first original, or to where one call began.
 pub(super) fn way_back(journal: &Journal, original: &Setup, added: &[FlowRule], now: &Setup) -> WayBack {
@@ -87,6 +106,25 @@ impl<'a> Merge<'a> {
         if self.put_back(Part::Rings, "tcp-data-split", split, |split| split.name().to_owned()) {
             goal.tcp_data_split = original.tcp_data_split;
         }
+        // What is configured shows nowhere: it goes back unless what is reported says that another program changed it.
+        if now.tcp_data_split == left.tcp_data_split || self.begun(Part::Rings) {
+            goal.split_configured = match (original.split_configured, original.tcp_data_split) {
+                (Some(configured), _) => Some(configured),
+                // Unknown, and "off" was needed to have reported what was.
+                (None, reported)
+                    if now.split_configured == Some(HeaderSplit::Off) && now.tcp_data_split == reported =>
+                {
+                    Some(HeaderSplit::Off)
+                }
+                // Unknown after a crash in mid-step: a driver that reports no split was not told to split. Whether it
+                // was told not to is unknown too; "auto" is what every driver accepts.
+                (None, HeaderSplit::Off | HeaderSplit::Auto) => Some(HeaderSplit::Auto),
+                (None, HeaderSplit::On) => None,
+            };
+            if left.split_configured.is_none() && !self.begun(Part::Rings) {
+                goal.split_configured = None;
+            }
+        }
         let threshold = [&original.hds_thresh, &left.hds_thresh, &now.hds_thresh];
         if self.put_back(Part::Rings, "hds-thresh", threshold, |bytes| {
             bytes.map_or("absent".to_owned(), |bytes| bytes.to_string())
@@ -118,34 +156,48 @@ impl<'a> Merge<'a> {
         }) {
             goal.table.clone_from(&original.table);
         }
+        let hash = |rss: &Rss| (rss.key.clone(), rss.hash_function, rss.input_xfrm);
+        let hashes = [&hash(original), &hash(left), &hash(now)];
+        if self.put_back(Part::Rss, "RSS hash", hashes, |(key, function, input_xfrm)| {
+            format!("key {key}, function {function}, input transformation {input_xfrm}")
+        }) {
+            goal.key.clone_from(&original.key);
+            (goal.hash_function, goal.input_xfrm) = (original.hash_function, original.input_xfrm);
+        }
     }
 
     fn rules(&mut self, now: &'a Setup, target: &mut Setup) {
         let Some([original, left, now]) = self.known(|setup| &setup.rules, now) else { return };
         let Reading::Known(goal) = &mut target.rules else { return };
-        let among = |rules: &[FlowRule], rule: &FlowRule| rules.iter().any(|other| same_rule(other, rule));
+        let placed_by_driver = now.driver_places;
+        let same = |one: &FlowRule, other: &FlowRule| {
+            same_rule(one, other) || placed_by_driver && same_effect(one, other)
+        };
+        let among = |rules: &[FlowRule], rule: &FlowRule| rules.iter().any(|other| same(other, rule));
         let begun = match &self.journal.begun {
             // A rule the step was to add and that was not there before it is the step's.
             Some(Step::InsertRule(rule)) => Some(rule),
             _ => None,
         };
         goal.rules.retain(|rule| {
-            let ours = among(self.added, rule)
+            let ours = self.added.iter().any(|other| same_rule(other, rule))
                 || begun.is_some_and(|begun| same_rule(begun, rule) && !among(&left.rules, rule));
             !ours || among(&original.rules, rule)
         });
-        for rule in &original.rules {
-            if among(&now.rules, rule) {
-                continue;
-            }
-            if let Some(other) = goal.rules.iter().find(|other| other.location == rule.location) {
+        let (_, lost) = unpaired(&now.rules, &original.rules, placed_by_driver);
+        // What zcrxd left and is gone since: of two rules that say the same, one may be.
+        let (_, gone) = unpaired(&now.rules, &left.rules, placed_by_driver);
+        for rule in &lost {
+            let in_its_place =
+                goal.rules.iter().find(|other| !placed_by_driver && other.location == rule.location);
+            if let Some(other) = in_its_place {
                 self.foreign.push(format!(
                     "flow rule {}: was {}, is {} now",
                     place(rule),
                     rule.text,
                     other.text
                 ));
-            } else if among(&left.rules, rule) && !self.begun(Part::Rules) {
+            } else if among(&gone, rule) && !self.begun(Part::Rules) {
                 self.foreign.push(format!("flow rule {}: was {}, is gone now", place(rule), rule.text));
             } else {
                 goal.rules.push(rule.clone());

@@ -5,9 +5,11 @@
 
 mod apply;
 mod device;
+pub mod driver;
 mod error;
 mod ethtool;
 mod flow;
+mod header_split;
 mod hint;
 mod ioctl;
 mod journal;
@@ -21,24 +23,27 @@ mod netlink;
 mod plan;
 mod prepare;
 mod read;
+mod rings_watch;
 mod rss;
 mod step;
 
 pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
 pub use device::Nic;
+pub use driver::Driver;
 pub use error::NetError;
 pub use flow::{Flow, FlowError};
+pub use header_split::{RingRequests, configure};
 pub use hint::hint;
 pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
 pub use link::Link;
-pub use names::interface_name;
+pub use names::{interface_name, kernel_name};
 pub use namespace::{Namespace, inside, namespaces, own_namespace, way_into};
 pub use netlink::Netlink;
-pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan};
-pub use prepare::{Outcome, PrepareError, PutBack, prepare, put_back};
-pub use read::{interface, interfaces, setup};
+pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan, plan_after};
+pub use prepare::{Outcome, PrepareError, PutBack, journal_of, prepare, put_back};
+pub use read::{Steering, interface, interfaces, setup, steering};
 pub use rss::Spread;
-pub use step::{NTUPLE, Part, Step, steps};
+pub use step::{NTUPLE, Part, Step, Taken, steps};
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] =

@@ -2,15 +2,28 @@
 
 use nix::net::if_::if_indextoname;
 
+use super::Netlink;
+
 /// The name of an interface; `None` if it is gone.
 pub fn interface_name(index: u32) -> Option<String> {
     // nix takes the NULL of a failed call for success and answers with an empty name.
     if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty())
 }
 
+/// The kernel's name of an interface that is given by its name or an alternative name; `None` if there is none.
+pub fn kernel_name(name: &str) -> Option<String> {
+    Netlink::new().link(name).ok().map(|link| link.name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::interface_name;
+    use super::{interface_name, kernel_name};
+
+    #[test]
+    fn an_interface_has_its_own_name() {
+        assert_eq!(kernel_name("lo").as_deref(), Some("lo"));
+        assert_eq!(kernel_name("no-such-interface-and-too-long"), None);
+    }
 
     #[test]
     fn what_is_not_there_has_no_name() {

@@ -1,5 +1,7 @@
 //! What zcrx needs of an interface, need by need, and how each is met now.
 
+use super::driver::Driver;
+use super::plan::is_combined;
 use super::step::NTUPLE;
 use crate::model::{HeaderSplit, Interface, MemoryProvider, Reading, RxQueue};
 
@@ -48,7 +50,7 @@ pub(crate) fn enough_queues(interface: &Interface) -> Condition {
         Ok(count) if count >= 2 => Condition::Well(format!("it has {count} receive queues")),
         Ok(count) => amiss(
             format!("{name} has {count} receive queue, and one is always left to ordinary traffic"),
-            format!("`ethtool -L {name} combined 2`, where the NIC has more"),
+            format!("`ethtool -L {name} {} 2`, where the NIC has more", channel_word(interface)),
         ),
         Err(why) => Condition::Unseen(format!("how many receive queues {name} has cannot be seen ({why})")),
     }
@@ -61,26 +63,89 @@ pub(crate) fn in_range(interface: &Interface, queue: u32) -> Condition {
         Ok(count) if queue < count => Condition::Well(format!("it has {count} receive queues")),
         Ok(count) => amiss(
             format!("{name} has {count} receive queues, 0 to {}", count.saturating_sub(1)),
-            format!("choose one of them, or `ethtool -L {name} combined {}`", u64::from(queue) + 1),
+            format!(
+                "choose one of them, or `ethtool -L {name} {} {}`",
+                channel_word(interface),
+                u64::from(queue) + 1
+            ),
         ),
         Err(why) => Condition::Unseen(format!("how many receive queues {name} has cannot be seen ({why})")),
     }
 }
 
-/// TCP headers and payload go to different buffers.
+/// ethtool's word for the channels that carry receive queues.
+fn channel_word(interface: &Interface) -> &'static str {
+    match interface.setup.channels.known() {
+        Some(channels) if !is_combined(channels) => "rx",
+        _ => "combined",
+    }
+}
+
+/// The driver can give that queue away.
+pub(crate) fn given_by_driver(interface: &Interface, queue: u32) -> Condition {
+    let Some(driver) = interface.driver.known().map(|name| Driver::named(name)) else {
+        return Condition::Unseen("the driver is unknown".to_owned());
+    };
+    if queue < driver.first_queue {
+        return amiss(
+            format!(
+                "{}: queue {queue} of {} cannot be given to zcrx",
+                driver.first_queue_reason, interface.name
+            ),
+            format!("choose queue {} or a higher one", driver.first_queue),
+        );
+    }
+    Condition::Well(format!("{} has no objection to queue {queue}", or_driver(driver.name)))
+}
+
+const fn or_driver(name: &str) -> &str {
+    if name.is_empty() { "its driver" } else { name }
+}
+
+/// TCP headers and payload go to different buffers. Drivers report what is in force; the kernel asks for what is
+/// configured, which only a queue that zcrx holds proves.
 pub(crate) fn header_split(interface: &Interface) -> Condition {
     let name = &interface.name;
+    let ask = format!(
+        "`ethtool -G {name} tcp-data-split on`, which changes nothing where it is configured (`zcrxd nic apply` does it)"
+    );
     match &interface.setup.rings {
         Reading::Known(rings) if rings.tcp_data_split == HeaderSplit::On => {
-            Condition::Well("tcp-data-split is on".to_owned())
+            let mut queues = interface.queues.known().into_iter().flatten();
+            if rings.split_configured == Some(HeaderSplit::On) || queues.any(|queue| queue.provider.is_some())
+            {
+                return Condition::Well("tcp-data-split is on".to_owned());
+            }
+            let driver = interface.driver.known().map_or("the driver", String::as_str);
+            Condition::Unseen(format!(
+                "tcp-data-split of {name} is reported on, which may be {driver}'s own choice; zcrx needs it configured: \
+                 {ask}"
+            ))
         }
         Reading::Known(rings) => amiss(
             format!("tcp-data-split of {name} is {}", rings.tcp_data_split.name()),
             format!("`ethtool -G {name} tcp-data-split on`"),
         ),
         Reading::Unknown(why) => {
-            Condition::Unseen(format!("tcp-data-split of {name} cannot be seen ({why})"))
+            Condition::Unseen(format!("tcp-data-split of {name} cannot be read ({why})"))
         }
+    }
+}
+
+/// The feature that the driver's header split depends on is on.
+pub(crate) fn split_feature(interface: &Interface) -> Condition {
+    let name = &interface.name;
+    let driver = interface.driver.known().map_or(Driver::GENERIC, |name| Driver::named(name));
+    let Some(feature) = driver.split_needs else {
+        return Condition::Well("header split depends on no other feature".to_owned());
+    };
+    match interface.setup.features.known().and_then(|features| features.get(feature)) {
+        Some(state) if state.active => Condition::Well(format!("{feature} is on")),
+        Some(_) => amiss(
+            format!("{feature} of {name} is off, and {} splits headers only with it", driver.name),
+            format!("`ethtool -K {name} {feature} on`"),
+        ),
+        None => Condition::Unseen(format!("{feature} of {name} cannot be read")),
     }
 }
 
@@ -94,7 +159,7 @@ pub(crate) fn threshold(interface: &Interface) -> Condition {
         }
         // A driver without the threshold has it at 0.
         Some(None) | None => {
-            Condition::Unseen(format!("hds-thresh of {name} is not told; where there is none it is 0"))
+            Condition::Unseen(format!("hds-thresh of {name} is not reported; where there is none it is 0"))
         }
     }
 }
@@ -190,6 +255,9 @@ pub(crate) mod fixture {
             tcp_data_split: HeaderSplit::On,
             hds_thresh: Some(0),
             hds_thresh_max: Some(1024),
+            rx_jumbo: None,
+            rx_jumbo_max: None,
+            split_configured: Some(HeaderSplit::On),
         };
         let queue = |id| RxQueue { ifindex: 2, id, napi_id: Some(8000 + id), provider: None, af_xdp: false };
         Interface {
@@ -203,6 +271,7 @@ pub(crate) mod fixture {
             mtu: None,
             up: true,
             xdp: Vec::new(),
+            pause: None,
             queues: Reading::Known((0..4).map(queue).collect()),
             setup: Setup {
                 channels: Reading::Known(Channels { combined: 4, combined_max: 8, ..Channels::default() }),

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::driver::Driver;
 use super::flow::{self, Flow};
+use super::journal::Journal;
 use super::rss::Spread;
-use super::step::{NTUPLE, Step, rx_queues, steps};
-use crate::model::{FlowRule, HeaderSplit, Interface, MemoryProvider, Reading, Setup};
+use super::step::{NTUPLE, Step, rx_queues, same_rule, steps};
+use crate::model::{Channels, FlowRule, HeaderSplit, Interface, MemoryProvider, Reading, Rss, Setup};
 
 /// What an interface is wanted for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +16,9 @@ pub struct Wanted {
     pub queues: Vec<u32>,
     /// Flows that are to reach them.
     pub flows: Vec<Flow>,
+    /// Flows that zcrxd steered before and that are to be left to RSS again.
+    #[serde(default)]
+    pub dropped: Vec<Flow>,
 }
 
 /// A wish that no interface can fulfil.
@@ -61,7 +66,13 @@ impl Wanted {
                 None => placed.push(Flow { queue: turn.next().copied(), ..*flow }),
             }
         }
-        Ok(Self { queues, flows: placed })
+        Ok(Self { queues, flows: placed, dropped: Vec::new() })
+    }
+
+    /// Whether a rule is zcrxd's own and steers a flow that is to be dropped.
+    pub(super) fn drops(&self, rule: &FlowRule, ours: &[FlowRule]) -> bool {
+        self.dropped.iter().any(|flow| flow.steered_by(rule).is_some())
+            && ours.iter().any(|other| same_rule(other, rule))
     }
 
     /// Receive queues needed: the zcrx queues and at least one for everybody else.
@@ -79,6 +90,8 @@ pub enum Verdict {
     Met,
     /// A step of the plan will meet it.
     Change,
+    /// A step of the plan makes sure of it, since it cannot be read; it changes nothing where it is met already.
+    Ensure,
     /// A person should look at it; the plan goes on without.
     Advice,
     /// It cannot be met, so nothing is changed.
@@ -120,24 +133,52 @@ impl Plan {
 
 /// Compares an interface with what is wanted of it.
 pub fn plan(current: &Interface, wanted: &Wanted) -> Plan {
-    let target = target(&current.setup, wanted);
-    let steps = steps(&current.setup, &target);
+    plan_after(current, wanted, None)
+}
+
+/// [`plan`] for an interface that zcrxd may have prepared before.
+pub fn plan_after(current: &Interface, wanted: &Wanted, earlier: Option<&Journal>) -> Plan {
+    let driver = current.driver.known().map_or(Driver::GENERIC, |name| Driver::named(name));
+    let ours = earlier.map_or(&[][..], |journal| &journal.added);
+    let setup = with_configured_split(current, earlier);
+    let target = target(&setup, wanted, &driver, ours);
+    let steps = steps(&setup, &target);
     let mut checks = vec![link_check(current), xdp_check(current)];
-    checks.push(queue_check(&current.setup, current, wanted));
+    checks.extend(driver_checks(&driver, wanted));
+    checks.push(queue_check(&setup, current, wanted));
     checks.extend(provider_checks(current, wanted));
-    checks.extend(header_split_checks(&current.setup));
-    checks.push(rss_check(&current.setup, &target, wanted));
-    checks.extend(flow_checks(&current.setup, wanted));
+    checks.extend(header_split_checks(&setup));
+    checks.extend(feature_check(&setup, &driver));
+    checks.push(rss_check(&setup, &target, wanted));
+    checks.extend(flow_checks(&setup, wanted, ours));
+    checks.extend(pause_check(current));
     let commands = steps.iter().map(|step| step.command(&current.name)).collect();
     Plan { interface: current.name.clone(), checks, steps, commands }
 }
 
+/// Adds what is known of the configured header split: a queue that zcrx holds proves it, and so does a journal whose
+/// header split nobody has changed since.
+fn with_configured_split(current: &Interface, earlier: Option<&Journal>) -> Setup {
+    let mut setup = current.setup.clone();
+    let Reading::Known(rings) = &mut setup.rings else { return setup };
+    let mut queues = current.queues.known().into_iter().flatten();
+    let left = earlier.and_then(|journal| journal.left.rings.known());
+    if queues.any(|queue| queue.provider.is_some()) {
+        rings.split_configured = Some(HeaderSplit::On);
+    } else if let Some(left) = left.filter(|left| left.tcp_data_split == rings.tcp_data_split) {
+        rings.split_configured = rings.split_configured.or(left.split_configured);
+    }
+    setup
+}
+
 /// The setup that is wanted, reached from the present one with as few changes as possible.
-pub(super) fn target(current: &Setup, wanted: &Wanted) -> Setup {
+///
+/// `ours` are rules that zcrxd added before: they may be moved to another queue.
+pub(super) fn target(current: &Setup, wanted: &Wanted, driver: &Driver, ours: &[FlowRule]) -> Setup {
     let mut target = current.clone();
     if let Reading::Known(channels) = &mut target.channels {
         let missing = wanted.queues_needed().saturating_sub(channels.rx_queues());
-        if channels.combined_max > 0 {
+        if is_combined(channels) {
             channels.combined += missing;
         } else {
             channels.rx += missing;
@@ -145,6 +186,7 @@ pub(super) fn target(current: &Setup, wanted: &Wanted) -> Setup {
     }
     if let Reading::Known(rings) = &mut target.rings {
         rings.tcp_data_split = HeaderSplit::On;
+        rings.split_configured = Some(HeaderSplit::On);
         rings.hds_thresh = rings.hds_thresh.map(|_| 0);
     }
     let queues = rx_queues(&target);
@@ -156,15 +198,19 @@ pub(super) fn target(current: &Setup, wanted: &Wanted) -> Setup {
     {
         rss.table = spread.table(rss.table.len(), queues);
     }
-    if !wanted.flows.is_empty()
-        && let Reading::Known(features) = &mut target.features
-        && let Some(ntuple) = features.get_mut(NTUPLE)
-    {
-        ntuple.wanted |= !ntuple.fixed;
+    if let Reading::Known(features) = &mut target.features {
+        let ntuple = (!wanted.flows.is_empty()).then_some(NTUPLE);
+        for name in ntuple.into_iter().chain(driver.split_needs) {
+            if let Some(feature) = features.get_mut(name) {
+                feature.wanted |= !feature.fixed;
+            }
+        }
     }
     if let Reading::Known(rules) = &mut target.rules {
+        rules.rules.retain(|rule| !wanted.drops(rule, ours));
         for flow in &wanted.flows {
             let Some(queue) = flow.queue else { continue };
+            rules.rules.retain(|rule| !is_moved(flow, rule, ours));
             if rules.rules.iter().any(|rule| flow.steered_by(rule).is_some()) {
                 continue;
             }
@@ -176,7 +222,18 @@ pub(super) fn target(current: &Setup, wanted: &Wanted) -> Setup {
     target
 }
 
-/// The last free place: lower ones go first, and are for rules that somebody placed with care.
+/// Whether more queues come as combined channels: drivers refuse to mix them with separate ones.
+pub(super) const fn is_combined(channels: &Channels) -> bool {
+    channels.combined > 0 || channels.rx == 0 && channels.combined_max > 0
+}
+
+/// Whether a rule is zcrxd's own and sends a flow to another queue than the one that is wanted now.
+fn is_moved(flow: &Flow, rule: &FlowRule, ours: &[FlowRule]) -> bool {
+    flow.steered_by(rule).is_some_and(|queue| Some(queue) != flow.queue)
+        && ours.iter().any(|other| same_rule(other, rule))
+}
+
+/// The last free place: lower ones go first, and are for rules that were placed with care.
 fn free_location(rules: &[FlowRule], capacity: Option<u32>) -> Option<u32> {
     (0..capacity?).rev().find(|place| rules.iter().all(|rule| rule.location != Some(*place)))
 }
@@ -203,6 +260,56 @@ fn xdp_check(current: &Interface) -> Check {
     Check { remedy, ..check("no XDP program", ids.join(", "), Verdict::Blocked) }
 }
 
+fn driver_checks(driver: &Driver, wanted: &Wanted) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if driver.gives_queues == Some(false) {
+        let found = format!("{} has no queue management operations up to Linux 7.3", driver.name);
+        checks.push(Check {
+            remedy: Some(
+                "zcrx registration will give EOPNOTSUPP; use the copying backend or another NIC".to_owned(),
+            ),
+            ..check("a driver that gives queues to zcrx", found, Verdict::Advice)
+        });
+    }
+    let refused: Vec<u32> =
+        wanted.queues.iter().copied().filter(|queue| *queue < driver.first_queue).collect();
+    if !refused.is_empty() {
+        checks.push(Check {
+            remedy: Some(format!("choose queue {} or a higher one", driver.first_queue)),
+            ..check(
+                format!("queues {refused:?} can be given to zcrx"),
+                driver.first_queue_reason,
+                Verdict::Blocked,
+            )
+        });
+    }
+    checks
+}
+
+/// The feature without which the driver refuses header split.
+fn feature_check(setup: &Setup, driver: &Driver) -> Option<Check> {
+    let name = driver.split_needs?;
+    let need = format!("{name} on ({} splits headers only then)", driver.name);
+    Some(match setup.features.known().and_then(|features| features.get(name)) {
+        Some(feature) if feature.active => check(need, "on", Verdict::Met),
+        Some(feature) if feature.fixed => check(need, "off, fixed by the driver", Verdict::Blocked),
+        Some(_) => check(need, "off", Verdict::Change),
+        None => check(need, "unknown", Verdict::Advice),
+    })
+}
+
+/// A NIC that sends pause frames stops its sender instead of dropping, and with it the packets of every other queue.
+fn pause_check(current: &Interface) -> Option<Check> {
+    let pause = current.pause.filter(|pause| pause.tx)?;
+    let found = format!("tx pause on{}", if pause.rx { ", rx pause on" } else { "" });
+    let remedy = format!(
+        "while a zcrx queue starves, the NIC may hold up packets for every other queue instead of dropping (head-of-line \
+         blocking), with no drop counted; where other traffic shares the port: ethtool -A {} autoneg off tx off",
+        current.name
+    );
+    Some(Check { remedy: Some(remedy), ..check("a starving queue harms no other", found, Verdict::Advice) })
+}
+
 fn queue_check(setup: &Setup, current: &Interface, wanted: &Wanted) -> Check {
     let needed = wanted.queues_needed();
     let need = format!("at least {needed} receive queues");
@@ -210,7 +317,7 @@ fn queue_check(setup: &Setup, current: &Interface, wanted: &Wanted) -> Check {
         Reading::Known(channels) => {
             let have = channels.rx_queues();
             let most =
-                if channels.combined_max > 0 { channels.rx + channels.combined_max } else { channels.rx_max };
+                if is_combined(channels) { channels.rx + channels.combined_max } else { channels.rx_max };
             let found = format!("{have} (of {most})");
             match () {
                 () if have >= needed => check(need, found, Verdict::Met),
@@ -254,7 +361,15 @@ fn header_split_checks(setup: &Setup) -> Vec<Check> {
     };
     let change = |met| if met { Verdict::Met } else { Verdict::Change };
     let split = rings.tcp_data_split;
-    let mut checks = vec![check("tcp-data-split on", split.name(), change(split == HeaderSplit::On))];
+    let mut checks = vec![match (split, rings.split_configured) {
+        (HeaderSplit::On, Some(HeaderSplit::On)) => check("tcp-data-split on", "on", Verdict::Met),
+        (HeaderSplit::On, _) => check(
+            "tcp-data-split on",
+            "reported on; whether it is configured, which zcrx needs, cannot be read",
+            Verdict::Ensure,
+        ),
+        _ => check("tcp-data-split on", split.name(), Verdict::Change),
+    }];
     checks.push(match rings.hds_thresh {
         Some(bytes) => check("hds-thresh 0", bytes.to_string(), change(bytes == 0)),
         None => check("hds-thresh 0", "not offered, which counts as 0", Verdict::Met),
@@ -291,17 +406,19 @@ fn rss_check(current: &Setup, target: &Setup, wanted: &Wanted) -> Check {
     check(need, "leads elsewhere", Verdict::Met)
 }
 
-fn flow_checks(setup: &Setup, wanted: &Wanted) -> Vec<Check> {
+fn flow_checks(setup: &Setup, wanted: &Wanted, ours: &[FlowRule]) -> Vec<Check> {
     let rules = match &setup.rules {
         Reading::Known(rules) => rules,
         Reading::Unknown(_) if wanted.flows.is_empty() => return Vec::new(),
         Reading::Unknown(why) => return vec![check("flow rules", why, Verdict::Blocked)],
     };
-    let mut checks: Vec<Check> = wanted.flows.iter().map(|flow| flow_check(flow, &rules.rules)).collect();
+    let mut checks: Vec<Check> =
+        wanted.flows.iter().map(|flow| flow_check(flow, &rules.rules, ours)).collect();
     if !wanted.flows.is_empty() {
         checks.insert(0, ntuple_check(setup));
     }
-    checks.extend(rules.rules.iter().filter_map(|rule| stray_check(rule, wanted)));
+    let rss = setup.rss.known();
+    checks.extend(rules.rules.iter().flat_map(|rule| stray_checks(rule, rss, wanted)));
     checks
 }
 
@@ -315,7 +432,7 @@ fn ntuple_check(setup: &Setup) -> Check {
     }
 }
 
-fn flow_check(flow: &Flow, rules: &[FlowRule]) -> Check {
+fn flow_check(flow: &Flow, rules: &[FlowRule], ours: &[FlowRule]) -> Check {
     let need = format!("a rule for {flow}");
     let Some((rule, queue)) = rules.iter().find_map(|rule| Some((rule, flow.steered_by(rule)?))) else {
         return check(need, "none", Verdict::Change);
@@ -324,17 +441,32 @@ fn flow_check(flow: &Flow, rules: &[FlowRule]) -> Check {
         return check(need, "there", Verdict::Met);
     }
     let location = rule.location.unwrap_or_default();
+    if is_moved(flow, rule, ours) {
+        return check(
+            need,
+            format!("zcrxd's own rule {location} sends it to queue {queue}"),
+            Verdict::Change,
+        );
+    }
     let remedy = Some(format!("delete rule {location} if it is no longer needed, or choose queue {queue}"));
     Check { remedy, ..check(need, format!("rule {location} sends it to queue {queue}"), Verdict::Blocked) }
 }
 
-/// Somebody else's rule that leads to a zcrx queue: its packets would be copied, or take buffers.
-fn stray_check(rule: &FlowRule, wanted: &Wanted) -> Option<Check> {
-    let queue = flow::queue_of(rule).filter(|queue| wanted.queues.contains(queue))?;
+/// Another owner's rule that leads to a zcrx queue: its packets are copied, or take buffers.
+fn stray_checks(rule: &FlowRule, rss: Option<&Rss>, wanted: &Wanted) -> Vec<Check> {
     if wanted.flows.iter().any(|flow| flow.steered_by(rule).is_some()) {
-        return None;
+        return Vec::new();
     }
+    let led_to = flow::queues_of(rule, rss);
     let location = rule.location.unwrap_or_default();
-    let found = format!("rule {location}: {}", rule.text);
-    Some(check(format!("nothing else to queue {queue}"), found, Verdict::Advice))
+    let queues = wanted.queues.iter().filter(|queue| led_to.contains(queue));
+    queues
+        .map(|queue| {
+            check(
+                format!("nothing else to queue {queue}"),
+                format!("rule {location}: {}", rule.text),
+                Verdict::Advice,
+            )
+        })
+        .collect()
 }

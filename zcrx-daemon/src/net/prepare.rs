@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::apply::{ApplyError, Restored, apply, restore};
 use super::device::Nic;
-use super::journal::{Identity, JournalError, Store, boot_id, directories};
-use super::plan::{Plan, Wanted, plan};
+use super::journal::{Identity, Journal, JournalError, Store, boot_id, directories};
+use super::plan::{Plan, Wanted, plan_after};
 use super::step::Step;
 use super::{NetError, Netlink, interface, own_namespace};
+use crate::model::{Interface, Reading};
 
 /// A preparation that did not come about. Nothing is changed then, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,14 @@ fn blocks(plan: &Plan) -> String {
 /// The way back is in the first of the directories that can be written (see [`directories`]). Needs CAP_NET_ADMIN.
 pub fn prepare(name: &str, wanted: &Wanted, directories: &[PathBuf]) -> Result<Vec<Step>, PrepareError> {
     let found = interface(&mut Netlink::new(), name)?;
-    let plan = plan(&found, wanted);
+    // The journal says which rules are zcrxd's own.
+    let earlier = journal_of(&found, directories);
+    // Not even the journal proves that header split is still configured: asking for it again costs nothing.
+    let known = earlier.map(|mut journal| {
+        journal.left.rings = Reading::Unknown("to be made sure of".to_owned());
+        journal
+    });
+    let plan = plan_after(&found, wanted, known.as_ref());
     if plan.is_blocked() {
         return Err(PrepareError::Blocked(Box::new(plan)));
     }
@@ -50,7 +58,8 @@ pub fn prepare(name: &str, wanted: &Wanted, directories: &[PathBuf]) -> Result<V
     let permitted = caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN);
     // Where capabilities cannot be asked for, the kernel will say no itself.
     if !permitted.unwrap_or(true) {
-        return Err(PrepareError::NotPermitted(Box::new(plan)));
+        let lacks = plan.checks.iter().any(|check| check.verdict == super::Verdict::Change);
+        return if lacks { Err(PrepareError::NotPermitted(Box::new(plan))) } else { Ok(Vec::new()) };
     }
     let mut store = Store::open(directories)?;
     let identity = Identity::of(&found)?;
@@ -61,6 +70,12 @@ pub fn prepare(name: &str, wanted: &Wanted, directories: &[PathBuf]) -> Result<V
         }
         result => Ok(result?),
     }
+}
+
+/// The journal of an interface that zcrxd has prepared, where one can be read.
+pub fn journal_of(interface: &Interface, directories: &[PathBuf]) -> Option<Journal> {
+    let identity = Identity::of(interface).ok()?;
+    directories.iter().find_map(|directory| Store::peek(directory, &identity))
 }
 
 /// What became of one interface that had been prepared.
@@ -92,6 +107,8 @@ pub fn put_back(
     let namespace = own_namespace()?.cookie;
     let mut netlink = Netlink::new();
     let links = netlink.links()?;
+    // An alternative name is as good; a name that is gone may still be in a journal.
+    let asked = name.map(|name| netlink.link(name).map_or_else(|_| name.to_owned(), |link| link.name));
     let mut done = Vec::new();
     for mut store in Store::open_existing(&directories(explicit)) {
         for journal in store.all()? {
@@ -102,7 +119,7 @@ pub fn put_back(
             }
             let link = links.iter().find(|link| !rebooted && link.index == identity.index);
             let interface = link.map_or(&identity.name, |link| &link.name).clone();
-            if name.is_some_and(|name| name != interface) {
+            if asked.as_ref().is_some_and(|asked| *asked != interface) {
                 continue;
             }
             let outcome = if let Some(link) = link {

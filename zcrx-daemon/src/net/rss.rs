@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Queues beyond which a table is only listed: more than any NIC has.
+const MOST_QUEUES: u32 = 1 << 16;
+
 /// A way to fill an indirection table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,13 +40,16 @@ impl Spread {
     /// known to be the default.
     pub fn of(table: &[u32], queues: u32) -> Self {
         let (Some(low), Some(high)) = (table.iter().min(), table.iter().max()) else { return Self::Default };
-        let mut ways = vec![Self::Equal { start: *low, count: high - low + 1 }];
+        let mut ways = vec![Self::Equal { start: *low, count: (high - low).saturating_add(1) }];
         if queues > 0 {
             ways.insert(0, Self::Default);
         }
-        if table.is_sorted() {
-            let share = |queue: u32| table.iter().filter(|entry| **entry == queue).count() as u32;
-            let shares: Vec<u32> = (0..=*high).map(share).collect();
+        // The table comes from the kernel or from a journal: what it holds must not decide how long this takes.
+        if table.is_sorted() && *high < MOST_QUEUES {
+            let mut shares = vec![0_u32; *high as usize + 1];
+            for queue in table {
+                shares[*queue as usize] += 1;
+            }
             ways.push(Self::Weight(shares.iter().map(|share| (*share).min(1)).collect()));
             ways.push(Self::Weight(shares));
         }
@@ -129,6 +135,14 @@ mod tests {
         // `ethtool -X IF weight 1 0 1 1` on a table of 8.
         assert_eq!(weigh(&[1, 0, 1, 1], 8), [0, 0, 2, 2, 2, 3, 3, 3]);
         assert_eq!(weigh(&[3, 1], 4), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_table_with_an_absurd_queue_is_listed_at_once() {
+        for table in [vec![0, u32::MAX], vec![u32::MAX; 4], vec![0, MOST_QUEUES]] {
+            let spread = Spread::of(&table, 4);
+            assert_eq!(spread.table(table.len(), 4), table);
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rss::Spread;
-use crate::model::{Channels, FlowRule, FlowRules, HeaderSplit, Rings, Setup};
+use crate::model::{Channels, FlowRule, HeaderSplit, Rings, Rss, Setup};
 
 /// The feature bit that makes flow rules work, by the kernel's name.
 pub const NTUPLE: &str = "rx-ntuple-filter";
@@ -26,7 +26,7 @@ pub enum Step {
         /// New counts.
         to: Channels,
     },
-    /// Set header split; `None` leaves a part of it alone.
+    /// Configure header split; `None` leaves a part of it alone. Changes nothing where it is configured so already.
     HeaderSplit {
         /// TCP header split.
         split: Option<HeaderSplit>,
@@ -35,10 +35,30 @@ pub enum Step {
     },
     /// Set the RSS table.
     Rss(Spread),
+    /// Set RSS key, hash function and input transformation.
+    RssHash {
+        /// Key, hexadecimal.
+        key: String,
+        /// Hash function, as a bit of `ETH_RSS_HASH_*`.
+        function: u8,
+        /// Input transformation, as bits of `RXH_XFRM_*`.
+        input_xfrm: u8,
+    },
     /// Add a flow rule.
     InsertRule(FlowRule),
     /// Delete a flow rule.
     DeleteRule(FlowRule),
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Place that an added rule went to.
+    pub place: Option<u32>,
+    /// Whether anything changed; `None` if unknown.
+    pub changed: Option<bool>,
+    /// Header split that was configured before the step, where it found that out.
+    pub split_before: Option<HeaderSplit>,
 }
 
 /// A part of a setup.
@@ -81,6 +101,9 @@ impl Step {
                 format!("ethtool -G {interface}{split}{threshold}")
             }
             Self::Rss(spread) => spread.command(interface),
+            Self::RssHash { key, function, input_xfrm } => {
+                rss_hash_command(interface, key, *function, *input_xfrm)
+            }
             Self::InsertRule(rule) => {
                 let place = rule.location.map(|location| format!(" loc {location}")).unwrap_or_default();
                 format!("ethtool -N {interface} {}{place}", rule.text)
@@ -96,12 +119,30 @@ impl Step {
     pub const fn touches(&self) -> &'static [Part] {
         match self {
             Self::Feature { .. } => &[Part::Features, Part::Rules, Part::Rings],
-            Self::Channels { .. } => &[Part::Channels, Part::Rss],
+            Self::Channels { .. } => &[Part::Channels, Part::Rss, Part::Rules],
             Self::HeaderSplit { .. } => &[Part::Rings, Part::Features],
-            Self::Rss(_) => &[Part::Rss],
+            // bnxt up to Linux 6.10 drops all rules with either.
+            Self::Rss(_) | Self::RssHash { .. } => &[Part::Rss, Part::Rules],
             Self::InsertRule(_) | Self::DeleteRule(_) => &[Part::Rules],
         }
     }
+}
+
+fn rss_hash_command(interface: &str, key: &str, function: u8, input_xfrm: u8) -> String {
+    let bytes: Vec<&str> = (0..key.len() / 2).map(|byte| &key[2 * byte..2 * byte + 2]).collect();
+    let key = if bytes.is_empty() { String::new() } else { format!(" hkey {}", bytes.join(":")) };
+    let function = match function {
+        1 => " hfunc toeplitz",
+        2 => " hfunc xor",
+        4 => " hfunc crc32",
+        _ => "",
+    };
+    let xfrm = match input_xfrm {
+        1 => "symmetric-xor",
+        2 => "symmetric-or-xor",
+        _ => "none",
+    };
+    format!("ethtool -X {interface}{key}{function} xfrm {xfrm}")
 }
 
 /// The steps from one setup to another, in an order that drivers accept. Parts unknown on either side are left alone.
@@ -114,6 +155,7 @@ pub fn steps(from: &Setup, to: &Setup) -> Vec<Step> {
     let mut steps = delete;
     steps.extend(on.into_iter().map(feature));
     steps.extend(queue_steps(from, to));
+    steps.extend(rss_hash_step(from, to));
     steps.extend(header_split_step(from, to));
     steps.extend(insert);
     steps.extend(off.into_iter().map(feature));
@@ -166,9 +208,24 @@ fn queue_steps(from: &Setup, to: &Setup) -> Vec<Step> {
     }
 }
 
+fn rss_hash_step(from: &Setup, to: &Setup) -> Option<Step> {
+    let hash = |rss: &Rss| (rss.key.clone(), rss.hash_function, rss.input_xfrm);
+    let (from, to) = (hash(from.rss.known()?), hash(to.rss.known()?));
+    let (key, function, input_xfrm) = to.clone();
+    (from != to).then_some(Step::RssHash { key, function, input_xfrm })
+}
+
+/// What is configured comes before what is reported: the kernel asks for the former, drivers choose the latter.
+///
+/// On the way back both can differ. gve keeps header split on when it is told "auto"; then "off" is asked for, and
+/// "auto" again in the next round.
 fn header_split_step(from: &Setup, to: &Setup) -> Option<Step> {
     let (from, to): (&Rings, &Rings) = (from.rings.known()?, to.rings.known()?);
-    let split = (from.tcp_data_split != to.tcp_data_split).then_some(to.tcp_data_split);
+    let configured = to.split_configured.filter(|wanted| from.split_configured != Some(*wanted));
+    // Once "auto" is configured again, what the driver reports is its own choice: only "off" can be asked for besides.
+    let by_choice = to.split_configured == Some(HeaderSplit::Auto) && to.tcp_data_split != HeaderSplit::Off;
+    let reported = (from.tcp_data_split != to.tcp_data_split && !by_choice).then_some(to.tcp_data_split);
+    let split = configured.or(reported);
     let threshold = to.hds_thresh.filter(|bytes| from.hds_thresh.is_some_and(|present| present != *bytes));
     (split.is_some() || threshold.is_some()).then_some(Step::HeaderSplit { split, threshold })
 }
@@ -177,24 +234,41 @@ fn rule_steps(from: &Setup, to: &Setup) -> (Vec<Step>, Vec<Step>) {
     let (Some(from), Some(to)) = (from.rules.known(), to.rules.known()) else {
         return (Vec::new(), Vec::new());
     };
-    let without = |rules: &FlowRules, others: &FlowRules| -> Vec<FlowRule> {
-        rules
-            .rules
-            .iter()
-            .filter(|rule| !others.rules.iter().any(|other| same_rule(rule, other)))
-            .cloned()
-            .collect()
+    let (delete, mut insert) = unpaired(&from.rules, &to.rules, from.driver_places);
+    // A driver that places rules itself puts them back where they were if they come in the order of their places.
+    if from.driver_places {
+        insert.sort_by_key(|rule| rule.location.unwrap_or(u32::MAX));
+    }
+    (delete.into_iter().map(Step::DeleteRule).collect(), insert.into_iter().map(Step::InsertRule).collect())
+}
+
+/// The rules of each side that the other lacks. Where the driver places rules, one that says the same elsewhere counts.
+pub(super) fn unpaired(
+    one: &[FlowRule],
+    other: &[FlowRule],
+    driver_places: bool,
+) -> (Vec<FlowRule>, Vec<FlowRule>) {
+    let mut rest = other.to_vec();
+    let mut take = |rule: &&FlowRule, same: fn(&FlowRule, &FlowRule) -> bool| {
+        let found = rest.iter().position(|other| same(rule, other));
+        found.map(|found| rest.remove(found)).is_none()
     };
-    (
-        without(from, to).into_iter().map(Step::DeleteRule).collect(),
-        without(to, from).into_iter().map(Step::InsertRule).collect(),
-    )
+    let mut alone: Vec<&FlowRule> = one.iter().filter(|rule| take(rule, same_rule)).collect();
+    if driver_places {
+        alone.retain(|rule| take(rule, same_effect));
+    }
+    (alone.into_iter().cloned().collect(), rest)
 }
 
 /// Whether two rules are one; a rule without a place is the same wherever it is.
 pub(super) fn same_rule(one: &FlowRule, other: &FlowRule) -> bool {
     let placed = one.location.is_none() || other.location.is_none() || one.location == other.location;
-    placed && one.spec == other.spec && one.rss_context == other.rss_context
+    placed && same_effect(one, other)
+}
+
+/// Whether two rules say the same, wherever they are.
+pub(super) fn same_effect(one: &FlowRule, other: &FlowRule) -> bool {
+    one.spec == other.spec && one.rss_context == other.rss_context
 }
 
 /// The counts that can be set, without their limits.

@@ -17,7 +17,7 @@ pub struct NicSample {
     pub stats: Vec<QueueStats>,
     /// Page pools.
     pub pools: Vec<PagePool>,
-    /// Receive ring sizes by interface index, descriptors.
+    /// Sizes of the ring that payload buffers are posted in, by interface index, descriptors.
     pub rings: BTreeMap<u32, u32>,
     /// The same of other namespaces that have queues, by inode; or why it cannot be had.
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
@@ -46,7 +46,8 @@ impl NicSample {
     fn read_here(netlink: &mut Netlink, interfaces: &BTreeSet<u32>) -> Self {
         let mut sample = Self::default();
         for &ifindex in interfaces {
-            if let Some(ring) = netlink.rings(ifindex).ok().and_then(|rings| rings.rx) {
+            // Payload is posted in a ring of its own on bnxt and fbnic; `rx` is the completion ring there.
+            if let Some(ring) = netlink.rings(ifindex).ok().and_then(|rings| rings.payload()) {
                 sample.rings.insert(ifindex, ring);
             }
             sample.stats.extend(netlink.queue_stats(Some(ifindex)).unwrap_or_default());

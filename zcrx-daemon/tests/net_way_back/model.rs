@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use zcrx_daemon::model::{Channels, FlowRule, HeaderSplit, Interface, Reading, Setup};
 use zcrx_daemon::net::{
-    ApplyError, Device, Identity, Journal, JournalError, Keep, NTUPLE, NetError, Spread, Step, Wanted, apply,
-    restore,
+    ApplyError, Device, Driver, Identity, Journal, JournalError, Keep, NTUPLE, NetError, RingRequests,
+    Spread, Step, Taken, Wanted, apply, configure, restore,
 };
 
 /// Counts operations down to the one at which the process dies, before or after its effect.
@@ -60,6 +60,29 @@ pub(crate) struct Habits {
     pub(crate) split_needs_gro: bool,
     /// Switching ntuple off drops all rules.
     pub(crate) ntuple_flushes: bool,
+    /// Takes no rule whose place is named (bnxt, fbnic).
+    pub(crate) any_place_only: bool,
+    /// A new RSS table drops all rules (bnxt up to Linux 6.10).
+    pub(crate) table_flushes: bool,
+    /// Refuses to mix combined channels with separate ones (bnxt).
+    pub(crate) refuses_mixture: bool,
+    /// How header split is reported and taken.
+    pub(crate) split: SplitHabit,
+}
+
+/// How a driver reports header split, and what it takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum SplitHabit {
+    /// As it is in force; "auto" is off.
+    InForce,
+    /// Always on; "off" is refused (fbnic).
+    AlwaysOn,
+    /// As it is configured; "off" is refused while hardware GRO is on, "on" while it is off (mlx5).
+    Configured,
+    /// On also because of hardware GRO; "off" is refused (bnxt).
+    Aggregation,
+    /// As it is in force; "auto" keeps what is in force (gve).
+    AutoKeeps,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +94,12 @@ pub(crate) struct ModelNic {
     /// How many more steps are taken before one is refused.
     pub(crate) refuse_in: Option<u32>,
     pub(crate) fuse: Fuse,
+    /// Header split as the kernel keeps it, which nobody can read.
+    pub(crate) configured: HeaderSplit,
+    /// Header split as the hardware does it.
+    pub(crate) splits: bool,
+    /// What this process asked for.
+    pub(crate) told: Option<HeaderSplit>,
 }
 
 pub(crate) fn refusal(errno: i32) -> NetError {
@@ -98,6 +127,10 @@ impl ModelNic {
         let len = self.table_len(queues);
         let table = &mut known(&mut self.setup.rss).table;
         let lost = table.iter().any(|queue| *queue >= queues) || table.len() != len;
+        let mixture = to.combined > 0 && (to.rx > 0 || to.tx > 0 && to.tx_max > 0 && to.rx_max > 0);
+        if self.habits.refuses_mixture && mixture {
+            return Err(refusal(libc::EINVAL));
+        }
         if self.table_configured && lost || queues == 0 || to.combined > to.combined_max || to.rx > to.rx_max
         {
             return Err(refusal(libc::EINVAL));
@@ -113,11 +146,52 @@ impl ModelNic {
         Ok(())
     }
 
+    fn feature(&self, name: &str) -> bool {
+        self.setup.features.known().is_some_and(|features| features[name].active)
+    }
+
+    /// What the driver says of header split.
+    pub(crate) fn report_split(&mut self) {
+        let on = match self.habits.split {
+            SplitHabit::InForce | SplitHabit::AutoKeeps => self.splits,
+            SplitHabit::AlwaysOn => true,
+            SplitHabit::Aggregation => self.splits || self.feature("rx-gro-hw"),
+            SplitHabit::Configured => {
+                known(&mut self.setup.rings).tcp_data_split = self.configured;
+                return;
+            }
+        };
+        known(&mut self.setup.rings).tcp_data_split = if on { HeaderSplit::On } else { HeaderSplit::Off };
+    }
+
+    fn configure_split(&mut self, split: HeaderSplit) -> Result<(), NetError> {
+        if split == self.configured {
+            return Ok(());
+        }
+        let refused = match self.habits.split {
+            SplitHabit::AlwaysOn | SplitHabit::Aggregation => split == HeaderSplit::Off,
+            SplitHabit::Configured => split == HeaderSplit::On && !self.feature("rx-gro-hw"),
+            SplitHabit::InForce | SplitHabit::AutoKeeps => false,
+        };
+        if refused {
+            return Err(refusal(libc::EINVAL));
+        }
+        self.configured = split;
+        if self.habits.split != SplitHabit::AutoKeeps || split != HeaderSplit::Auto {
+            self.splits = split == HeaderSplit::On;
+        }
+        self.report_split();
+        Ok(())
+    }
+
     pub(crate) fn set_feature(&mut self, name: &str, on: bool) -> Result<(), NetError> {
+        // mlx5 keeps hardware GRO on as long as header split depends on it.
+        let kept = self.habits.split == SplitHabit::Configured && self.configured == HeaderSplit::On;
         let features = known(&mut self.setup.features);
         let feature =
             features.get_mut(name).filter(|feature| !feature.fixed).ok_or_else(|| refusal(libc::EINVAL))?;
-        (feature.wanted, feature.active) = (on, on);
+        (feature.wanted, feature.active) = (on, on || kept && name == "rx-gro-hw");
+        self.report_split();
         if name == NTUPLE && !on && self.habits.ntuple_flushes {
             known(&mut self.setup.rules).rules.clear();
         }
@@ -132,8 +206,10 @@ impl ModelNic {
             return Err(refusal(libc::EINVAL));
         }
         let rules = &mut known(&mut self.setup.rules).rules;
-        let free = (0..8).rev().find(|place| rules.iter().all(|other| other.location != Some(*place)));
+        let mut free = (0..8).filter(|place| rules.iter().all(|other| other.location != Some(*place)));
+        let free = if self.habits.any_place_only { free.next() } else { free.next_back() };
         let place = match rule.location {
+            Some(_) if self.habits.any_place_only => free.ok_or_else(|| refusal(libc::ENOSPC))?,
             Some(place) => place,
             None if self.habits.places_rules => free.ok_or_else(|| refusal(libc::ENOSPC))?,
             None => return Err(refusal(libc::EINVAL)),
@@ -144,17 +220,15 @@ impl ModelNic {
         Ok(place)
     }
 
-    pub(crate) fn act(&mut self, step: &Step) -> Result<Option<u32>, NetError> {
+    pub(crate) fn act(&mut self, step: &Step) -> Result<Taken, NetError> {
         match step {
             Step::Feature { name, on } => self.set_feature(name, *on)?,
             Step::Channels { to, .. } => self.set_channels(*to)?,
-            Step::HeaderSplit { split, threshold } => {
-                let rings = known(&mut self.setup.rings);
-                rings.tcp_data_split = split.unwrap_or(rings.tcp_data_split);
-                rings.hds_thresh = threshold.or(rings.hds_thresh);
-                if self.habits.split_needs_gro && *split == Some(HeaderSplit::On) {
-                    self.set_feature("rx-gro-hw", true)?;
-                }
+            Step::HeaderSplit { split, threshold } => return configure(self, *split, *threshold),
+            Step::RssHash { key, function, input_xfrm } => {
+                let rss = known(&mut self.setup.rss);
+                rss.key.clone_from(key);
+                (rss.hash_function, rss.input_xfrm) = (*function, *input_xfrm);
             }
             Step::Rss(spread) => {
                 let queues = self.queues();
@@ -165,8 +239,14 @@ impl ModelNic {
                 }
                 *table = new;
                 self.table_configured = *spread != Spread::Default;
+                if self.habits.table_flushes {
+                    known(&mut self.setup.rules).rules.clear();
+                }
             }
-            Step::InsertRule(rule) => return self.insert(rule).map(Some),
+            Step::InsertRule(rule) => {
+                let place = Some(self.insert(rule)?);
+                return Ok(Taken { place, ..Taken::default() });
+            }
             Step::DeleteRule(rule) => {
                 let rules = &mut known(&mut self.setup.rules).rules;
                 let before = rules.len();
@@ -176,7 +256,32 @@ impl ModelNic {
                 }
             }
         }
-        Ok(None)
+        Ok(Taken::default())
+    }
+}
+
+impl RingRequests for ModelNic {
+    fn reported(&mut self) -> Result<(HeaderSplit, Option<u32>), NetError> {
+        let rings = known(&mut self.setup.rings);
+        Ok((rings.tcp_data_split, rings.hds_thresh))
+    }
+
+    fn request(
+        &mut self,
+        split: Option<HeaderSplit>,
+        threshold: Option<u32>,
+    ) -> Result<Option<bool>, NetError> {
+        let before = (self.configured, known(&mut self.setup.rings).hds_thresh);
+        if let Some(split) = split {
+            self.configure_split(split)?;
+            self.told = Some(split);
+        }
+        let rings = known(&mut self.setup.rings);
+        rings.hds_thresh = threshold.or(rings.hds_thresh);
+        if self.habits.split_needs_gro && split == Some(HeaderSplit::On) {
+            self.set_feature("rx-gro-hw", true)?;
+        }
+        Ok(Some(before != (self.configured, known(&mut self.setup.rings).hds_thresh)))
     }
 }
 
@@ -187,10 +292,22 @@ pub(crate) fn queue_said(rule: &FlowRule) -> u32 {
 
 impl Device for ModelNic {
     fn read(&mut self) -> Result<Setup, NetError> {
-        if self.fuse.is_dead() { Err(refusal(libc::ESHUTDOWN)) } else { Ok(self.setup.clone()) }
+        if self.fuse.is_dead() {
+            return Err(refusal(libc::ESHUTDOWN));
+        }
+        let mut setup = self.setup.clone();
+        known(&mut setup.rings).split_configured = self.told;
+        Ok(setup)
     }
 
-    fn take(&mut self, step: &Step) -> Result<Option<u32>, NetError> {
+    fn driver(&self) -> Driver {
+        Driver {
+            split_needs: (self.habits.split == SplitHabit::Configured).then_some("rx-gro-hw"),
+            ..Driver::GENERIC
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<Taken, NetError> {
         match self.fuse.burn() {
             Fate::DiesFirst | Fate::Dead => return Err(refusal(libc::ESHUTDOWN)),
             Fate::DiesThen => {
@@ -257,6 +374,7 @@ pub(crate) fn interface(setup: &Setup) -> Interface {
         mtu: None,
         up: true,
         xdp: Vec::new(),
+        pause: None,
         queues: Reading::Known(Vec::new()),
         setup: setup.clone(),
     }
@@ -271,6 +389,7 @@ impl ModelNic {
     pub(crate) fn revive(&mut self, disk: &mut Disk, fuse: Fuse) {
         self.fuse = fuse.clone();
         self.refuse_in = None;
+        self.told = None;
         disk.fuse = fuse;
     }
 

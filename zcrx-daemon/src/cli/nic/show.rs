@@ -117,7 +117,11 @@ fn interface_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStat
     say(
         "rx ring",
         or_why(&interface.setup.rings, |rings| {
-            format!("{} of {}", or_unknown(rings.rx), or_unknown(rings.rx_max))
+            let jumbo = rings.rx_jumbo.filter(|descriptors| *descriptors > 0);
+            let jumbo = jumbo.map(|descriptors| {
+                format!(", payload in rx-jumbo: {descriptors} of {}", or_unknown(rings.rx_jumbo_max))
+            });
+            format!("{} of {}{}", or_unknown(rings.rx), or_unknown(rings.rx_max), jumbo.unwrap_or_default())
         }),
     );
     say(
@@ -134,7 +138,11 @@ fn interface_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStat
             if rss.table.is_empty() {
                 return "no table".to_owned();
             }
-            format!("{} buckets, {}", rss.table.len(), spread_words(&Spread::of(&rss.table, queues)))
+            let hash = match rss.input_xfrm {
+                0 => String::new(),
+                xfrm => format!(", symmetric hashing ({xfrm})"),
+            };
+            format!("{} buckets, {}{hash}", rss.table.len(), spread_words(&Spread::of(&rss.table, queues)))
         }),
     );
     say(
@@ -155,6 +163,10 @@ fn interface_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStat
                 say("flow rule", format!("{}: {}", or_unknown(rule.location), rule.text));
             }
         }
+    }
+    if let Some(pause) = interface.pause {
+        let state = |on| if on { "on" } else { "off" };
+        say("pause frames", format!("rx {}, tx {}", state(pause.rx), state(pause.tx)));
     }
     say("xdp", xdp_words(interface));
     lines.extend(queue_lines(interface, pools, stats));
@@ -193,24 +205,20 @@ fn queue_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStats]) 
     if queues.is_empty() {
         return Vec::new();
     }
-    let by_napi: BTreeMap<u64, &PagePool> = pools
-        .iter()
-        .filter(|pool| pool.ifindex == Some(interface.index) && pool.detached_at.is_none())
-        .filter_map(|pool| Some((pool.napi_id?, pool)))
-        .collect();
+    let pools = QueuePools::of(interface, queues, pools);
     let mut rows = vec![
         ["queue", "napi", "fed by", "pool", "inflight", "packets", "bytes", "alloc_fail", "hw_drops"]
             .map(str::to_owned),
     ];
     for queue in queues {
-        let pool = queue.napi_id.and_then(|napi| by_napi.get(&u64::from(napi)));
+        let pools = pools.of_queue(queue);
         let stats = stats.iter().find(|stats| (stats.ifindex, stats.queue) == (interface.index, queue.id));
         rows.push([
             queue.id.to_string(),
             or_unknown(queue.napi_id),
             fed_by(queue),
-            or_unknown(pool.map(|pool| pool.id)),
-            or_unknown(pool.and_then(|pool| pool.inflight)),
+            pools.ids(),
+            or_unknown(pools.inflight()),
             or_unknown(stats.and_then(|stats| stats.packets)),
             or_unknown(stats.and_then(|stats| stats.bytes)),
             or_unknown(stats.and_then(|stats| stats.alloc_fail)),
@@ -226,6 +234,65 @@ fn queue_lines(interface: &Interface, pools: &[PagePool], stats: &[QueueStats]) 
         format!("  {}", cells.join("  ")).trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// Page pools of an interface by the NAPI instance that uses them, which is all that the kernel says of them.
+///
+/// A queue may have several (fbnic: headers and payload), and several queues may share a NAPI instance.
+struct QueuePools<'a> {
+    by_napi: BTreeMap<u64, Vec<&'a PagePool>>,
+    queues: &'a [RxQueue],
+}
+
+/// The pools of one queue; or, where several queues share them, of all these.
+struct Pools<'a> {
+    pools: Vec<&'a PagePool>,
+    shared: bool,
+}
+
+impl<'a> QueuePools<'a> {
+    fn of(interface: &Interface, queues: &'a [RxQueue], pools: &'a [PagePool]) -> Self {
+        let mut by_napi: BTreeMap<u64, Vec<&PagePool>> = BTreeMap::new();
+        let present =
+            pools.iter().filter(|pool| pool.ifindex == Some(interface.index) && pool.detached_at.is_none());
+        for pool in present {
+            if let Some(napi) = pool.napi_id {
+                by_napi.entry(napi).or_default().push(pool);
+            }
+        }
+        Self { by_napi, queues }
+    }
+
+    /// The payload pool of a queue with a provider is the one with that provider; elsewhere all pools of its NAPI count.
+    fn of_queue(&self, queue: &RxQueue) -> Pools<'a> {
+        let napi = queue.napi_id.map(u64::from);
+        let all = napi.and_then(|napi| self.by_napi.get(&napi)).map_or(&[][..], Vec::as_slice);
+        let same_kind = |other: &&RxQueue| {
+            other.napi_id == queue.napi_id && other.provider.is_some() == queue.provider.is_some()
+        };
+        let pools =
+            all.iter().copied().filter(|pool| queue.provider.is_none() || pool.provider.is_some()).collect();
+        Pools { pools, shared: self.queues.iter().filter(same_kind).count() > 1 }
+    }
+}
+
+impl Pools<'_> {
+    fn ids(&self) -> String {
+        let ids: Vec<String> = self.pools.iter().map(|pool| pool.id.to_string()).collect();
+        match (ids.is_empty(), self.shared) {
+            (true, _) => "-".to_owned(),
+            (false, false) => ids.join(","),
+            (false, true) => format!("of {}", ids.join(",")),
+        }
+    }
+
+    /// Buffers in flight; unknown where the pools are other queues' too.
+    fn inflight(&self) -> Option<u64> {
+        if self.shared || self.pools.is_empty() {
+            return None;
+        }
+        self.pools.iter().map(|pool| pool.inflight).sum()
+    }
 }
 
 fn fed_by(queue: &RxQueue) -> String {
@@ -246,5 +313,49 @@ fn or_why<T>(reading: &Reading<T>, say: impl Fn(&T) -> String) -> String {
     match reading {
         Reading::Known(value) => say(value),
         Reading::Unknown(why) => format!("unknown: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::needs::fixture::ready;
+
+    fn pool(id: u64, napi: u64, inflight: u64, zcrx: bool) -> PagePool {
+        let provider = zcrx.then_some(MemoryProvider::IoUring { rx_buf_len: None });
+        PagePool {
+            id,
+            ifindex: Some(2),
+            napi_id: Some(napi),
+            inflight: Some(inflight),
+            provider,
+            ..PagePool::default()
+        }
+    }
+
+    fn queue(id: u32, napi: u32, zcrx: bool) -> RxQueue {
+        let provider = zcrx.then_some(MemoryProvider::IoUring { rx_buf_len: None });
+        RxQueue { ifindex: 2, id, napi_id: Some(napi), provider, af_xdp: false }
+    }
+
+    #[test]
+    fn a_queue_with_two_pools_shows_both_and_a_zcrx_queue_its_payload_pool() {
+        let pools =
+            [pool(1, 10, 5, false), pool(2, 10, 7, false), pool(3, 11, 9, false), pool(4, 11, 8, true)];
+        let queues = [queue(0, 10, false), queue(1, 11, true)];
+        let found = QueuePools::of(&ready(), &queues, &pools);
+        let (ordinary, zcrx) = (found.of_queue(&queues[0]), found.of_queue(&queues[1]));
+        assert_eq!((ordinary.ids(), ordinary.inflight()), ("1,2".to_owned(), Some(12)));
+        assert_eq!((zcrx.ids(), zcrx.inflight()), ("4".to_owned(), Some(8)));
+    }
+
+    #[test]
+    fn queues_that_share_a_napi_are_not_told_apart() {
+        let pools = [pool(1, 10, 5, false), pool(2, 10, 7, false), pool(3, 10, 2, true)];
+        let queues = [queue(0, 10, false), queue(1, 10, false), queue(2, 10, true)];
+        let found = QueuePools::of(&ready(), &queues, &pools);
+        let (ordinary, zcrx) = (found.of_queue(&queues[0]), found.of_queue(&queues[2]));
+        assert_eq!((ordinary.ids(), ordinary.inflight()), ("of 1,2,3".to_owned(), None));
+        assert_eq!((zcrx.ids(), zcrx.inflight()), ("3".to_owned(), Some(2)));
     }
 }

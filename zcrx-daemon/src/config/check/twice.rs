@@ -9,6 +9,7 @@ use crate::config::Web;
 use crate::config::address::{WebAddress, collide, parse_address};
 use crate::config::file::QueueDraft;
 use crate::config::said::{Said, Source};
+use crate::net::kernel_name;
 
 impl Checker<'_> {
     /// Two queues cannot have the same hardware queue or the same address.
@@ -25,7 +26,9 @@ impl Checker<'_> {
             if let Some(interface) = &draft.interface {
                 let queue = draft.queue.as_ref().map_or(0, |said| said.value);
                 let at = draft.queue.as_ref().map_or(source, |said| &said.source);
-                if let Some(first) = hardware.first((interface.value.clone(), queue), at) {
+                // An alternative name is the same interface.
+                let name = kernel_name(&interface.value).unwrap_or_else(|| interface.value.clone());
+                if let Some(first) = hardware.first((name, queue), at) {
                     let first = self.document.place(&first);
                     self.refuse(
                         at,

@@ -97,7 +97,7 @@ const MEDDLED: Scenario = Scenario {
         let table = nic.ethtool(&["-x", nic::RX])?;
         let output = done(restore(&nic))?;
         for what in ["RSS table", "flow rule 3"] {
-            let reports_it = |line: &str| line.contains("somebody else") && line.contains(what);
+            let reports_it = |line: &str| line.contains("another program") && line.contains(what);
             ensure!(output.lines().any(reports_it), "{what} is not reported: {output}");
         }
         ensure!(nic.ethtool(&["-x", nic::RX])? == table, "the RSS table of the other program is gone");
@@ -320,7 +320,7 @@ fn by_ethtool(nic: &Nic, command: &str) -> Result<()> {
 fn zcrxd(nic: &Nic, command: &str) -> Command {
     let mut zcrxd = nic.rx.command(program("zcrxd"));
     zcrxd.args(["nic", command]);
-    if command != "plan" {
+    if command != "show" {
         zcrxd.arg("--state-dir").arg(work().join("state"));
     }
     zcrxd

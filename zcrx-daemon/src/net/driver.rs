@@ -1,0 +1,142 @@
+//! What is known of NIC drivers, read from their sources (Linux 7.3.4); docs/nics.md says where each fact is from.
+//!
+//! An unknown driver gets [`Driver::GENERIC`]: what the kernel demands of every driver, and no more.
+
+/// What a driver does to a queue whose buffers ran out, once buffers are free again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// It keeps its buffers posted and drops packets meanwhile; the next packet is received.
+    NeverEmpty,
+    /// It polls again after this many milliseconds.
+    Timer(u32),
+    /// It does not poll again by itself: the queue stays dead until it is restarted.
+    Never,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// What zcrxd has to know of a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// Its name, as `ethtool -i` shows it; empty for an unknown one.
+    pub name: &'static str,
+    /// The feature without which it refuses header split.
+    pub split_needs: Option<&'static str>,
+    /// The first queue that can be given to zcrx.
+    pub first_queue: u32,
+    /// Why lower ones cannot.
+    pub first_queue_reason: &'static str,
+    /// Whether it has queue management operations at all; `None` if unknown.
+    pub gives_queues: Option<bool>,
+    /// How a starved queue starts again.
+    pub restart: Restart,
+    /// Fewest buffers with which a queue receives; 0 if unknown.
+    pub least_buffers: u32,
+    /// Whether the area has to be larger than the receive ring, or nothing is received.
+    pub area_above_ring: bool,
+    /// Its counter of failed allocations in `ethtool -S`.
+    pub counter: Option<&'static str>,
+}
+
+impl Driver {
+    /// A driver of which nothing is known.
+    pub const GENERIC: Self = Self {
+        name: "",
+        split_needs: None,
+        first_queue: 0,
+        first_queue_reason: "",
+        gives_queues: None,
+        restart: Restart::Unknown,
+        least_buffers: 0,
+        area_above_ring: false,
+        counter: None,
+    };
+
+    /// What is known of the driver of that name.
+    pub fn named(name: &str) -> Self {
+        ALL.iter().find(|driver| driver.name == name).copied().unwrap_or(Self::GENERIC)
+    }
+
+    /// What a starved queue does when buffers are free again, and what revives it where it does not.
+    pub fn after_starvation(&self, interface: &str) -> String {
+        match self.restart {
+            Restart::NeverEmpty => format!(
+                "{} keeps its buffers posted and drops packets while none can be replaced; it receives again with the \
+                 first packet after buffers are returned",
+                self.name
+            ),
+            Restart::Timer(ms) => {
+                format!("{} looks for buffers again within {ms} ms and goes on by itself", self.name)
+            }
+            Restart::Never => format!(
+                "{} does not look for buffers again by itself: once the ring is empty the queue stays dead until it is \
+                 restarted, for example by `ethtool -G {interface} rx N` with another N, or by setting the interface \
+                 down and up",
+                self.name
+            ),
+            Restart::Unknown => {
+                "whether this driver looks for buffers again by itself is not known: if no packets arrive although \
+                 buffers are free, restart the queue"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// The drivers of docs/nics.md.
+pub const ALL: &[Driver] = &[
+    Driver {
+        name: "bnxt_en",
+        gives_queues: Some(true),
+        restart: Restart::NeverEmpty,
+        area_above_ring: true,
+        counter: Some("rx_total_oom_discards"),
+        ..Driver::GENERIC
+    },
+    Driver {
+        name: "mlx5_core",
+        split_needs: Some("rx-gro-hw"),
+        gives_queues: Some(true),
+        restart: Restart::Never,
+        counter: Some("rx_buff_alloc_err"),
+        ..Driver::GENERIC
+    },
+    Driver {
+        name: "gve",
+        first_queue: 1,
+        first_queue_reason: "gve cannot stop queue 0 while others run (DQO format)",
+        gives_queues: Some(true),
+        // Linux 7.2 and later; before, a starved queue stays dead.
+        restart: Restart::Timer(20),
+        least_buffers: 40,
+        counter: Some("rx_buf_alloc_fail"),
+        ..Driver::GENERIC
+    },
+    Driver {
+        name: "fbnic",
+        gives_queues: Some(true),
+        restart: Restart::Timer(1000),
+        counter: None,
+        ..Driver::GENERIC
+    },
+    Driver { name: "ice", gives_queues: Some(false), counter: Some("rx_pg_alloc_fail"), ..Driver::GENERIC },
+    Driver { name: "zcnic", gives_queues: Some(true), restart: Restart::Timer(20), ..Driver::GENERIC },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_driver_gets_the_generic_way() {
+        assert_eq!(Driver::named("e1000e"), Driver::GENERIC);
+        assert_eq!(Driver::named("mlx5_core").split_needs, Some("rx-gro-hw"));
+        assert_eq!(Driver::named("gve").first_queue, 1);
+    }
+
+    #[test]
+    fn a_driver_that_never_restarts_names_the_command_that_does() {
+        let words = Driver::named("mlx5_core").after_starvation("eth0");
+        assert!(words.contains("`ethtool -G eth0 rx N`"), "{words}");
+    }
+}

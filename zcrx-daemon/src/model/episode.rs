@@ -37,11 +37,19 @@ pub enum Cause {
     NoDevice,
     /// The queue is gone, but buffers of it are still out.
     PinnedAfterTeardown,
+    /// The thread that must receive does not run: stopped, traced, frozen, throttled, without a CPU, waiting for a disk.
+    OwnerNotRunning,
+    /// The destination of zcrxd's sink does not take what is received.
+    SinkBlocked,
+    /// Most payload is copied: it does not arrive in the area.
+    NoZeroCopy,
+    /// The interface is down: its page pool is detached until it comes back.
+    InterfaceDown,
 }
 
 impl Cause {
     /// Every cause, in the order of their letters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::SlowConsumer,
         Self::UnreadSocketData,
         Self::AreaTooSmall,
@@ -55,6 +63,10 @@ impl Cause {
         Self::MissteeredFlow,
         Self::NoDevice,
         Self::PinnedAfterTeardown,
+        Self::OwnerNotRunning,
+        Self::SinkBlocked,
+        Self::NoZeroCopy,
+        Self::InterfaceDown,
     ];
 
     /// The name used in metrics, in JSON and on pages.
@@ -73,12 +85,16 @@ impl Cause {
             Self::MissteeredFlow => "missteered_flow",
             Self::NoDevice => "no_device",
             Self::PinnedAfterTeardown => "pinned_after_teardown",
+            Self::OwnerNotRunning => "owner_not_running",
+            Self::SinkBlocked => "sink_blocked",
+            Self::NoZeroCopy => "no_zero_copy",
+            Self::InterfaceDown => "interface_down",
         }
     }
 
-    /// Its letter in `docs/causes.md`.
-    pub const fn letter(self) -> char {
-        (b'A' + self as u8) as char
+    /// Its letter in `docs/causes.md`; newer causes have a name only.
+    pub const fn letter(self) -> Option<char> {
+        if (self as u8) <= Self::PinnedAfterTeardown as u8 { Some((b'A' + self as u8) as char) } else { None }
     }
 }
 
@@ -143,22 +159,30 @@ pub struct Finding {
 pub enum Trouble {
     /// The NIC (or the software queue) asks for buffers and gets none.
     Starving,
-    /// Allocations keep failing between successes, and packets are dropped.
-    DroppingPackets,
     /// The last allocation failed; buffers are there again, and nothing fetches them.
     Stalled,
+    /// Allocations keep failing between successes, and packets are dropped.
+    DroppingPackets,
     /// Receives keep ending because the copy fallback finds no buffer.
     CopyLivelock,
     /// Returned buffers do not fit into the refill ring.
     RefillOverflow,
+    /// The kernel throws refill entries away.
+    EntriesRejected,
     /// What user space holds only grows.
     Leaking,
     /// Completions do not fit into the completion queue.
     CqExhausted,
     /// Receives end because their data is in another queue's buffers.
     Missteered,
+    /// zcrxd's sink takes nothing, and the connections that feed it are paused.
+    SinkBlocked,
+    /// The interface is down.
+    InterfaceDown,
     /// The queue's page pool cannot go.
     Pinned,
+    /// Payload is copied instead of being placed in the area.
+    NotZeroCopy,
 }
 
 impl Trouble {
@@ -183,25 +207,52 @@ impl Trouble {
             Self::Stalled => "stalled",
             Self::CopyLivelock => "copy_livelock",
             Self::RefillOverflow => "refill_overflow",
+            Self::EntriesRejected => "entries_rejected",
             Self::Leaking => "leaking",
             Self::CqExhausted => "cq_exhausted",
             Self::Missteered => "missteered",
+            Self::SinkBlocked => "sink_blocked",
+            Self::InterfaceDown => "interface_down",
             Self::Pinned => "pinned",
+            Self::NotZeroCopy => "not_zero_copy",
         }
     }
 
-    /// The same in a few words.
+    /// One word for the first line of a verdict.
+    pub const fn headline(self) -> &'static str {
+        match self {
+            Self::Starving => "STARVED",
+            Self::Stalled => "STALLED",
+            Self::DroppingPackets => "DROPPING",
+            Self::CopyLivelock => "COPY LIVELOCK",
+            Self::RefillOverflow => "REFILL OVERFLOW",
+            Self::EntriesRejected => "ENTRIES REJECTED",
+            Self::Leaking => "LEAKING",
+            Self::CqExhausted => "CQ FULL",
+            Self::Missteered => "MISSTEERED",
+            Self::SinkBlocked => "SINK BLOCKED",
+            Self::InterfaceDown => "INTERFACE DOWN",
+            Self::Pinned => "PINNED",
+            Self::NotZeroCopy => "NOT ZERO-COPY",
+        }
+    }
+
+    /// What it means, in a few words.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Starving => "starving: allocations fail and nothing comes back",
+            Self::Starving => "starved: the NIC asks for buffers and gets none",
+            Self::Stalled => "stalled: buffers wait, and the kernel does not fetch them",
             Self::DroppingPackets => "dropping packets: allocations keep failing",
-            Self::Stalled => "stalled: buffers wait and nothing fetches them",
-            Self::CopyLivelock => "in a livelock: the copy fallback keeps failing for want of a buffer",
+            Self::CopyLivelock => "in a livelock: copies keep failing because no buffer is free",
             Self::RefillOverflow => "overflowing: returned buffers do not fit into the refill ring",
-            Self::Leaking => "leaking: what user space holds only grows",
-            Self::CqExhausted => "blocked: the completion queue has no room",
-            Self::Missteered => "losing connections: data is in another queue's buffers",
-            Self::Pinned => "gone, but its buffers are still out",
+            Self::EntriesRejected => "losing refill entries: the kernel cannot use them",
+            Self::Leaking => "leaking: what the owner holds only grows",
+            Self::CqExhausted => "blocked: the completion queue is full",
+            Self::Missteered => "losing connections: their data is in another queue's buffers",
+            Self::SinkBlocked => "blocked: the sink's destination does not read",
+            Self::InterfaceDown => "down: the interface receives nothing",
+            Self::Pinned => "gone, but its buffers are still in use",
+            Self::NotZeroCopy => "copying: the payload is not placed in the area",
         }
     }
 }
@@ -252,9 +303,9 @@ pub struct Episode {
     pub noticed: Duration,
     /// End, CLOCK_MONOTONIC: the moment from which buffers flowed again. `None` while it lasts.
     pub ended: Option<Duration>,
-    /// What was wrong at its begin.
+    /// What is wrong, worst first.
     pub trouble: Trouble,
-    /// The surest diagnosis made while it lasted; its first cause is the episode's.
+    /// The last diagnosis made while it lasted; its first cause is the episode's.
     pub diagnosis: Diagnosis,
     /// Allocations that failed meanwhile; `None` where they are not counted.
     pub failed_allocations: Option<u64>,
@@ -262,6 +313,22 @@ pub struct Episode {
     pub bytes: Option<u64>,
     /// Packets dropped meanwhile; `None` where they are not counted.
     pub drops: Option<u64>,
+    /// How its cause changed, oldest first, bounded.
+    #[serde(default)]
+    pub history: Vec<CauseChange>,
+}
+
+/// Another cause came first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseChange {
+    /// When, CLOCK_MONOTONIC.
+    pub at: Duration,
+    /// The cause until then; `None` if it was unknown.
+    pub from: Option<Cause>,
+    /// The cause from then on.
+    pub to: Cause,
+    /// Why.
+    pub why: String,
 }
 
 impl Episode {
@@ -282,9 +349,9 @@ mod tests {
 
     #[test]
     fn letters_and_names_are_those_of_the_documentation() {
-        let letters: String = Cause::ALL.iter().map(|cause| cause.letter()).collect();
+        let letters: String = Cause::ALL.iter().filter_map(|cause| cause.letter()).collect();
         assert_eq!(letters, "ABCDEFGHIJKLM");
-        assert_eq!(Cause::PinnedAfterTeardown.letter(), 'M');
+        assert_eq!(Cause::PinnedAfterTeardown.letter(), Some('M'));
     }
 
     #[test]

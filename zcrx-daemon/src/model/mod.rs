@@ -20,7 +20,7 @@ mod window;
 mod zcrx;
 
 pub use cost::{MapCost, ProbeCost, ProgramCost};
-pub use episode::{Alarm, Cause, Confidence, Diagnosis, Episode, Finding, Trouble};
+pub use episode::{Alarm, Cause, CauseChange, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use event::{
     ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, Lives, NotificationCount,
     NotificationKind, ResidenceCount,

@@ -186,9 +186,9 @@ fn a_destination_that_reads_too_slowly_is_a_slow_consumer_until_it_reads_again()
     assert_eq!(code, Some(1), "{said}");
     let first = said.lines().next().unwrap_or_default();
     assert!(first.starts_with("software:0") && first.contains(": starving for "), "{said}");
-    assert!(said.contains("cause: Slow consumer (A, confidence high"), "{said}");
+    assert!(said.contains("cause: Slow consumer (A), confidence high"), "{said}");
     let last = said.lines().find(|line| line.starts_with("At the end, software:0")).ok_or("no end")?;
-    assert!(last.ends_with(": nothing is wrong"), "{said}");
+    assert!(last.contains("software:0 OK"), "{said}");
     Ok(())
 }
 

@@ -135,8 +135,7 @@ impl HostWatch {
             }
             tell(life, tracker, events);
         });
-        let reports =
-            self.watch.trackers().filter_map(|(_, tracker)| Report::of(tracker.window(), tracker.open()));
+        let reports = self.watch.trackers().filter_map(|(_, tracker)| Report::of_tracker(tracker));
         let reports: Vec<_> = reports.collect();
         for report in &reports {
             if let Some(past) = self.past.get_mut(&report.key) {
@@ -159,7 +158,9 @@ pub(super) mod fixture {
 
     use super::*;
     use crate::diagnose::facts::Placement;
-    use crate::diagnose::{Answer, Forecast, Rates, Sizes, Starvation, Trace, Vitals};
+    use crate::diagnose::{
+        Answer, CauseWords, Forecast, Rates, Sizes, Starvation, Trace, Urgency, Verdict, Vitals,
+    };
     use crate::model::{Alarm, Confidence, Diagnosis, Finding};
     use crate::observe::fixture::foreign_queue;
 
@@ -193,15 +194,35 @@ pub(super) mod fixture {
             failed_allocations: Some(40),
             bytes: Some(0),
             drops: Some(7),
+            history: Vec::new(),
         };
         let over = Episode { ended: Some(began), began: Duration::from_secs(990), ..episode.clone() };
-        let sizes =
-            Sizes { area_buffers: 4096, area_bytes: Some(16 << 20), refill_entries: 4096, at_least: false };
+        let sizes = Sizes {
+            area_buffers: 4096,
+            area_bytes: Some(16 << 20),
+            refill_entries: 4096,
+            at_least: false,
+            observed: Duration::from_mins(1),
+        };
         let mut past = Past::new(queue.key.clone(), queue.at);
         past.count(&over, queue.at);
         past.alarmed.insert(Trouble::Starving, Duration::from_secs(10));
         past.current = Duration::from_millis(2_500);
+        let verdict = Verdict {
+            urgency: Urgency::Alarm,
+            line: "STARVED 2 s: 512 of 2048 buffers free; 1900 held by <receiver>[4242]; 1.5 GB/s".to_owned(),
+            causes: vec![CauseWords {
+                cause: Cause::SlowConsumer,
+                line: "Slow consumer (A), confidence high, 90 % of the problem".to_owned(),
+                evidence: vec!["1 900 buffers are <held>".to_owned()],
+                against: vec!["the sockets are not known".to_owned()],
+            }],
+            run: vec!["perf top -p 4242".to_owned()],
+            change: Some("copy out sooner".to_owned()),
+            ..Verdict::default()
+        };
         let report = Report {
+            verdict,
             key: queue.key.clone(),
             owner: queue.owner.clone(),
             owner_cgroup: Some("/system.slice/<receiver>.service".to_owned()),
@@ -209,6 +230,7 @@ pub(super) mod fixture {
             diagnosis,
             forecast: Forecast {
                 starvation: Answer::Known(Starvation::In(Duration::from_secs(30))),
+                starvation_range: None,
                 headroom: Some(0.25),
                 arrivals: Some(2000.0),
                 returns: Some(1500.0),

@@ -1,37 +1,45 @@
-//! Says what is wrong with a queue, why, and for how long it will last: pure functions of a window of samples.
+//! Says what is wrong with a queue, why, and for how long it will last: pure functions of a queue's history.
 //!
-//! [`diagnose`] asks each rule of [`causes`] whether its cause fits; [`alarms`] says whether anything is wrong at all;
-//! [`Tracker`] follows one queue and makes episodes of alarms; [`forecast`] says when buffers run out. Nothing in here
-//! reads a clock, a file or the kernel: a recording gives the same answer as the live queue did.
+//! A [`History`] keeps the last samples, what each shows (computed once, when it arrives), and a bounded memory of the last
+//! day. [`diagnose`] raises the alarms ([`symptoms`], and those that a cause owns) and asks each rule of [`causes`] whether
+//! its cause fits; [`Tracker`] follows one queue and makes episodes of alarms; [`forecast`] says when buffers run out. Nothing
+//! in here reads a clock, a file or the kernel: a recording gives the same answer as the live queue did.
 //!
 //! To add a cause: its name in [`crate::model::Cause`], one file in `causes/` with its [`Rule`], one line in
-//! [`causes::RULES`]. What it compares with stands in `thresholds.rs`; what the window says, in `facts/`.
+//! [`causes::RULES`]. What it compares with stands in `thresholds.rs`; what the history shows, in `facts/`.
 
-mod alarms;
+#[cfg(any(test, feature = "queue-model"))]
+pub mod accuracy;
 pub mod causes;
 mod episodes;
 pub mod facts;
+mod floors;
 mod forecast;
+mod history;
 mod host;
-#[cfg(test)]
-pub(crate) mod queue_model;
+#[cfg(any(test, feature = "queue-model"))]
+#[expect(missing_docs, reason = "test code: its fields are named after what they are")]
+pub mod queue_model;
 mod reference;
 mod replay;
 mod report;
 mod rule;
+mod symptoms;
 #[cfg(test)]
 mod tests;
 mod thresholds;
+mod verdict;
 mod vitals;
 mod watch;
 mod words;
 
-use crate::model::{Confidence, Diagnosis, Finding, Window};
+use crate::model::{Confidence, Diagnosis, Finding};
 
-pub use alarms::alarms;
 pub use episodes::{Event, Tally, Tracker};
 use facts::Facts;
+pub use floors::{Floors, Leak, Stretch};
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
+pub use history::{History, Returns, Step};
 #[cfg(test)]
 pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};
@@ -39,20 +47,29 @@ pub use reference::{explain, reference};
 pub use replay::{Replayed, replay};
 pub use report::{Report, When, title, write_episode, write_report};
 pub use rule::{Case, Judgement, Produced, Rule};
+pub use verdict::{CauseWords, SOON, Urgency, Verdict};
 pub use vitals::{Rates, Trace, Vitals};
 pub use watch::{Life, Watch};
 
-/// What the window says about its queue. An empty window says nothing.
-pub fn diagnose(window: &Window) -> Diagnosis {
-    let Some(facts) = Facts::of(window) else { return Diagnosis::default() };
-    let mut diagnosis = Diagnosis { alarms: alarms(&facts), ..Diagnosis::default() };
+/// What the history says about its queue. An empty history says nothing. Without an alarm there is no cause: a queue that
+/// nobody is harmed by has none.
+pub fn diagnose(history: &History) -> Diagnosis {
+    Facts::of(history).map_or_else(Diagnosis::default, |facts| judge(&facts))
+}
+
+/// The same from facts that are known already.
+fn judge(facts: &Facts<'_>) -> Diagnosis {
+    let mut diagnosis = Diagnosis { alarms: symptoms::alarms(facts), ..Diagnosis::default() };
+    if diagnosis.alarms.is_empty() {
+        return diagnosis;
+    }
     for rule in causes::RULES {
-        match (rule.judge)(&facts) {
-            Judgement::Fits(case) if case.effect >= thresholds::NEGLIGIBLE => {
+        match (rule.judge)(facts) {
+            Judgement::Fits(case) if case.contribution >= thresholds::NEGLIGIBLE => {
                 diagnosis.causes.push(case.into_finding(rule));
             }
             Judgement::Fits(_) | Judgement::Not => {}
-            Judgement::Untold(missing) => {
+            Judgement::Unknown(missing) => {
                 if !diagnosis.missing.iter().any(|known| known == missing) {
                     diagnosis.missing.push(missing.to_owned());
                 }
@@ -60,10 +77,17 @@ pub fn diagnose(window: &Window) -> Diagnosis {
         }
     }
     diagnosis.causes.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    // A buffer is counted for the first cause that claims it: contributions add up to the whole at most. What is left with
+    // nothing is another explanation of the same buffers.
+    let mut left = 1.0_f64;
+    for finding in &mut diagnosis.causes {
+        finding.effect = finding.effect.min(left);
+        left -= finding.effect;
+    }
     diagnosis
 }
 
-/// What causes are ranked by: the effect, as far as it is believed.
+/// What causes are ranked by: the contribution, as far as it is believed.
 fn weight(finding: &Finding) -> f64 {
     let belief = match finding.confidence {
         Confidence::High => 1.0,

@@ -47,7 +47,8 @@ and M there are scenarios by name (`diagnosed-own-missteered_flow`, `diagnosed-o
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();
     for rule in RULES {
-        let (letter, name) = (rule.cause.letter(), rule.cause.name());
+        let letter = rule.letter.map(String::from).unwrap_or_default();
+        let name = rule.cause.name();
         let (title, signature, remedy) = (rule.title, rule.signature, rule.remedy);
         let produced = produced(rule);
         let named = rule.late.map_or_else(|| BY_SECOND.to_owned(), |why| format!("later: {why}"));
@@ -60,7 +61,8 @@ pub fn reference() -> String {
 
 /// One cause in words, for the runbook: what it looks like and what to do.
 pub fn explain(cause: Cause) -> String {
-    let head = format!("# {} ({}, cause {})\n", super::title(cause), cause.name(), cause.letter());
+    let letter = cause.letter().map(|letter| format!(", cause {letter}")).unwrap_or_default();
+    let head = format!("# {} ({}{letter})\n", super::title(cause), cause.name());
     let rule = RULES.iter().find(|rule| rule.cause == cause);
     let body = rule.map(|rule| {
         format!("\n## What it looks like\n\n{}\n\n## What to do\n\n{}\n", rule.signature, rule.remedy)

@@ -49,7 +49,7 @@ pub fn replay(
             if let Some(open) = tracker.open() {
                 past.insert(open.began, open.clone());
             }
-            let Some(report) = Report::of(tracker.window(), tracker.open()) else { continue };
+            let Some(report) = Report::of_tracker(tracker) else { continue };
             replayed.push(Replayed { key: life.0.clone(), episodes: past.into_values().collect(), report });
         }
     }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::causes::RULES;
+use super::episodes::Tracker;
 use super::facts::Facts;
-use super::forecast::{Answer, Forecast, Starvation};
+use super::forecast::{Answer, Forecast, Starvation, ahead};
+use super::history::History;
+use super::verdict::{Urgency, Verdict};
 use super::vitals::Vitals;
-use super::{Diagnosis, diagnose, forecast, words};
-use crate::model::{Cause, Episode, Finding, Owner, QueueKey, Window};
+use super::{Diagnosis, judge, words};
+use crate::model::{Cause, Episode, Owner, QueueKey};
 
 /// Everything there is to say of one queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,22 +36,38 @@ pub struct Report {
     /// Its figures.
     #[serde(default)]
     pub vitals: Vitals,
+    /// All of that in words.
+    #[serde(default)]
+    pub verdict: Verdict,
 }
 
 impl Report {
-    /// Of a window and the episode that lasts, if one does; `None` if the window is empty.
-    pub fn of(window: &Window, episode: Option<&Episode>) -> Option<Self> {
-        let facts = Facts::of(window)?;
+    /// Of a history and the episode that lasts, if one does; `None` if the history is empty.
+    pub fn of(history: &History, episode: Option<&Episode>) -> Option<Self> {
+        let facts = Facts::of(history)?;
+        let diagnosis = judge(&facts);
+        Self::with(&facts, diagnosis, episode)
+    }
+
+    /// Of a queue that is followed; `None` before its first sample.
+    pub fn of_tracker(tracker: &Tracker) -> Option<Self> {
+        Self::with(&Facts::of(tracker.history())?, tracker.diagnosis().clone(), tracker.open())
+    }
+
+    fn with(facts: &Facts<'_>, diagnosis: Diagnosis, episode: Option<&Episode>) -> Option<Self> {
         let now = facts.now;
+        let (vitals, forecast) = (Vitals::of(facts), ahead(facts)?);
+        let verdict = Verdict::of(facts, &diagnosis, episode, &vitals, &forecast);
         Some(Self {
             key: now.key.clone(),
             owner: now.owner.clone(),
             owner_cgroup: now.owner_cgroup.clone(),
             at: now.at,
-            diagnosis: diagnose(window),
-            forecast: forecast(window)?,
+            diagnosis,
+            forecast,
             episode: episode.cloned(),
-            vitals: Vitals::of(&facts),
+            vitals,
+            verdict,
         })
     }
 
@@ -63,26 +82,18 @@ pub type When<'a> = &'a dyn Fn(Duration) -> Option<String>;
 
 /// Writes a report as text: the verdict first.
 pub fn write_report(out: &mut impl Write, report: &Report, when: When<'_>) -> fmt::Result {
-    write!(out, "{}{}: ", report.key, of_owner(report.owner.as_ref(), report.owner_cgroup.as_deref()))?;
-    let since = |since: Duration| when(since).map(|time| format!(", since {time}")).unwrap_or_default();
-    match (report.diagnosis.alarms.first(), &report.episode) {
-        (Some(alarm), _) => {
-            let lasted = words::time(report.at.saturating_sub(alarm.since));
-            writeln!(out, "{}, for {lasted}{}", alarm.trouble.words(), since(alarm.since))?;
-        }
-        (None, Some(episode)) => {
-            let began = words::time(report.at.saturating_sub(episode.began));
-            let trouble = episode.trouble.name().replace('_', " ");
-            writeln!(out, "flows again; {trouble} began {began} ago{}", since(episode.began))?;
-        }
-        (None, None) => writeln!(out, "nothing is wrong")?,
+    let verdict = &report.verdict;
+    writeln!(out, "{} {}", report.key, verdict.line)?;
+    let began = report.diagnosis.alarms.first().map(|alarm| alarm.since);
+    let began = began.or(report.episode.as_ref().map(|episode| episode.began));
+    let since = began.and_then(when).map(|time| format!(", since {time}")).unwrap_or_default();
+    if let Some(owner) = &report.owner {
+        writeln!(out, "  owner: {}{since}", of_owner(owner, report.owner_cgroup.as_deref()))?;
     }
-    for alarm in &report.diagnosis.alarms {
-        writeln!(out, "  {}", alarm.words)?;
+    for alarm in &verdict.alarms {
+        writeln!(out, "  {alarm}")?;
     }
-    // During an episode, its diagnosis stands until a surer one is made: the window may have forgotten the begin.
-    let diagnosis = report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis);
-    write_causes(out, diagnosis)?;
+    write_causes(out, verdict)?;
     write_vitals(out, &report.vitals)?;
     write_forecast(out, &report.forecast)
 }
@@ -91,11 +102,12 @@ pub fn write_report(out: &mut impl Write, report: &Report, when: When<'_>) -> fm
 pub fn write_episode(out: &mut impl Write, episode: &Episode, now: Duration, when: When<'_>) -> fmt::Result {
     let lasted = words::time(episode.lasted(now));
     let from = when(episode.began).map(|time| format!(", from {time}")).unwrap_or_default();
+    let owner =
+        episode.owner.as_ref().map(|owner| format!(" ({})", of_owner(owner, None))).unwrap_or_default();
     writeln!(
         out,
-        "{}{}: {} for {lasted}{from}{}",
+        "{}{owner}: {} for {lasted}{from}{}",
         episode.key,
-        of_owner(episode.owner.as_ref(), None),
         episode.trouble.name().replace('_', " "),
         if episode.ended.is_some() { ", now over" } else { ", and still" }
     )?;
@@ -107,12 +119,12 @@ pub fn write_episode(out: &mut impl Write, episode: &Episode, now: Duration, whe
         count(episode.bytes),
         count(episode.drops)
     )?;
-    write_causes(out, &episode.diagnosis)
+    write_causes(out, &Verdict::of_episode(episode))
 }
 
-fn of_owner(owner: Option<&Owner>, cgroup: Option<&str>) -> String {
+fn of_owner(owner: &Owner, cgroup: Option<&str>) -> String {
     let cgroup = cgroup.filter(|path| *path != "/").map(|path| format!(", {path}")).unwrap_or_default();
-    owner.map_or_else(String::new, |owner| format!(" ({}, pid {}{cgroup})", owner.comm, owner.pid))
+    format!("{}, pid {}{cgroup}", owner.comm, owner.pid)
 }
 
 /// Where the buffers are, and what flows, as far as either is known.
@@ -152,38 +164,37 @@ fn write_vitals(out: &mut impl Write, vitals: &Vitals) -> fmt::Result {
     Ok(())
 }
 
-fn write_causes(out: &mut impl Write, diagnosis: &Diagnosis) -> fmt::Result {
-    for (position, finding) in diagnosis.causes.iter().enumerate() {
-        write_finding(out, finding, position == 0)?;
-    }
-    if !diagnosis.alarms.is_empty() && diagnosis.causes.is_empty() {
-        writeln!(out, "  cause: unknown")?;
-    }
-    if !diagnosis.alarms.is_empty() {
-        for missing in &diagnosis.missing {
-            writeln!(out, "  not known, and would help to tell: {missing}")?;
+fn write_causes(out: &mut impl Write, verdict: &Verdict) -> fmt::Result {
+    for (position, cause) in verdict.causes.iter().enumerate() {
+        writeln!(out, "  {}: {}", if position == 0 { "cause" } else { "also" }, cause.line)?;
+        for words in &cause.evidence {
+            writeln!(out, "    + {words}")?;
+        }
+        for words in &cause.against {
+            writeln!(out, "    - {words}")?;
+        }
+        if position > 0 {
+            continue;
+        }
+        for command in &verdict.run {
+            writeln!(out, "    run: {command}")?;
+        }
+        if let Some(change) = &verdict.change {
+            writeln!(out, "    do: {change}")?;
         }
     }
+    if verdict.urgency == Urgency::Alarm {
+        if verdict.causes.is_empty() {
+            writeln!(out, "  cause: unknown")?;
+        }
+        for missing in &verdict.missing {
+            writeln!(out, "  not known, and would help to find the cause: {missing}")?;
+        }
+    }
+    for change in &verdict.history {
+        writeln!(out, "  the cause changed {change}")?;
+    }
     Ok(())
-}
-
-fn write_finding(out: &mut impl Write, finding: &Finding, first: bool) -> fmt::Result {
-    writeln!(
-        out,
-        "  {}: {} ({}, confidence {}, effect {:.0} %)",
-        if first { "cause" } else { "also" },
-        title(finding.cause),
-        finding.cause.letter(),
-        finding.confidence.name(),
-        finding.effect * 100.0
-    )?;
-    for words in &finding.evidence {
-        writeln!(out, "    + {words}")?;
-    }
-    for words in &finding.against {
-        writeln!(out, "    - {words}")?;
-    }
-    writeln!(out, "    do: {}", finding.remedy)
 }
 
 /// What a cause is called among people.
@@ -195,13 +206,16 @@ fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
     match &forecast.starvation {
         Answer::Known(Starvation::Now) => {}
         Answer::Known(Starvation::In(time)) => {
-            writeln!(out, "  starves in {} at this rate", words::time(*time))?;
+            let range = forecast.starvation_range.map_or_else(String::new, |(from, to)| {
+                format!(" (80 %: {} to {})", words::time(from), words::time(to))
+            });
+            writeln!(out, "  starves in {} at this rate{range}", words::time(*time))?;
         }
         Answer::Known(Starvation::NotAtThisRate) => writeln!(out, "  does not starve at this rate")?,
         Answer::Unknown(why) => writeln!(out, "  time to starvation unknown: {why}")?,
     }
     if let Some(headroom) = forecast.headroom {
-        writeln!(out, "  headroom: {:.0} % of the area can still be given out", headroom * 100.0)?;
+        writeln!(out, "  headroom: {:.0} % of the area is allocatable", headroom * 100.0)?;
     }
     if let Some(time) = forecast.hold_time.filter(|time| !time.is_zero()) {
         writeln!(out, "  a buffer is out for {} on average", words::time(time))?;
@@ -209,12 +223,13 @@ fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
     match &forecast.sizes {
         Answer::Known(sizes) => writeln!(
             out,
-            "  sizes for this load: an area of {}{} buffers, a refill ring of {} entries{}",
+            "  sizes for the load of {}: an area of {}{} buffers, a refill ring of {} entries{}",
+            words::last(sizes.observed),
             if sizes.at_least { "at least " } else { "" },
             sizes.area_buffers,
             sizes.refill_entries,
             if sizes.at_least {
-                "; what more it would take is not seen while packets are lost: apply these, and look again"
+                "; how much more it would take is not seen while packets are lost: apply these and look again"
             } else {
                 ""
             },

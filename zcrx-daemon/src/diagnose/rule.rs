@@ -1,22 +1,29 @@
 //! What a rule is.
 
 use super::facts::Facts;
-use crate::model::{Cause, Confidence, Finding};
+use crate::model::{Alarm, Cause, Confidence, Finding};
 
-/// One cause: how it is recognised and what helps.
+/// One cause: how it is recognised, which alarm it raises, and what helps.
 pub struct Rule {
     /// The cause.
     pub cause: Cause,
+    /// Its letter in `docs/causes.md`; newer causes have none.
+    pub letter: Option<char>,
     /// What it is, in a few words.
     pub title: &'static str,
     /// What it looks like.
     pub signature: &'static str,
-    /// What to do.
+    /// What to change.
     pub remedy: &'static str,
+    /// What to run now, to see it with other tools. `{pid}`, `{interface}`, `{queue}` and `{listen}` are filled in; a
+    /// command with a place that is unknown is left out.
+    pub run: &'static [&'static str],
     /// Where it can be seen happen.
     pub produced: Produced,
     /// Why it may be named first only after the second sample since the begin of an episode; `None` where it is not.
     pub late: Option<&'static str>,
+    /// The alarm that this cause raises by itself, without a starvation; `None` where it only explains one.
+    pub alarm: Option<fn(&Facts<'_>) -> Option<Alarm>>,
     /// Whether it fits what was seen.
     pub judge: fn(&Facts<'_>) -> Judgement,
 }
@@ -40,22 +47,23 @@ pub enum Judgement {
     Fits(Case),
     /// It does not.
     Not,
-    /// It cannot be told without this.
-    Untold(&'static str),
+    /// It cannot be judged without this.
+    Unknown(&'static str),
 }
 
 /// What speaks for a cause, and what against it.
 pub struct Case {
     pub(super) confidence: Confidence,
-    pub(super) effect: f64,
+    pub(super) contribution: f64,
     evidence: Vec<String>,
     against: Vec<String>,
 }
 
 impl Case {
-    /// A case of this strength; `effect` is the share of the trouble that it explains.
-    pub const fn new(confidence: Confidence, effect: f64) -> Self {
-        Self { confidence, effect: effect.clamp(0.0, 1.0), evidence: Vec::new(), against: Vec::new() }
+    /// A case of this strength; `contribution` is the share of the lost buffers that it explains.
+    pub const fn new(confidence: Confidence, contribution: f64) -> Self {
+        let contribution = contribution.clamp(0.0, 1.0);
+        Self { confidence, contribution, evidence: Vec::new(), against: Vec::new() }
     }
 
     /// Adds what speaks for it.
@@ -74,7 +82,7 @@ impl Case {
         }
     }
 
-    /// If so, adds what speaks against it, and is less sure.
+    /// If so, adds what speaks against it, and lowers the confidence.
     #[must_use]
     pub fn doubt_if(mut self, doubtful: bool, words: impl FnOnce() -> String) -> Self {
         if doubtful {
@@ -93,7 +101,7 @@ impl Case {
         Finding {
             cause: rule.cause,
             confidence: self.confidence,
-            effect: self.effect,
+            effect: self.contribution,
             evidence: self.evidence,
             against: self.against,
             remedy: rule.remedy.to_owned(),

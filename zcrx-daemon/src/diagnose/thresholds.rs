@@ -24,18 +24,11 @@ pub(super) const PINNED: Duration = Duration::from_millis(2500);
 /// How long buffers must have been held without a break to be held throughout: longer than most owners need for one.
 pub(super) const THROUGHOUT: Duration = Duration::from_secs(4);
 
-/// How long nothing may arrive before half an area in the owner's hands is a leak and not work.
-pub(super) const IDLE_LEAK: Duration = Duration::from_secs(10);
-
-/// The least time over which a growth of what is held is a trend.
-pub(super) const TREND: Duration = Duration::from_secs(10);
-
 /// A queue is calm again, and its episode closed, after this much time without trouble: shorter pauses are one episode.
 pub(super) const CALM: Duration = Duration::from_secs(5);
 
-/// While an episode is this young, a later diagnosis that is as sure replaces the earlier: more is seen by then.
-/// Afterwards only a surer one does: the window forgets what the trouble began with.
-pub(super) const SETTLING: Duration = Duration::from_secs(10);
+/// The same for problems that show by single events: a receive that fails every ten seconds is one problem.
+pub(super) const CALM_AFTER_EVENTS: Duration = Duration::from_secs(20);
 
 /// The share of the area up to which a queue (completions, refill entries) counts as empty.
 pub(super) const SHALLOW: f64 = 0.05;
@@ -47,11 +40,8 @@ pub(super) const CONSIDERABLE: f64 = 0.25;
 pub(super) const MOST: f64 = 0.5;
 
 /// The share of refill entries consumed in vain from which they are no coincidence of two counters read one after the
-/// other.
-pub(super) const WASTED: f64 = 0.1;
-
-/// The share of the area by which the least that is held must grow to be a leak.
-pub(super) const LEAK_GROWTH: f64 = 0.2;
+/// other: a snapshot reads a queue within milliseconds, in which far less than this moves of what moves in seconds.
+pub(super) const WASTED: f64 = 0.025;
 
 /// Buffers that a page pool's allocation cache may keep (`PP_ALLOC_CACHE_SIZE`).
 pub(super) const POOL_CACHE: u64 = 128;
@@ -59,5 +49,35 @@ pub(super) const POOL_CACHE: u64 = 128;
 /// A cause with less effect than this is not worth a line.
 pub(super) const NEGLIGIBLE: f64 = 0.02;
 
-/// Room above the computed need in recommended sizes: rates are averages, bursts are not.
-pub(super) const HEADROOM: f64 = 1.5;
+/// The share of the NIC's receive ring up to which nothing counts as posted: drivers keep a descriptor or two unused.
+pub(super) const NOTHING_POSTED: f64 = 0.02;
+
+/// How far back repeated moments of loss are one problem.
+pub(super) const REPEATED: Duration = Duration::from_secs(30);
+
+/// Moments of loss within [`REPEATED`] from which they are no coincidence. Two may be the begin and the end of one.
+pub(super) const REPEATED_MOMENTS: usize = 3;
+
+/// The share of the time without a buffer to allocate from which a sample that also shows drops shows a starvation and
+/// not a moment.
+pub(super) const STARVED_SHARE: f64 = 0.1;
+
+/// How long an owner that had returned buffers promptly all the time may pause before its held buffers count as lost:
+/// garbage collectors, fsync and page faults take seconds, and a program seldom begins to lose every buffer at once.
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
+
+/// For how long an owner must have returned buffers for its sudden stop to be a pause.
+pub(super) const PROMPT_BEFORE: Duration = Duration::from_secs(20);
+
+/// The share of the time without a CPU (throttled, or ready and waiting) from which a thread counts as not running.
+pub(super) const WITHOUT_CPU: f64 = 0.5;
+
+/// The share of the payload that is copied from which a queue does not receive zero-copy, and the payload in a window
+/// from which that is worth saying: the linear part of packets is copied on every queue.
+pub(super) const MOSTLY_COPIED: f64 = 0.5;
+pub(super) const WORTH_ZERO_COPY: u64 = 4 << 20;
+
+/// The share of the area that a leak must have taken, and the time over which, before it is an alarm of its own: a cache
+/// that fills, or a load that begins, takes that much in less time, and what is faster fails allocations.
+pub(super) const LEAKED: f64 = 0.25;
+pub(super) const LEAK_SPAN: Duration = Duration::from_secs(20);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Change, Facts, Placement};
-use super::forecast::available;
-use crate::model::{QueueSample, Window};
+use super::facts::{Facts, Placement};
+use super::history::{History, Step};
+use crate::model::QueueSample;
 
 /// A queue at a glance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,14 +69,14 @@ impl Vitals {
                 drops: recent.rate(recent.drops),
                 returned: recent.rate(recent.returned),
             },
-            trace: Trace::of(facts.window),
+            trace: Trace::of(facts.history),
         }
     }
 }
 
 impl Trace {
-    fn of(window: &Window) -> Self {
-        let samples: Vec<&QueueSample> = window.samples().collect();
+    fn of(history: &History) -> Self {
+        let samples: Vec<&QueueSample> = history.samples().collect();
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Self::default() };
         let steps = samples.len().saturating_sub(1).min(STEPS);
         let mut trace = Self { span: last.at.saturating_sub(first.at), ..Self::default() };
@@ -84,18 +84,19 @@ impl Trace {
             // Neighbours share a sample, so that no time is lost between them.
             let from = step * (samples.len() - 1) / steps;
             let to = (step + 1) * (samples.len() - 1) / steps;
-            let change = Change::between(samples[from], samples[to]);
-            trace.bytes.push(change.rate(change.bytes).map(|rate| rate.round() as u64));
-            let least = samples[from + 1..=to].iter().filter_map(|sample| share_available(sample)).min();
-            trace.available.push(least);
+            let within = history.steps().range(from + 1..=to);
+            let bytes = within.clone().map(|step| step.change.bytes).sum::<Option<u64>>();
+            let seconds = samples[to].at.saturating_sub(samples[from].at).as_secs_f64();
+            trace.bytes.push(bytes.map(|bytes| (bytes as f64 / seconds).round() as u64));
+            trace.available.push(within.filter_map(share_available).min());
         }
         trace
     }
 }
 
-/// What can still be given out, percent.
-fn share_available(sample: &QueueSample) -> Option<u8> {
-    let share = Placement::of(sample).share(Some(available(sample)?))?;
+/// Allocatable buffers, percent of the area.
+fn share_available(step: &Step) -> Option<u8> {
+    let share = step.placement.share(Some(step.available?))?;
     Some((share * 100.0).round() as u8)
 }
 
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn one_sample_has_no_past() {
         let key = crate::model::QueueKey { interface: None, queue: 0 };
-        let mut window = Window::new(8);
+        let mut window = History::new(8);
         window.push(QueueSample::unknown(key, 1, Duration::from_secs(1)));
         let vitals = Vitals::of(&Facts::of(&window).expect("a sample"));
         assert_eq!(vitals, Vitals::default());

@@ -2,49 +2,22 @@
 
 use std::time::Duration;
 
-use crate::diagnose::{Answer, HostDiagnosis, Report, Sizes, Starvation};
-use crate::model::Diagnosis;
+use crate::diagnose::{Answer, HostDiagnosis, Report, SOON, Sizes, Starvation, Urgency};
 
 use super::format::{brief, count, duration, share};
 
-/// How soon a starvation must come for the reader to be told before it is there.
-const SOON: Duration = Duration::from_mins(5);
-
-/// How worried to be about a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Worry {
-    /// It is in trouble.
-    Trouble,
-    /// It was, or will be soon.
-    Soon,
-    /// Not at all.
-    None,
-}
-
-impl Worry {
-    /// About this queue.
-    pub(crate) fn about(report: &Report) -> Self {
-        match report.forecast.starvation.known() {
-            _ if !report.diagnosis.alarms.is_empty() => Self::Trouble,
-            _ if report.episode.is_some() => Self::Soon,
-            Some(Starvation::In(time)) if *time <= SOON => Self::Soon,
-            _ => Self::None,
-        }
-    }
-
-    /// The name of its style on the page.
-    pub(crate) const fn class(self) -> &'static str {
-        match self {
-            Self::Trouble => "bad",
-            Self::Soon => "fair",
-            Self::None => "good",
-        }
+/// The name of an urgency's style on the page.
+pub(crate) const fn class(urgency: Urgency) -> &'static str {
+    match urgency {
+        Urgency::Alarm => "bad",
+        Urgency::Soon => "fair",
+        Urgency::Calm => "good",
     }
 }
 
-/// The greatest worry about any queue.
-pub(crate) fn worry(host: &HostDiagnosis) -> Worry {
-    host.queues.iter().map(Worry::about).min().unwrap_or(Worry::None)
+/// The greatest urgency of any queue.
+pub(crate) fn urgency(host: &HostDiagnosis) -> Urgency {
+    host.queues.iter().map(|report| report.verdict.urgency).min().unwrap_or_default()
 }
 
 /// The state of the host in one line.
@@ -75,38 +48,11 @@ fn foreseen(report: &Report) -> Option<Duration> {
     }
 }
 
-/// What is wrong, and for how long.
-pub(crate) fn verdict(report: &Report) -> String {
-    match (report.diagnosis.alarms.first(), &report.episode) {
-        (Some(alarm), _) => {
-            let time = duration(report.at.saturating_sub(alarm.since));
-            let words = alarm.trouble.words();
-            match words.split_once(": ") {
-                Some((name, how)) => format!("{name} for {time}: {how}"),
-                None => format!("{words}, for {time}"),
-            }
-        }
-        (None, Some(episode)) => {
-            let began = duration(report.at.saturating_sub(episode.began));
-            format!("flows again; it was {} {began} ago", episode.trouble.name().replace('_', " "))
-        }
-        (None, None) => match foreseen(report) {
-            Some(time) => format!("nothing is wrong yet, but it starves in {}", duration(time)),
-            None => "nothing is wrong".to_owned(),
-        },
-    }
-}
-
-/// What is to be believed of the cause: during an episode, its diagnosis stands until a surer one is made.
-pub(crate) fn diagnosis(report: &Report) -> &Diagnosis {
-    report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis)
-}
-
 /// The cause in a word or two; empty for a queue with which nothing is wrong.
 pub(crate) fn cause(report: &Report) -> String {
-    match diagnosis(report).cause() {
+    match report.verdict.causes.first() {
         _ if !report.troubled() => String::new(),
-        Some(finding) => finding.cause.name().replace('_', " "),
+        Some(words) => words.cause.name().replace('_', " "),
         None => "unknown".to_owned(),
     }
 }
@@ -134,12 +80,17 @@ pub(crate) fn outlook(report: &Report) -> Vec<String> {
     let forecast = &report.forecast;
     let mut said = vec![match &forecast.starvation {
         Answer::Known(Starvation::Now) => "starves now".to_owned(),
-        Answer::Known(Starvation::In(time)) => format!("starves in {} at this rate", duration(*time)),
+        Answer::Known(Starvation::In(time)) => {
+            let range = forecast.starvation_range.map_or_else(String::new, |(from, to)| {
+                format!(" (80 %: {} to {})", duration(from), duration(to))
+            });
+            format!("starves in {} at this rate{range}", duration(*time))
+        }
         Answer::Known(Starvation::NotAtThisRate) => "does not starve at this rate".to_owned(),
         Answer::Unknown(why) => format!("time to starvation unknown: {why}"),
     }];
     if let Some(headroom) = forecast.headroom {
-        said.push(format!("{} of the area can still be given out", share(headroom)));
+        said.push(format!("{} of the area is allocatable", share(headroom)));
     }
     if let Some(time) = forecast.hold_time.filter(|time| !time.is_zero()) {
         said.push(format!("a buffer is out for {} on average", duration(time)));

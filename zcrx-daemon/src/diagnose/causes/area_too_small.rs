@@ -11,17 +11,20 @@ use crate::model::{Cause, Confidence};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::AreaTooSmall,
+    letter: Some('C'),
     title: "Area too small",
     signature: "allocations fail again and again although the owner reads and returns promptly: the buffers are posted \
                 to the NIC and on their way",
     remedy: "make the area at least the receive ring, the bandwidth-delay product, the sum of the sockets' receive \
              buffers, the completion backlog and 128 buffers of the pool's cache together; or make the receive ring \
              smaller; or add an area (Linux 7.3)",
+    run: &["ethtool -g {interface}", "ss -tmi 'sport = :{port}'"],
     produced: Produced::Lab {
         how: "an area of 64 buffers, which cannot fill the receive ring",
         kernels: "7.2, 7.3",
     },
     late: None,
+    alarm: None,
     judge,
 };
 
@@ -35,12 +38,14 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     }
     let (Some(total), Some(held), Some(completed)) = (placement.total, placement.held, placement.completed)
     else {
-        return Judgement::Untold(missing::HELD);
+        return Judgement::Unknown(missing::HELD);
     };
     let user = held + completed + placement.stashed.unwrap_or(0);
-    let with_user = placement.share(Some(user)).unwrap_or(1.0);
-    let in_sockets = placement.share(placement.sockets).unwrap_or(0.0);
-    if with_user >= MOST || in_sockets >= MOST || !facts.recent_is_long_enough() {
+    let typical = &facts.typical;
+    let with_user = [typical.held, typical.completed, typical.stashed].into_iter().flatten().sum::<f64>();
+    let in_sockets = typical.sockets.unwrap_or(0.0);
+    let most_in_sockets = typical.sockets_between.map_or(in_sockets, |(_, most)| most);
+    if with_user >= MOST || most_in_sockets >= MOST || !facts.recent_is_long_enough() {
         return Judgement::Not;
     }
     let ring = facts.now.nic.ring.map(u64::from);

@@ -1,49 +1,63 @@
 //! G: refill entries that the kernel throws away.
 
 use super::missing;
-use crate::diagnose::facts::Facts;
+use crate::diagnose::facts::{Facts, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
-use crate::model::{Cause, Confidence};
+use crate::model::{Alarm, Cause, Confidence, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::BadEntries,
+    letter: Some('G'),
     title: "Bad or double refill entries",
     signature: "refill entries are consumed that neither give a buffer back nor drop a reference, though no buffer is out in \
                 fragments",
     remedy: "return each completion once, with the offset that it came with and the area's token; the kernel consumes \
              what it cannot use silently and counts it nowhere",
+    run: &["cat /proc/{pid}/stack"],
     produced: Produced::Lab {
         how: "every second refill entry names no area, or comes twice (which only Linux 7.3 takes amiss)",
         kernels: "7.2, 7.3",
     },
     late: None,
+    alarm: Some(alarm),
     judge,
 };
 
+/// Told before buffers lack: each such entry is a bug of the owner, and most lose a buffer.
+fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
+    let (thrown, consumed) = facts.thrown_away().filter(|_| facts.entries_thrown_away())?;
+    // One sample may have been read while much moved.
+    (facts.steps().count() >= 3).then(|| Alarm {
+        trouble: Trouble::EntriesRejected,
+        since: facts.now.at.saturating_sub(facts.recent.span),
+        last: facts.now.at,
+        words: format!("the kernel threw {thrown} of {consumed} refill entries away"),
+    })
+}
+
 fn judge(facts: &Facts<'_>) -> Judgement {
-    let consuming = facts.consuming().unwrap_or(facts.recent);
-    let Some(wasted) = consuming.wasted() else {
-        return if facts.starved() { Judgement::Untold(missing::ALLOCATIONS) } else { Judgement::Not };
+    let Some((thrown, consumed)) = facts.thrown_away() else {
+        let wastes = facts.starved() && some(facts.whole.consumed);
+        return match facts.fragmented() {
+            _ if !wastes => Judgement::Not,
+            None => Judgement::Unknown(missing::REFERENCES),
+            Some(_) if facts.whole.wasted().is_none() => Judgement::Unknown(missing::ALLOCATIONS),
+            Some(_) => Judgement::Not,
+        };
     };
-    if facts.fragmented().is_none() && facts.starved() && wasted > 0 {
-        return Judgement::Untold(missing::REFERENCES);
-    }
     if !facts.entries_thrown_away() {
         return Judgement::Not;
     }
-    let wasted = facts.thrown_away().unwrap_or(wasted);
-    let share = consuming.consumed.map_or(0.0, |consumed| wasted as f64 / consumed as f64);
-    let held = facts.placement.share(facts.placement.held).unwrap_or(0.0);
-    let effect = if facts.starved() { share.max(held) } else { share };
-    Case::new(Confidence::High, effect)
+    let share = thrown as f64 / consumed as f64;
+    let held = facts.typical.held.unwrap_or(0.0);
+    let contribution = if facts.starved() { share.max(held) } else { share };
+    Case::new(Confidence::High, contribution)
         .evidence(format!(
-            "of {} refill entries consumed in {}, {wasted} ({:.0} %) gave no buffer back",
-            consuming.consumed.unwrap_or(0),
-            words::last(consuming.span),
-            share * 100.0
+            "of {consumed} refill entries consumed, {thrown} ({} %) neither gave a buffer back nor dropped a reference",
+            words::decimals(share * 100.0)
         ))
-        .evidence("no buffer is out in fragments: each entry should give one back".to_owned())
+        .evidence("the kernel takes an entry with a wrong offset or token, or a second one of a buffer, and says nothing".to_owned())
         .fits()
 }
 
@@ -57,7 +71,7 @@ mod tests {
         let mut queue = Queue { bad_entries: 0.3, ..Queue::default() };
         let verdict = verdict(&queue.run(3));
         let finding = first(&verdict, Cause::BadEntries);
-        assert!(finding.evidence[0].contains("gave no buffer back"), "{finding:?}");
+        assert!(finding.evidence[0].contains("neither gave a buffer back"), "{finding:?}");
     }
 
     #[test]
@@ -71,7 +85,7 @@ mod tests {
         count.buffers -= count.consumed / 5;
         count.failures += 1;
         count.starving_since = Some(std::time::Duration::from_secs(1_000));
-        let mut window = crate::model::Window::new(16);
+        let mut window = crate::diagnose::History::new(16);
         for sample in samples {
             window.push(sample);
         }

@@ -3,29 +3,46 @@
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
+use crate::diagnose::symptoms::Activity;
+use crate::diagnose::thresholds::{LASTING, RECENT};
 use crate::diagnose::words;
-use crate::model::{Cause, Confidence};
+use crate::model::{Alarm, Cause, Confidence, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::CopyFallback,
+    letter: Some('I'),
     title: "Copy fallback without a free buffer",
     signature: "receives end with ENOMEM while the NIC gets its buffers: data that the NIC did not place in the area must \
                 be copied, copies take buffers from the freelist only, and the freelist is empty",
     remedy: "make the data arrive in the area: TCP header split, RSS and flow steering to this queue; a larger area \
              leaves buffers on the freelist",
+    run: &["ethtool -g {interface} | grep -i split", "ethtool -n {interface}", "ethtool -x {interface}"],
     produced: Produced::Lab {
         how: "the application registers another queue than the flow arrives on, and no entry of its refill ring is consumed; \
               the own queue likewise, with an area that the NIC's ring takes whole",
         kernels: "7.2, 7.3",
     },
     late: None,
+    alarm: Some(alarm),
     judge,
 };
 
+/// Receives keep ending because a copy finds no buffer.
+fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
+    let seen = Activity::within(facts, RECENT, |step| some(step.change.enomem))?;
+    let ended = words::count(facts.recent.enomem.unwrap_or(0), "receive");
+    let words = format!("{ended} ended with ENOMEM in {}", words::recently(facts));
+    seen.lasted(LASTING).then(|| seen.alarm(Trouble::CopyLivelock, words))
+}
+
 fn judge(facts: &Facts<'_>) -> Judgement {
+    // Without a device, copies are all there is: what keeps their buffers away is another cause.
+    if without_device(facts.now) == Some(true) {
+        return Judgement::Not;
+    }
     let Some(enomem) = facts.recent.enomem else {
         return if some(facts.recent.copied_bytes) {
-            Judgement::Untold(missing::ERRORS)
+            Judgement::Unknown(missing::ERRORS)
         } else {
             Judgement::Not
         };
@@ -56,9 +73,6 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             none(facts.recent.copied_bytes) && facts.placement.free.is_some_and(|free| free > 0),
             || "nothing was copied, and buffers are free".to_owned(),
         )
-        .doubt_if(without_device(facts.now) == Some(true), || {
-            "there is no device: copies are all there is".to_owned()
-        })
         .fits()
 }
 

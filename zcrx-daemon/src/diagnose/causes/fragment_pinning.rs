@@ -9,11 +9,13 @@ use crate::model::{Cause, Confidence};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::FragmentPinning,
+    letter: Some('F'),
     title: "Fragment pinning",
     signature: "allocations fail though the refill ring is not empty: one call looks at 64 entries, and all of them \
                 return fragments of buffers that have further fragments out",
     remedy: "return the fragments of one buffer next to each other; FLUSH_RQ (Linux 6.19); Linux 7.3 looks at more \
              entries (256 with 4 KiB pages) and joins fragments",
+    run: &["ethtool -g {interface}"],
     produced: Produced::Lab {
         how: "the application receives 512 bytes at a time and returns the last fragment of each buffer after all others, to a NIC with \
               32 descriptors that tries again once a second; fragments merely returned far apart did not do it on Linux 7.3, \
@@ -21,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
         kernels: "7.2, 7.3",
     },
     late: None,
+    alarm: None,
     judge,
 };
 
@@ -29,17 +32,22 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Not;
     }
     let consuming = facts.consuming().unwrap_or(facts.recent);
-    let Some(wasted) = consuming.wasted() else { return Judgement::Untold(missing::ALLOCATIONS) };
+    let Some(wasted) = consuming.wasted() else { return Judgement::Unknown(missing::ALLOCATIONS) };
     let considerable = facts.wasted_share().is_some_and(|share| share >= WASTED);
     if !considerable || facts.fragmented() == Some(false) {
         return Judgement::Not;
     }
     // A step in which calls consumed entries, failed, and yielded nothing is the signature itself.
-    let in_vain = facts.window.steps().rev().take(4).any(|(earlier, later)| {
-        let step = crate::diagnose::facts::Change::between(earlier, later);
-        some(step.failures) && some(step.consumed) && none(step.yielded)
-    });
+    let in_vain =
+        facts.steps().rev().take(4).any(|step| {
+            some(step.change.failures) && some(step.change.consumed) && none(step.change.yielded)
+        });
     let waiting = facts.placement.refill_depth.unwrap_or(0);
+    // Fragments alone are no problem: calls must look at entries and come back without a buffer, or leave many behind.
+    let many_wait = waiting > 64 && some(facts.recent.consumed);
+    if !in_vain && !many_wait {
+        return Judgement::Not;
+    }
     let confidence = if in_vain || waiting > 64 { Confidence::High } else { Confidence::Medium };
     let pinned = facts.placement.held.zip(facts.placement.pending).map(|(held, pending)| held + pending);
     Case::new(

@@ -1,50 +1,99 @@
 //! H: refill entries wait, and nothing in the kernel comes to consume them.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, none, some, without_device};
+use crate::diagnose::facts::{Change, Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
+use crate::diagnose::symptoms::{harmed_since, quiet_for};
+use crate::diagnose::thresholds::{LASTING, LASTING_WITHOUT_DROPS};
 use crate::diagnose::words;
-use crate::model::{Cause, Confidence};
+use crate::model::{Alarm, Cause, Confidence, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::LazyConsumption,
+    letter: Some('H'),
     title: "Lazy consumption without NAPI",
     signature: "the last allocation failed; refill entries wait now, but the provider is not called and NAPI does not \
                 run",
     remedy: "FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI: make any interrupt of that queue happen \
              (ethtool --show-coalesce and the driver's own restart), and see the driver's notes: some end NAPI without \
              scheduling it again after a failed allocation",
+    run: &["ethtool --show-coalesce {interface}", "ethtool -S {interface} | grep -i alloc"],
     produced: Produced::Lab {
         how: "a NIC that does not try again after a failed allocation (`alloc_retry_never`), and an application that is slow for a moment",
         kernels: "7.2, 7.3",
     },
     late: Some("that nobody calls the provider is told once it was so for two seconds: by the third sample"),
+    alarm: Some(alarm),
     judge,
 };
 
 fn judge(facts: &Facts<'_>) -> Judgement {
-    if without_device(facts.now) == Some(true) || facts.starving_since().is_none() {
+    if without_device(facts.now) == Some(true) || !facts.starved() {
         return Judgement::Not;
     }
-    let Some(calls) = facts.recent.calls else { return Judgement::Untold(missing::ALLOCATIONS) };
     let waiting = facts.placement.refill_depth.unwrap_or(0) + facts.placement.free.unwrap_or(0);
-    if calls > 0 || waiting == 0 || some(facts.recent.polls) || !facts.recent_is_long_enough() {
+    let probed = facts.recent.calls.is_some();
+    // Without the probe, the ring's head tells whether anything fetches.
+    let Some(fetched) = facts.recent.calls.or(facts.recent.fetched) else {
+        return Judgement::Unknown(missing::ALLOCATIONS);
+    };
+    let asks = probed && facts.starving_since().is_none() || !probed && !facts.dropping_with_nothing_posted();
+    if asks || fetched > 0 || waiting == 0 || some(facts.recent.polls) || !facts.recent_is_long_enough() {
         return Judgement::Not;
     }
-    let confidence = if none(facts.recent.polls) { Confidence::High } else { Confidence::Medium };
+    let stands = none(facts.recent.polls) || some(facts.recent.drops) || facts.nothing_posted() == Some(true);
+    let confidence = if stands { Confidence::High } else { Confidence::Medium };
     Case::new(confidence, 1.0)
         .evidence(format!(
-            "{} entries wait in the refill ring and {} buffers are free, but the provider was not called in {}",
+            "{} entries wait in the refill ring and {} buffers are free, but the kernel fetched none in {}",
             facts.placement.refill_depth.unwrap_or(0),
             facts.placement.free.unwrap_or(0),
             words::recently(facts)
         ))
         .evidence_if(none(facts.recent.polls).then(|| "NAPI did not run".to_owned()))
         .evidence_if(
-            facts.recent.drops.filter(|&drops| drops > 0).map(|drops| format!("the NIC dropped {drops} packets")),
+            facts
+                .recent
+                .drops
+                .filter(|&drops| drops > 0)
+                .map(|drops| format!("the NIC dropped {drops} packets")),
         )
-        .doubt_if(!none(facts.recent.bytes), || "data still arrives, or it is not known whether it does".to_owned())
+        .doubt_if(!none(facts.recent.bytes) && !stands, || {
+            "data still arrives, or it is not known whether it does".to_owned()
+        })
         .fits()
+}
+
+/// Buffers wait, the NIC has none, and nothing asks for them. A queue that nobody sends to, and whose NIC has buffers
+/// posted, is idle.
+fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
+    if without_device(facts.now) == Some(true) {
+        return None;
+    }
+    let placement = &facts.placement;
+    let waiting = placement.refill_depth.unwrap_or(0) + placement.free.unwrap_or(0);
+    let asleep =
+        |change: &Change| none(change.calls.or(change.fetched)) && !some(change.bytes) && !some(change.polls);
+    let quiet = quiet_for(facts, asleep);
+    let since = match facts.starving_since() {
+        Some(since) => since,
+        None if facts.recent.calls.is_none() && facts.dropping_with_nothing_posted() => {
+            facts.now.at.saturating_sub(quiet)
+        }
+        None => return None,
+    };
+    // Drops count from the moment that nothing asks any more.
+    let lasting = match harmed_since(facts, since.max(facts.now.at.saturating_sub(quiet))) {
+        Some(true) => LASTING,
+        Some(false) => return None,
+        None => LASTING_WITHOUT_DROPS,
+    };
+    if waiting == 0 || quiet < lasting {
+        return None;
+    }
+    let words =
+        format!("{waiting} buffers wait, but the provider has not been asked for {}", words::time(quiet));
+    Some(Alarm { trouble: Trouble::Stalled, since, last: facts.now.at, words })
 }
 
 #[cfg(test)]

@@ -5,18 +5,22 @@ mod bad_entries;
 mod copy_fallback;
 mod cq_exhaustion;
 mod fragment_pinning;
+mod interface_down;
 mod lazy_consumption;
 mod missteered_flow;
 mod never_returned;
 mod no_device;
+mod no_zero_copy;
+mod owner_not_running;
 mod pinned_after_teardown;
 mod refill_ring_full;
+mod sink_blocked;
 mod slow_consumer;
 mod unread_socket_data;
 
 use super::rule::Rule;
 
-/// Every rule, in the order of the causes' letters.
+/// Every rule, in the order of the causes.
 pub const RULES: &[Rule] = &[
     slow_consumer::RULE,
     unread_socket_data::RULE,
@@ -31,6 +35,10 @@ pub const RULES: &[Rule] = &[
     missteered_flow::RULE,
     no_device::RULE,
     pinned_after_teardown::RULE,
+    owner_not_running::RULE,
+    sink_blocked::RULE,
+    no_zero_copy::RULE,
+    interface_down::RULE,
 ];
 
 /// What the rules miss most often, in words for the person who can provide it.

@@ -1,62 +1,123 @@
 //! E: the owner does not return buffers.
 
+use std::time::Duration;
+
 use super::missing;
-use crate::diagnose::facts::{Facts, none};
+use crate::diagnose::facts::{Facts, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, LEAK_GROWTH, MOST, TREND};
+use crate::diagnose::thresholds::{CONSIDERABLE, LEAK_SPAN, LEAKED, MOST, PAUSE};
 use crate::diagnose::words;
-use crate::model::{Cause, Confidence};
+use crate::model::{Alarm, Cause, Confidence, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::NeverReturned,
+    letter: Some('E'),
     title: "Never returned (leak)",
-    signature: "the refill ring is empty, the completion queue is empty, what the owner holds only rises, and the oldest \
-                is held ever longer",
+    signature: "the refill ring is empty, the completion queue is empty, and the least that the owner holds only rises; \
+                nothing of it comes back",
     remedy: "a bug of the application: find the path that drops a buffer without a refill entry (error paths, closed \
              connections); a restart gives everything back",
+    run: &["cat /proc/{pid}/stack", "ss -tmi 'sport = :{port}'"],
     produced: Produced::Lab { how: "the application returns nothing", kernels: "7.2, 7.3" },
     late: None,
+    alarm: Some(alarm),
     judge,
 };
 
+/// Without a return for this long, an owner does not work on what it holds but has lost it.
+const LONGER_THAN_WORK: Duration = Duration::from_secs(5);
+
+/// The share of the area that is lost to a leak, as far as that is known: what was seen to go while the rest came back, or
+/// all that is held once nothing comes back.
+pub(super) fn lost_share(facts: &Facts<'_>) -> f64 {
+    if facts.now.local.is_some() {
+        return 0.0;
+    }
+    let fragments = facts.placement.fragments.unwrap_or(1.0);
+    let shown = facts.leak().map(|leak| (leak.lost as f64 / fragments) as u64);
+    // It goes on while allocations fail: what was held all the time since is lost too.
+    let throughout = facts.held_throughout().filter(|_| shown.is_some() && facts.cq_shallow() == Some(true));
+    facts.placement.share(throughout.max(shown)).unwrap_or(0.0)
+}
+
+/// Told before allocations fail, with the rate: what it takes is gone, and there is time to act.
+fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
+    if facts.now.local.is_some() {
+        return None;
+    }
+    let leak = facts.leak()?;
+    let share = facts.placement.share(Some(leak.lost)).unwrap_or(0.0);
+    let slow = facts.history.floors().slow() == Some(leak);
+    if !slow && (share < LEAKED || leak.span < LEAK_SPAN) {
+        return None;
+    }
+    let trouble = if leak.refill_full { Trouble::RefillOverflow } else { Trouble::Leaking };
+    let left = facts.history.steps().back()?.available;
+    let full =
+        left.and_then(|left| Duration::try_from_secs_f64(left as f64 / leak.per_second.max(1e-9)).ok());
+    let words = format!(
+        "{} never came back, and {} more are lost{}",
+        words::buffers(facts, leak.lost),
+        words::rate(leak.per_second),
+        full.filter(|_| !facts.starved())
+            .map_or_else(String::new, |time| format!(": none is left in {}", words::time(time)))
+    );
+    let since = facts.now.at.saturating_sub(leak.span);
+    Some(Alarm { trouble, since, last: facts.now.at, words })
+}
+
 fn judge(facts: &Facts<'_>) -> Judgement {
     let placement = &facts.placement;
-    let Some(held) = placement.held else { return Judgement::Untold(missing::HELD) };
-    let Some(share) = placement.share(Some(held)) else { return Judgement::Untold(missing::AREA) };
+    let Some(held) = placement.held else { return Judgement::Unknown(missing::HELD) };
+    let Some(share) = facts.typical.held else { return Judgement::Unknown(missing::AREA) };
+    let leak = facts.leak().filter(|_| facts.now.local.is_none());
+    let shown = lost_share(facts);
+    let dead = importer_died(facts);
     // An owner that leaves completions unread is slow; whether it would return what it holds is not seen.
-    if share < CONSIDERABLE || facts.cq_shallow() == Some(false) || facts.owner_stopped_reading() {
+    let unread = facts.cq_shallow() == Some(false) || facts.owner_stopped_reading();
+    if (share < CONSIDERABLE && shown < LEAKED || unread) && dead.is_none() {
         return Judgement::Not;
     }
-    let nothing_returns = !facts.returning() && !facts.returns_in_bursts() && facts.latest.returned.is_some();
-    let for_long = facts.returns_ended();
-    let grew = facts.held_floor.filter(|floor| {
-        floor.rises()
-            && floor.span >= TREND
-            && placement.share(Some(floor.growth())).is_some_and(|growth| growth >= LEAK_GROWTH)
-    });
-    let idle = none(facts.recent.bytes) && for_long;
-    let confidence = match (facts.starved(), share >= MOST) {
-        (true, true) if for_long => Confidence::High,
-        (true, true) if nothing_returns => Confidence::Medium,
-        (false, true) if idle => Confidence::Medium,
-        _ if grew.is_some() => Confidence::Medium,
-        (true, false) if for_long => Confidence::Low,
-        _ => return Judgement::Not,
+    let never = facts.history.returns().total == 0 && facts.recent.returned.is_some();
+    let ended = facts.returns_ended() && !facts.may_be_pausing();
+    let for_long = facts.without_return() >= PAUSE;
+    let (confidence, lost) = if dead.is_some() {
+        (Confidence::High, share)
+    } else if facts.starved() && ended && share >= MOST {
+        let quiet = facts.without_return();
+        let sure =
+            for_long || leak.is_some() || quiet >= LONGER_THAN_WORK || never && quiet >= LONGER_THAN_WORK / 2;
+        (if sure { Confidence::High } else { Confidence::Medium }, share)
+    } else if leak.is_some() && shown > 0.0 {
+        let sure = shown * 2.0 >= share || !facts.starved();
+        (if sure { Confidence::High } else { Confidence::Medium }, shown)
+    } else if facts.starved()
+        && share >= MOST
+        && !some(facts.latest.returned)
+        && !facts.returns_in_bursts()
+        && !facts.may_be_pausing()
+    {
+        (Confidence::Medium, share)
+    } else if facts.starved() && ended {
+        (Confidence::Low, share)
+    } else {
+        return Judgement::Not;
     };
-    Case::new(confidence, share)
+    let quiet = !some(facts.latest.returned);
+    Case::new(confidence, lost)
         .evidence(format!("the owner holds {} and leaves no completion unread", words::buffers(facts, held)))
-        .evidence_if(nothing_returns.then(|| {
-            format!(
-                "it returned nothing in {}",
-                words::last(if for_long { facts.recent.span } else { facts.latest.span })
-            )
+        .evidence_if(dead)
+        .evidence_if(quiet.then(|| {
+            let time = facts.without_return().max(facts.latest.span);
+            format!("it returned nothing in {}", words::last(time))
         }))
-        .evidence_if(grew.map(|floor| {
+        .evidence_if(leak.map(|leak| {
             format!(
-                "the least it held grew from {} to {} buffers in {}",
-                floor.least[0],
-                floor.now(),
-                words::time(floor.span)
+                "{} never came back, seen to be lost over {} at {}, {} % of what arrives",
+                words::count((leak.lost as f64 / placement.fragments.unwrap_or(1.0)) as u64, "buffer"),
+                words::time(leak.span),
+                words::rate(leak.per_second),
+                words::decimals(leak.share * 100.0)
             )
         }))
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
@@ -64,15 +125,27 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             "zcrxd's own receive path accounts for each buffer until its sink is done with it".to_owned()
         })
         .doubt_if(facts.refill_was_full(), || {
-            "the refill ring was full: returns may have been dropped for want of room".to_owned()
+            "the refill ring was full: returns may have been dropped because it had no room".to_owned()
         })
         .doubt_if(facts.entries_thrown_away(), || {
             "refill entries are consumed without giving a buffer back: it returns, but wrongly".to_owned()
         })
-        .doubt_if(!nothing_returns && facts.starved(), || {
-            "buffers still come back: it may only be slow".to_owned()
+        .doubt_if(facts.owner.halt.is_some() && leak.is_none(), || {
+            "its thread does not run: it may return them once it does".to_owned()
         })
         .fits()
+}
+
+/// Whether one of several rings lost its consumer, and which: what that one held nobody returns.
+fn importer_died(facts: &Facts<'_>) -> Option<String> {
+    let before = facts.history.samples().find_map(|sample| {
+        let rings = &sample.kernel.as_ref()?.rings;
+        (rings.len() > 1).then_some(rings)
+    })?;
+    let now = &facts.now.kernel.as_ref()?.rings;
+    let gone = before.iter().find(|ring| now.iter().all(|other| other.id != ring.id))?;
+    let task = gone.consumer.as_ref()?;
+    Some(format!("{}[{}] shared the queue and is gone: what it held is lost", task.comm, task.pid))
 }
 
 #[cfg(test)]
@@ -95,7 +168,7 @@ mod tests {
         let window = queue.run(40);
         let verdict = verdict(&window);
         let finding = first(&verdict, Cause::NeverReturned);
-        assert_eq!(finding.confidence, Confidence::Medium, "{finding:?}");
+        assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
         assert!(!verdict.alarms.is_empty(), "{verdict:?}");
     }
 

@@ -2,22 +2,47 @@
 
 use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
+use crate::diagnose::symptoms::quiet_for;
+use crate::diagnose::thresholds::LASTING;
 use crate::diagnose::words;
-use crate::model::{Cause, Confidence};
+use crate::model::{Alarm, Cause, Confidence, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::NoDevice,
+    letter: Some('L'),
     title: "No device (ZCRX_REG_NODEV)",
     signature: "the queue has no interface, everything is copied, and returned entries stay in the refill ring: only a \
                 device's allocations consume it",
     remedy: "FLUSH_RQ whenever entries wait and buffers get scarce (Linux 7.1); or use a device",
+    run: &["cat /proc/{pid}/stack"],
     produced: Produced::Lab {
         how: "the application never flushes the refill ring of its queue without a device",
         kernels: "7.2, 7.3",
     },
     late: None,
+    alarm: Some(alarm),
     judge,
 };
+
+/// No copy finds a buffer, data waits for one, and entries wait in the ring.
+fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
+    let placement = &facts.placement;
+    if without_device(facts.now) != Some(true) || placement.free != Some(0) {
+        return None;
+    }
+    let quiet = quiet_for(facts, |change| none(change.bytes));
+    let waits = some(placement.unread_bytes) && quiet >= LASTING;
+    waits.then(|| Alarm {
+        trouble: Trouble::Stalled,
+        since: facts.now.at.saturating_sub(quiet),
+        last: facts.now.at,
+        words: format!(
+            "no buffer is free to copy into for {}; {} entries wait in the refill ring",
+            words::time(quiet),
+            placement.refill_depth.unwrap_or(0)
+        ),
+    })
+}
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     if without_device(facts.now) != Some(true) {
@@ -29,7 +54,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if waiting == 0 || !nothing_free || !fails {
         return Judgement::Not;
     }
-    Case::new(Confidence::High, 1.0)
+    let share = facts.typical.pending.or(facts.placement.share(facts.placement.pending)).unwrap_or(1.0);
+    Case::new(Confidence::High, share)
         .evidence(format!("{waiting} returned entries wait in the refill ring, and no buffer is free"))
         .evidence_if(facts.recent.enomem.filter(|&enomem| enomem > 0).map(|enomem| {
             format!("{} ended with ENOMEM in {}", words::count(enomem, "receive"), words::recently(facts))

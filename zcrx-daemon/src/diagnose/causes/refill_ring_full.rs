@@ -1,19 +1,23 @@
 //! D: the refill ring has no room for what the owner returns.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, Floor};
+use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::history::Step;
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, NEGLIGIBLE, WASTED};
+use crate::diagnose::symptoms::Activity;
+use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, NEGLIGIBLE, RECENT, WASTED};
 use crate::diagnose::words;
-use crate::model::{Cause, Confidence};
+use crate::model::{Alarm, Cause, Confidence, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::RefillRingFull,
+    letter: Some('D'),
     title: "Refill ring full, returns stashed or dropped",
     signature: "tail - head of the refill ring reaches its size; what the owner could not publish is stashed, or, where \
                 it drops it, held for ever",
     remedy: "rq_entries at least the most completions that are ever outstanding; keep what does not fit in a stash and \
              publish it later, never drop it; IORING_REGISTER_ZCRX_CTRL with FLUSH_RQ when the ring is full (Linux 6.19)",
+    run: &["cat /proc/{pid}/stack"],
     produced: Produced::Lab {
         how: "the application drops what does not fit into a refill ring of 8 entries; the own queue flushes the ring when it is full",
         kernels: "7.2, 7.3",
@@ -21,12 +25,13 @@ pub(super) const RULE: Rule = Rule {
     late: Some(
         "of a foreign queue: what is dropped and what is only held look alike until it has been held for four seconds; until then it is called `slow_consumer`",
     ),
+    alarm: Some(alarm),
     judge,
 };
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     let placement = &facts.placement;
-    let Some(entries) = placement.refill_entries else { return Judgement::Untold(missing::HELD) };
+    let Some(entries) = placement.refill_entries else { return Judgement::Unknown(missing::HELD) };
     match placement.stashed {
         Some(stashed) => judge_own(facts, entries, stashed),
         None => judge_foreign(facts, entries),
@@ -48,22 +53,23 @@ fn judge_own(facts: &Facts<'_>, entries: u64, stashed: u64) -> Judgement {
         .fits()
 }
 
-/// Of a foreign queue one sees the ring full, and what seems to be held from then on.
+/// A foreign queue shows its ring full, and what seems to be held from then on.
 fn judge_foreign(facts: &Facts<'_>, entries: u64) -> Judgement {
     let placement = &facts.placement;
-    let growth = facts.held_floor.filter(Floor::rises).map(|floor| floor.growth());
-    if !facts.refill_was_full() || !(facts.starved() || growth.is_some()) {
+    let leak = facts.leak();
+    let filled = facts.refill_was_full() || leak.is_some_and(|leak| leak.refill_full);
+    if !filled || !(facts.starved() || leak.is_some()) {
         return Judgement::Not;
     }
-    let Some(held) = placement.held else { return Judgement::Untold(missing::HELD) };
-    // With nothing coming back any more, all that is held was dropped; before that, what the floor gained.
+    let Some(held) = placement.held else { return Judgement::Unknown(missing::HELD) };
+    // With nothing coming back any more, all that is held was dropped; before that, what the least held gained.
     let ended = !facts.returning() && facts.cq_shallow() == Some(true);
-    let grown = growth.unwrap_or(0) as f64 / placement.fragments.unwrap_or(1.0);
+    let grown = leak.map_or(0, |leak| (leak.lost as f64 / placement.fragments.unwrap_or(1.0)) as u64);
     // A ring with room again shows that the owner publishes nothing later of what did not fit.
     let has_room = placement.refill_depth.is_some_and(|depth| depth * 2 < entries);
     let throughout =
         facts.held_throughout().filter(|_| has_room).map_or(0, |held| held.saturating_sub(entries));
-    let lost = if ended { held } else { held.min(throughout.max(grown as u64)) };
+    let lost = if ended { held } else { held.min(throughout.max(grown)) };
     let share = placement.share(Some(lost)).unwrap_or(0.0);
     Case::new(Confidence::High, share)
         .evidence(size(facts, entries))
@@ -75,10 +81,29 @@ fn judge_foreign(facts: &Facts<'_>, entries: u64) -> Judgement {
                     .to_owned()
             },
         )
-        .doubt_if(!ended && facts.returning() && growth.is_none() && throughout == 0, || {
+        .doubt_if(facts.entries_thrown_away(), || {
+            "refill entries are consumed without giving a buffer back: it returns, but wrongly".to_owned()
+        })
+        .doubt_if(!ended && facts.returning() && leak.is_none() && throughout == 0, || {
             "what is held does not grow: the owner may stash what does not fit".to_owned()
         })
         .fits()
+}
+
+/// The local receive path says what it could not return.
+fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
+    facts.placement.stashed?;
+    let stashes = |step: &Step| {
+        some(step.change.bytes)
+            && step.placement.share(step.placement.stashed).is_some_and(|share| share >= CONSIDERABLE)
+    };
+    let seen = Activity::within(facts, RECENT, stashes)?;
+    let stashed = facts.placement.stashed?;
+    seen.lasted(LASTING).then(|| {
+        let words =
+            format!("{} are returned and find no room in the refill ring", words::buffers(facts, stashed));
+        seen.alarm(Trouble::RefillOverflow, words)
+    })
 }
 
 fn size(facts: &Facts<'_>, entries: u64) -> String {

@@ -3,64 +3,81 @@
 use super::missing;
 use crate::diagnose::facts::Facts;
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, MOST, TREND};
-use crate::diagnose::words;
+use crate::diagnose::thresholds::{CONSIDERABLE, MOST, PAUSE};
+use crate::diagnose::{causes::never_returned, words};
 use crate::model::{Cause, Confidence};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::SlowConsumer,
+    letter: Some('A'),
     title: "Slow consumer",
-    signature: "allocations fail, the refill ring and the freelist are empty; most of the area is held by the owner or \
-                lies in unread completions, and buffers keep coming back, only too slowly; or completions wait and the \
-                owner reads none",
+    signature: "allocations fail, the refill ring and the freelist are empty; most of the area is held by the owner, lies in \
+                unread completions, or waits in sockets on which a receive is armed; buffers keep coming back, only too slowly",
     remedy: "process or copy out sooner, spread the work over more workers, or make the area larger",
+    run: &["perf top -p {pid}", "cat /proc/{pid}/stack", "ss -tmi 'sport = :{port}'"],
     produced: Produced::Lab {
-        how: "the application holds each buffer for 800 ms or for two seconds, or reaps no completion; the own queue's destination reads nothing",
+        how: "the application holds each buffer for 800 ms or for two seconds, or reaps no completion; the local queue's \
+              destination reads nothing",
         kernels: "7.2, 7.3",
     },
     late: Some(
-        "an owner that holds every buffer for seconds looks like one that returns none until the first comes back: it is called `never_returned` until then",
+        "an owner that holds every buffer for seconds looks like one that returns none until the first comes back: until then \
+         it is called `never_returned`",
     ),
+    alarm: None,
     judge,
 };
 
 fn judge(facts: &Facts<'_>) -> Judgement {
-    // The own receive path accounts for each buffer until its sink is done with it: what it holds is not lost, and what
-    // piles up before allocations fail is its sink's doing.
+    // The local receive path accounts for each buffer until its sink is done with it: what it holds is not lost, and what
+    // piles up before allocations fail waits for its sink.
     let accounted = facts.now.local.is_some();
-    let grows = facts.held_floor.filter(|floor| floor.rises() && floor.span >= TREND);
-    let piles_up = accounted && grows.is_some();
+    let piles_up = accounted && facts.leak().is_some();
     if !facts.starved() && !piles_up {
         return Judgement::Not;
     }
     let placement = &facts.placement;
     let (Some(held), Some(completed)) = (placement.held, placement.completed) else {
-        return Judgement::Untold(missing::HELD);
+        return Judgement::Unknown(missing::HELD);
     };
-    let (Some(share), Some(waiting)) =
-        (placement.share(Some(held + completed)), placement.share(Some(completed)))
-    else {
-        return Judgement::Untold(missing::AREA);
+    let typical = &facts.typical;
+    let (Some(held_share), Some(unread_share)) = (typical.held, typical.completed) else {
+        return Judgement::Unknown(missing::AREA);
     };
-    if facts.owner_stopped_reading() {
+    // Data on which a receive is armed waits for the owner as much as an unread completion does.
+    let waiting_share = facts.awaited_in_sockets();
+    if facts.owner_stopped_reading() && unread_share + waiting_share + held_share >= CONSIDERABLE {
         return stopped(facts, held + completed);
     }
+    let lost = never_returned::lost_share(facts);
+    let share = (held_share + unread_share + waiting_share - lost).max(0.0);
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
     let rate = facts.recent.rate(facts.recent.returned).filter(|&rate| rate > 0.0 && facts.returning());
     let in_bursts = facts.returns_in_bursts();
+    let pausing = facts.may_be_pausing();
     let returning = facts.returning() || in_bursts;
-    let throughout = facts.held_throughout().filter(|_| facts.refill_was_full() && !accounted);
-    let dropped = placement.share(throughout).unwrap_or(0.0);
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
+    let alone = second_ring(facts);
+    // What an owner holds all the time, whose ring was full, may be returns that it dropped.
+    let throughout = facts.held_throughout().filter(|_| facts.refill_was_full() && !accounted);
+    let dropped = placement.share(throughout).unwrap_or(0.0);
     Case::new(confidence, share)
         .evidence(format!(
             "the owner holds {}, another {completed} in completions that it has not read",
             words::buffers(facts, held)
         ))
         .evidence_if(in_bursts.then(|| "it returns in bursts, with as long a pause between them before".to_owned()))
+        .evidence_if((pausing && !returning).then(|| {
+            format!(
+                "it returned buffers for {} and stopped {} ago: a pause, unless it lasts for {}",
+                words::time(facts.history.returns().lasted()),
+                words::time(facts.without_return()),
+                words::time(PAUSE)
+            )
+        }))
         .evidence_if(rate.map(|rate| {
             format!(
                 "it returns {}: a buffer is out for {} on average",
@@ -68,24 +85,28 @@ fn judge(facts: &Facts<'_>) -> Judgement {
                 words::time(std::time::Duration::from_secs_f64((held + completed) as f64 / rate))
             )
         }))
+        .evidence_if((waiting_share >= CONSIDERABLE).then(|| {
+            format!(
+                "{:.0} % of the area waits in sockets on which a receive is armed: the owner comes to its ring too seldom",
+                waiting_share * 100.0
+            )
+        }))
+        .evidence_if(alone)
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
         .evidence_if((!returning && accounted).then(|| {
             format!("its sink has been done with none in {}", words::last(facts.latest.span))
         }))
-        .doubt_if(!returning && !accounted && waiting < CONSIDERABLE, || {
+        .doubt_if(!returning && !accounted && !pausing && unread_share + waiting_share < CONSIDERABLE, || {
             format!("nothing came back in {}: held buffers may be lost", words::last(facts.latest.span))
-        })
-        .doubt_if(grows.is_some() && !accounted && facts.cq_shallow() == Some(true), || {
-            format!(
-                "what it holds only grew in the last {}, though it reads its completions: it may lose buffers",
-                words::time(facts.whole.span)
-            )
         })
         .doubt_if(dropped >= MOST, || {
             format!(
                 "the refill ring was full, and {:.0} % of the area is held all the time: returns may have been dropped",
                 dropped * 100.0
             )
+        })
+        .doubt_if(lost >= share, || {
+            format!("a leak was seen to take {:.0} % of the area before allocations failed", lost * 100.0)
         })
         .doubt_if(facts.entries_thrown_away(), || {
             "refill entries are consumed without giving a buffer back: it may well return what seems held".to_owned()
@@ -101,7 +122,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
 fn stopped(facts: &Facts<'_>, user: u64) -> Judgement {
     let placement = &facts.placement;
     let behind = user + placement.sockets.unwrap_or(0);
-    let Some(share) = placement.share(Some(behind)) else { return Judgement::Untold(missing::AREA) };
+    let Some(share) = placement.share(Some(behind)) else { return Judgement::Unknown(missing::AREA) };
     Case::new(Confidence::High, share)
         .evidence(format!(
             "{} wait, and the owner read none in {}",
@@ -109,7 +130,29 @@ fn stopped(facts: &Facts<'_>, user: u64) -> Judgement {
             words::recently(facts)
         ))
         .evidence(format!("{} wait for it or are held by it", words::buffers(facts, behind)))
+        .evidence_if(second_ring(facts))
+        .doubt_if(facts.owner.halt.is_some(), || "its thread does not run".to_owned())
         .fits()
+}
+
+/// Which of several rings does not read.
+fn second_ring(facts: &Facts<'_>) -> Option<String> {
+    let rings = &facts.now.kernel.as_ref()?.rings;
+    if rings.len() < 2 {
+        return None;
+    }
+    let (position, ring) =
+        rings.iter().enumerate().max_by_key(|(_, ring)| ring.cq.map_or(0, |cq| cq.depth()))?;
+    let unread = ring.cq?.depth();
+    let task = ring.consumer.as_ref();
+    let name = task.map_or_else(String::new, |task| format!(" ({}[{}])", task.comm, task.tid));
+    (unread > 0).then(|| {
+        format!(
+            "of {} rings that share the queue, ring {}{name} leaves {unread} completions unread",
+            rings.len(),
+            position + 1
+        )
+    })
 }
 
 #[cfg(test)]

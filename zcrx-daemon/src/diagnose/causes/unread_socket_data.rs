@@ -9,16 +9,19 @@ use crate::model::{Cause, Confidence};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::UnreadSocketData,
+    letter: Some('B'),
     title: "Unread socket data",
     signature: "allocations fail, the refill ring is empty, the completion queue is empty and the owner holds little; \
-                the buffers are in the receive queues of sockets",
+                the buffers are in the receive queues of sockets on which no receive is armed",
     remedy: "arm a receive (RECV_ZC) on every connection, cap SO_RCVBUF, and size the area for the sum of the receive \
              buffers",
+    run: &["ss -tmi 'sport = :{port}'", "cat /proc/{pid}/stack"],
     produced: Produced::Lab {
         how: "the application arms no receive, and its sockets take more than the area has",
         kernels: "7.2, 7.3",
     },
     late: None,
+    alarm: None,
     judge,
 };
 
@@ -27,20 +30,30 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Not;
     }
     let placement = &facts.placement;
-    let Some(shallow) = facts.cq_shallow() else { return Judgement::Untold(missing::HELD) };
+    let Some(shallow) = facts.cq_shallow() else { return Judgement::Unknown(missing::HELD) };
     // Without the sockets' own figures: what the kernel has beyond a full receive ring and a full cache.
     let ring = facts.now.nic.ring.map(u64::from);
     let supposed = placement
         .kernel
         .zip(ring)
         .map(|(in_kernel, ring)| in_kernel.saturating_sub(ring).saturating_sub(POOL_CACHE));
-    let Some(unread) = placement.sockets.or(supposed) else { return Judgement::Untold(missing::SOCKETS) };
-    let Some(share) = placement.share(Some(unread)) else { return Judgement::Untold(missing::AREA) };
+    let Some(unread) = placement.sockets.or(supposed) else { return Judgement::Unknown(missing::SOCKETS) };
+    let Some(in_sockets) = facts.typical.sockets.or(placement.share(Some(unread))) else {
+        return Judgement::Unknown(missing::AREA);
+    };
+    let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
+    // Which of it no receive is armed for, where the kernel shows that.
+    let unarmed = facts.unarmed();
+    let stays = facts.typical.sockets_between.map_or(in_sockets, |(least, _)| least);
+    let share = unarmed.map_or(stays, |unarmed| in_sockets * unarmed);
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
-    let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
-    let held_most = placement.held.is_some_and(|held| held > unread);
+    let held_most = facts.typical.held.is_some_and(|held| held > in_sockets);
+    // An owner that received before and now does nothing at all has hardly disarmed every receive.
+    let went_silent = unarmed.is_none() && facts.owner.ever_active && facts.owner.active == Some(false);
+    let per_buffer = backlog.filter(|_| unread > 0).map(|backlog| backlog.unread_bytes / unread.max(1));
+    let small = per_buffer.zip(facts.now.buffer_bytes).filter(|(bytes, buffer)| bytes * 4 < *buffer);
     Case::new(Confidence::High, share)
         .evidence_if(backlog.map(|backlog| {
             format!(
@@ -50,6 +63,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
                 words::buffers(facts, unread)
             )
         }))
+        .evidence_if(unarmed.map(|unarmed| format!("no receive is armed for {:.0} % of that", unarmed * 100.0)))
+        .evidence_if(small.map(|(bytes, buffer)| {
+            format!("small packets: each keeps a buffer of {buffer} bytes for {bytes} bytes of payload")
+        }))
         .evidence_if(shallow.then(|| "the completion queue is empty: nothing fetches them".to_owned()))
         .evidence_if(
             none(facts.recent.bytes).then(|| format!("nothing was received in {}", words::recently(facts))),
@@ -58,12 +75,19 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             "the sockets were not looked at: this is what the kernel has beyond a full receive ring"
                 .to_owned()
         })
+        .doubt_if(went_silent, || {
+            "the owner received before, and now neither receives nor returns: it may not enter the kernel at all".to_owned()
+        })
+        .doubt_if(some(facts.recent.bytes) && unarmed.is_none(), || {
+            "the owner still receives: it may only come to its ring too seldom".to_owned()
+        })
         .doubt_if(some(facts.whole.enospc), || {
             "a receive ended with ENOSPC: it may not have been armed again".to_owned()
         })
         .doubt_if(facts.owner_stopped_reading(), || {
             "completions wait unread: the owner has stopped altogether".to_owned()
         })
+        .doubt_if(facts.owner.halt.is_some(), || "the owner's thread does not run".to_owned())
         .doubt_if(held_most, || {
             format!("the owner holds more: {}", words::buffers(facts, placement.held.unwrap_or(0)))
         })

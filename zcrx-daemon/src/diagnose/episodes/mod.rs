@@ -6,10 +6,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::facts::{Change, Facts};
-use super::thresholds::{CALM, SETTLING};
-use super::{Diagnosis, diagnose};
-use crate::model::{Alarm, Cause, Episode, QueueSample, Window};
+use super::facts::{Change, Facts, none, some};
+use super::history::History;
+use super::thresholds::{CALM, CALM_AFTER_EVENTS};
+use super::{Diagnosis, judge};
+use crate::model::{Alarm, Cause, CauseChange, Confidence, Episode, QueueSample, Trouble, Window};
 
 /// What became of a sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,11 +37,14 @@ pub struct Tally {
     pub healed_failures: u64,
 }
 
-/// One queue's past: its window, its open episode, its tally.
+/// One queue's past: its history, its open episode, its tally.
 pub struct Tracker {
-    window: Window,
+    history: History,
     open: Option<Open>,
     tally: Tally,
+    diagnosis: Diagnosis,
+    /// Since when each problem lasts, and when it was last seen.
+    since: BTreeMap<Trouble, (Duration, Duration)>,
 }
 
 /// What is counted during an episode.
@@ -74,14 +78,23 @@ struct Open {
     /// Counted up to the last alarm, and since: a calm end does not belong to the episode.
     counted: Meanwhile,
     since: Meanwhile,
+    /// Another cause that came first in the last sample: it must do so twice.
+    rival: Option<Cause>,
+    /// The episode is over after this much time without an alarm.
+    calm: Duration,
 }
 
+/// Changes of the cause that an episode remembers.
+const MOST_CHANGES: usize = 32;
+
 impl Open {
-    fn begin(alarm: &Alarm, diagnosis: Diagnosis, window: &Window, now: &QueueSample) -> Self {
-        let counted = window
+    fn begin(alarm: &Alarm, diagnosis: Diagnosis, history: &History, now: &QueueSample) -> Self {
+        let counted = history
             .steps()
-            .filter(|(_, later)| later.at > alarm.since)
-            .map(|(earlier, later)| Meanwhile::of(&Change::between(earlier, later)))
+            .iter()
+            .skip(1)
+            .filter(|step| step.at > alarm.since)
+            .map(|step| Meanwhile::of(&step.change))
             .fold(Meanwhile::NOTHING, Meanwhile::plus);
         let mut open = Self {
             episode: Episode {
@@ -96,10 +109,13 @@ impl Open {
                 failed_allocations: None,
                 bytes: None,
                 drops: None,
+                history: Vec::new(),
             },
             last_alarm: alarm.last,
             counted,
             since: Meanwhile::NOTHING,
+            rival: None,
+            calm: calm(alarm.trouble),
         };
         open.tell();
         open
@@ -112,31 +128,50 @@ impl Open {
         self.episode.drops = self.counted.drops;
     }
 
-    /// The trouble goes on; the answer is whether another cause is now thought of.
-    fn go_on(&mut self, last: Duration, diagnosis: Diagnosis, now: Duration) -> bool {
+    /// The problem goes on. The episode's cause is that of now; it changes for a stated reason only, and the answer is
+    /// whether it did.
+    fn go_on(&mut self, last: Duration, diagnosis: Option<Diagnosis>, idle: bool, now: Duration) -> bool {
+        // Problems that come in moments are over when the next moment is overdue.
+        let gap = last.saturating_sub(self.last_alarm);
+        self.calm = self.calm.max((gap * 3).min(CALM_AFTER_EVENTS));
         self.last_alarm = last;
         self.counted = self.counted.plus(std::mem::replace(&mut self.since, Meanwhile::NOTHING));
         self.tell();
-        let before = self.episode.cause();
-        let young = now.saturating_sub(self.episode.noticed) < SETTLING;
-        let better = match (self.episode.diagnosis.cause(), diagnosis.cause()) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            // A leak whose buffers come back was none, however late they do.
-            (Some(old), Some(new))
-                if (old.cause, new.cause) == (Cause::NeverReturned, Cause::SlowConsumer) =>
-            {
-                new.confidence >= old.confidence
+        let Some(diagnosis) = diagnosis else { return false };
+        let (old, new) = (self.episode.diagnosis.cause(), diagnosis.cause());
+        let why = match (old, new) {
+            // A window that shows nothing any more does not take back what it showed.
+            (_, None) => return false,
+            (None, Some(_)) => Some("its figures were not known before"),
+            (Some(old), Some(new)) if new.cause == old.cause => None,
+            // What an owner does with its entries shows only while it returns some.
+            (Some(old), Some(new)) if idle && shows_in_motion(old.cause) && !shows_in_motion(new.cause) => {
+                return false;
             }
-            (Some(old), Some(new)) if young => new.cause == old.cause || new.confidence >= old.confidence,
-            // The same cause, seen as clearly as before, is told with the figures of now.
-            (Some(old), Some(new)) if new.cause == old.cause => new.confidence >= old.confidence,
-            (Some(old), Some(new)) => new.confidence > old.confidence,
+            (Some(old), Some(new)) if new.confidence > old.confidence => Some("it is surer"),
+            (Some(old), Some(new)) if doubted(&diagnosis, old.cause, new.confidence) => {
+                Some("the other is less sure now")
+            }
+            (Some(old), Some(new)) if self.rival == Some(new.cause) => {
+                // Twice in a row, and the first one is no longer as sure as it was.
+                let still = diagnosis.causes.iter().find(|finding| finding.cause == old.cause);
+                Some(if still.is_some() { "it explains more" } else { "the signature of the other is gone" })
+            }
+            (Some(_), Some(new)) => {
+                self.rival = Some(new.cause);
+                return false;
+            }
         };
-        if better {
-            self.episode.diagnosis = diagnosis;
+        self.rival = None;
+        if let (Some(why), Some(new)) = (why, new) {
+            let from = old.map(|finding| finding.cause);
+            if self.episode.history.len() < MOST_CHANGES {
+                self.episode.history.push(CauseChange { at: now, from, to: new.cause, why: why.to_owned() });
+            }
         }
-        self.episode.cause() != before
+        self.episode.trouble = diagnosis.alarms.first().map_or(self.episode.trouble, |alarm| alarm.trouble);
+        self.episode.diagnosis = diagnosis;
+        why.is_some()
     }
 
     fn end(mut self) -> Episode {
@@ -145,15 +180,49 @@ impl Open {
     }
 }
 
+/// For how long there must be no alarm until the episode is over. Some problems show by single events, seconds apart.
+const fn calm(trouble: Trouble) -> Duration {
+    match trouble {
+        Trouble::Missteered => CALM_AFTER_EVENTS,
+        _ => CALM,
+    }
+}
+
+/// Whether a cause still fits, but with less confidence than that.
+fn doubted(diagnosis: &Diagnosis, cause: Cause, confidence: Confidence) -> bool {
+    diagnosis.causes.iter().any(|finding| finding.cause == cause && finding.confidence < confidence)
+}
+
+/// Whether the signature of a cause needs entries to be returned: once all buffers are lost, nothing shows it any more.
+const fn shows_in_motion(cause: Cause) -> bool {
+    matches!(cause, Cause::RefillRingFull | Cause::BadEntries | Cause::FragmentPinning)
+}
+
 impl Tracker {
     /// A tracker that remembers so many samples.
     pub fn new(samples: usize) -> Self {
-        Self { window: Window::new(samples), open: None, tally: Tally::default() }
+        Self {
+            history: History::new(samples),
+            open: None,
+            tally: Tally::default(),
+            diagnosis: Diagnosis::default(),
+            since: BTreeMap::new(),
+        }
     }
 
     /// The last samples.
     pub const fn window(&self) -> &Window {
-        &self.window
+        self.history.window()
+    }
+
+    /// The last samples, what each shows, and what is kept for longer.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What the newest sample says.
+    pub const fn diagnosis(&self) -> &Diagnosis {
+        &self.diagnosis
     }
 
     /// The episode that lasts.
@@ -169,20 +238,36 @@ impl Tracker {
     /// Takes a sample in; what it changes is the answer.
     pub fn feed(&mut self, sample: QueueSample) -> Vec<Event> {
         let mut events = Vec::new();
-        let before = self.window.last();
+        let before = self.window().last();
         if before.is_some_and(|last| last.key != sample.key || last.generation != sample.generation) {
             events.extend(self.end());
+            self.since.clear();
         }
-        let change = self.window.last().map_or_else(Change::default, |last| Change::between(last, &sample));
         let now = sample.at;
-        self.window.push(sample);
-
-        let diagnosis = diagnose(&self.window);
-        let trouble = diagnosis.alarms.first().cloned();
+        let older = self.window().last().is_some_and(|last| last.key == sample.key && now <= last.at);
+        if older {
+            return events;
+        }
+        self.history.push(sample);
+        let Some(facts) = Facts::of(&self.history) else { return events };
+        let change = facts.history.steps().back().map_or_else(Change::default, |step| step.change);
+        let mut diagnosis = judge(&facts);
+        // A window forgets when a problem began; the tracker does not.
+        self.since.retain(|_, (_, last)| now.saturating_sub(*last) <= CALM_AFTER_EVENTS);
+        for alarm in &mut diagnosis.alarms {
+            let (since, last) = self.since.entry(alarm.trouble).or_insert((alarm.since, alarm.last));
+            *since = (*since).min(alarm.since);
+            *last = alarm.last;
+            alarm.since = *since;
+        }
+        self.diagnosis = diagnosis.clone();
+        let alarm = diagnosis.alarms.first().cloned();
+        let idle = none(facts.recent.returned) && !some(facts.recent.consumed);
+        let still = still_starving(&facts, self.open.as_ref().map(|open| open.last_alarm));
         let Some(open) = &mut self.open else {
             self.tally.healed_failures += change.failures.unwrap_or(0);
-            if let (Some(alarm), Some(sample)) = (trouble, self.window.last()) {
-                let open = Open::begin(&alarm, diagnosis, &self.window, sample);
+            if let (Some(alarm), Some(sample)) = (alarm, self.history.last()) {
+                let open = Open::begin(&alarm, diagnosis, &self.history, sample);
                 let failures = open.episode.failed_allocations.unwrap_or(0);
                 self.tally.healed_failures = self.tally.healed_failures.saturating_sub(failures);
                 self.tally.begun += 1;
@@ -193,18 +278,18 @@ impl Tracker {
         };
 
         open.since = open.since.plus(Meanwhile::of(&change));
-        let last = trouble.map(|alarm| alarm.last).or_else(|| still_starving(&self.window, open.last_alarm));
-        if let Some(last) = last {
-            if open.go_on(last, diagnosis, now) {
+        let alarmed = alarm.is_some();
+        if let Some(last) = alarm.map(|alarm| alarm.last).or(still) {
+            if open.go_on(last, alarmed.then_some(diagnosis), idle, now) {
                 events.push(Event::Reconsidered(open.episode.clone()));
             }
-        } else if now.saturating_sub(open.last_alarm) >= CALM {
+        } else if now.saturating_sub(open.last_alarm) >= open.calm {
             events.extend(self.end());
         }
         events
     }
 
-    /// The queue is gone, or nobody looks any more: ends the open episode.
+    /// The queue is gone, or nothing samples it any more: ends the open episode.
     pub fn end(&mut self) -> Option<Event> {
         let episode = self.open.take()?.end();
         *self.tally.ended.entry(episode.cause()).or_default() += 1;
@@ -215,7 +300,8 @@ impl Tracker {
 
 /// A queue whose last allocation failed before the last alarm, and that had no success since, starves still, though
 /// nobody sends any more.
-fn still_starving(window: &Window, last_alarm: Duration) -> Option<Duration> {
-    let facts = Facts::of(window)?;
-    facts.starving_since().filter(|&since| since <= last_alarm).map(|_| facts.now.at)
+fn still_starving(facts: &Facts<'_>, last_alarm: Option<Duration>) -> Option<Duration> {
+    let last_alarm = last_alarm?;
+    let posted = facts.nothing_posted() == Some(false);
+    facts.starving_since().filter(|&since| since <= last_alarm && !posted).map(|_| facts.now.at)
 }

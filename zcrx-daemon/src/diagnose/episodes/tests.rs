@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::diagnose::queue_model::{Overflow, Queue};
-use crate::model::{QueueKey, Trouble};
+use crate::model::QueueKey;
 
 const SAMPLES: usize = 120;
 
@@ -24,7 +24,7 @@ fn breaks_with(mut queue: Queue, fault: impl FnOnce(&mut Queue), cause: Cause, s
     fault(&mut queue);
     let events = watch(&mut tracker, &mut queue, seconds);
     let Some(Event::Began(episode)) = events.first() else {
-        panic!("no episode: {:#?}", diagnose(tracker.window()))
+        panic!("no episode: {:#?}", tracker.diagnosis())
     };
     assert_eq!(episode.cause(), Some(cause), "{:#?}", episode.diagnosis);
     let open = tracker.open().expect("it lasts");
@@ -224,7 +224,7 @@ proptest! {
         let events = watch(&mut tracker, &mut queue, seconds);
         prop_assert!(
             matches!(events.first(), Some(Event::Began(_))),
-            "no episode for {cause}: {:#?}", diagnose(tracker.window())
+            "no episode for {cause}: {:#?}", tracker.diagnosis()
         );
         let episode = tracker.open().expect("the fault lasts");
         prop_assert_eq!(episode.cause(), Some(cause), "{:#?}", episode);

@@ -21,6 +21,8 @@ pub struct Change {
     pub from_freelist: Option<u64>,
     /// Refill entries that provider calls consumed.
     pub consumed: Option<u64>,
+    /// Refill entries that left the ring: by provider calls or a flush.
+    pub fetched: Option<u64>,
     /// Refill entries that the owner published.
     pub returned: Option<u64>,
     /// Completions that the kernel posted, those of anything else on that ring among them.
@@ -41,6 +43,8 @@ pub struct Change {
     pub copies: Option<u64>,
     /// Bytes copied by the kernel.
     pub copied_bytes: Option<u64>,
+    /// Time without a buffer to allocate: from a failed allocation to the next success, as the allocation probe counts it.
+    pub starved: Option<Duration>,
     /// Receives that ended with ENOMEM.
     pub enomem: Option<u64>,
     /// Receives that ended with ENOSPC.
@@ -63,6 +67,7 @@ impl Change {
             yielded: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.buffers)),
             from_freelist: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.from_freelist)),
             consumed: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.consumed)),
+            fetched: index(|sample| Some(sample.kernel.as_ref()?.refill?.cached_head)),
             returned: counter(|sample| Some(sample.local.as_ref()?.returned))
                 .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.refill?.tail))),
             posted: index(|sample| Some(sample.kernel.as_ref()?.cq?.tail)),
@@ -79,6 +84,7 @@ impl Change {
             copies: counter(|sample| Some(sample.copies?.calls)),
             copied_bytes: counter(|sample| Some(sample.copies?.bytes))
                 .or_else(|| counter(|sample| sample.local.as_ref()?.copied_bytes)),
+            starved: starved(later).zip(starved(earlier)).map(|(now, before)| now.saturating_sub(before)),
             enomem: counter(|sample| error(sample, libc::ENOMEM)),
             enospc: counter(|sample| error(sample, libc::ENOSPC)),
             efault: counter(|sample| error(sample, libc::EFAULT)),
@@ -118,6 +124,13 @@ pub(in crate::diagnose) fn some(count: Option<u64>) -> bool {
 /// Whether a count is known to be zero.
 pub(in crate::diagnose) fn none(count: Option<u64>) -> bool {
     count == Some(0)
+}
+
+/// Time without a buffer so far, the present starvation included.
+fn starved(sample: &QueueSample) -> Option<Duration> {
+    let count = sample.kernel.as_ref()?.allocation?;
+    let present = count.starving_since.map_or(Duration::ZERO, |since| sample.at.saturating_sub(since));
+    Some(count.starved + present)
 }
 
 /// Failed allocations so far, from the best source there is.

@@ -1,72 +1,87 @@
-//! The vocabulary of the rules: what a window of samples says, computed once.
+//! The vocabulary of the rules: what the history of a queue shows, computed once for all rules.
 
 mod change;
+mod owner;
 mod placement;
 #[cfg(test)]
 mod tests;
-mod trend;
+mod typical;
 
 use std::time::Duration;
 
-use super::thresholds::{CONSIDERABLE, LASTING, LATEST, RECENT, SHALLOW, THROUGHOUT};
-use crate::model::{QueueSample, Window};
+use super::floors::Leak;
+use super::history::{History, Step};
+use super::thresholds::{
+    LASTING, LATEST, MOST, NOTHING_POSTED, PAUSE, PROMPT_BEFORE, RECENT, SHALLOW, THROUGHOUT, WASTED,
+};
+use crate::model::QueueSample;
 
 pub use change::Change;
 pub(super) use change::{none, some};
+pub use owner::{Halt, OwnerActivity};
 pub use placement::Placement;
 pub(super) use placement::{held_references, without_device};
-pub use trend::Floor;
+pub use typical::Typical;
 
-/// What a window says.
-pub struct Facts<'w> {
-    /// The window itself.
-    pub window: &'w Window,
+/// What a history shows.
+pub struct Facts<'h> {
+    /// The history itself.
+    pub history: &'h History,
     /// The newest sample.
-    pub now: &'w QueueSample,
+    pub now: &'h QueueSample,
     /// Where the buffers are now.
     pub placement: Placement,
+    /// Where the buffers were while the queue lacked some, on average over the last seconds.
+    pub typical: Typical,
     /// What changed in the last two seconds or so.
     pub recent: Change,
     /// What changed in the last quarter of a second, or in the last step if that is longer.
     pub latest: Change,
     /// What changed in the whole window.
     pub whole: Change,
-    /// What the owner's code holds, in references, at its least.
-    pub held_floor: Option<Floor>,
-    /// The most references per buffer in any sample: the last fragment of each buffer has company no more.
+    /// What the owner does.
+    pub owner: OwnerActivity,
+    /// The most references per buffer in any sample: a buffer's last fragment no longer shows that the buffer was shared.
     pub most_fragments: Option<f64>,
-    /// The fullest the refill ring was seen, 0 to 1: in a sample, or by the kernel when it came for entries.
+    /// The fullest the refill ring was seen in the window, 0 to 1.
     pub fullest_refill: Option<f64>,
 }
 
-impl<'w> Facts<'w> {
-    /// Of a window; `None` if that is empty.
-    pub fn of(window: &'w Window) -> Option<Self> {
-        let now = window.last()?;
-        let oldest = window.samples().next()?;
+impl<'h> Facts<'h> {
+    /// Of a history; `None` if that is empty.
+    pub fn of(history: &'h History) -> Option<Self> {
+        let now = history.last()?;
+        let oldest = history.samples().next()?;
         let before = |time: Duration| {
             let since = now.at.saturating_sub(time);
-            window.samples().rev().find(|sample| sample.at <= since).unwrap_or(oldest)
+            history.samples().rev().find(|sample| sample.at <= since).unwrap_or(oldest)
         };
-        let placements: Vec<_> = window.samples().map(Placement::of).collect();
-        let most = |read: fn(&Placement) -> Option<f64>| placements.iter().filter_map(read).reduce(f64::max);
-        let fullness = |placement: &Placement| {
-            Some(
-                placement.refill_depth? as f64
-                    / placement.refill_entries.filter(|&entries| entries > 0)? as f64,
-            )
+        let steps = history.steps();
+        let most = |read: fn(&Placement) -> Option<f64>| {
+            steps.iter().filter_map(|step| read(&step.placement)).reduce(f64::max)
         };
+        let recent = Change::between(before(RECENT), now);
         Some(Self {
-            window,
+            history,
             now,
-            placement: Placement::of(now),
-            recent: Change::between(before(RECENT), now),
+            placement: steps.back()?.placement,
+            typical: Typical::of(history),
+            recent,
             latest: Change::between(before(LATEST), now),
             whole: Change::between(oldest, now),
-            held_floor: Floor::of(window, held_references),
+            owner: OwnerActivity::of(history, &recent),
             most_fragments: most(|placement| placement.fragments),
-            fullest_refill: most(fullness).into_iter().chain(fullest_when_asked(now)).reduce(f64::max),
+            fullest_refill: most(Placement::refill_fullness)
+                .into_iter()
+                .chain(filled_meanwhile(oldest, now))
+                .reduce(f64::max),
         })
+    }
+
+    /// What each of the last samples shows, oldest first.
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = &'h Step> {
+        // The first sample shows no change.
+        self.history.steps().iter().skip(1)
     }
 
     /// Since when allocations have failed without a success, as the kernel's probe stamps it.
@@ -74,14 +89,47 @@ impl<'w> Facts<'w> {
         self.now.kernel.as_ref()?.allocation?.starving_since
     }
 
-    /// Whether the queue lacks buffers now: allocations fail, or the last one failed.
+    /// Whether the queue lacks buffers now: allocations fail, the last one failed, or the NIC has none and drops.
     pub fn starved(&self) -> bool {
-        some(self.recent.failures) || self.starving_since().is_some() || self.software_starving()
+        some(self.recent.failures)
+            || self.starving_since().is_some()
+            || self.software_starving()
+            || self.dropping_with_nothing_posted()
+            || self.copies_starve()
     }
 
     /// Whether a receive of the software interface queue waits for a buffer.
     pub fn software_starving(&self) -> bool {
-        self.now.local.as_ref().and_then(|own| own.starving) == Some(true)
+        self.now.local.as_ref().and_then(|local| local.starving) == Some(true)
+    }
+
+    /// Whether the NIC drops packets and has next to nothing posted: starved, though nothing counts failed allocations.
+    pub fn dropping_with_nothing_posted(&self) -> bool {
+        some(self.recent.drops) && self.nothing_posted() == Some(true)
+    }
+
+    /// Whether a queue without a device has no buffer to copy into, and data to copy.
+    fn copies_starve(&self) -> bool {
+        without_device(self.now) == Some(true)
+            && self.placement.free == Some(0)
+            && (some(self.recent.enomem) || none(self.recent.bytes) && some(self.placement.unread_bytes))
+    }
+
+    /// Whether the NIC has next to nothing posted: packets that arrive are lost. The reference is its ring. `None` where
+    /// the snapshot cannot tell.
+    pub fn nothing_posted(&self) -> Option<bool> {
+        let placement = &self.placement;
+        if without_device(self.now) == Some(true) {
+            return None;
+        }
+        let reference = self.now.nic.ring.map(u64::from).or(placement.total)?;
+        let few = ((reference as f64 * NOTHING_POSTED) as u64).max(1);
+        // Without the sockets' figures, all that the kernel has bounds what is posted.
+        if placement.posted.or(placement.kernel)? <= few {
+            Some(true)
+        } else {
+            placement.posted.map(|_| false)
+        }
     }
 
     /// Whether buffers came back just now.
@@ -89,53 +137,70 @@ impl<'w> Facts<'w> {
         some(self.latest.returned)
     }
 
+    /// For how long nothing has come back.
+    pub fn without_return(&self) -> Duration {
+        let first = self.history.samples().next().map_or(self.now.at, |sample| sample.at);
+        self.now.at.saturating_sub(self.history.returns().last.unwrap_or(first))
+    }
+
     /// Whether no buffer has come back for long enough to mean something.
     pub fn returns_ended(&self) -> bool {
-        let returning =
-            |(earlier, later): &(&QueueSample, &QueueSample)| !none(Change::between(earlier, later).returned);
-        let last = self.window.steps().rev().find(returning);
-        let quiet = last.map_or(self.whole.span, |(_, later)| self.now.at.saturating_sub(later.at));
-        quiet >= LASTING && !self.returns_in_bursts()
+        self.recent.returned.is_some() && self.without_return() >= LASTING && !self.returns_in_bursts()
     }
 
     /// Whether nothing comes back now, but nothing did for about as long before, with much in the owner's hands, and
     /// then something came back after all: an owner that holds each buffer for seconds returns in bursts.
     pub fn returns_in_bursts(&self) -> bool {
-        let (mut pause, mut longest) = (Duration::ZERO, Duration::ZERO);
-        for (earlier, later) in self.window.steps() {
-            let change = Change::between(earlier, later);
-            let placement = Placement::of(later);
-            if !none(change.returned) {
-                longest = longest.max(pause);
-                pause = Duration::ZERO;
-            } else if placement.share(placement.held).is_some_and(|held| held >= CONSIDERABLE) {
-                pause += change.span;
-            }
+        let pause = self.without_return();
+        !pause.is_zero() && pause <= self.history.returns().longest_pause * 2
+    }
+
+    /// Whether an owner that had returned buffers all the time has only just stopped: it may be a pause.
+    pub fn may_be_pausing(&self) -> bool {
+        self.history.returns().lasted() >= PROMPT_BEFORE && self.without_return() < PAUSE
+    }
+
+    /// The share of the unread payload in sockets for which no receive is armed, 0 to 1; `None` where the kernel does not
+    /// show that.
+    pub fn unarmed(&self) -> Option<f64> {
+        let backlog = self.now.kernel.as_ref()?.sockets?;
+        let unarmed = backlog.unarmed_unread_bytes?;
+        (backlog.unread_bytes > 0).then(|| (unarmed as f64 / backlog.unread_bytes as f64).min(1.0))
+    }
+
+    /// The share of the area that waits in sockets for the owner to enter the kernel: a receive is armed, or, where that is
+    /// not known, the owner received before and now does nothing at all.
+    pub fn awaited_in_sockets(&self) -> f64 {
+        let in_sockets = self.typical.sockets.unwrap_or(0.0);
+        match self.unarmed() {
+            Some(unarmed) => in_sockets * (1.0 - unarmed),
+            None if self.owner.ever_active && self.owner.active == Some(false) => in_sockets,
+            // What no receive is armed for stays; what comes and goes waits for the owner.
+            None => self.typical.sockets_between.map_or(0.0, |(least, _)| in_sockets - least),
         }
-        !pause.is_zero() && pause <= longest * 2
     }
 
     /// The least that the owner held in the last seconds, in buffers: what it works on goes up and down, what it lost
     /// stays. `None` where it was not known all that time.
     pub fn held_throughout(&self) -> Option<u64> {
         let since = self.now.at.saturating_sub(THROUGHOUT);
-        let oldest = self.window.samples().next()?;
+        let oldest = self.history.steps().front()?;
         if oldest.at > since {
             return None;
         }
-        let held = self
-            .window
-            .samples()
-            .filter(|sample| sample.at >= since)
-            .map(|sample| Placement::of(sample).held);
-        held.reduce(|least, held| Some(least?.min(held?))).flatten()
+        let held = self.history.steps().iter().rev().take_while(|step| step.at >= since);
+        held.map(|step| step.placement.held).reduce(|least, held| Some(least?.min(held?))).flatten()
     }
 
-    /// Whether completions wait and the owner has read none of late.
+    /// What a leak was seen to take, and not to give back.
+    pub fn leak(&self) -> Option<&'h Leak> {
+        let floors = self.history.floors();
+        floors.shown().or_else(|| floors.slow())
+    }
+
+    /// Whether completions wait and the owner has read none recently.
     pub fn owner_stopped_reading(&self) -> bool {
-        self.placement.cq_depth.is_some_and(|depth| depth > 0)
-            && none(self.recent.cq_read)
-            && self.recent_is_long_enough()
+        some(self.placement.cq_depth) && none(self.recent.cq_read) && self.recent_is_long_enough()
     }
 
     /// Whether the recent past covers enough time to say that something did not happen in it.
@@ -143,9 +208,18 @@ impl<'w> Facts<'w> {
         self.recent.span >= RECENT / 2
     }
 
-    /// Whether the owner reads its completions: hardly any wait. `None` where that is unknown.
+    /// Whether the owner reads its completions: few wait, by the size of the area and by that of the completion queue.
+    /// `None` where that is unknown.
     pub fn cq_shallow(&self) -> Option<bool> {
-        Some(self.placement.share(self.placement.completed)? <= SHALLOW)
+        let placement = &self.placement;
+        let of_area = placement.share(placement.completed)?;
+        let of_queue = placement
+            .cq_depth
+            .zip(placement.cq_entries)
+            .map(|(depth, entries)| depth as f64 / entries as f64);
+        // A queue of a few entries is deep with each completion.
+        let deep = of_queue.is_some_and(|share| share >= MOST) && placement.cq_depth >= Some(64);
+        Some(of_area <= SHALLOW && !deep)
     }
 
     /// Whether hardly any refill entry waits. `None` where that is unknown.
@@ -153,9 +227,10 @@ impl<'w> Facts<'w> {
         Some(self.placement.share(self.placement.pending)? <= SHALLOW)
     }
 
-    /// Whether the refill ring was seen full.
+    /// Whether the refill ring was seen full in the window.
     pub fn refill_was_full(&self) -> bool {
         self.fullest_refill.is_some_and(|fullest| fullest >= 1.0)
+            || self.history.steps().iter().any(|step| step.refill_full)
     }
 
     /// The newest stretch of time in which refill entries were consumed: the recent past, else the whole window. A
@@ -164,7 +239,7 @@ impl<'w> Facts<'w> {
         [self.recent, self.whole].into_iter().find(|change| some(change.consumed))
     }
 
-    /// The share of the refill entries consumed of late that gave no buffer back, 0 to 1.
+    /// The share of the refill entries consumed recently that gave no buffer back, 0 to 1.
     pub fn wasted_share(&self) -> Option<f64> {
         let change = self.consuming()?;
         Some(change.wasted()? as f64 / change.consumed? as f64)
@@ -176,26 +251,43 @@ impl<'w> Facts<'w> {
         self.most_fragments.map(|fragments| fragments > 1.05)
     }
 
-    /// Refill entries consumed of late that did nothing at all: neither gave a buffer back nor, where that is known,
-    /// dropped a reference.
-    pub fn thrown_away(&self) -> Option<u64> {
-        let change = self.consuming()?;
-        let wasted = change.wasted()?;
-        Some(change.rejected().map_or(wasted, |rejected| rejected.min(wasted)))
+    /// Refill entries consumed in the window that did nothing at all, and how many were consumed: neither gave a buffer
+    /// back nor dropped a reference. Judged by references where the ring's completions are zcrx's alone, else by the
+    /// buffers that did not come back, as far as what is held grew by them.
+    pub fn thrown_away(&self) -> Option<(u64, u64)> {
+        let change = [self.recent, self.whole]
+            .into_iter()
+            .find(|change| change.consumed.is_some_and(|consumed| consumed >= 64))?;
+        let consumed = change.consumed?;
+        let wasted = change.wasted();
+        let rejected = change.rejected();
+        let fragmented = self.fragmented()?;
+        let thrown = match (rejected, wasted) {
+            (Some(rejected), Some(wasted)) if !fragmented && wasted > rejected * 2 => {
+                // Other completions on the ring hide bad entries; buffers that come back with their packet only look bad.
+                let grown = change.references.unwrap_or(0).max(0).unsigned_abs();
+                if grown * 2 >= wasted { wasted } else { rejected }
+            }
+            (Some(rejected), Some(wasted)) => rejected.min(wasted),
+            (Some(rejected), None) if change.copied_bytes.is_none() || !some(change.copied_bytes) => rejected,
+            (None, Some(wasted)) if !fragmented => wasted,
+            _ => return None,
+        };
+        Some((thrown, consumed))
     }
 
-    /// Whether refill entries are thrown away, though there are no fragments.
+    /// Whether refill entries are thrown away.
     pub fn entries_thrown_away(&self) -> bool {
-        let consumed = self.consuming().and_then(|change| change.consumed);
-        let share =
-            self.thrown_away().zip(consumed).map(|(thrown, consumed)| thrown as f64 / consumed as f64);
-        self.fragmented() == Some(false) && share.is_some_and(|share| share >= super::thresholds::WASTED)
+        self.thrown_away()
+            .is_some_and(|(thrown, consumed)| thrown as f64 >= WASTED * consumed as f64 && thrown >= 32)
     }
 }
 
-/// How full the kernel found the refill ring at most when it came for entries, 0 to 1.
-fn fullest_when_asked(sample: &QueueSample) -> Option<f64> {
-    let kernel = sample.kernel.as_ref()?;
-    let entries = kernel.refill?.entries;
-    (entries > 0).then_some(f64::from(kernel.allocation?.fullest.min(entries)) / f64::from(entries))
+/// How full the kernel found the refill ring at most when it came for entries, 0 to 1, if it found more than ever before
+/// within the window.
+fn filled_meanwhile(oldest: &QueueSample, now: &QueueSample) -> Option<f64> {
+    let fullest = |sample: &QueueSample| Some(sample.kernel.as_ref()?.allocation?.fullest);
+    let entries = now.kernel.as_ref()?.refill?.entries;
+    let (before, now) = (fullest(oldest)?, fullest(now)?);
+    (entries > 0 && now > before).then(|| f64::from(now.min(entries)) / f64::from(entries))
 }

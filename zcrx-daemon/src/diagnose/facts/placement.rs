@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnose::thresholds::POOL_CACHE;
 use crate::model::{BackendKind, KernelQueue, QueueSample};
 
 /// Where the buffers of an area are at one moment. Counts are buffers; where the kernel delivers buffers in fragments,
@@ -20,8 +21,12 @@ pub struct Placement {
     pub completed: Option<u64>,
     /// In the refill ring, not consumed.
     pub pending: Option<u64>,
-    /// In sockets, not received: at least so many, since fragments may leave buffers half empty.
+    /// In sockets, not received. Counted by unread bytes, and by what the kernel has beyond a full receive ring and a full
+    /// cache: small packets leave buffers nearly empty.
     pub sockets: Option<u64>,
+    /// Unread payload in sockets, bytes.
+    #[serde(default)]
+    pub unread_bytes: Option<u64>,
     /// In the kernel's hands and not free: posted to the NIC, in the pool's cache, in sockets.
     pub kernel: Option<u64>,
     /// Of these, not in sockets: at most so many.
@@ -64,9 +69,15 @@ impl Placement {
             .zip(free)
             .zip(user_buffers)
             .map(|((total, free), user)| total.saturating_sub(free).saturating_sub(user));
+        let cache = kernel.and_then(|kernel| kernel.pool?.cache).map_or(POOL_CACHE, u64::from);
+        let beyond_ring = in_kernel
+            .zip(sample.nic.ring)
+            .map(|(in_kernel, ring)| in_kernel.saturating_sub(u64::from(ring)).saturating_sub(cache));
         let sockets = kernel.and_then(|kernel| kernel.sockets).zip(sample.buffer_bytes).map(
             |(backlog, buffer_bytes)| {
-                let buffers = backlog.unread_bytes.div_ceil(buffer_bytes.max(1));
+                let by_bytes = backlog.unread_bytes.div_ceil(buffer_bytes.max(1));
+                let buffers =
+                    if backlog.unread_bytes > 0 { by_bytes.max(beyond_ring.unwrap_or(0)) } else { 0 };
                 in_kernel.map_or(buffers, |in_kernel| buffers.min(in_kernel))
             },
         );
@@ -81,6 +92,7 @@ impl Placement {
             }),
             pending: refill_depth.map(buffers_of),
             sockets,
+            unread_bytes: kernel.and_then(|kernel| kernel.sockets).map(|backlog| backlog.unread_bytes),
             kernel: in_kernel,
             posted: in_kernel.zip(sockets).map(|(in_kernel, sockets)| in_kernel - sockets),
             fragments,
@@ -91,6 +103,11 @@ impl Placement {
             cq_entries: cq.map(|cq| u64::from(cq.entries)).or(own.map(|own| u64::from(own.cq_capacity))),
             cq_depth,
         }
+    }
+
+    /// How full the refill ring is, 0 to 1.
+    pub fn refill_fullness(&self) -> Option<f64> {
+        Some(self.refill_depth? as f64 / self.refill_entries.filter(|&entries| entries > 0)? as f64)
     }
 
     /// So many buffers as a share of the area, 0 to 1.

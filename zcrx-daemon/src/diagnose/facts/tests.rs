@@ -51,16 +51,3 @@ fn without_a_snapshot_nothing_is_placed() {
     let unknown = QueueSample::unknown(sample(1, 0).key, 1, Duration::from_secs(1));
     assert_eq!(Placement::of(&unknown), Placement::default());
 }
-
-#[test]
-fn a_floor_is_the_least_of_each_quarter() {
-    let mut window = Window::new(16);
-    for (second, polls) in [9, 1, 9, 2, 9, 3, 9, 4].into_iter().enumerate() {
-        window.push(QueueSample { napi_polls: Some(polls), ..sample(second as u64 + 1, 0) });
-    }
-    let floor = Floor::of(&window, |sample| sample.napi_polls).expect("eight samples");
-    assert_eq!(floor.least, [1, 2, 3, 4]);
-    assert!(floor.rises());
-    assert_eq!(floor.growth(), 3);
-    assert_eq!(floor.span, Duration::from_secs(7));
-}

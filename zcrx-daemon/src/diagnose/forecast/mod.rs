@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Change, Facts, Placement};
-use crate::model::{QueueSample, Window};
+use super::facts::{Change, Facts, Placement, without_device};
+use super::history::History;
+use crate::model::QueueSample;
 
 pub use sizes::Sizes;
 pub use starvation::Starvation;
@@ -39,7 +40,10 @@ impl<T> Answer<T> {
 pub struct Forecast {
     /// When it starves.
     pub starvation: Answer<Starvation>,
-    /// Buffers that can still be given out, as a share of the area.
+    /// Between which times it starves with a probability of 80 %; `None` where it does not, or has begun.
+    #[serde(default)]
+    pub starvation_range: Option<(Duration, Duration)>,
+    /// Allocatable buffers as a share of the area.
     pub headroom: Option<f64>,
     /// Buffers that go out, a second.
     pub arrivals: Option<f64>,
@@ -53,61 +57,67 @@ pub struct Forecast {
 
 /// How far back rates are taken from.
 const PAST: Duration = Duration::from_secs(10);
-/// Looks ahead from a window; `None` if it is empty.
-pub fn forecast(window: &Window) -> Option<Forecast> {
-    let facts = Facts::of(window)?;
+
+/// Looks ahead from a history; `None` if that is empty.
+pub fn forecast(history: &History) -> Option<Forecast> {
+    Facts::of(history).as_ref().and_then(ahead)
+}
+
+/// The same from facts that are known already.
+pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
     let since = facts.now.at.saturating_sub(PAST);
-    let past: Vec<&QueueSample> = window.samples().filter(|sample| sample.at >= since).collect();
-    let change = Change::between(past.first()?, facts.now);
+    let past = || facts.history.steps().iter().skip_while(move |step| step.at < since);
+    let oldest = facts.history.samples().find(|sample| sample.at >= since)?;
+    let change = Change::between(oldest, facts.now);
     let per_second = |count: f64| {
         let seconds = change.span.as_secs_f64();
         (seconds > 0.0).then_some(count / seconds)
     };
     let fragments = facts.placement.fragments.unwrap_or(1.0);
     let returns = change.returned.and_then(|returned| per_second(returned as f64 / fragments));
-    let growth = slope(&past);
+    let gone = past().next().and_then(|step| out(&step.placement));
+    let growth = gone.zip(out(&facts.placement)).and_then(|(then, now)| per_second(now as f64 - then as f64));
     let arrivals = returns.zip(growth).map(|(returns, growth)| (returns + growth).max(0.0));
-    let user = past.iter().filter_map(|sample| user(sample)).map(|user| user as f64).collect::<Vec<_>>();
-    let mean = (!user.is_empty()).then(|| user.iter().sum::<f64>() / user.len() as f64);
+    let (sum, count) = past()
+        .filter_map(|step| user(&step.placement))
+        .fold((0.0, 0_u32), |(sum, count), user| (sum + user as f64, count + 1));
+    let mean = (count > 0).then(|| sum / f64::from(count));
     let hold_time = mean
         .zip(returns.filter(|&returns| returns > 0.0))
         .and_then(|(mean, returns)| Duration::try_from_secs_f64(mean / returns).ok());
+    let (starvation, starvation_range) = starvation::starvation(facts);
     Some(Forecast {
-        starvation: starvation::starvation(&facts, &past, change.span),
+        starvation,
+        starvation_range,
         headroom: available(facts.now).and_then(|available| facts.placement.share(Some(available))),
         arrivals,
         returns,
         hold_time,
-        sizes: sizes::sizes(&facts, arrivals, returns),
+        sizes: sizes::sizes(facts, arrivals, returns),
     })
 }
 
 /// Buffers that user space has and that no allocation could get: held, stashed, in unread completions.
-fn user(sample: &QueueSample) -> Option<u64> {
-    let placement = Placement::of(sample);
+fn user(placement: &Placement) -> Option<u64> {
     Some(placement.held? + placement.completed? + placement.stashed.unwrap_or(0))
 }
 
 /// Buffers that are out of the allocator's reach: with user space and in sockets.
-fn out(sample: &QueueSample) -> Option<u64> {
-    Some(user(sample)? + Placement::of(sample).sockets.unwrap_or(0))
+fn out(placement: &Placement) -> Option<u64> {
+    Some(user(placement)? + placement.sockets.unwrap_or(0))
 }
 
-/// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring.
+/// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring. Without a device nothing
+/// takes entries out of that ring: copies get free buffers alone.
 pub(in crate::diagnose) fn available(sample: &QueueSample) -> Option<u64> {
     let placement = Placement::of(sample);
     match (placement.free, &sample.kernel) {
+        (Some(free), Some(_)) if without_device(sample) == Some(true) => Some(free),
         (Some(free), Some(kernel)) => {
             let cache = kernel.pool.and_then(|pool| pool.cache).unwrap_or(0);
             Some(free + u64::from(cache) + placement.pending?)
         }
         // The software interface queue posts nothing: what is not out is there.
-        _ => Some(placement.total?.saturating_sub(out(sample)?)),
+        _ => Some(placement.total?.saturating_sub(out(&placement)?)),
     }
-}
-/// How much more is out each second; `None` where that is unknown.
-fn slope(past: &[&QueueSample]) -> Option<f64> {
-    let (first, last) = (past.first()?, past.last()?);
-    let seconds = last.at.saturating_sub(first.at).as_secs_f64();
-    (seconds > 0.0).then_some((out(last)? as f64 - out(first)? as f64) / seconds)
 }

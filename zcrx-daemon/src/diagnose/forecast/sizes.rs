@@ -1,34 +1,70 @@
 //! Which area and which refill ring would carry the load.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, PAST, user};
-use crate::diagnose::facts::{Facts, Placement, some};
-use crate::diagnose::thresholds::{CONSIDERABLE, HEADROOM, MOST, POOL_CACHE};
+use super::{Answer, out, user};
+use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::thresholds::{MOST, POOL_CACHE};
 use crate::diagnose::words;
-use crate::model::QueueSample;
 
-/// Sizes that would carry the load of the window, with headroom.
+/// Sizes that would carry the load that was observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
-    /// Area, buffers.
+    /// Area, buffers. Never below what was in use at once.
     pub area_buffers: u64,
     /// The same in bytes; `None` where the size of a buffer is unknown.
     pub area_bytes: Option<u64>,
     /// Refill ring, entries: a power of two.
     pub refill_entries: u32,
-    /// Packets were lost in the window for want of a buffer: how many more would have been in use at once is not seen, and
+    /// Packets were lost because no buffer was free: how many more would have been in use at once is not seen, and
     /// the area may have to be larger yet.
     #[serde(default)]
     pub at_least: bool,
+    /// The time over which the load was observed.
+    #[serde(default)]
+    pub observed: Duration,
 }
+
 /// The kernel takes no more entries (`IO_RQ_MAX_ENTRIES`).
 const MOST_REFILL_ENTRIES: u64 = 32_768;
+
+/// Room above the most that was in use at once: another day's load is not the same.
+const SPARE: f64 = 1.1;
+
+/// Room above the most that samples show in use, where only samples show it: bursts lie between them.
+const UNSEEN: f64 = 1.5;
+
 pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answer<Sizes> {
-    let peak = |read: &dyn Fn(&QueueSample) -> Option<u64>| facts.window.samples().filter_map(read).max();
-    let Some(user_peak) = peak(&user) else {
+    let steps = facts.history.steps();
+    let Some(user_peak) = steps.iter().filter_map(|step| user(&step.placement)).max() else {
         return Answer::Unknown("what user space holds is unknown".to_owned());
     };
+    let answer = |area_buffers: u64, refill_entries: u32| {
+        Answer::Known(Sizes {
+            area_buffers,
+            area_bytes: facts.now.buffer_bytes.map(|buffer| area_buffers * buffer),
+            refill_entries,
+            at_least: harmed(facts),
+            observed: facts.whole.span,
+        })
+    };
+    if facts.starved() && mostly_with_user(facts) {
+        // A ring with an entry for each reference there can be never has a return that does not fit; what of the area is
+        // away for other reasons, such an owner does not show.
+        if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.local, facts.placement.total)
+        {
+            return answer(total, entries_for(facts, total));
+        }
+        return Answer::Unknown(
+            "no size advice while starved: the owner takes all that it can get".to_owned(),
+        );
+    }
+    let silent = facts.owner.active == Some(false) && facts.owner.ever_active && facts.starved();
+    if facts.owner.halt.is_some() || silent || facts.owner_stopped_reading() {
+        return Answer::Unknown("the owner does not run: its load shows when it does".to_owned());
+    }
     if let (Some(arrivals), Some(returns)) = (arrivals, returns)
         && arrivals > returns * 1.05
         && !facts.starved()
@@ -39,68 +75,50 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
             words::rate(returns)
         ));
     }
-    if facts.starved() && mostly_with_user(facts) {
-        // A ring with an entry for each reference there can be never has a return that does not fit; what of the area is
-        // away for other reasons, such an owner does not show.
-        if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.local, facts.placement.total)
-        {
-            let area_bytes = facts.now.buffer_bytes.map(|buffer| total * buffer);
-            let refill_entries = entries_for(facts, total);
-            return Answer::Known(Sizes {
-                area_buffers: total,
-                area_bytes,
-                refill_entries,
-                at_least: harmed(facts),
-            });
-        }
-        return Answer::Unknown(
-            "the owner has as much as it can get: how much more it would take is not seen while it starves"
-                .to_owned(),
-        );
-    }
     let has_device = facts.now.kernel.as_ref().is_some_and(|kernel| kernel.pool.is_some());
     let ring = match (has_device, facts.now.nic.ring) {
         (true, Some(ring)) => u64::from(ring) + POOL_CACHE,
         (false, _) => 0,
         (true, None) => return Answer::Unknown("the size of the receive ring is unknown".to_owned()),
     };
-    let sockets_peak = peak(&|sample| Placement::of(sample).sockets).unwrap_or(0);
-    if user_peak == 0 && sockets_peak == 0 && !harmed(facts) {
+    let floors = facts.history.floors();
+    let kept = floors.stretches().iter().chain(floors.minutes()).map(|stretch| u64::from(stretch.most_out));
+    let peak = steps.iter().filter_map(|step| out(&step.placement)).chain(kept).max().unwrap_or(0);
+    if peak == 0 && user_peak == 0 && !harmed(facts) {
         return Answer::Unknown("no sample shows a buffer in use".to_owned());
     }
-    let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
-    // Sockets that take much of the area will take all that their receive buffers allow; and where packets were lost, they
-    // could not take what they would. What they have may then be received, and as much again may come.
-    let much = facts.placement.share(Some(sockets_peak)) >= Some(CONSIDERABLE);
-    let sockets = match (backlog, facts.now.buffer_bytes) {
-        (Some(backlog), Some(buffer)) if much || harmed(facts) => {
-            let all = backlog.limit_bytes.div_ceil(bytes_in_buffer(facts, buffer)) as f64;
-            if harmed(facts) { all * 2.0 } else { all }
+    let by_samples = ring + (peak as f64 * UNSEEN).ceil() as u64;
+    let mut area_buffers = by_samples;
+    if let Some(total) = facts.placement.total {
+        if harmed(facts) {
+            // The peaks lie between the samples, and what was lost would have been in use too.
+            let lost = steps.iter().filter_map(|step| step.change.drops).max().unwrap_or(0).min(total);
+            let sockets =
+                facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets).zip(facts.now.buffer_bytes);
+            let may_wait =
+                sockets.map_or(0, |(backlog, buffer)| backlog.limit_bytes / buffer.max(1)).min(total);
+            area_buffers = area_buffers.max(total * 2 + lost).max(by_samples + 2 * may_wait);
+        } else if let Some(used) = most_in_use(facts, total) {
+            // The kernel's own mark of what was in use at once: no burst can hide from it.
+            area_buffers = (used as f64 * SPARE).ceil() as u64;
+        } else {
+            area_buffers = area_buffers.max(total.min(by_samples * 2));
         }
-        _ => sockets_peak as f64 * HEADROOM,
-    };
-    let mut area_buffers = (ring as f64 + user_peak as f64 * HEADROOM + sockets).ceil() as u64;
-    // Packets were lost for want of buffers that no sample shows in use: the peaks lie between the samples.
-    if let Some(total) = facts.placement.total.filter(|_| harmed(facts)) {
-        area_buffers = area_buffers.max(total * 2);
     }
     // With a full receive ring, user space can have the rest of the area and no more.
-    let refill_entries = entries_for(facts, area_buffers - ring);
-    Answer::Known(Sizes {
-        area_buffers,
-        area_bytes: facts.now.buffer_bytes.map(|buffer| area_buffers * buffer),
-        refill_entries,
-        at_least: harmed(facts),
-    })
+    answer(area_buffers, entries_for(facts, area_buffers.saturating_sub(ring)))
 }
 
-/// Payload in a buffer on average: small packets leave most of it empty.
-fn bytes_in_buffer(facts: &Facts<'_>, buffer: u64) -> u64 {
-    let fragments = facts.most_fragments.unwrap_or(1.0);
-    let returned = facts.whole.returned.filter(|&returned| returned > 0);
-    let seen =
-        facts.whole.bytes.zip(returned).map(|(bytes, returned)| bytes as f64 / returned as f64 * fragments);
-    seen.map_or(buffer, |seen| (seen as u64).min(buffer)).max(1)
+/// The most buffers that were ever in use at once, the receive ring and the pool's cache included, by the kernel's own
+/// accounts. The allocator takes from the freelist only what the refill ring does not have, and recycled buffers do not
+/// go back there: what has left the freelist was needed at once. `None` where copies put buffers back.
+fn most_in_use(facts: &Facts<'_>, total: u64) -> Option<u64> {
+    facts.now.kernel.as_ref()?.pool?;
+    if some(facts.whole.copied_bytes) {
+        return None;
+    }
+    let least_free = facts.history.steps().iter().filter_map(|step| step.placement.free).min()?;
+    Some(total - least_free.min(total))
 }
 
 /// Entries of a refill ring into which the returns of so many buffers fit at once.
@@ -111,14 +129,8 @@ fn entries_for(facts: &Facts<'_>, buffers: u64) -> u32 {
 
 /// Whether user space has most of the area, not in a moment but on average.
 fn mostly_with_user(facts: &Facts<'_>) -> bool {
-    let shares: Vec<f64> = facts
-        .window
-        .samples()
-        .rev()
-        .take_while(|sample| facts.now.at.saturating_sub(sample.at) <= PAST)
-        .filter_map(|sample| facts.placement.share(user(sample)))
-        .collect();
-    !shares.is_empty() && shares.iter().sum::<f64>() / shares.len() as f64 >= MOST
+    let typical = &facts.typical;
+    [typical.held, typical.completed, typical.stashed].into_iter().flatten().sum::<f64>() >= MOST
 }
 
 /// Whether allocations failed and packets were lost in the window.

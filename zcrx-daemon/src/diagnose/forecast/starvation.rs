@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, PAST, available, slope};
+use super::{Answer, available, out};
 use crate::diagnose::facts::{Facts, some};
 use crate::diagnose::words;
-use crate::model::QueueSample;
 
 /// When a queue starves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,57 +19,113 @@ pub enum Starvation {
     /// Never, if things go on as they do: as much comes back as goes out.
     NotAtThisRate,
 }
-/// The least time that rates are taken over.
-const LEAST: Duration = Duration::from_secs(2);
-pub(super) fn starvation(facts: &Facts<'_>, past: &[&QueueSample], span: Duration) -> Answer<Starvation> {
+
+/// The least time that a rise must last, and the least number of samples that show it.
+const LEAST: Duration = Duration::from_secs(4);
+const LEAST_SAMPLES: usize = 4;
+
+/// How much longer than any rise before, after which the buffers came back, a rise must last to be foretold.
+const LONGER: f64 = 1.5;
+
+/// Standard deviations on both sides that hold 80 % of a normal distribution.
+const EIGHTY_PERCENT: f64 = 1.28;
+
+/// The share of the area up to which a level counts as the lowest, and the share each second that is no rise.
+const NEAR: f64 = 0.02;
+const NOISE: f64 = 0.001;
+
+/// A time that is foretold no better than within this factor is not foretold.
+const WIDEST: f64 = 3.0;
+
+/// When a queue starves, with the range that holds 80 % of what may come.
+pub(super) fn starvation(facts: &Facts<'_>) -> (Answer<Starvation>, Option<(Duration, Duration)>) {
     // A failure that healed is no starvation; one that did not, or that goes on, is.
-    if facts.starving_since().is_some() && some(facts.recent.failures) || facts.software_starving() {
-        return Answer::Known(Starvation::Now);
+    let now = facts.starving_since().is_some() && some(facts.recent.failures);
+    if now || facts.software_starving() || facts.dropping_with_nothing_posted() {
+        return (Answer::Known(Starvation::Now), None);
     }
-    if span < LEAST {
-        return Answer::Unknown(format!("watched for {} only", words::time(span)));
+    let span = facts.whole.span;
+    if span < Duration::from_secs(2) {
+        return (Answer::Unknown(format!("watched for {} only", words::time(span))), None);
     }
     let Some(available) = available(facts.now) else {
-        return Answer::Unknown("what is free is unknown: no kernel snapshot".to_owned());
+        return (Answer::Unknown("what is free is unknown: no kernel snapshot".to_owned()), None);
     };
-    // A load that has only just begun, or changed, is steady over less time than one that has not.
-    let younger = facts.now.at.saturating_sub(PAST / 2);
-    let younger: Vec<&QueueSample> = past.iter().copied().filter(|sample| sample.at >= younger).collect();
-    let answer = outlook(facts, past, available);
-    if matches!(answer, Answer::Unknown(_)) && span > PAST / 2 {
-        let of_late = outlook(facts, &younger, available);
-        if matches!(of_late, Answer::Known(Starvation::In(_))) {
-            return of_late;
-        }
+    match outlook(facts, available as f64) {
+        Ok(Some((middle, range))) => (Answer::Known(Starvation::In(middle)), Some(range)),
+        Ok(None) => match slow_leak(facts, available as f64) {
+            Some(time) => (Answer::Known(Starvation::In(time)), Some((time.mul_f64(0.7), time.mul_f64(1.4)))),
+            None => (Answer::Known(Starvation::NotAtThisRate), None),
+        },
+        Err(why) => (Answer::Unknown(why), None),
     }
-    answer
 }
 
-/// When a queue starves that has so much left, by how what is out grew in these samples.
-fn outlook(facts: &Facts<'_>, past: &[&QueueSample], available: u64) -> Answer<Starvation> {
-    let (earlier, later) = past.split_at(past.len() / 2);
-    // The halves share the sample in the middle, so that no time is lost between them.
-    let earlier: Vec<_> = earlier.iter().chain(later.first()).copied().collect();
-    let (Some(whole), Some(then), Some(now)) = (slope(past), slope(&earlier), slope(later)) else {
-        return Answer::Unknown("what user space holds is unknown".to_owned());
-    };
+/// When a leak that only hours show takes the rest.
+fn slow_leak(facts: &Facts<'_>, available: f64) -> Option<Duration> {
+    let leak = facts.history.floors().slow()?;
+    Duration::try_from_secs_f64(available / leak.per_second.max(1e-9)).ok()
+}
+
+/// A time, and the range that holds 80 % of what may come.
+type Foretold = (Duration, (Duration, Duration));
+
+/// The rise that lasts, carried on: when nothing is left, and the range for it. `None` where nothing rises.
+fn outlook(facts: &Facts<'_>, available: f64) -> Result<Option<Foretold>, String> {
     let total = facts.placement.total.unwrap_or(0) as f64;
-    // Less than a hundredth of the area a second is the noise of a queue that is in use.
-    if whole <= total / 100.0 && now <= total / 100.0 && !grows_steadily(whole, then, now) {
-        return Answer::Known(Starvation::NotAtThisRate);
+    let levels: Option<Vec<(f64, f64)>> = facts
+        .history
+        .steps()
+        .iter()
+        .map(|step| Some((step.at.as_secs_f64(), out(&step.placement)? as f64)))
+        .collect();
+    let levels = levels.ok_or("what user space holds is unknown")?;
+    let lowest = levels.iter().map(|level| level.1).fold(f64::INFINITY, f64::min);
+    let near = |level: &(f64, f64)| level.1 <= lowest + total * NEAR;
+    let Some(begin) = levels.iter().rposition(near) else { return Ok(None) };
+    let rise = &levels[begin..];
+    let lasted = rise[rise.len() - 1].0 - rise[0].0;
+    // What rose before and came back: the longest time between two low levels.
+    let low: Vec<f64> = levels[..=begin].iter().filter(|level| near(level)).map(|level| level.0).collect();
+    let before = low.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    let sampled = levels.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
+    if before > sampled * 1.5 && lasted < before * LONGER {
+        return Ok(None);
     }
-    if !grows_steadily(whole, then, now) {
-        return Answer::Unknown(format!(
-            "not steady: what is out grew by {} and then by {}",
-            words::rate(then.max(0.0)),
-            words::rate(now.max(0.0))
+    let (slope, error) = fit(rise);
+    if rise.len() < LEAST_SAMPLES || lasted < LEAST.as_secs_f64() {
+        let rising = rise.len() > 2 && slope > total * 0.02;
+        return if rising { Err(format!("it has risen for {lasted:.1} s only")) } else { Ok(None) };
+    }
+    if slope <= total * NOISE || slope <= error * EIGHTY_PERCENT {
+        return Ok(None);
+    }
+    let (fast, slow) = (slope + error * EIGHTY_PERCENT, slope - error * EIGHTY_PERCENT);
+    if fast / slow > WIDEST {
+        return Err(format!(
+            "not steady: {} to {} more buffers are in use each second",
+            slow.round(),
+            fast.round()
         ));
     }
-    Duration::try_from_secs_f64(available as f64 / whole)
-        .map_or(Answer::Known(Starvation::NotAtThisRate), |time| Answer::Known(Starvation::In(time)))
+    let time = |slope: f64| Duration::try_from_secs_f64(available / slope).ok();
+    Ok(time(slope).zip(time(fast).zip(time(slow))))
 }
 
-/// Whether both halves grow, and about as fast.
-fn grows_steadily(whole: f64, then: f64, now: f64) -> bool {
-    whole > 0.0 && then > 0.0 && now > 0.0 && now < then * 2.0 && then < now * 2.0
+/// The slope of a straight line through the levels, and its standard error.
+fn fit(levels: &[(f64, f64)]) -> (f64, f64) {
+    let count = levels.len() as f64;
+    let (time, level) =
+        levels.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0 / count, sum.1 + one.1 / count));
+    let (mut across, mut along) = (0.0, 0.0);
+    for one in levels {
+        across += (one.0 - time) * (one.1 - level);
+        along += (one.0 - time) * (one.0 - time);
+    }
+    if along <= 0.0 {
+        return (0.0, 0.0);
+    }
+    let slope = across / along;
+    let residual = levels.iter().map(|one| (one.1 - level - slope * (one.0 - time)).powi(2)).sum::<f64>();
+    (slope, (residual / (count - 2.0).max(1.0) / along).sqrt())
 }

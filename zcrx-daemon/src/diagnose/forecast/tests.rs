@@ -95,7 +95,7 @@ fn too_little_was_seen_to_tell() {
     );
     let unknown =
         QueueSample::unknown(crate::model::QueueKey { interface: None, queue: 0 }, 1, Duration::from_secs(1));
-    let mut window = Window::new(8);
+    let mut window = History::new(8);
     (1..=5).for_each(|second| {
         window.push(QueueSample { at: Duration::from_secs(second), ..unknown.clone() });
     });

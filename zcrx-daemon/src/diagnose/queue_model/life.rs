@@ -1,6 +1,6 @@
 //! What a millisecond brings.
 
-use super::{BUFFER_BYTES, CALL, Overflow, Queue};
+use super::{CALL, Overflow, Queue};
 
 impl Queue {
     /// Whole things out of a rate, keeping the rest for the next time.
@@ -15,11 +15,26 @@ impl Queue {
             self.state.torn_down_at.get_or_insert(self.state.milliseconds);
             return;
         }
-        self.arrive();
-        self.receive();
-        self.give_back();
+        if self.interface_down {
+            self.state.interface_down_at.get_or_insert(self.state.milliseconds);
+        } else {
+            self.state.interface_down_at = None;
+            self.arrive();
+        }
+        let round = self.visits_every_ms;
+        if round == 0 || self.state.milliseconds.is_multiple_of(round) {
+            self.state.entered_at = self.state.milliseconds;
+            self.receive();
+            self.give_back();
+        }
         let missteered = self.whole(0, self.missteered_per_second / 1000.0);
         *self.state.errors.entry(libc::EFAULT).or_default() += missteered;
+        self.state.ledger.errors += missteered;
+        let others = self.whole(8, self.other_completions / 1000.0);
+        self.state.cq_tail = self.state.cq_tail.wrapping_add(others as u32);
+        if self.owner_runs {
+            self.state.cq_head = self.state.cq_head.wrapping_add(others as u32);
+        }
     }
 
     fn arrive(&mut self) {
@@ -41,16 +56,23 @@ impl Queue {
         if !self.device {
             return;
         }
+        let unarmed = self.whole(9, (arriving - copied) as f64 * self.unarmed).min(arriving - copied);
+        let mut unarmed_left = unarmed;
         let mut placed = arriving - copied;
         let interrupted = placed > 0 && self.state.posted > 0;
         while placed > 0 && self.state.posted > 0 {
             let batch = placed.min(self.state.posted).min(CALL);
             self.state.posted -= batch;
             self.state.sockets += batch;
+            let unread = unarmed_left.min(batch);
+            self.state.unread_unarmed += unread;
+            unarmed_left -= unread;
             placed -= batch;
             self.poll();
         }
         self.state.drops += placed;
+        self.state.ledger.packets_lost += placed;
+        self.state.ledger.losing_ms += u64::from(placed > 0);
         if !interrupted && self.state.posted < self.ring && self.state.allocation.starving_since.is_some() {
             self.poll();
         }
@@ -105,6 +127,11 @@ impl Queue {
         self.state.cache += yielded;
         let now = self.now();
         let count = &mut self.state.allocation;
+        if let (Some(since), true) = (count.starving_since, yielded > 0) {
+            count.starved += now.saturating_sub(since);
+        }
+        count.starvations += u64::from(count.starving_since.is_none() && yielded == 0);
+        count.fullest = count.fullest.max(waiting as u32);
         count.calls += 1;
         count.consumed += consumed;
         count.buffers += yielded;
@@ -138,36 +165,46 @@ impl Queue {
 
     /// The owner's receives make completions of what is in the sockets.
     fn receive(&mut self) {
-        if !self.armed || !self.owner_runs && self.state.completed > 0 {
+        if !self.armed {
+            self.state.unread_unarmed = self.state.sockets;
+            return;
+        }
+        if !self.owner_runs && (self.state.completed > 0 || self.run_state.is_some()) {
             return;
         }
         let room = (self.cq_entries - self.state.completed) / self.fragments;
-        let moved = self.state.sockets.min(room);
-        if moved < self.state.sockets {
+        let armed = self.state.sockets - self.state.unread_unarmed.min(self.state.sockets);
+        let moved = armed.min(room);
+        if moved < armed {
+            self.state.ledger.errors += 1;
             *self.state.errors.entry(libc::ENOSPC).or_default() += 1;
             self.armed = self.rearms;
         }
         self.state.sockets -= moved;
         let copies = self.state.to_copy.min(self.state.free);
         if copies < self.state.to_copy {
+            self.state.ledger.errors += 1;
             *self.state.errors.entry(libc::ENOMEM).or_default() += 1;
         }
         self.state.to_copy -= copies;
         self.state.free -= copies;
         self.state.by_copy += copies;
         self.state.copies.calls += copies;
-        self.state.copies.bytes += copies * BUFFER_BYTES;
+        self.state.copies.bytes += copies * self.packet_bytes;
         self.state.user += moved + copies;
         let completions = moved * self.fragments + copies;
         self.state.completed += completions;
         self.state.cq_tail = self.state.cq_tail.wrapping_add(completions as u32);
-        self.state.bytes += (moved + copies) * BUFFER_BYTES;
+        self.state.bytes += (moved + copies) * self.packet_bytes;
         if !self.owner_runs {
             // It made these completions in its last system call, and did not live to read them.
             return;
         }
         self.state.cq_head = self.state.cq_tail;
         self.state.held += self.state.completed;
+        if self.hold_ms > 0 && self.state.completed > 0 {
+            self.state.holding.push_back((self.state.milliseconds + self.hold_ms, self.state.completed));
+        }
         self.state.completed = 0;
     }
 
@@ -177,23 +214,43 @@ impl Queue {
             return;
         }
         let able = self.whole(4, (self.returns_per_second / 1000.0).min(1e9));
-        let mut done = self.state.held.min(able);
+        let mut done = self.state.held.saturating_sub(self.keeps).min(able);
+        if self.hold_ms > 0 {
+            while let Some(&(until, buffers)) = self.state.holding.front() {
+                if until > self.state.milliseconds {
+                    break;
+                }
+                self.state.ripe += buffers;
+                self.state.holding.pop_front();
+            }
+            done = done.min(self.state.ripe);
+        }
         if self.return_batch > 1 {
             done = done / self.return_batch * self.return_batch;
         }
         self.state.held -= done;
-        let lost = self.whole(5, done as f64 * self.leak).min(done);
+        self.state.ripe = self.state.ripe.saturating_sub(done);
+        let mut lost = self.whole(5, done as f64 * self.leak).min(done);
+        let (every, at_once) = self.leaks_at_once;
+        if every > 0 && self.state.milliseconds.is_multiple_of(every) {
+            lost = (lost + at_once).min(done);
+        }
         self.state.lost += lost;
+        self.state.ledger.leaked += lost;
         let returning = done - lost + std::mem::take(&mut self.state.stashed);
         let room = self.refill_entries - self.state.pending - self.state.pending_bad;
         let published = returning.min(room);
         match self.overflow {
             Overflow::Stash => self.state.stashed = returning - published,
-            Overflow::Drop => self.state.lost += returning - published,
+            Overflow::Drop => {
+                self.state.lost += returning - published;
+                self.state.ledger.dropped_returns += returning - published;
+            }
         }
         let bad = self.whole(6, published as f64 * self.bad_entries).min(published);
         let double = self.whole(7, published as f64 * self.double_entries).min(room - published);
         self.state.lost += bad;
+        self.state.ledger.bad += bad;
         self.state.pending += published - bad;
         self.state.pending_bad += bad + double;
         self.state.tail = self.state.tail.wrapping_add((published + double) as u32);

@@ -1,72 +1,95 @@
 //! A model of a zcrx queue, for tests: what the kernel and an owner do with buffers, counted, not simulated in time
 //! finer than a millisecond. It is no evidence about kernels; it makes windows that obey the conservation law, on which
-//! rules can be tried. Recordings of real queues are tested beside it.
+//! rules can be tried. Recordings of real queues are tested beside it. Its ledger, not the rules, says what is true.
 
+mod ledger;
 mod life;
 mod seen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::diagnose;
-use crate::model::{AllocationCount, Cause, CopyCount, Diagnosis, Finding, QueueSample, Window};
+use super::{History, diagnose};
+use crate::model::{AllocationCount, Cause, CopyCount, Diagnosis, Finding, QueueSample, RunState};
+
+pub use ledger::Ledger;
 
 /// What the owner does with a buffer for which the refill ring has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overflow {
+pub enum Overflow {
     Stash,
     Drop,
 }
 
 /// The queue: what it is, what its owner does, what happens to it, and where its buffers are.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue {
+pub struct Queue {
     // What it is.
-    pub(crate) buffers: u64,
-    pub(crate) ring: u64,
-    pub(crate) refill_entries: u64,
-    pub(crate) cq_entries: u64,
-    pub(crate) device: bool,
+    pub buffers: u64,
+    pub ring: u64,
+    pub refill_entries: u64,
+    pub cq_entries: u64,
+    pub device: bool,
     /// Sum of the sockets' receive buffers, in buffers: senders wait beyond that.
-    pub(crate) socket_limit: u64,
+    pub socket_limit: u64,
     // Load.
-    pub(crate) arrivals_per_second: f64,
+    pub arrivals_per_second: f64,
     /// Packets come in bunches of so many.
-    pub(crate) bursts: Option<u64>,
+    pub bursts: Option<u64>,
     /// Share of the payload that the NIC does not place in the area.
-    pub(crate) copied: f64,
+    pub copied: f64,
     /// Completions (and references) per buffer.
-    pub(crate) fragments: u64,
+    pub fragments: u64,
     // What the owner does.
-    pub(crate) owner_runs: bool,
-    pub(crate) armed: bool,
-    pub(crate) rearms: bool,
-    pub(crate) returns_per_second: f64,
-    pub(crate) return_batch: u64,
-    pub(crate) overflow: Overflow,
+    pub owner_runs: bool,
+    pub armed: bool,
+    pub rearms: bool,
+    pub returns_per_second: f64,
+    pub return_batch: u64,
+    pub overflow: Overflow,
     /// Share of the buffers that it never returns.
-    pub(crate) leak: f64,
+    pub leak: f64,
     /// Share of its entries that the kernel cannot use.
-    pub(crate) bad_entries: f64,
+    pub bad_entries: f64,
     /// Share of its entries that come twice.
-    pub(crate) double_entries: f64,
+    pub double_entries: f64,
     /// Fragments of a buffer are returned as far apart as can be.
-    pub(crate) pinning: bool,
+    pub pinning: bool,
+    /// The owner holds each buffer for so many milliseconds, whatever its rate.
+    pub hold_ms: u64,
+    /// It comes to its ring once in so many milliseconds; 0 is whenever there is something to do.
+    pub visits_every_ms: u64,
+    /// It loses so many buffers at once, every so many milliseconds: on close, on an error.
+    pub leaks_at_once: (u64, u64),
+    /// What its thread does, where that is not what `owner_runs` says.
+    pub run_state: Option<RunState>,
+    /// Share of the arrivals on connections on which no receive is armed.
+    pub unarmed: f64,
+    /// Payload of a packet, bytes.
+    pub packet_bytes: u64,
+    /// Completions of other kinds on the ring, a second.
+    pub other_completions: f64,
+    /// Holds so many buffers on purpose.
+    pub keeps: u64,
     // What happens.
-    pub(crate) napi_restarts: bool,
-    pub(crate) missteered_per_second: f64,
-    pub(crate) torn_down: bool,
+    pub napi_restarts: bool,
+    pub missteered_per_second: f64,
+    pub torn_down: bool,
+    pub interface_down: bool,
     // What is known.
-    pub(crate) tells_sockets: bool,
-    pub(crate) tells_ring: bool,
-    pub(crate) tells_drops: bool,
-    pub(crate) cadence: Duration,
-    pub(crate) state: State,
+    pub tells_allocation: bool,
+    pub tells_owner: bool,
+    pub tells_armed: bool,
+    pub tells_sockets: bool,
+    pub tells_ring: bool,
+    pub tells_drops: bool,
+    pub cadence: Duration,
+    pub state: State,
 }
 
 /// Where the buffers are, and what was counted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub struct State {
     milliseconds: u64,
     started: bool,
     free: u64,
@@ -80,13 +103,21 @@ pub(crate) struct State {
     by_copy: u64,
     completed: u64,
     held: u64,
+    /// Of these, with the time until which they are held.
+    holding: VecDeque<(u64, u64)>,
+    /// Of these, held for long enough.
+    ripe: u64,
     lost: u64,
+    ledger: Ledger,
+    unread_unarmed: u64,
+    interface_down_at: Option<u64>,
+    entered_at: u64,
     stashed: u64,
     pending: u64,
     pending_bad: u64,
     napi_dead: bool,
     /// Fractions of packets, returns and the like that were not whole yet.
-    rest: [f64; 8],
+    rest: [f64; 12],
     /// References consumed of buffers that are still pinned.
     unpinned: u64,
     allocation: AllocationCount,
@@ -129,9 +160,21 @@ impl Default for Queue {
             bad_entries: 0.0,
             double_entries: 0.0,
             pinning: false,
+            hold_ms: 0,
+            visits_every_ms: 0,
+            leaks_at_once: (0, 0),
+            run_state: None,
+            unarmed: 0.0,
+            packet_bytes: BUFFER_BYTES,
+            other_completions: 0.0,
+            keeps: 0,
             napi_restarts: true,
             missteered_per_second: 0.0,
             torn_down: false,
+            interface_down: false,
+            tells_allocation: true,
+            tells_owner: true,
+            tells_armed: true,
             tells_sockets: true,
             tells_ring: true,
             tells_drops: true,
@@ -148,13 +191,13 @@ impl Default for Queue {
     }
 }
 
-/// The diagnosis of a window.
-pub(crate) fn verdict(window: &Window) -> Diagnosis {
-    diagnose(window)
+/// The diagnosis of a history.
+pub fn verdict(history: &History) -> Diagnosis {
+    diagnose(history)
 }
 
 /// The first finding, which must be this one.
-pub(crate) fn first(diagnosis: &Diagnosis, cause: Cause) -> &Finding {
+pub fn first(diagnosis: &Diagnosis, cause: Cause) -> &Finding {
     let finding = diagnosis.cause().unwrap_or_else(|| panic!("no cause in {diagnosis:#?}"));
     assert_eq!(finding.cause, cause, "{diagnosis:#?}");
     finding
@@ -162,35 +205,52 @@ pub(crate) fn first(diagnosis: &Diagnosis, cause: Cause) -> &Finding {
 
 impl Queue {
     /// Lets it run for so many seconds and gives the samples of that time.
-    pub(crate) fn run(&mut self, seconds: u64) -> Window {
-        let mut window = Window::new(120);
-        self.run_with(seconds, |sample| window.push(sample));
-        window
+    pub fn run(&mut self, seconds: u64) -> History {
+        let mut history = History::new(120);
+        self.run_with(seconds, |sample| history.push(sample));
+        history
     }
 
     /// The same, sample by sample.
-    pub(crate) fn run_with(&mut self, seconds: u64, mut sampled: impl FnMut(QueueSample)) {
+    pub fn run_with(&mut self, seconds: u64, mut sampled: impl FnMut(QueueSample)) {
         let cadence = self.cadence.as_millis() as u64;
-        if !self.state.started {
-            self.state.started = true;
-            self.state.free = self.buffers;
-            self.refill();
-            sampled(self.sample());
-        }
+        self.start(&mut sampled);
         for _ in 0..seconds * 1000 {
-            self.state.milliseconds += 1;
-            self.millisecond();
+            self.advance();
             if self.state.milliseconds.is_multiple_of(cadence) {
                 sampled(self.sample());
             }
         }
     }
 
-    fn now(&self) -> Duration {
+    /// Fills the receive ring, and takes the first sample, if that was not done yet.
+    pub fn start(&mut self, mut sampled: impl FnMut(QueueSample)) {
+        if !self.state.started {
+            self.state.started = true;
+            self.state.free = self.buffers;
+            self.refill();
+            sampled(self.sample());
+        }
+    }
+
+    /// Lets a millisecond pass.
+    pub fn advance(&mut self) {
+        self.state.milliseconds += 1;
+        self.millisecond();
+    }
+
+    /// What was written down, for tests to judge a verdict by.
+    pub fn ledger(&self) -> Ledger {
+        self.state.ledger
+    }
+
+    /// The time of the model, as a sample has it.
+    pub fn now(&self) -> Duration {
         Duration::from_secs(1_000) + Duration::from_millis(self.state.milliseconds)
     }
 }
 
+#[cfg(test)]
 #[test]
 fn the_model_loses_no_buffer() {
     let faults = [
@@ -201,6 +261,8 @@ fn the_model_loses_no_buffer() {
         Queue { fragments: 8, ..Queue::default() },
         Queue { fragments: 8, pinning: true, ..Queue::default() },
         Queue { bad_entries: 0.1, double_entries: 0.1, ..Queue::default() },
+        Queue { hold_ms: 50, visits_every_ms: 40, unarmed: 0.1, ..Queue::default() },
+        Queue { leaks_at_once: (500, 20), keeps: 300, packet_bytes: 66, ..Queue::default() },
     ];
     for mut queue in faults {
         for _ in 0..5 {

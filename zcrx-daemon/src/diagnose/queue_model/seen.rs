@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{BUFFER_BYTES, Queue};
 use crate::model::{
-    AreaState, CqState, KernelQueue, NicFigures, Owner, PoolState, QueueKey, QueueSample, RefillState,
-    SocketBacklog,
+    AreaState, CqState, KernelQueue, NicFigures, Owner, PoolState, QueueKey, QueueRing, QueueSample,
+    RefillState, RunState, SocketBacklog, TaskState,
 };
 
 impl Queue {
-    pub(super) fn sample(&self) -> QueueSample {
+    pub fn sample(&self) -> QueueSample {
         let state = &self.state;
         let interface = self.device.then(|| "eth0".to_owned());
         let key = QueueKey { interface: interface.clone(), queue: 3 };
@@ -29,13 +29,47 @@ impl Queue {
         sample.errors = Some(state.errors.clone());
         sample.nic = NicFigures {
             rx_bytes: None,
-            alloc_fail: Some(state.allocation.failures),
+            alloc_fail: self.tells_allocation.then_some(state.allocation.failures),
             hw_drops: self.tells_drops.then_some(state.drops),
             ring: self.tells_ring.then_some(self.ring as u32),
             pool_inflight: Some(in_pool),
             pool_detached_for: None,
         };
+        if let Some(at) = state.interface_down_at {
+            sample.nic.pool_detached_for = Some(Duration::from_millis(state.milliseconds - at));
+        }
+        let cq = CqState {
+            entries: self.cq_entries as u32,
+            head: state.cq_head,
+            tail: state.cq_tail,
+            overflow: 0,
+            ..CqState::default()
+        };
+        let run = match (self.owner_runs, self.run_state) {
+            (_, Some(run)) => run,
+            (true, None) => RunState::Running,
+            (false, None) => RunState::Sleeping,
+        };
+        let away = state.milliseconds - state.entered_at > 100 || !self.owner_runs;
+        let ring = QueueRing {
+            id: 7,
+            owners: vec![Owner { pid: 4242, comm: "model".to_owned(), fd: Some(7), cgroup: None }],
+            consumer: Some(TaskState {
+                pid: 4242,
+                tid: 4243,
+                comm: "model".to_owned(),
+                run: Some(run),
+                cpu_time: Some(Duration::from_millis(if self.owner_runs { state.milliseconds } else { 0 })),
+                ..TaskState::default()
+            }),
+            cq: Some(cq),
+            work_pending: Some(away && self.armed && state.sockets > state.unread_unarmed),
+            waiting: Some(self.owner_runs && !away),
+            ..QueueRing::default()
+        };
         sample.kernel = Some(KernelQueue {
+            ring: Some(7),
+            rings: if self.tells_owner { vec![ring] } else { Vec::new() },
             ifq: 1,
             zcrx_id: Some(0),
             ifindex: self.device.then_some(2),
@@ -59,20 +93,15 @@ impl Queue {
                 held: (in_pool as u32).wrapping_sub(500),
                 released: 0u32.wrapping_sub(500),
             }),
-            cq: Some(CqState {
-                entries: self.cq_entries as u32,
-                head: state.cq_head,
-                tail: state.cq_tail,
-                overflow: 0,
-                ..CqState::default()
-            }),
+            cq: Some(cq),
             sockets: self.tells_sockets.then_some(SocketBacklog {
                 sockets: 4,
-                unread_bytes: state.sockets * BUFFER_BYTES,
+                unread_bytes: state.sockets * self.packet_bytes,
+                unarmed_unread_bytes: self.tells_armed.then_some(state.unread_unarmed * self.packet_bytes),
                 limit_bytes: self.socket_limit * BUFFER_BYTES,
                 ..SocketBacklog::default()
             }),
-            allocation: self.device.then_some(state.allocation),
+            allocation: (self.device && self.tells_allocation).then_some(state.allocation),
             ..KernelQueue::default()
         });
         sample

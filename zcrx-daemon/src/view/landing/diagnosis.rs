@@ -2,20 +2,20 @@
 
 use maud::{Markup, html};
 
-use crate::diagnose::{HostDiagnosis, Report, Trace, title};
-use crate::model::{Cause, Diagnosis, Episode, Finding};
-use crate::view::format::{count, duration, percent, rate, share};
+use crate::diagnose::{HostDiagnosis, Report, Trace};
+use crate::model::{Cause, Episode};
+use crate::view::format::{count, duration, percent, rate};
 use crate::view::places::{Place, places};
 use crate::view::words;
 
 /// The verdict on the host, before anything else.
 pub(super) fn banner(host: &HostDiagnosis) -> Markup {
-    html! { @if host.at.is_some() { p.banner.(words::worry(host).class()) { (words::summary(host)) } } }
+    html! { @if host.at.is_some() { p.banner.(words::class(words::urgency(host))) { (words::summary(host)) } } }
 }
 
 pub(super) fn section(host: &HostDiagnosis) -> Markup {
     let mut queues: Vec<&Report> = host.queues.iter().collect();
-    queues.sort_by_key(|report| words::Worry::about(report));
+    queues.sort_by_key(|report| report.verdict.urgency);
     html! {
         @if host.at.is_some() && !host.queues.is_empty() {
             section {
@@ -39,48 +39,45 @@ pub(super) fn section(host: &HostDiagnosis) -> Markup {
 }
 
 fn card(report: &Report) -> Markup {
-    let tone = words::Worry::about(report).class();
+    let tone = words::class(report.verdict.urgency);
     html! {
         article.(tone) {
             h3 {
-                (report.key) " " span.(tone) { (words::verdict(report)) }
+                (report.key) " " span.(tone) { (report.verdict.line) }
                 @if let Some(bytes) = report.vitals.rates.bytes { span.rate { (rate(bytes)) } }
             }
             p.quiet { (words::owner(report)) }
-            @for alarm in &report.diagnosis.alarms { p { (alarm.words) "." } }
-            @if report.troubled() { (causes(report, words::diagnosis(report))) }
+            @for alarm in &report.verdict.alarms { p { (alarm) "." } }
+            @if report.troubled() { (causes(report)) }
             (bars(report))
             p.quiet.outlook { (words::outlook(report).join("; ")) "." }
         }
     }
 }
 
-fn causes(report: &Report, diagnosis: &Diagnosis) -> Markup {
+fn causes(report: &Report) -> Markup {
+    let verdict = &report.verdict;
     html! {
-        @if diagnosis.causes.is_empty() { p { strong { "Cause unknown" } } }
-        @for (position, finding) in diagnosis.causes.iter().enumerate() {
-            details open[position == 0] data-key=(format!("{} {}", report.key, finding.cause)) {
-                summary {
-                    strong { (title(finding.cause)) }
-                    ", confidence " (finding.confidence.name())
-                    ", effect " (share(finding.effect))
+        @if verdict.causes.is_empty() { p { strong { "Cause unknown" } } }
+        @for (position, cause) in verdict.causes.iter().enumerate() {
+            details open[position == 0] data-key=(format!("{} {}", report.key, cause.cause)) {
+                summary { strong { (cause.line) } }
+                ul {
+                    @for words in &cause.evidence { li { (words) } }
+                    @for words in &cause.against { li.fair { "against it: " (words) } }
                 }
-                (evidence(finding))
+                @if position == 0 {
+                    @if !verdict.run.is_empty() {
+                        p { strong { "Run: " } @for command in &verdict.run { code { (command) } " " } }
+                    }
+                    @if let Some(change) = &verdict.change { p { strong { "Do: " } (change) } }
+                }
             }
         }
-        @if !diagnosis.missing.is_empty() {
-            p.quiet { "Not known, and would help to tell: " (diagnosis.missing.join("; ")) "." }
+        @if !verdict.missing.is_empty() {
+            p.quiet { "Not known, and would help to find the cause: " (verdict.missing.join("; ")) "." }
         }
-    }
-}
-
-fn evidence(finding: &Finding) -> Markup {
-    html! {
-        ul {
-            @for words in &finding.evidence { li { (words) } }
-            @for words in &finding.against { li.fair { "against it: " (words) } }
-        }
-        p { strong { "Do: " } (finding.remedy) }
+        @for change in &verdict.history { p.quiet { "The cause changed " (change) "." } }
     }
 }
 

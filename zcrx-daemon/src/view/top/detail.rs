@@ -7,8 +7,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Widget};
 
 use super::{Screen, bars, tone};
-use crate::diagnose::{Report, title};
-use crate::model::{Cause, Diagnosis, Episode};
+use crate::diagnose::Report;
+use crate::model::{Cause, Episode};
 use crate::view::format::{bytes, count, duration, rate, share};
 use crate::view::places::places;
 use crate::view::words;
@@ -73,21 +73,16 @@ impl Text {
 }
 
 fn verdict(text: &mut Text, report: &Report) {
-    let tone = tone(words::Worry::about(report));
+    let verdict = &report.verdict;
     text.plain(&format!("{} · {}", report.key, words::owner(report)), 2);
-    text.say(&words::verdict(report), 2, tone);
-    for alarm in &report.diagnosis.alarms {
-        text.plain(&format!("  {}", alarm.words), 4);
+    text.say(&verdict.line, 2, tone(verdict.urgency));
+    for alarm in &verdict.alarms {
+        text.plain(&format!("  {alarm}"), 4);
     }
     if report.troubled() {
-        let cause = words::diagnosis(report).cause();
-        let said = cause.map_or_else(
-            || "Cause: unknown".to_owned(),
-            |finding| {
-                let (title, confidence) = (title(finding.cause), finding.confidence.name());
-                format!("Cause: {title}, confidence {confidence}")
-            },
-        );
+        let cause = verdict.causes.first();
+        let said =
+            cause.map_or_else(|| "Cause: unknown".to_owned(), |cause| format!("Cause: {}", cause.line));
         text.say(&said, 2, Style::new().bold());
     }
 }
@@ -200,28 +195,32 @@ fn causes(text: &mut Text, report: &Report) {
         return;
     }
     text.heading("Why");
-    let diagnosis: &Diagnosis = words::diagnosis(report);
-    if diagnosis.causes.is_empty() {
+    let verdict = &report.verdict;
+    if verdict.causes.is_empty() {
         text.plain("The cause is unknown.", 2);
     }
-    for finding in &diagnosis.causes {
-        let (letter, effect) = (finding.cause.letter(), share(finding.effect));
-        let (title, confidence) = (title(finding.cause), finding.confidence.name());
-        text.say(
-            &format!("{title} ({letter}), confidence {confidence}, effect {effect}"),
-            2,
-            Style::new().bold(),
-        );
-        for words in &finding.evidence {
+    for (position, cause) in verdict.causes.iter().enumerate() {
+        text.say(&cause.line, 2, Style::new().bold());
+        for words in &cause.evidence {
             text.plain(&format!("  + {words}"), 4);
         }
-        for words in &finding.against {
+        for words in &cause.against {
             text.plain(&format!("  - {words}"), 4);
         }
-        text.plain(&format!("  do: {}", finding.remedy), 6);
+        if position == 0 {
+            for command in &verdict.run {
+                text.plain(&format!("  run: {command}"), 4);
+            }
+            if let Some(change) = &verdict.change {
+                text.plain(&format!("  do: {change}"), 6);
+            }
+        }
     }
-    for missing in &diagnosis.missing {
-        text.plain(&format!("  not known, and would help to tell: {missing}"), 4);
+    for missing in &verdict.missing {
+        text.plain(&format!("  not known, and would help to find the cause: {missing}"), 4);
+    }
+    for change in &verdict.history {
+        text.plain(&format!("  the cause changed {change}"), 4);
     }
 }
 

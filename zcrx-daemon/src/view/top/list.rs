@@ -3,12 +3,12 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, StatefulWidget, Table, TableState, Widget};
 
 use super::detail::Text;
 use super::{Screen, bars, state::held, tone};
-use crate::diagnose::{Report, title};
+use crate::diagnose::{Report, Urgency};
 use crate::view::{format, words};
 
 /// Lines of the verdict, its title among them: so many at least, and at most where there are few queues.
@@ -101,14 +101,14 @@ fn table(screen: &Screen<'_>, rows: &[&Report], chosen: Option<&Report>, area: R
     titles.push("CAUSE");
     widths.push(cause_width);
     let lines = rows.iter().map(|report| {
-        let worry = words::Worry::about(report);
-        let mark = match worry {
-            words::Worry::Trouble => "!",
-            words::Worry::Soon => "~",
-            words::Worry::None => " ",
+        let urgency = report.verdict.urgency;
+        let mark = match urgency {
+            Urgency::Alarm => "!",
+            Urgency::Soon => "~",
+            Urgency::Calm => " ",
         };
         let name = Line::from(format!("{mark}{}", report.key));
-        let name = if worry == words::Worry::None { name } else { name.style(tone(worry)) };
+        let name = if urgency == Urgency::Calm { name } else { name.style(tone(urgency)) };
         let mut cells: Vec<Cell<'static>> = vec![Cell::from(name)];
         cells.extend(columns.iter().map(|column| (column.cell)(report, column.width)));
         cells.insert(bar, Cell::from(bars::area(&report.vitals.placement, usize::from(area_width))));
@@ -179,29 +179,29 @@ fn past(report: &Report, width: u16) -> Cell<'static> {
 
 /// The verdict on one queue, as much of it as fits.
 fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
-    let diagnosis = words::diagnosis(report);
-    let tone = tone(words::Worry::about(report));
+    let verdict = &report.verdict;
     let name = format!(" {} · {} ", report.key, words::owner(report));
     let mut text = Text::new(usize::from(area.width));
-    text.say(&words::verdict(report), 2, tone);
+    text.say(&verdict.line, 2, tone(verdict.urgency));
     if report.troubled() {
-        match diagnosis.cause() {
-            Some(finding) => {
-                text.push(Line::from(vec![
-                    "Cause: ".into(),
-                    title(finding.cause).bold(),
-                    Span::raw(format!(", confidence {}", finding.confidence.name())),
-                ]));
-                if let Some(words) = finding.evidence.first() {
+        match verdict.causes.first() {
+            Some(cause) => {
+                text.say(&format!("Cause: {}", cause.line), 2, Style::new().bold());
+                if let Some(words) = cause.evidence.first() {
                     text.plain(&format!("  + {words}"), 4);
                 }
-                text.plain(&format!("  do: {}", finding.remedy), 6);
+                if let Some(command) = verdict.run.first() {
+                    text.plain(&format!("  run: {command}"), 4);
+                }
+                if let Some(change) = &verdict.change {
+                    text.plain(&format!("  do: {change}"), 6);
+                }
             }
             None => text.push(Line::from("Cause: unknown".bold())),
         }
     }
     // The verdict has said so if it starves now, or soon.
-    let said = words::Worry::about(report) != words::Worry::None && words::starves(report) != "?";
+    let said = verdict.urgency != Urgency::Calm && words::starves(report) != "?";
     let outlook = words::outlook(report).into_iter().skip(usize::from(said));
     text.plain(&outlook.collect::<Vec<_>>().join("; "), 2);
     Paragraph::new(text.into_lines())

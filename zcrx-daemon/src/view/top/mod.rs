@@ -19,7 +19,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Widget, Wrap};
 
 use super::words;
-use crate::diagnose::HostDiagnosis;
+use crate::diagnose::{HostDiagnosis, Urgency};
 
 pub use look::Look;
 pub use state::{Page, Sort, ViewState, Wish};
@@ -92,11 +92,11 @@ pub fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) -> u16 {
 }
 
 /// How a worry looks.
-const fn tone(worry: words::Worry) -> Style {
-    match worry {
-        words::Worry::Trouble => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
-        words::Worry::Soon => Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD),
-        words::Worry::None => Style::new().fg(Color::Green),
+const fn tone(urgency: Urgency) -> Style {
+    match urgency {
+        Urgency::Alarm => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
+        Urgency::Soon => Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD),
+        Urgency::Calm => Style::new().fg(Color::Green),
     }
 }
 
@@ -111,7 +111,7 @@ fn header(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
     Line::from(about.clock.as_str()).right_aligned().render(right, buffer);
     let line = match &about.problem {
         Some(problem) => Line::from(format!("OLD: {problem}")).style(Style::new().red().bold()),
-        None => Line::from(words::summary(screen.host)).style(tone(words::worry(screen.host))),
+        None => Line::from(words::summary(screen.host)).style(tone(words::urgency(screen.host))),
     };
     line.render(second, buffer);
 }

@@ -72,7 +72,7 @@ fn eighty_by_twenty_four_shows_who_starves_and_why() {
     assert!(shown[4].starts_with("  eth0:4") && !shown[4].contains("██"), "{shown:#?}");
     let all = shown.join("\n");
     assert!(all.contains("eth0:3 · model, pid 4242"), "{all}");
-    assert!(all.contains("Cause: Never returned (leak), confidence "), "{all}");
+    assert!(all.contains("Cause: Never returned (leak) (E), confidence "), "{all}");
     assert!(all.contains("  do: a bug of the application"), "{all}");
     assert!(shown[23].starts_with(" q quit  ? help "), "{shown:#?}");
 }

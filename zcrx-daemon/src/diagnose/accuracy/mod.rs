@@ -1,0 +1,346 @@
+//! How often a verdict is right: random situations of the queue model, judged by the model's ledger.
+//!
+//! The truth is what the model did and wrote down, never what a rule says. A situation counts only if its fault did harm
+//! that the ledger shows.
+
+mod healthy;
+mod random;
+mod situations;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Tracker;
+use super::queue_model::Queue;
+use crate::model::{Cause, Confidence, Episode};
+use random::Random;
+use situations::Situation;
+
+pub use healthy::{Healthy, healthy_hours};
+
+/// Samples that the tracker remembers, as the daemon's does at one a second.
+const WINDOW: usize = 60;
+
+/// Samples after the data first allow it by which a verdict must be right.
+const SAMPLES: usize = 3;
+
+/// What came of all situations.
+#[derive(Clone, Debug, Default)]
+pub struct Accuracy {
+    /// By what was done, what was said first in the end, `None` for nothing or unknown.
+    pub confusion: BTreeMap<(Cause, Option<Cause>), u64>,
+    /// Situations that did harm.
+    pub cases: u64,
+    /// Of these, those whose first cause was right in the end.
+    pub first: u64,
+    /// Of these, those in which one of the first two causes was right.
+    pub second: u64,
+    /// Verdicts in the end by confidence: how many, and how many right.
+    pub calibration: BTreeMap<Confidence, (u64, u64)>,
+    /// Samples until the verdict was right and stayed so, for the cases that were right in the end.
+    pub samples: Vec<usize>,
+    /// Right verdicts that came later than that, by what was done.
+    pub late: BTreeMap<(Cause, &'static str), u64>,
+    /// Alarms before anything was done.
+    pub early: u64,
+    /// Times that the first cause changed after it was right.
+    pub flickers: u64,
+    /// The wrong ones: the number of the situation, what was done and what was said.
+    pub wrong: Vec<String>,
+    /// Situations in which the ledger shows no harm.
+    pub harmless: u64,
+}
+
+/// Runs situations; the same seed gives the same ones.
+pub fn accuracy(cases: u64, seed: u64) -> Accuracy {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let parts: Vec<Accuracy> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut part = Accuracy::default();
+                    for case in (worker..cases).step_by(threads as usize) {
+                        part.run(case, seed);
+                    }
+                    part
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().expect("a situation does not panic")).collect()
+    });
+    parts.into_iter().fold(Accuracy::default(), Accuracy::plus)
+}
+
+/// One situation, sample by sample, for whoever wants to know why its verdict is what it is.
+pub fn explain(case: u64, seed: u64) -> String {
+    let mut random = Random::new(seed, case);
+    let situation = situations::faulty(&mut random);
+    let mut text = format!("{situation:#?}\n");
+    let mut observed = Observed::new(situation.healthy.clone(), random);
+    let mut say = |queue: &Queue, tracker: &Tracker| {
+        let Some(report) = super::Report::of_tracker(tracker) else { return };
+        let _: std::fmt::Result =
+            writeln!(text, "lost {} ms {}", queue.ledger().packets_lost, queue.ledger().losing_ms);
+        let _: std::fmt::Result = super::write_report(&mut text, &report, &|_| None);
+    };
+    observed.run(situation.calm, &mut say);
+    let state = std::mem::take(&mut observed.queue.state);
+    observed.queue = Queue { state, ..situation.faulty };
+    if situation.causes[0] == Cause::LazyConsumption {
+        observed.queue.owner_runs = false;
+        let full = observed.queue.buffers as f64 / observed.queue.arrivals_per_second;
+        observed.run(full as u64 + 1, &mut say);
+        observed.queue.owner_runs = true;
+    }
+    observed.run(situation.trouble, &mut say);
+    text
+}
+
+/// One queue under observation.
+struct Observed {
+    queue: Queue,
+    tracker: Tracker,
+    random: Random,
+    next: u64,
+    milliseconds: u64,
+}
+
+impl Observed {
+    fn new(mut queue: Queue, random: Random) -> Self {
+        let mut tracker = Tracker::new(WINDOW);
+        queue.start(|sample| drop(tracker.feed(sample)));
+        Self { queue, tracker, random, next: 0, milliseconds: 0 }
+    }
+
+    /// Runs for so long, and calls after each sample.
+    fn run(&mut self, seconds: u64, mut sampled: impl FnMut(&Queue, &Tracker)) {
+        for _ in 0..seconds * 1000 {
+            self.queue.advance();
+            self.milliseconds += 1;
+            if self.milliseconds >= self.next {
+                // A loaded host samples late now and then.
+                let cadence = self.queue.cadence.as_millis() as f64;
+                self.next = self.milliseconds + (cadence * (0.95 + self.random.share() * 0.2)) as u64;
+                self.tracker.feed(self.queue.sample());
+                sampled(&self.queue, &self.tracker);
+            }
+        }
+    }
+}
+
+impl Accuracy {
+    fn run(&mut self, case: u64, seed: u64) {
+        let mut random = Random::new(seed, case);
+        let situation = situations::faulty(&mut random);
+        let mut observed = Observed::new(situation.healthy.clone(), random);
+        let mut early = false;
+        observed.run(situation.calm, |_, tracker| early |= tracker.open().is_some());
+        self.early += u64::from(early);
+        let state = std::mem::take(&mut observed.queue.state);
+        observed.queue = Queue { state, ..situation.faulty.clone() };
+        if situation.causes[0] == Cause::LazyConsumption {
+            // The driver gives up while the owner does not come; then it comes again.
+            observed.queue.owner_runs = false;
+            let full = observed.queue.buffers as f64 / observed.queue.arrivals_per_second;
+            observed.run(full as u64 + 1, |_, _| {});
+            observed.queue.owner_runs = true;
+        }
+        let before = observed.queue.ledger();
+        let mut harm = Harm::default();
+        let (mut said, mut allowed, mut after) = (Vec::new(), None, 0_usize);
+        observed.run(situation.trouble, |queue, tracker| {
+            let first = tracker.open().and_then(Episode::cause);
+            if allowed.is_none() && harm.shown(&situation, queue, &before) {
+                allowed = Some(said.len());
+            }
+            after += 1;
+            said.push(first);
+        });
+        let Some(allowed) = allowed.filter(|&allowed| allowed + SAMPLES < said.len()) else {
+            self.harmless += 1;
+            return;
+        };
+        let truth = Self::truth(&situation, &observed.queue);
+        self.judge(case, &situation, &truth, &observed.tracker, &said[allowed..]);
+    }
+
+    /// The causes by the ledger, the one that took most first; of single faults, what was done.
+    fn truth(situation: &Situation, queue: &Queue) -> Vec<Cause> {
+        if situation.causes.len() == 1 {
+            return situation.causes.clone();
+        }
+        let by_ledger = queue.truth();
+        by_ledger.iter().map(|place| place.0).filter(|cause| situation.causes.contains(cause)).collect()
+    }
+
+    fn judge(
+        &mut self,
+        case: u64,
+        situation: &Situation,
+        truth: &[Cause],
+        tracker: &Tracker,
+        said: &[Option<Cause>],
+    ) {
+        self.cases += 1;
+        let findings = tracker.open().map(|episode| episode.diagnosis.causes.clone()).unwrap_or_default();
+        let first = findings.first();
+        let right = first.is_some_and(|finding| finding.cause == truth[0]);
+        *self.confusion.entry((truth[0], first.map(|finding| finding.cause))).or_default() += 1;
+        self.first += u64::from(right);
+        self.second += u64::from(findings.iter().take(2).any(|finding| finding.cause == truth[0]));
+        if let Some(finding) = first {
+            let (all, good) = self.calibration.entry(finding.confidence).or_default();
+            *all += 1;
+            *good += u64::from(right);
+        }
+        let is_right = |said: &Option<Cause>| *said == Some(truth[0]);
+        if right {
+            let since = said.iter().rposition(|said| !is_right(said)).map_or(0, |wrong| wrong + 1);
+            self.samples.push(since);
+            if since > SAMPLES {
+                *self.late.entry((truth[0], situation.form)).or_default() += 1;
+            }
+        } else {
+            let queue = &situation.faulty;
+            self.wrong.push(format!(
+                "case {case}: {} ({}), calm {} s, cadence {} ms, said {}{}",
+                truth[0].name(),
+                situation.form,
+                situation.calm,
+                queue.cadence.as_millis(),
+                first.map_or("nothing", |finding| finding.cause.name()),
+                first.map_or_else(String::new, |finding| format!(" ({})", finding.confidence.name()))
+            ));
+        }
+        let flickers = said.windows(2).filter(|pair| is_right(&pair[0]) && !is_right(&pair[1])).count();
+        self.flickers += flickers as u64;
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        for (cell, count) in other.confusion {
+            *self.confusion.entry(cell).or_default() += count;
+        }
+        for (confidence, (all, good)) in other.calibration {
+            let sum = self.calibration.entry(confidence).or_default();
+            *sum = (sum.0 + all, sum.1 + good);
+        }
+        self.cases += other.cases;
+        self.first += other.first;
+        self.second += other.second;
+        self.samples.extend(other.samples);
+        for (kind, count) in other.late {
+            *self.late.entry(kind).or_default() += count;
+        }
+        self.early += other.early;
+        self.flickers += other.flickers;
+        self.wrong.extend(other.wrong);
+        self.harmless += other.harmless;
+        self
+    }
+
+    /// The share of situations whose first cause was right.
+    pub fn top_1(&self) -> f64 {
+        share(self.first, self.cases)
+    }
+
+    /// The share of the verdicts of high confidence that were right.
+    pub fn high_right(&self) -> f64 {
+        self.calibration.get(&Confidence::High).map_or(1.0, |(all, good)| share(*good, *all))
+    }
+
+    /// The share of the right verdicts that were right in time.
+    pub fn in_time(&self) -> f64 {
+        share(
+            self.samples.iter().filter(|&&samples| samples <= SAMPLES).count() as u64,
+            self.samples.len() as u64,
+        )
+    }
+
+    /// The figures as Markdown.
+    pub fn report(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "| Figure | Value |\n|---|---|")?;
+        writeln!(
+            out,
+            "| situations that did harm | {} ({} did none and are left out) |",
+            self.cases, self.harmless
+        )?;
+        writeln!(out, "| first cause right in the end (top-1) | {:.2} % |", self.top_1() * 100.0)?;
+        writeln!(
+            out,
+            "| one of the first two right (top-2) | {:.2} % |",
+            share(self.second, self.cases) * 100.0
+        )?;
+        for (confidence, (all, good)) in self.calibration.iter().rev() {
+            let right = share(*good, *all) * 100.0;
+            writeln!(out, "| right at confidence {} | {right:.2} % of {all} |", confidence.name())?;
+        }
+        writeln!(
+            out,
+            "| right within {SAMPLES} samples of when the data allow it | {:.2} % |",
+            self.in_time() * 100.0
+        )?;
+        writeln!(out, "| alarms before anything was done | {} |", self.early)?;
+        writeln!(out, "| changes away from a right first cause | {} |", self.flickers)?;
+        for ((cause, form), count) in &self.late {
+            writeln!(out, "| right later than that: {} ({form}) | {count} |", cause.name())?;
+        }
+        writeln!(out, "\n| Done | Said first | Situations |\n|---|---|---|")?;
+        for ((done, said), count) in &self.confusion {
+            let mark = if Some(*done) == *said { "" } else { " **wrong**" };
+            writeln!(out, "| {} | {}{mark} | {count} |", done.name(), said.map_or("nothing", Cause::name))?;
+        }
+        Ok(())
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+/// When the data first allow a verdict: by the ledger, not by an alarm.
+#[derive(Default)]
+struct Harm {
+    losing: u32,
+    last: (u64, u64),
+    since: Option<Duration>,
+}
+
+impl Harm {
+    /// Whether harm has been done for as long as an alarm waits.
+    fn shown(&mut self, situation: &Situation, queue: &Queue, before: &super::queue_model::Ledger) -> bool {
+        let now = queue.ledger();
+        let at = queue.now();
+        let errors = now.errors - before.errors;
+        let packets = now.packets_lost - before.packets_lost;
+        let harmed = match situation.causes[0] {
+            Cause::PinnedAfterTeardown | Cause::InterfaceDown | Cause::NoZeroCopy => true,
+            Cause::MissteeredFlow | Cause::CopyFallback | Cause::CqExhaustion | Cause::NoDevice => {
+                errors > self.last.0
+            }
+            _ => packets > self.last.1,
+        };
+        self.last = (errors, packets);
+        if harmed {
+            self.losing += 1;
+            self.since.get_or_insert(at);
+        }
+        // Alarms wait for a second of loss, a pool for 2.5 s, and a share of copies for four samples.
+        let wait = match situation.causes[0] {
+            Cause::MissteeredFlow => Duration::ZERO,
+            Cause::PinnedAfterTeardown | Cause::InterfaceDown => Duration::from_millis(2500),
+            Cause::NoZeroCopy => queue.cadence * 5,
+            _ => Duration::from_secs(1),
+        };
+        self.losing >= 2 && self.since.is_some_and(|since| at.saturating_sub(since) >= wait)
+    }
+}

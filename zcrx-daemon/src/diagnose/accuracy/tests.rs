@@ -1,0 +1,21 @@
+//! The short form: the same figures from fewer situations, with seeds of its own.
+
+use super::*;
+
+#[test]
+fn verdicts_on_random_situations_are_right() {
+    let found = accuracy(300, 20_261_128);
+    assert!(found.cases >= 200, "{} did no harm", found.harmless);
+    assert!(found.top_1() >= 0.95, "{}\n{:#?}", found.report(), found.wrong);
+    assert!(found.high_right() >= 0.97, "{}\n{:#?}", found.report(), found.wrong);
+}
+
+#[test]
+fn healthy_hours_raise_no_alarm() {
+    let mut found = Healthy::default();
+    for number in 0..12 {
+        found.hour(number, 20_261_128, 600);
+    }
+    assert!(found.hours > 0.5, "{found:?}");
+    assert_eq!(found.false_alarms, [""; 0]);
+}

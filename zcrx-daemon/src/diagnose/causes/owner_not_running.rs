@@ -1,0 +1,99 @@
+//! The thread that must receive does not run.
+
+use crate::diagnose::facts::{Facts, Halt};
+use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
+use crate::diagnose::thresholds::{CONSIDERABLE, LASTING};
+use crate::diagnose::words;
+use crate::model::{Cause, Confidence, RunState};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::OwnerNotRunning,
+    letter: None,
+    title: "Owner not running",
+    signature: "the queue starves, and the thread that must receive is stopped, traced, frozen, throttled, without a CPU, waits \
+                for a disk, or does not enter the kernel: only its own system calls move data out of the sockets",
+    remedy: "let the thread run: SIGCONT or detach the debugger, raise cpu.max or the cgroup's weight, move what blocks (disk, \
+             locks) to another thread",
+    run: &["ps -o pid,stat,wchan:32,comm -Lp {pid}", "cat /proc/{pid}/stack", "cat /proc/{pid}/cgroup"],
+    produced: Produced::Not(
+        "the lab's faulty application has no fault that stops its thread; the state is read by the snapshot and tested there",
+    ),
+    late: None,
+    alarm: None,
+    judge,
+};
+
+fn judge(facts: &Facts<'_>) -> Judgement {
+    if !facts.starved() {
+        return Judgement::Not;
+    }
+    let typical = &facts.typical;
+    let places = [typical.held, typical.completed, typical.sockets];
+    let share = places.into_iter().flatten().sum::<f64>();
+    if share < CONSIDERABLE {
+        return Judgement::Not;
+    }
+    let said = match facts.owner.halt {
+        Some(Halt::State(run)) => state(run).to_owned(),
+        Some(Halt::Throttled(share)) => {
+            format!("cpu.max of its cgroup held it back {:.0} % of the time", share * 100.0)
+        }
+        Some(Halt::NoCpu(share)) => format!("it was ready and had no CPU {:.0} % of the time", share * 100.0),
+        None => return silent(facts, share),
+    };
+    Case::new(Confidence::High, share)
+        .evidence(format!("the thread that must receive does not run: {said}"))
+        .evidence(format!("it last did something {} ago", words::time(facts.owner.idle_for)))
+        .fits()
+}
+
+/// The thread may run, but it does not enter the kernel for its ring.
+fn silent(facts: &Facts<'_>, share: f64) -> Judgement {
+    let owner = &facts.owner;
+    let shallow = facts.cq_shallow() == Some(true);
+    let awaited = facts.awaited_in_sockets() >= CONSIDERABLE;
+    if owner.active != Some(false) || owner.idle_for < LASTING || !owner.ever_active || !shallow || !awaited {
+        return Judgement::Not;
+    }
+    let pending = owner.work_pending;
+    let confidence = if pending == Some(true) { Confidence::High } else { Confidence::Medium };
+    Case::new(confidence, share)
+        .evidence(format!(
+            "the owner has not entered its ring for {}, and data waits in sockets",
+            words::time(owner.idle_for)
+        ))
+        .evidence_if((pending == Some(true)).then(|| "work of the ring waits for it".to_owned()))
+        .doubt_if(owner.waits_in_ring == Some(true), || {
+            "it sleeps in the ring: the kernel would wake it for data on an armed receive".to_owned()
+        })
+        .fits()
+}
+
+const fn state(run: RunState) -> &'static str {
+    match run {
+        RunState::Stopped => "stopped by a signal (state T)",
+        RunState::Traced => "stopped by a debugger (state t)",
+        RunState::Frozen => "frozen by its cgroup",
+        RunState::Uninterruptible => "in uninterruptible sleep (state D)",
+        RunState::Exited => "exited",
+        RunState::Running | RunState::Sleeping | RunState::Idle => "not scheduled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::queue_model::{Queue, first, verdict};
+
+    #[test]
+    fn synthetic_stopped_owner_is_named_with_its_state() {
+        let mut queue = Queue { socket_limit: 100_000, ..Queue::default() };
+        queue.run(5);
+        queue.owner_runs = false;
+        queue.run_state = Some(RunState::Stopped);
+        let verdict = verdict(&queue.run(4));
+        let finding = first(&verdict, Cause::OwnerNotRunning);
+        assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
+        assert!(finding.evidence[0].contains("stopped by a signal"), "{finding:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the owner of a queue does: as its ring shows it, and as the scheduler has its thread.
+
+use std::time::Duration;
+
+use super::change::{Change, some};
+use crate::diagnose::history::History;
+use crate::diagnose::thresholds::{LASTING, RECENT, WITHOUT_CPU};
+use crate::model::{QueueRing, QueueSample, RunState};
+
+/// What the owner does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OwnerActivity {
+    /// Whether it did anything in the recent past: received, read completions, or returned buffers. `None` where that is
+    /// unknown.
+    pub active: Option<bool>,
+    /// Whether it was ever seen to do anything.
+    pub ever_active: bool,
+    /// For how long it has done nothing, as far as samples go.
+    pub idle_for: Duration,
+    /// Why its thread does not run, where the scheduler says so.
+    pub halt: Option<Halt>,
+    /// Whether its thread sleeps in the ring until completions come: it is idle, not stuck.
+    pub waits_in_ring: Option<bool>,
+    /// Whether work of the ring waits that only the owner's own system call can do.
+    pub work_pending: Option<bool>,
+}
+
+/// Why a thread does not run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Halt {
+    /// A state of the scheduler in which no work is done.
+    State(RunState),
+    /// `cpu.max` of its cgroup held it back for this share of the time, 0 to 1.
+    Throttled(f64),
+    /// It was ready to run, and had no CPU for this share of the time, 0 to 1.
+    NoCpu(f64),
+}
+
+impl OwnerActivity {
+    pub(super) fn of(history: &History, recent: &Change) -> Self {
+        let did = |change: &Change| some(change.cq_read) || some(change.returned) || some(change.bytes);
+        let known = recent.cq_read.is_some() || recent.returned.is_some();
+        let steps = history.steps();
+        let now = history.last();
+        let at = now.map_or(Duration::ZERO, |sample| sample.at);
+        let last = steps.iter().rev().find(|step| did(&step.change)).or_else(|| steps.front());
+        let rings = now.and_then(|sample| sample.kernel.as_ref()).map(|kernel| kernel.rings.as_slice());
+        let rings = rings.unwrap_or_default();
+        Self {
+            active: (known && recent.span >= RECENT / 2 || did(recent)).then(|| did(recent)),
+            ever_active: history.received(),
+            idle_for: last.map_or(Duration::ZERO, |step| at.saturating_sub(step.at)),
+            halt: halt(history),
+            waits_in_ring: rings
+                .iter()
+                .map(|ring| ring.waiting)
+                .reduce(|all, one| Some(all? && one?))
+                .flatten(),
+            work_pending: rings
+                .iter()
+                .map(|ring| ring.work_pending)
+                .reduce(|any, one| Some(any? || one?))
+                .flatten(),
+        }
+    }
+}
+
+/// The ring whose consumer the queue waits for: of several, the one with the most unread completions.
+fn busiest_ring(sample: &QueueSample) -> Option<&QueueRing> {
+    let rings = &sample.kernel.as_ref()?.rings;
+    rings.iter().max_by_key(|ring| {
+        let unread = ring.sockets.map_or(0, |sockets| sockets.unread_bytes / 4096);
+        u64::from(ring.cq.map_or(0, |cq| cq.depth())) + unread
+    })
+}
+
+/// What keeps the consumer's thread from running, if it was so in each sample of the recent past.
+fn halt(history: &History) -> Option<Halt> {
+    let now = history.last()?;
+    let ring = busiest_ring(now)?;
+    let task = ring.consumer.as_ref()?;
+    let since = now.at.saturating_sub(LASTING);
+    let same = |sample: &QueueSample| {
+        let rings = &sample.kernel.as_ref()?.rings;
+        rings.iter().find(|other| other.id == ring.id)?.consumer.clone()
+    };
+    let stopped = |run: RunState| {
+        matches!(
+            run,
+            RunState::Stopped
+                | RunState::Traced
+                | RunState::Frozen
+                | RunState::Uninterruptible
+                | RunState::Exited
+        )
+    };
+    if let Some(run) = task.run.filter(|&run| stopped(run)) {
+        let mut before = history.samples().rev().skip(1).take_while(|sample| sample.at >= since).peekable();
+        let all = before.peek().is_none() && history.samples().len() < 2
+            || history
+                .samples()
+                .rev()
+                .skip(1)
+                .take(1)
+                .chain(before)
+                .all(|sample| same(sample).is_some_and(|task| task.run.is_some_and(stopped)));
+        // Work that waits for a disk does so in every program now and then.
+        let moved =
+            task.cpu_time.zip(history.samples().rev().nth(1).and_then(same).and_then(|task| task.cpu_time));
+        let idle = moved.is_none_or(|(now, before)| now.saturating_sub(before) < Duration::from_millis(5));
+        if all && (idle || run != RunState::Uninterruptible) {
+            return Some(Halt::State(run));
+        }
+    }
+    let earlier = history.samples().rev().find(|sample| now.at.saturating_sub(sample.at) >= LASTING)?;
+    let span = now.at.saturating_sub(earlier.at).as_secs_f64();
+    let earlier = same(earlier)?;
+    let share = |now: Option<Duration>, before: Option<Duration>| {
+        Some((now?.saturating_sub(before?)).as_secs_f64() / span)
+    };
+    if let Some(share) = share(task.throttled, earlier.throttled).filter(|&share| share >= WITHOUT_CPU) {
+        return Some(Halt::Throttled(share.min(1.0)));
+    }
+    let share = share(task.run_delay, earlier.run_delay).filter(|&share| share >= WITHOUT_CPU)?;
+    Some(Halt::NoCpu(share.min(1.0)))
+}

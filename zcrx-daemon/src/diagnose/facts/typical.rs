@@ -1,0 +1,66 @@
+//! Where the buffers were while the queue lacked some.
+
+use std::time::Duration;
+
+use super::change::some;
+use crate::diagnose::history::{History, Step};
+
+/// Over how much time places are averaged: one sample may catch an owner that comes and goes at any point of its round.
+const AVERAGED: Duration = Duration::from_secs(5);
+
+/// Shares of the area, 0 to 1, averaged over the samples of the last seconds in which allocations failed; over the newest
+/// alone where none did. `None` where a place is unknown in one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Typical {
+    /// Held by the owner's code.
+    pub held: Option<f64>,
+    /// Returned, without room in the refill ring.
+    pub stashed: Option<f64>,
+    /// In completions that the owner has not read.
+    pub completed: Option<f64>,
+    /// In sockets.
+    pub sockets: Option<f64>,
+    /// The least and the most that was in sockets: what no receive is armed for does not leave them.
+    pub sockets_between: Option<(f64, f64)>,
+    /// In the refill ring.
+    pub pending: Option<f64>,
+    /// Posted to the NIC or in the page pool's cache.
+    pub posted: Option<f64>,
+    /// Samples averaged.
+    pub samples: usize,
+}
+
+impl Typical {
+    pub(super) fn of(history: &History) -> Self {
+        let steps = history.steps();
+        let Some(newest) = steps.back() else { return Self::default() };
+        let since = newest.at.saturating_sub(AVERAGED);
+        let lacked = |step: &&Step| {
+            some(step.change.failures) || step.starving_since.is_some() || step.software_starving
+        };
+        let recent = || steps.iter().rev().take_while(|step| step.at >= since);
+        let mut chosen: Vec<&Step> = recent().filter(lacked).collect();
+        if chosen.is_empty() {
+            chosen.push(newest);
+        }
+        let average = |read: fn(&Step) -> Option<u64>| {
+            let sum = chosen.iter().map(|step| step.placement.share(read(step))).sum::<Option<f64>>();
+            Some(sum? / chosen.len() as f64)
+        };
+        Self {
+            held: average(|step| step.placement.held),
+            stashed: average(|step| step.placement.stashed),
+            completed: average(|step| step.placement.completed),
+            sockets: average(|step| step.placement.sockets),
+            sockets_between: chosen
+                .iter()
+                .map(|step| step.placement.share(step.placement.sockets))
+                .map(|share| share.map(|share| (share, share)))
+                .reduce(|a, b| Some((a?.0.min(b?.0), a?.1.max(b?.1))))
+                .flatten(),
+            pending: average(|step| step.placement.pending),
+            posted: average(|step| step.placement.posted.or(step.placement.kernel)),
+            samples: chosen.len(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The samples of one queue, what each of them shows (computed once, when it arrives), and what is kept for longer.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::facts::{Change, Placement, held_references};
+use super::floors::Floors;
+use super::forecast::available;
+use crate::model::{QueueSample, Window};
+
+/// What one sample shows, and what changed since the sample before.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// When the sample was taken, CLOCK_MONOTONIC.
+    pub at: Duration,
+    /// Where the buffers were.
+    pub placement: Placement,
+    /// What changed since the sample before; all unknown for the first one.
+    pub change: Change,
+    /// References that the owner's code held.
+    pub held: Option<u64>,
+    /// Buffers that an allocation could still get.
+    pub available: Option<u64>,
+    /// Since when allocations failed, as the kernel's probe stamps it.
+    pub starving_since: Option<Duration>,
+    /// Whether a receive of the software interface queue waited for a buffer.
+    pub software_starving: bool,
+    /// Whether the refill ring was full at any time since the sample before, as far as that is known.
+    pub refill_full: bool,
+}
+
+/// When the owner returned buffers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// The first sample that shows a return.
+    pub first: Option<Duration>,
+    /// The last sample that shows a return.
+    pub last: Option<Duration>,
+    /// The longest time without a return, while the owner held much, that ended with a return.
+    pub longest_pause: Duration,
+    /// Entries returned since the first sample.
+    pub total: u64,
+}
+
+/// One queue in one of its lives: its last samples, and a bounded memory of what came before.
+#[derive(Clone, Debug)]
+pub struct History {
+    window: Window,
+    steps: VecDeque<Step>,
+    floors: Floors,
+    returns: Returns,
+    /// Whether the owner ever received or read anything.
+    received: bool,
+}
+
+/// The share of the area from which a pause of the owner matters.
+const HOLDS_MUCH: f64 = 0.25;
+
+impl History {
+    /// An empty history that keeps so many samples.
+    pub fn new(samples: usize) -> Self {
+        let window = Window::new(samples);
+        let steps = VecDeque::with_capacity(window.capacity());
+        Self { window, steps, floors: Floors::default(), returns: Returns::default(), received: false }
+    }
+
+    /// Takes in a sample. A sample of another queue or another life begins a new history; one that is not newer than the
+    /// last is ignored.
+    pub fn push(&mut self, sample: QueueSample) {
+        if let Some(last) = self.window.last() {
+            if last.key != sample.key || last.generation != sample.generation {
+                *self = Self::new(self.window.capacity());
+            } else if sample.at <= last.at {
+                return;
+            }
+        }
+        let change = self.window.last().map_or_else(Change::default, |last| Change::between(last, &sample));
+        let step = Step {
+            at: sample.at,
+            placement: Placement::of(&sample),
+            change,
+            held: held_references(&sample),
+            available: available(&sample),
+            refill_full: refill_full(self.window.last(), &sample),
+            starving_since: sample.kernel.as_ref().and_then(|kernel| kernel.allocation?.starving_since),
+            software_starving: sample.local.as_ref().and_then(|local| local.starving) == Some(true),
+        };
+        self.returns.take(&step);
+        self.received |= change.bytes.is_some_and(|bytes| bytes > 0)
+            || change.cq_read.is_some_and(|read| read > 0)
+            || change.returned.is_some_and(|returned| returned > 0);
+        self.floors.take(&step);
+        if self.steps.len() == self.window.capacity() {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+        self.window.push(sample);
+    }
+
+    /// The last samples.
+    pub const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The newest sample.
+    pub fn last(&self) -> Option<&QueueSample> {
+        self.window.last()
+    }
+
+    /// The last samples, oldest first.
+    pub fn samples(&self) -> impl DoubleEndedIterator<Item = &QueueSample> + ExactSizeIterator {
+        self.window.samples()
+    }
+
+    /// What each of the last samples shows, oldest first.
+    pub const fn steps(&self) -> &VecDeque<Step> {
+        &self.steps
+    }
+
+    /// The least that was held over time.
+    pub const fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// When the owner returned buffers.
+    pub const fn returns(&self) -> &Returns {
+        &self.returns
+    }
+
+    /// Whether the owner was ever seen to receive, to read a completion or to return a buffer.
+    pub const fn received(&self) -> bool {
+        self.received
+    }
+}
+
+/// Whether the refill ring was full: in this sample, or when the kernel came for entries since the one before.
+fn refill_full(before: Option<&QueueSample>, now: &QueueSample) -> bool {
+    let Some(kernel) = &now.kernel else { return false };
+    let Some(refill) = kernel.refill else { return false };
+    let most = kernel.watermarks.and_then(|watermarks| watermarks.most_pending);
+    let fullest = |sample: &QueueSample| Some(sample.kernel.as_ref()?.allocation?.fullest);
+    let risen =
+        before.and_then(fullest).zip(fullest(now)).filter(|(before, now)| now > before).map(|(_, now)| now);
+    refill.entries > 0
+        && [Some(refill.pending()), most, risen].into_iter().flatten().any(|most| most >= refill.entries)
+}
+
+impl Returns {
+    fn take(&mut self, step: &Step) {
+        let Some(returned) = step.change.returned else { return };
+        self.total += returned;
+        if returned == 0 {
+            return;
+        }
+        let before = step.at.saturating_sub(step.change.span);
+        let first = *self.first.get_or_insert(before);
+        let pause = before.saturating_sub(self.last.unwrap_or(first));
+        let held_much = step.placement.share(step.placement.held).is_none_or(|share| share >= HOLDS_MUCH);
+        if held_much {
+            self.longest_pause = self.longest_pause.max(pause);
+        }
+        self.last = Some(step.at);
+    }
+
+    /// For how long the owner had returned buffers when it stopped.
+    pub fn lasted(&self) -> Duration {
+        self.last.zip(self.first).map_or(Duration::ZERO, |(last, first)| last.saturating_sub(first))
+    }
+}
+
+impl From<&Window> for History {
+    fn from(window: &Window) -> Self {
+        let mut history = Self::new(window.capacity());
+        window.samples().cloned().for_each(|sample| history.push(sample));
+        history
+    }
+}

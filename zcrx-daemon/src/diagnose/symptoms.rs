@@ -1,0 +1,225 @@
+//! Starvation itself: the alarms that no single cause owns.
+//!
+//! Healthy queues look alarming: a freelist at zero, a page pool with everything in flight, a ring that is never quite
+//! full, a failed allocation now and then. So an alarm is raised only once a problem has lasted ([`LASTING`]) and
+//! somebody is harmed: dropped packets, a NIC with nothing posted, receives that end with an error, or memory that does not
+//! come back. All of that is judged on counter differences and their times: a sample every ten seconds shows it too.
+
+use std::time::Duration;
+
+use super::causes::RULES;
+use super::facts::{Change, Facts, none, some};
+use super::history::Step;
+use super::thresholds::{LASTING, LASTING_WITHOUT_DROPS, RECENT, REPEATED, REPEATED_MOMENTS, STARVED_SHARE};
+use super::words;
+use crate::model::{Alarm, Trouble};
+
+/// What is wrong, worst first; nothing for a healthy queue.
+pub(super) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
+    let mut alarms: Vec<Alarm> = RULES.iter().filter_map(|rule| rule.alarm?(facts)).collect();
+    // A NIC that no longer asks while buffers wait is stalled, and its cause says so.
+    let stalled =
+        alarms.iter().any(|alarm| matches!(alarm.trouble, Trouble::Stalled | Trouble::InterfaceDown));
+    if !stalled && let Some(alarm) = starving(facts).or_else(|| dropping(facts)) {
+        alarms.push(alarm);
+    }
+    alarms.sort_by_key(|alarm| alarm.trouble);
+    alarms
+}
+
+/// When something was seen in the steps of the recent past.
+#[derive(Clone, Copy)]
+pub(super) struct Activity {
+    /// The begin of the first step that shows it.
+    pub(super) first: Duration,
+    /// The end of the last.
+    pub(super) last: Duration,
+    /// Steps that show it.
+    pub(super) steps: usize,
+    /// Their time, together.
+    pub(super) time: Duration,
+    /// Runs of such steps, with steps between them that do not show it.
+    pub(super) moments: usize,
+    /// The longest time between two of them.
+    pub(super) longest_gap: Duration,
+}
+
+impl Activity {
+    /// Of the steps that ended within the time before the newest sample, and in which `seen` holds. The time is stretched
+    /// to hold three steps where samples are rare.
+    pub(super) fn within(facts: &Facts<'_>, time: Duration, seen: impl Fn(&Step) -> bool) -> Option<Self> {
+        let since = facts.now.at.saturating_sub(time);
+        let mut found: Option<Self> = None;
+        for (age, step) in facts.steps().rev().enumerate() {
+            if step.at <= since && age >= 3 {
+                break;
+            }
+            if seen(step) {
+                let begin = step.at.saturating_sub(step.change.span);
+                let so_far = found.get_or_insert(Self {
+                    first: step.at,
+                    last: step.at,
+                    steps: 0,
+                    time: Duration::ZERO,
+                    moments: 0,
+                    longest_gap: Duration::ZERO,
+                });
+                let gap = so_far.first.saturating_sub(step.at);
+                so_far.moments += usize::from(so_far.moments == 0 || !gap.is_zero());
+                so_far.longest_gap = so_far.longest_gap.max(gap);
+                so_far.first = begin;
+                so_far.steps += 1;
+                so_far.time += step.change.span;
+            }
+        }
+        found
+    }
+
+    /// Whether it was seen again and again over at least [`LASTING`], or in one step that is longer than that.
+    pub(super) fn lasted(&self, time: Duration) -> bool {
+        self.time >= time && (self.steps >= 2 || self.time >= time * 2)
+    }
+
+    pub(super) const fn alarm(self, trouble: Trouble, words: String) -> Alarm {
+        Alarm { trouble, since: self.first, last: self.last, words }
+    }
+}
+
+/// For how long `quiet` has held without a break, up to now.
+pub(super) fn quiet_for(facts: &Facts<'_>, quiet: impl Fn(&Change) -> bool) -> Duration {
+    let broken = facts.steps().rev().find(|step| !quiet(&step.change)).map(|step| step.at);
+    let begin = broken.or_else(|| facts.history.steps().front().map(|step| step.at));
+    facts.now.at.saturating_sub(begin.unwrap_or(facts.now.at))
+}
+
+/// Whether somebody is harmed since then: packets dropped, or nothing posted. `None` where neither is known.
+pub(super) fn harmed_since(facts: &Facts<'_>, since: Duration) -> Option<bool> {
+    let after = facts.steps().filter(|step| step.at > since);
+    let drops = after.map(|step| step.change.drops).reduce(|so_far, drops| Some(so_far? + drops?)).flatten();
+    match (drops, facts.nothing_posted()) {
+        (Some(1..), _) | (_, Some(true)) => Some(true),
+        (None, None) => None,
+        _ => Some(false),
+    }
+}
+
+fn starving(facts: &Facts<'_>) -> Option<Alarm> {
+    let Some(since) = facts.starving_since() else {
+        return software_starving(facts).or_else(|| nothing_posted(facts));
+    };
+    let lasted = facts.now.at.saturating_sub(since);
+    let failed_again = Activity::within(facts, RECENT, |step| {
+        some(step.change.failures) && step.at.saturating_sub(step.change.span) >= since
+    });
+    // Drops of long ago say nothing of a queue that nobody sends to.
+    let harmed = match harmed_since(facts, since.max(facts.now.at.saturating_sub(REPEATED))) {
+        Some(harmed) => harmed,
+        None if none(facts.recent.bytes) => failed_again.is_some(),
+        None => failed_again.is_some() && lasted >= LASTING_WITHOUT_DROPS,
+    };
+    if lasted < LASTING || !harmed || some(facts.recent.yielded) && failed_again.is_none() {
+        return None;
+    }
+    let failed = facts
+        .recent
+        .failures
+        .map_or_else(String::new, |failures| format!(", {failures} failed in {}", words::recently(facts)));
+    let words = format!("no allocation has succeeded for {}{failed}", words::time(lasted));
+    Some(Alarm { trouble: Trouble::Starving, since, last: facts.now.at, words })
+}
+
+/// Where no probe stamps allocations: packets are dropped, and the snapshot shows that nothing is posted.
+fn nothing_posted(facts: &Facts<'_>) -> Option<Alarm> {
+    if facts.now.kernel.as_ref().is_some_and(|kernel| kernel.allocation.is_some())
+        || !facts.dropping_with_nothing_posted()
+    {
+        return None;
+    }
+    let seen = Activity::within(facts, RECENT, |step| some(step.change.drops))?;
+    let dropped = words::count(facts.recent.drops.unwrap_or(0), "packet");
+    seen.lasted(LASTING).then(|| {
+        let words = format!("the NIC has no buffer and dropped {dropped} in {}", words::recently(facts));
+        seen.alarm(Trouble::Starving, words)
+    })
+}
+
+/// The software interface queue says itself that a receive waits. One sample says little: a sink that keeps up with a
+/// fast sender is often caught in the act. One long wait, or many samples, say enough.
+fn software_starving(facts: &Facts<'_>) -> Option<Alarm> {
+    let mut waiting = facts
+        .history
+        .samples()
+        .rev()
+        .take_while(|sample| sample.local.as_ref().and_then(|local| local.starving) == Some(true));
+    let newest = waiting.next()?;
+    let (count, oldest) = waiting.fold((1, newest), |(count, _), sample| (count + 1, sample));
+    let lasted = newest.at.saturating_sub(oldest.at);
+    let one_wait = none(Change::between(oldest, newest).failures);
+    if lasted < LASTING || !(one_wait || count >= 3 && lasted >= LASTING * 2) {
+        return None;
+    }
+    let words = format!("a receive has waited for a buffer for {}", words::time(lasted));
+    Some(Alarm { trouble: Trouble::Starving, since: oldest.at, last: newest.at, words })
+}
+
+/// Packets are lost for lack of buffers, with successes in between: steadily, or again and again.
+fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
+    let lost = |step: &Step| some(step.change.failures) && some(step.change.drops);
+    let starved_share = |step: &Step| {
+        let starved = step.change.starved?.as_secs_f64();
+        Some(starved / step.change.span.as_secs_f64().max(0.001))
+    };
+    let steady = Activity::within(facts, RECENT, lost);
+    let steady = steady.filter(|seen| {
+        let newest_starved = facts.steps().next_back().and_then(starved_share);
+        seen.time >= LASTING && (seen.steps >= 2 || newest_starved.is_none_or(|share| share >= STARVED_SHARE))
+    });
+    let repeated = || {
+        let seen = Activity::within(facts, REPEATED, lost)?;
+        // It goes on as long as the next moment is not overdue.
+        let overdue = facts.now.at.saturating_sub(seen.last) > seen.longest_gap * 2;
+        (seen.moments >= REPEATED_MOMENTS && !overdue).then_some(seen)
+    };
+    if let Some(seen) = steady.or_else(repeated) {
+        return Some(seen.alarm(Trouble::DroppingPackets, lost_words(facts, seen)));
+    }
+    let counted = facts.now.nic.hw_drops.is_some()
+        || facts.now.local.as_ref().is_some_and(|local| local.starvations.is_some());
+    if counted {
+        return None;
+    }
+    // Nothing counts drops: failures must be the rule for a while.
+    let fails = |change: &Change| {
+        some(change.failures)
+            && change.failures.zip(change.calls).is_none_or(|(failed, calls)| failed * 2 >= calls)
+    };
+    let seen = Activity::within(facts, LASTING_WITHOUT_DROPS, |step| fails(&step.change))?;
+    let unbroken = quiet_for(facts, |change| some(change.failures)) >= LASTING_WITHOUT_DROPS;
+    (seen.time >= LASTING_WITHOUT_DROPS && unbroken).then(|| {
+        let failed = words::count(facts.recent.failures.unwrap_or(0), "allocation");
+        let words = format!(
+            "{failed} failed in {}; whether packets are dropped is not known",
+            words::recently(facts)
+        );
+        seen.alarm(Trouble::DroppingPackets, words)
+    })
+}
+
+/// What was lost since then, and for which share of the time there was no buffer.
+fn lost_words(facts: &Facts<'_>, seen: Activity) -> String {
+    let begin = facts.history.samples().rev().find(|sample| sample.at <= seen.first);
+    let change = begin.map_or(facts.whole, |begin| Change::between(begin, facts.now));
+    let mut words = format!(
+        "{} failed in {}, and the NIC dropped {}",
+        words::count(change.failures.unwrap_or(0), "allocation"),
+        words::last(change.span),
+        words::count(change.drops.unwrap_or(0), "packet")
+    );
+    if let Some(starved) = change.starved.filter(|_| !change.span.is_zero()) {
+        let share = starved.as_secs_f64() / change.span.as_secs_f64() * 100.0;
+        words += "; it was without a buffer ";
+        words += &words::decimals(share);
+        words += " % of the time";
+    }
+    words
+}

@@ -1,0 +1,237 @@
+//! The verdict on one queue, in the words that page, terminal, `zcrxd diagnose` and alerts all print.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::causes::RULES;
+use super::facts::{Facts, Placement};
+use super::forecast::{Forecast, Starvation};
+use super::rule::Rule;
+use super::vitals::Vitals;
+use super::words;
+use crate::model::{Alarm, Cause, Diagnosis, Episode, Finding, Owner, QueueSample, Trouble};
+
+/// How soon a starvation must come to be told before it is there.
+pub const SOON: Duration = Duration::from_mins(5);
+
+/// What there is to say of a queue, ready to be printed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// How urgent it is.
+    pub urgency: Urgency,
+    /// One line that makes sense alone: `STARVED 23 s: 0 of 4096 buffers free; 4096 held by ingest[4242]; 0 B/s`.
+    pub line: String,
+    /// What is wrong, one line for each alarm.
+    pub alarms: Vec<String>,
+    /// Causes, the first one first; empty while nothing is wrong.
+    pub causes: Vec<CauseWords>,
+    /// Commands that show it with other tools, with the queue's own process, interface and port filled in.
+    pub run: Vec<String>,
+    /// What to change.
+    pub change: Option<String>,
+    /// What is not known here and would help to find the cause.
+    pub missing: Vec<String>,
+    /// How the cause changed during the episode.
+    pub history: Vec<String>,
+}
+
+/// How urgent a queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// Something is wrong now.
+    Alarm,
+    /// It has just recovered, or starves soon.
+    Soon,
+    /// Nothing is wrong.
+    #[default]
+    Calm,
+}
+
+/// One cause in words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CauseWords {
+    /// Which.
+    pub cause: Cause,
+    /// `Slow consumer (A), confidence high, 96 % of the buffers`.
+    pub line: String,
+    /// What speaks for it.
+    pub evidence: Vec<String>,
+    /// What speaks against it.
+    pub against: Vec<String>,
+}
+
+impl Verdict {
+    pub(super) fn of(
+        facts: &Facts<'_>,
+        diagnosis: &Diagnosis,
+        episode: Option<&Episode>,
+        vitals: &Vitals,
+        forecast: &Forecast,
+    ) -> Self {
+        let now = facts.now;
+        let alarm = diagnosis.alarms.first();
+        // During an episode its causes stand: they change for a stated reason only.
+        let told = episode.map_or(diagnosis, |episode| &episode.diagnosis);
+        let soon = match forecast.starvation.known() {
+            Some(Starvation::In(time)) if *time <= SOON => Some(*time),
+            _ => None,
+        };
+        let urgency = match (alarm, episode, soon) {
+            (Some(_), _, _) => Urgency::Alarm,
+            (None, Some(_), _) | (None, None, Some(_)) => Urgency::Soon,
+            (None, None, None) => Urgency::Calm,
+        };
+        let mut verdict =
+            Self { urgency, line: line(now, alarm, episode, vitals, forecast, soon), ..Self::default() };
+        verdict.alarms = diagnosis.alarms.iter().map(|alarm| alarm.words.clone()).collect();
+        if alarm.is_none() && episode.is_none() {
+            return verdict;
+        }
+        verdict.causes = told.causes.iter().map(cause_words).collect();
+        if let Some(rule) = told.cause().and_then(|finding| rule_of(finding.cause)) {
+            verdict.run = rule.run.iter().filter_map(|command| filled_in(command, now)).collect();
+            verdict.change = Some(rule.remedy.to_owned());
+        }
+        verdict.missing.clone_from(&told.missing);
+        verdict.history = episode
+            .map(|episode| {
+                episode
+                    .history
+                    .iter()
+                    .map(|change| {
+                        let age = words::time(now.at.saturating_sub(change.at));
+                        let from = change.from.map_or("unknown", Cause::name);
+                        format!("{age} ago from {from} to {}: {}", change.to.name(), change.why)
+                    })
+                    .collect()
+            })
+            .unwrap_or_default();
+        verdict
+    }
+}
+
+impl Verdict {
+    /// Of an episode alone: its causes and what to do.
+    pub(super) fn of_episode(episode: &Episode) -> Self {
+        let change = episode.cause().and_then(rule_of).map(|rule| rule.remedy.to_owned());
+        Self {
+            urgency: Urgency::Alarm,
+            causes: episode.diagnosis.causes.iter().map(cause_words).collect(),
+            change,
+            missing: episode.diagnosis.missing.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+fn rule_of(cause: Cause) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.cause == cause)
+}
+
+fn cause_words(finding: &Finding) -> CauseWords {
+    let rule = rule_of(finding.cause);
+    let title = rule.map_or(finding.cause.name(), |rule| rule.title);
+    let letter = rule.and_then(|rule| rule.letter).map_or_else(String::new, |letter| format!(" ({letter})"));
+    let share = if finding.effect >= 0.005 {
+        format!("{:.0} % of the problem", finding.effect * 100.0)
+    } else {
+        "or this instead".to_owned()
+    };
+    CauseWords {
+        cause: finding.cause,
+        line: format!("{title}{letter}, confidence {}, {share}", finding.confidence.name()),
+        evidence: finding.evidence.clone(),
+        against: finding.against.clone(),
+    }
+}
+
+/// The one line.
+fn line(
+    now: &QueueSample,
+    alarm: Option<&Alarm>,
+    episode: Option<&Episode>,
+    vitals: &Vitals,
+    forecast: &Forecast,
+    soon: Option<Duration>,
+) -> String {
+    let rate = vitals.rates.bytes.map(|bytes| format!("{}/s", words::bytes(bytes)));
+    let placement = &vitals.placement;
+    let free = forecast
+        .headroom
+        .zip(placement.total)
+        .map(|(share, total)| format!("{:.0} of {total} buffers free", (share * total as f64).round()));
+    let head = match (alarm, episode) {
+        (Some(alarm), _) => {
+            let lasted = words::seconds(now.at.saturating_sub(alarm.since));
+            format!("{} {lasted}", alarm.trouble.headline())
+        }
+        (None, Some(episode)) => {
+            let ago = words::seconds(now.at.saturating_sub(episode.began));
+            format!("RECOVERING, {} began {ago} ago", episode.trouble.headline())
+        }
+        (None, None) => match (soon, forecast.starvation_range) {
+            (Some(_), Some((from, to))) => {
+                format!("OK, but starves in {} to {}", words::seconds(from), words::seconds(to))
+            }
+            (Some(time), None) => format!("OK, but starves in {}", words::seconds(time)),
+            (None, _) => "OK".to_owned(),
+        },
+    };
+    let lost = vitals.rates.drops.filter(|&drops| {
+        drops >= 0.5 && alarm.is_some_and(|alarm| alarm.trouble == Trouble::DroppingPackets)
+    });
+    let lost = lost.map(|drops| format!("{drops:.0} packets/s dropped"));
+    let most = alarm.filter(|alarm| alarm.trouble != Trouble::NotZeroCopy);
+    let most = most.and_then(|_| fullest(placement, now.owner.as_ref()));
+    let facts: Vec<String> = [free, most, lost, rate].into_iter().flatten().collect();
+    if facts.is_empty() { head } else { format!("{head}: {}", facts.join("; ")) }
+}
+
+/// The place that has most of what is not free.
+fn fullest(placement: &Placement, owner: Option<&Owner>) -> Option<String> {
+    let who = owner.map_or_else(|| "the owner".to_owned(), |owner| format!("{}[{}]", owner.comm, owner.pid));
+    let places = [
+        (placement.held, format!("held by {who}")),
+        (placement.stashed, format!("stashed by {who}")),
+        (placement.completed, format!("in unread completions of {who}")),
+        (placement.sockets, format!("in unread sockets of {who}")),
+        (placement.pending, "in the refill ring".to_owned()),
+        (placement.posted.or(placement.kernel), "with NIC and page pool".to_owned()),
+    ];
+    let known = places
+        .into_iter()
+        .filter_map(|(buffers, place)| Some((buffers.filter(|&buffers| buffers > 0)?, place)));
+    let (buffers, place) = known.max_by_key(|place| place.0)?;
+    Some(format!("{buffers} {place}"))
+}
+
+/// A command with its places filled in; `None` if one of them is unknown here.
+fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
+    let mut text = command.to_owned();
+    let port =
+        now.local.as_ref().and_then(|local| local.listen.first()?.rsplit(':').next().map(str::to_owned));
+    let places = [
+        ("{pid}", now.owner.as_ref().map(|owner| owner.pid.to_string())),
+        ("{fd}", now.owner.as_ref().and_then(|owner| owner.fd).map(|fd| fd.to_string())),
+        ("{interface}", now.key.interface.clone()),
+        ("{queue}", Some(now.key.queue.to_string())),
+    ];
+    for (place, value) in places {
+        if text.contains(place) {
+            text = text.replace(place, &value?);
+        }
+    }
+    // Of another process's queue the port is not known: its sockets are found by their process.
+    let pid = now.owner.as_ref().map(|owner| owner.pid);
+    if text.contains("'sport = :{port}'") {
+        text = match (port, pid) {
+            (Some(port), _) => text.replace("{port}", &port),
+            (None, Some(pid)) => format!("{}p | grep -A1 pid={pid},", text.replace(" 'sport = :{port}'", "")),
+            (None, None) => return None,
+        };
+    }
+    Some(text)
+}

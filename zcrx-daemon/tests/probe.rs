@@ -322,25 +322,17 @@ fn run_packets_from_a_pool(packets: u32) -> std::io::Result<()> {
 }
 
 #[test]
-fn page_pool_is_counted_until_it_ends() {
+fn page_pool_without_a_provider_is_not_counted() {
     let kernel = Kernel::inspect();
     let Some(probes) = attach(&kernel) else { return };
-    let before: Vec<_> = probes.sample().page_pools.unwrap_or_default().iter().map(|pool| pool.id).collect();
-    let worker = std::thread::spawn(|| run_packets_from_a_pool(20_000_000));
-    let end = Instant::now() + Duration::from_secs(10);
-    let mut seen = None;
-    while seen.is_none() && Instant::now() < end && !worker.is_finished() {
+    let worker = std::thread::spawn(|| run_packets_from_a_pool(2_000_000));
+    let mut samples = 0;
+    while samples == 0 || !worker.is_finished() {
         let pools = probes.sample().page_pools.expect("the page_pool probe is attached");
-        seen = pools.into_iter().find(|pool| !before.contains(&pool.id));
+        assert!(pools.iter().all(|pool| pool.provider == Some(true)), "{pools:?}");
+        samples += 1;
     }
     if let Err(error) = worker.join().expect("the worker makes system calls only") {
         println!("skipped: this kernel runs no packets: {error}");
-        return;
     }
-    let pool = seen.expect("a pool was in use for a while");
-    assert!(pool.held > 0, "{pool:?}");
-    assert!(pool.id.is_some_and(|id| id > 0), "{pool:?}");
-    assert_eq!(pool.provider, Some(false), "{pool:?}");
-    let after = probes.sample().page_pools.expect("the page_pool probe is attached");
-    assert!(after.iter().all(|other| other.id != pool.id), "stale: {after:?}");
 }

@@ -77,7 +77,8 @@ pub(super) const WITHOUT_CPU: f64 = 0.5;
 pub(super) const MOSTLY_COPIED: f64 = 0.5;
 pub(super) const WORTH_ZERO_COPY: u64 = 4 << 20;
 
-/// The share of the area that a leak must have taken, and the time over which, before it is an alarm of its own: a cache
+/// The share of the area from which a leak counts as a cause, and the time over which it must have grown before it is an alarm
+/// of its own (then it must have most of the area): a cache
 /// that fills, or a load that begins, takes that much in less time, and what is faster fails allocations.
 pub(super) const LEAKED: f64 = 0.25;
-pub(super) const LEAK_SPAN: Duration = Duration::from_secs(20);
+pub(super) const LEAK_SPAN: Duration = Duration::from_secs(30);

@@ -107,8 +107,7 @@ fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
         active == 0.0
     })?;
     let (code, said) = diagnose(&daemon, &[])?;
-    let owner = format!("software:0 (zcrxd, pid {}", daemon.pid());
-    assert!(code == Some(0) && said.starts_with(&owner) && said.ends_with("): nothing is wrong"), "{said}");
+    assert!(code == Some(0) && said == "software:0 OK: 256 of 256 buffers free", "{code:?} {said}");
     assert!(!place.path().join("recordings").exists(), "nothing is written before the first episode");
 
     let sender = Sender::start(daemon.listen[0])?;
@@ -122,10 +121,7 @@ fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
     assert!(daemon.get("/")?.body.contains("Slow consumer"));
     let (code, verdict) = diagnose(&daemon, &["--queue", "software:0"])?;
     assert!(
-        code == Some(1)
-            && verdict.starts_with(&owner)
-            && verdict.contains("): starving: ")
-            && verdict.ends_with(" UTC"),
+        code == Some(1) && verdict.starts_with("software:0 ") && verdict.contains(" of 256 buffers free"),
         "{code:?} {verdict}"
     );
     let (code, json) = diagnose(&daemon, &["--format", "json"])?;

@@ -48,7 +48,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
     let leak = facts.leak()?;
     let share = facts.placement.share(Some(leak.lost)).unwrap_or(0.0);
     let slow = facts.history.floors().slow() == Some(leak);
-    if !slow && (share < LEAKED || leak.span < LEAK_SPAN) {
+    if !slow && (share < MOST || leak.span < LEAK_SPAN) {
         return None;
     }
     let trouble = if leak.refill_full { Trouble::RefillOverflow } else { Trouble::Leaking };

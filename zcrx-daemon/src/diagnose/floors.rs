@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::history::Step;
+use super::step::Step;
 
 /// The least time of a stretch, and the least number of samples in it: a single sample may catch the owner at any point of
 /// its work.

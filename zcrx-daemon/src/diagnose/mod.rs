@@ -11,12 +11,14 @@
 #[cfg(any(test, feature = "queue-model"))]
 pub mod accuracy;
 pub mod causes;
+mod change;
 mod episodes;
 pub mod facts;
 mod floors;
 mod forecast;
 mod history;
 mod host;
+mod placement;
 #[cfg(any(test, feature = "queue-model"))]
 #[expect(missing_docs, reason = "test code: its fields are named after what they are")]
 pub mod queue_model;
@@ -24,6 +26,7 @@ mod reference;
 mod replay;
 mod report;
 mod rule;
+mod step;
 mod symptoms;
 #[cfg(test)]
 mod tests;
@@ -39,7 +42,7 @@ pub use episodes::{Event, Tally, Tracker};
 use facts::Facts;
 pub use floors::{Floors, Leak, Stretch};
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
-pub use history::{History, Returns, Step};
+pub use history::{History, Returns};
 #[cfg(test)]
 pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};
@@ -47,6 +50,7 @@ pub use reference::{explain, reference};
 pub use replay::{Replayed, replay};
 pub use report::{Report, When, title, write_episode, write_report};
 pub use rule::{Case, Judgement, Produced, Rule};
+pub use step::Step;
 pub use verdict::{CauseWords, SOON, Urgency, Verdict};
 pub use vitals::{Rates, Trace, Vitals};
 pub use watch::{Life, Watch};

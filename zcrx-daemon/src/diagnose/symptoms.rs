@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::causes::RULES;
 use super::facts::{Change, Facts, none, some};
-use super::history::Step;
+use super::step::Step;
 use super::thresholds::{LASTING, LASTING_WITHOUT_DROPS, RECENT, REPEATED, REPEATED_MOMENTS, STARVED_SHARE};
 use super::words;
 use crate::model::{Alarm, Trouble};

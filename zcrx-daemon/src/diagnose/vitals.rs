@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Placement};
-use super::history::{History, Step};
+use super::history::History;
+use super::step::Step;
 use crate::model::QueueSample;
 
 /// A queue at a glance.

@@ -5,11 +5,7 @@ mod holders;
 mod operations;
 mod sockets;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Read as _,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::Read as _, time::Duration};
 
 use aya::{
     Ebpf,
@@ -201,9 +197,6 @@ fn monotonic() -> Duration {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
-
-/// Consumers that had exited when a snapshot was taken, by ring.
-type Exits = BTreeSet<u64>;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 
 use super::missing;
 use crate::diagnose::facts::{Facts, some};
-use crate::diagnose::history::Step;
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
+use crate::diagnose::step::Step;
 use crate::diagnose::symptoms::Activity;
 use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, NEGLIGIBLE, RECENT, WASTED};
 use crate::diagnose::words;

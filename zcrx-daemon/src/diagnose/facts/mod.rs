@@ -1,8 +1,6 @@
 //! The vocabulary of the rules: what the history of a queue shows, computed once for all rules.
 
-mod change;
 mod owner;
-mod placement;
 #[cfg(test)]
 mod tests;
 mod typical;
@@ -10,17 +8,18 @@ mod typical;
 use std::time::Duration;
 
 use super::floors::Leak;
-use super::history::{History, Step};
+use super::history::History;
+use super::step::Step;
 use super::thresholds::{
     LASTING, LATEST, MOST, NOTHING_POSTED, PAUSE, PROMPT_BEFORE, RECENT, SHALLOW, THROUGHOUT, WASTED,
 };
 use crate::model::QueueSample;
 
-pub use change::Change;
-pub(super) use change::{none, some};
+pub use super::change::Change;
+pub(super) use super::change::{none, some};
+pub use super::placement::Placement;
+pub(super) use super::placement::without_device;
 pub use owner::{Halt, OwnerActivity};
-pub use placement::Placement;
-pub(super) use placement::{held_references, without_device};
 pub use typical::Typical;
 
 /// What a history shows.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::change::{Change, some};
+use crate::diagnose::change::{Change, some};
 use crate::diagnose::history::History;
 use crate::diagnose::thresholds::{LASTING, RECENT, WITHOUT_CPU};
 use crate::model::{QueueRing, QueueSample, RunState};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::change::some;
-use crate::diagnose::history::{History, Step};
+use crate::diagnose::change::some;
+use crate::diagnose::history::History;
+use crate::diagnose::step::Step;
 
 /// Over how much time places are averaged: one sample may catch an owner that comes and goes at any point of its round.
 const AVERAGED: Duration = Duration::from_secs(5);

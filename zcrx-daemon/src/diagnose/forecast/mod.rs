@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Change, Facts, Placement, without_device};
+use super::facts::{Change, Facts};
 use super::history::History;
-use crate::model::QueueSample;
+use super::placement::{available, out, user};
 
 pub use sizes::Sizes;
 pub use starvation::Starvation;
@@ -95,29 +95,4 @@ pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
         hold_time,
         sizes: sizes::sizes(facts, arrivals, returns),
     })
-}
-
-/// Buffers that user space has and that no allocation could get: held, stashed, in unread completions.
-fn user(placement: &Placement) -> Option<u64> {
-    Some(placement.held? + placement.completed? + placement.stashed.unwrap_or(0))
-}
-
-/// Buffers that are out of the allocator's reach: with user space and in sockets.
-fn out(placement: &Placement) -> Option<u64> {
-    Some(user(placement)? + placement.sockets.unwrap_or(0))
-}
-
-/// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring. Without a device nothing
-/// takes entries out of that ring: copies get free buffers alone.
-pub(in crate::diagnose) fn available(sample: &QueueSample) -> Option<u64> {
-    let placement = Placement::of(sample);
-    match (placement.free, &sample.kernel) {
-        (Some(free), Some(_)) if without_device(sample) == Some(true) => Some(free),
-        (Some(free), Some(kernel)) => {
-            let cache = kernel.pool.and_then(|pool| pool.cache).unwrap_or(0);
-            Some(free + u64::from(cache) + placement.pending?)
-        }
-        // The software interface queue posts nothing: what is not out is there.
-        _ => Some(placement.total?.saturating_sub(out(&placement)?)),
-    }
 }

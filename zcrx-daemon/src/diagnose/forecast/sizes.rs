@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, out, user};
+use super::Answer;
 use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::placement::{out, user};
 use crate::diagnose::thresholds::{MOST, POOL_CACHE};
 use crate::diagnose::words;
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, available, out};
+use super::Answer;
 use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::placement::{available, out};
 use crate::diagnose::words;
 
 /// When a queue starves.

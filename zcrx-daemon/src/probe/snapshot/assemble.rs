@@ -3,7 +3,10 @@
 mod estimate;
 mod known;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use zcrx_common::snapshot::{
     After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MORE_IDS, HAS_POOL, HAS_REFILL, HAS_UNREAD, Member,
@@ -12,7 +15,6 @@ use zcrx_common::snapshot::{
 
 use super::{
     super::registration::text,
-    Exits,
     sockets::{self, Sums},
 };
 use crate::model::{
@@ -20,6 +22,9 @@ use crate::model::{
 };
 
 pub(in crate::probe) use known::Known;
+
+/// Consumers that had exited when a snapshot was taken, by ring.
+pub(super) type Exits = BTreeSet<u64>;
 
 /// The records so far.
 pub(super) struct Assembly {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Exits, assemble::Assembly};
+use super::assemble::{Assembly, Exits};
 use crate::model::Owner;
 
 #[derive(Debug, Default)]

@@ -146,3 +146,28 @@ pub(in crate::diagnose) fn without_device(sample: &QueueSample) -> Option<bool> 
     let named = sample.key.interface.is_some() || kernel.interface.is_some();
     Some(!named && kernel.ifindex.is_none() && kernel.queue.is_none() && kernel.pool.is_none())
 }
+
+/// Buffers that user space has and that no allocation could get: held, stashed, in unread completions.
+pub(super) fn user(placement: &Placement) -> Option<u64> {
+    Some(placement.held? + placement.completed? + placement.stashed.unwrap_or(0))
+}
+
+/// Buffers that are out of the allocator's reach: with user space and in sockets.
+pub(super) fn out(placement: &Placement) -> Option<u64> {
+    Some(user(placement)? + placement.sockets.unwrap_or(0))
+}
+
+/// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring. Without a device nothing
+/// takes entries out of that ring: copies get free buffers alone.
+pub(super) fn available(sample: &QueueSample) -> Option<u64> {
+    let placement = Placement::of(sample);
+    match (placement.free, &sample.kernel) {
+        (Some(free), Some(_)) if without_device(sample) == Some(true) => Some(free),
+        (Some(free), Some(kernel)) => {
+            let cache = kernel.pool.and_then(|pool| pool.cache).unwrap_or(0);
+            Some(free + u64::from(cache) + placement.pending?)
+        }
+        // The software interface queue posts nothing: what is not out is there.
+        _ => Some(placement.total?.saturating_sub(out(&placement)?)),
+    }
+}

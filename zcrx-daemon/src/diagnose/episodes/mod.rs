@@ -148,6 +148,13 @@ impl Open {
             (Some(old), Some(new)) if idle && shows_in_motion(old.cause) && !shows_in_motion(new.cause) => {
                 return false;
             }
+            // A leak whose buffers come back was none.
+            (Some(old), Some(new))
+                if (old.cause, new.cause) == (Cause::NeverReturned, Cause::SlowConsumer)
+                    && new.confidence >= old.confidence =>
+            {
+                Some("buffers came back")
+            }
             (Some(old), Some(new)) if new.confidence > old.confidence => Some("it is surer"),
             (Some(old), Some(new)) if doubted(&diagnosis, old.cause, new.confidence) => {
                 Some("the other is less sure now")

@@ -95,7 +95,7 @@ const KILLED: Scenario = Scenario {
         let said = String::from_utf8_lossy(&output.stdout);
         println!("{said}{}", String::from_utf8_lossy(&output.stderr));
         ensure!(
-            said.contains(", cause never_returned"),
+            said.contains("cause: Never returned (leak)"),
             "the replay ({}) names no such cause",
             output.status
         );

@@ -83,7 +83,7 @@ const INTERFACE: Scenario = Scenario {
         let foreign = Foreign::start(&nic.rx, &["--interface", nic::RX, "--queue", &queue])?;
         let (_, report) = look()?;
         let owners = found(&report, "owners");
-        ensure!(owners.starts_with(&format!("queue {queue}: a zcrx queue of foreign (pid ")), "{owners}");
+        ensure!(owners.starts_with(&format!("queue {queue}: a zcrx queue of faulty-app (pid ")), "{owners}");
         foreign.quit()
     },
 };

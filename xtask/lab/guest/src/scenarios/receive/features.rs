@@ -217,7 +217,7 @@ fn device<'a>(nic: &'a Nic, queue: u32, further: &[&str]) -> Result<Daemon<'a>> 
 /// How often the kernel reported an event.
 fn event(metrics: &Metrics, event: &str) -> Option<u64> {
     let of_event = |sample: &&crate::harness::metrics::Sample| {
-        sample.labels.get("event").is_some_and(|name| name == event)
+        sample.labels.get("notification").is_some_and(|name| name == event)
     };
     metrics.of("zcrxd_receiver_notifications_total").find(of_event).map(|sample| sample.value as u64)
 }

@@ -20,7 +20,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISP
 /// The ring that is always full.
 const SMALL_REFILL_RING: Scenario = Scenario {
     name: "small-refill-ring",
-    about: "a refill ring of 64 entries, 4096 buffers and a buffer for each small frame: what does not fit is stashed, no \
+    about: "a refill ring of 8 entries, 4096 buffers and a buffer for each small frame: what does not fit is stashed, no \
             buffer is lost (starved-by-dropped-returns shows an application that drops it)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[],
@@ -30,13 +30,13 @@ const SMALL_REFILL_RING: Scenario = Scenario {
         const BYTES: u64 = 24 << 20;
         let nic = Nic::pair()?;
         nic.small_frames()?;
-        let mut daemon = on_device(&nic, &["--refill-entries", "64"])?;
+        let mut daemon = on_device(&nic, &["--refill-entries", "8"])?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         ensure!(metrics.count("zcrxd_receiver_area_buffers")? == 4096, "the area has another size");
         ensure!(
-            metrics.count("zcrxd_receiver_refill_ring_capacity_entries")? == 64,
+            metrics.count("zcrxd_receiver_refill_ring_capacity_entries")? == 8,
             "the refill ring has another size"
         );
         let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;

@@ -30,7 +30,7 @@ pub(crate) fn agree(
 pub(crate) fn no_residence(metrics: &Metrics) -> Result<()> {
     let about_it = |sample: &&Sample| {
         sample.name.starts_with("zcrx_queue_residence_")
-            || sample.has("probe", "residence")
+            || (sample.has("probe", "residence") && !sample.has("state", "not_requested"))
             || sample.label("program").starts_with("residence")
     };
     let said = metrics.samples().iter().find(about_it);

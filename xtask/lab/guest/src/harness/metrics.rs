@@ -60,6 +60,9 @@ impl Sample {
     }
 }
 
+/// The metrics that are exported on request only and that scenarios read.
+const ON_REQUEST: &str = "/metrics?name[]=zcrxd_probe_map_entries&name[]=zcrxd_probe_map_memory_bytes";
+
 impl Metrics {
     /// All samples.
     pub(crate) fn samples(&self) -> &[Sample] {
@@ -68,11 +71,15 @@ impl Metrics {
 
     /// Asks for them, from the current network namespace.
     pub(crate) fn scrape(address: SocketAddr) -> Result<Self> {
-        let (status, body) = get(address, "/metrics")?;
-        if status != 200 {
-            bail!("/metrics answers {status}");
+        let mut text = String::new();
+        for path in ["/metrics", ON_REQUEST] {
+            let (status, body) = get(address, path)?;
+            if status != 200 {
+                bail!("{path} answers {status}");
+            }
+            text += &body;
         }
-        Self::parse(&body)
+        Self::parse(&text)
     }
 
     /// Reads the text format.

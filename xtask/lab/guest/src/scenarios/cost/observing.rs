@@ -106,7 +106,7 @@ fn look(daemon: &mut Daemon<'_>, name: &str) -> Result<()> {
     let before = of_process(pid)?;
     let mut bytes = 0;
     for _ in 0..SCRAPES {
-        bytes = daemon.metrics()?.text.len();
+        bytes = daemon.page("/metrics")?.len();
     }
     figure(&format!("{name}/scrape-instructions"), (of_process(pid)? - before) as f64 / f64::from(SCRAPES))?;
     figure(&format!("{name}/scrape-bytes"), bytes as f64)?;

@@ -246,7 +246,7 @@ impl<'a> ForeignQueue<'a> {
             expected.push(("interface", end.interface.to_owned()));
             expected.push(("queue", nic::QUEUE.to_string()));
         } else {
-            expected.push(("interface", String::new()));
+            expected.push(("interface", "software".to_owned()));
         }
         let wrong = expected.into_iter().filter(|(label, value)| !info.has(label, value));
         Ok(wrong.map(|(label, value)| format!("{label} should be {value}: {:?}", info.labels)).collect())

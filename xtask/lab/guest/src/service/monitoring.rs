@@ -153,7 +153,10 @@ pub(super) const ALERTED: Step = Step {
         ensure!(path == "/page", "it goes to {path}, not to the pager");
         let text = |name: &str| alert["annotations"][name].as_str().unwrap_or_default().to_owned();
         ensure!(text("description").contains(CAUSE), "its cause is not {CAUSE}: {alert}");
-        ensure!(text("runbook_url").ends_with(&format!("/{ALERT}.md")), "its runbook is not named: {alert}");
+        ensure!(
+            text("runbook_url").ends_with(&format!("/runbook/{ALERT}")),
+            "its runbook is not named: {alert}"
+        );
         facts::add("alert", &text("description"))?;
         // Series of a starving queue exist now, and not in the next step.
         queries::ask_while_starving()?;

@@ -121,6 +121,10 @@ fn entered(pool: u64) {
     let state = match ALLOCATIONS.get_ptr_mut(ifq) {
         Some(state) => state,
         None => {
+            #[expect(
+                clippy::needless_borrows_for_generic_args,
+                reason = "a copy would go over the 512-byte stack"
+            )]
             let _ = ALLOCATIONS.insert(ifq, &FRESH, u64::from(BPF_NOEXIST));
             match ALLOCATIONS.get_ptr_mut(ifq) {
                 Some(state) => state,

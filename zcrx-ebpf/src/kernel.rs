@@ -144,6 +144,7 @@ pub(crate) fn find_queue(ring: u64, id: u32) -> u64 {
 /// # Safety
 /// `base` must come from the context of a program that the kernel passes typed pointers, and have a field of that size there.
 #[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "the offset is that of an aligned field")]
 pub(crate) unsafe fn load(base: *const u8, offset: u32) -> u64 {
     // SAFETY: the caller's promise; the kernel handles a fault.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<u64>()) }

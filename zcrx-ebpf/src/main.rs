@@ -4,7 +4,11 @@
 //! tests on the host.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // The target's atomic operations have no stable form: see `atomic`.
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "the target's atomic operations have no stable form")
+)]
 #![cfg_attr(
     target_arch = "bpf",
     expect(

@@ -1,7 +1,7 @@
 //! Says what is wrong with a queue, why, and for how long it will last: pure functions of a queue's history.
 //!
 //! A [`History`] keeps the last samples, what each shows (computed once, when it arrives), and a bounded memory of the last
-//! day. [`diagnose`] raises the alarms ([`symptoms`], and those that a cause owns) and asks each rule of [`causes`] whether
+//! day. [`diagnose`] raises the alarms (`symptoms`, and those that a cause owns) and asks each rule of [`causes`] whether
 //! its cause fits; [`Tracker`] follows one queue and makes episodes of alarms; [`forecast`] says when buffers run out. Nothing
 //! in here reads a clock, a file or the kernel: a recording gives the same answer as the live queue did.
 //!

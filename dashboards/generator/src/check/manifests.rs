@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use xtask_tools::workspace::root;
 
-/// What deploy/validate.py ends with if its packages cannot be had.
+/// Exit status of deploy/validate.py when its packages cannot be fetched.
 const SKIPPED: i32 = 77;
 
 pub(super) fn check() -> Result<Vec<String>> {

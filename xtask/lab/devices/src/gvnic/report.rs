@@ -1,7 +1,7 @@
 //! Statistics that the device writes to the driver's memory.
 //!
 //! gve shows them in `ethtool -S` as `rx_queue_drop_cnt` and `rx_no_buffers_posted`. When a real gVNIC counts these, and
-//! how often it writes them, is Google's affair: here both count frames dropped for want of a posted buffer, at once.
+//! how often it writes them, is not public: here both count frames dropped because no buffer was posted, at once.
 
 use super::QUEUES;
 use crate::port::Memory;

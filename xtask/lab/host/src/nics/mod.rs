@@ -66,7 +66,7 @@ impl NicKind {
 
     /// Fetches or builds what makes this NIC work, adds the modules to the archive, and returns the devices for QEMU.
     ///
-    /// A NIC that cannot be had leaves its reason in the archive: scenarios that need a NIC are skipped with it.
+    /// A NIC that cannot be fetched or built leaves its reason in the archive: scenarios that need a NIC are skipped with it.
     pub(crate) fn equip(
         self,
         cache: &Cache,

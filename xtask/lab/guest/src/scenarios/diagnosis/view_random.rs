@@ -82,7 +82,7 @@ fn steps(seed: u64) -> Result<()> {
     let steps = number("ZCRX_LAB_STEPS").unwrap_or(STEPS);
     let nic = Nic::pair()?;
     nic.sending().prepare()?;
-    // What is sent twice is given back to the pool by another way, and the figures would never stand still.
+    // The kernel returns the buffers of repeated segments by another path, so the figures would keep changing.
     nic.receiving().send_patiently()?;
     nic.sending().send_patiently()?;
     let mut daemon = Daemon::start(&nic.rx, &[])?;

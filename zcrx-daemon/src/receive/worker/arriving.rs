@@ -49,8 +49,9 @@ impl State<'_> {
     pub(super) fn place(&mut self, socket: Socket) {
         let device = self.on_device();
         let placed = self.acceptor.place(socket, self.plan, device, &mut self.reporter.counters);
-        if let Some(socket) = placed {
-            self.deal(socket);
+        match placed {
+            Some(socket) => self.deal(socket),
+            None => self.reporter.urgent(),
         }
         if self.acceptor.wants_queues() {
             self.plan.inbox.offload("queues", || Answer::Queues(read_queues()));

@@ -1,6 +1,7 @@
 //! The report as text.
 
 use super::{CheckReport, Finding, Summary, Verdict};
+use crate::model::escaped;
 
 /// Layout of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ const NARROWEST: usize = 24;
 pub fn text(report: &CheckReport, style: Style) -> String {
     let unknown = "an unknown kernel";
     let kernel = report.kernel.as_deref().map_or(unknown.to_owned(), |release| format!("Linux {release}"));
-    let mut text = format!("zcrxd {} on {}\n", report.version, printable(&kernel));
+    let mut text = format!("zcrxd {} on {}\n", report.version, escaped(kernel));
     let width = report.findings.iter().map(|finding| name(finding).chars().count()).max().unwrap_or(0);
     let mut group = None;
     for finding in &report.findings {
@@ -43,10 +44,10 @@ fn describe(text: &mut String, finding: &Finding, width: usize, style: Style) {
     let verdict = paint(finding.verdict, style.colour);
     let indent = 2 + 4 + 2 + width + 2;
     let room = style.width.saturating_sub(indent).max(NARROWEST);
-    let mut head = format!("  {verdict}  {:width$}  ", printable(&name(finding)));
+    let mut head = format!("  {verdict}  {:width$}  ", escaped(name(finding)));
     let remedy = finding.remedy.as_ref().map(|remedy| format!("-> {remedy}"));
     for part in [Some(&finding.found), remedy.as_ref()].into_iter().flatten() {
-        for line in wrap(&printable(part), room) {
+        for line in wrap(part, room) {
             *text += head.trim_end_matches(|_| line.is_empty());
             *text += &line;
             text.push('\n');
@@ -69,7 +70,7 @@ fn paint(verdict: Verdict, colour: bool) -> String {
 /// Breaks text between words; a word longer than `room` gets its own line.
 fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().map(escaped) {
         let line = lines.last().map_or(0, |line| line.chars().count());
         if line > 0 && line + 1 + word.chars().count() > room {
             lines.push(String::new());
@@ -78,15 +79,10 @@ fn wrap(text: &str, room: usize) -> Vec<String> {
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     lines
-}
-
-/// Replaces control characters: process names are chosen by processes and could move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -118,7 +114,8 @@ mod tests {
              \x20 pass  btf          shown\n\
              \n\
              Interfaces\n\
-             \x20 warn  eth0 driver  evil?[2J: one two three\n\
+             \x20 warn  eth0 driver  evil\\u{1b}[2J: one two\n\
+             \x20                    three\n\
              \x20                    -> another one, as soon\n\
              \x20                    as it is available\n\
              \n\

@@ -16,6 +16,7 @@ mod registration;
 mod ring;
 mod snapshot;
 mod task;
+mod text;
 mod window;
 mod zcrx;
 
@@ -43,5 +44,6 @@ pub use snapshot::{
 pub use task::{
     AllocationDistributions, Discovery, Log2Histogram, QueueRing, RunState, TaskState, Watermarks,
 };
+pub use text::{escaped, from_kernel};
 pub use window::{CopyCount, NicFigures, QueueSample, Window};
 pub use zcrx::{CopyCounts, EventCounts, Fallback, ZcrxCounts, ZcrxFeature, ZcrxSample};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QueueKey {
     /// The network interface; `None` for a queue without a device (backends `nodev` and `copy`).
+    #[serde(default, deserialize_with = "super::text::deserialize_option")]
     pub interface: Option<String>,
     /// Hardware queue index, or the position in the configuration for a queue without a device.
     pub queue: u32,

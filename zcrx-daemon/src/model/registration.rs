@@ -14,6 +14,7 @@ pub struct Registration {
     /// Thread id.
     pub tid: u32,
     /// Thread name.
+    #[serde(deserialize_with = "super::text::deserialize")]
     pub comm: String,
     /// 0, or the positive errno.
     pub errno: i32,
@@ -22,6 +23,7 @@ pub struct Registration {
     /// Interface index asked for, where the arguments could be read.
     pub ifindex: Option<u32>,
     /// Interface name, where it could be found.
+    #[serde(default, deserialize_with = "super::text::deserialize_option")]
     pub interface: Option<String>,
     /// Queue index asked for, where the arguments could be read.
     pub queue: Option<u32>,
@@ -29,6 +31,7 @@ pub struct Registration {
     #[serde(default)]
     pub netns: Option<u64>,
     /// The kernel's own words for a failure ("tcp-data-split is disabled"), where it said any and they were seen.
+    #[serde(default, deserialize_with = "super::text::deserialize_option")]
     pub words: Option<String>,
     /// Of a failure: what is likely behind it, likeliest first, each with what remedies it, and what was checked and found
     /// well. Looked up soon after, so the interface may have changed meanwhile.

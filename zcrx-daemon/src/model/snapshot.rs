@@ -121,6 +121,7 @@ pub struct Owner {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Name of its main thread.
+    #[serde(deserialize_with = "super::text::deserialize")]
     pub comm: String,
     /// File descriptor of the ring; `None` if only registered with the thread.
     pub fd: Option<u32>,

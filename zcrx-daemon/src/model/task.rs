@@ -44,6 +44,7 @@ pub struct TaskState {
     /// Thread id in the initial pid namespace.
     pub tid: u32,
     /// Name of the thread.
+    #[serde(deserialize_with = "super::text::deserialize")]
     pub comm: String,
     /// Its run state; `None` where this kernel's types lack it.
     pub run: Option<RunState>,

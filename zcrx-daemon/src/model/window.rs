@@ -20,7 +20,7 @@ pub struct QueueSample {
     pub owner: Option<Owner>,
     /// The cgroup of that process, as `/proc/<pid>/cgroup` has it (`/system.slice/ingest.service`); `None` where it
     /// cannot be read, and in cgroup v1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::text::deserialize_option")]
     pub owner_cgroup: Option<String>,
     /// Size of one buffer (niov), bytes.
     pub buffer_bytes: Option<u64>,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use procfs::process::{LimitValue, Process};
 
+use crate::model::escaped;
+
 /// What zcrxd costs its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessSample {
@@ -53,5 +55,5 @@ fn from_ticks(ticks: u64) -> Duration {
 /// The cgroup (v2) of a process, as its mount has it: `/system.slice/ingest.service`.
 pub(super) fn cgroup_of(pid: u32) -> Option<String> {
     let cgroups = Process::new(pid.try_into().ok()?).ok()?.cgroups().ok()?;
-    cgroups.0.into_iter().find(|group| group.hierarchy == 0).map(|group| group.pathname)
+    cgroups.0.into_iter().find(|group| group.hierarchy == 0).map(|group| escaped(group.pathname))
 }

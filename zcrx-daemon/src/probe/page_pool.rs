@@ -8,11 +8,8 @@ use aya::{
 };
 use zcrx_common::page_pool::{Count, HAS_ID, HAS_IFINDEX, HAS_PROVIDER, Identity, Key};
 
-use super::{
-    object::{self, PerCpuHashMap},
-    registration::text,
-};
-use crate::model::PagePoolCount;
+use super::object::{self, PerCpuHashMap};
+use crate::model::{PagePoolCount, from_kernel};
 
 pub(super) struct Reader {
     counts: PerCpuHashMap<Key, Count>,
@@ -47,7 +44,7 @@ fn count(key: Key, identity: Option<Identity>, held: u64, released: u64) -> Page
         id: known(HAS_ID).map(|_| key.id),
         ifindex: known(HAS_IFINDEX).map(|identity| identity.ifindex),
         interface: known(HAS_IFINDEX)
-            .map(|identity| text(&identity.interface))
+            .map(|identity| from_kernel(&identity.interface))
             .filter(|name| !name.is_empty()),
         provider: known(HAS_PROVIDER).map(|identity| identity.provider != 0),
         held,

@@ -12,7 +12,7 @@ use aya::{
 use zcrx_common::registration::{Event, HAS_ARGUMENTS, HAS_DURATION};
 
 use super::object::{self, PerCpuHashMap};
-use crate::model::{Registration, RegistrationCount};
+use crate::model::{Registration, RegistrationCount, from_kernel};
 
 /// Registrations that are remembered one by one.
 const RECENT: usize = 64;
@@ -103,22 +103,16 @@ fn registration(event: &Event) -> Registration {
         at: Duration::from_nanos(event.at_ns),
         pid: event.pid,
         tid: event.tid,
-        comm: text(&event.comm),
+        comm: from_kernel(&event.comm),
         errno: errno(event.result),
         duration: (event.known & HAS_DURATION != 0).then(|| Duration::from_nanos(event.duration_ns)),
         ifindex,
-        interface: ifindex.map(|_| text(&event.interface)).filter(|name| !name.is_empty()),
+        interface: ifindex.map(|_| from_kernel(&event.interface)).filter(|name| !name.is_empty()),
         queue: ifindex.and(asked).map(|asked| asked.if_rxq),
         netns: (event.netns != 0).then_some(u64::from(event.netns)),
-        words: Some(text(&event.words)).filter(|words| !words.is_empty()),
+        words: Some(from_kernel(&event.words)).filter(|words| !words.is_empty()),
         hints: Vec::new(),
     }
-}
-
-/// A zero-terminated name of the kernel's.
-pub(super) fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 #[cfg(test)]

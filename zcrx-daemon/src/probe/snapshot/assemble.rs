@@ -13,12 +13,10 @@ use zcrx_common::snapshot::{
     NO_ID, Queue, REGISTERED, Ring, kind,
 };
 
-use super::{
-    super::registration::text,
-    sockets::{self, Sums},
-};
+use super::sockets::{self, Sums};
 use crate::model::{
     CqState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState, QueueRing, RefillState,
+    from_kernel,
 };
 
 pub(in crate::probe) use known::Known;
@@ -95,7 +93,7 @@ impl Assembly {
         let fd = (ring.fd != REGISTERED).then_some(ring.fd);
         let owner = Owner {
             pid: ring.pid,
-            comm: text(&ring.comm),
+            comm: from_kernel(&ring.comm),
             fd,
             cgroup: (ring.cgroup != 0).then_some(ring.cgroup),
         };
@@ -197,7 +195,7 @@ impl Assembly {
         let areas = self.areas.range((queue.ifq, 0)..=(queue.ifq, u32::MAX));
         let known = self.known;
         let netns = |netns: u32| (netns != 0).then_some(u64::from(netns));
-        let name = |name: &[u8; 16]| Some(text(name)).filter(|name| !name.is_empty());
+        let name = |name: &[u8; 16]| Some(from_kernel(name)).filter(|name| !name.is_empty());
         KernelQueue {
             ifq: queue.ifq,
             ring: rings.first().map(|ring| ring.id),

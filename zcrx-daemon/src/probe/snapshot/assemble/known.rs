@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zcrx_common::snapshot::Consumer;
 
-use super::super::super::{offsets::Resolved, registration::text};
+use super::super::super::offsets::Resolved;
 use super::super::sockets::SocketFigures;
-use crate::model::{RunState, TaskState};
+use crate::model::{RunState, TaskState, from_kernel};
 
 /// `TASK_*` of `include/linux/sched.h`, where user space sees them by `/proc` as well.
 mod task {
@@ -71,7 +71,7 @@ impl Known {
         TaskState {
             pid: consumer.pid,
             tid: consumer.tid,
-            comm: text(&consumer.comm),
+            comm: from_kernel(&consumer.comm),
             run: self.run.then(|| run_state(consumer)),
             cpu_time: time(self.cpu_time, consumer.cpu_ns),
             run_delay: time(self.run_delay, consumer.delay_ns),

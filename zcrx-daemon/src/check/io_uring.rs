@@ -130,6 +130,10 @@ pub(super) fn judge(offer: &Offer, kernel: &Kernel) -> Vec<Finding> {
     findings
 }
 
+/// The remedy where io_uring is there, and kept from this process.
+const ALLOW: &str = "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile or security module of \
+                     this container or unit";
+
 fn ring(offer: &Offer, kernel: &Kernel) -> Finding {
     let disabled = &kernel.sysctls.io_uring_disabled;
     let finding = |verdict, found: String| Finding::new(Group::IoUring, "io_uring", verdict, found);
@@ -148,15 +152,20 @@ fn ring(offer: &Offer, kernel: &Kernel) -> Finding {
             format!("kernel.io_uring_disabled is {value}: this process may not create rings"),
         )
         .remedy(open),
-        (Err(libc::EPERM), _) => finding(
+        (Err(libc::EPERM), _) => {
+            finding(Verdict::Fail, "io_uring is refused with EPERM".to_owned()).remedy(ALLOW)
+        }
+        // The sysctl exists only where io_uring does. Linux 6.6.
+        (Err(libc::ENOSYS), Ok(_)) => finding(
             Verdict::Fail,
-            "io_uring is refused with EPERM".to_owned(),
+            "io_uring is hidden from this process (ENOSYS), although this kernel has it".to_owned(),
         )
-        .remedy(
-            "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile or security module of this container or unit",
-        ),
-        (Err(libc::ENOSYS), _) => finding(Verdict::Fail, "this kernel has no io_uring".to_owned())
-            .remedy("use a kernel with CONFIG_IO_URING"),
+        .remedy(ALLOW),
+        (Err(libc::ENOSYS), Err(_)) => finding(
+            Verdict::Fail,
+            "this kernel has no io_uring, or a seccomp filter hides it".to_owned(),
+        )
+        .remedy("use a kernel with CONFIG_IO_URING, and allow the system calls of io_uring"),
         (Err(number), _) => {
             let message = io::Error::from_raw_os_error(number);
             let name = errno::name(number).unwrap_or("unknown errno");

@@ -193,6 +193,7 @@ mod tests {
             capabilities: Ok(indexes(held)),
             bounding: Ok(indexes(bounding)),
             initial_user_namespace: Ok(true),
+            seccomp_filter: Ok(false),
             lockdown: Ok(Lockdown::None),
             memlock_bytes: Ok(8 << 20),
         };

@@ -2,11 +2,19 @@
 
 use super::{Finding, Group, Offer, Verdict, privileges};
 use crate::kernel::Kernel;
-use crate::model::ProbeStatus;
+use crate::model::{ProbeStatus, common_refusal};
 use crate::probe;
 
 pub(super) fn judge(probes: &[ProbeStatus], kernel: &Kernel, offer: &Offer) -> Vec<Finding> {
     let unprivileged = privileges::lacks_probes(&kernel.privileges);
+    if !unprivileged
+        && offer.has_zcrx() != Some(false)
+        && let Some(reason) = common_refusal(probes)
+    {
+        let lost = "no probe is attached, so zcrxd knows nothing of other programs' queues, and of its own only what user \
+                    space sees";
+        return vec![Finding::new(Group::Probes, "bpf", Verdict::Fail, format!("{lost}: {reason}"))];
+    }
     probes.iter().map(|probe| judge_probe(probe, unprivileged, offer.has_zcrx())).collect()
 }
 
@@ -74,6 +82,22 @@ mod tests {
         let finding = judge_probe(&probe("registration", true), false, Some(true));
         assert_eq!(finding.verdict, Verdict::Pass);
         assert_eq!(finding.found, "tp_btf here: much; refused before: fexit there: no");
+    }
+
+    #[test]
+    fn one_reason_for_all_probes_is_one_finding() {
+        let mut kernel = Kernel::inspect();
+        kernel.privileges.capabilities = Err("not read".to_owned());
+        let offer = Offer { receive: Ok(true), zcrx: Err(libc::EINVAL), events: Err(libc::EINVAL) };
+        let judge = |probes: &[ProbeStatus]| judge(probes, &kernel, &offer);
+        let mut probes = vec![probe("registration", false), probe("snapshot", false)];
+        let findings = judge(&probes);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!((findings[0].name.as_str(), findings[0].verdict), ("bpf", Verdict::Fail));
+        assert!(findings[0].found.ends_with(": no"));
+        probes[0].refused[0].error = "another".to_owned();
+        assert_eq!(judge(&probes).len(), 2);
+        assert_eq!(judge(&[probe("registration", true), probe("snapshot", false)]).len(), 2);
     }
 
     #[test]

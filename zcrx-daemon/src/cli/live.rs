@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::daemon;
 use crate::diagnose::{HostDiagnosis, HostWatch, Replayed};
 use crate::kernel::Kernel;
-use crate::model::ProbeStatus;
+use crate::model::{ProbeStatus, common_refusal};
 use crate::net::Netlink;
 use crate::observe::{Join, NicSample};
 use crate::probe::Probes;
@@ -16,7 +16,7 @@ use crate::probe::Probes;
 /// Why there is no diagnosis of this host.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LiveError {
-    #[error("cannot read the zcrx queues of this host: {0}; `zcrxd probes` and `zcrxd check` say what to do")]
+    #[error("cannot read the zcrx queues of this host: {0}")]
     NoSnapshot(String),
     #[error("the running zcrxd does not answer: {reason} (socket {})", socket.display())]
     NoAnswer { socket: PathBuf, reason: String },
@@ -145,7 +145,9 @@ impl Alone {
         loop {
             let probed = self.probes.sample();
             let Some(snapshot) = probed.snapshot else {
-                return Err(LiveError::NoSnapshot(refusals(&probed.probes)));
+                let reason =
+                    common_refusal(&probed.probes).map_or_else(|| refusals(&probed.probes), str::to_owned);
+                return Err(LiveError::NoSnapshot(reason));
             };
             let nic = NicSample::read(&mut self.netlink, Some(&snapshot));
             let samples = self.join.samples(snapshot.ended, &[], Some(&snapshot), &nic);
@@ -166,5 +168,6 @@ fn refusals(probes: &[ProbeStatus]) -> String {
             probe.refused.iter().map(|attempt| format!("{}: {}", attempt.target, attempt.error)).collect()
         })
         .unwrap_or_default();
-    if reasons.is_empty() { "the snapshot failed".to_owned() } else { reasons.join("; ") }
+    let reasons = if reasons.is_empty() { "the snapshot failed".to_owned() } else { reasons.join("; ") };
+    format!("{reasons}; `zcrxd probes` and `zcrxd check` say what to do")
 }

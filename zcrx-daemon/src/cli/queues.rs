@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Exit, complain, print};
 use crate::kernel::Kernel;
-use crate::model::{KernelQueue, KernelSnapshot, QueueSample};
+use crate::model::{KernelQueue, KernelSnapshot, QueueSample, common_refusal};
 use crate::observe::{Memory, Observation, Observer, WebSample};
 use crate::probe::Probes;
 
@@ -37,7 +37,9 @@ enum Format {
 pub(super) fn run(args: &Args) -> Exit {
     let observation = observe();
     let Some(snapshot) = &observation.host.probe.snapshot else {
-        complain(&"cannot read the zcrx queues of this host; `zcrxd probes` and `zcrxd check` say why");
+        let reason = common_refusal(&observation.host.probe.probes)
+            .unwrap_or("the probe `snapshot` is not attached; `zcrxd probes` and `zcrxd check` say why");
+        complain(&format!("cannot read the zcrx queues of this host: {reason}"));
         return Exit::Host;
     };
     let queues = &observation.host.queues;

@@ -10,7 +10,9 @@ use tracing::{debug, info, warn};
 use super::DaemonError;
 use super::prepare::Prepared;
 use crate::kernel::Kernel;
-use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample};
+use crate::model::{
+    ProbeSample, ProbeState, ProbeStatus, QueueKey, QueueState, ReceiveSample, common_refusal,
+};
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
 use crate::probe::{self, Probes};
 use crate::receive::{Change, QueueConfig, Receiver};
@@ -201,11 +203,17 @@ async fn on_blocking_thread<T: Send + 'static>(
 
 /// Logs which probes attached, and which facts are unknown without the others.
 fn log_probes(probes: &[ProbeStatus]) {
+    if let Some(reason) = common_refusal(probes) {
+        warn!("no probe is attached, so zcrxd knows nothing of other programs' queues: {reason}");
+        return;
+    }
     for probe in probes {
         if let Some((mechanism, target)) = &probe.attached {
             info!("probe {}: {} {target}", probe.name, mechanism.name());
         } else if !probe.asked {
             debug!("probe {}: not requested", probe.name);
+        } else if probe.state() == ProbeState::NotInKernel {
+            info!("probe {}: this kernel has nothing to attach to", probe.name);
         } else {
             warn!(
                 "probe {} is not attached, so zcrxd does not know {}; `zcrxd probes` says why",

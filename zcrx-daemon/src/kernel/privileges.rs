@@ -30,6 +30,8 @@ pub struct Privileges {
     pub bounding: Part<BTreeSet<u8>>,
     /// Whether the process is in the initial user namespace: elsewhere capabilities count for little.
     pub initial_user_namespace: Part<bool>,
+    /// Whether a seccomp filter looks at the system calls of this process.
+    pub seccomp_filter: Part<bool>,
     /// Lockdown.
     pub lockdown: Part<Lockdown>,
     /// Soft limit of locked memory in bytes; `u64::MAX` means none.
@@ -47,6 +49,7 @@ impl Privileges {
             capabilities: read(CapSet::Effective, "effective"),
             bounding: read(CapSet::Bounding, "bounding"),
             initial_user_namespace: initial_user_namespace(),
+            seccomp_filter: seccomp_filter(),
             lockdown: lockdown(),
             memlock_bytes: memlock(),
         }
@@ -74,6 +77,14 @@ fn initial_user_namespace() -> Part<bool> {
     const LINK: &str = "/proc/self/ns/user";
     let target = std::fs::read_link(LINK).map_err(|error| format!("{LINK}: {error}"))?;
     Ok(target.as_os_str() == INITIAL_USER_NAMESPACE)
+}
+
+fn seccomp_filter() -> Part<bool> {
+    /// `SECCOMP_MODE_FILTER`.
+    const FILTER: u32 = 2;
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    let mode = status.map_err(|error| format!("/proc/self/status: {error}"))?.seccomp;
+    mode.map(|mode| mode == FILTER).ok_or_else(|| "/proc/self/status has no line Seccomp".to_owned())
 }
 
 fn lockdown() -> Part<Lockdown> {

@@ -32,7 +32,9 @@ pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
     PagePoolStats, Pause, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
 };
-pub use probe::{Attempt, Mechanism, Obstacle, PagePoolCount, ProbeSample, ProbeState, ProbeStatus};
+pub use probe::{
+    Attempt, Mechanism, Obstacle, PagePoolCount, ProbeSample, ProbeState, ProbeStatus, common_refusal,
+};
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection, WorkerSample};
 pub use registration::{Registration, RegistrationCount};

@@ -142,6 +142,16 @@ impl ProbeStatus {
     }
 }
 
+/// The reason why no probe is attached, if it is one and the same for all that were asked for: the host refuses eBPF as a
+/// whole.
+pub fn common_refusal(probes: &[ProbeStatus]) -> Option<&str> {
+    let asked = || probes.iter().filter(|probe| probe.asked);
+    let mut reasons = asked().flat_map(|probe| &probe.refused).map(|attempt| attempt.error.as_str());
+    let first = reasons.next()?;
+    let refused = asked().all(|probe| probe.attached.is_none() && !probe.refused.is_empty());
+    (refused && asked().nth(1).is_some() && reasons.all(|reason| reason == first)).then_some(first)
+}
+
 const fn asked() -> bool {
     true
 }

@@ -9,7 +9,7 @@ use tracing_log::log;
 use zcrx_common::{offsets::Offsets, residence};
 
 use super::refusal;
-use crate::kernel::{Capability, Kernel};
+use crate::kernel::{Capability, Kernel, Lockdown};
 
 /// The compiled programs; empty if the daemon was built without them.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/zcrx-ebpf"));
@@ -29,6 +29,9 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<E
             return Err(refusal::lacking(&lacking));
         }
     }
+    if kernel.privileges.lockdown == Ok(Lockdown::Confidentiality) {
+        return Err(refusal::CONFIDENTIALITY.to_owned());
+    }
     let level = log_level();
     let limit = residence::limit(sampled);
     let page_shift = rustix::param::page_size().trailing_zeros();
@@ -42,7 +45,16 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<E
         .override_global("PAGE_SHIFT", &page_shift, true)
         .override_global("AYA_LOG_LEVEL", &level, false)
         .load(OBJECT)
-        .map_err(|error| words(&error))
+        .map_err(|error| {
+            let refused = io_error(&error).and_then(|error| refusal::of_bpf(error, kernel));
+            refused.unwrap_or_else(|| words(&error))
+        })
+}
+
+/// The error of the system call at the bottom of an error of aya's.
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.filter_map(|error| error.downcast_ref()).last()
 }
 
 /// An error with its causes, on one line.

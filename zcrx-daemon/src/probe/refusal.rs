@@ -18,6 +18,34 @@ pub(super) fn lacking(capabilities: &[Capability]) -> String {
     format!("needs CAP_BPF and CAP_PERFMON (or root): this process lacks {}", names.join(" and "))
 }
 
+/// Why the kernel makes no map although this process has the capabilities; `None` for errors with other reasons.
+pub(super) fn of_bpf(error: &io::Error, kernel: &Kernel) -> Option<String> {
+    let privileges = &kernel.privileges;
+    let who = match privileges.seccomp_filter {
+        Ok(true) => "most likely the seccomp filter of this container or unit",
+        Ok(false) => "most likely a security module (LSM)",
+        Err(_) => "most likely a seccomp filter or a security module (LSM)",
+    };
+    match error.raw_os_error()? {
+        libc::EPERM | libc::EACCES if privileges.initial_user_namespace == Ok(false) => Some(
+            "the system call bpf is refused, since this process is in a user namespace; start zcrxd in the initial one"
+                .to_owned(),
+        ),
+        libc::EPERM | libc::EACCES => Some(format!(
+            "the system call bpf is refused although this process has the capabilities: {who} denies it; allow bpf there"
+        )),
+        libc::ENOSYS => Some(format!(
+            "the system call bpf does not exist for this process: {who} hides it, or this kernel was built without \
+             CONFIG_BPF_SYSCALL; allow bpf there"
+        )),
+        _ => None,
+    }
+}
+
+/// Why eBPF is of no use where the kernel is locked down that far.
+pub(super) const CONFIDENTIALITY: &str = "the kernel is locked down (confidentiality), so eBPF may not read its memory; boot \
+     with lockdown=integrity, or relax the policy of Secure Boot";
+
 /// What aya's error means for this mechanism on this kernel.
 pub(super) fn words(error: &ProgramError, mechanism: Mechanism, kernel: &Kernel) -> String {
     match error {

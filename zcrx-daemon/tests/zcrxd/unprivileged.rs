@@ -58,7 +58,7 @@ fn ordinary_user_receives_and_sees_what_is_missing() -> Outcome {
     assert_eq!(sent.status.code(), Some(0), "{}", String::from_utf8_lossy(&sent.stderr));
     let (status, said) = daemon.end(Signal::SIGTERM)?;
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("not attached"), "{said}");
+    assert!(said.contains("no probe is attached"), "{said}");
     Ok(())
 }
 
@@ -74,8 +74,8 @@ fn missing_capability_is_named_with_its_purpose() -> Outcome {
     Ok(())
 }
 
-/// A seccomp filter that refuses io_uring_setup, as container runtimes install it.
-fn without_io_uring(mut command: Command, errno: i32) -> Command {
+/// A seccomp filter that refuses a system call, as container runtimes install it.
+fn without(call: libc::c_long, mut command: Command, errno: i32) -> Command {
     const fn statement(code: u32, k: u32) -> libc::sock_filter {
         libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
     }
@@ -85,7 +85,7 @@ fn without_io_uring(mut command: Command, errno: i32) -> Command {
             code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
             jt: 0,
             jf: 1,
-            k: libc::SYS_io_uring_setup as u32,
+            k: call as u32,
         },
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
@@ -111,12 +111,49 @@ fn without_io_uring_zcrxd_observes_or_reports_it() -> Outcome {
         let dir = place.path().join("run").display().to_string();
         let args = ["run", "--no-probes", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"];
         let receive = [&args[..], &["--listen", "127.0.0.1:0"]].concat();
-        let (code, said) = refusal(without_io_uring(zcrxd(&receive), errno))?;
+        let (code, said) = refusal(without(libc::SYS_io_uring_setup, zcrxd(&receive), errno))?;
         assert_eq!(code, Some(3), "{said}");
         let line = said.lines().find(|line| line.starts_with("zcrxd: ")).ok_or("no line")?;
         assert!(line.contains("io_uring"), "{line}");
-        let observer = Daemon::spawn(without_io_uring(zcrxd(&args), errno), place)?;
+        let observer = Daemon::spawn(without(libc::SYS_io_uring_setup, zcrxd(&args), errno), place)?;
         assert_eq!(observer.get("/readyz")?.status, 200);
+    }
+    Ok(())
+}
+
+/// A refused bpf(2) is one finding with its likely reason, and one line of the log, whatever the number of probes.
+#[test]
+fn refused_bpf_is_one_finding() -> Outcome {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let without_bpf = |args: &[&str]| without(libc::SYS_bpf, zcrxd(args), errno);
+        let checked = output(without_bpf(&["check", "--format", "json"]))?;
+        let report: serde_json::Value = serde_json::from_slice(&checked.stdout)?;
+        let findings = report["findings"].as_array().ok_or("no findings")?;
+        let of_probes: Vec<_> = findings.iter().filter(|finding| finding["group"] == "probes").collect();
+        if of_probes.iter().all(|finding| finding["verdict"] == "skip") {
+            // The kernel of this host has no zcrx, or this build has no programs.
+            continue;
+        }
+        assert_eq!(of_probes.len(), 1, "{of_probes:?}");
+        let found = of_probes[0]["found"].as_str().ok_or("no text")?;
+        assert!(found.contains("system call bpf") && found.contains("seccomp filter"), "{found}");
+        for command in ["queues", "diagnose"] {
+            let refused = output(without_bpf(&[command]))?;
+            let said = String::from_utf8(refused.stderr)?;
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(said.contains("seccomp filter"), "{said}");
+        }
+        let place = TestDirectory::new(&format!("bpf-{errno}"))?;
+        let dir = place.path().join("run").display().to_string();
+        let daemon = Daemon::spawn(
+            without_bpf(&["run", "--runtime-dir", &dir, "--web.listen-address", "127.0.0.1:0"]),
+            place,
+        )?;
+        let (_, said) = daemon.end(Signal::SIGTERM)?;
+        assert_eq!(said.lines().filter(|line| line.contains("WARN")).count(), 1, "{said}");
     }
     Ok(())
 }

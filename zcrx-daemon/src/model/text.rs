@@ -80,10 +80,10 @@ mod tests {
 
     #[test]
     fn recordings_cannot_carry_control_characters_in() {
-        let owner: Owner =
-            serde_json::from_str(r#"{"pid":1,"comm":"a\u001b[2J","fd":null,"cgroup":null}"#).unwrap();
+        let owner: Owner = serde_json::from_str(r#"{"pid":1,"comm":"a\u001b[2J","fd":null,"cgroup":null}"#)
+            .expect("an owner");
         assert_eq!(owner.comm, r"a\u{1b}[2J");
-        let key: QueueKey = serde_json::from_str(r#"{"interface":"eth0\n","queue":1}"#).unwrap();
+        let key: QueueKey = serde_json::from_str(r#"{"interface":"eth0\n","queue":1}"#).expect("a key");
         assert_eq!(key.to_string(), r"eth0\n:1");
     }
 }

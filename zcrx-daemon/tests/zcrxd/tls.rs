@@ -298,3 +298,15 @@ fn hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
     assert_eq!(sent.status.code(), Some(0), "{}", String::from_utf8_lossy(&sent.stderr));
     Ok(())
 }
+
+#[test]
+fn requests_above_the_rate_limit_get_429() -> Outcome {
+    let (daemon, _) =
+        start(TestDirectory::new("tls-rate")?, "rate_limit:\n  interval: 1h\n  burst: 30\n", &[])?;
+    let statuses = (0..31).map(|_| Ok(daemon.get("/metrics")?.status)).collect::<Outcome<Vec<_>>>()?;
+    // The harness itself asks until zcrxd is ready.
+    let answered = statuses.iter().take_while(|status| **status == 200).count();
+    assert!((1..=30).contains(&answered), "{statuses:?}");
+    assert!(statuses[answered..].iter().all(|status| *status == 429), "{statuses:?}");
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -33,8 +34,16 @@ pub(super) fn compress(routes: Router) -> Router {
 
 async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let settings = access.current();
+    let open = access.is_open(request.uri().path());
+    if !open && settings.rate.as_ref().is_some_and(|rate| !rate.allows(Instant::now())) {
+        return (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests for rate_limit of the web configuration\n",
+        )
+            .into_response();
+    }
     let mut response = match &settings.users {
-        Some(users) if !access.is_open(request.uri().path()) => {
+        Some(users) if !open => {
             let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
             if access.doorkeeper.lets_in(users, header).await {
                 next.run(request).await

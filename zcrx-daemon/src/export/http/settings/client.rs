@@ -1,15 +1,20 @@
 //! Clients' certificates: which are asked for, and which will do.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 use serde_saphyr::Location;
+use x509_parser::extensions::GeneralName;
 
 use super::file::TlsDraft;
 use super::{Place, SettingsError};
@@ -24,6 +29,7 @@ pub(super) fn verifier(
     draft: &TlsDraft,
     ca: Option<(Location, Vec<u8>)>,
     provider: &Arc<CryptoProvider>,
+    notes: &mut Vec<String>,
 ) -> Result<Arc<dyn ClientCertVerifier>, SettingsError> {
     let said = draft.client_auth_type.as_ref();
     let word = said.map_or("", |said| said.value.as_str());
@@ -49,10 +55,13 @@ pub(super) fn verifier(
         }
     };
     if !verified {
-        return Ok(Arc::new(Anybody { mandatory, provider: Arc::clone(provider) }));
+        return Ok(Arc::new(Unverified { accepted: true, mandatory, provider: Arc::clone(provider) }));
     }
     let Some((at, ca)) = ca else {
-        return Err(place.whole(&format!("client_auth_type {word} needs a CA; name it with client_ca_file")));
+        notes.push(format!(
+            "client_auth_type {word} has no CA, so no client's certificate is accepted; name the CA with client_ca_file"
+        ));
+        return Ok(Arc::new(Unverified { accepted: false, mandatory, provider: Arc::clone(provider) }));
     };
     let mut roots = RootCertStore::empty();
     for cert in certificates(&ca).map_err(|what| place.at(at, &what))? {
@@ -67,7 +76,7 @@ pub(super) fn verifier(
 
 /// Names of which a client's certificate must have one.
 #[derive(Clone, Debug)]
-pub(in crate::export::http) struct Names(Vec<ServerName<'static>>);
+pub(in crate::export::http) struct Names(BTreeSet<String>);
 
 /// `client_allowed_sans`.
 pub(super) fn names(place: &Place<'_>, draft: &TlsDraft) -> Result<Option<Names>, SettingsError> {
@@ -78,32 +87,41 @@ pub(super) fn names(place: &Place<'_>, draft: &TlsDraft) -> Result<Option<Names>
         return Err(place
             .at(said[0].defined, "client_allowed_sans needs client_auth_type: RequireAndVerifyClientCert"));
     }
-    let name = |said: &serde_saphyr::Spanned<String>| {
-        ServerName::try_from(said.value.clone()).map_err(|_| {
-            let what =
-                format!("{:?} is neither a DNS name nor an IP address, and no other is compared", said.value);
-            place.at(said.defined, &what)
-        })
-    };
-    said.iter().map(name).collect::<Result<_, _>>().map(|names| Some(Names(names)))
+    Ok(Some(Names(said.iter().map(|said| said.value.clone()).collect())))
 }
 
 impl Names {
-    /// Whether the certificate is valid for one of the names.
+    /// Whether one of the certificate's alternative names is one of these, letter for letter: a DNS name, mail address, IP
+    /// address or URI. A wildcard matches itself only.
     pub(in crate::export::http) fn allow(&self, certificate: &CertificateDer<'_>) -> bool {
-        let Ok(parsed) = ParsedCertificate::try_from(certificate) else { return false };
-        self.0.iter().any(|name| rustls::client::verify_server_name(&parsed, name).is_ok())
+        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+        let Ok(Some(alternatives)) = certificate.subject_alternative_name() else { return false };
+        alternatives.value.general_names.iter().any(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+                self.0.contains(*name)
+            }
+            GeneralName::IPAddress(bytes) => {
+                address(bytes).is_some_and(|address| self.0.contains(&address.to_string()))
+            }
+            _ => false,
+        })
     }
 }
 
-/// Takes any certificate whose key the client has.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
+    v4().or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
+}
+
+/// Accepts any certificate whose key the client has, or none at all. Compares it with no CA.
 #[derive(Debug)]
-struct Anybody {
+struct Unverified {
+    accepted: bool,
     mandatory: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for Anybody {
+impl ClientCertVerifier for Unverified {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }
@@ -118,7 +136,11 @@ impl ClientCertVerifier for Anybody {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
+        if self.accepted {
+            Ok(ClientCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+        }
     }
 
     fn verify_tls12_signature(

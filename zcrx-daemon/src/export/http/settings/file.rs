@@ -13,6 +13,15 @@ pub(super) struct Draft {
     pub(super) tls_server_config: Option<TlsDraft>,
     pub(super) http_server_config: Option<HttpDraft>,
     pub(super) basic_auth_users: Option<BTreeMap<String, Spanned<String>>>,
+    pub(super) rate_limit: Option<RateDraft>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateDraft {
+    /// A duration of Go (`1s`, `1m30s`); a bare number counts nanoseconds.
+    pub(super) interval: Option<Spanned<String>>,
+    pub(super) burst: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,9 +45,8 @@ pub(super) struct TlsDraft {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpDraft {
-    /// Accepted, and without effect: the endpoint speaks HTTP/1.1, which every client does.
-    #[serde(rename = "http2")]
-    pub(super) _http2: Option<bool>,
+    /// Without effect on what is spoken, which is HTTP/1.1; it decides which cipher suites the file must name.
+    pub(super) http2: Option<bool>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
 }
 

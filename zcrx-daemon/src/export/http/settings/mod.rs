@@ -4,6 +4,7 @@
 
 mod client;
 mod file;
+mod rate;
 mod tls;
 
 use std::fmt;
@@ -19,14 +20,16 @@ use super::auth::Users;
 use super::print::Print;
 
 pub(super) use client::Names;
+pub(super) use rate::Rate;
 
-/// Headers that the file may set, as exporter-toolkit has it.
-const HEADERS: [&str; 5] = [
-    "Content-Security-Policy",
-    "Strict-Transport-Security",
-    "X-Content-Type-Options",
-    "X-Frame-Options",
-    "X-XSS-Protection",
+/// Headers that the file may set, each with the values that it may have; without any, all are allowed. As exporter-toolkit has
+/// it.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("Content-Security-Policy", &[]),
+    ("Strict-Transport-Security", &[]),
+    ("X-Content-Type-Options", &["nosniff"]),
+    ("X-Frame-Options", &["deny", "sameorigin"]),
+    ("X-XSS-Protection", &[]),
 ];
 
 /// A web configuration, ready for use.
@@ -38,6 +41,8 @@ pub struct Settings {
     pub(super) users: Option<Users>,
     /// Further headers of every answer.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// How many requests are answered; `None` for all.
+    pub(super) rate: Option<Arc<Rate>>,
     /// Settings of the file that have no effect here, as text.
     pub notes: Vec<String>,
 }
@@ -77,12 +82,14 @@ impl Settings {
             .map_err(|error| place.whole(&format!("cannot read the web configuration: {error}")))?;
         let draft = file::parse(&place, &text)?;
         let mut notes = Vec::new();
+        let http = draft.http_server_config.unwrap_or_default();
         let tls = match draft.tls_server_config {
-            Some(draft) => tls::build(&place, &draft, files, &mut notes)?,
+            Some(draft) => tls::build(&place, &draft, http.http2.unwrap_or(true), files, &mut notes)?,
             None => None,
         };
+        let rate = draft.rate_limit.map(|draft| rate::build(&place, &draft)).transpose()?.flatten();
         let mut headers = Vec::new();
-        for (name, value) in draft.http_server_config.unwrap_or_default().headers.unwrap_or_default() {
+        for (name, value) in http.headers.unwrap_or_default() {
             headers.push(header(&place, &name, &value)?);
         }
         let users = match draft.basic_auth_users {
@@ -98,7 +105,7 @@ impl Settings {
         if users.is_some() && tls.is_none() {
             notes.push("passwords travel unencrypted: there is no tls_server_config".to_owned());
         }
-        Ok(Self { tls, users, headers, notes })
+        Ok(Self { tls, users, headers, rate: rate.map(Arc::new), notes })
     }
 }
 
@@ -108,9 +115,14 @@ fn header(
     value: &Spanned<String>,
 ) -> Result<(HeaderName, HeaderValue), SettingsError> {
     let wrong = |what: &str| place.at(value.defined, what);
-    let known = HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        wrong(&format!("header {name:?} cannot be set here; these can: {}", HEADERS.join(", ")))
-    })?;
+    let (known, values) =
+        HEADERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let known = HEADERS.map(|(known, _)| known).join(", ");
+            wrong(&format!("header {name:?} cannot be set here; these can: {known}"))
+        })?;
+    if !values.is_empty() && !values.contains(&value.value.as_str()) {
+        return Err(wrong(&format!("{known} cannot be {:?}; write {}", value.value, values.join(" or "))));
+    }
     let header = HeaderName::from_bytes(known.as_bytes()).map_err(|error| wrong(&error.to_string()))?;
     let value = HeaderValue::from_str(&value.value)
         .map_err(|_| wrong(&format!("the value of header {name} has bytes that no header may have")))?;

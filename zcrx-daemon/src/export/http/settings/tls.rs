@@ -37,6 +37,7 @@ const WEAK_SUITES: [&str; 12] = [
 pub(super) fn build(
     place: &Place<'_>,
     draft: &TlsDraft,
+    http2: bool,
     files: &mut Vec<Print>,
     notes: &mut Vec<String>,
 ) -> Result<Option<Tls>, SettingsError> {
@@ -73,8 +74,11 @@ pub(super) fn build(
         }
     };
     let provider = Arc::new(provider(place, draft, notes)?);
+    if http2 {
+        suites_for_http2(place, draft)?;
+    }
     let versions = versions(place, draft)?;
-    let verifier = client::verifier(place, draft, ca, &provider)?;
+    let verifier = client::verifier(place, draft, ca, &provider, notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
         .map_err(|error| place.whole(&format!("versions and cipher suites do not go together: {error}")))?
@@ -121,12 +125,19 @@ fn provider(
     let mut provider = ring::default_provider();
     if let Some(asked) = draft.cipher_suites.as_deref().filter(|asked| !asked.is_empty()) {
         let known = |name: &str| provider.cipher_suites.iter().copied().find(|suite| suite_is(suite, name));
-        provider.cipher_suites = choose(place, "cipher suite", asked, known, &WEAK_SUITES, notes)?;
+        let mut chosen = choose(place, "cipher suite", asked, known, &WEAK_SUITES, notes)?;
+        // As in Go, the file chooses among the suites of TLS 1.2 alone.
+        chosen.retain(|suite| suite.tls13().is_none());
+        chosen.extend(provider.cipher_suites.iter().filter(|suite| suite.tls13().is_some()));
+        provider.cipher_suites = chosen;
     }
     if let Some(asked) = draft.curve_preferences.as_deref().filter(|asked| !asked.is_empty()) {
         let known = |name: &str| provider.kx_groups.iter().copied().find(|group| group_is(*group, name));
         let strange = ["CurveP521", "X25519MLKEM768"];
         provider.kx_groups = choose(place, "curve", asked, known, &strange, notes)?;
+        if let (true, Some(first)) = (provider.kx_groups.is_empty(), asked.first()) {
+            return Err(place.at(first.defined, "none of these is a curve that is offered here"));
+        }
     }
     Ok(provider)
 }
@@ -151,10 +162,28 @@ fn choose<T>(
             None => return Err(place.at(said.defined, &format!("{kind} {:?} is not known", said.value))),
         }
     }
-    if let (true, Some(first)) = (chosen.is_empty(), asked.first()) {
-        return Err(place.at(first.defined, &format!("none of these is a {kind} that is offered here")));
-    }
     Ok(chosen)
+}
+
+/// Refuses a list of cipher suites with which HTTP/2 may not be spoken over TLS 1.2, as exporter-toolkit does. The endpoint
+/// itself speaks HTTP/1.1: what serves every exporter serves this one too, and the other way round.
+fn suites_for_http2(place: &Place<'_>, draft: &TlsDraft) -> Result<(), SettingsError> {
+    const NEEDED: [&str; 2] =
+        ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"];
+    let asked = draft.cipher_suites.as_deref().unwrap_or_default();
+    let only_13 = draft.min_version.as_ref().is_some_and(|version| version.value == "TLS13");
+    match asked.first() {
+        Some(first) if !only_13 && !asked.iter().any(|suite| NEEDED.contains(&suite.value.as_str())) => {
+            Err(place.at(
+                first.defined,
+                &format!(
+                    "HTTP/2 needs {} among the cipher suites; add one, or write http2: false",
+                    NEEDED.join(" or ")
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a suite is what Go calls so: rustls has another prefix for those of TLS 1.3, and Go a longer name for some.

@@ -31,10 +31,10 @@ pub struct Options {
 
 /// Payload of one completion: a buffer, or part of one, that this program holds.
 ///
-/// Neither `Copy` nor `Clone`: a buffer is returned once, by [`Queue::give_back`]. One that is dropped instead is lost to
-/// the queue until that is torn down.
+/// Neither `Copy` nor `Clone`: the program returns a buffer once, by [`Queue::give_back`]. A buffer that the program drops
+/// instead stays lost until the queue is torn down.
 #[derive(Debug)]
-#[must_use = "a buffer that is not given back is lost"]
+#[must_use = "a buffer that is not returned is lost"]
 pub struct Buffer {
     off: u64,
     len: u32,

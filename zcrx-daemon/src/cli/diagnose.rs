@@ -196,8 +196,8 @@ fn summary(queues: &[Replayed]) -> String {
     if queues.len() < 2 {
         return String::new();
     }
-    let troubled = queues.iter().filter(|queue| queue.report.troubled()).count();
-    format!("{troubled} of {} queues have a problem\n\n", queues.len())
+    let alarmed = queues.iter().filter(|queue| queue.report.troubled()).count();
+    format!("queues with a problem: {alarmed} of {}\n\n", queues.len())
 }
 
 /// Queues with a problem first.

@@ -117,7 +117,7 @@ fn print(text: &str) {
     }
 }
 
-/// How long an error message waits for a standard error that nobody reads.
+/// How long an error message waits for a standard error whose pipe is full.
 const STDERR_LIMIT: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Prints an error, each line with the name of the program. Gives up on a pipe that stays full, so the process can exit.

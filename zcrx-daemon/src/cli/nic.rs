@@ -54,7 +54,7 @@ struct RestoreArgs {
     /// The interface [default: every one that was prepared]
     #[arg(value_name = "IF")]
     interface: Option<String>,
-    /// Directory that `apply` used, if it was told one
+    /// Directory that was given to `apply`, if any
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -127,7 +127,10 @@ fn plan_text(plan: &Plan) -> String {
         lines.extend(check.remedy.iter().map(|remedy| format!("  {:7}  {:width$}  -> {remedy}", "", "")));
     }
     if plan.is_blocked() {
-        lines.push("It cannot be had as asked; nothing would be changed.".to_owned());
+        lines.push(format!(
+            "zcrxd cannot prepare {}: fix what is BLOCKED above, then run the command again. Nothing was changed.",
+            plan.interface
+        ));
     } else if plan.commands.is_empty() {
         lines.push("Nothing to change.".to_owned());
     } else {

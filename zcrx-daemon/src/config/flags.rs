@@ -149,10 +149,10 @@ impl Flags {
                 return Err(Problem {
                     place: first.to_owned(),
                     what: format!(
-                        "the file has {} queues, and a flag cannot tell which one it means",
+                        "the file has {} queues, and a flag cannot say which one it changes",
                         draft.queues.len()
                     ),
-                    remedy: "change it in the file".to_owned(),
+                    remedy: "change the queue in the file".to_owned(),
                 });
             }
         }

@@ -337,11 +337,11 @@ fn everything_wrong_is_said_at_once() {
 }
 
 #[test]
-fn a_flag_cannot_tell_queues_apart() {
+fn a_flag_is_refused_where_the_file_has_several_queues() {
     let file = "[[queue]]\nlisten = [\":1\"]\n[[queue]]\nlisten = [\":2\"]\n";
     assert_eq!(
         said(file, &["--area", "1MiB"]),
-        "--area: the file has 2 queues, and a flag cannot tell which one it means; change it in the file"
+        "--area: the file has 2 queues, and a flag cannot say which one it changes; change the queue in the file"
     );
 }
 

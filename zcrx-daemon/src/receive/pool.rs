@@ -13,9 +13,9 @@ use super::refill::{MappedRing, Producer};
 
 /// One completion's data: (part of) a buffer that user space holds.
 ///
-/// Neither `Copy` nor `Clone`, and only [`Pool`] makes and takes it: what is dispensed cannot be returned twice.
+/// Neither `Copy` nor `Clone`, and only [`Pool`] creates and consumes it, so zcrxd cannot return a buffer twice.
 #[derive(Debug)]
-#[must_use = "a buffer that is not given back is lost"]
+#[must_use = "a buffer that is not returned is lost"]
 pub(super) struct Buffer {
     /// The area's token, and below it the byte offset of the data in the area.
     off: u64,

@@ -34,11 +34,11 @@ receives armed again in `zcrxd_receiver_rearms_total`.
 const REGISTRATIONS: &str = "
 ## Registration
 
-The kernel tells user space a number only; where the tracepoint `netlink:netlink_extack` can be read, `/metrics` has its
-words. With backend `auto` a refusal leads to the next backend, and both are said in the log, on the page and in
-`zcrxd_receiver_backend_refused_info`; with a named backend `zcrxd run` ends with exit code 3. EEXIST is tried again for a
-second first, because the kernel takes a moment to let go of a queue. A queue that fails later is registered again with
-pauses from 0.1 to 5 s.
+The kernel reports only an errno to the application. Where zcrxd can read the tracepoint `netlink:netlink_extack`, `/metrics`
+also shows the kernel's message. With backend `auto`, zcrxd tries the next backend after a refusal, and reports both in the log, on
+the page and in `zcrxd_receiver_backend_refused_info`; with a named backend, `zcrxd run` ends with exit code 3. After EEXIST zcrxd
+retries for one second, because the kernel takes a moment to release a queue. When a queue fails later, zcrxd registers it again
+with pauses from 0.1 to 5 s.
 
 | Errno | Meaning on a device | Meaning without | What would remedy it | Shown by |
 |---|---|---|---|---|

@@ -23,15 +23,15 @@ pub(crate) fn urgency(host: &HostDiagnosis) -> Urgency {
 /// The state of the host in one line.
 pub(crate) fn summary(host: &HostDiagnosis) -> String {
     let all = host.queues.len();
-    let troubled = host.queues.iter().filter(|report| report.troubled()).count();
+    let alarmed = host.queues.iter().filter(|report| report.troubled()).count();
     let soon = host.queues.iter().filter(|report| !report.troubled() && foreseen(report).is_some()).count();
-    let said = match (all, troubled) {
-        _ if host.at.is_none() => "not looked yet".to_owned(),
+    let said = match (all, alarmed) {
+        _ if host.at.is_none() => "no sample yet".to_owned(),
         (0, _) => "no zcrx queue on this host".to_owned(),
-        (1, 0) => "1 queue, and nothing is wrong with it".to_owned(),
-        (_, 0) => format!("{all} queues, and nothing is wrong with any"),
-        (1, _) => "the one queue is in trouble".to_owned(),
-        _ => format!("{troubled} of {all} queues in trouble"),
+        (1, 0) => "1 queue, no problem".to_owned(),
+        (_, 0) => format!("{all} queues, no problem"),
+        (1, _) => "the only queue has a problem".to_owned(),
+        _ => format!("queues with a problem: {alarmed} of {all}"),
     };
     match soon {
         0 => said,
@@ -40,7 +40,7 @@ pub(crate) fn summary(host: &HostDiagnosis) -> String {
     }
 }
 
-/// How long until it starves, if that is soon.
+/// Time until the queue starves, if it starves soon.
 fn foreseen(report: &Report) -> Option<Duration> {
     match report.forecast.starvation.known()? {
         Starvation::In(time) if *time <= SOON => Some(*time),
@@ -48,7 +48,7 @@ fn foreseen(report: &Report) -> Option<Duration> {
     }
 }
 
-/// The cause in a word or two; empty for a queue with which nothing is wrong.
+/// The first cause in one or two words; empty for a queue without a problem.
 pub(crate) fn cause(report: &Report) -> String {
     match report.verdict.causes.first() {
         _ if !report.troubled() => String::new(),
@@ -57,7 +57,7 @@ pub(crate) fn cause(report: &Report) -> String {
     }
 }
 
-/// Who has it: `receiver, pid 4242, /system.slice/ingest.service`.
+/// The queue's owner: `receiver, pid 4242, /system.slice/ingest.service`.
 pub(crate) fn owner(report: &Report) -> String {
     let Some(owner) = &report.owner else { return "owner unknown".to_owned() };
     let cgroup = report.owner_cgroup.as_deref().filter(|path| *path != "/");
@@ -65,7 +65,7 @@ pub(crate) fn owner(report: &Report) -> String {
     format!("{}, pid {}{place}", owner.comm, owner.pid)
 }
 
-/// When it starves, in a few letters: `now`, `30 s`, `no`, or `?` where that cannot be told.
+/// Time until the queue starves, in a few letters: `now`, `30 s`, `no`, or `?` if unknown.
 pub(crate) fn starves(report: &Report) -> String {
     match report.forecast.starvation.known() {
         Some(Starvation::Now) => "now".to_owned(),
@@ -75,7 +75,7 @@ pub(crate) fn starves(report: &Report) -> String {
     }
 }
 
-/// What is to be expected, and why it cannot be told where it cannot.
+/// The forecast as phrases; each unknown value with the reason.
 pub(crate) fn outlook(report: &Report) -> Vec<String> {
     let forecast = &report.forecast;
     let mut said = vec![match &forecast.starvation {
@@ -93,7 +93,7 @@ pub(crate) fn outlook(report: &Report) -> Vec<String> {
         said.push(format!("{} of the area is allocatable", share(headroom)));
     }
     if let Some(time) = forecast.hold_time.filter(|time| !time.is_zero()) {
-        said.push(format!("a buffer is out for {} on average", duration(time)));
+        said.push(format!("the owner holds a buffer for {} on average", duration(time)));
     }
     said.push(match &forecast.sizes {
         Answer::Known(Sizes { area_buffers, refill_entries, at_least, .. }) => format!(

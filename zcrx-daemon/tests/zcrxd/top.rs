@@ -32,7 +32,7 @@ fn frame_of_a_healthy_daemon_reports_no_problem() -> Outcome {
     assert_eq!(code, Some(0), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[0].starts_with("zcrxd top · ") && lines[0].contains("by the running zcrxd"), "{said}");
-    assert_eq!(lines[1], "1 queue, and nothing is wrong with it");
+    assert_eq!(lines[1], "1 queue, no problem");
     assert!(lines[3].trim_start().starts_with("software:0") && lines[3].contains("100%"), "{said}");
     let (code, said) = once(&["--runtime-dir", &dir, "--queue", "eth0:3"])?;
     assert_eq!((code, said.as_str()), (Some(2), "zcrxd: there is no queue eth0:3, but software:0\n"));
@@ -47,7 +47,7 @@ fn frame_of_a_recording_shows_its_problem() -> Outcome {
     let (code, said) = once(&["--recording", RECORDING])?;
     assert_eq!(code, Some(1), "{said}");
     for words in
-        ["the one queue is in trouble", "!software:0", "slow consumer", "Cause: Slow consumer", "do: "]
+        ["the only queue has a problem", "!software:0", "slow consumer", "Cause: Slow consumer", "do: "]
     {
         assert!(said.contains(words), "{words}:\n{said}");
     }
@@ -138,8 +138,7 @@ fn keys_open_close_filter_and_quit_in_a_real_terminal() -> Outcome {
     let dir = daemon.runtime_dir();
     let args = ["--runtime-dir", dir.as_str(), "--interval", "0.2"];
     let Some(terminal) = Terminal::start("top-keys", &["LC_ALL=C.UTF-8"], &args)? else { return Ok(()) };
-    let shown =
-        terminal.until(&["zcrxd top · ", "1 queue, and nothing is wrong with it", "software:0", "q quit"])?;
+    let shown = terminal.until(&["zcrxd top · ", "1 queue, no problem", "software:0", "q quit"])?;
     assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     terminal.press(&["Enter"])?;
     terminal.until(&["Where the buffers are", "free or in flight"])?;
@@ -167,7 +166,7 @@ fn recording_is_stepped_through_without_colour_and_unicode() -> Outcome {
     let Some(terminal) = Terminal::start("top-plain", &environment, &["--recording", RECORDING])? else {
         return Ok(());
     };
-    let shown = terminal.until(&["the one queue is in trouble", "!software:0", "[####"])?;
+    let shown = terminal.until(&["the only queue has a problem", "!software:0", "[####"])?;
     assert!(shown.is_ascii(), "{shown}");
     let colours = terminal.screen(true)?;
     assert!(
@@ -197,7 +196,7 @@ fn top_ends_with_its_terminal() -> Outcome {
     let Some(terminal) = Terminal::start("top-gone", &["LC_ALL=C"], &["--recording", RECORDING])? else {
         return Ok(());
     };
-    terminal.until(&["the one queue is in trouble"])?;
+    terminal.until(&["the only queue has a problem"])?;
     let shell = String::from_utf8(terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]).output()?.stdout)?;
     let children = format!("/proc/{0}/task/{0}/children", shell.trim());
     let child = std::fs::read_to_string(children)?;

@@ -64,7 +64,10 @@ pub(super) fn check() -> Result<Outcome> {
             count.lines += piece.lines.len();
             for finding in terms.find(file, &piece) {
                 count.found += 1;
-                println!("{file}:{}: \"{}\": {}", finding.line, finding.found, finding.write);
+                println!(
+                    "{file}:{}: {:?}: \"{}\": {}",
+                    finding.line, piece.kind, finding.found, finding.write
+                );
             }
         }
     }

@@ -81,7 +81,7 @@ fn entries_of_two_producers_arrive_once_each_and_whole() {
         let ring = LoomRing::new();
         let turn = Arc::new(Mutex::new(()));
         let publish = |producer: &mut Producer<Arc<LoomRing>>, turn: &Mutex<()>| {
-            let _turn = turn.lock().expect("nobody panics with it");
+            let _turn = turn.lock().expect("no thread panics while it holds the lock");
             producer.publish()
         };
         let other = thread::spawn({

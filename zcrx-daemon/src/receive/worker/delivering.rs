@@ -151,8 +151,8 @@ impl State<'_> {
                 queue = self.plan.name,
                 peer = connection.peer(),
                 lost,
-                "connection closed: {lost} bytes that its sender was told have arrived did not reach {sink}, or nobody \
-                 confirmed that they did"
+                "connection closed: TCP acknowledged {lost} bytes that did not reach {sink}, or whose arrival {sink} did not \
+                 confirm"
             );
         }
         let mut storage = Storage {

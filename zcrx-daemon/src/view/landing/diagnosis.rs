@@ -1,4 +1,4 @@
-//! What is wrong, why, and what to do: the first thing that somebody on call wants to read.
+//! The page's first section: which queue has a problem, its cause, and what the engineer on call should do.
 
 use maud::{Markup, html};
 
@@ -28,7 +28,7 @@ pub(super) fn section(host: &HostDiagnosis) -> Markup {
             section {
                 h2 { "Episodes that are over" }
                 div.scroll { table {
-                    thead { tr { th { "Ended" } th { "Queue" } th { "Trouble" } th { "Cause" } th { "Lasted" } } }
+                    thead { tr { th { "Ended" } th { "Queue" } th { "Problem" } th { "Cause" } th { "Lasted" } } }
                     tbody {
                         @for episode in host.recent.iter().rev() { (episode_row(episode, host)) }
                     }
@@ -118,7 +118,7 @@ fn bars(report: &Report) -> Markup {
     }
 }
 
-/// What could still be given out, over the time that is remembered.
+/// Share of allocatable buffers over the remembered time.
 fn past(trace: &Trace) -> Markup {
     let steps = trace.available.len();
     let known = trace.available.iter().enumerate();
@@ -129,7 +129,7 @@ fn past(trace: &Trace) -> Markup {
         @if points.len() > 1 {
             span { "Available" }
             svg.past viewBox=(format!("0 -3 {} 106", steps - 1)) preserveAspectRatio="none" role="img"
-                aria-label="share of the area that could still be given out" {
+                aria-label="share of the area that is allocatable" {
                 polyline points=(points.join(" ")) {}
             }
             span.legend { "the last " (duration(trace.span)) ", from none to all of the area" }
@@ -141,7 +141,7 @@ fn width(part: u64, whole: u64) -> String {
     format!("width:{}", percent(part, whole))
 }
 
-/// What the colours mean, for whoever has no pointer to ask with.
+/// Meaning of the colours, as text for devices without a pointer.
 fn legend() -> Markup {
     html! {
         p.key {

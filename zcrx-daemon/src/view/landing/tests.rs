@@ -73,7 +73,7 @@ fn bars_stay_within_their_frame() {
 #[test]
 fn the_verdict_comes_first_and_reaches_a_tab_in_the_background() {
     let html = page(&full(), &troubled(), &[]);
-    assert!(html.contains("<title>the one queue is in trouble · zcrxd</title>"), "{html}");
+    assert!(html.contains("<title>the only queue has a problem · zcrxd</title>"), "{html}");
     let verdict = html.find("STARVED 2 s: 512 of 2048 buffers free").expect("the verdict");
     assert!(verdict < html.find("What zcrxd itself receives").expect("the rest"));
     assert!(html.contains("/system.slice/&lt;receiver&gt;.service"));

@@ -1,8 +1,7 @@
 //! The terminal view: every queue at a glance, and one of them in full.
 //!
-//! [`render`] is a pure function of what was said of the host and of what the reader has chosen to see, so a frame can be
-//! made without a terminal. It draws with everything that a good terminal has; [`Look`] then takes colour and Unicode
-//! away where these are not to be had, in one place.
+//! [`render`] is a pure function of the host's diagnosis and of the user's selection, so a test can draw a frame without a
+//! terminal. It draws with colour and Unicode; [`Look`] then removes what the terminal does not support, in one place.
 
 mod bars;
 mod detail;
@@ -24,50 +23,50 @@ use crate::diagnose::{HostDiagnosis, Urgency};
 pub use look::Look;
 pub use state::{Page, Sort, ViewState, Wish};
 
-/// What is shown around the queues.
+/// Text around the list of queues.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// Which host, and its kernel.
+    /// Name of the host, and its kernel.
     pub host: String,
-    /// Who says it: the running zcrxd, own probes, a recording.
+    /// Source of the samples: the running zcrxd, this command's probes, a recording.
     pub source: String,
-    /// The time of day, or the place in a recording.
+    /// The time of day, or the position in a recording.
     pub clock: String,
-    /// Why what is shown is old, if it is.
+    /// Why the shown sample is old; `None` for a current one.
     pub problem: Option<String>,
-    /// Whether keys do anything: else there is no use in a footer.
+    /// Whether the view reads keys; without keys it has no footer.
     pub interactive: bool,
-    /// Whether time can be stepped through.
+    /// Whether the user can step through time.
     pub steps: bool,
-    /// What the terminal can show.
+    /// Capabilities of the terminal.
     pub look: Look,
 }
 
 /// One frame's content.
 pub struct Screen<'a> {
-    /// What was said of the queues.
+    /// Diagnosis of all queues.
     pub host: &'a HostDiagnosis,
-    /// What the reader has chosen.
+    /// The user's selection.
     pub view: &'a ViewState,
-    /// The rest.
+    /// Text around the queues.
     pub about: &'a About,
 }
 
 const KEYS: &[(&str, &str)] = &[
-    ("Up Down, j k", "choose a queue; in one queue, scroll"),
+    ("Up Down, j k", "select a queue; in one queue, scroll"),
     ("PgUp PgDn, Home End", "the same in large steps"),
     ("Enter", "one queue in full: where its buffers are, why it starves, its episodes"),
     ("Esc, Backspace", "back to all queues; drop the filter"),
     ("s, r", "sort by the next column; the other way round"),
     ("/", "filter by queue, owner, cgroup or cause; Enter keeps it, Esc drops it"),
-    ("t", "only queues in trouble"),
-    ("Space", "stand still, and go on"),
-    ("Left Right", "in a recording: a sample back and forth"),
+    ("t", "only queues with a problem"),
+    ("Space", "pause; resume"),
+    ("Left Right", "in a recording: previous sample; next sample"),
     ("?, h", "this help"),
-    ("q, Ctrl-C", "leave"),
+    ("q, Ctrl-C", "quit"),
 ];
 
-/// Draws the frame. The answer is how far the page can be scrolled.
+/// Draws the frame. Returns the number of lines by which the page can scroll.
 pub fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) -> u16 {
     let footer_height = u16::from(screen.about.interactive);
     let [header_area, body, footer_area] =
@@ -91,7 +90,7 @@ pub fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) -> u16 {
     furthest
 }
 
-/// How a worry looks.
+/// Style of an urgency.
 const fn tone(urgency: Urgency) -> Style {
     match urgency {
         Urgency::Alarm => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
@@ -134,7 +133,7 @@ fn footer(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
                 key("s", format!("sort: {}", view.sort.name()));
                 let filter = if view.filter.is_empty() { "filter".to_owned() } else { view.filter.clone() };
                 key("/", filter);
-                key("t", if view.only_troubled { "all" } else { "trouble" }.to_owned());
+                key("t", if view.only_troubled { "all" } else { "problems" }.to_owned());
             }
             Page::One => {
                 key("Esc", "all queues".to_owned());

@@ -62,11 +62,11 @@ fn eighty_by_twenty_four_shows_who_starves_and_why() {
     let shown = lines(&frame(&host, &view, Look::default(), (80, 24)));
     assert!(shown[0].starts_with("zcrxd top · ingest-7 · Linux 7.3.4"), "{shown:#?}");
     assert!(shown[0].ends_with("14:03:59 UTC"), "{shown:#?}");
-    assert!(shown[1].starts_with("1 of 2 queues in trouble"), "{shown:#?}");
+    assert!(shown[1].starts_with("queues with a problem: 1 of 2"), "{shown:#?}");
     for title in ["QUEUE", "RECEIVED", "AREA", "FREE", "HELD", "FLIGHT", "REFILL", "STARVES", "CAUSE"] {
         assert!(shown[2].contains(title), "{title}: {shown:#?}");
     }
-    // The one in trouble first; nearly all of its area is dark.
+    // The queue with a problem comes first; nearly all of its area is dark.
     assert!(shown[3].starts_with(">!eth0:3") && shown[3].contains("[███"), "{shown:#?}");
     assert!(shown[3].contains("now") && shown[3].contains("never"), "{shown:#?}");
     assert!(shown[4].starts_with("  eth0:4") && !shown[4].contains("██"), "{shown:#?}");
@@ -140,7 +140,7 @@ fn keys_sort_filter_and_choose() {
     let mut view = ViewState::default();
     let order =
         |view: &ViewState| -> Vec<u32> { view.rows(&host).iter().map(|report| report.key.queue).collect() };
-    assert_eq!(order(&view), [3, 4], "trouble first");
+    assert_eq!(order(&view), [3, 4], "the queue with a problem first");
     press(&mut view, &host, "r");
     assert_eq!(order(&view), [4, 3]);
     press(&mut view, &host, "rss");

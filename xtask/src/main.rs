@@ -1,5 +1,6 @@
 //! The project's development commands: `cargo xtask --help`.
 
+mod accuracy;
 mod demo;
 mod dist;
 mod regenerate;
@@ -24,6 +25,8 @@ enum Command {
     Demo(demo::Options),
     /// Write every file that is generated: reference pages, rules, dashboards, lists of scenarios
     Regenerate,
+    /// Measure how often verdicts are right, on random situations of the queue model
+    Accuracy(accuracy::Options),
     /// Run every check
     Test(test::Options),
     /// Measure what zcrxd costs, in instructions, and write docs/overhead.md
@@ -54,6 +57,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::run(&cache).map(drop),
         Command::Demo(options) => demo::run(&cache, &options),
+        Command::Accuracy(options) => accuracy::run(&options),
         Command::Regenerate => regenerate::run(),
         Command::Test(options) => test::run(&cache, &options),
         Command::Dist => dist::run(&cache),

@@ -5,6 +5,7 @@ pub mod apt;
 pub mod cache;
 pub mod command;
 pub mod deb;
+pub mod page;
 pub mod progress;
 pub mod scrape;
 pub mod workspace;

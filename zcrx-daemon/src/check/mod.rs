@@ -3,6 +3,7 @@
 //! [`Facts::gather`] queries the kernel, attaches the probes and detaches them, and reads the interfaces. [`report`] is a
 //! pure function of these facts. A common reason appears once: without privileges, the probes are skipped, not failed.
 
+mod causes;
 mod configuration;
 mod facts;
 mod interfaces;
@@ -27,6 +28,7 @@ pub fn report(facts: &Facts) -> CheckReport {
         privileges::judge(&facts.kernel),
         probes::judge(&facts.probe.probes, &facts.kernel, &facts.offer),
         interfaces::judge(facts),
+        causes::judge(&facts.probe.probes),
     ];
     CheckReport::new(facts, groups.into_iter().flatten().collect())
 }

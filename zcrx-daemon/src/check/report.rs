@@ -46,6 +46,8 @@ pub enum Group {
     Probes,
     /// Network interfaces.
     Interfaces,
+    /// Which causes can be named for queues of other programs.
+    Causes,
 }
 
 impl Group {
@@ -58,6 +60,7 @@ impl Group {
             Self::Privileges => "Privileges of this process",
             Self::Probes => "Probes",
             Self::Interfaces => "Interfaces",
+            Self::Causes => "Causes that zcrxd can name for queues of other programs",
         }
     }
 }

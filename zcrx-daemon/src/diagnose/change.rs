@@ -45,6 +45,10 @@ pub struct Change {
     pub copied_bytes: Option<u64>,
     /// Time without a buffer to allocate: from a failed allocation to the next success, as the allocation probe counts it.
     pub starved: Option<Duration>,
+    /// Times that failures began.
+    pub starvations: Option<u64>,
+    /// Bytes that the NIC counts on the queue, headers included.
+    pub nic_bytes: Option<u64>,
     /// Receives that ended with ENOMEM.
     pub enomem: Option<u64>,
     /// Receives that ended with ENOSPC.
@@ -85,6 +89,8 @@ impl Change {
             copied_bytes: counter(|sample| Some(sample.copies?.bytes))
                 .or_else(|| counter(|sample| sample.local.as_ref()?.copied_bytes)),
             starved: starved(later).zip(starved(earlier)).map(|(now, before)| now.saturating_sub(before)),
+            starvations: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.starvations)),
+            nic_bytes: counter(|sample| sample.nic.rx_bytes),
             enomem: counter(|sample| error(sample, libc::ENOMEM)),
             enospc: counter(|sample| error(sample, libc::ENOSPC)),
             efault: counter(|sample| error(sample, libc::EFAULT)),

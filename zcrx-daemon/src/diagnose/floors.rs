@@ -120,6 +120,8 @@ impl Floors {
             return;
         };
         let placement = &step.placement;
+        // What moved while the sample was read may be counted as held.
+        let held = held.saturating_sub(placement.error.unwrap_or(0));
         let mut now = Stretch::begin(step, small(held));
         let user =
             placement.held.unwrap_or(0) + placement.completed.unwrap_or(0) + placement.stashed.unwrap_or(0);
@@ -191,9 +193,32 @@ impl Floors {
     }
 }
 
+/// Stretches that are taken together where single ones show no leak: what is off in each sample evens out over more of them.
+const TOGETHER: [usize; 2] = [1, 4];
+
+/// The newest rise that looks like a leak, in the shortest stretches that show one.
+fn leak(stretches: &VecDeque<Stretch>, held: u64, total: u64) -> Option<Leak> {
+    TOGETHER.into_iter().find_map(|count| {
+        let merged = (count > 1).then(|| together(stretches, count));
+        rise(merged.as_ref().unwrap_or(stretches), held, total)
+    })
+}
+
+/// So many stretches taken as one, the newest ones whole.
+fn together(stretches: &VecDeque<Stretch>, count: usize) -> VecDeque<Stretch> {
+    let mut merged: VecDeque<Stretch> = VecDeque::with_capacity(stretches.len() / count + 1);
+    for (position, stretch) in stretches.iter().skip(stretches.len() % count).enumerate() {
+        match merged.back_mut() {
+            Some(last) if position % count > 0 => last.merge(stretch),
+            _ => merged.push_back(*stretch),
+        }
+    }
+    merged
+}
+
 /// The newest rise of what never came back, if that is what a leak looks like: it rises in most stretches, in both halves,
 /// and in each while the rest comes back. What an owner keeps on purpose rises while nothing comes back.
-fn leak(stretches: &VecDeque<Stretch>, held: u64, total: u64) -> Option<Leak> {
+fn rise(stretches: &VecDeque<Stretch>, held: u64, total: u64) -> Option<Leak> {
     let points = never_came_back(stretches, held);
     let level = points.first()?.0 + total / 200;
     let begin = points.iter().rposition(|point| point.0 <= level).unwrap_or(0);

@@ -7,7 +7,7 @@ use super::change::Change;
 use super::floors::Floors;
 use super::placement::{Placement, available, held_references};
 use super::step::Step;
-use crate::model::{QueueSample, Window};
+use crate::model::{QueueKey, QueueSample, Window};
 
 /// When the owner returned buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct History {
     returns: Returns,
     /// Whether the owner ever received or read anything.
     received: bool,
+    restarts: Option<(u64, Duration)>,
 }
 
 /// The share of the area from which a pause of the owner matters.
@@ -41,7 +42,14 @@ impl History {
     pub fn new(samples: usize) -> Self {
         let window = Window::new(samples);
         let steps = VecDeque::with_capacity(window.capacity());
-        Self { window, steps, floors: Floors::default(), returns: Returns::default(), received: false }
+        Self {
+            window,
+            steps,
+            floors: Floors::default(),
+            returns: Returns::default(),
+            received: false,
+            restarts: None,
+        }
     }
 
     /// Takes in a sample. A sample of another queue or another life begins a new history; one that is not newer than the
@@ -53,6 +61,10 @@ impl History {
             } else if sample.at <= last.at {
                 return;
             }
+        }
+        let pool = |sample: &QueueSample| Some(sample.kernel.as_ref()?.pool?.id);
+        if self.window.last().and_then(pool).zip(pool(&sample)).is_some_and(|(before, now)| before != now) {
+            self.restarts = Some((self.restarts.map_or(1, |(count, _)| count + 1), sample.at));
         }
         let change = self.window.last().map_or_else(Change::default, |last| Change::between(last, &sample));
         let step = Step {
@@ -75,6 +87,16 @@ impl History {
         }
         self.steps.push_back(step);
         self.window.push(sample);
+    }
+
+    /// Gives its queue another name.
+    pub(super) fn rename(&mut self, key: &QueueKey) {
+        self.window.rename(key);
+    }
+
+    /// How often the driver restarted the hardware queue, and when last: each time with another page pool.
+    pub const fn restarts(&self) -> Option<(u64, Duration)> {
+        self.restarts
     }
 
     /// The last samples.

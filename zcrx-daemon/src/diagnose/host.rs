@@ -119,6 +119,15 @@ impl HostWatch {
         mut tell: impl FnMut(&Life, &Tracker, &[Event]),
     ) -> HostDiagnosis {
         for sample in &samples {
+            // What a renamed queue has behind it goes on under its new name.
+            let before =
+                self.watch.trackers().find(|(life, _)| life.1 == sample.generation && life.0 != sample.key);
+            if let Some(before) = before.map(|(life, _)| life.0.clone())
+                && samples.iter().all(|other| other.key != before)
+                && let Some(past) = self.past.remove(&before)
+            {
+                self.past.insert(sample.key.clone(), Past { key: sample.key.clone(), ..past });
+            }
             let past = self.past.entry(sample.key.clone());
             past.or_insert_with(|| Past::new(sample.key.clone(), now));
         }

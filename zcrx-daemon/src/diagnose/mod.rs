@@ -26,6 +26,8 @@ mod reference;
 mod replay;
 mod report;
 mod rule;
+#[cfg(test)]
+mod situations;
 mod step;
 mod symptoms;
 #[cfg(test)]
@@ -70,6 +72,7 @@ fn judge(facts: &Facts<'_>) -> Diagnosis {
     for rule in causes::RULES {
         match (rule.judge)(facts) {
             Judgement::Fits(case) if case.contribution >= thresholds::NEGLIGIBLE => {
+                let case = if rule.by_placement { case.doubt_if_moved(facts) } else { case };
                 diagnosis.causes.push(case.into_finding(rule));
             }
             Judgement::Fits(_) | Judgement::Not => {}

@@ -31,6 +31,9 @@ pub struct Placement {
     pub kernel: Option<u64>,
     /// Of these, not in sockets: at most so many.
     pub posted: Option<u64>,
+    /// By how many buffers the places can be off: so many moved while the sample was read.
+    #[serde(default)]
+    pub error: Option<u64>,
     /// References per buffer that user space has; above 1, buffers are delivered in fragments.
     pub fragments: Option<f64>,
     /// Entries of the refill ring.
@@ -95,6 +98,7 @@ impl Placement {
             unread_bytes: kernel.and_then(|kernel| kernel.sockets).map(|backlog| backlog.unread_bytes),
             kernel: in_kernel,
             posted: in_kernel.zip(sockets).map(|(in_kernel, sockets)| in_kernel - sockets),
+            error: kernel.and_then(|kernel| kernel.moved).map(u64::from),
             fragments,
             refill_entries: refill
                 .map(|refill| u64::from(refill.entries))

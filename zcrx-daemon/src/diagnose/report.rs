@@ -192,7 +192,7 @@ fn write_causes(out: &mut impl Write, verdict: &Verdict) -> fmt::Result {
         }
     }
     for change in &verdict.history {
-        writeln!(out, "  the cause changed {change}")?;
+        writeln!(out, "  {change}")?;
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! What a rule is.
 
 use super::facts::Facts;
+use super::thresholds::{CONSIDERABLE, NEGLIGIBLE};
+use super::words;
 use crate::model::{Alarm, Cause, Confidence, Finding};
 
 /// One cause: how it is recognised, which alarm it raises, and what helps.
@@ -24,6 +26,10 @@ pub struct Rule {
     pub late: Option<&'static str>,
     /// The alarm that this cause raises by itself, without a starvation; `None` where it only explains one.
     pub alarm: Option<fn(&Facts<'_>) -> Option<Alarm>>,
+    /// Probes without which it is not named for a queue of another program.
+    pub needs: &'static [&'static str],
+    /// Whether it is judged by where buffers are, figures that disagree where the queue moved while they were read.
+    pub by_placement: bool,
     /// Whether it fits what was seen.
     pub judge: fn(&Facts<'_>) -> Judgement,
 }
@@ -90,6 +96,19 @@ impl Case {
             self.against.push(words());
         }
         self
+    }
+
+    /// Doubts a case that the movement of the queue during the reading could have made.
+    pub(super) fn doubt_if_moved(self, facts: &Facts<'_>) -> Self {
+        let error = facts.typical.error.unwrap_or(0.0);
+        let least = self.contribution - error;
+        self.doubt_if(error >= NEGLIGIBLE && least < CONSIDERABLE, || {
+            format!(
+                "{} moved while the sample was read: places are known to {:.0} % of the area",
+                words::count(facts.placement.error.unwrap_or(0), "buffer"),
+                error * 100.0
+            )
+        })
     }
 
     /// The answer that the cause fits.

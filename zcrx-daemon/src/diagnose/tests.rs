@@ -21,6 +21,7 @@ fn local(second: u64, held: u64, stashed: u64) -> QueueSample {
         state_reason: String::new(),
         listen: Vec::new(),
         sink: "forward".to_owned(),
+        sink_destination: Some("10.0.0.9:7000".to_owned()),
         area_bytes: 4096 * 4096,
         buffer_bytes: 4096,
         buffers: 4096,

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// samples of a daemon that samples every second.
 pub(super) const RECENT: Duration = Duration::from_secs(2);
 
+/// A consumer that has a buffer back within this time is prompt.
+pub(super) const PROMPT: Duration = Duration::from_millis(100);
+
 /// Just now: long enough to hold several rounds of any owner's loop.
 pub(super) const LATEST: Duration = Duration::from_millis(240);
 

@@ -33,7 +33,7 @@ pub struct Verdict {
     pub change: Option<String>,
     /// What is not known here and would help to find the cause.
     pub missing: Vec<String>,
-    /// How the cause changed during the episode.
+    /// What happened before, in sentences: how the cause changed during the episode, restarts by the driver.
     pub history: Vec<String>,
 }
 
@@ -86,6 +86,7 @@ impl Verdict {
         };
         let mut verdict =
             Self { urgency, line: line(now, alarm, episode, vitals, forecast, soon), ..Self::default() };
+        verdict.history.extend(restarts(facts));
         verdict.alarms = diagnosis.alarms.iter().map(|alarm| alarm.words.clone()).collect();
         if alarm.is_none() && episode.is_none() {
             return verdict;
@@ -96,19 +97,15 @@ impl Verdict {
             verdict.change = Some(rule.remedy.to_owned());
         }
         verdict.missing.clone_from(&told.missing);
-        verdict.history = episode
-            .map(|episode| {
-                episode
-                    .history
-                    .iter()
-                    .map(|change| {
-                        let age = words::time(now.at.saturating_sub(change.at));
-                        let from = change.from.map_or("unknown", Cause::name);
-                        format!("{age} ago from {from} to {}: {}", change.to.name(), change.why)
-                    })
-                    .collect()
-            })
-            .unwrap_or_default();
+        let changes = episode.into_iter().flat_map(|episode| &episode.history);
+        verdict.history.extend(changes.map(|change| {
+            let ago = words::ago(now.at.saturating_sub(change.at));
+            let to = change.to.name();
+            match change.from {
+                Some(from) => format!("{ago} the cause changed from {} to {to}: {}", from.name(), change.why),
+                None => format!("{ago} the cause was found to be {to}: {}", change.why),
+            }
+        }));
         verdict
     }
 }
@@ -125,6 +122,19 @@ impl Verdict {
             ..Self::default()
         }
     }
+}
+
+/// For how long a restart of the hardware queue is worth saying.
+const RESTART_IS_NEWS: Duration = Duration::from_mins(5);
+
+/// How often the driver restarted the hardware queue.
+fn restarts(facts: &Facts<'_>) -> Option<String> {
+    let (count, last) = facts.history.restarts()?;
+    let ago = facts.now.at.saturating_sub(last);
+    (ago <= RESTART_IS_NEWS).then(|| match count {
+        1 => format!("{} the driver restarted the receive queue", words::ago(ago)),
+        count => format!("{} the driver restarted the receive queue, {count} times so far", words::ago(ago)),
+    })
 }
 
 fn rule_of(cause: Cause) -> Option<&'static Rule> {
@@ -208,6 +218,11 @@ fn fullest(placement: &Placement, owner: Option<&Owner>) -> Option<String> {
     Some(format!("{buffers} {place}"))
 }
 
+/// Where zcrxd's sink sends the queue's data to.
+fn destination(now: &QueueSample) -> Option<String> {
+    now.local.as_ref()?.sink_destination.clone()
+}
+
 /// A command with its places filled in; `None` if one of them is unknown here.
 fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
     let mut text = command.to_owned();
@@ -218,6 +233,11 @@ fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
         ("{fd}", now.owner.as_ref().and_then(|owner| owner.fd).map(|fd| fd.to_string())),
         ("{interface}", now.key.interface.clone()),
         ("{queue}", Some(now.key.queue.to_string())),
+        ("{destination}", destination(now).filter(|destination| !destination.starts_with("unix:"))),
+        (
+            "{unix_destination}",
+            destination(now).and_then(|destination| Some(destination.strip_prefix("unix:")?.to_owned())),
+        ),
     ];
     for (place, value) in places {
         if text.contains(place) {

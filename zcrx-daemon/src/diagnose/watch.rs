@@ -25,10 +25,24 @@ impl Watch {
         self.trackers.iter()
     }
 
+    /// Follows queues whose interface got another name: their generation stays.
+    fn rename(&mut self, lives: &[Life]) {
+        for life in lives {
+            let before = self.trackers.keys().find(|old| old.1 == life.1 && !lives.contains(old)).cloned();
+            if let Some(before) = before.filter(|_| !self.trackers.contains_key(life))
+                && let Some(mut tracker) = self.trackers.remove(&before)
+            {
+                tracker.rename(&life.0);
+                self.trackers.insert(life.clone(), tracker);
+            }
+        }
+    }
+
     /// Adds one sample of each existing queue and passes its events with its tracker. A queue of which there
     /// is no sample any more has ended: its episode ends with a last event, and its history is dropped.
     pub fn feed(&mut self, samples: Vec<QueueSample>, mut tell: impl FnMut(&Life, &Tracker, &[Event])) {
         let lives: Vec<Life> = samples.iter().map(|sample| (sample.key.clone(), sample.generation)).collect();
+        self.rename(&lives);
         self.trackers.retain(|life, tracker| {
             let there = lives.contains(life);
             if there {
@@ -65,6 +79,23 @@ mod tests {
         let [_, Event::Ended(episode)] = told.as_slice() else { panic!("{told:#?}") };
         assert_eq!(episode.cause(), Some(Cause::NeverReturned));
         assert_eq!(watch.trackers().count(), 0);
+    }
+
+    #[test]
+    fn queue_of_a_renamed_interface_keeps_its_episode_and_its_history() {
+        let mut watch = Watch::new(120);
+        let mut told = Vec::new();
+        let mut queue = Queue { leak: 1.0, ..Queue::default() };
+        queue.run_with(8, |sample| watch.feed(vec![sample], |_, _, events| told.extend_from_slice(events)));
+        queue.run_with(8, |mut sample| {
+            sample.key.interface = Some("lan0".to_owned());
+            watch.feed(vec![sample], |_, _, events| told.extend_from_slice(events));
+        });
+        assert!(matches!(told.as_slice(), [Event::Began(_)]), "{told:#?}");
+        let [(life, tracker)] = watch.trackers().collect::<Vec<_>>()[..] else { panic!("one queue") };
+        let key = tracker.open().map(|episode| episode.key.to_string());
+        assert_eq!((life.0.to_string(), key), ("lan0:3".to_owned(), Some("lan0:3".to_owned())));
+        assert_eq!(tracker.window().samples().len(), 33);
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub(super) fn time(duration: Duration) -> String {
     }
 }
 
+/// "just now", "12 s ago".
+pub(super) fn ago(age: Duration) -> String {
+    if age < Duration::from_secs(1) { "just now".to_owned() } else { format!("{} ago", seconds(age)) }
+}
+
 /// "12 a second", "0.5 a second".
 pub(super) fn rate(per_second: f64) -> String {
     if per_second >= 10.0 || per_second == 0.0 {

@@ -187,16 +187,20 @@ pub enum Trouble {
 
 impl Trouble {
     /// Every kind, for metrics that have a series for each.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Starving,
         Self::DroppingPackets,
         Self::Stalled,
         Self::CopyLivelock,
         Self::RefillOverflow,
+        Self::EntriesRejected,
         Self::Leaking,
         Self::CqExhausted,
         Self::Missteered,
+        Self::SinkBlocked,
+        Self::InterfaceDown,
         Self::Pinned,
+        Self::NotZeroCopy,
     ];
 
     /// The name used in metrics, in JSON and on pages.

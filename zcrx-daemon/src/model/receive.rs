@@ -86,6 +86,9 @@ pub struct ReceiveSample {
     pub listen: Vec<String>,
     /// Sink that consumes the data: "discard", "verify", "forward".
     pub sink: String,
+    /// Where the sink sends the data to (`HOST:PORT`, `unix:PATH`, a directory); `None` for a sink without a destination.
+    #[serde(default)]
+    pub sink_destination: Option<String>,
 
     /// Area size, bytes.
     pub area_bytes: u64,

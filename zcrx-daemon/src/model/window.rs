@@ -90,6 +90,13 @@ impl Window {
         Self { capacity, samples: VecDeque::with_capacity(capacity) }
     }
 
+    /// Gives its queue another name: that of its interface changed.
+    pub fn rename(&mut self, key: &QueueKey) {
+        for sample in &mut self.samples {
+            sample.key.clone_from(key);
+        }
+    }
+
     /// How many samples it holds at most.
     pub const fn capacity(&self) -> usize {
         self.capacity

@@ -42,6 +42,7 @@ pub(crate) fn queue() -> ReceiveSample {
         state_reason: "copies data: device was refused".to_owned(),
         listen: vec!["127.0.0.1:7000".to_owned()],
         sink: "verify".to_owned(),
+        sink_destination: None,
         area_bytes: 64 << 20,
         buffer_bytes: 4096,
         buffers: 16384,

@@ -18,12 +18,21 @@ enum Seen<'a> {
     ByItself(&'a ReceiveSample),
 }
 
+/// The queue that a page pool serves or served.
+#[derive(Debug)]
+struct PoolOwner {
+    ifq: u64,
+    key: QueueKey,
+    generation: u64,
+    owner: Option<Owner>,
+}
+
 /// Joins what the sources say of each queue into one sample of it, and remembers which queues there were.
 #[derive(Debug, Default)]
 pub struct Join {
     identities: Identities,
     /// By page pool, whose it was: a pool may outlive its queue.
-    pools: BTreeMap<u32, (QueueKey, u64, Option<Owner>)>,
+    pools: BTreeMap<u32, PoolOwner>,
 }
 
 impl Join {
@@ -44,8 +53,11 @@ impl Join {
             .map(|(seen, (key, generation))| sample(seen, QueueSample::unknown(key, generation, at), nic))
             .collect();
         for sample in &samples {
-            if let Some(pool) = sample.kernel.as_ref().and_then(|kernel| kernel.pool) {
-                let whose = (sample.key.clone(), sample.generation, sample.owner.clone());
+            if let Some(kernel) = &sample.kernel
+                && let Some(pool) = kernel.pool
+            {
+                let (key, owner) = (sample.key.clone(), sample.owner.clone());
+                let whose = PoolOwner { ifq: kernel.ifq, key, generation: sample.generation, owner };
                 self.pools.insert(pool.id, whose);
             }
         }
@@ -58,12 +70,14 @@ impl Join {
         !self.pools.is_empty()
     }
 
-    /// Pools that are detached, and whose queue was seen while it lived. Pools that are gone are forgotten.
+    /// Pools that are detached, and whose queue was seen while it lived and is gone. Where the queue lives on with another pool, the
+    /// driver has restarted it: its buffers are counted there. Pools that are gone are forgotten.
     fn left_behind(&mut self, at: Duration, kernel: &[KernelQueue], nic: &NicSample) -> Vec<QueueSample> {
         let lives = |id| kernel.iter().any(|queue| queue.pool.is_some_and(|pool| pool.id == id));
         self.pools.retain(|id, _| lives(*id) || nic.pool(*id).is_some());
-        let gone = self.pools.iter().filter(|(id, _)| !lives(**id));
-        gone.filter_map(|(id, (key, generation, owner))| {
+        let restarted = |whose: &PoolOwner| kernel.iter().any(|queue| queue.ifq == whose.ifq);
+        let gone = self.pools.iter().filter(|(id, whose)| !lives(**id) && !restarted(whose));
+        gone.filter_map(|(id, PoolOwner { key, generation, owner, .. })| {
             let pool = nic.pool(*id).filter(|pool| pool.detached_at.is_some())?;
             Some(QueueSample {
                 owner: owner.clone(),
@@ -149,7 +163,7 @@ fn life(seen: &Seen<'_>) -> (Life, QueueKey) {
     match *seen {
         Seen::ByItself(local) => (Life::Local(local.key.clone()), local.key.clone()),
         Seen::ByKernel(queue, local) => {
-            let life = Life::Kernel { ifq: queue.ifq, pool: queue.pool.map(|pool| pool.id) };
+            let life = Life::Kernel { ifq: queue.ifq };
             (life, local.map_or_else(|| name(queue), |local| local.key.clone()))
         }
     }
@@ -356,6 +370,22 @@ mod tests {
         let samples = Join::default().samples(AT, &[], Some(&snapshot(queues)), &here);
         assert_eq!((samples[0].nic.hw_drops, &samples[0].nic_unknown), (Some(5), &None));
         assert_eq!(samples[1].nic_unknown.as_deref(), Some("needs CAP_SYS_ADMIN"));
+    }
+
+    #[test]
+    fn queue_that_the_driver_restarted_is_there_once_and_keeps_its_generation() {
+        let mut join = Join::default();
+        let before = join.samples(AT, &[], Some(&snapshot(vec![on_device(7, NETNS)])), &nic());
+        // The old pool is detached and still has buffers in flight.
+        let mut nic = nic();
+        nic.pools[0].detached_at = Some(94);
+        nic.pools.push(PagePool { id: 18, ifindex: Some(2), ..PagePool::default() });
+        let mut restarted = on_device(7, NETNS);
+        restarted.pool = Some(PoolState { id: 18, cache: None, held: 0, released: 0 });
+        let after = join.samples(AT * 2, &[], Some(&snapshot(vec![restarted])), &nic);
+        let [sample] = after.as_slice() else { panic!("{after:#?}") };
+        assert_eq!((&sample.key, sample.generation), (&before[0].key, before[0].generation));
+        assert_eq!(sample.nic.pool_detached_for, None);
     }
 
     #[test]

@@ -221,6 +221,11 @@ pub fn is_essential(name: &str) -> bool {
     name == catalogue::SNAPSHOT
 }
 
+/// The name of every probe.
+pub fn names() -> Vec<&'static str> {
+    catalogue::CATALOGUE.iter().map(|probe| probe.name).collect()
+}
+
 /// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:
 /// then the probe counts as refused.
 fn snapshot(

@@ -251,6 +251,15 @@ impl SinkConfig {
             Self::File(_) => "file",
         }
     }
+
+    /// Where it sends data to, as it is configured; `None` for a sink without a destination.
+    pub fn destination(&self) -> Option<String> {
+        match self {
+            Self::Forward(destination) => Some(destination.to_string()),
+            Self::File(directory) => Some(directory.display().to_string()),
+            Self::Discard | Self::Verify => None,
+        }
+    }
 }
 
 impl fmt::Display for Destination {

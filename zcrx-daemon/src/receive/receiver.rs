@@ -197,7 +197,7 @@ impl Queue {
             // Other queues hand connections to the leader, which deals them out.
             let inbox = if index == 0 { exchange.open(inbox) } else { Arc::new(inbox) };
             let listen = if index == 0 { listen.clone() } else { Vec::new() };
-            let stats = Arc::new(Stats::new(key.clone(), config.sink.name(), listen));
+            let stats = Arc::new(Stats::new(key.clone(), &config.sink, listen));
             handles.push((Arc::clone(&wake), inbox));
             workers.push(Worker { stats, wake, thread: None });
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
+use super::config::SinkConfig;
 use super::pool::Pool;
 use super::refill::{MappedRing, RingMemory};
 use crate::model::{QueueKey, QueueState, ReceiveSample, RingStatistics, Selection, ZcrxCounts, ZcrxSample};
@@ -83,13 +84,15 @@ pub(super) enum Failed {
 pub(super) struct Stats {
     key: QueueKey,
     sink: &'static str,
+    destination: Option<String>,
     listen: Vec<String>,
     cq_depth: AtomicU32,
     state: Mutex<State>,
 }
 
 impl Stats {
-    pub(super) fn new(key: QueueKey, sink: &'static str, listen: Vec<String>) -> Self {
+    pub(super) fn new(key: QueueKey, sink: &SinkConfig, listen: Vec<String>) -> Self {
+        let (sink, destination) = (sink.name(), sink.destination());
         let state = State {
             selection: Selection { backend: None, refused: Vec::new() },
             life: QueueState::Failed,
@@ -98,7 +101,7 @@ impl Stats {
             counters: Counters::default(),
             failed: BTreeMap::new(),
         };
-        Self { key, sink, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
+        Self { key, sink, destination, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
     }
 
     /// Which queue this is.
@@ -184,6 +187,7 @@ impl Stats {
             state_reason: state.reason.clone(),
             listen: self.listen.clone(),
             sink: self.sink.to_owned(),
+            sink_destination: self.destination.clone(),
             area_bytes,
             buffer_bytes: geometry.map_or(0, |geometry| geometry.buffer_bytes),
             buffers: geometry.map_or(0, |geometry| area_bytes / geometry.buffer_bytes),

@@ -6,6 +6,7 @@
 mod healthy;
 mod random;
 mod situations;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use random::Random;
 use situations::Situation;
 
 pub use healthy::{Healthy, healthy_hours};
+pub use sizes::{Advice, advice};
 
 /// Samples that the tracker remembers, as the daemon's does at one a second.
 const WINDOW: usize = 60;

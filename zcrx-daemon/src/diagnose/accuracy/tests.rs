@@ -11,6 +11,13 @@ fn verdicts_on_random_situations_are_right() {
 }
 
 #[test]
+fn recommended_sizes_lose_nothing_that_the_old_ones_did_not() {
+    let found = advice(20, 20_261_128);
+    assert!(found.advised >= 10, "{found:#?}");
+    assert!(found.harmed.is_empty() && found.starving.is_empty(), "{found:#?}");
+}
+
+#[test]
 fn healthy_hours_raise_no_alarm() {
     let mut found = Healthy::default();
     for number in 0..12 {

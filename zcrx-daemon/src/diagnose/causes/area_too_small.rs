@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::missing;
-use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::facts::{Facts, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, MOST, POOL_CACHE};
+use crate::diagnose::thresholds::{CONSIDERABLE, MOST, POOL_CACHE, PROMPT};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -25,11 +25,10 @@ pub(super) const RULE: Rule = Rule {
     },
     late: None,
     alarm: None,
+    needs: &["snapshot", "allocation"],
+    by_placement: true,
     judge,
 };
-
-/// A consumer that has a buffer back within this time is prompt.
-const PROMPT: Duration = Duration::from_millis(100);
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     let placement = &facts.placement;
@@ -48,13 +47,16 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if with_user >= MOST || most_in_sockets >= MOST || !facts.recent_is_long_enough() {
         return Judgement::Not;
     }
-    let ring = facts.now.nic.ring.map(u64::from);
+    // Entries that wait for a flush are no buffers in use, and what comes back late was not on its way.
+    let device = without_device(facts.now) != Some(true);
+    let waits_for_flush = !device && placement.share(placement.pending) >= Some(CONSIDERABLE);
+    if waits_for_flush || facts.kept_between_samples().is_some() {
+        return Judgement::Not;
+    }
+    let ring = facts.now.nic.ring.filter(|_| device).map(u64::from);
     let rate = facts.recent.rate(facts.recent.returned).unwrap_or(0.0);
     let hold = Duration::from_secs_f64(if rate > 0.0 { user as f64 / rate } else { 0.0 });
-    // A full ring and a full cache leave less than a quarter of the area for everything else.
-    let ring_takes_all =
-        ring.is_some_and(|ring| (ring + POOL_CACHE) as f64 >= total as f64 * (1.0 - CONSIDERABLE));
-    let confidence = match (ring_takes_all, ring) {
+    let confidence = match (facts.ring_takes_all() && device, ring) {
         (true, _) => Confidence::High,
         (false, None) if hold <= PROMPT => Confidence::Medium,
         (false, _) => Confidence::Low,
@@ -72,7 +74,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
                 (ring + POOL_CACHE).min(total)
             )
         }))
-        .evidence_if(facts.recent.failures.map(|failures| {
+        .evidence_if(facts.recent.failures.filter(|&failures| failures > 0).map(|failures| {
             format!("{} failed in {}", words::count(failures, "allocation"), words::recently(facts))
         }))
         .doubt_if(hold > PROMPT, || format!("{} is not prompt", words::time(hold)))

@@ -1,7 +1,7 @@
 //! G: refill entries that the kernel throws away.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, some};
+use crate::diagnose::facts::{Facts, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::words;
 use crate::model::{Alarm, Cause, Confidence, Trouble};
@@ -21,6 +21,8 @@ pub(super) const RULE: Rule = Rule {
     },
     late: None,
     alarm: Some(alarm),
+    needs: &["snapshot", "allocation"],
+    by_placement: false,
     judge,
 };
 
@@ -38,7 +40,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     let Some((thrown, consumed)) = facts.thrown_away() else {
-        let wastes = facts.starved() && some(facts.whole.consumed);
+        let wastes = facts.starved() && some(facts.whole.consumed) && without_device(facts.now) != Some(true);
         return match facts.fragmented() {
             _ if !wastes => Judgement::Not,
             None => Judgement::Unknown(missing::REFERENCES),

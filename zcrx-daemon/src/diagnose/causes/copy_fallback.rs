@@ -24,6 +24,8 @@ pub(super) const RULE: Rule = Rule {
     },
     late: None,
     alarm: Some(alarm),
+    needs: &["delivery"],
+    by_placement: false,
     judge,
 };
 

@@ -20,6 +20,8 @@ pub(super) const RULE: Rule = Rule {
     produced: Produced::Lab { how: "a completion queue of 8 entries", kernels: "7.2, 7.3" },
     late: None,
     alarm: Some(alarm),
+    needs: &["delivery"],
+    by_placement: false,
     judge,
 };
 

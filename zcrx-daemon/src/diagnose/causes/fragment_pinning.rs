@@ -1,7 +1,7 @@
 //! F: refill entries return fragments of buffers whose other fragments are still out.
 
 use super::missing;
-use crate::diagnose::facts::{Facts, none, some};
+use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::WASTED;
 use crate::diagnose::words;
@@ -24,11 +24,13 @@ pub(super) const RULE: Rule = Rule {
     },
     late: None,
     alarm: None,
+    needs: &["snapshot", "allocation"],
+    by_placement: true,
     judge,
 };
 
 fn judge(facts: &Facts<'_>) -> Judgement {
-    if !facts.starved() {
+    if !facts.starved() || without_device(facts.now) == Some(true) {
         return Judgement::Not;
     }
     let consuming = facts.consuming().unwrap_or(facts.recent);

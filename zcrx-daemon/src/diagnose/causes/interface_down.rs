@@ -20,6 +20,8 @@ pub(super) const RULE: Rule = Rule {
     ),
     late: Some("a driver's reset detaches the pool too, for less than 2.5 s"),
     alarm: Some(alarm),
+    needs: &["snapshot"],
+    by_placement: false,
     judge,
 };
 

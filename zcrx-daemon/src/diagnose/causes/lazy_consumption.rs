@@ -24,6 +24,8 @@ pub(super) const RULE: Rule = Rule {
     },
     late: Some("that nobody calls the provider is told once it was so for two seconds: by the third sample"),
     alarm: Some(alarm),
+    needs: &["snapshot"],
+    by_placement: false,
     judge,
 };
 

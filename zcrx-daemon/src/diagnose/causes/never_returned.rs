@@ -7,7 +7,7 @@ use crate::diagnose::facts::{Facts, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, LEAK_SPAN, LEAKED, MOST, PAUSE};
 use crate::diagnose::words;
-use crate::model::{Alarm, Cause, Confidence, Trouble};
+use crate::model::{Alarm, Cause, Confidence, QueueSample, Trouble};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::NeverReturned,
@@ -21,6 +21,8 @@ pub(super) const RULE: Rule = Rule {
     produced: Produced::Lab { how: "the application returns nothing", kernels: "7.2, 7.3" },
     late: None,
     alarm: Some(alarm),
+    needs: &["snapshot"],
+    by_placement: true,
     judge,
 };
 
@@ -36,8 +38,9 @@ pub(super) fn lost_share(facts: &Facts<'_>) -> f64 {
     let fragments = facts.placement.fragments.unwrap_or(1.0);
     let shown = facts.leak().map(|leak| (leak.lost as f64 / fragments) as u64);
     // It goes on while allocations fail: what was held all the time since is lost too.
-    let throughout = facts.held_throughout().filter(|_| shown.is_some() && facts.cq_shallow() == Some(true));
-    facts.placement.share(throughout.max(shown)).unwrap_or(0.0)
+    let throughout = facts.held_throughout().filter(|_| shown.is_some() && !facts.leaves_completions());
+    let dead = importer_died(facts).map(|(_, lost)| lost);
+    facts.placement.share(throughout.max(shown).max(dead)).unwrap_or(0.0)
 }
 
 /// Told before allocations fail, with the rate: what it takes is gone, and there is time to act.
@@ -47,7 +50,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
     }
     let leak = facts.leak()?;
     let share = facts.placement.share(Some(leak.lost)).unwrap_or(0.0);
-    let slow = facts.history.floors().slow() == Some(leak);
+    let slow = facts.history.floors().slow().is_some();
     if !slow && (share < MOST || leak.span < LEAK_SPAN) {
         return None;
     }
@@ -74,7 +77,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let shown = lost_share(facts);
     let dead = importer_died(facts);
     // An owner that leaves completions unread is slow; whether it would return what it holds is not seen.
-    let unread = facts.cq_shallow() == Some(false) || facts.owner_stopped_reading();
+    let unread = facts.leaves_completions();
     if (share < CONSIDERABLE && shown < LEAKED || unread) && dead.is_none() {
         return Judgement::Not;
     }
@@ -82,7 +85,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let ended = facts.returns_ended() && !facts.may_be_pausing();
     let for_long = facts.without_return() >= PAUSE;
     let (confidence, lost) = if dead.is_some() {
-        (Confidence::High, share)
+        (Confidence::High, shown)
     } else if facts.starved() && ended && share >= MOST {
         let quiet = facts.without_return();
         let sure =
@@ -106,7 +109,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let quiet = !some(facts.latest.returned);
     Case::new(confidence, lost)
         .evidence(format!("the owner holds {} and leaves no completion unread", words::buffers(facts, held)))
-        .evidence_if(dead)
+        .evidence_if(dead.map(|(words, _)| words))
         .evidence_if(quiet.then(|| {
             let time = facts.without_return().max(facts.latest.span);
             format!("it returned nothing in {}", words::last(time))
@@ -136,8 +139,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .fits()
 }
 
-/// Whether one of several rings lost its consumer, and which: what that one held nobody returns.
-fn importer_died(facts: &Facts<'_>) -> Option<String> {
+/// Which of several rings is gone, and how many buffers nobody returns because of that.
+fn importer_died(facts: &Facts<'_>) -> Option<(String, u64)> {
     let before = facts.history.samples().find_map(|sample| {
         let rings = &sample.kernel.as_ref()?.rings;
         (rings.len() > 1).then_some(rings)
@@ -145,7 +148,20 @@ fn importer_died(facts: &Facts<'_>) -> Option<String> {
     let now = &facts.now.kernel.as_ref()?.rings;
     let gone = before.iter().find(|ring| now.iter().all(|other| other.id != ring.id))?;
     let task = gone.consumer.as_ref()?;
-    Some(format!("{}[{}] shared the queue and is gone: what it held is lost", task.comm, task.pid))
+    let there = |sample: &&QueueSample| {
+        sample.kernel.as_ref().is_some_and(|kernel| kernel.rings.iter().any(|ring| ring.id == gone.id))
+    };
+    let last = facts.history.samples().rev().find(there).map(|sample| sample.at)?;
+    // What the others hold goes up and down; what the dead one held stays.
+    let since = facts.steps().filter(|step| step.at > last);
+    let lost = since.filter_map(|step| step.placement.held).min()?;
+    let words = format!(
+        "{}[{}] shared the queue and is gone: {} that it held are lost",
+        task.comm,
+        task.pid,
+        words::buffers(facts, lost)
+    );
+    Some((words, lost))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) const RULE: Rule = Rule {
     },
     late: None,
     alarm: Some(alarm),
+    needs: &["snapshot", "delivery"],
+    by_placement: true,
     judge,
 };
 

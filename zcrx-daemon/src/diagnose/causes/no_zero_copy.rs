@@ -20,8 +20,13 @@ pub(super) const RULE: Rule = Rule {
     ),
     late: None,
     alarm: Some(alarm),
+    needs: &["snapshot", "copy"],
+    by_placement: false,
     judge,
 };
+
+/// What one CPU copies in a second, bytes: memory is touched twice, and seldom in a cache.
+const COPIED_BY_ONE_CPU: f64 = 5e9;
 
 /// Bytes copied and received in the window, if that is most of much.
 fn copied(facts: &Facts<'_>) -> Option<(u64, u64)> {
@@ -50,6 +55,21 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
     })
 }
 
+/// Why the payload is not placed in the area, by what the NIC counts on the queue.
+fn why(facts: &Facts<'_>) -> Option<String> {
+    let (on_queue, bytes) = facts.whole.nic_bytes.zip(facts.whole.bytes)?;
+    let arrived = on_queue as f64 / bytes.max(1) as f64;
+    if arrived < MOSTLY_COPIED {
+        Some(format!(
+            "the NIC counts {} on this queue of {} received: the flows arrive on other queues (steering, RSS)",
+            words::bytes(on_queue as f64),
+            words::bytes(bytes as f64)
+        ))
+    } else {
+        Some("the payload arrives on this queue and is not placed in its area: header split is off, or does not know these packets".to_owned())
+    }
+}
+
 fn judge(facts: &Facts<'_>) -> Judgement {
     let Some((copied, bytes)) = copied(facts) else { return Judgement::Not };
     let share = copied as f64 / bytes as f64;
@@ -57,7 +77,15 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let per_second = facts.recent.rate(facts.recent.copied_bytes);
     Case::new(Confidence::High, contribution)
         .evidence(format!("{copied} of {bytes} bytes were copied in {}", words::last(facts.whole.span)))
-        .evidence_if(per_second.map(|rate| format!("copies move {:.1} MB a second", rate / 1e6)))
+        .evidence_if(why(facts))
+        .evidence_if(per_second.map(|rate| {
+            format!(
+                "copies move {}/s: about {} % of one CPU at {} a second",
+                words::bytes(rate),
+                words::decimals(rate / COPIED_BY_ONE_CPU * 100.0),
+                words::bytes(COPIED_BY_ONE_CPU)
+            )
+        }))
         .fits()
 }
 

@@ -20,6 +20,8 @@ pub(super) const RULE: Rule = Rule {
     ),
     late: None,
     alarm: None,
+    needs: &["snapshot"],
+    by_placement: true,
     judge,
 };
 

@@ -24,6 +24,8 @@ pub(super) const RULE: Rule = Rule {
         "a pool may take seconds to go in good order, and is told once it was detached for 2.5 s: by the fourth sample",
     ),
     alarm: Some(alarm),
+    needs: &["snapshot"],
+    by_placement: false,
     judge,
 };
 

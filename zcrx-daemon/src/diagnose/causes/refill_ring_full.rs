@@ -26,6 +26,8 @@ pub(super) const RULE: Rule = Rule {
         "of a foreign queue: what is dropped and what is only held look alike until it has been held for four seconds; until then it is called `slow_consumer`",
     ),
     alarm: Some(alarm),
+    needs: &["snapshot"],
+    by_placement: true,
     judge,
 };
 

@@ -14,10 +14,12 @@ pub(super) const RULE: Rule = Rule {
     signature: "zcrxd's own queue receives nothing, and every connection is paused because its sink has taken no data: memory \
                 for copies is used up too",
     remedy: "make the destination read: look at the Recv-Q of its socket; a larger copy_out only delays this",
-    run: &["ss -tmi state established", "cat /proc/{pid}/stack"],
+    run: &["ss -tmi dst {destination}", "ss -xap | grep {unix_destination}", "cat /proc/{pid}/stack"],
     produced: Produced::Not("the lab's destination fills the area first: diagnosed-own-slow_consumer"),
     late: None,
     alarm: Some(alarm),
+    needs: &[],
+    by_placement: false,
     judge,
 };
 
@@ -61,8 +63,12 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             words::recently(facts)
         ))
         .evidence(format!(
-            "{} of {} bytes for copies are in use; the sink `{}` holds {} buffers",
-            backlog.copy_out_bytes, backlog.copy_out_limit_bytes, local.sink, backlog.held
+            "the sink `{}{}` holds {} buffers, and copies take {} of {}",
+            local.sink,
+            local.sink_destination.as_ref().map_or_else(String::new, |destination| format!(":{destination}")),
+            backlog.held,
+            words::bytes(backlog.copy_out_bytes as f64),
+            words::bytes(backlog.copy_out_limit_bytes as f64)
         ))
         .fits()
 }

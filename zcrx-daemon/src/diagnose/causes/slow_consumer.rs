@@ -25,6 +25,8 @@ pub(super) const RULE: Rule = Rule {
          it is called `never_returned`",
     ),
     alarm: None,
+    needs: &["snapshot"],
+    by_placement: true,
     judge,
 };
 
@@ -52,7 +54,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let lost = never_returned::lost_share(facts);
     let share = (held_share + unread_share + waiting_share - lost).max(0.0);
     if share < CONSIDERABLE {
-        return Judgement::Not;
+        return match facts.kept_between_samples() {
+            Some(lasts) if facts.unarmed().unwrap_or(0.0) < MOST => between_samples(facts, lasts, lost),
+            _ => Judgement::Not,
+        };
     }
     let rate = facts.recent.rate(facts.recent.returned).filter(|&rate| rate > 0.0 && facts.returning());
     let in_bursts = facts.returns_in_bursts();
@@ -114,6 +119,21 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .doubt_if(facts.refill_shallow() == Some(false) && !facts.software_starving(), || {
             format!("{} returned entries wait in the refill ring", placement.refill_depth.unwrap_or(0))
         })
+        .fits()
+}
+
+/// Each sample finds the buffers returned, but between samples the queue starves for longer than a prompt owner needs.
+fn between_samples(facts: &Facts<'_>, lasts: std::time::Duration, lost: f64) -> Judgement {
+    let most_pending = facts.now.kernel.as_ref().and_then(|kernel| kernel.watermarks?.most_pending);
+    let in_sockets = facts.typical.sockets.unwrap_or(0.0) * facts.unarmed().unwrap_or(0.0);
+    Case::new(Confidence::Medium, 1.0 - lost - in_sockets)
+        .evidence(format!(
+            "starvations last {} on average, and end when buffers are returned: the owner keeps them for that long between samples",
+            words::time(lasts)
+        ))
+        .evidence_if(most_pending.filter(|&most| most > 0).map(|most| {
+            format!("up to {most} returned entries waited at once since the sample before")
+        }))
         .fits()
 }
 

@@ -22,6 +22,8 @@ pub(super) const RULE: Rule = Rule {
     },
     late: None,
     alarm: None,
+    needs: &["snapshot", "sockets"],
+    by_placement: true,
     judge,
 };
 

@@ -10,7 +10,7 @@ use super::facts::{Change, Facts, none, some};
 use super::history::History;
 use super::thresholds::{CALM, CALM_AFTER_EVENTS};
 use super::{Diagnosis, judge};
-use crate::model::{Alarm, Cause, CauseChange, Confidence, Episode, QueueSample, Trouble, Window};
+use crate::model::{Alarm, Cause, CauseChange, Confidence, Episode, QueueKey, QueueSample, Trouble, Window};
 
 /// What became of a sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,6 +240,14 @@ impl Tracker {
     /// What was counted so far.
     pub const fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Gives its queue another name: that of its interface changed, and nothing else of it.
+    pub fn rename(&mut self, key: &QueueKey) {
+        self.history.rename(key);
+        if let Some(open) = &mut self.open {
+            open.episode.key.clone_from(key);
+        }
     }
 
     /// Takes a sample in; what it changes is the answer.

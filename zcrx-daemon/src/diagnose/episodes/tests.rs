@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::diagnose::queue_model::{Overflow, Queue};
-use crate::model::QueueKey;
 
 const SAMPLES: usize = 120;
 

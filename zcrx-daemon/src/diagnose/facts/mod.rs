@@ -11,7 +11,8 @@ use super::floors::Leak;
 use super::history::History;
 use super::step::Step;
 use super::thresholds::{
-    LASTING, LATEST, MOST, NOTHING_POSTED, PAUSE, PROMPT_BEFORE, RECENT, SHALLOW, THROUGHOUT, WASTED,
+    CONSIDERABLE, LASTING, LATEST, MOST, NOTHING_POSTED, PAUSE, POOL_CACHE, PROMPT, PROMPT_BEFORE, RECENT,
+    SHALLOW, THROUGHOUT, WASTED,
 };
 use crate::model::QueueSample;
 
@@ -107,11 +108,32 @@ impl<'h> Facts<'h> {
         some(self.recent.drops) && self.nothing_posted() == Some(true)
     }
 
-    /// Whether a queue without a device has no buffer to copy into, and data to copy.
-    fn copies_starve(&self) -> bool {
+    /// Whether a queue without a device has next to no buffer to copy into, and data to copy.
+    pub(in crate::diagnose) fn copies_starve(&self) -> bool {
+        let few = self.placement.share(self.placement.free).is_some_and(|share| share <= SHALLOW);
+        let waits = none(self.recent.bytes) && some(self.placement.unread_bytes);
         without_device(self.now) == Some(true)
-            && self.placement.free == Some(0)
-            && (some(self.recent.enomem) || none(self.recent.bytes) && some(self.placement.unread_bytes))
+            && (few && some(self.recent.enomem) || self.placement.free == Some(0) && waits)
+    }
+
+    /// How long the recent starvations lasted on average, where they began and ended. Buffers that come back so late were
+    /// with an owner, whatever the moments of the samples show.
+    pub fn starvation_lasts(&self) -> Option<Duration> {
+        let (starved, count) = self.recent.starved.zip(self.recent.starvations.filter(|&count| count > 0))?;
+        Some(starved / u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// Whether a full receive ring and a full cache leave less than a quarter of the area for everything else.
+    pub fn ring_takes_all(&self) -> bool {
+        let taken = self.now.nic.ring.map(|ring| u64::from(ring) + POOL_CACHE);
+        self.placement.share(taken).is_some_and(|share| share >= 1.0 - CONSIDERABLE)
+    }
+
+    /// How long buffers stay with an owner that returns all of them between two samples: for longer than prompt, in an area that
+    /// the receive ring leaves most of.
+    pub fn kept_between_samples(&self) -> Option<Duration> {
+        let lasts = self.starvation_lasts().filter(|&lasts| lasts > PROMPT)?;
+        (some(self.recent.returned) && self.now.nic.ring.is_some() && !self.ring_takes_all()).then_some(lasts)
     }
 
     /// Whether the NIC has next to nothing posted: packets that arrive are lost. The reference is its ring. `None` where
@@ -194,7 +216,15 @@ impl<'h> Facts<'h> {
     /// What a leak was seen to take, and not to give back.
     pub fn leak(&self) -> Option<&'h Leak> {
         let floors = self.history.floors();
-        floors.shown().or_else(|| floors.slow())
+        floors.slow().or_else(|| floors.shown())
+    }
+
+    /// Whether the owner leaves completions unread: many wait, and it does not get through all of them within the recent past.
+    /// Completions that wait at one moment beside many that were read are those of a moment, or not of this queue.
+    pub fn leaves_completions(&self) -> bool {
+        let turned_over = self.recent.cq_read >= self.placement.cq_depth.map(|depth| depth * 2);
+        self.owner_stopped_reading()
+            || self.cq_shallow() == Some(false) && !(turned_over && self.recent_is_long_enough())
     }
 
     /// Whether completions wait and the owner has read none recently.
@@ -277,8 +307,11 @@ impl<'h> Facts<'h> {
 
     /// Whether refill entries are thrown away.
     pub fn entries_thrown_away(&self) -> bool {
-        self.thrown_away()
-            .is_some_and(|(thrown, consumed)| thrown as f64 >= WASTED * consumed as f64 && thrown >= 32)
+        // Two samples disagree by what moved while each was read.
+        let error = 2 * self.placement.error.unwrap_or(0);
+        self.thrown_away().is_some_and(|(thrown, consumed)| {
+            thrown as f64 >= WASTED * consumed as f64 && thrown >= 32 + error
+        })
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Typical {
     pub pending: Option<f64>,
     /// Posted to the NIC or in the page pool's cache.
     pub posted: Option<f64>,
+    /// By which share of the area places can be off, because the queue moved while it was read.
+    pub error: Option<f64>,
     /// Samples averaged.
     pub samples: usize,
 }
@@ -61,6 +63,7 @@ impl Typical {
                 .flatten(),
             pending: average(|step| step.placement.pending),
             posted: average(|step| step.placement.posted.or(step.placement.kernel)),
+            error: average(|step| step.placement.error),
             samples: chosen.len(),
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Answer;
 use crate::diagnose::facts::{Facts, some};
-use crate::diagnose::placement::{out, user};
+use crate::diagnose::placement::{out, user, without_device};
 use crate::diagnose::thresholds::{MOST, POOL_CACHE};
 use crate::diagnose::words;
 
@@ -60,6 +60,11 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
         }
         return Answer::Unknown(
             "no size advice while starved: the owner takes all that it can get".to_owned(),
+        );
+    }
+    if without_device(facts.now) == Some(true) && facts.typical.pending >= Some(MOST) {
+        return Answer::Unknown(
+            "no size helps: returned entries wait in the refill ring for FLUSH_RQ".to_owned(),
         );
     }
     let silent = facts.owner.active == Some(false) && facts.owner.ever_active && facts.starved();

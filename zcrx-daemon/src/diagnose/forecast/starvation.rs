@@ -42,7 +42,7 @@ const WIDEST: f64 = 3.0;
 pub(super) fn starvation(facts: &Facts<'_>) -> (Answer<Starvation>, Option<(Duration, Duration)>) {
     // A failure that healed is no starvation; one that did not, or that goes on, is.
     let now = facts.starving_since().is_some() && some(facts.recent.failures);
-    if now || facts.software_starving() || facts.dropping_with_nothing_posted() {
+    if now || facts.copies_starve() || facts.software_starving() || facts.dropping_with_nothing_posted() {
         return (Answer::Known(Starvation::Now), None);
     }
     let span = facts.whole.span;

@@ -27,11 +27,15 @@ impl Queue {
             self.receive();
             self.give_back();
         }
+        if self.flushes_every_ms > 0 && self.state.milliseconds.is_multiple_of(self.flushes_every_ms) {
+            self.flush();
+        }
         let missteered = self.whole(0, self.missteered_per_second / 1000.0);
         *self.state.errors.entry(libc::EFAULT).or_default() += missteered;
         self.state.ledger.errors += missteered;
         let others = self.whole(8, self.other_completions / 1000.0);
         self.state.cq_tail = self.state.cq_tail.wrapping_add(others as u32);
+        self.state.others += others;
         if self.owner_runs {
             self.state.cq_head = self.state.cq_head.wrapping_add(others as u32);
         }
@@ -78,6 +82,17 @@ impl Queue {
         }
     }
 
+    /// The owner asks the kernel to consume the refill ring (`FLUSH_RQ`).
+    fn flush(&mut self) {
+        let state = &mut self.state;
+        let consumed = state.pending + state.pending_bad;
+        state.cached_head = state.cached_head.wrapping_add(consumed as u32);
+        state.user -= state.pending;
+        state.by_copy = state.by_copy.min(state.user);
+        state.free += state.pending;
+        (state.pending, state.pending_bad) = (0, 0);
+    }
+
     fn poll(&mut self) {
         if !self.state.napi_dead {
             self.state.polls += 1;
@@ -102,6 +117,10 @@ impl Queue {
     /// The provider's allocation function.
     fn allocate(&mut self) -> bool {
         let waiting = self.state.pending + self.state.pending_bad;
+        let allocatable = self.state.free + waiting;
+        let marks = &mut self.state.marks;
+        marks.0 = Some(marks.0.map_or(allocatable, |least| least.min(allocatable)));
+        marks.1 = marks.1.max(waiting);
         let consumed = waiting.min(CALL);
         // Bad entries lie evenly among the good ones.
         let bad = (consumed * self.state.pending_bad)
@@ -129,6 +148,7 @@ impl Queue {
         let count = &mut self.state.allocation;
         if let (Some(since), true) = (count.starving_since, yielded > 0) {
             count.starved += now.saturating_sub(since);
+            self.state.marks.2 = self.state.marks.2.max(now.saturating_sub(since));
         }
         count.starvations += u64::from(count.starving_since.is_none() && yielded == 0);
         count.fullest = count.fullest.max(waiting as u32);

@@ -69,6 +69,10 @@ pub struct Queue {
     pub packet_bytes: u64,
     /// Completions of other kinds on the ring, a second.
     pub other_completions: f64,
+    /// The newest so many of these are unread whenever a sample is taken.
+    pub other_unread: u64,
+    /// Without a device: it flushes the refill ring once in so many milliseconds; 0 is never.
+    pub flushes_every_ms: u64,
     /// Holds so many buffers on purpose.
     pub keeps: u64,
     // What happens.
@@ -83,6 +87,10 @@ pub struct Queue {
     pub tells_sockets: bool,
     pub tells_ring: bool,
     pub tells_drops: bool,
+    /// Whether copies are counted (Linux 6.18).
+    pub tells_copies: bool,
+    /// By how many buffers figures of one sample disagree, because the queue moved while it was read.
+    pub moved: u64,
     pub cadence: Duration,
     pub state: State,
 }
@@ -125,6 +133,10 @@ pub struct State {
     cached_head: u32,
     cq_head: u32,
     cq_tail: u32,
+    others: u64,
+    pool: u32,
+    /// Extremes since the last sample: the least that could be allocated, the most that was pending, the longest starvation.
+    marks: (Option<u64>, u64, Duration),
     bytes: u64,
     drops: u64,
     polls: u64,
@@ -167,6 +179,8 @@ impl Default for Queue {
             unarmed: 0.0,
             packet_bytes: BUFFER_BYTES,
             other_completions: 0.0,
+            other_unread: 0,
+            flushes_every_ms: 0,
             keeps: 0,
             napi_restarts: true,
             missteered_per_second: 0.0,
@@ -178,6 +192,8 @@ impl Default for Queue {
             tells_sockets: true,
             tells_ring: true,
             tells_drops: true,
+            tells_copies: true,
+            moved: 0,
             cadence: Duration::from_millis(500),
             state: State {
                 // Close to the wrap, so that every test crosses it.
@@ -231,6 +247,23 @@ impl Queue {
             self.refill();
             sampled(self.sample());
         }
+    }
+
+    /// The driver restarts the hardware queue: a new page pool, and what was posted is free again.
+    pub fn reset(&mut self) {
+        let state = &mut self.state;
+        state.free += state.posted + state.cache;
+        (state.posted, state.cache) = (0, 0);
+        state.pool += 1;
+        self.refill();
+    }
+
+    /// One of several consumers dies with so many of the buffers that are held: nobody returns them.
+    pub fn lose_held(&mut self, buffers: u64) {
+        let lost = buffers.min(self.state.held);
+        self.state.held -= lost;
+        self.state.lost += lost;
+        self.state.ledger.leaked += lost;
     }
 
     /// Lets a millisecond pass.

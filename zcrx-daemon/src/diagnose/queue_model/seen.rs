@@ -5,11 +5,22 @@ use std::time::Duration;
 use super::{BUFFER_BYTES, Queue};
 use crate::model::{
     AreaState, CqState, KernelQueue, NicFigures, Owner, PoolState, QueueKey, QueueRing, QueueSample,
-    RefillState, RunState, SocketBacklog, TaskState,
+    RefillState, RunState, SocketBacklog, TaskState, Watermarks,
 };
 
 impl Queue {
-    pub fn sample(&self) -> QueueSample {
+    /// A count as it is read while the queue moves: off by up to `moved`, another way each time.
+    fn disturbed(&self, count: u64) -> u64 {
+        if self.moved == 0 {
+            return count;
+        }
+        let mixed = (self.state.milliseconds + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let off = (mixed >> 33) % (2 * self.moved + 1);
+        (count + off).saturating_sub(self.moved).min(self.buffers * self.fragments.max(1))
+    }
+
+    pub fn sample(&mut self) -> QueueSample {
+        let marks = std::mem::take(&mut self.state.marks);
         let state = &self.state;
         let interface = self.device.then(|| "eth0".to_owned());
         let key = QueueKey { interface: interface.clone(), queue: 3 };
@@ -20,12 +31,14 @@ impl Queue {
             return sample;
         }
         let references = state.completed + state.held + state.lost + state.stashed + state.pending;
+        let user = self.disturbed(state.user);
+        let references = self.disturbed(references.max(state.user)).max(user);
         let in_pool = state.cache + state.posted + state.sockets + state.user - state.by_copy;
         sample.owner = Some(Owner { pid: 4242, comm: "model".to_owned(), fd: Some(7), cgroup: None });
         sample.buffer_bytes = Some(BUFFER_BYTES);
         sample.napi_polls = Some(state.polls);
         sample.received_bytes = Some(state.bytes);
-        sample.copies = Some(state.copies);
+        sample.copies = self.tells_copies.then_some(state.copies);
         sample.errors = Some(state.errors.clone());
         sample.nic = NicFigures {
             rx_bytes: None,
@@ -40,7 +53,7 @@ impl Queue {
         }
         let cq = CqState {
             entries: self.cq_entries as u32,
-            head: state.cq_head,
+            head: state.cq_head.wrapping_sub(self.other_unread.min(state.others) as u32),
             tail: state.cq_tail,
             overflow: 0,
             ..CqState::default()
@@ -83,12 +96,12 @@ impl Queue {
             areas: vec![AreaState {
                 buffers: self.buffers as u32,
                 free: state.free as u32,
-                user_buffers: Some(state.user as u32),
-                user_references: Some(references.max(state.user)),
+                user_buffers: Some(user as u32),
+                user_references: Some(references),
                 ..AreaState::default()
             }],
             pool: self.device.then_some(PoolState {
-                id: 17,
+                id: 17 + state.pool,
                 cache: Some(state.cache as u32),
                 held: (in_pool as u32).wrapping_sub(500),
                 released: 0u32.wrapping_sub(500),
@@ -102,6 +115,13 @@ impl Queue {
                 ..SocketBacklog::default()
             }),
             allocation: (self.device && self.tells_allocation).then_some(state.allocation),
+            watermarks: (self.device && self.tells_allocation).then_some(Watermarks {
+                calls: 1,
+                least_allocatable: marks.0.map(|least| least as u32),
+                most_pending: Some(marks.1 as u32),
+                longest_starvation: (!marks.2.is_zero()).then_some(marks.2),
+            }),
+            moved: Some(self.moved as u32),
             ..KernelQueue::default()
         });
         sample

@@ -84,6 +84,11 @@ impl Recorder {
     }
 
     fn try_record(&mut self, life: &Life, tracker: &Tracker, events: &[Event]) -> Result<(), RecordError> {
+        // The interface got another name: generations are unique on a host.
+        let before = self.open.keys().find(|other| other.1 == life.1 && other.0 != life.0).cloned();
+        if let Some(open) = before.and_then(|before| self.open.remove(&before)) {
+            self.open.insert(life.clone(), open);
+        }
         if let Some(open) = self.open.get_mut(life) {
             // The end of a queue that is gone comes without a sample.
             if let Some(sample) = tracker.window().last().filter(|sample| open.is_new(sample)) {

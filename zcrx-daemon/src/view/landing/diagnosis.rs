@@ -77,7 +77,7 @@ fn causes(report: &Report) -> Markup {
         @if !verdict.missing.is_empty() {
             p.quiet { "Not known, and would help to find the cause: " (verdict.missing.join("; ")) "." }
         }
-        @for change in &verdict.history { p.quiet { "The cause changed " (change) "." } }
+        @for change in &verdict.history { p.quiet { (change) "." } }
     }
 }
 

@@ -220,7 +220,7 @@ fn causes(text: &mut Text, report: &Report) {
         text.plain(&format!("  not known, and would help to find the cause: {missing}"), 4);
     }
     for change in &verdict.history {
-        text.plain(&format!("  the cause changed {change}"), 4);
+        text.plain(&format!("  {change}"), 4);
     }
 }
 

@@ -1,0 +1,157 @@
+//! Alarms: what is a starvation, and what only looks like one.
+
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn samples_far_apart_show_a_loss_that_lasts() {
+    // A loaded host samples every 2.5 s; the owner returns a tenth of what arrives, for three minutes.
+    let mut scene = Scene::new(Queue { cadence: Duration::from_millis(2500), ..unbounded() });
+    scene.run(30).is_calm();
+    scene.then(|queue| queue.returns_per_second = 2_000.0).run(180);
+    assert!(matches!(scene.names(Cause::SlowConsumer), Confidence::High), "{}", scene.words());
+    scene.says("DROPPING");
+    assert_eq!(scene.episodes(), 1, "{:#?}", scene.events);
+}
+
+#[test]
+fn queue_that_stalled_before_zcrxd_attached_is_starved() {
+    // No allocation probe and no rx-alloc-fail: only a snapshot with nothing posted, and 20 000 drops a second. The driver
+    // gave up while the owner was away; the owner has returned everything since.
+    let mut queue = Queue { napi_restarts: false, tells_allocation: false, ..unbounded() };
+    queue.owner_runs = false;
+    queue.run(4);
+    queue.owner_runs = true;
+    let mut scene = Scene::new(queue);
+    scene.run(8);
+    scene.names(Cause::LazyConsumption);
+    // Likewise with an owner that does not return.
+    let mut scene = Scene::new(Queue { tells_allocation: false, ..unbounded() });
+    scene.then(|queue| queue.returns_per_second = 1_000.0).run(12);
+    scene.names(Cause::SlowConsumer);
+}
+
+#[test]
+fn queue_whose_last_allocation_failed_and_that_nobody_sends_to_is_idle() {
+    // A burst ends with a failed allocation; no traffic follows for a night. The area is large, the receive ring full again.
+    let mut scene = Scene::new(Queue { buffers: 16_384, ..Queue::default() });
+    scene.run(20);
+    scene.then(|queue| queue.arrivals_per_second = 0.0);
+    scene.alter = |sample| {
+        // The kernel's stamp of that last failure stays.
+        let allocation = sample.kernel.as_mut().and_then(|kernel| kernel.allocation.as_mut());
+        if let Some(count) = allocation {
+            count.failures += 1;
+            count.starving_since = Some(Duration::from_secs(1_019));
+        }
+    };
+    scene.run(600);
+    assert!(scene.diagnosis().alarms.is_empty(), "{}", scene.words());
+    assert!(!scene.has_alarm(Trouble::Stalled) && scene.tracker.open().is_none(), "{}", scene.words());
+}
+
+#[test]
+fn losses_in_short_moments_seconds_apart_are_one_problem() {
+    // Every 4 s a burst twice as large as the area arrives: a third of all packets is lost, within milliseconds.
+    for cadence in [500, 1000] {
+        let mut scene = Scene::new(Queue {
+            buffers: 700,
+            arrivals_per_second: 400.0,
+            bursts: Some(1_600),
+            socket_limit: 100_000,
+            cadence: Duration::from_millis(cadence),
+            ..Queue::default()
+        });
+        scene.run(60);
+        assert!(scene.has_alarm(Trouble::DroppingPackets), "{}", scene.words());
+        scene.says("it was without a buffer");
+        scene.says(" % of the time");
+        scene.names(Cause::AreaTooSmall);
+        assert_eq!(scene.episodes(), 1, "{:#?}", scene.events);
+    }
+}
+
+#[test]
+fn a_starvation_of_milliseconds_in_every_tenth_of_a_second_does_not_flap() {
+    for cadence in [970, 1000, 1030] {
+        let mut scene = Scene::new(Queue {
+            buffers: 700,
+            arrivals_per_second: 10_000.0,
+            bursts: Some(1_000),
+            socket_limit: 100_000,
+            cadence: Duration::from_millis(cadence),
+            ..Queue::default()
+        });
+        scene.run(60);
+        assert!(scene.has_alarm(Trouble::DroppingPackets), "{}", scene.words());
+        assert_eq!(scene.episodes(), 1, "{:#?}", scene.events);
+        let first = scene.causes.iter().flatten().next().copied();
+        assert!(scene.causes.iter().flatten().all(|&cause| Some(cause) == first), "{:?}", scene.causes);
+    }
+}
+
+#[test]
+fn periodic_starvation_that_beats_with_the_sampling_is_judged_by_what_lies_between_samples() {
+    // The owner comes once a second, takes all, and returns all; each sample falls right after that, when it holds nothing.
+    let mut scene = Scene::new(Queue {
+        visits_every_ms: 1000,
+        arrivals_per_second: 8_000.0,
+        cadence: Duration::from_secs(1),
+        ..unbounded()
+    });
+    scene.run(30);
+    scene.names(Cause::SlowConsumer);
+    assert!(
+        scene.diagnosis().causes.iter().all(|found| found.cause != Cause::AreaTooSmall),
+        "{}",
+        scene.words()
+    );
+}
+
+#[test]
+fn a_problem_is_dated_from_its_begin_and_not_from_the_begin_of_the_window() {
+    let mut scene = Scene::new(unbounded());
+    scene.run(10);
+    scene.then(|queue| queue.returns_per_second = 2_000.0).run(300);
+    let alarm = &scene.diagnosis().alarms[0];
+    let lasted = scene.report().at.saturating_sub(alarm.since);
+    assert!(lasted >= Duration::from_secs(290), "{alarm:?}");
+    scene.says(&format!("{} {} s: ", alarm.trouble.headline(), lasted.as_secs()).replace("29", "29")[..7]);
+    assert!(scene.report().verdict.line.contains(" 5 min: "), "{}", scene.words());
+}
+
+#[test]
+fn entries_of_a_healed_completion_queue_are_forgotten() {
+    // Receives ended with ENOSPC minutes ago and were armed again; one byte lies unread in a socket.
+    let mut scene =
+        Scene::new(Queue { cq_entries: 32, bursts: Some(300), socket_limit: 400, ..Queue::default() });
+    scene.run(4);
+    scene.then(|queue| {
+        queue.cq_entries = 8192;
+        queue.bursts = None;
+    });
+    scene.run(30);
+    scene.then(|queue| queue.arrivals_per_second = 0.0);
+    scene.alter = |sample| {
+        if let Some(backlog) = sample.kernel.as_mut().and_then(|kernel| kernel.sockets.as_mut()) {
+            backlog.unread_bytes = 1;
+        }
+    };
+    scene.run(180);
+    assert!(scene.diagnosis().alarms.is_empty() && scene.diagnosis().causes.is_empty(), "{}", scene.words());
+    scene.says("eth0:3 OK");
+    assert!(!scene.words().contains("cause"), "{}", scene.words());
+}
+
+#[test]
+fn interface_that_is_taken_down_is_named_and_comes_back_by_itself() {
+    let mut scene = Scene::new(Queue::default());
+    scene.run(10);
+    scene.then(|queue| queue.interface_down = true).run(10);
+    scene.names(Cause::InterfaceDown);
+    scene.says("comes back by itself");
+    assert!(!scene.words().contains("close the sockets"), "{}", scene.words());
+    scene.then(|queue| queue.interface_down = false).run(10);
+    assert!(scene.tracker.open().is_none(), "{}", scene.words());
+}

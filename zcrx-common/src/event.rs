@@ -6,10 +6,10 @@ pub const QUEUES: u32 = 512;
 /// Threads that are inside one kind of call at one time; beyond that, the one longest unused makes room.
 pub const THREADS: u32 = 1024;
 
-/// Outcomes of one kind that are told apart for each queue. Beyond that, they are lost and counted as lost.
+/// Number of distinct outcomes of one kind that are counted for each queue. Further outcomes count as lost.
 pub const OUTCOMES: usize = 8;
 
-/// Kinds of notification (`enum zcrx_event_type`) that are told apart; the last one stands for all above.
+/// Number of distinct kinds of notification (`enum zcrx_event_type`); the last one includes all higher kinds.
 pub const NOTIFICATIONS: usize = 4;
 
 /// The operation of a control call whose argument could not be read.
@@ -85,7 +85,7 @@ pub struct Call {
     pub notes: [u64; 2],
 }
 
-/// Lives of queues and of what belongs to them: slots of the per-CPU array `LIVES`.
+/// Begins and ends of queues, page pools and rings: slots of the per-CPU array `LIVES`.
 pub mod life {
     /// A page pool took zcrx as its provider.
     pub const POOL_BEGUN: u32 = 0;

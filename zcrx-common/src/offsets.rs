@@ -284,7 +284,7 @@ offsets! {
     ring_flags: integer 4 = "io_ring_ctx" "flags";
     /// The thread that submits to a ring and reaps from it.
     ring_consumer: pointer "task_struct" = "io_ring_ctx" "submitter_task";
-    /// Where a waiting consumer says for how many completions it waits; negative while nobody waits.
+    /// Number of completions for which a thread waits on the ring; negative while no thread waits.
     ring_waiting: integer 4 = "io_ring_ctx" "cq_wait_nr";
     /// Task work that the consumer has not run: last node of a queue. Linux 7.2.
     ring_work_tail: pointer "llist_node" = "io_ring_ctx" "work_list.tail";

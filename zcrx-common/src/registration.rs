@@ -6,7 +6,7 @@ pub const REGISTER_ZCRX_IFQ: u32 = 32;
 /// `__NR_io_uring_register`: the same on every architecture.
 pub const SYSCALL_IO_URING_REGISTER: u32 = 427;
 
-/// Different results that can be told apart. Linux has fewer that this call can return.
+/// Number of distinct results. This call of the kernel returns fewer.
 pub const RESULTS: u32 = 64;
 
 /// The call is over and its duration is known.

@@ -52,11 +52,11 @@ pub const HAS_FAULT: u32 = 1 << 6;
 pub struct Config {
     /// Different for each snapshot: what was seen under it is not walked twice.
     pub generation: u64,
-    /// Address of `io_uring_fops`; 0 asks the program to learn it from the reader's own ring.
+    /// Address of `io_uring_fops`; 0 makes the program read it from the ring [`Self::own_fd`].
     pub ring_operations: u64,
     /// Superblock of the files that io_uring makes, learned likewise.
     pub superblock: u64,
-    /// The reader's own ring, for learning.
+    /// Descriptor of a ring of the reader, from which the program reads the address of `io_uring_fops`.
     pub own_fd: u32,
     /// Buffers of an area whose references are counted. Of a larger area about so many are sampled.
     pub most_buffers: u32,
@@ -278,7 +278,7 @@ pub struct SocketsKey {
 pub struct Sockets {
     /// The snapshot that added them up; older sums mean nothing.
     pub generation: u64,
-    /// Payload in order that nobody has received, bytes.
+    /// In-order payload that the owner has not received, bytes.
     pub unread_bytes: u64,
     /// Sum of their receive buffer limits, bytes.
     pub limit_bytes: u64,

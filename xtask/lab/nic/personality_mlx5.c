@@ -3,7 +3,7 @@
  * mlx5_core of Linux 7.3.4, Ethernet, striding receive queue.
  *
  * mlx5e_ethtool_get_ringparam(): leaves tcp-data-split as the stack keeps it,
- *	so nothing is reported until somebody asks; hds-thresh is always 0.
+ *	so it reports nothing until a user sets it; hds-thresh is always 0.
  * mlx5e_ethtool_set_tcp_data_split(): refused with EINVAL while rx-gro-hw is
  *	off; mlx5e_fix_features() then keeps rx-gro-hw on.
  * mlx5e_ethtool_set_channels(): combined channels only.

@@ -214,9 +214,10 @@ bool zcn_refill(struct zcn_rxq *q)
 }
 
 /*
- * A driver that keeps its buffers: each buffer of a frame is handed on against a
- * new one. If one cannot be had, the frame is dropped and what is left of it is
- * posted again. Returns whether the frame goes on.
+ * A driver that keeps its buffers: it replaces each buffer of a frame by a new
+ * one before it passes the frame on. If an allocation fails, it drops the frame
+ * and posts the frame's remaining buffers again. Returns whether it passes the
+ * frame on.
  */
 static bool zcn_replace_buffers(struct zcn_rxq *q, struct sk_buff *skb)
 {

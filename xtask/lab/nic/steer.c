@@ -204,7 +204,7 @@ int zcn_steer(struct zcn_dev *zcn, const struct zcn_flow *flow)
 	}
 out:
 	spin_unlock_bh(&zcn->steer_lock);
-	/* A context and a rule's own queue may add up to one that is not in use. */
+	/* The sum of a context's and a rule's queue may be a queue that is not in use. */
 	return queue < (int)zcn->num_rx ? queue : 0;
 }
 

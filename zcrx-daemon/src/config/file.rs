@@ -6,7 +6,7 @@ use super::LogFormat;
 use super::said::{Document, Problem, Said, Source};
 use crate::probe::MechanismChoice;
 
-/// What file and flags say, before anyone has checked it.
+/// Values of the file and the flags before zcrxd validates them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Draft {

@@ -1,4 +1,4 @@
-//! Causes, what speaks for them, and the time in which a queue starved.
+//! Causes, their evidence, and episodes: the times in which a queue starved.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use super::{Owner, QueueKey};
 pub enum Cause {
     /// The owner holds buffers, or leaves completions unread, for too long.
     SlowConsumer,
-    /// Data waits in sockets that no receive is armed for.
+    /// Data waits in sockets on which no receive is armed.
     UnreadSocketData,
-    /// The area cannot cover what is posted and on its way.
+    /// The area has fewer buffers than the NIC's ring and the data in flight need.
     AreaTooSmall,
-    /// The refill ring has no room for what the owner returns.
+    /// The refill ring has no room for the entries that the owner returns.
     RefillRingFull,
     /// The owner does not return buffers.
     NeverReturned,
-    /// Refill entries return fragments of buffers whose other fragments are still out.
+    /// Refill entries return fragments of buffers whose other fragments user space still holds.
     FragmentPinning,
-    /// Refill entries that the kernel throws away: wrong offset, wrong area, returned twice.
+    /// The kernel discards refill entries: wrong offset, wrong area, returned twice.
     BadEntries,
-    /// Refill entries wait, and nothing in the kernel comes to consume them.
+    /// Refill entries wait, and NAPI is not rescheduled to consume them.
     LazyConsumption,
     /// The kernel copies, and finds no buffer to copy into.
     CopyFallback,
@@ -33,13 +33,13 @@ pub enum Cause {
     CqExhaustion,
     /// Data of a flow lies in the buffers of another queue.
     MissteeredFlow,
-    /// There is no device that would consume the refill ring by itself.
+    /// The queue has no device whose allocations consume the refill ring.
     NoDevice,
-    /// The queue is gone, but buffers of it are still out.
+    /// The queue is gone, but sockets or processes still hold its buffers.
     PinnedAfterTeardown,
     /// The thread that must receive does not run: stopped, traced, frozen, throttled, without a CPU, waiting for a disk.
     OwnerNotRunning,
-    /// The destination of zcrxd's sink does not take what is received.
+    /// The destination of zcrxd's sink does not read.
     SinkBlocked,
     /// Most payload is copied: it does not arrive in the area.
     NoZeroCopy,
@@ -104,15 +104,15 @@ impl fmt::Display for Cause {
     }
 }
 
-/// How sure a finding is.
+/// Confidence in a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// It would explain what is seen; so would something else.
+    /// The cause is possible; another cause explains the samples as well.
     Low,
-    /// It explains what is seen better than the others do.
+    /// The cause explains the samples better than the others.
     Medium,
-    /// Its signature is there, and what would speak against it is not.
+    /// The cause's signature is present, and no evidence contradicts it.
     High,
 }
 
@@ -126,7 +126,7 @@ impl Confidence {
         }
     }
 
-    /// One step less sure.
+    /// Returns the next lower confidence.
     #[must_use]
     pub const fn lower(self) -> Self {
         match self {
@@ -136,30 +136,31 @@ impl Confidence {
     }
 }
 
-/// One cause that fits what was seen.
+/// One cause that fits the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The cause.
     pub cause: Cause,
-    /// How sure.
+    /// Confidence in it.
     pub confidence: Confidence,
-    /// How much of the trouble it explains, 0 to 1; for most causes the share of the area it keeps away.
+    /// Contribution: the share of the problem that the cause explains, 0 to 1. For most causes this is the share of the
+    /// area's buffers that it keeps from the NIC.
     pub effect: f64,
-    /// What speaks for it, in words with numbers.
+    /// Evidence for the cause: phrases with numbers.
     pub evidence: Vec<String>,
-    /// What speaks against it, in words with numbers.
+    /// Evidence against the cause: phrases with numbers.
     pub against: Vec<String>,
-    /// What to do.
+    /// What the user should do.
     pub remedy: String,
 }
 
-/// What is wrong with a queue, as anybody can see from outside.
+/// Kinds of problem, as symptoms that samples show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trouble {
     /// The NIC (or the software queue) asks for buffers and gets none.
     Starving,
-    /// The last allocation failed; buffers are there again, and nothing fetches them.
+    /// The last allocation failed; buffers are allocatable again, and the kernel does not allocate them.
     Stalled,
     /// Allocations keep failing between successes, and packets are dropped.
     DroppingPackets,
@@ -167,19 +168,19 @@ pub enum Trouble {
     CopyLivelock,
     /// Returned buffers do not fit into the refill ring.
     RefillOverflow,
-    /// The kernel throws refill entries away.
+    /// The kernel discards refill entries.
     EntriesRejected,
-    /// What user space holds only grows.
+    /// The number of buffers that user space holds only grows.
     Leaking,
     /// Completions do not fit into the completion queue.
     CqExhausted,
     /// Receives end because their data is in another queue's buffers.
     Missteered,
-    /// zcrxd's sink takes nothing, and the connections that feed it are paused.
+    /// zcrxd's sink takes no data, and its connections are paused.
     SinkBlocked,
     /// The interface is down.
     InterfaceDown,
-    /// The queue's page pool cannot go.
+    /// The kernel cannot free the queue's page pool.
     Pinned,
     /// Payload is copied instead of being placed in the area.
     NotZeroCopy,
@@ -222,7 +223,7 @@ impl Trouble {
         }
     }
 
-    /// One word for the first line of a verdict.
+    /// Returns the headline for the first line of a verdict.
     pub const fn headline(self) -> &'static str {
         match self {
             Self::Starving => "STARVED",
@@ -241,7 +242,7 @@ impl Trouble {
         }
     }
 
-    /// What it means, in a few words.
+    /// Returns a short explanation, to follow "queue NAME:".
     pub const fn words(self) -> &'static str {
         match self {
             Self::Starving => "starved: the NIC asks for buffers and gets none",
@@ -261,27 +262,27 @@ impl Trouble {
     }
 }
 
-/// A trouble that lasted long enough to be told to people.
+/// A problem that has lasted long enough for an alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// What is wrong.
+    /// Kind of problem.
     pub trouble: Trouble,
     /// Since when, CLOCK_MONOTONIC.
     pub since: Duration,
     /// When it was last seen, CLOCK_MONOTONIC.
     pub last: Duration,
-    /// How it was seen, in words with numbers.
+    /// The observation that raised the alarm: a phrase with numbers.
     pub words: String,
 }
 
-/// What a window of samples tells.
+/// Alarms and causes of one window of samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
-    /// What is wrong, worst first; empty while the queue does what it should.
+    /// Problems, worst first; empty while the queue is healthy.
     pub alarms: Vec<Alarm>,
-    /// Causes that fit, the one with the greatest effect first. With an alarm and no cause, the cause is unknown.
+    /// Causes that fit, the one with the largest contribution first. With an alarm and no cause, the cause is unknown.
     pub causes: Vec<Finding>,
-    /// Figures that were not to be had and that would have helped to tell, in words.
+    /// Unknown figures that would help to find the cause, as text.
     pub missing: Vec<String>,
 }
 
@@ -295,21 +296,21 @@ impl Diagnosis {
 /// A time in which a queue starved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
-    /// Which queue.
+    /// The queue.
     pub key: QueueKey,
-    /// Which life of it.
+    /// The queue's generation: each new registration begins another.
     pub generation: u64,
-    /// Whom it belongs to.
+    /// The queue's owner.
     pub owner: Option<Owner>,
     /// Begin, CLOCK_MONOTONIC.
     pub began: Duration,
-    /// When it was noticed, CLOCK_MONOTONIC.
+    /// When zcrxd noticed the episode, CLOCK_MONOTONIC.
     pub noticed: Duration,
-    /// End, CLOCK_MONOTONIC: the moment from which buffers flowed again. `None` while it lasts.
+    /// End, CLOCK_MONOTONIC: the moment from which buffers flowed again. `None` while the episode lasts.
     pub ended: Option<Duration>,
-    /// What is wrong, worst first.
+    /// The worst problem of the episode.
     pub trouble: Trouble,
-    /// The last diagnosis made while it lasted; its first cause is the episode's.
+    /// The last diagnosis of the episode; its first cause is the episode's cause.
     pub diagnosis: Diagnosis,
     /// Allocations that failed meanwhile; `None` where they are not counted.
     pub failed_allocations: Option<u64>,
@@ -317,21 +318,21 @@ pub struct Episode {
     pub bytes: Option<u64>,
     /// Packets dropped meanwhile; `None` where they are not counted.
     pub drops: Option<u64>,
-    /// How its cause changed, oldest first, bounded.
+    /// Changes of the first cause, oldest first, bounded.
     #[serde(default)]
     pub history: Vec<CauseChange>,
 }
 
-/// Another cause came first.
+/// A change of an episode's first cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CauseChange {
     /// When, CLOCK_MONOTONIC.
     pub at: Duration,
-    /// The cause until then; `None` if it was unknown.
+    /// The first cause before the change; `None` if it was unknown.
     pub from: Option<Cause>,
-    /// The cause from then on.
+    /// The first cause after the change.
     pub to: Cause,
-    /// Why.
+    /// Reason of the change.
     pub why: String,
 }
 
@@ -341,7 +342,7 @@ impl Episode {
         self.diagnosis.cause().map(|finding| finding.cause)
     }
 
-    /// How long it has lasted by then.
+    /// Duration until the episode's end, or until `now` while the episode lasts.
     pub fn lasted(&self, now: Duration) -> Duration {
         self.ended.unwrap_or(now).saturating_sub(self.began)
     }

@@ -1,16 +1,16 @@
-//! A network interface as zcrx meets it: its queues, and the settings a queue needs before it can be registered.
+//! A network interface: its queues, and the settings that zcrx needs before an application can register a queue.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A value that was read, or why it could not be.
+/// A value that zcrxd read from the kernel, or the reason why zcrxd could not read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading<T> {
-    /// What the kernel said.
+    /// The value.
     Known(T),
-    /// Why it said nothing, in words.
+    /// The reason, as text.
     Unknown(String),
 }
 
@@ -23,7 +23,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Why there is none.
+    /// The reason, if the value is unknown.
     pub fn unknown(&self) -> Option<&str> {
         match self {
             Self::Known(_) => None,
@@ -35,7 +35,7 @@ impl<T> Reading<T> {
 /// Which network namespace an interface lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetNamespace {
-    /// Never used twice in one boot; 1 is the initial namespace. Linux 5.14.
+    /// Unique in one boot; 1 is the initial namespace. Linux 5.14.
     pub cookie: u64,
     /// What `/proc/*/ns/net` shows in brackets.
     pub inode: u64,
@@ -68,7 +68,7 @@ pub enum XdpMode {
 pub enum MemoryProvider {
     /// zcrx. Linux 6.15.
     IoUring {
-        /// Buffer length that was asked for, bytes, where the kernel tells (7.2).
+        /// Buffer length that the owner requested, bytes. The kernel reports it from Linux 7.2 on.
         rx_buf_len: Option<u64>,
     },
     /// Device memory, by the id of its binding. Linux 6.12.
@@ -78,7 +78,7 @@ pub enum MemoryProvider {
     },
 }
 
-/// One receive queue, as the netdev netlink family tells it. Linux 6.8.
+/// One receive queue, as the netdev netlink family reports it. Linux 6.8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RxQueue {
     /// Interface index.
@@ -87,9 +87,9 @@ pub struct RxQueue {
     pub id: u32,
     /// NAPI instance that polls it; `None` when the driver does not say or the interface is down.
     pub napi_id: Option<u32>,
-    /// Who feeds it, if not the driver.
+    /// Memory provider, if the driver does not feed the queue itself.
     pub provider: Option<MemoryProvider>,
-    /// Whether an AF_XDP socket has it (always false before Linux 6.15, which does not tell).
+    /// Whether an AF_XDP socket uses the queue. Always false before Linux 6.15, which does not report it.
     pub af_xdp: bool,
 }
 
@@ -104,11 +104,11 @@ pub struct PagePool {
     pub napi_id: Option<u64>,
     /// Pages or niovs taken from the pool and not yet back.
     pub inflight: Option<u64>,
-    /// The same, bytes.
+    /// Memory taken from the pool and not yet back, bytes.
     pub inflight_bytes: Option<u64>,
-    /// When its driver let go of it, CLOCK_BOOTTIME seconds; `None` while it is in use.
+    /// When the driver detached the pool, CLOCK_BOOTTIME seconds; `None` while the pool is in use.
     pub detached_at: Option<u64>,
-    /// Who feeds it, if not the page allocator.
+    /// Memory provider, if the page allocator does not feed the pool.
     pub provider: Option<MemoryProvider>,
     /// Its counters; `None` on kernels built without `CONFIG_PAGE_POOL_STATS`.
     pub stats: Option<PagePoolStats>,
@@ -137,7 +137,7 @@ pub struct PagePoolStats {
     pub recycle_ring: u64,
     /// Not returned to the ring, because it was full.
     pub recycle_ring_full: u64,
-    /// Given up because somebody else still held the page.
+    /// Released because another user still held a reference to the page.
     pub recycle_released_refcnt: u64,
 }
 
@@ -152,11 +152,11 @@ pub struct QueueStats {
     pub packets: Option<u64>,
     /// Bytes received.
     pub bytes: Option<u64>,
-    /// Buffers that could not be had.
+    /// Buffers that the driver failed to allocate.
     pub alloc_fail: Option<u64>,
-    /// Packets the NIC dropped.
+    /// Packets that the NIC dropped.
     pub hw_drops: Option<u64>,
-    /// Of these, for want of a posted buffer.
+    /// Packets that the NIC dropped because no buffer was posted; part of `hw_drops`.
     pub hw_drop_overruns: Option<u64>,
 }
 
@@ -182,7 +182,7 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Receive queues they make.
+    /// Number of receive queues.
     pub const fn rx_queues(&self) -> u32 {
         self.rx + self.combined
     }
@@ -201,7 +201,7 @@ pub enum HeaderSplit {
 }
 
 impl HeaderSplit {
-    /// ethtool's word for it.
+    /// ethtool's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -232,8 +232,8 @@ pub struct Rings {
     pub rx_jumbo_max: Option<u32>,
     /// TCP header split as the driver reports it, which need not be what is configured.
     pub tcp_data_split: HeaderSplit,
-    /// TCP header split as it is configured, which the kernel demands of a zcrx queue and reports nowhere; `None` where
-    /// zcrxd has not found it out.
+    /// TCP header split as it is configured. The kernel requires it for a zcrx queue and reports it nowhere; `None` where
+    /// zcrxd has not determined it.
     #[serde(default)]
     pub split_configured: Option<HeaderSplit>,
     /// Packets shorter than this are not split, bytes. Linux 6.14, where the driver has it.
@@ -261,11 +261,11 @@ pub struct Pause {
 /// One feature bit, as `ethtool -k` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feature {
-    /// In force.
+    /// Whether the feature is in effect.
     pub active: bool,
-    /// Asked for; differs from `active` where the driver cannot comply at present.
+    /// Whether the feature is requested; differs from `active` where the driver cannot comply at present.
     pub wanted: bool,
-    /// Cannot be changed.
+    /// Whether the setting is fixed.
     pub fixed: bool,
 }
 
@@ -289,28 +289,28 @@ pub struct Rss {
 /// One flow steering (ntuple) rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRule {
-    /// Its place in the table, and its name when it is to be deleted. `None` when the driver is to choose.
+    /// Location in the table, which also identifies the rule when it is deleted. `None` to let the driver choose.
     pub location: Option<u32>,
     /// `struct ethtool_rx_flow_spec` with its location cleared, hexadecimal: enough to put the rule back exactly.
     pub spec: String,
     /// RSS context it spreads over, where the spec says so.
     pub rss_context: u32,
-    /// The same in words.
+    /// The rule as readable text.
     pub text: String,
 }
 
 /// The table of flow steering rules, as `ethtool -n` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRules {
-    /// Places there are; `None` when the driver does not say.
+    /// Number of locations; `None` when the driver does not report it.
     pub capacity: Option<u32>,
-    /// Whether the driver wants to choose the place of a rule itself.
+    /// Whether the driver chooses the location of a rule itself.
     pub driver_places: bool,
     /// The rules.
     pub rules: Vec<FlowRule>,
 }
 
-/// Everything of an interface that zcrx depends on and that can be set.
+/// Settings of an interface that zcrx depends on and that zcrxd can change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// Channels.
@@ -332,7 +332,7 @@ pub struct Interface {
     pub index: u32,
     /// Name.
     pub name: String,
-    /// Namespace it lives in.
+    /// Network namespace of the interface.
     pub netns: Reading<NetNamespace>,
     /// Kind of virtual interface ("veth", "vlan"); `None` for hardware.
     pub kind: Option<String>,
@@ -353,7 +353,7 @@ pub struct Interface {
     pub pause: Option<Pause>,
     /// Receive queues in use; empty while the interface is down.
     pub queues: Reading<Vec<RxQueue>>,
-    /// What can be set.
+    /// Settings that zcrxd can change.
     #[serde(flatten)]
     pub setup: Setup,
 }

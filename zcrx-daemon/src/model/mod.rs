@@ -1,7 +1,7 @@
-//! Plain data: what is known of queues, probes and the host at one moment. Knows nobody.
+//! Plain data about queues, probes and the host at one moment. Imports no other module.
 //!
-//! Units are in the field names or their comments. A value that this kernel cannot tell is `None` and stays
-//! `None` all the way to the metric that is then absent: unknown is not zero.
+//! Units are in the field names or their comments. A value that this kernel does not report is `None`, and the metric made
+//! of it is absent: unknown is not zero.
 
 mod cost;
 mod episode;

@@ -25,7 +25,7 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// Whether it puts programs on functions of the kernel.
+    /// Whether the mechanism attaches programs to functions of the kernel.
     pub const fn is_on_function(self) -> bool {
         matches!(self, Self::Fexit | Self::KprobeMulti | Self::Kretprobe)
     }
@@ -51,7 +51,7 @@ pub struct Attempt {
     pub mechanism: Mechanism,
     /// Function or tracepoint it was tried on.
     pub target: String,
-    /// Why it was refused, in words.
+    /// Why it was refused, as text.
     pub error: String,
     /// What kind of refusal this is.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub enum Obstacle {
     Failed,
 }
 
-/// How a probe stands on this kernel.
+/// State of a probe on this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeState {
     /// Attached by one of its mechanisms.
@@ -101,16 +101,16 @@ impl ProbeState {
     }
 }
 
-/// One probe of the catalogue, as it stands on this kernel.
+/// One probe of the catalogue, with its state on this kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeStatus {
-    /// Its name, with which the names of its programs in zcrx-ebpf begin.
+    /// Name of the probe; the names of its programs in zcrx-ebpf begin with it.
     pub name: String,
-    /// What it tells.
+    /// What the probe reports.
     pub tells: String,
     /// What is unknown without it.
     pub lost_without: String,
-    /// Whether anybody wants it: some are attached only on request.
+    /// Whether the configuration requests the probe: zcrxd attaches some probes only on request.
     #[serde(default = "asked")]
     pub asked: bool,
     /// Mechanism and target that attached; `None` when every alternative was refused.
@@ -120,7 +120,7 @@ pub struct ProbeStatus {
 }
 
 impl ProbeStatus {
-    /// How the probe stands. One failed alternative outweighs refused ones, and those outweigh missing ones: a probe
+    /// State of the probe. A failed alternative outweighs refused ones, and refused ones outweigh missing ones: a probe
     /// counts as missing from the kernel only if no alternative found anything to attach to.
     pub fn state(&self) -> ProbeState {
         if self.attached.is_some() {
@@ -180,7 +180,7 @@ pub struct ProbeSample {
     pub probes: Vec<ProbeStatus>,
     /// Registrations by result; `None` when no probe for them is attached.
     pub registrations: Option<Vec<RegistrationCount>>,
-    /// Of these, registrations of processes other than zcrxd; `None` when no probe for them is attached.
+    /// Registrations of processes other than zcrxd by result; `None` when no probe for them is attached.
     #[serde(default)]
     pub foreign_registrations: Option<Vec<RegistrationCount>>,
     /// The last registrations, newest last, bounded.
@@ -191,7 +191,7 @@ pub struct ProbeSample {
     pub snapshot: Option<KernelSnapshot>,
     /// Events the kernel could not hand over because a buffer was full; `None` when there is no such buffer.
     pub lost_events: Option<u64>,
-    /// Lives that began and ended.
+    /// Queues, page pools and rings that began and ended.
     #[serde(default)]
     pub lives: Lives,
     /// What the probes cost; `None` when none is attached.

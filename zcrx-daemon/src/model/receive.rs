@@ -1,4 +1,4 @@
-//! What zcrxd's own receive path says about itself.
+//! State and counters of zcrxd's local queues.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use super::{BackendKind, QueueKey, RingStatistics, ZcrxSample};
 pub struct Refusal {
     /// The backend that was tried.
     pub backend: BackendKind,
-    /// What was attempted, in words: "register interface queue eth0:3".
+    /// The attempted step as text: "register interface queue eth0:3".
     pub step: String,
-    /// The errno the kernel gave, positive, if it was the kernel that refused.
+    /// The kernel's errno, positive; `None` if zcrxd itself refused.
     pub errno: Option<i32>,
-    /// What the errno means here, in words.
+    /// Meaning of the errno for this step, as text.
     pub reason: String,
-    /// What would make it work.
+    /// What the user can do to make the backend work.
     pub remedy: String,
 }
 
@@ -30,22 +30,22 @@ pub struct Selection {
     pub refused: Vec<Refusal>,
 }
 
-/// Where a queue's life stands.
+/// State of a local queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueState {
     /// Receives.
     Running,
-    /// Receives, but not on the backend that was asked for.
+    /// Receives, but not on the configured backend.
     Degraded,
-    /// Not receiving; will be tried again.
+    /// Does not receive; zcrxd will register the queue again.
     Failed,
     /// Ended on request.
     Stopped,
 }
 
 impl QueueState {
-    /// Every state, for metrics that show the ones that do not hold as 0.
+    /// Every state, for metrics with one series for each state.
     pub const ALL: [Self; 4] = [Self::Running, Self::Degraded, Self::Failed, Self::Stopped];
 
     /// The name used in metrics and on pages.
@@ -59,26 +59,26 @@ impl QueueState {
     }
 }
 
-/// One of several threads that receive what one queue brings.
+/// One of several threads that receive from one queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerSample {
-    /// Whether it receives now.
+    /// Whether the thread receives now.
     pub receives: bool,
-    /// Data completions on its ring.
+    /// Data completions on the thread's ring.
     pub completions: u64,
-    /// Connections it has open.
+    /// Connections that the thread has open.
     pub connections: u64,
 }
 
-/// One own queue at one moment. Counters count from the start of the receive thread.
+/// One local queue at one moment. Counters count from the start of the receive thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReceiveSample {
-    /// Which queue.
+    /// The queue.
     pub key: QueueKey,
     /// Backend in use and the ones refused.
     pub selection: Selection,
-    /// Where its life stands, with the reason if it is not `Running`.
+    /// State of the queue.
     pub state: QueueState,
     /// Why the state is not `Running`; empty otherwise.
     pub state_reason: String,
@@ -96,47 +96,47 @@ pub struct ReceiveSample {
     pub buffer_bytes: u64,
     /// Number of buffers in the area.
     pub buffers: u64,
-    /// Completions that handed (part of) a buffer to user space.
+    /// Completions that delivered a buffer, or part of one, to user space.
     pub dispensed: u64,
     /// Refill entries published.
     pub returned: u64,
-    /// Held when their queue was torn down, which took them back without a refill entry.
+    /// Buffers held when their queue was torn down: the kernel took them back without a refill entry.
     #[serde(default)]
     pub reclaimed: u64,
-    /// Returned by the consumer but not published yet, because the refill ring was full.
+    /// Buffers that the sink has finished with, not published yet because the refill ring was full.
     pub stashed: u64,
     /// Refill ring capacity, entries.
     pub refill_capacity: u32,
-    /// Published refill entries that nobody has consumed yet.
+    /// Published refill entries that the kernel has not consumed yet.
     pub refill_depth: u32,
     /// Completion queue capacity, entries.
     pub cq_capacity: u32,
     /// Completions waiting to be reaped.
     pub cq_depth: u32,
-    /// Completions the kernel had no room for.
+    /// Completions that found the completion queue full.
     pub cq_overflows: u64,
 
     /// Payload received, bytes.
     pub bytes: u64,
-    /// Of these, bytes that were copied into the area by the kernel or by an ordinary receive, where known.
+    /// Payload that the kernel or an ordinary receive copied into the area, bytes, part of `bytes`; `None` if unknown.
     pub copied_bytes: Option<u64>,
-    /// What the kernel's zcrx offers and tells; `None` on the software interface queue.
+    /// Features and counters of the kernel's zcrx; `None` on the software interface queue.
     #[serde(default)]
     pub zcrx: Option<ZcrxSample>,
     /// Data completions.
     pub completions: u64,
     /// Receives that ended with an error, by positive errno.
     pub errors: BTreeMap<i32, u64>,
-    /// Likewise: connections that could not be accepted.
+    /// Connections that zcrxd could not accept, by positive errno.
     #[serde(default)]
     pub accept_errors: BTreeMap<i32, u64>,
-    /// Likewise: connections that ended because their data could not be given to the sink. A full disk has the errno of a full
-    /// completion queue and is another matter.
+    /// Connections that ended because their sink failed, by positive errno. Counted apart from `errors`: a full disk has the same
+    /// errno as a full completion queue.
     #[serde(default)]
     pub sink_errors: BTreeMap<i32, u64>,
     /// Receives armed again after their multishot ended.
     pub rearms: u64,
-    /// Times the software interface queue had no buffer to give: `None` where the kernel owns the allocator.
+    /// Failed allocations of the software interface queue; `None` where the kernel owns the allocator.
     pub starvations: Option<u64>,
     /// Whether a receive is waiting for a buffer right now; `None` where the kernel owns the allocator.
     pub starving: Option<bool>,
@@ -147,13 +147,13 @@ pub struct ReceiveSample {
     pub connections: u64,
     /// Bytes compared by the `verify` sink.
     pub verified_bytes: u64,
-    /// Of these, bytes that were not what was sent.
+    /// Bytes that differ from the sent pattern, part of `verified_bytes`.
     pub mismatched_bytes: u64,
 
-    /// The threads that receive, one by one; empty where the queue has one.
+    /// One entry for each receive thread; empty where the queue has one thread.
     #[serde(default)]
     pub workers: Vec<WorkerSample>,
-    /// What the receive thread measures of its ring; `None` in recordings from before it did.
+    /// Statistics of the ring; `None` in recordings of older versions.
     #[serde(default)]
     pub ring: Option<RingStatistics>,
 }

@@ -1,4 +1,4 @@
-//! What a receive thread measures of its ring: the user half of the correlation.
+//! Statistics that a receive thread collects about its ring: user space's side of the correlation.
 
 use std::time::Duration;
 
@@ -6,40 +6,40 @@ use serde::{Deserialize, Serialize};
 
 use super::Histogram;
 
-/// Figures of one local queue, each at a cost that does not grow with the size of a batch. Counters count from the start
-/// of the receive thread.
+/// Statistics of one local queue. The cost of each does not grow with the size of a batch. Counters count from the start of
+/// the receive thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RingStatistics {
-    /// How long a buffer was held: from the batch its completion was reaped in until its entry was published.
+    /// Hold times: from the batch in which the worker reaped a buffer's completion until it published the buffer's entry.
     pub hold: Histogram,
-    /// Refill entries that waited right after a batch of them was published.
+    /// Refill entries that waited right after the worker published a batch.
     pub refill_depth: Histogram,
     /// Entries published at once.
     pub published: Histogram,
-    /// Batches that left entries over, because the refill ring was full.
+    /// Batches of returns that did not fit into the refill ring.
     pub refill_full: u64,
-    /// Completions found waiting when a batch was begun.
+    /// Completions that waited when the worker began a batch.
     pub cq_depth: Histogram,
-    /// How long the buffer that is held longest has been held; `None` while none is.
+    /// Time for which the oldest held buffer has been held; `None` while no buffer is held.
     pub oldest_held: Option<Duration>,
-    /// Times the kernel was told to consume the refill ring; `None` where it cannot be told.
+    /// Times that zcrxd made the kernel consume the refill ring; `None` where the kernel does not support it.
     pub flushes: Option<u64>,
-    /// Receives that ended for want of a buffer and were armed again.
+    /// Receives that ended because no buffer was free, and that the worker armed again.
     pub retries: u64,
-    /// Times that a sink's destination could not be connected to, and was tried again.
+    /// Failed attempts to connect to a sink's destination that the worker repeated.
     pub connect_retries: u64,
-    /// Connections that had ended without a completion to say so, and were found by looking.
+    /// Connections whose end no completion reported; the worker found it by polling the socket.
     pub unreported_ends: u64,
-    /// Times that the queue was registered: more than once where it failed and came back.
+    /// Registrations of the queue: more than one where it failed and was registered again.
     pub registrations: u64,
-    /// How long a wait polls the NIC before it sleeps; `None` where it does not.
+    /// Time for which a wait polls the NIC before it sleeps; `None` without busy polling.
     pub busy_poll: Option<Duration>,
-    /// Connections handed to the thread of another own queue, on which they arrive.
+    /// Connections handed to the thread of another local queue, on which they arrive.
     pub handed_over: u64,
-    /// Connections that arrive on a hardware queue that is no own one: they are copied, or cannot be received.
+    /// Connections that arrive on a hardware queue that is not zcrxd's: the kernel copies their data, or cannot receive it.
     pub misplaced: u64,
-    /// Bytes that senders were told have arrived and that were not delivered, or not confirmed by the sink's destination.
+    /// Bytes that TCP acknowledged to senders and that did not reach the sink's destination, or that it did not confirm.
     pub lost_bytes: u64,
     /// Connections refused because the area's budget for sockets was used up.
     pub refused_connections: u64,
@@ -47,28 +47,28 @@ pub struct RingStatistics {
     pub connection_limit: Option<u64>,
     /// Receive buffer of each connection's socket, bytes; `None` where the kernel sizes it.
     pub socket_buffer_bytes: Option<u64>,
-    /// What waits for sinks.
+    /// Data that waits for sinks.
     pub backlog: BacklogStatistics,
 }
 
-/// What sinks keep waiting, and where it waits.
+/// Data that waits for sinks, by the memory in which it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BacklogStatistics {
-    /// Buffers that sinks hold because they have not done with their data yet.
+    /// Buffers that sinks hold because they have not finished with the data.
     pub held: u64,
-    /// So many of them, together, and data is copied out instead; `None` without a limit.
+    /// Number of buffers held by sinks above which zcrxd copies payload to ordinary memory; `None` without a limit.
     pub hold_limit: Option<u64>,
-    /// Memory in use by data that was copied out, bytes.
+    /// Ordinary memory in use by copied payload, bytes.
     pub copy_out_bytes: u64,
-    /// The most that may be in use, bytes.
+    /// Limit of `copy_out_bytes`.
     pub copy_out_limit_bytes: u64,
-    /// Data copied out since the start, bytes.
+    /// Payload copied to ordinary memory since the start, bytes.
     pub copied_out_bytes: u64,
-    /// Times that a connection reached its share of the buffers, so that its data began to be copied out.
+    /// Times that a connection reached its share of the buffers, so that zcrxd began to copy its payload.
     pub limit_reached: u64,
-    /// Times that a connection was not received from any more, because copies had no room either.
+    /// Times that zcrxd stopped receiving from a connection, because the memory for copies was full too.
     pub pauses: u64,
-    /// Connections that are not received from now, for that reason.
+    /// Connections from which zcrxd does not receive now for that reason.
     pub paused: u64,
 }

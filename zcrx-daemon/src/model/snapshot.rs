@@ -1,4 +1,4 @@
-//! The kernel's own state of every zcrx queue on the host, as a snapshot reads it, and what probes counted for each.
+//! The kernel's state of every zcrx queue on the host, read by a snapshot, and the counts of the probes for each queue.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
     QueueRing, ResidenceCount, Watermarks,
 };
 
-/// Every queue that was found, whoever owns it.
+/// Every queue of the host that the snapshot found, of any owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelSnapshot {
     /// Kernel time (`bpf_ktime_get_ns`) when reading began. Queues move while they are read: the span from here to
@@ -53,7 +53,7 @@ pub struct KernelQueue {
     pub pool: Option<PoolState>,
     /// The completion queue of the ring.
     pub cq: Option<CqState>,
-    /// NAPI instance that serves the queue, where the driver tells.
+    /// NAPI instance that serves the queue, where the driver reports it.
     #[serde(default)]
     pub napi_id: Option<u32>,
     /// Connected TCP sockets of the owners that the queue feeds, and what waits in them.
@@ -75,7 +75,7 @@ pub struct KernelQueue {
     /// What the notification probe counted, likewise, each kind that there was. Linux 7.2.
     #[serde(default)]
     pub notifications: Option<Vec<NotificationCount>>,
-    /// How long sampled buffers were out, likewise; `None` where nobody asked for it. Linux 6.18.
+    /// Residence of sampled buffers, likewise; `None` unless the configuration requests it. Linux 6.18.
     #[serde(default)]
     pub residence: Option<ResidenceCount>,
     /// Every ring that has the queue, the ring that registered it first. Several share a queue since Linux 6.19: then
@@ -223,46 +223,46 @@ impl CqState {
 /// What waits in receiving sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketBacklog {
-    /// Sockets looked at.
+    /// Number of sockets that the snapshot read.
     pub sockets: u32,
-    /// Payload in order that nobody has received, bytes. What came out of order is not in it.
+    /// In-order payload that the owner has not received, bytes. Out-of-order data is not included.
     pub unread_bytes: u64,
     /// Sum of their receive buffer limits, bytes.
     pub limit_bytes: u64,
     /// Sockets on which a receive of the queue (`IORING_OP_RECV_ZC`) is armed.
     #[serde(default)]
     pub armed: Option<u32>,
-    /// Of [`Self::unread_bytes`], what waits in sockets on which none is armed: nothing will fetch it.
+    /// Part of [`Self::unread_bytes`] in sockets on which no receive is armed: the owner does not receive it.
     #[serde(default)]
     pub unarmed_unread_bytes: Option<u64>,
-    /// Memory that the sockets account for (`sk_rmem_alloc`), bytes: unread data and data out of order, with overhead. All of it
-    /// keeps buffers.
+    /// Memory that the sockets account for (`sk_rmem_alloc`), bytes: unread and out-of-order data, with overhead. All of this data
+    /// occupies buffers.
     #[serde(default)]
     pub buffered_bytes: Option<u64>,
 }
 
-/// What the provider's allocation function did for one queue.
+/// Counts of the provider's allocation function for one queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocationCount {
     /// Calls.
     pub calls: u64,
-    /// Calls that yielded nothing.
+    /// Calls that allocated no buffer.
     pub failures: u64,
-    /// Buffers yielded.
+    /// Buffers allocated.
     pub buffers: u64,
     /// Refill entries consumed. Far more than `buffers` means wasted entries: fragments, or bad ones.
     pub consumed: u64,
-    /// The most refill entries that waited when a call began, so far. The owner writes one end of the ring: more than
-    /// the ring has is its mistake.
+    /// Largest number of refill entries that waited when a call began. The owner writes the ring's tail: a number above the
+    /// ring's size is the owner's error.
     #[serde(default)]
     pub fullest: u32,
-    /// Of the buffers, those that came from the freelist.
+    /// Part of `buffers` that came from the freelist.
     pub from_freelist: u64,
-    /// Kernel time of the last call that yielded something.
+    /// Kernel time of the last call that allocated a buffer.
     pub last_success: Option<Duration>,
     /// Kernel time of the first failure since then; `None` while buffers flow.
     pub starving_since: Option<Duration>,
-    /// Times that failures began, the present one included.
+    /// Number of starvations, the present one included.
     pub starvations: u64,
     /// Time from the first failure to the next success, of all starvations that are over.
     pub starved: Duration,

@@ -76,7 +76,7 @@ pub struct CopyCount {
     pub bytes: u64,
 }
 
-/// The last samples of one queue in one of its lives, oldest first, bounded.
+/// The last samples of one generation of one queue, oldest first, bounded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     capacity: usize,
@@ -102,8 +102,8 @@ impl Window {
         self.capacity
     }
 
-    /// Adds a sample. A sample of another queue or another life forgets the ones before; one that is not newer than
-    /// the last is ignored.
+    /// Adds a sample. A sample of another queue or generation clears the window first. A sample that is not newer than the
+    /// last one is ignored.
     pub fn push(&mut self, sample: QueueSample) {
         if let Some(last) = self.samples.back() {
             if last.key != sample.key || last.generation != sample.generation {
@@ -135,7 +135,7 @@ impl Window {
 }
 
 impl QueueSample {
-    /// A sample that knows nothing but which queue, which life and when.
+    /// Creates a sample in which all is unknown but the queue, its generation and the time.
     pub fn unknown(key: QueueKey, generation: u64, at: Duration) -> Self {
         Self {
             at,

@@ -101,7 +101,7 @@ fn ring() -> RingStatistics {
     ring
 }
 
-/// A kernel that offers much and tells all.
+/// A kernel with many features that reports all counters.
 fn zcrx() -> ZcrxSample {
     ZcrxSample {
         offered: vec![ZcrxFeature::FlushRq, ZcrxFeature::Events, ZcrxFeature::Statistics],

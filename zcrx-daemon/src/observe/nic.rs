@@ -1,4 +1,4 @@
-//! What netlink tells of queues: the driver's counts, the ring, the page pool.
+//! Figures of queues from netlink: the driver's counters, the receive ring, the page pool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats};
 use crate::net::{self, Netlink, own_namespace};
 
-/// What netlink tells of queues.
+/// Figures of queues from netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NicSample {
     /// Inode of the network namespace that [`Self::stats`], [`Self::pools`] and [`Self::rings`] are of.
@@ -19,7 +19,7 @@ pub struct NicSample {
     pub pools: Vec<PagePool>,
     /// Sizes of the ring that payload buffers are posted in, by interface index, descriptors.
     pub rings: BTreeMap<u32, u32>,
-    /// The same of other namespaces that have queues, by inode; or why it cannot be had.
+    /// Samples of other network namespaces with queues, by inode; or why zcrxd could not read one.
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
 }
 
@@ -76,7 +76,7 @@ impl NicSample {
         }
     }
 
-    /// What is told of the namespace that the queue's interface is in: elsewhere, the same index is another interface.
+    /// The sample of the network namespace of the queue's interface. In another namespace the same index is another interface.
     pub(super) fn of(&self, queue: &KernelQueue) -> Result<&Self, &str> {
         match namespace(queue) {
             Some(netns) if self.netns != Some(netns) => match self.elsewhere.get(&netns) {
@@ -91,7 +91,7 @@ impl NicSample {
         self.pools.iter().find(|pool| pool.id == u64::from(id))
     }
 
-    /// What is told of the queue; ask the sample of its namespace ([`Self::of`]).
+    /// Figures of one queue. Call it on the sample of the queue's namespace ([`Self::of`]).
     pub(super) fn figures(&self, queue: &KernelQueue) -> NicFigures {
         let place = device(queue).zip(hardware_queue(queue));
         let stats = self.stats.iter().find(|stats| Some((stats.ifindex, stats.queue)) == place);

@@ -1,4 +1,4 @@
-//! What zcrxd says of itself as a service.
+//! zcrxd's state as a service: process, configuration, log, web endpoint.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ pub struct ThreadSample {
     pub responsive: bool,
 }
 
-/// What zcrxd says of itself as a service.
+/// zcrxd's state as a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceSample {
     /// The configuration; `None` as long as it was not read.

@@ -55,7 +55,7 @@ prop_compose! {
             None => Spread::Default.table(len, queues),
         };
         let feature = |on| Feature { active: on, wanted: on, fixed: false };
-        // A driver that takes the lowest free place has no gaps until somebody deletes a rule.
+        // A driver that takes the lowest free location has no gaps until a program deletes a rule.
         let places: Vec<u32> = rules.keys().copied().collect();
         let mut seen = Vec::new();
         // bnxt refuses a rule that is there already.
@@ -115,9 +115,9 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         Wanted::new(queues.into_iter().collect(), &flows).expect("queues and distinct flows are given")
     })
 }
-/// The interface is as it was, also in what nobody can read, and nothing on disk says otherwise.
+/// Asserts that the interface has its original settings, those included that no program can read, and that no journal is left.
 ///
-/// After a refusal or a death, rules that the driver places may have changed places: it alone says where they go.
+/// After a refusal or a kill, rules that the driver places may have other locations: the driver alone chooses them.
 fn is_back(nic: &ModelNic, disk: &Disk, original: &ModelNic, in_place: bool) -> TestCaseResult {
     let in_place = in_place || !nic.habits.any_place_only;
     prop_assert_eq!(sorted(&nic.setup, in_place), sorted(&original.setup, in_place));

@@ -94,7 +94,7 @@ pub(crate) struct ModelNic {
     /// How many more steps are taken before one is refused.
     pub(crate) refuse_in: Option<u32>,
     pub(crate) fuse: Fuse,
-    /// Header split as the kernel keeps it, which nobody can read.
+    /// Header split as the kernel keeps it; no program can read it.
     pub(crate) configured: HeaderSplit,
     /// Header split as the hardware does it.
     pub(crate) splits: bool,

@@ -1,4 +1,4 @@
-//! What a sender was told has arrived reaches its sink, or is counted as lost. On the `copy` backend, over 127.0.0.1.
+//! Data that TCP acknowledged to the sender reaches its sink, or zcrxd counts it as lost. On the `copy` backend, over 127.0.0.1.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -195,7 +195,7 @@ fn stopping_counts_what_slow_sinks_do_not_confirm_in_time() -> Outcome {
     Ok(())
 }
 
-/// Nobody listens on the first address of the name.
+/// No program listens on the first address of the name.
 #[test]
 fn each_address_of_a_destination_is_tried() -> Outcome {
     let Ok(v6) = Socket::new(Domain::IPV6, Type::STREAM, None) else { return Ok(()) };

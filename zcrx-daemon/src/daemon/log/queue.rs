@@ -1,7 +1,7 @@
 //! A bounded queue in front of the log's destination.
 //!
-//! A pipe that is never read, a stopped terminal and a full journal socket block whoever writes to them. Only the thread
-//! `zcrxd-log` ever writes there. All other threads queue their lines, or drop and count them while the queue is full.
+//! A pipe that is never read, a stopped terminal and a full journal socket block a writing thread. Therefore only the thread
+//! `zcrxd-log` writes there. All other threads queue their lines, or drop and count them while the queue is full.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

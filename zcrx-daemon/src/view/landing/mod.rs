@@ -1,8 +1,7 @@
-//! The landing page: what a person wants to know first, on one page without anything from elsewhere.
+//! The landing page: one page that loads nothing from other hosts.
 //!
-//! It is made on the server from one observation and needs no script; where there is one, it takes a new copy
-//! of itself every few seconds. All text goes through `maud`, which escapes it: thread names and the kernel's
-//! words come from outside.
+//! The server renders it from one sample, and it works without a script; with JavaScript it updates every few seconds. `maud`
+//! escapes all text, because thread names and the kernel's messages come from outside.
 
 mod diagnosis;
 mod kernel_queue;

@@ -61,7 +61,7 @@ fn a_host_that_tells_nothing_gets_a_page_that_says_so() {
 fn bars_stay_within_their_frame() {
     let mut odd = troubled();
     let placement = &mut odd.queues[0].vitals.placement;
-    // Fragments of one buffer are dispensed one by one: more may be held than there are buffers.
+    // The kernel delivers fragments of one buffer one by one: more fragments may be held than there are buffers.
     placement.held = placement.total.map(|total| total * 3);
     placement.refill_entries = Some(0);
     let html = page(&bare(), &odd, &[]);

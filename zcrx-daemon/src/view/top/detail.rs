@@ -28,7 +28,7 @@ pub(super) fn render(screen: &Screen<'_>, report: &Report, area: Rect, buffer: &
     furthest
 }
 
-/// Lines that are broken here: whoever scrolls must know how many there are.
+/// Text wrapped to the width of the terminal; scrolling needs the number of lines.
 pub(super) struct Text {
     width: usize,
     lines: Vec<Line<'static>>,

@@ -107,7 +107,7 @@ impl Fbnic {
     }
 }
 
-/// An address in words, the last first, padded with zeroes to eight.
+/// Converts an address to 16-bit words, the last word first, padded with zeroes to eight words.
 fn words(address: &[u8]) -> [u16; 8] {
     let mut words = [0; 8];
     for (word, pair) in words.iter_mut().zip(address.rchunks(2)) {

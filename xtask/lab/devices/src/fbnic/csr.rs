@@ -12,7 +12,7 @@ pub(super) const INTR_MASK_CLEAR: usize = 0x38;
 pub(super) const INTR_CQ_REARM: RangeInclusive<usize> = 0x400..=0x7fe;
 pub(super) const INTR_CQ_REARM_UNMASK: u32 = 1 << 31;
 
-/// Registers that tell whether queues are idle: they always are, because each access is served completely.
+/// Registers that report whether queues are idle. Queues are always idle, because the device completes each access at once.
 pub(super) const IDLE: [RangeInclusive<usize>; 7] =
     [0x800..=0x807, 0x821..=0x824, 0x830..=0x837, 0x853..=0x85a, 0xc00..=0xc03, 0xc0f..=0xc12, 0xc13..=0xc16];
 

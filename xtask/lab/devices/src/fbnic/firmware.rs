@@ -1,6 +1,6 @@
 //! The firmware's mailbox: two rings of 16 descriptors in BAR 4, and answers to what the driver asks.
 //!
-//! A message is a header, an id with a flag and a length in words, and attributes, each an id with a length in bytes.
+//! A message has a header (an id, a flag, a length in 32-bit units) and attributes (each an id and a length in bytes).
 
 use std::collections::VecDeque;
 

@@ -54,7 +54,7 @@ impl Fbnic {
         None
     }
 
-    /// Tells the driver up to where descriptors have been read.
+    /// Reports to the driver the position up to which the device has read descriptors.
     fn complete(&mut self, triad: usize, head: usize) {
         let (base, size) = (self.ring_base(triad, queue::TCQ_BASE), self.ring_size(triad, queue::TCQ_SIZE));
         let position = self.triads[triad].tx_completion;

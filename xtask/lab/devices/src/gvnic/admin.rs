@@ -104,7 +104,7 @@ impl Gvnic {
         Status::Passed
     }
 
-    /// Tells the driver the doorbell of each vector.
+    /// Reports the doorbell of each vector to the driver.
     fn configure_resources(&mut self, fields: &[u8]) -> Status {
         let (address, count, stride) = (be64(fields, 8), be32(fields, 20), be32(fields, 24));
         if fields[32] != DQO_RDA || count > u32::from(VECTORS) {

@@ -61,7 +61,7 @@ pub(crate) struct Gvnic {
 }
 
 impl Gvnic {
-    /// Tells the driver that a queue has completions.
+    /// Signals to the driver that a queue has completions.
     fn fire(&mut self, vector: usize) {
         let Some(notify) = self.notify.get_mut(vector) else { return };
         notify.is_pending = !notify.is_enabled;

@@ -79,7 +79,7 @@ impl Gvnic {
         }
     }
 
-    /// Writes rules or their locations from a location on, as many as there is room for.
+    /// Writes rules or their locations, from a location on, until the buffer is full.
     pub(super) fn query_rules(&self, fields: &[u8]) -> Status {
         let (what, start, room, address) =
             (be16(fields, 0), be32(fields, 4), be64(fields, 8), be64(fields, 16));

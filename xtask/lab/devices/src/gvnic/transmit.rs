@@ -117,7 +117,7 @@ impl Gvnic {
         None
     }
 
-    /// Tells the driver that a packet has gone.
+    /// Reports to the driver that the device has sent a packet.
     fn complete(&mut self, queue: usize, tag: u16, is_reported: bool) {
         let Some(tx) = self.tx[queue].as_mut() else { return };
         let head = tx.head;

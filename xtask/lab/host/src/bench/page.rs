@@ -110,7 +110,7 @@ impl Page<'_> {
         self.line("## Observing\n");
         self.line(
             "zcrxd with its default probes and interval, by the number of queues without a device on the host; idle means that no data flows \
-             and no client scrapes.\n",
+             and nobody scrapes.\n",
         );
         self.line("| Host | idle, instructions a second | a scrape, instructions | a scrape, bytes | resident | maps |");
         self.line("|---|---:|---:|---:|---:|---:|");

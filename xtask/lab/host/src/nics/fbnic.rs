@@ -51,8 +51,8 @@ fn unpack(package: &Path, directory: &Path) -> Result<()> {
 }
 
 fn compile(kernel: &Kernel, root: &Path, directory: &Path) -> Result<()> {
-    // A mount namespace of its own keeps the two mounts from everyone else and undoes them at the end. phylink's symbols
-    // are in no headers package, hence the warnings instead of errors; loading resolves them.
+    // A separate mount namespace hides the two mounts from other processes and removes them at the end. No headers package has
+    // phylink's symbols; therefore they cause warnings instead of errors, and the kernel resolves them when it loads the module.
     let script = r#"set -e
         mount --bind "$1" "$2/mnt"
         mount -t proc proc "$2/proc"

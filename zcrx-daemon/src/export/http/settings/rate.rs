@@ -1,4 +1,4 @@
-//! `rate_limit`: at most so many requests in so much time, whoever makes them.
+//! `rate_limit`: the maximum number of requests per time, of all clients together.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

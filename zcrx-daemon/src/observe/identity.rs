@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use crate::model::QueueKey;
 
-/// What stays the same as long as a queue lives, and is another after a new registration.
+/// Identity of one registration of a queue: constant while the queue exists, different after a new registration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Life {
     /// A queue in the kernel. A driver that restarts the hardware queue makes a new page pool for it, and an interface may be
     /// renamed: the registration, its area and its owner stay.
     Kernel { ifq: u64 },
-    /// An own queue that the kernel does not know, or that was not found there.
+    /// A local queue that is not in the kernel, or that the snapshot did not find.
     Local(QueueKey),
 }
 
@@ -55,8 +55,8 @@ impl Identities {
     }
 }
 
-/// The name that is wanted, or the next one that nobody has. A hardware queue has one provider only, so two of one name
-/// are in two network namespaces: the second becomes `eth0~1:3`. Queues without a device are numbered.
+/// Returns the wanted name, or the next free one. A hardware queue has only one provider, so two queues of one name are in
+/// two network namespaces: the second becomes `eth0~1:3`. Queues without a device are numbered.
 fn free_name(wanted: &QueueKey, taken: &HashSet<QueueKey>) -> QueueKey {
     let mut key = wanted.clone();
     let mut next = 0;

@@ -65,13 +65,13 @@ impl Join {
         samples
     }
 
-    /// Whether a look at page pools is due although no queue is there.
+    /// Whether zcrxd must read page pools although no queue exists: detached pools remain.
     pub(super) fn remembers_pools(&self) -> bool {
         !self.pools.is_empty()
     }
 
-    /// Pools that are detached, and whose queue was seen while it lived and is gone. Where the queue lives on with another pool, the
-    /// driver has restarted it: its buffers are counted there. Pools that are gone are forgotten.
+    /// Samples of detached pools whose queue is gone and was sampled before. If the queue still exists with another pool, the driver
+    /// has restarted it, and the queue's sample counts its buffers. Forgets pools that are gone.
     fn left_behind(&mut self, at: Duration, kernel: &[KernelQueue], nic: &NicSample) -> Vec<QueueSample> {
         let lives = |id| kernel.iter().any(|queue| queue.pool.is_some_and(|pool| pool.id == id));
         self.pools.retain(|id, _| lives(*id) || nic.pool(*id).is_some());
@@ -89,7 +89,7 @@ impl Join {
     }
 }
 
-/// Own queues and the kernel's, those that are the same together, in the order in which they are given names.
+/// Pairs local queues with the kernel's, in the order in which they get names.
 fn lay_side_by_side<'a>(
     receive: &'a [ReceiveSample],
     kernel: &'a [KernelQueue],
@@ -104,7 +104,7 @@ fn lay_side_by_side<'a>(
         seen.push(Seen::ByKernel(queue, local));
     }
     seen.extend(unmatched.into_iter().map(Seen::ByItself));
-    // Who has the device has its name; of those without one, own queues keep the number they are configured by.
+    // A queue with a device has the device's name. Among queues without one, local queues keep their configured number.
     seen.sort_by_key(|seen| match seen {
         Seen::ByKernel(queue, _) if queue.ifindex.is_some() => 0,
         Seen::ByKernel(_, Some(_)) | Seen::ByItself(_) => 1,
@@ -113,16 +113,16 @@ fn lay_side_by_side<'a>(
     seen
 }
 
-/// Where zcrxd itself lives: by this its own queues are known.
+/// Process and network namespace of zcrxd, by which it recognises its local queues in the snapshot.
 #[derive(Clone, Copy)]
 struct Whereabouts {
-    /// Process id, as the kernel's owners are told by.
+    /// Process id, in the namespace that the snapshot's owners use.
     pid: u32,
     /// Inode of its network namespace, where that can be read.
     netns: Option<u64>,
 }
 
-/// The own queue that this one in the kernel is.
+/// Finds the local queue that is `queue` in the kernel.
 fn local_of<'r>(
     queue: &KernelQueue,
     kernel: &[KernelQueue],
@@ -143,7 +143,7 @@ fn local_of<'r>(
             .copied()
             .filter(|_| queue.netns.is_none() || queue.netns == here.netns);
     }
-    // Without a device there is only what it looks like; of two that look alike neither is claimed.
+    // Without a device only the sizes identify a queue; if two queues have the same sizes, neither is matched.
     let mine = |queue: &KernelQueue| queue.owners.iter().any(|owner| owner.pid == here.pid);
     let looks = |local: &ReceiveSample, queue: &KernelQueue| {
         on(local, BackendKind::Nodev)

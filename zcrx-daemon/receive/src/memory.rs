@@ -53,10 +53,10 @@ impl Mapping {
         Ok(Self { start, bytes })
     }
 
-    /// Maps `bytes`, rounded up to whole huge pages, so that each huge page of it is contiguous in physical memory: of
-    /// the host's reserved ones if there are enough, else transparent ones, which the kernel gives if it can.
+    /// Maps `bytes`, rounded up to whole huge pages, so that each huge page is contiguous in physical memory. Uses the host's
+    /// reserved huge pages if there are enough, else transparent huge pages, which the kernel provides if it can.
     ///
-    /// Errors as [`Self::new`]. Whether the kernel gave transparent huge pages, only their use tells.
+    /// Errors as [`Self::new`]. The kernel does not report whether it provided transparent huge pages.
     pub fn huge(bytes: usize) -> io::Result<Self> {
         let bytes = bytes.checked_next_multiple_of(HUGE_BYTES).filter(|bytes| *bytes > 0);
         let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
@@ -86,8 +86,8 @@ impl Mapping {
             )
         }?;
         let before = whole.cast::<u8>().align_offset(HUGE_BYTES);
-        // SAFETY: at most one huge page is cut off in front and what remains of it behind, both from the mapping just
-        // made, which nobody else knows.
+        // SAFETY: this unmaps less than one huge page before `start` and the rest of it behind the area, both in the mapping
+        // just made, to which no other code has a pointer.
         let start = unsafe {
             let start = whole.cast::<u8>().add(before);
             if before > 0 {
@@ -126,7 +126,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length, unmapped nowhere else; nobody can hold a borrow of it any more.
+        // SAFETY: mapped by `new` with this length, unmapped nowhere else; `drop` has the value, so no borrow of it remains.
         let result = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
         debug_assert!(result.is_ok(), "munmap of an own mapping: {result:?}");
     }

@@ -18,7 +18,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// In words.
+    /// Describes the reaction, for docs/receive.md.
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::ArmAgain => "arms the receive again at once",

@@ -30,7 +30,7 @@ pub struct QueueConfig {
     /// The network interface; needed by the backend `device` alone.
     #[serde(default)]
     pub interface: Option<String>,
-    /// Hardware queue index; without an interface, a number to tell queues apart.
+    /// Hardware queue index; without an interface, a number that distinguishes queues.
     #[serde(default)]
     pub queue: u32,
     /// Whether to set the interface up for zcrx before, and to put it back after; see [`crate::net`].
@@ -163,7 +163,7 @@ impl QueueConfig {
         wanted.max(page_bytes() as u64)
     }
 
-    /// Refuses what cannot be meant. Says which key, what is wrong with it and how to remedy it; asks nobody.
+    /// Refuses invalid values. The error names the key, the fault and the remedy. Does not query the host.
     pub fn check(&self) -> Result<(), ReceiveError> {
         let bad = |key, what: String, remedy: &'static str| Err(ReceiveError::Config { key, what, remedy });
         let page = page_bytes() as u64;

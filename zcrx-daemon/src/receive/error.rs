@@ -15,9 +15,9 @@ pub enum ReceiveError {
     Config {
         /// The configuration key.
         key: &'static str,
-        /// What is wrong with its value.
+        /// The fault of its value.
         what: String,
-        /// What would do.
+        /// What the user should write instead.
         remedy: &'static str,
     },
     /// An address cannot be listened on.
@@ -85,7 +85,7 @@ pub enum ReceiveError {
         /// Whether there is none of that name.
         gone: bool,
     },
-    /// Memory for the area or the rings cannot be had.
+    /// The kernel refuses memory for the area or the rings.
     #[error("area_bytes: cannot map {bytes} bytes: {source}; make the area smaller or free memory")]
     Memory {
         /// How many.

@@ -1,8 +1,8 @@
 //! Several threads, each with a ring of its own, on one queue (Linux 6.19).
 //!
-//! The first thread, the leader, registers the queue, accepts connections and deals them out; the others join its queue as
-//! members. The queue lives and fails as a whole: when a ring fails, whoever's it is, all leave, the kernel takes the
-//! buffers back with the queue, and the leader registers it anew. So no member can take buffers with it.
+//! The first thread, the leader, registers the queue, accepts connections and distributes them; the other threads join the
+//! queue as members. When the ring of any thread fails, the whole queue fails: all threads leave, the kernel takes the buffers
+//! back with the queue, and the leader registers it again. So a leaving member loses no buffers.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -109,7 +109,7 @@ impl WorkerSlot {
         &self.group.workers[self.index as usize]
     }
 
-    /// By a member: waits for a queue that it has not joined yet, `last` being the one before. `None` when told to stop.
+    /// Called by a member: waits for a queue of a later generation than `last`. Returns `None` when the thread must stop.
     pub(super) fn join(&self, last: u64) -> Option<Joined> {
         loop {
             if self.handle().wake.stopped() {
@@ -125,7 +125,7 @@ impl WorkerSlot {
         }
     }
 
-    /// By a member that has joined: its ring is gone. With the reason, if that ends the queue for all.
+    /// Called by a member whose ring is gone. A `failure` ends the queue for all threads.
     pub(super) fn leave(&self, failure: Option<String>) {
         let mut state = self.group.state();
         state.inside -= 1;
@@ -164,7 +164,7 @@ impl WorkerSlot {
         Some(socket)
     }
 
-    /// By a member that stops receiving: what was dealt to it and not taken goes back to the leader.
+    /// Called by a member that stops receiving: hands the connections that it has not taken back to the leader.
     pub(super) fn hand_back(&self) {
         for socket in self.handle().inbox.shut() {
             self.group.workers[0].inbox.hand(socket);

@@ -36,7 +36,7 @@ fn add(queue: &mut ReceiveSample, more: &ReceiveSample) {
     queue.cq_depth += more.cq_depth;
     queue.cq_overflows += more.cq_overflows;
     queue.bytes += more.bytes;
-    // On a device the kernel counts copies for the queue, and the leader tells.
+    // On a device the kernel counts copies for the whole queue, and the leader reports the count.
     if queue.selection.backend != Some(BackendKind::Device) {
         queue.copied_bytes = queue.copied_bytes.map(|bytes| bytes + more.copied_bytes.unwrap_or(0));
     }

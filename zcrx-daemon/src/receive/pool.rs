@@ -157,9 +157,9 @@ impl Pool {
     /// The data.
     pub(super) fn bytes(&self, buffer: &Buffer) -> &[u8] {
         let (id, offset) = split(buffer.off);
-        // SAFETY: `dispense` found the range to be inside that area, which is mapped as long as `self`. From the
-        // completion until the entry that returns it is published nobody writes to it; that entry is written by
-        // `give_back`, which takes the buffer, so the borrow has ended by then.
+        // SAFETY: `Pool::dispense` checked that the range is inside that area, which is mapped as long as `self`. The kernel does
+        // not write to the range from the completion until the entry that returns it is published. `Pool::give_back` writes
+        // that entry and takes the buffer, so the borrow has ended by then.
         unsafe {
             std::slice::from_raw_parts(self.areas[id].memory.start().add(offset).as_ptr(), buffer.len())
         }
@@ -218,7 +218,7 @@ impl Pool {
         self.refill.memory()
     }
 
-    /// Published entries that nobody has consumed.
+    /// Published entries that the kernel has not consumed.
     pub(super) fn refill_depth(&self) -> u32 {
         self.refill.depth()
     }
@@ -269,7 +269,7 @@ pub(super) fn short_name(interface: Option<&str>, queue: u32) -> String {
     format!("{}:{queue}", interface.unwrap_or("sw"))
 }
 
-/// What a queue that runs on `kind` cannot be told from outside, in words; empty for real zero copy.
+/// Describes how a queue on backend `kind` is degraded; empty for real zero copy.
 pub(super) const fn degradation(kind: BackendKind) -> &'static str {
     match kind {
         BackendKind::Device => "",

@@ -62,7 +62,7 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// What every queue says of itself now. Cheap, from any thread.
+    /// Takes a sample of every queue. Cheap; any thread may call this.
     pub fn sample(&self) -> Vec<ReceiveSample> {
         self.queues().iter().filter_map(Queue::sample).collect()
     }
@@ -96,7 +96,7 @@ impl Receiver {
         keyed.collect()
     }
 
-    /// Makes the first queue's thread hang: a fault on purpose, for tests of whoever watches.
+    /// Makes the first queue's thread hang, to test the watchdog.
     pub fn hang(&self) {
         if let Some(worker) = self.queues().first().and_then(|queue| queue.workers.first()) {
             worker.wake.hang();
@@ -249,8 +249,8 @@ impl Queue {
     }
 }
 
-/// A listener whose connections notice a peer that is gone without a word. Who only receives never would: there is nothing
-/// that the peer fails to acknowledge. When to ask the peer is the host's to say (`net.ipv4.tcp_keepalive_time`).
+/// Creates a listener with TCP keepalive, so that connections end when the peer disappears. Without keepalive a receiver would
+/// not notice that, because it sends no data. The host's `net.ipv4.tcp_keepalive_time` sets the time.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     SockRef::from(&listener).set_keepalive(true)?;

@@ -10,7 +10,7 @@ use super::config::QueueConfig;
 use super::receiver::{Queue, Receiver};
 use crate::model::ReceiveSample;
 
-/// What became of the queues.
+/// Result of a reconfiguration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
     /// Queues that were not touched.
@@ -100,7 +100,7 @@ struct Plan {
     gone: Vec<QueueConfig>,
 }
 
-/// Tells queues that stay from those that come and go.
+/// Sorts queues into unchanged, new and removed ones.
 fn plan(running: &[QueueConfig], wanted: Vec<QueueConfig>) -> Plan {
     let mut gone = running.to_vec();
     let mut fresh = Vec::new();
@@ -111,7 +111,7 @@ fn plan(running: &[QueueConfig], wanted: Vec<QueueConfig>) -> Plan {
             None => fresh.push(config),
         }
     }
-    // A number without an interface only tells queues apart, and those that stay keep theirs.
+    // The number of a queue without an interface only distinguishes it; unchanged queues keep their numbers.
     for index in 0..fresh.len() {
         if fresh[index].interface.is_some() {
             continue;
@@ -121,7 +121,7 @@ fn plan(running: &[QueueConfig], wanted: Vec<QueueConfig>) -> Plan {
             others.into_iter().any(|other| other.interface.is_none() && other.queue == number)
         };
         if taken(fresh[index].queue) {
-            // One of so many numbers is not among the fewer queues.
+            // There are more numbers than queues, so one is free.
             let free = (0..=u32::MAX).find(|number| !taken(*number)).unwrap_or_default();
             fresh[index].queue = free;
         }

@@ -32,7 +32,7 @@ pub(super) struct Counters {
     pub(super) connections: u64,
     pub(super) verified_bytes: u64,
     pub(super) mismatched_bytes: u64,
-    /// But for the age of the oldest buffer, which is told from `oldest` when a sample is taken.
+    /// Statistics of the ring. A sample computes the age of the oldest buffer from `oldest`.
     pub(super) ring: RingStatistics,
     /// When the buffer that is held longest was reaped.
     pub(super) oldest: Option<Instant>,
@@ -79,7 +79,7 @@ pub(super) enum Failed {
     Sink,
 }
 
-/// One queue's statistics, shared between its thread and whoever takes samples.
+/// One queue's statistics, shared between its thread and the threads that take samples.
 #[derive(Debug)]
 pub(super) struct Stats {
     key: QueueKey,

@@ -59,7 +59,7 @@ impl MappedRing {
     ///
     /// # Safety
     /// The memory must stay mapped and writable as long as the value and its clones live, `start` must be aligned
-    /// to 8 bytes, and whoever else uses the memory must do so by atomics (the kernel does).
+    /// to 8 bytes, and all other users of the memory must access it by atomics (the kernel does).
     pub unsafe fn at(
         start: NonNull<u8>,
         region_bytes: usize,
@@ -89,7 +89,7 @@ impl MappedRing {
         Ok(Self { head, tail, rqes, entries, _region: None })
     }
 
-    /// Published entries that nobody has consumed yet. For any thread, at any time.
+    /// Published entries that the kernel has not consumed yet. Any thread may call this at any time.
     pub fn depth(&self) -> u32 {
         // Head first: the consumer never passes the tail, so what is read later cannot be smaller.
         let head = self.head_acquire();

@@ -28,8 +28,8 @@ impl<M: RingMemory> Producer<M> {
         Self { memory, tail, published: tail, head, stash: VecDeque::new(), shared: false }
     }
 
-    /// One of several producers of a ring. Entries are then written when they are published, and only one of them may
-    /// publish at a time: whoever calls [`Self::publish`] sees to that, with all that the one before did.
+    /// Creates one of several producers of a ring. Such a producer writes its entries when it publishes them. Only one
+    /// producer may publish at a time, and must see all writes of the one before: callers of [`Self::publish`] hold a lock.
     pub fn of_several(memory: M) -> Self {
         Self { shared: true, ..Self::new(memory) }
     }
@@ -77,7 +77,7 @@ impl<M: RingMemory> Producer<M> {
         self.stash.len()
     }
 
-    /// Published entries that nobody has consumed yet.
+    /// Published entries that the kernel has not consumed yet.
     pub fn depth(&self) -> u32 {
         if self.shared {
             // Head first: the consumer never passes the tail.

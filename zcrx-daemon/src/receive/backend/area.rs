@@ -30,7 +30,7 @@ impl Area {
     }
 
     fn around(memory: Mapping, config: &QueueConfig, behind: usize) -> io::Result<Self> {
-        // How big the ring's header is only the registration tells: a page is room enough for any.
+        // Only the registration reports the size of the ring's header; one page is large enough for any header.
         let entries = config.refill_entries.next_power_of_two() as usize;
         let region_bytes =
             whole_pages(page_bytes() + entries * size_of::<ZcrxRqe>() + behind).ok_or_else(too_big)?;

@@ -9,25 +9,26 @@ use zcrx_uapi::zcrx::{
 };
 use zcrx_uapi::{QueryZcrx, QueryZcrxEvent, ZcrxStats, query};
 
-/// The events that are asked for, where the kernel has them.
+/// Events that zcrxd requests where the kernel has them.
 const EVENTS: u32 = 1 << ZCRX_EVENT_ALLOC_FAIL | 1 << ZCRX_EVENT_COPY;
 
-/// What a kernel offers, and what was asked for in vain.
+/// Features that the kernel offers, and configured features that it lacks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Features {
     pub(super) offered: Vec<ZcrxFeature>,
     pub(super) fallbacks: Vec<Fallback>,
-    /// Events to ask for, a bit each.
+    /// Events to request, one bit each.
     pub(super) events: u32,
 }
 
 impl Features {
-    /// Asks the kernel.
+    /// Queries the kernel.
     pub(super) fn ask() -> Self {
         Self::answered(query::zcrx().ok(), query::zcrx_event().ok())
     }
 
-    /// A kernel that cannot be asked (before Linux 6.19) has none of them, unless trying says otherwise.
+    /// Evaluates the kernel's answers. A kernel without the query (before Linux 6.19) counts as having no feature, until zcrxd
+    /// has tried one with success.
     fn answered(zcrx: Option<QueryZcrx>, event: Option<QueryZcrxEvent>) -> Self {
         let (zcrx, event) = (zcrx.unwrap_or_default(), event.unwrap_or_default());
         let events = event.event_flags & EVENTS;
@@ -52,14 +53,14 @@ impl Features {
         self.offered.contains(&feature)
     }
 
-    /// Trying told what asking did not.
+    /// Adds a feature that zcrxd tried with success and that the query did not report.
     pub(super) fn found(&mut self, feature: ZcrxFeature) {
         if !self.has(feature) {
             self.offered.push(feature);
         }
     }
 
-    /// Notes, and says, that something is asked for that cannot be had.
+    /// Records and logs that the configuration requests a feature that does not work here.
     pub(super) fn fall_back(&mut self, feature: ZcrxFeature, reason: String) {
         warn!(feature = feature.name(), "{reason}");
         self.fallbacks.push(Fallback { feature, reason });

@@ -98,7 +98,7 @@ impl Posted {
     fn shared_tail(&self) -> &AtomicU16 {
         let first = self.memory.start().cast::<BufRingEntry>();
         // SAFETY: the mapping begins with the first entry, initialised with zeroes; the tail in it is 2-byte aligned
-        // and written by nobody else; the kernel only reads it.
+        // and only this code writes it; the kernel only reads it.
         unsafe {
             let tail = BufRingEntry::tail(first.as_ptr()).cast_mut().cast::<AtomicU16>();
             NonNull::new_unchecked(tail).as_ref()

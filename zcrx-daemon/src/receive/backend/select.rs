@@ -112,7 +112,7 @@ pub(in crate::receive) fn check_interface(config: &QueueConfig) -> Result<(), Re
     }
 }
 
-/// How many receive queues an interface has, where sysfs tells.
+/// Number of receive queues of an interface, from sysfs.
 fn receive_queues(interface: &str) -> Option<u32> {
     let queues = fs::read_dir(format!("/sys/class/net/{interface}/queues")).ok()?;
     let receive = queues.flatten().filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-"));

@@ -38,10 +38,10 @@ pub(in crate::receive) struct ZcrxBackend {
     kind: BackendKind,
     zcrx_id: u32,
     features: Features,
-    /// Whether the kernel can be told to consume the refill ring (Linux 6.19).
+    /// Whether zcrxd can make the kernel consume the refill ring (Linux 6.19).
     can_flush: bool,
     flushes: u64,
-    /// Entries in the refill ring at which a device-less queue, which nobody consumes by itself, is flushed.
+    /// Entries in the refill ring at which zcrxd flushes a queue without a device, because no NIC's allocations consume them.
     flush_at: u32,
     /// When the ring was last flushed for the sake of waiting receives.
     flushed_for_waiting: Option<Instant>,
@@ -107,8 +107,8 @@ impl ZcrxBackend {
         reg.rx_buf_len = if buffer_bytes > page { buffer_bytes as u32 } else { 0 };
         let mut attempts = 0;
         loop {
-            // SAFETY: area and region stay mapped until the ring is gone: the pool and the backend own them, and
-            // whoever owns these drops the ring first. The kernel pins the pages on top of that.
+            // SAFETY: area and region stay mapped until the ring is gone: the pool and the backend own them, and the owner of
+            // both drops the ring first. The kernel pins the pages as well.
             let result = unsafe {
                 register::zcrx_ifq(ring.fd(), &mut reg, &mut area.reg, &mut area.region_desc, events.as_mut())
             };
@@ -141,7 +141,7 @@ impl ZcrxBackend {
         let buffers = u32::try_from(area.memory.bytes() as u64 / buffer_bytes).unwrap_or(u32::MAX);
         let mut pool = Pool::new(refill, buffer_bytes);
         pool.add_area(area.memory, area.reg.rq_area_token).map_err(|error| senseless(error.to_string()))?;
-        // Asking does not tell on every kernel that has it, trying does; on an empty ring it does nothing.
+        // Some kernels have the operation and do not report it, so zcrxd tries it; on an empty ring it has no effect.
         if !features.has(ZcrxFeature::FlushRq) && register::zcrx_flush_rq(ring.fd(), reg.zcrx_id).is_ok() {
             features.found(ZcrxFeature::FlushRq);
         }
@@ -247,7 +247,7 @@ impl Backend for ZcrxBackend {
 
     fn settle(&mut self, ring: &Ring, pool: &mut Pool, waiting: usize) -> io::Result<usize> {
         let depth = pool.refill_depth();
-        // A full ring cannot take what is stashed, and a device-less one is consumed by nobody else.
+        // A full ring has no room for stashed entries. Without a device, the kernel consumes the ring only when zcrxd flushes it.
         let flush = pool.stashed() > 0 || (self.kind == BackendKind::Nodev && depth >= self.flush_at);
         if waiting > 0 {
             self.provide(ring, pool)?;
@@ -366,7 +366,7 @@ impl Backend for ZcrxBackend {
     }
 }
 
-/// A registration that was refused, in words.
+/// Describes a refused registration.
 fn refusal(config: &QueueConfig, kind: BackendKind, step: &str, error: &io::Error) -> Refusal {
     let explanation = registration::explain(error.raw_os_error().unwrap_or(0), table(kind));
     // What the interface shows is nearer to the truth than what the errno can mean.

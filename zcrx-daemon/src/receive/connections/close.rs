@@ -1,7 +1,7 @@
-//! How a connection ends without losing what its sender was told has arrived.
+//! Ends connections without losing data that TCP has acknowledged to the sender.
 //!
-//! TCP acknowledges payload before it is received here. So an end from this side first shuts the socket down, which makes
-//! the kernel acknowledge nothing more, and then receives what waits in it.
+//! TCP acknowledges payload before zcrxd receives it. Therefore zcrxd first shuts the socket down, after which the kernel
+//! acknowledges nothing more, and then receives the data that waits in it.
 
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -23,8 +23,7 @@ impl Connection {
         self.socket.shutdown(Shutdown::Both).ok();
     }
 
-    /// Bytes that the sender was told have arrived and that did not reach the destination. To be asked once all requests
-    /// have ended.
+    /// Acknowledged bytes that did not reach the destination. Valid once all requests of the connection have ended.
     pub(in crate::receive) fn lost(&self) -> u64 {
         use crate::receive::sinks::Sink;
         self.sink.unconfirmed() + unread(&self.socket)

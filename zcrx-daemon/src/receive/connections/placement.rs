@@ -24,7 +24,7 @@ pub(in crate::receive) struct HardwareQueue {
 /// Where a connection arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::receive) enum Arrival {
-    /// On the expected queue, or no one can tell.
+    /// On the expected queue, or the queue is unknown.
     Expected,
     /// On this queue.
     Elsewhere { interface: String, queue: u32 },

@@ -11,7 +11,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Why sending came to no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// Nobody listens there, or cannot be reached.
+    /// No program listens there, or the address is unreachable.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// Where to.

@@ -1,26 +1,26 @@
-//! How much of a queue's payload may wait for its sinks, and where: in the area, in ordinary memory, in the sockets.
+//! Limits of the payload that waits for a queue's sinks: in the area, in ordinary memory, in the sockets.
 
 use crate::model::BacklogStatistics;
 
-/// What a piece of copied payload takes besides its bytes: its place in a queue and its allocation.
+/// Overhead of one piece of copied payload, bytes: its entry in a list and its allocation.
 const OVERHEAD: u64 = 96;
 
 /// Where the next payload of a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Where it was received: the sink holds the buffer.
+    /// In the area: the sink holds the buffer.
     Area,
-    /// In ordinary memory: the buffer goes back at once.
+    /// In ordinary memory: zcrxd returns the buffer at once.
     Memory,
-    /// Where it was received, and the connection brings no more: area and memory are full.
+    /// In the area, and zcrxd pauses the connection: both limits are reached.
     Nowhere,
 }
 
-/// What the sinks of one queue hold together, and may hold.
+/// Buffers and memory that the sinks of one queue hold together, and their limits.
 ///
-/// A buffer that a sink holds is one that the queue lacks. So the sinks' share of the area is limited; payload beyond it is
-/// copied to ordinary memory, up to a budget; beyond that the connection is paused until its sink has caught up, and TCP
-/// tells the sender. A slow sink thus slows its own connections only.
+/// The NIC cannot use a buffer that a sink holds, so the sinks' share of the area is limited. zcrxd copies payload above the
+/// limit to ordinary memory. When that is full too, zcrxd pauses the connection until its sink has caught up, and TCP's window
+/// stops the sender. So a slow sink slows only its own connections.
 #[derive(Debug)]
 pub(in crate::receive) struct Backlog {
     /// Buffers; `u64::MAX` without a limit.
@@ -36,7 +36,7 @@ impl Backlog {
         Self { hold_limit: hold_limit.unwrap_or(u64::MAX), copy_out_limit, held: 0, copied: 0 }
     }
 
-    /// The area has grown: sinks may hold this many buffers from now on.
+    /// Sets the limit after the area has grown.
     pub(in crate::receive) fn set_hold_limit(&mut self, hold_limit: Option<u64>) {
         self.hold_limit = hold_limit.unwrap_or(u64::MAX);
     }
@@ -46,11 +46,11 @@ impl Backlog {
         self.held
     }
 
-    /// Where the next `bytes` of a connection wait whose sink holds `own` buffers already, on a queue with this many
-    /// connections.
+    /// Decides where the next `bytes` of a connection wait. `own` is the number of buffers that its sink holds already,
+    /// `connections` the number of connections of the queue.
     ///
-    /// Half of the limit goes to whoever comes first; from then on each connection may hold an equal share. Together they
-    /// hold less than twice the limit, and a stuck sink leaves the others their share.
+    /// The first half of the limit is open to any connection; above it, each connection may hold an equal share. Together the
+    /// sinks hold less than twice the limit, and a stuck sink leaves the other sinks their shares.
     pub(super) fn place(&self, own: u64, connections: usize, bytes: usize) -> Place {
         let share = (self.hold_limit / (connections as u64).max(1)).max(1);
         if own < share || self.held < self.hold_limit / 2 {

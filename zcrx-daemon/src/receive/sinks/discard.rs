@@ -1,4 +1,4 @@
-//! Payload that nobody wants: buffers go back at once.
+//! Sink that discards payload and returns each buffer at once.
 
 use std::os::fd::RawFd;
 

@@ -57,7 +57,7 @@ pub(in crate::receive) struct Forward {
     outbox: Outbox,
     sending: bool,
     reading: bool,
-    /// Written to by the kernel, read by nobody.
+    /// The kernel writes replies of the destination here; zcrxd does not read them.
     reply: Box<[u8; REPLY_BYTES]>,
     /// The destination sends nothing more.
     peer_finished: bool,

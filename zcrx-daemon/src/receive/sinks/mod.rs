@@ -1,7 +1,7 @@
-//! Where payload goes: one sink per connection, behind one trait.
+//! Destinations of payload: one sink per connection, behind one trait.
 //!
-//! A sink never touches the ring and never blocks. It takes buffers, offers requests to submit, and is told their results;
-//! the event loop does the rest.
+//! A sink never touches the ring and never blocks. It takes buffers and offers requests; the event loop submits the requests and
+//! passes their results to the sink.
 
 mod backlog;
 mod discard;

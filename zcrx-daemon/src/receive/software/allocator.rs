@@ -12,19 +12,19 @@ pub const ALLOC_CACHE_REFILL: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Niov(pub u32);
 
-/// Refill entries that were consumed and gave no buffer, by why. The kernel drops these without a word.
+/// Consumed refill entries that returned no buffer, by reason. The kernel drops such entries silently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rejected {
     /// Padding not zero, or no such area or buffer.
     pub malformed: u64,
-    /// The buffer has no reference of user space: returned twice, or never dispensed.
+    /// User space has no reference to the buffer: it returned the buffer twice, or the buffer was never delivered.
     pub unreferenced: u64,
 }
 
 /// References to one buffer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Refs {
-    /// All: user space's, and the one of whoever fills the buffer. The kernel's `pp_ref_count`.
+    /// All references: user space's, and the one of the receive that fills the buffer. The kernel's `pp_ref_count`.
     all: u32,
     /// Of these, user space's: one for each completion. The kernel's `user_refs`.
     user: u32,
@@ -113,7 +113,7 @@ impl<M: RingMemory> Allocator<M> {
         self.freelist.len() + self.cache.len()
     }
 
-    /// Buffers that user space holds or whose return it has published but nobody consumed.
+    /// Buffers that user space holds, or whose published refill entry the allocator has not consumed.
     pub fn user_held(&self) -> usize {
         self.refs.iter().filter(|refs| refs.user > 0).count()
     }
@@ -135,7 +135,7 @@ impl<M: RingMemory> Allocator<M> {
         self.consume(|allocator, niov| allocator.cache.push(niov));
     }
 
-    /// Consumes refill entries, and hands over the buffers that nobody has a reference to any more.
+    /// Consumes refill entries, and passes the buffers without a remaining reference to `free`.
     fn consume(&mut self, mut free: impl FnMut(&mut Self, Niov)) {
         // At most 64 entries are looked at, whatever they yield: with several fragments of a buffer in the ring the
         // kernel up to 7.2 can consume 64 entries and come back empty-handed.

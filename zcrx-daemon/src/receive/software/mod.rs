@@ -1,10 +1,10 @@
-//! The software interface queue: the kernel's object, in user space.
+//! The software interface queue: the kernel's interface queue, implemented in user space.
 //!
-//! It registers as the first version of the kernel's interface queue did ("io_uring/zcrx: add interface queue and
-//! refill queue"), with the same checks in the same order and the same errnos, and it hands out buffers as the
-//! kernel does: from a cache of 64, filled from the refill ring, then from the freelist, else not at all. What it
-//! lacks is a NIC: the `copy` backend brings data in by ordinary receives. The rest of the receive path cannot tell
-//! the difference, and that is its worth: on any machine one can watch a queue starve and recover.
+//! Its registration follows the first version of the kernel's interface queue ("io_uring/zcrx: add interface queue and
+//! refill queue"): the same checks in the same order, with the same errnos. It allocates buffers as the kernel does: from
+//! a cache of 64, filled from the refill ring, then from the freelist; otherwise the allocation fails. It has no NIC: the
+//! `copy` backend fills the buffers by ordinary receives. The rest of the receive path is the same, so a queue can starve and
+//! recover on any machine.
 
 mod allocator;
 mod region;

@@ -36,7 +36,7 @@ fn rqe(off: u64) -> ZcrxRqe {
 enum Step {
     /// Fill a buffer with so many fragments, and hand each to the user. 0: the buffer stays unused.
     Receive(u8),
-    /// Give back the user's n-th completion (modulo what it holds).
+    /// Return the buffer of user space's n-th completion (modulo the number that it holds).
     GiveBack(u16),
     Publish,
 }

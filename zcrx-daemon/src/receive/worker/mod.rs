@@ -1,15 +1,15 @@
-//! The thread of one queue: registers it, receives until told to stop, and brings it back when it fails.
+//! The thread of one queue: registers the queue, receives until zcrxd stops it, and registers the queue again when it fails.
 //!
 //! | Module | Idea |
 //! |---|---|
 //! | `prepared` | a ring with a registered queue |
 //! | `event_loop` | one turn: submit, wait, handle a batch |
-//! | `state` | what a completion may change, and which part it belongs to |
-//! | `arriving`, `receiving`, `delivering`, `helping` | what is done about it |
-//! | `lifecycle` | how a loop ends: drained, closed, or taken over by the next one |
-//! | `requests`, `op` | requests on their way into the ring, and what their completions belong to |
-//! | `timers`, `retry` | what is due when |
-//! | `report` | counters, and when other threads see them |
+//! | `state` | the state that handlers change, and the dispatch of completions to handlers |
+//! | `arriving`, `receiving`, `delivering`, `helping` | the handlers |
+//! | `lifecycle` | the end of a loop: drained, closed, or continued by the next loop |
+//! | `requests`, `op` | queued requests, and the request that a completion belongs to |
+//! | `timers`, `retry` | due times |
+//! | `report` | counters, and their publication to other threads |
 //! | `retired` | memory of rings whose requests did not end |
 
 mod arriving;
@@ -46,7 +46,7 @@ use super::prepared::Prepared;
 use super::stats::Counters;
 use crate::model::{BackendKind, QueueState, Selection};
 
-/// Pauses between attempts to bring a failed queue back.
+/// Pauses between attempts to register a failed queue again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -67,7 +67,7 @@ impl Drop for PanicWatch<'_> {
     }
 }
 
-/// The thread's whole life. Reports to `started` how the first registration went, and ends if it failed.
+/// Runs the thread. Sends the result of the first registration to `started`, and returns if that failed.
 pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
     thread::pin(plan);
     let _watch = PanicWatch(plan);
@@ -134,7 +134,7 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }
 
-/// Lets other threads send connections here, and join the queue.
+/// Lets other threads hand connections to this thread and join its queue.
 fn open(plan: &Plan, event_loop: &EventLoop<'_>, shared: Option<Shared>) {
     plan.inbox.set_open(event_loop.state.selection.backend == Some(BackendKind::Device));
     if let (Some(shared), Some(slot)) = (shared, &plan.slot) {
@@ -142,7 +142,7 @@ fn open(plan: &Plan, event_loop: &EventLoop<'_>, shared: Option<Shared>) {
     }
 }
 
-/// Ends a failed loop. Its connections survive where only the interface has changed: the ring still ends its requests.
+/// Ends a failed loop. Keeps its connections if only the interface has changed, because the ring can still end their requests.
 fn give_up(plan: &Plan, event_loop: EventLoop<'_>, failure: &ReceiveError) -> (Carried, Option<RetiredRing>) {
     if matches!(failure, ReceiveError::InterfaceChanged { .. }) && plan.slot.is_none() {
         return event_loop.detach();
@@ -151,7 +151,7 @@ fn give_up(plan: &Plan, event_loop: EventLoop<'_>, failure: &ReceiveError) -> (C
     (Carried::new(plan, &counters), ring)
 }
 
-/// The whole life of a thread that joins the queue of another.
+/// Runs a thread that joins another thread's queue.
 pub(super) fn assist(plan: &Plan) {
     thread::pin(plan);
     let Some(slot) = &plan.slot else { return };
@@ -182,7 +182,7 @@ pub(super) fn assist(plan: &Plan) {
                     Ended::Stopped | Ended::Left | Ended::Upgrade(_) => None,
                 }
             }
-            // The others can do without it.
+            // The other threads receive without this one.
             Err(error) => {
                 error!(queue = plan.name, worker = slot.index, %error, "cannot join the queue");
                 plan.stats.turned(QueueState::Failed, &error.to_string());
@@ -195,7 +195,7 @@ pub(super) fn assist(plan: &Plan) {
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }
 
-/// Tries until it works (or until it is stopped: `None`).
+/// Registers the queue again, with pauses, until that succeeds. Returns `None` when the thread must stop.
 fn reopen(plan: &Plan) -> Option<(Prepared, Option<Shared>)> {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -214,7 +214,7 @@ fn reopen(plan: &Plan) -> Option<(Prepared, Option<Shared>)> {
     }
 }
 
-/// Logs what the queue runs on, and why not on a better backend.
+/// Logs the queue's backend, and why a better one does not work.
 fn announce(plan: &Plan, selection: &Selection) {
     let Some(kind) = selection.backend else { return };
     for refusal in &selection.refused {

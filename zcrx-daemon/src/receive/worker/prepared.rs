@@ -14,8 +14,8 @@ use crate::receive::plan::Plan;
 use crate::receive::prepared::{Prepared, ifindex};
 use crate::receive::ring::Ring;
 
-/// Makes a ring for the calling thread and registers the best queue on it. The second value is for other threads to join.
-/// Ends early when the thread is told to stop.
+/// Creates a ring for the calling thread and registers a queue on the best backend. The second value lets other threads join the
+/// queue. Returns early when the thread must stop.
 pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveError> {
     let ring = Ring::new(plan.config.cq_entries)?;
     let busy_poll = thread::busy_poll(plan, &ring);
@@ -35,7 +35,7 @@ pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveErr
     Ok((Prepared { ring, backend, pool, selection, ifindex, busy_poll }, shared))
 }
 
-/// Makes a ring that receives from a queue which another thread registered.
+/// Creates a ring that receives from another thread's queue.
 pub(super) fn joined(plan: &Plan, joined: &Joined) -> Result<Prepared, ReceiveError> {
     let ring = Ring::new(plan.config.cq_entries)?;
     let busy_poll = thread::busy_poll(plan, &ring);

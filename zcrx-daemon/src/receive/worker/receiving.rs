@@ -174,8 +174,8 @@ impl State<'_> {
         }
     }
 
-    /// Receives no more from a connection until its sink has caught up: the kernel then keeps what comes, as much as the
-    /// socket takes, and TCP tells the sender.
+    /// Stops receiving from a connection until its sink has caught up. The kernel then keeps arriving data in the socket. When
+    /// the socket is full, TCP's window stops the sender.
     pub(super) fn pause(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.paused || connection.receive == Receive::Ended {
@@ -217,8 +217,8 @@ impl State<'_> {
         loop {
             let stashed = self.pool.stashed();
             ready += self.backend.settle(ring, &mut self.pool, due)?;
-            // A ring smaller than what is returned at once is flushed as often as that takes: nobody else may ever ask
-            // for what is stashed.
+            // If the stash is larger than the refill ring, flush the ring repeatedly: without further completions nothing else
+            // would publish the stash.
             self.pool.publish();
             if self.pool.stashed() == 0 || self.pool.stashed() == stashed {
                 break;

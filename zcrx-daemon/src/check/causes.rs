@@ -8,7 +8,7 @@ use crate::model::ProbeStatus;
 
 /// What to change, by what is missing.
 const REMEDY: &str = "a kernel with CONFIG_DEBUG_INFO_BTF and BPF trampolines or kprobes, and the privileges to attach probes \
-                      (see Probes above); zcrxd's own queues need none of this";
+                      (see Probes above); zcrxd's local queues need none of this";
 
 pub(super) fn judge(probes: &[ProbeStatus]) -> Vec<Finding> {
     let attached = |name: &str| probes.iter().any(|probe| probe.name == name && probe.attached.is_some());

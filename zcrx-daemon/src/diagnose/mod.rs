@@ -1,12 +1,12 @@
-//! Says what is wrong with a queue, why, and for how long it will last: pure functions of a queue's history.
+//! Finds problems of a queue, their causes, and the time until it starves: pure functions of the queue's history.
 //!
 //! A [`History`] keeps the last samples, what each shows (computed once, when it arrives), and a bounded memory of the last
-//! day. [`diagnose`] raises the alarms (`symptoms`, and those that a cause owns) and asks each rule of [`causes`] whether
-//! its cause fits; [`Tracker`] follows one queue and makes episodes of alarms; [`forecast`] says when buffers run out. Nothing
-//! in here reads a clock, a file or the kernel: a recording gives the same answer as the live queue did.
+//! day. [`diagnose`] raises the alarms (of `symptoms` and of the rules) and asks each rule of [`causes`] whether its cause
+//! fits; [`Tracker`] follows one queue and turns alarms into episodes; [`forecast`] estimates when buffers run out. No code
+//! here reads a clock, a file or the kernel: a recording gives the same answer as the live queue.
 //!
 //! To add a cause: its name in [`crate::model::Cause`], one file in `causes/` with its [`Rule`], one line in
-//! [`causes::RULES`]. What it compares with stands in `thresholds.rs`; what the history shows, in `facts/`.
+//! [`causes::RULES`]. Its thresholds belong in `thresholds.rs`; what the history shows belongs in `facts/`.
 
 #[cfg(any(test, feature = "queue-model"))]
 pub mod accuracy;
@@ -57,8 +57,8 @@ pub use verdict::{CauseWords, SOON, Urgency, Verdict};
 pub use vitals::{Rates, Trace, Vitals};
 pub use watch::{Life, Watch};
 
-/// What the history says about its queue. An empty history says nothing. Without an alarm there is no cause: a queue that
-/// nobody is harmed by has none.
+/// Diagnoses the queue of a history. An empty history has an empty diagnosis. Without an alarm there is no cause: the queue
+/// causes no harm.
 pub fn diagnose(history: &History) -> Diagnosis {
     Facts::of(history).map_or_else(Diagnosis::default, |facts| judge(&facts))
 }

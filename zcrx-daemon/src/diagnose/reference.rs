@@ -1,4 +1,4 @@
-//! `docs/causes.md`: the rules, written for people.
+//! `docs/causes.md`: the rules as a page.
 
 use std::fmt::Write;
 
@@ -10,20 +10,20 @@ use crate::proofs;
 const HEAD: &str = "\
 # Causes of starvation
 
-What zcrxd can name, each with what it looks like and what helps. Written from the rules that the diagnosis itself
-asks (`zcrx-daemon/src/diagnose/causes`, a file each): change those, then regenerate with
+The causes that zcrxd can name, each with its signature and its remedy. This page is generated from the rules of the
+diagnosis (`zcrx-daemon/src/diagnose/causes`, one file each): change those, then regenerate with
 
     cargo xtask regenerate
 
-Several causes can hold at once; they are named in the order of their effect, of which medium confidence counts six
-tenths and low confidence a quarter. A cause that cannot be told, because a figure is not to be had on this host, is left
-out, and the figure is named instead.
+Several causes can hold at once. zcrxd names them in the order of their contribution, weighted by confidence: high counts
+in full, medium six tenths, low a quarter. If this host does not report a figure that a cause needs, zcrxd leaves the cause
+out and names the figure.
 
-Named: with which sample after the begin of an episode, as the kernel stamped it, the cause is first. A sample is taken
-every second (`interval`), or after the time that a look takes, if that is longer: the first sample may come a moment
-after the begin, and the second shows that the trouble lasts. The scenarios hold the daemon to it.
+The column Named says with which sample after the begin of an episode zcrxd names the cause first. The kernel's time stamp
+is the begin. zcrxd takes a sample every second (`interval`), or less often if one takes longer. The first sample may come a
+moment after the begin; the second shows that the problem lasts. The scenarios check these times.
 
-The last column says where each can be seen: scenarios of the [lab](../xtask/lab/README.md), each run by
+The last column says which scenarios of the [lab](../xtask/lab/README.md) produce the cause, each run by
 `cargo xtask lab run --scenario NAME`, or why there is none.
 
 | | Name | Cause | What it looks like | What to do | Named | Produced |
@@ -33,14 +33,15 @@ The last column says where each can be seen: scenarios of the [lab](../xtask/lab
 const BY_SECOND: &str = "by the second sample";
 
 const TAIL: &str = "
-## With zcrxd's own receive path
+## On zcrxd's queues
 
-A, C and I are made with it too (`diagnosed-own-*`). The others are what it is built not to do, on the kernels that the software
-NIC is built for (Linux 7.2 and 7.3): it arms a receive on every connection or says that it paused it (B), flushes the refill ring
-when that is full and stashes what does not fit (D), accounts for each buffer until it is returned once (E, G), flushes the ring of
-a queue without a device (L). A completion queue of 8 entries becomes one of 256, and an ENOSPC now and then is answered by draining
-and arming again: three in a minute, and no episode (J). F and H are asked of the kernel and the NIC, whoever owns the queue. For K
-and M there are scenarios by name (`diagnosed-own-missteered_flow`, `diagnosed-own-pinned_after_teardown`).
+The lab produces A, C and I on zcrxd's queues too (`diagnosed-own-*`). zcrxd is built to avoid most of the others, on the kernels
+that the software NIC is built for (Linux 7.2 and 7.3). It arms a receive on every connection, or reports that it paused the
+connection (B). It flushes a full refill ring and stashes entries that do not fit (D). It accounts for each buffer and returns it
+once (E, G). It flushes the ring of a queue without a device (L). It raises a completion queue of 8 entries to 256; after an
+occasional ENOSPC it drains the queue and arms the receive again: three in a minute, and no episode (J). F and H depend on the
+kernel and the NIC, not on the owner. K and M have scenarios of their own (`diagnosed-own-missteered_flow`,
+`diagnosed-own-pinned_after_teardown`).
 ";
 
 /// The table of causes, as Markdown.
@@ -59,7 +60,7 @@ pub fn reference() -> String {
     page
 }
 
-/// One cause in words, for the runbook: what it looks like and what to do.
+/// Returns a page on one cause for the runbook: its signature and its remedy.
 pub fn explain(cause: Cause) -> String {
     let letter = cause.letter().map(|letter| format!(", cause {letter}")).unwrap_or_default();
     let head = format!("# {} ({}{letter})\n", super::title(cause), cause.name());

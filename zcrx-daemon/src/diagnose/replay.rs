@@ -1,4 +1,4 @@
-//! What a row of samples would have told when it was live.
+//! Replays recorded samples: repeats the events that zcrxd reported when the queue was live.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub struct Replayed {
     pub report: Report,
 }
 
-/// Feeds samples, in the order of their time, to trackers that remember `window` samples. Each event is told with the
-/// time of its sample.
+/// Feeds samples, in the order of their time, to trackers that remember `window` samples. Passes each event on with the time of
+/// its sample.
 pub fn replay(
     samples: &mut dyn Iterator<Item = &QueueSample>,
     window: usize,

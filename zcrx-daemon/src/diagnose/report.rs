@@ -1,4 +1,4 @@
-//! A diagnosis in words.
+//! A diagnosis as text.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct Report {
     pub owner_cgroup: Option<String>,
     /// When, CLOCK_MONOTONIC.
     pub at: Duration,
-    /// What is wrong, and why.
+    /// Alarms and causes.
     pub diagnosis: Diagnosis,
     /// What is to be expected.
     pub forecast: Forecast,
@@ -71,7 +71,7 @@ impl Report {
         })
     }
 
-    /// Whether anything is wrong now.
+    /// Whether the queue has a problem now.
     pub fn troubled(&self) -> bool {
         !self.diagnosis.alarms.is_empty() || self.episode.is_some()
     }
@@ -218,7 +218,7 @@ fn write_forecast(out: &mut impl Write, forecast: &Forecast) -> fmt::Result {
         writeln!(out, "  headroom: {:.0} % of the area is allocatable", headroom * 100.0)?;
     }
     if let Some(time) = forecast.hold_time.filter(|time| !time.is_zero()) {
-        writeln!(out, "  a buffer is out for {} on average", words::time(time))?;
+        writeln!(out, "  the owner holds a buffer for {} on average", words::time(time))?;
     }
     match &forecast.sizes {
         Answer::Known(sizes) => writeln!(

@@ -1,9 +1,9 @@
 //! Starvation itself: the alarms that no single cause owns.
 //!
-//! Healthy queues look alarming: a freelist at zero, a page pool with everything in flight, a ring that is never quite
-//! full, a failed allocation now and then. So an alarm is raised only once a problem has lasted ([`LASTING`]) and
-//! somebody is harmed: dropped packets, a NIC with nothing posted, receives that end with an error, or memory that does not
-//! come back. All of that is judged on counter differences and their times: a sample every ten seconds shows it too.
+//! Healthy queues look alarming: an empty freelist, a page pool with all buffers in flight, a ring that is never quite full,
+//! an occasional failed allocation. So zcrxd raises an alarm only once a problem has lasted ([`LASTING`]) and does harm:
+//! dropped packets, a NIC without posted buffers, receives that end with an error, or buffers that are not returned. The
+//! functions compare counter differences and their times, so a sample every ten seconds is enough.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::thresholds::{LASTING, LASTING_WITHOUT_DROPS, RECENT, REPEATED, REPEAT
 use super::words;
 use crate::model::{Alarm, Trouble};
 
-/// What is wrong, worst first; nothing for a healthy queue.
+/// Alarms, worst first; none for a healthy queue.
 pub(super) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     let mut alarms: Vec<Alarm> = RULES.iter().filter_map(|rule| rule.alarm?(facts)).collect();
     // A NIC that no longer asks while buffers wait is stalled, and its cause says so.
@@ -92,7 +92,7 @@ pub(super) fn quiet_for(facts: &Facts<'_>, quiet: impl Fn(&Change) -> bool) -> D
     facts.now.at.saturating_sub(begin.unwrap_or(facts.now.at))
 }
 
-/// Whether somebody is harmed since then: packets dropped, or nothing posted. `None` where neither is known.
+/// Whether the problem has done harm since then: dropped packets, or no posted buffers. `None` where neither is known.
 pub(super) fn harmed_since(facts: &Facts<'_>, since: Duration) -> Option<bool> {
     let after = facts.steps().filter(|step| step.at > since);
     let drops = after.map(|step| step.change.drops).reduce(|so_far, drops| Some(so_far? + drops?)).flatten();
@@ -111,7 +111,7 @@ fn starving(facts: &Facts<'_>) -> Option<Alarm> {
     let failed_again = Activity::within(facts, RECENT, |step| {
         some(step.change.failures) && step.at.saturating_sub(step.change.span) >= since
     });
-    // Drops of long ago say nothing of a queue that nobody sends to.
+    // Old drops are no evidence about a queue without traffic.
     let harmed = match harmed_since(facts, since.max(facts.now.at.saturating_sub(REPEATED))) {
         Some(harmed) => harmed,
         None if none(facts.recent.bytes) => failed_again.is_some(),

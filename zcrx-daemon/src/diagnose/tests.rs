@@ -10,7 +10,7 @@ use crate::model::{
     Selection, Trouble,
 };
 
-/// An own queue of 4096 buffers that returns 1000 a second; synthetic.
+/// A synthetic local queue of 4096 buffers that returns 1000 a second.
 fn local(second: u64, held: u64, stashed: u64) -> QueueSample {
     let key = QueueKey { interface: None, queue: 0 };
     let returned = 10_000 + second * 1_000;

@@ -12,12 +12,12 @@ pub(super) const PROMPT: Duration = Duration::from_millis(100);
 /// Just now: long enough to hold several rounds of any owner's loop.
 pub(super) const LATEST: Duration = Duration::from_millis(240);
 
-/// How long a trouble lasts before it is told. One failed allocation heals by itself: NAPI comes back within
-/// milliseconds, and the drivers' own timers (gve 20 ms, fbnic 1 s) within a second.
+/// Minimum duration of a problem before zcrxd raises an alarm. A single failed allocation recovers by itself: NAPI runs again
+/// within milliseconds, and drivers' timers (gve 20 ms, fbnic 1 s) fire within a second.
 pub(super) const LASTING: Duration = Duration::from_millis(950);
 
-/// How long failures must recur where nothing tells whether packets are dropped: without that, failures may be those
-/// of a NIC that tops up its ring and loses nothing.
+/// Minimum duration of recurring failures where no figure shows dropped packets: the failures may be those of a NIC that tops
+/// up its ring and loses nothing.
 pub(super) const LASTING_WITHOUT_DROPS: Duration = Duration::from_secs(5);
 
 /// How long a page pool may take to go. The kernel looks again once a second (`DEFER_TIME`), so a pool that is about
@@ -27,10 +27,10 @@ pub(super) const PINNED: Duration = Duration::from_millis(2500);
 /// How long buffers must have been held without a break to be held throughout: longer than most owners need for one.
 pub(super) const THROUGHOUT: Duration = Duration::from_secs(4);
 
-/// A queue is calm again, and its episode closed, after this much time without trouble: shorter pauses are one episode.
+/// Time without a problem after which an episode ends. Shorter pauses belong to the episode.
 pub(super) const CALM: Duration = Duration::from_secs(5);
 
-/// The same for problems that show by single events: a receive that fails every ten seconds is one problem.
+/// As [`CALM`], for problems that consist of single events: a receive that fails every ten seconds is one problem.
 pub(super) const CALM_AFTER_EVENTS: Duration = Duration::from_secs(20);
 
 /// The share of the area up to which a queue (completions, refill entries) counts as empty.
@@ -42,8 +42,8 @@ pub(super) const CONSIDERABLE: f64 = 0.25;
 /// The share of the area from which one place is where most buffers are.
 pub(super) const MOST: f64 = 0.5;
 
-/// The share of refill entries consumed in vain from which they are no coincidence of two counters read one after the
-/// other: a snapshot reads a queue within milliseconds, in which far less than this moves of what moves in seconds.
+/// Share of refill entries consumed without effect above which the waste is real. A snapshot reads two counters one after the
+/// other within milliseconds; in that time they move far less than this share of their change between samples.
 pub(super) const WASTED: f64 = 0.025;
 
 /// Buffers that a page pool's allocation cache may keep (`PP_ALLOC_CACHE_SIZE`).

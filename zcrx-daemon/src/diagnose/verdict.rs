@@ -12,7 +12,7 @@ use super::vitals::Vitals;
 use super::words;
 use crate::model::{Alarm, Cause, Diagnosis, Episode, Finding, Owner, QueueSample, Trouble};
 
-/// How soon a starvation must come to be told before it is there.
+/// zcrxd reports a starvation in advance if it will come within this time.
 pub const SOON: Duration = Duration::from_mins(5);
 
 /// What there is to say of a queue, ready to be printed.
@@ -23,7 +23,7 @@ pub struct Verdict {
     pub urgency: Urgency,
     /// One line that makes sense alone: `STARVED 23 s: 0 of 4096 buffers free; 4096 held by ingest[4242]; 0 B/s`.
     pub line: String,
-    /// What is wrong, one line for each alarm.
+    /// One line for each alarm.
     pub alarms: Vec<String>,
     /// Causes, the first one first; empty while nothing is wrong.
     pub causes: Vec<CauseWords>,
@@ -50,7 +50,7 @@ pub enum Urgency {
     Calm,
 }
 
-/// One cause in words.
+/// One cause as text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CauseWords {
     /// Which.

@@ -1,4 +1,4 @@
-//! The figures of a queue that people look at: where its buffers are, what flows, and how both went of late.
+//! The key figures of a queue: where its buffers are, its rates, and how both developed recently.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub struct Rates {
 pub struct Trace {
     /// The time that all steps cover.
     pub span: Duration,
-    /// The least that could still be given out in each step, percent of the area.
+    /// Smallest number of allocatable buffers in each step, percent of the area.
     pub available: Vec<Option<u8>>,
     /// Payload received in each step, bytes a second.
     pub bytes: Vec<Option<u64>>,

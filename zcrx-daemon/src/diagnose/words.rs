@@ -1,4 +1,4 @@
-//! Figures in words.
+//! Figures as text.
 
 use std::time::Duration;
 

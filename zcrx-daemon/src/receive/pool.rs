@@ -157,7 +157,7 @@ impl Pool {
     /// The data.
     pub(super) fn bytes(&self, buffer: &Buffer) -> &[u8] {
         let (id, offset) = split(buffer.off);
-        // SAFETY: `Pool::dispense` checked that the range is inside that area, which is mapped as long as `self`. The kernel does
+        // SAFETY: the buffer was created for a range inside that area, which is mapped as long as `self`. The kernel does
         // not write to the range from the completion until the entry that returns it is published. `Pool::give_back` writes
         // that entry and takes the buffer, so the borrow has ended by then.
         unsafe {

@@ -76,7 +76,7 @@ pub fn accuracy(cases: u64, seed: u64) -> Accuracy {
     parts.into_iter().fold(Accuracy::default(), Accuracy::plus)
 }
 
-/// One situation, sample by sample, for whoever wants to know why its verdict is what it is.
+/// Writes one situation sample by sample, to explain its verdict.
 pub fn explain(case: u64, seed: u64) -> String {
     let mut random = Random::new(seed, case);
     let situation = situations::faulty(&mut random);

@@ -10,13 +10,13 @@ pub(super) const RULE: Rule = Rule {
     cause: Cause::BadEntries,
     letter: Some('G'),
     title: "Bad or double refill entries",
-    signature: "refill entries are consumed that neither give a buffer back nor drop a reference, though no buffer is out in \
-                fragments",
+    signature: "the kernel consumes refill entries that neither return a buffer nor drop a reference, though no buffer was \
+                delivered in fragments",
     remedy: "return each completion once, with the offset that it came with and the area's token; the kernel consumes \
              what it cannot use silently and counts it nowhere",
     run: &["cat /proc/{pid}/stack"],
     produced: Produced::Lab {
-        how: "every second refill entry names no area, or comes twice (which only Linux 7.3 takes amiss)",
+        how: "every second refill entry names no area, or comes twice (only Linux 7.3 then loses the buffer)",
         kernels: "7.2, 7.3",
     },
     late: None,
@@ -26,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
-/// Told before buffers lack: each such entry is a bug of the owner, and most lose a buffer.
+/// Raised before buffers run short: each such entry is a bug of the owner, and most lose a buffer.
 fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
     let (thrown, consumed) = facts.thrown_away().filter(|_| facts.entries_thrown_away())?;
     // One sample may have been read while much moved.

@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
     run: &["ethtool -g {interface} | grep -i split", "ethtool -n {interface}", "ethtool -x {interface}"],
     produced: Produced::Lab {
         how: "the application registers another queue than the flow arrives on, and no entry of its refill ring is consumed; \
-              the own queue likewise, with an area that the NIC's ring takes whole",
+              zcrxd's queue likewise, with an area that the NIC's ring takes whole",
         kernels: "7.2, 7.3",
     },
     late: None,

@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
     letter: Some('J'),
     title: "Completion queue exhausted",
     signature: "receives end with ENOSPC, and the completion queue is or was full; data then stays in the sockets until \
-                somebody arms a receive again",
+                the application arms a receive again",
     remedy: "a larger completion queue (IORING_SETUP_CQSIZE); on ENOSPC drain the queue first, then arm the receive again",
     run: &["cat /proc/{pid}/fdinfo/{fd}"],
     produced: Produced::Lab { how: "a completion queue of 8 entries", kernels: "7.2, 7.3" },

@@ -11,9 +11,9 @@ use crate::model::{Alarm, Cause, Confidence, Trouble};
 pub(super) const RULE: Rule = Rule {
     cause: Cause::LazyConsumption,
     letter: Some('H'),
-    title: "Lazy consumption without NAPI",
-    signature: "the last allocation failed; refill entries wait now, but the provider is not called and NAPI does not \
-                run",
+    title: "NAPI not rescheduled",
+    signature: "the last allocation failed; refill entries wait now, but NAPI does not run, and the kernel does not call the \
+                provider",
     remedy: "FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI: make any interrupt of that queue happen \
              (ethtool --show-coalesce and the driver's own restart), and see the driver's notes: some end NAPI without \
              scheduling it again after a failed allocation",
@@ -22,7 +22,7 @@ pub(super) const RULE: Rule = Rule {
         how: "a NIC that does not try again after a failed allocation (`alloc_retry_never`), and an application that is slow for a moment",
         kernels: "7.2, 7.3",
     },
-    late: Some("that nobody calls the provider is told once it was so for two seconds: by the third sample"),
+    late: Some("the kernel must have called the provider not once for two seconds: by the third sample"),
     alarm: Some(alarm),
     needs: &["snapshot"],
     by_placement: false,
@@ -35,7 +35,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     }
     let waiting = facts.placement.refill_depth.unwrap_or(0) + facts.placement.free.unwrap_or(0);
     let probed = facts.recent.calls.is_some();
-    // Without the probe, the ring's head tells whether anything fetches.
+    // Without the probe, the ring's head shows whether the kernel consumes entries.
     let Some(fetched) = facts.recent.calls.or(facts.recent.fetched) else {
         return Judgement::Unknown(missing::ALLOCATIONS);
     };
@@ -66,8 +66,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .fits()
 }
 
-/// Buffers wait, the NIC has none, and nothing asks for them. A queue that nobody sends to, and whose NIC has buffers
-/// posted, is idle.
+/// Raised when buffers wait, the NIC has none, and the kernel does not call the provider. A queue without traffic whose NIC has
+/// posted buffers is idle.
 fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
     if without_device(facts.now) == Some(true) {
         return None;
@@ -84,7 +84,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
         }
         None => return None,
     };
-    // Drops count from the moment that nothing asks any more.
+    // Drops count from the provider's last call on.
     let lasting = match harmed_since(facts, since.max(facts.now.at.saturating_sub(quiet))) {
         Some(true) => LASTING,
         Some(false) => return None,

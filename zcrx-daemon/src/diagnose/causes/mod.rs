@@ -41,7 +41,7 @@ pub const RULES: &[Rule] = &[
     interface_down::RULE,
 ];
 
-/// What the rules miss most often, in words for the person who can provide it.
+/// The unknown figures that rules report most often, with how the user can provide them.
 mod missing {
     pub(super) const HELD: &str = "what user space holds: the kernel snapshot with user references, or the owner's own \
                                    figures";

@@ -43,7 +43,7 @@ pub(super) fn lost_share(facts: &Facts<'_>) -> f64 {
     facts.placement.share(throughout.max(shown).max(dead)).unwrap_or(0.0)
 }
 
-/// Told before allocations fail, with the rate: what it takes is gone, and there is time to act.
+/// Raised before allocations fail, with the rate of the leak: leaked buffers are gone, and the user still has time to act.
 fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
     if facts.now.local.is_some() {
         return None;
@@ -125,7 +125,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         }))
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
         .doubt_if(facts.now.local.is_some(), || {
-            "zcrxd's own receive path accounts for each buffer until its sink is done with it".to_owned()
+            "zcrxd receives on this queue itself, and accounts for each buffer until its sink has finished"
+                .to_owned()
         })
         .doubt_if(facts.refill_was_full(), || {
             "the refill ring was full: returns may have been dropped because it had no room".to_owned()
@@ -139,7 +140,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .fits()
 }
 
-/// Which of several rings is gone, and how many buffers nobody returns because of that.
+/// The ring, of several that share the queue, whose thread is gone, and the number of buffers that are lost with it.
 fn importer_died(facts: &Facts<'_>) -> Option<(String, u64)> {
     let before = facts.history.samples().find_map(|sample| {
         let rings = &sample.kernel.as_ref()?.rings;

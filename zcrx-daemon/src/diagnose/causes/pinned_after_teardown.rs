@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     cause: Cause::PinnedAfterTeardown,
     letter: Some('M'),
     title: "Pinned after teardown",
-    signature: "the page pool is detached and cannot go, since buffers of it are in flight; the kernel's log says \
+    signature: "the page pool is detached, and the kernel cannot free it while its buffers are in flight; the kernel's log says \
                 \"stalled pool shutdown\" after a minute",
     remedy: "close the sockets that still have unread data of the queue, and exported [zcrx] file descriptors",
     run: &["ss -tmpi 'sport = :{port}'", "dmesg | grep 'stalled pool'"],
@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
         kernels: "7.2, 7.3",
     },
     late: Some(
-        "a pool may take seconds to go in good order, and is told once it was detached for 2.5 s: by the fourth sample",
+        "the kernel may need seconds to free a healthy pool, so the pool must have been detached for 2.5 s: by the fourth sample",
     ),
     alarm: Some(alarm),
     needs: &["snapshot"],

@@ -19,11 +19,11 @@ pub(super) const RULE: Rule = Rule {
              publish it later, never drop it; IORING_REGISTER_ZCRX_CTRL with FLUSH_RQ when the ring is full (Linux 6.19)",
     run: &["cat /proc/{pid}/stack"],
     produced: Produced::Lab {
-        how: "the application drops what does not fit into a refill ring of 8 entries; the own queue flushes the ring when it is full",
+        how: "the application drops returns that do not fit into a refill ring of 8 entries; zcrxd's queue flushes a full ring",
         kernels: "7.2, 7.3",
     },
     late: Some(
-        "of a foreign queue: what is dropped and what is only held look alike until it has been held for four seconds; until then it is called `slow_consumer`",
+        "on a foreign queue, dropped buffers look like held ones until they have been missing for four seconds; until then zcrxd names `slow_consumer`",
     ),
     alarm: Some(alarm),
     needs: &["snapshot"],

@@ -1,4 +1,4 @@
-//! The destination of zcrxd's sink does not take what is received.
+//! The destination of zcrxd's sink does not read.
 
 use crate::diagnose::facts::{Facts, none, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
@@ -11,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     cause: Cause::SinkBlocked,
     letter: None,
     title: "Sink blocked",
-    signature: "zcrxd's own queue receives nothing, and every connection is paused because its sink has taken no data: memory \
+    signature: "zcrxd's queue receives nothing, and every connection is paused because its sink has taken no data: the memory \
                 for copies is used up too",
     remedy: "make the destination read: look at the Recv-Q of its socket; a larger copy_out only delays this",
     run: &["ss -tmi dst {destination}", "ss -xap | grep {unix_destination}", "cat /proc/{pid}/stack"],

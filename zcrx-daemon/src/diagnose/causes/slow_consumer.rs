@@ -85,7 +85,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         }))
         .evidence_if(rate.map(|rate| {
             format!(
-                "it returns {}: a buffer is out for {} on average",
+                "it returns {}: it holds a buffer for {} on average",
                 words::rate(rate),
                 words::time(std::time::Duration::from_secs_f64((held + completed) as f64 / rate))
             )

@@ -12,7 +12,7 @@ use super::thresholds::{CALM, CALM_AFTER_EVENTS};
 use super::{Diagnosis, judge};
 use crate::model::{Alarm, Cause, CauseChange, Confidence, Episode, QueueKey, QueueSample, Trouble, Window};
 
-/// What became of a sample.
+/// Result of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// An episode has begun.
@@ -313,8 +313,8 @@ impl Tracker {
     }
 }
 
-/// A queue whose last allocation failed before the last alarm, and that had no success since, starves still, though
-/// nobody sends any more.
+/// A queue whose last allocation failed before the last alarm, and that had no success since, still starves, even if no data
+/// arrives any more.
 fn still_starving(facts: &Facts<'_>, last_alarm: Option<Duration>) -> Option<Duration> {
     let last_alarm = last_alarm?;
     let posted = facts.nothing_posted() == Some(false);

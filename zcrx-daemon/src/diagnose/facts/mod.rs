@@ -136,8 +136,8 @@ impl<'h> Facts<'h> {
         (some(self.recent.returned) && self.now.nic.ring.is_some() && !self.ring_takes_all()).then_some(lasts)
     }
 
-    /// Whether the NIC has next to nothing posted: packets that arrive are lost. The reference is its ring. `None` where
-    /// the snapshot cannot tell.
+    /// Whether the NIC has almost no buffers posted, compared with its ring: it drops packets that arrive. `None` where the
+    /// snapshot does not show it.
     pub fn nothing_posted(&self) -> Option<bool> {
         let placement = &self.placement;
         if without_device(self.now) == Some(true) {
@@ -213,7 +213,7 @@ impl<'h> Facts<'h> {
         held.map(|step| step.placement.held).reduce(|least, held| Some(least?.min(held?))).flatten()
     }
 
-    /// What a leak was seen to take, and not to give back.
+    /// The leak that the history shows: buffers that the owner took and did not return.
     pub fn leak(&self) -> Option<&'h Leak> {
         let floors = self.history.floors();
         floors.slow().or_else(|| floors.shown())

@@ -15,7 +15,7 @@ use crate::diagnose::words;
 pub struct Sizes {
     /// Area, buffers. Never below what was in use at once.
     pub area_buffers: u64,
-    /// The same in bytes; `None` where the size of a buffer is unknown.
+    /// Size of such an area, bytes; `None` where the size of a buffer is unknown.
     pub area_bytes: Option<u64>,
     /// Refill ring, entries: a power of two.
     pub refill_entries: u32,

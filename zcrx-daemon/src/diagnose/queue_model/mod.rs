@@ -69,7 +69,7 @@ pub struct Queue {
     pub packet_bytes: u64,
     /// Completions of other kinds on the ring, a second.
     pub other_completions: f64,
-    /// The newest so many of these are unread whenever a sample is taken.
+    /// Number of the newest of these that are unread in each sample.
     pub other_unread: u64,
     /// Without a device: it flushes the refill ring once in so many milliseconds; 0 is never.
     pub flushes_every_ms: u64,
@@ -258,7 +258,7 @@ impl Queue {
         self.refill();
     }
 
-    /// One of several consumers dies with so many of the buffers that are held: nobody returns them.
+    /// Kills one of several consumers, which holds `buffers` buffers: they are never returned.
     pub fn lose_held(&mut self, buffers: u64) {
         let lost = buffers.min(self.state.held);
         self.state.held -= lost;

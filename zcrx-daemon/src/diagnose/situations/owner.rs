@@ -164,7 +164,7 @@ fn an_importer_that_dies_with_its_buffers_is_a_leak_with_a_name_and_a_number() {
 
 #[test]
 fn an_owner_that_holds_much_on_purpose_is_calm() {
-    // A loader holds 63 % of the area for 20 s while nobody sends.
+    // A loader holds 63 % of the area for 20 s while no data arrives.
     let mut scene = Scene::new(Queue::default());
     scene.run(20);
     scene.then(|queue| queue.keeps = 2_580).run(1);

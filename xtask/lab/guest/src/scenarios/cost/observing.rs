@@ -1,4 +1,4 @@
-//! What zcrxd costs the host by itself: while nobody asks, and for each scrape.
+//! CPU cost of zcrxd on the host: while no client scrapes, and for each scrape.
 
 use std::fs;
 use std::thread::sleep;

@@ -53,7 +53,7 @@ const TRAFFIC: Scenario = Scenario {
     },
 };
 
-/// zcrxd prepares the interface itself, on a driver whose settings nobody touched.
+/// zcrxd prepares the interface itself, on a driver with its default settings.
 const PREPARES: Scenario = Scenario {
     name: "driver-prepares",
     about: "on an interface as its driver brings it up, zcrxd run with prepare = true receives 64 MiB without a copy, and \

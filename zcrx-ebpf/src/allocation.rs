@@ -1,8 +1,8 @@
 //! The provider's allocation: how zcrx hands buffers to the NIC's page pool, and when it has none.
 //!
 //! Runs once per up to 64 buffers (256 from 7.3 on). The function refills the pool's cache either from the refill
-//! ring or from the freelist; both are inlined into it, so what happened is told by what moved: the ring's head, and
-//! the pool's count of buffers taken in, which only a freelist allocation raises.
+//! ring or from the freelist. The compiler inlines both, so the program infers the source from two changes: the ring's
+//! head, and the pool's count of buffers taken in, which only a freelist allocation raises.
 
 use core::hint::black_box;
 

@@ -9,7 +9,7 @@ pub(crate) fn add(count: *mut u64, more: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, more) };
 }
 
-/// Takes a place for `code` if nobody has taken it. Returns whether the place is `code`'s now.
+/// Claims a free place for `code`. Returns whether the place belongs to `code` now.
 #[inline(always)]
 pub(crate) fn claim(place: *mut u64, code: u64) -> bool {
     // SAFETY: as in `add`.

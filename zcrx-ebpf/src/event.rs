@@ -80,7 +80,7 @@ pub(crate) fn count(outcomes: *mut [Outcome; OUTCOMES], code: u64) {
     loss::count(QUEUE_OUTCOME);
 }
 
-/// Counts an event in the lives of queues.
+/// Counts the begin or end of a queue, a page pool or a ring.
 #[inline(always)]
 pub(crate) fn lived(slot: u32) {
     if let Some(count) = LIVES.get_ptr_mut(slot) {

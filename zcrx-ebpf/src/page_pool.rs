@@ -74,7 +74,7 @@ fn page_pool_destroy_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Whether a memory provider feeds the pool; yes where this kernel's types do not tell.
+/// Whether a memory provider feeds the pool; true where this kernel's types do not describe it.
 #[inline(always)]
 fn provided(pool: u64) -> bool {
     !has(offset!(page_pool_provider)) || read::<u64>(pool, offset!(page_pool_provider)) != 0
@@ -105,7 +105,7 @@ fn released(pool: u64) {
     }
 }
 
-/// The kernel tries to free the pool, and repeats it until no buffer is out: then nothing more can come.
+/// The kernel tries to free the pool, and repeats that until all buffers have returned: then no further event can come.
 #[inline(always)]
 fn destroying(pool: u64, inflight: i32) {
     if inflight == 0 {

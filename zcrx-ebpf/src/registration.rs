@@ -30,7 +30,7 @@ use crate::{
 #[map]
 static REGISTRATIONS: PerCpuHashMap<i32, u64> = PerCpuHashMap::with_max_entries(RESULTS, 0);
 
-/// Details, drained when user space takes a sample: registrations are rare and nobody is woken for one.
+/// Details that user space drains when it takes a sample: registrations are rare, and no event wakes user space.
 #[map]
 static REGISTRATION_EVENTS: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
 

@@ -1,7 +1,7 @@
 //! Rings that have queues, kept by the programs themselves: a registration or an import adds one, its teardown removes it.
 //!
-//! A ring is in the registry for as long as its address is its own: it leaves before the kernel frees it. So whoever has read
-//! a ring and still finds it here has read a ring, and a snapshot need not walk the open files of all processes.
+//! A ring is in the registry only while its address is valid: it leaves before the kernel frees it. So if a program has read a
+//! ring and still finds it here, the data is the ring's. A snapshot need not walk the open files of all processes.
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns, macros::map, maps::HashMap};
 use zcrx_common::{

@@ -194,7 +194,7 @@ fn visit(task: u64, fd: u32, file: u64) {
     }
     if operations == config.ring_operations {
         let ring: u64 = read(file, offset!(file_private));
-        // Most rings have no queue: nothing to tell.
+        // Most rings have no queue: nothing to report.
         if read::<u64>(ring, offset!(ring_queues)) != 0 {
             registry::add(ring);
             visit_ring(task, fd, ring, config.generation);
@@ -211,8 +211,8 @@ fn superblock(file: u64) -> u64 {
     read(inode, offset!(inode_superblock))
 }
 
-/// Whether a file is an exported queue. Told by its name, on the superblock that the kernel's own files are of: no program of user
-/// space can name files there.
+/// Whether a file is an exported queue. The name decides: the file is on the superblock of the kernel's anonymous files, where user
+/// space cannot name files.
 #[inline(always)]
 fn is_exported(file: u64) -> bool {
     if !has(offset!(file_dentry)) || !has(offset!(dentry_name)) {

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 
-/// Functions that are told at most.
+/// Largest number of functions of a reported stack.
 const DEEPEST: usize = 24;
 
 #[map]

@@ -96,9 +96,9 @@ pub struct Restored {
     pub failed: Vec<String>,
 }
 
-/// Leads an interface to where it is wanted, or leaves it as it was.
+/// Changes an interface to the wanted settings, or restores all of them if a step fails.
 ///
-/// An interface prepared before keeps its first original. Returns the steps taken; none means nothing was amiss.
+/// An interface prepared before keeps its first original. Returns the steps taken; none means that nothing had to change.
 pub fn apply(
     device: &mut impl Device,
     keep: &mut impl Keep,
@@ -161,7 +161,7 @@ fn is_drivers_choice(step: &Step, now: &Setup, goal: &Setup) -> bool {
         && configured(now) == configured(goal)
 }
 
-/// Keeps rules in the goal that a step's side effect took away: they were there before, and nobody asked for their end.
+/// Keeps rules in the goal that a step's side effect removed: they existed before, and the plan does not remove them.
 fn keep_rules(goal: &mut Setup, before: &Setup, wanted: &Wanted, ours: &[FlowRule]) {
     let (Reading::Known(goal), Some(before)) = (&mut goal.rules, before.rules.known()) else { return };
     let (_, lost) = unpaired(&goal.rules, &before.rules, goal.driver_places);
@@ -230,17 +230,17 @@ impl<'a, D: Device, K: Keep> Walk<'a, D, K> {
 
     /// Accounts for a step that was begun and whose end is unknown, before another one takes its place in the journal.
     fn settle(&mut self) {
-        // An interface that cannot be read is told of by whatever comes next.
+        // If zcrxd cannot read the interface, the next step reports the error.
         if let Ok(now) = self.device.read() {
             self.journal.adopt(&now);
         }
     }
 
-    /// Goes back as far as possible: what cannot be put back does not keep the rest from it.
+    /// Restores the original as far as possible: a setting that cannot be restored does not prevent the others.
     fn back(&mut self, original: &Setup, added: &[FlowRule]) -> Restored {
         let mut refused: Vec<Step> = Vec::new();
         let mut failed = Vec::new();
-        // What the first look found others to have changed stays, also where a step's side effect takes it away.
+        // Changes of other programs that the first reading found are kept, even if a step's side effect undoes them.
         let mut first: Option<WayBack> = None;
         for round in 0..=ROUNDS {
             let now = match self.device.read() {

@@ -10,7 +10,7 @@ use super::step::{Step, Taken, rx_queues};
 use super::{NetError, Netlink, flow, ioctl, setup, unhex};
 use crate::model::{FlowRule, HeaderSplit, Interface, Reading, Setup};
 
-/// An interface of this namespace. It is told by its index: a rename does not matter.
+/// An interface of this namespace, identified by its index: a rename does not matter.
 pub struct Nic {
     netlink: Netlink,
     index: u32,

@@ -13,19 +13,19 @@ pub enum NetError {
     /// The kernel refused.
     #[error("{what}: {reason}")]
     Refused {
-        /// What was asked, in words.
+        /// The request, as text.
         what: String,
         /// The errno, if it was one.
         errno: Option<i32>,
         /// The kernel's own words where it has any, else the errno's.
         reason: String,
     },
-    /// The kernel answered something this program cannot read.
+    /// zcrxd cannot parse the kernel's answer.
     #[error("{what}: the kernel's answer cannot be read: {reason}")]
     Unreadable {
-        /// What was asked, in words.
+        /// The request, as text.
         what: String,
-        /// What is wrong with the answer.
+        /// The fault of the answer.
         reason: &'static str,
     },
 }

@@ -122,7 +122,7 @@ pub(super) fn context_of(spec: &FlowSpec, rss_context: u32) -> Option<u32> {
     (spec.flow_type & FLOW_RSS != 0).then_some(rss_context)
 }
 
-/// From what the kernel told.
+/// Converts the kernel's representation of a rule.
 pub(super) fn to_rule(spec: &FlowSpec, location: Option<u32>, rss_context: u32) -> FlowRule {
     let spec = FlowSpec { location: 0, ..*spec };
     FlowRule { location, spec: hex(&spec.to_bytes()), rss_context, text: describe(&spec, rss_context) }

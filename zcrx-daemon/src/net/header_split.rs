@@ -1,8 +1,8 @@
-//! Configuring header split, and finding out what was configured before.
+//! Configures header split, and determines what was configured before.
 //!
-//! The kernel gives a queue to zcrx only if header split is *configured* on. Drivers report what they please: fbnic
-//! always "on", bnxt "on" whenever aggregation rings are used, mlx5 nothing until it is asked. So "on" is always asked
-//! for, which changes nothing where it is configured already; whether something changed tells what was configured.
+//! The kernel accepts a zcrx queue only if header split is *configured* on. Drivers do not report the configuration: fbnic
+//! always reports "on", bnxt "on" whenever it uses aggregation rings, mlx5 nothing until a user sets it. So zcrxd always requests
+//! "on". That changes nothing where it is configured already; whether it changed something shows what was configured.
 
 use super::NetError;
 use super::step::Taken;
@@ -44,7 +44,7 @@ pub fn configure(
         let changed = changed.zip(late).map(|(first, second)| first || second);
         return Ok(Taken { changed, split_before: before, ..Taken::default() });
     }
-    // "On" is not configured, so asking for the driver's default disturbs at most a NIC that was told "off".
+    // "On" is not configured, so a request for the driver's default can disturb only a NIC that is configured "off".
     let before = match rings.request(Some(HeaderSplit::Auto), None) {
         Ok(changed) => changed.map(|changed| if changed { HeaderSplit::Off } else { HeaderSplit::Auto }),
         Err(_) => None,

@@ -1,4 +1,4 @@
-//! Why a registration was refused, as far as the interface tells: the errno alone has many meanings.
+//! Explains a refused registration by the state of the interface: the errno alone has many meanings.
 
 use super::driver::Driver;
 use super::needs::{self, Condition};
@@ -19,7 +19,7 @@ pub fn hint(name: &str, queue: u32, errno: i32) -> Vec<String> {
 
 /// [`hint`] for an interface that was read.
 fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
-    // Each check holds the errnos it can explain; whatever is amiss is told, what explains this errno first.
+    // Each check lists the errnos that it can explain. All failed checks are reported, those that explain this errno first.
     let checks = [
         (needs::up(interface), &[libc::ENETDOWN][..]),
         (needs::in_range(interface, queue), &[libc::ERANGE]),
@@ -53,7 +53,7 @@ fn hints(interface: &Interface, queue: u32, errno: i32) -> Vec<String> {
     hints
 }
 
-/// What no look at the interface can tell.
+/// Explanations that the state of the interface does not show.
 fn beyond_sight(interface: &Interface, queue: u32, errno: i32) -> Option<String> {
     let name = &interface.name;
     let driver = interface.driver.known().map_or("its driver", String::as_str);

@@ -149,7 +149,7 @@ const RXFH_INDIR_SIZE: usize = 2;
 const RXFH_KEY_SIZE: usize = 3;
 const RXFH_HFUNC: usize = 4;
 
-/// A rule as the kernel tells it.
+/// A rule as the kernel reports it.
 pub(super) struct RawRule {
     pub(super) spec: FlowSpec,
     pub(super) rss_context: u32,
@@ -360,7 +360,7 @@ fn datagram_socket() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+    // SAFETY: the kernel has just returned this descriptor, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -175,11 +175,11 @@ pub enum JournalError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the parser.
         error: serde_json::Error,
     },
-    /// The namespace has no name that would last.
-    #[error("cannot tell network namespaces apart: {0} (needs Linux 5.14)")]
+    /// The kernel reports no permanent identity of the namespace.
+    #[error("cannot identify the network namespace: {0} (needs Linux 5.14)")]
     Namespace(String),
 }
 

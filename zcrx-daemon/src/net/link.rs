@@ -13,7 +13,7 @@ const XDP_ATTACHED_HW: u8 = 3;
 /// `ALTIFNAMSIZ` without its terminator.
 const LONGEST_ALTNAME: usize = 127;
 
-/// One interface, as far as rtnetlink tells.
+/// One interface, as far as rtnetlink reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Interface index.
@@ -86,7 +86,7 @@ fn link(header: &Ifinfomsg, attributes: &IterableLinkAttrs<'_>) -> Option<Link> 
     })
 }
 
-/// One program is told by the mode and a common id, several by an id for each mode.
+/// XDP programs of an interface. The kernel reports a single program by its mode and one id, several by one id for each mode.
 fn xdp_programs(nest: &IterableXdpAttrs<'_>) -> Vec<XdpProgram> {
     let each = [
         (XdpMode::Native, nest.get_drv_prog_id()),

@@ -1,4 +1,4 @@
-//! Whose change is it? Telling zcrxd's own changes of an interface from those of others since.
+//! Distinguishes zcrxd's changes of an interface from later changes of other programs.
 
 use super::journal::Journal;
 use super::step::{Part, Step, counts, same_effect, same_rule, unpaired};
@@ -9,7 +9,7 @@ use crate::model::{FlowRule, HeaderSplit, Reading, Rss, Setup};
 pub(super) struct WayBack {
     /// The original, but for what another program changed since.
     pub(super) target: Setup,
-    /// What another program changed since, in words.
+    /// Later changes of other programs, as text.
     pub(super) foreign: Vec<String>,
 }
 
@@ -116,8 +116,8 @@ impl<'a> Merge<'a> {
                 {
                     Some(HeaderSplit::Off)
                 }
-                // Unknown after a crash in mid-step: a driver that reports no split was not told to split. Whether it
-                // was told not to is unknown too; "auto" is what every driver accepts.
+                // Unknown after a crash in mid-step. A driver that reports no split was not configured "on"; "off" and "auto"
+                // remain possible. Every driver accepts "auto".
                 (None, HeaderSplit::Off | HeaderSplit::Auto) => Some(HeaderSplit::Auto),
                 (None, HeaderSplit::On) => None,
             };

@@ -43,7 +43,7 @@ pub(crate) fn queue_count(interface: &Interface) -> Result<u32, String> {
     }
 }
 
-/// There is a queue for zcrx and one for everybody else.
+/// The interface has a queue for zcrx and one for ordinary traffic.
 pub(crate) fn enough_queues(interface: &Interface) -> Condition {
     let name = &interface.name;
     match queue_count(interface) {
@@ -192,12 +192,12 @@ pub(crate) fn xdp(interface: &Interface) -> Condition {
         None => Condition::Well("no XDP program is attached".to_owned()),
         Some(program) => amiss(
             format!("XDP program {} is attached to {name}", program.id),
-            format!("see whose it is (`bpftool net`), then `ip link set {name} xdp off`"),
+            format!("find the program's owner (`bpftool net`), then `ip link set {name} xdp off`"),
         ),
     }
 }
 
-/// Who has a queue, in words; `None` if the driver feeds it.
+/// User of a queue, as text; `None` if the driver feeds the queue.
 pub(crate) fn taken_by(queue: &RxQueue) -> Option<&'static str> {
     match queue.provider {
         Some(MemoryProvider::IoUring { .. }) => Some("a zcrx queue"),
@@ -244,7 +244,7 @@ pub(crate) mod fixture {
 
     use crate::model::{Channels, HeaderSplit, Interface, Reading, Rings, RxQueue, Setup};
 
-    /// Ready for zcrx: whatever a test needs amiss it breaks.
+    /// An interface that is ready for zcrx; each test breaks one setting of it.
     pub(crate) fn ready() -> Interface {
         let rings = Rings {
             rx: Some(256),

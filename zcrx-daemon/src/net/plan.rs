@@ -75,7 +75,7 @@ impl Wanted {
             && ours.iter().any(|other| same_rule(other, rule))
     }
 
-    /// Receive queues needed: the zcrx queues and at least one for everybody else.
+    /// Number of receive queues needed: the zcrx queues and at least one for ordinary traffic.
     fn queues_needed(&self) -> u32 {
         let highest = self.queues.last().copied().unwrap_or(0);
         (highest + 1).max(self.queues.len() as u32 + 1)
@@ -156,8 +156,8 @@ pub fn plan_after(current: &Interface, wanted: &Wanted, earlier: Option<&Journal
     Plan { interface: current.name.clone(), checks, steps, commands }
 }
 
-/// Adds what is known of the configured header split: a queue that zcrx holds proves it, and so does a journal whose
-/// header split nobody has changed since.
+/// Adds the configured header split if it is known: from a queue with a memory provider, or from a journal if no program has
+/// changed header split since.
 fn with_configured_split(current: &Interface, earlier: Option<&Journal>) -> Setup {
     let mut setup = current.setup.clone();
     let Reading::Known(rings) = &mut setup.rings else { return setup };
@@ -256,7 +256,7 @@ fn xdp_check(current: &Interface) -> Check {
     }
     let ids: Vec<String> = current.xdp.iter().map(|program| format!("id {}", program.id)).collect();
     let remedy =
-        Some(format!("find out whose it is (bpftool net), then: ip link set {} xdp off", current.name));
+        Some(format!("find the program's owner (bpftool net), then: ip link set {} xdp off", current.name));
     Check { remedy, ..check("no XDP program", ids.join(", "), Verdict::Blocked) }
 }
 

@@ -22,7 +22,7 @@ pub enum PrepareError {
     /// A need that no step can meet.
     #[error("{} cannot be prepared for zcrx as asked: {}", .0.interface, blocks(.0))]
     Blocked(Box<Plan>),
-    /// Nobody may change it.
+    /// The process lacks CAP_NET_ADMIN.
     #[error("changing {} needs CAP_NET_ADMIN, which this process does not have", .0.interface)]
     NotPermitted(Box<Plan>),
     /// A step failed.
@@ -36,9 +36,9 @@ fn blocks(plan: &Plan) -> String {
     told.join("; ")
 }
 
-/// Leads an interface of this namespace to where it is wanted. Returns the steps taken; none if it was there.
+/// Changes an interface of this namespace to the wanted settings. Returns the steps taken; none if nothing had to change.
 ///
-/// The way back is in the first of the directories that can be written (see [`directories`]). Needs CAP_NET_ADMIN.
+/// The journal goes to the first writable one of the directories (see [`directories`]). Needs CAP_NET_ADMIN.
 pub fn prepare(name: &str, wanted: &Wanted, directories: &[PathBuf]) -> Result<Vec<Step>, PrepareError> {
     let found = interface(&mut Netlink::new(), name)?;
     // The journal says which rules are zcrxd's own.
@@ -78,7 +78,7 @@ pub fn journal_of(interface: &Interface, directories: &[PathBuf]) -> Option<Jour
     directories.iter().find_map(|directory| Store::peek(directory, &identity))
 }
 
-/// What became of one interface that had been prepared.
+/// Result of restoring one prepared interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutBack {
     /// Its name, now if it is there, else then.
@@ -92,7 +92,7 @@ pub struct PutBack {
 pub enum Outcome {
     /// The interface was put back, as far as it says.
     Restored(Restored),
-    /// The host was booted since, and the kernel set the interface up anew: the journal is forgotten.
+    /// The host was rebooted since, and the kernel created the interface again: the journal was deleted.
     Rebooted,
     /// The interface is gone, or in another namespace: the journal is forgotten.
     Gone,

@@ -1,9 +1,9 @@
 //! Whether a ring-parameter request changed anything.
 //!
-//! The kernel compares a request with what is *configured*, which for header split it reports nowhere, and announces
-//! a change to every listener of the ethtool family's `monitor` group before it acknowledges the request. A request
-//! that changes nothing is acknowledged in silence. So the silence tells what was configured before (`ethnl_set_rings`
-//! and `ethnl_default_set_doit`, Linux 6.14 and later). Listening needs no privilege.
+//! The kernel compares a request with what is *configured*, which for header split it reports nowhere. It announces a change
+//! to every listener of the ethtool family's `monitor` group before it acknowledges the request. A request that changes nothing
+//! causes no announcement. So a missing announcement shows what was configured before (`ethnl_set_rings` and
+//! `ethnl_default_set_doit`, Linux 6.14 and later). Listening needs no privilege.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -147,7 +147,7 @@ fn rss_hash_command(interface: &str, key: &str, function: u8, input_xfrm: u8) ->
 
 /// The steps from one setup to another, in an order that drivers accept. Parts unknown on either side are left alone.
 ///
-/// A step may have side effects, so whoever takes them looks again afterwards.
+/// A step may have side effects, so callers read the setup again after the steps.
 pub fn steps(from: &Setup, to: &Setup) -> Vec<Step> {
     let (delete, insert) = rule_steps(from, to);
     let (on, off): (Vec<_>, Vec<_>) = feature_steps(from, to).into_iter().partition(|(_, on)| *on);
@@ -189,7 +189,7 @@ fn queue_steps(from: &Setup, to: &Setup) -> Vec<Step> {
     let channels = Step::Channels { from: old, to: new };
     match spread {
         None => vec![channels],
-        // New queues join the default table of themselves; any other table is set once they are there.
+        // The kernel adds new queues to the default table; any other table is set after the queues exist.
         Some(Spread::Default) if new.rx_queues() >= old.rx_queues() => vec![channels],
         Some(spread) if new.rx_queues() >= old.rx_queues() => vec![channels, Step::Rss(spread)],
         Some(spread) => {
@@ -215,10 +215,10 @@ fn rss_hash_step(from: &Setup, to: &Setup) -> Option<Step> {
     (from != to).then_some(Step::RssHash { key, function, input_xfrm })
 }
 
-/// What is configured comes before what is reported: the kernel asks for the former, drivers choose the latter.
+/// The configured value has priority over the reported one: the kernel checks the former, drivers choose the latter.
 ///
-/// On the way back both can differ. gve keeps header split on when it is told "auto"; then "off" is asked for, and
-/// "auto" again in the next round.
+/// When settings are restored, both can differ. gve keeps header split on after a request for "auto"; then zcrxd requests "off",
+/// and "auto" again in the next round.
 fn header_split_step(from: &Setup, to: &Setup) -> Option<Step> {
     let (from, to): (&Rings, &Rings) = (from.rings.known()?, to.rings.known()?);
     let configured = to.split_configured.filter(|wanted| from.split_configured != Some(*wanted));

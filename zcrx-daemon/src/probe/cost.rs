@@ -31,7 +31,7 @@ pub(super) struct Reader {
 struct Program {
     name: String,
     fd: OwnedFd,
-    /// Of programs whose link tells what it missed.
+    /// Link of the program, where the kernel reports the runs that it missed.
     link: Option<OwnedFd>,
 }
 
@@ -77,7 +77,7 @@ impl Reader {
 
     fn program(&self, program: &Program) -> ProgramCost {
         let info = bpf::program_info(program.fd.as_fd()).ok();
-        // Somebody else may have the kernel keep statistics.
+        // Another program may have enabled the kernel's statistics.
         let runs = info
             .map(|info| (info.runs, info.run_time))
             .filter(|(runs, _)| self.statistics.is_some() || *runs > 0);

@@ -65,10 +65,9 @@ impl Reader {
         }
     }
 
-    /// Forgets queues that two whole snapshots have missed: not every end of a queue is seen (two threads may give back the last two
-    /// references at once), and its address is used again. One miss is not enough, as a queue may be younger than the snapshot.
-    /// Returns which it forgot (a queue of which anything was sampled has counts too), and whether a queue has counts and is in no
-    /// snapshot for the first time.
+    /// Forgets queues that two complete snapshots have missed: probes do not see every end of a queue (two threads may drop the last
+    /// two references at once), and the kernel reuses the address. One miss is not enough, because a queue may be younger than the
+    /// snapshot. Returns the forgotten queues, and whether a queue with counts is missing in a snapshot for the first time.
     pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) -> (BTreeSet<u64>, bool) {
         let counted = self.events.keys().filter_map(Result::ok);
         let missed: BTreeSet<u64> =

@@ -1,9 +1,9 @@
 //! Identities of queues and rings: numbers that are never used again.
 //!
-//! The kernel's addresses tell queues apart at one moment, but an address is soon another queue's, and nobody outside should see one.
-//! So each queue gets a number when it is first met. The next snapshot shows the same queue if the address is the same and one of
-//! its rings is still the same: a queue cannot leave its last ring and go on. A ring is the same if it entered the registry
-//! at the same time.
+//! The kernel's addresses distinguish queues at one moment, but the kernel soon reuses an address, and no user should see one.
+//! So zcrxd gives each queue a number when it first finds the queue. The next snapshot shows the same queue if the address and one
+//! of its rings are the same: a queue without a ring cannot get another one. A ring is the same if it entered the registry at
+//! the same time.
 
 use std::collections::BTreeMap;
 

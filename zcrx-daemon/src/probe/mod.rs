@@ -1,8 +1,8 @@
 //! The kernel's side: which probes this kernel allows, and what they counted.
 //!
-//! [`Probes::attach`] goes through the catalogue and attaches of each probe the first alternative that works.
-//! It never fails: on a kernel that allows nothing, or without the privileges, every probe carries the reasons
-//! in words and the daemon runs on.
+//! [`Probes::attach`] goes through the catalogue and attaches the first alternative of each probe that works. It never
+//! fails: on a kernel that allows no probe, or without the privileges, every probe carries the reasons as text, and the
+//! daemon continues.
 
 mod allocation;
 #[cfg(test)]

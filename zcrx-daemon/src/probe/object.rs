@@ -87,7 +87,7 @@ pub(super) fn logger(ebpf: &mut Ebpf) -> Option<aya_log::EbpfLogger<&'static dyn
         .ok()
 }
 
-/// The most verbose level that someone listens to, in aya's numbers: they are those of the `log` crate.
+/// The most verbose enabled log level, in aya's numbers: they are those of the `log` crate.
 fn log_level() -> u8 {
     log::max_level() as u8
 }

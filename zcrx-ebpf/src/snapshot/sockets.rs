@@ -1,7 +1,7 @@
-//! What waits in the sockets of those who own queues.
+//! Data that waits in the sockets of queues' owners.
 //!
-//! Read after the queues, so that the owners are known: only their files are looked at, the open ones and those
-//! registered with their rings. An owner may have tens of thousands of connections, so they are added up here.
+//! Runs after the snapshot of the queues, so that the owners are known. Reads only the owners' files: the open ones and those
+//! registered with their rings. An owner may have tens of thousands of connections, so the program adds them up.
 
 use core::ffi::c_void;
 

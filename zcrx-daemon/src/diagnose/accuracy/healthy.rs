@@ -66,9 +66,9 @@ impl Healthy {
                     named.get_or_insert((episode.cause(), format!("{}: {said}", episode.trouble.name())));
                 }
             });
-            if let Some((cause, trouble)) = named {
+            if let Some((cause, alarm)) = named {
                 alarms.push(format!(
-                    "hour {number}, {doing}: {trouble}, {}",
+                    "hour {number}, {doing}: {alarm}, {}",
                     cause.map_or("unknown", Cause::name)
                 ));
             }

@@ -150,7 +150,7 @@ impl Model {
             0 => (offset, kind, None, "is gone"),
             1 => (offset, kind, Some(format!("{name}_new")), "is renamed"),
             2 | 3 => (random.below(1 << 16) & !7, kind, Some(name.clone()), "is moved"),
-            4 => (offset, Kind::Pointer("stranger".to_owned()), Some(name.clone()), "became a pointer"),
+            4 => (offset, Kind::Pointer("unrelated".to_owned()), Some(name.clone()), "became a pointer"),
             5 => (offset, Kind::Integer(1 << random.below(4)), Some(name.clone()), "became an integer"),
             6 => (
                 offset,
@@ -188,7 +188,7 @@ impl Model {
                 "has fewer parameters"
             }
             3 => {
-                let to = if random.one_in(2) { "stranger" } else { "" };
+                let to = if random.one_in(2) { "unrelated" } else { "" };
                 if let Some(parameter) = parameters.get_mut(at) {
                     *parameter = Kind::Pointer(to.to_owned());
                 }

@@ -1,4 +1,4 @@
-//! Every probe there is: what it tells, what is lost without it, and the ways to attach it, best first.
+//! The catalogue of probes: what each reports, what is unknown without it, and the ways to attach it, best first.
 
 mod events;
 mod lives;
@@ -34,7 +34,7 @@ pub(super) struct Probe {
     pub(super) lost_without: &'static str,
     /// Fields of kernel structures, as named in `Offsets`, without which what it says would be wrong.
     pub(super) needs: &'static [&'static str],
-    /// Why it is not attached unless somebody asks for it; `None` for those that always are.
+    /// Why zcrxd attaches the probe only on request; `None` for probes that zcrxd always attaches.
     pub(super) on_request: Option<OnRequest>,
     /// The probe that it does its work together with; without that one it is not attached. Comes before it.
     pub(super) together_with: Option<&'static str>,
@@ -174,7 +174,7 @@ impl Probe {
 }
 
 impl Alternative {
-    /// What it attaches to, in words: "io_register_zcrx or io_register_zcrx_ifq".
+    /// Target of the attachment, as text: "io_register_zcrx or io_register_zcrx_ifq".
     pub(super) fn target(&self) -> String {
         let names: Vec<&str> = if self.functions.is_empty() {
             self.programs.iter().filter_map(|program| program.hook.own_target()).collect()

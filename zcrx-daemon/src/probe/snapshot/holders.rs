@@ -33,7 +33,8 @@ impl Holders {
         }
     }
 
-    /// Whether the consumer of a ring has exited since the last look: then another process holds the ring, or it is about to go.
+    /// Whether the consumer of a ring has exited since the last call: then another process holds the ring, or the ring is about to
+    /// end.
     pub(super) fn new_exits(&mut self, assembly: &Assembly) -> bool {
         let now = assembly.exits();
         let new = now.iter().any(|ring| !self.exits.contains(ring));

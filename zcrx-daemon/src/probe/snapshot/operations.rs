@@ -1,16 +1,16 @@
-//! How to tell a ring, or an exported queue, from any other file.
+//! Recognises files that are rings or exported queues.
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use crate::kernel::Part;
 
-/// What tells files apart, as the kernel's addresses.
+/// Kernel addresses by which the programs recognise files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operations {
     /// The operations of rings.
     pub(super) rings: u64,
-    /// The superblock of the files that the kernel makes for itself: exported queues are files of it with a name of their own. 0 if
-    /// the kernel's types do not tell.
+    /// The superblock of the kernel's anonymous files, to which exported queues belong, with a name of their own. 0 if the
+    /// kernel's types do not describe it.
     pub(super) superblock: u64,
 }
 
@@ -32,6 +32,6 @@ pub(super) fn own_ring() -> Part<OwnedFd> {
     if fd < 0 {
         return Err(format!("no ring to learn from: {}", std::io::Error::last_os_error()));
     }
-    // SAFETY: the call returned a new descriptor that nobody else owns.
+    // SAFETY: the call returned a new descriptor that no other code owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -73,7 +73,7 @@ fn add(total: &mut SocketBacklog, sum: &SocketBacklog, armed: bool) {
     }
 }
 
-/// What this kernel's types tell of sockets beside the sums.
+/// Figures of sockets, beside the sums, that this kernel's types describe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SocketFigures {
     /// Whether a receive is armed.
@@ -122,7 +122,7 @@ pub(super) fn assign(
     }
 }
 
-/// The sockets on which one of several rings has armed a receive. What waits in others cannot be told apart by ring.
+/// The sockets on which one of several rings has armed a receive. Other sockets cannot be attributed to a ring.
 fn armed_of(
     ifq: u64,
     ring: u64,
@@ -131,9 +131,8 @@ fn armed_of(
 ) -> Result<SocketBacklog, String> {
     let sums = sums.map_err(str::to_owned)?;
     if !has.armed {
-        return Err(
-            "several rings share the queue, and this kernel's types do not tell armed receives".to_owned()
-        );
+        return Err("several rings share the queue, and this kernel's types do not describe armed receives"
+            .to_owned());
     }
     let mut total = SocketBacklog { unarmed_unread_bytes: None, ..has.nothing() };
     for (_, sum) in sums.iter().filter(|(place, _)| place.armed == Some((ifq, ring))) {
@@ -163,7 +162,7 @@ fn backlog_of(
                     && queues_of.get(&owner.pid).is_some_and(|&queues| queues > 1) =>
                 {
                     return Err(format!(
-                        "{} has several queues, and {} not known, so its sockets cannot be told apart",
+                        "{} has several queues, and {} not known, so zcrxd cannot assign its sockets to a queue",
                         owner.comm,
                         if queue.ifindex.is_some() {
                             "the NAPI instance of this one is"

@@ -24,16 +24,16 @@ impl Answer {
             Self::ArmAgain => "arms the receive again at once",
             Self::MakeRoom => "takes every completion off the ring, then arms the receive again",
             Self::FindBuffers => {
-                "has the kernel consume the refill ring if entries wait there (at most once a millisecond), else adds \
-                 an area if `area_max` allows, and arms the receive again; if nothing helps, tries after pauses from \
-                 1 to 256 ms and gives the connection up (`zcrxd_receiver_given_up_connections_total`) after 64 attempts during which it \
-                 received nothing and sinks held less than half of the area; other connections' data does not count"
+                "makes the kernel consume the refill ring if entries wait there (at most once a millisecond), else adds an \
+                 area if `area_max` allows, and arms the receive again; if the receive still gets no buffer, retries after \
+                 pauses from 1 to 256 ms, and closes the connection (`zcrxd_receiver_given_up_connections_total`) after 64 attempts \
+                 in which the connection received nothing and sinks held less than half of the area"
             }
             Self::Expected => {
-                "nothing by itself: a receive is cancelled when its connection is paused for the sake of a slow sink, and \
-                 armed again once that has caught up, or when the queue stops"
+                "nothing: zcrxd cancels a receive when it pauses a connection with a slow sink, and arms it again once the sink has \
+                 caught up; it also cancels receives when the queue stops"
             }
-            Self::Close => "logs it with the peer, counts it, and ends the connection",
+            Self::Close => "logs the error with the peer, counts it, and closes the connection",
         }
     }
 }
@@ -55,36 +55,41 @@ pub(super) struct Row {
 pub(super) const ROWS: &[Row] = &[
     Row {
         errno: libc::ENOSPC,
-        meaning: "the completion queue is full, or completions wait outside of it for room",
+        meaning: "the completion queue is full, or completions have overflowed it",
         answer: Answer::MakeRoom,
         unproved: None,
     },
     Row {
         errno: libc::ENOMEM,
-        meaning: "payload had to be copied, and there was no free buffer to copy to (or the area is a dmabuf); the NIC \
-                  may have plenty",
+        meaning: "the kernel had to copy payload and found no free buffer for the copy (or the area is a dmabuf); the NIC may \
+                  still have buffers",
         answer: Answer::FindBuffers,
         unproved: None,
     },
     Row {
         errno: libc::EFAULT,
-        meaning: "the payload lies in buffers of another queue or memory provider: the flow is steered to the wrong one",
+        meaning: "the payload lies in buffers of another queue or memory provider: the flow is steered to the wrong queue",
         answer: Answer::Close,
         unproved: None,
     },
     Row {
         errno: libc::EPROTONOSUPPORT,
-        meaning: "the socket is no plain TCP: UDP, kTLS, sockmap",
+        meaning: "the socket is not a plain TCP socket: UDP, kTLS, sockmap",
         answer: Answer::Close,
         unproved: None,
     },
     Row {
         errno: libc::EINVAL,
-        meaning: "the kernel does not know the request, it is not multishot, or it names no queue of the ring",
+        meaning: "the kernel does not support the request, the request is not multishot, or it names no queue of the ring",
         answer: Answer::Close,
         unproved: None,
     },
-    Row { errno: libc::ENOTSOCK, meaning: "no socket", answer: Answer::Close, unproved: None },
+    Row {
+        errno: libc::ENOTSOCK,
+        meaning: "the descriptor is not a socket",
+        answer: Answer::Close,
+        unproved: None,
+    },
     Row {
         errno: libc::ENOTCONN,
         meaning: "the socket is not connected",
@@ -100,16 +105,16 @@ pub(super) const ROWS: &[Row] = &[
     Row { errno: libc::ECONNRESET, meaning: "reset by the peer", answer: Answer::Close, unproved: None },
     Row {
         errno: libc::ETIMEDOUT,
-        meaning: "the peer does not answer any more: keepalive is on, and the host's `net.ipv4.tcp_keepalive_*` say when it asks",
+        meaning: "the peer does not answer keepalive probes; the host's `net.ipv4.tcp_keepalive_*` set their times",
         answer: Answer::Close,
         unproved: None,
     },
     Row {
         errno: libc::EAGAIN,
-        meaning: "nothing to receive after all",
+        meaning: "no data was available",
         answer: Answer::ArmAgain,
         unproved: Some(
-            "not reachable here: the kernel waits for data instead, even on a non-blocking socket (`refused-receives`)",
+            "not reachable: the kernel waits for data instead, even on a non-blocking socket (`refused-receives`)",
         ),
     },
     Row {
@@ -117,7 +122,7 @@ pub(super) const ROWS: &[Row] = &[
         meaning: "interrupted",
         answer: Answer::ArmAgain,
         unproved: Some(
-            "not reachable here: a multishot receive never sleeps in the kernel, so no signal can interrupt it; the kernel's source has the errno all the same",
+            "not reachable: a multishot receive never sleeps in the kernel, so no signal can interrupt it; the errno exists in the kernel's source",
         ),
     },
 ];

@@ -11,8 +11,8 @@ use zcrx_uapi::registration::{self, Explanation, Kind};
 const HEAD: &str = "\
 # Receiving
 
-What the kernel may answer to the receive path, what it means, and what zcrxd does about it. Written from the tables that
-the code itself acts by; change those, then regenerate with
+Each result that the kernel can return to the receive path, its meaning, and zcrxd's reaction. This page is generated from the
+tables that the code uses: change those, then regenerate with
 
     cargo xtask regenerate
 
@@ -22,12 +22,12 @@ the code itself acts by; change those, then regenerate with
 const COMPLETIONS: &str = "
 ## Completions of RECV_ZC
 
-Any completion without `IORING_CQE_F_MORE` ends the multishot receive. Errors are counted in `zcrxd_receiver_receive_errors_total`,
-receives armed again in `zcrxd_receiver_rearms_total`.
+Any completion without `IORING_CQE_F_MORE` ends the multishot receive. zcrxd counts errors in `zcrxd_receiver_receive_errors_total`,
+and receives that it arms again in `zcrxd_receiver_rearms_total`.
 
 | Result | Meaning | What zcrxd does | Shown by |
 |---|---|---|---|
-| > 0 | data: `off` holds the area's id from bit 48 on, and below the offset in that area | hands it to the sink; the buffer goes back through the refill ring when the sink is done | `zero-copy` |
+| > 0 | data: `off` holds the area's id from bit 48 on, and below the offset in that area | hands the data to the sink, and returns the buffer through the refill ring when the sink has finished | `zero-copy` |
 | 0 | end of the stream (zcrxd sets no byte cap) | lets the sink finish, then closes the connection | `zero-copy` |
 ";
 
@@ -47,8 +47,9 @@ with pauses from 0.1 to 5 s.
 const FEATURES: &str = "
 ## Features of newer kernels
 
-Asked by `IORING_REGISTER_QUERY` where there is one, else tried; never guessed from a version. `zcrxd_receiver_feature` says
-what this kernel offers, `zcrxd_receiver_feature_fallback_info` what is configured and done without.
+zcrxd queries features by `IORING_REGISTER_QUERY`; on kernels without it, zcrxd tries them. It never infers a feature from the
+kernel's version. `zcrxd_receiver_feature` shows the features of this kernel, `zcrxd_receiver_feature_fallback_info` the configured
+features that it lacks.
 
 | Feature | Since Linux | What zcrxd does with it | Without it | Shown by |
 |---|---|---|---|---|
@@ -58,32 +59,32 @@ what this kernel offers, `zcrxd_receiver_feature_fallback_info` what is configur
 const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str) {
     match feature {
         ZcrxFeature::FlushRq => (
-            "has the refill ring consumed when receives wait for a buffer while entries are parked, when the ring is \
-             full, when the NIC found no buffer, and on a queue without a device",
-            "receives without a buffer try again after a while, and are given up in the end",
+            "makes the kernel consume the refill ring when receives wait for a buffer while entries wait in the ring, when the \
+             ring is full, when the NIC found no buffer, and on a queue without a device",
+            "zcrxd arms receives without a buffer again after pauses, and finally closes the connection",
         ),
         ZcrxFeature::Export => (
-            "`workers` threads, each with a ring of its own, receive what one queue brings",
-            "one thread receives all of it",
+            "`workers` threads, each with its own ring, receive from one queue",
+            "one thread receives from the queue",
         ),
         ZcrxFeature::RxBufLen => (
             "`buffer` sets the size of a buffer; the area then lies on huge pages",
-            "buffers have the size of a page, also where driver or backend refuse others",
+            "buffers have the size of a page, as where the driver or the backend refuses other sizes",
         ),
         ZcrxFeature::Nodev => ("the backend `nodev`", "the backend `copy`"),
         ZcrxFeature::Events => (
-            "counts ALLOC_FAIL and COPY in `zcrxd_receiver_notifications_total` and arms them again, at once after an area was \
-             added, else after 0.1 s; on ALLOC_FAIL publishes what is stashed, has the refill ring consumed, and adds \
-             an area",
-            "the queue does not notice by itself that the NIC starves; probes do",
+            "counts ALLOC_FAIL and COPY in `zcrxd_receiver_notifications_total` and arms them again, at once after it has added an \
+             area, else after 0.1 s; on ALLOC_FAIL publishes stashed entries, makes the kernel consume the refill ring, and \
+             adds an area",
+            "zcrxd notices only by probes that the NIC starves",
         ),
         ZcrxFeature::Statistics => (
             "`zcrxd_receiver_kernel_copied_bytes_total` and `zcrxd_receiver_copied_bytes_total`",
             "on a device queue the number of copied bytes is unknown: the series are absent",
         ),
         ZcrxFeature::AddArea => (
-            "doubles the queue's memory, at most 64 MiB at a time, up to `area_max`, when the NIC found no buffer or a \
-             copy none while no entry is parked",
+            "doubles the queue's memory, at most 64 MiB at a time, up to `area_max`, when the NIC or a copy found no buffer while \
+             no entry waits in the refill ring",
             "the area keeps its size",
         ),
     }

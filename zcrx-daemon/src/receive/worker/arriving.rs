@@ -1,4 +1,4 @@
-//! Connections that come: from listeners, from other threads, and after the host's queues were read.
+//! New connections: from listeners, from other threads, and after a helper has read the host's queues.
 
 use io_uring::{opcode, types};
 use socket2::Socket;
@@ -45,7 +45,7 @@ impl State<'_> {
         self.selection.backend == Some(BackendKind::Device)
     }
 
-    /// Takes an accepted connection in, or hands it to the thread whose queue it arrives on.
+    /// Takes an accepted connection, or hands it to the thread of the queue on which it arrives.
     pub(super) fn place(&mut self, socket: Socket) {
         let device = self.on_device();
         let placed = self.acceptor.place(socket, self.plan, device, &mut self.reporter.counters);
@@ -58,7 +58,7 @@ impl State<'_> {
         }
     }
 
-    /// Takes a connection in, or deals it to another thread of the queue.
+    /// Takes a connection, or hands it to another thread of the queue.
     pub(super) fn deal(&mut self, socket: Socket) {
         let leader = self.plan.slot.as_ref().filter(|slot| slot.leads());
         let kept = match leader {
@@ -70,7 +70,7 @@ impl State<'_> {
         }
     }
 
-    /// Receives from a connection from now on.
+    /// Starts to receive from a connection.
     pub(super) fn welcome(&mut self, socket: Socket) {
         if let Some(limit) = self.connections.limit()
             && !self.connections.has_room()
@@ -98,7 +98,7 @@ impl State<'_> {
         unsafe { self.requests.push(wake, Op::Wake) };
     }
 
-    /// Shows that this thread is alive, and looks for what other threads left for it.
+    /// Sends a heartbeat, and takes connections and results that other threads left in the inbox.
     pub(super) fn woken(&mut self, result: i32) {
         if self.phase == Phase::Closing || result < 0 {
             return;

@@ -16,7 +16,7 @@ use crate::receive::stats::Failed;
 use crate::receive::target::Addresses;
 
 impl State<'_> {
-    /// Lets a sink do what its state calls for: submits its requests, and closes the connection when it is done.
+    /// Polls a sink: submits its requests, and closes the connection when the sink has finished.
     pub(super) fn drive(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.closing {
@@ -27,8 +27,8 @@ impl State<'_> {
         if self.phase != Phase::Closing {
             while let Some((entry, op)) = connection.sink.next(socket, &self.pool) {
                 connection.in_flight += 1;
-                // SAFETY: what the request points to belongs to the sink, which is not dropped before the request has
-                // ended: a connection is forgotten only when none is in flight.
+                // SAFETY: the sink owns the memory that the request points to, and is not dropped before the request has
+                // ended: a connection is removed only when no request is in flight.
                 unsafe { self.requests.push(entry, Op::Sink(index, op)) };
             }
         }
@@ -39,7 +39,7 @@ impl State<'_> {
         }
     }
 
-    /// A request of a sink ended.
+    /// Handles the end of a sink's request.
     pub(super) fn sink_completed(&mut self, index: u32, op: SinkOp, result: i32) {
         let connections = self.connections.len();
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -80,7 +80,7 @@ impl State<'_> {
         self.timers.after(pause, Timer::Sink(index));
     }
 
-    /// Has the destination's name resolved again, by another thread.
+    /// Starts a helper thread that resolves the destination's name again.
     pub(super) fn resolve(&mut self) {
         let SinkConfig::Forward(destination) = &self.plan.config.sink else { return };
         if mem::replace(&mut self.resolving, true) {
@@ -120,13 +120,13 @@ impl State<'_> {
         self.drive(index);
     }
 
-    /// Ends a connection: at once, or when the requests that name it have ended.
+    /// Ends a connection: at once, or when its requests have ended.
     pub(super) fn close_connection(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if mem::replace(&mut connection.closing, true) {
             return;
         }
-        // Fails where the peer has been quicker: then the requests end as well.
+        // Fails if the peer has closed the connection first: then the requests end as well.
         connection.socket.shutdown(std::net::Shutdown::Both).ok();
         if let Some(op) = connection.sink.interrupt() {
             self.requests.cancel(Op::Sink(index, op));
@@ -134,7 +134,7 @@ impl State<'_> {
         self.forget_if_closed(index);
     }
 
-    /// Forgets a closing connection if no request names it any more. Returns whether it is closing or gone.
+    /// Removes a closing connection if none of its requests is in flight. Returns whether it is closing or gone.
     pub(super) fn forget_if_closed(&mut self, index: u32) -> bool {
         let Some(connection) = self.connections.get(index) else { return true };
         if !connection.closing || connection.in_flight > 0 {

@@ -1,7 +1,7 @@
-//! The loop of one ring: takes completions, hands payload to sinks, gives buffers back, submits what follows.
+//! The loop of one ring: reaps completions, hands payload to sinks, returns buffers, and submits requests.
 //!
-//! Nothing here blocks, and no handler fails in the middle of a batch: each completion that was taken is handled, requests
-//! are queued, and an error ends the loop after the batch.
+//! Nothing here blocks, and no handler fails in the middle of a batch. The loop handles each completion that it reaped, queues
+//! requests, and ends after the batch if there was an error.
 
 use std::mem;
 use std::time::Duration;
@@ -19,27 +19,27 @@ use crate::receive::plan::Plan;
 use crate::receive::prepared::Prepared;
 use crate::receive::ring::Ring;
 
-/// Completions after which buffers are published, at most: a drain of a full completion queue must not hold the area.
+/// Largest number of completions before the loop publishes buffers: draining a full completion queue must not hold the area.
 const PUBLISH_EVERY: u32 = 128;
 
-/// How long an event stays disarmed when its reason goes on: a starving NIC asks again at once, and a queue without a device
-/// copies everything.
+/// Pause before the loop arms an event again whose reason may persist: a starving NIC would raise it again at once, and a queue
+/// without a device copies all payload.
 const ARM_PAUSE: Duration = Duration::from_millis(100);
 
-/// Pauses between attempts to use a better backend: from the first, doubling, to the last.
+/// First pause between attempts to use a better backend; each further pause is twice as long.
 const FIRST_UPGRADE_PAUSE: Duration = Duration::from_secs(1);
 
 /// One ring with its queue.
 ///
-/// The ring is the first field, so it is dropped before the memory that its requests point to; `lifecycle` sees to it that
-/// there are none by then.
+/// The ring is the first field, so it is dropped before the memory that its requests point to; `lifecycle` makes sure that no
+/// request is in flight by then.
 pub(super) struct EventLoop<'p> {
     pub(super) ring: Ring,
     pub(super) state: State<'p>,
 }
 
 impl<'p> EventLoop<'p> {
-    /// A loop for a queue that is registered on `prepared`'s ring.
+    /// Creates a loop for a queue that is registered on `prepared`'s ring.
     pub(super) fn new(plan: &'p Plan, prepared: Prepared, joined: Option<u64>, carried: Carried) -> Self {
         let Prepared { ring, backend, pool, selection, ifindex, busy_poll } = prepared;
         let Carried { counters, connections, backlog } = carried;
@@ -104,13 +104,13 @@ impl<'p> EventLoop<'p> {
         self.batch()
     }
 
-    /// As [`Self::turn`], waiting at most this long, and without timers.
+    /// As [`Self::turn`], but waits at most for the given time and ignores timers.
     pub(super) fn turn_within(&mut self, limit: Duration) -> std::io::Result<()> {
         self.ring.submit_and_wait_within(self.state.requests.pending(), limit)?;
         self.batch()
     }
 
-    /// Handles all completions that wait, and then what is due once per batch.
+    /// Handles all waiting completions, and then the tasks that are due once per batch.
     fn batch(&mut self) -> std::io::Result<()> {
         let depth = self.ring.cq_depth();
         let state = &mut self.state;

@@ -1,4 +1,4 @@
-//! What helper threads do for this one, and what is checked now and then.
+//! Results of helper threads, and periodic checks.
 
 use std::mem;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 const LONGEST_UPGRADE_PAUSE: Duration = Duration::from_mins(1);
 
 impl State<'_> {
-    /// Takes what helpers have found out.
+    /// Handles results of helpers.
     pub(super) fn take_answers(&mut self, ring: &Ring) -> std::io::Result<()> {
         for answer in self.plan.inbox.take_answers() {
             match answer {
@@ -50,7 +50,7 @@ impl State<'_> {
         Ok(())
     }
 
-    /// A helper could not be started: whatever waits for one goes on without, or asks again later.
+    /// Handles a helper that could not be started: its requester continues without the result, or asks again later.
     pub(super) fn no_helper(&mut self) {
         self.resolving = false;
         self.backend.no_area();
@@ -73,7 +73,7 @@ impl State<'_> {
         }
     }
 
-    /// Tries a better backend after a pause, where the configuration leaves the choice and this one is not the best.
+    /// Tries a better backend after a pause, if the configuration allows several and the current one is not the best.
     pub(super) fn plan_upgrade(&mut self) {
         let config = &self.plan.config;
         let best = if config.interface.is_some() { BackendKind::Device } else { BackendKind::Nodev };
@@ -105,7 +105,7 @@ impl State<'_> {
         }
     }
 
-    /// Looks for what is never reported: another interface, connections that ended in silence, a grown budget.
+    /// Checks for events that no completion reports: a changed interface, ended connections, a larger connection limit.
     pub(super) fn check_health(&mut self) {
         self.housekeeping = true;
         self.timers.after(HEALTH_PERIOD, Timer::Health);
@@ -127,8 +127,8 @@ impl State<'_> {
     }
 }
 
-/// Whether a refusal may pass by itself or by a change on the host. What the kernel or the driver lacks does not, and trying
-/// again would count as a refused registration each time.
+/// Whether a later attempt may succeed after this refusal. A feature that the kernel or the driver lacks stays missing, and
+/// each attempt would count as a refused registration.
 fn may_pass(refusal: &Refusal) -> bool {
     let busy = matches!(refusal.errno, Some(libc::EEXIST | libc::EBUSY | libc::ENOMEM));
     // The interface was gone or down, or its header split was off.

@@ -1,4 +1,4 @@
-//! How a loop ends: drained, closed, or taken over by the next one. No request in flight is forgotten.
+//! The end of a loop: drained, closed, or continued by the next loop. Accounts for every request in flight.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use crate::receive::stats::Counters;
 const CANCEL_LIMIT: Duration = Duration::from_millis(700);
 
 impl State<'_> {
-    /// Takes no new connections. What the kernel has acknowledged to senders still goes to the sinks, and these get
-    /// `drain_timeout` to pass it on.
+    /// Stops taking connections. Data that the kernel has acknowledged to senders still goes to the sinks, which get
+    /// `drain_timeout` to pass the data on.
     pub(super) fn begin_drain(&mut self) {
         self.phase = Phase::Draining;
         for listener in 0..self.plan.listeners.len() as u32 {
@@ -42,8 +42,8 @@ impl State<'_> {
 }
 
 impl EventLoop<'_> {
-    /// Ends every connection, takes every completion that is still to come, and gives all buffers back. What requests that
-    /// do not end may still use is left to the caller to keep.
+    /// Ends every connection, reaps every outstanding completion, and returns all buffers. Returns the memory of requests that do
+    /// not end, for the caller to keep.
     pub(super) fn close(mut self) -> (Counters, Option<RetiredRing>) {
         self.state.phase = Phase::Closing;
         for index in self.state.connections.indices() {
@@ -54,8 +54,8 @@ impl EventLoop<'_> {
         (counters, retired)
     }
 
-    /// Ends every request and keeps the connections, for the next loop. Payload that waits for sinks leaves the area. A
-    /// connection whose requests do not end cannot be kept.
+    /// Ends every request and keeps the connections for the next loop. Copies payload that waits for sinks out of the area. A
+    /// connection whose requests do not end is closed.
     pub(super) fn detach(mut self) -> (Carried, Option<RetiredRing>) {
         self.state.phase = Phase::Closing;
         self.cancel_all();
@@ -92,7 +92,7 @@ impl EventLoop<'_> {
         (Carried { counters, connections: kept, backlog }, retired)
     }
 
-    /// Cancels everything and takes completions until nothing is in flight, or time is up.
+    /// Cancels all requests, and reaps completions until no request is in flight or the time limit is reached.
     fn cancel_all(&mut self) {
         let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build();
         // SAFETY: the request points to nothing.
@@ -111,7 +111,7 @@ impl EventLoop<'_> {
         self.state.pool.publish();
     }
 
-    /// The last statistics, and what must be kept.
+    /// Returns the last counters, the backlog, and memory that must be kept.
     fn leave(mut self) -> (Counters, Backlog, Option<RetiredRing>) {
         let state = &mut self.state;
         let lost: u64 = state.connections.iter_mut().map(|(_, connection)| connection.lost()).sum();
@@ -121,7 +121,7 @@ impl EventLoop<'_> {
         }
         state.finish_report();
         let mut counters = state.reporter.counters;
-        // What was held is gone with the queue: no one can return it any more, and no one holds it.
+        // The kernel took back the held buffers with the queue, without a refill entry.
         counters.reclaimed = counters.dispensed - counters.returned;
         counters.connections = 0;
         counters.ring.backlog.paused = 0;
@@ -143,7 +143,7 @@ impl EventLoop<'_> {
 }
 
 impl Carried {
-    /// Nothing yet.
+    /// Creates the state of a first loop: no connections.
     pub(super) fn new(plan: &Plan, counters: &Counters) -> Self {
         let backlog = Backlog::new(None, plan.share(plan.config.copy_out_bytes));
         Self { counters: *counters, connections: Table::default(), backlog }

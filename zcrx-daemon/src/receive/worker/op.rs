@@ -1,4 +1,4 @@
-//! What a completion belongs to, packed into its `user_data`.
+//! The request that a completion belongs to, encoded in `user_data`.
 
 use crate::receive::backend::EVENT_USER_DATA;
 
@@ -20,7 +20,7 @@ pub(in crate::receive) enum SinkOp {
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::receive) enum Op {
-    /// Another thread wants this thread's attention.
+    /// Another thread has woken this thread.
     Wake,
     /// Accepts connections on the listener with this index.
     Accept(u32),

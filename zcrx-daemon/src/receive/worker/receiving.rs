@@ -1,4 +1,4 @@
-//! From a completion of a receive to the connection's sink, and what is done about each way in which a receive can end.
+//! Hands the payload of receives to sinks, and handles each way in which a receive can end.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::receive::ring::Ring;
 use crate::receive::sinks::{Flow, Sink, Storage};
 use crate::receive::stats::Failed;
 
-/// Pause before stashed entries are published again, where the kernel makes room when it pleases.
+/// Pause before the worker publishes stashed entries again, where zcrxd cannot flush the refill ring.
 const STASH_PAUSE: Duration = Duration::from_millis(10);
 
 impl State<'_> {
@@ -65,7 +65,7 @@ impl State<'_> {
         }
     }
 
-    /// A completion of a receive that ends it, or that brings no payload.
+    /// Handles a completion that ends a receive or brings no payload.
     pub(super) fn received(&mut self, index: u32, cqe: &cqueue::Entry32, more: bool) {
         let Some(connection) = self.connections.get_mut(index) else {
             error!(queue = self.plan.name, index, "a receive completed on no connection");
@@ -86,12 +86,12 @@ impl State<'_> {
         }
         let completion = self.backend.completion(cqe, &mut self.pool);
         match completion {
-            // A closing connection's errors are of zcrxd's own making.
+            // zcrxd itself causes the errors of a connection that it closes.
             _ if closing => {
                 self.forget_if_closed(index);
             }
             Completion::End => self.stream_ended(index),
-            // Cancelled, for a pause that may be over by now.
+            // zcrxd cancelled the receive for a pause, which may be over by now.
             Completion::Nothing | Completion::Failed(libc::ECANCELED) => self.receive_again(index),
             Completion::QueueFull => {
                 self.reporter.failed(Failed::Receive, libc::ENOSPC);
@@ -105,7 +105,7 @@ impl State<'_> {
         }
     }
 
-    /// The receive found no buffer: it tries again later, and is given up if that never helps.
+    /// Handles a receive that found no buffer: arms it again later, and closes the connection after too many attempts.
     pub(super) fn wait_for_buffer(&mut self, index: u32) {
         let held = self.plan.slot.as_ref().map_or_else(|| self.backlog.held(), WorkerSlot::held_by_all);
         let sinks_hold_the_area = held * 2 > self.pool.buffers();
@@ -129,7 +129,7 @@ impl State<'_> {
         self.close_connection(index);
     }
 
-    /// The receive failed for good. What came before is delivered all the same.
+    /// Handles a permanent error of a receive. Payload received before it still goes to the sink.
     pub(super) fn receive_failed(&mut self, index: u32, errno: i32) {
         self.reporter.failed(Failed::Receive, errno);
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -142,12 +142,12 @@ impl State<'_> {
         }
     }
 
-    /// No more payload comes: the sink finishes, and then the connection closes.
+    /// Handles the end of the stream: the sink finishes, and then the connection closes.
     pub(super) fn stream_ended(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.receive = Receive::Ended;
         connection.sink.finish();
-        // Before the sink answers: a sender that has its verdict sees the figures behind it.
+        // Report before the sink answers: a sender that has its verdict then finds the counters current.
         self.reporter.urgent();
         self.drive(index);
     }
@@ -191,7 +191,7 @@ impl State<'_> {
         }
     }
 
-    /// Goes on with a paused connection if its sink has caught up.
+    /// Resumes a paused connection if its sink has caught up.
     pub(super) fn resume(&mut self, index: u32) {
         let connections = self.connections.len();
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -209,7 +209,7 @@ impl State<'_> {
         self.receive_again(index);
     }
 
-    /// Publishes what was returned, and lets those receives try again that wait for it.
+    /// Publishes returned buffers, and arms receives that wait for buffers again.
     pub(super) fn settle(&mut self, ring: &Ring, now: Instant) -> std::io::Result<()> {
         let by_time = self.backend.retries_by_time();
         let due = if by_time { self.retries.due(now) } else { self.retries.len() };
@@ -252,7 +252,7 @@ impl State<'_> {
     }
 }
 
-/// What an errno of a receive means, where it says more than its name.
+/// Explains an errno of a receive whose name is not clear enough.
 fn meaning(errno: i32) -> &'static str {
     match errno {
         libc::EFAULT => "its data lies in another queue's buffers: the flow is steered to the wrong queue",

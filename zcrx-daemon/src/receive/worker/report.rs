@@ -1,4 +1,4 @@
-//! What a thread counts, and when other threads get to see it.
+//! Counters of a worker, and their publication to other threads.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::receive::pool::Pool;
 use crate::receive::sinks::{Backlog, Verified};
 use crate::receive::stats::{Counters, Failed};
 
-/// Completions after which statistics are published at the latest.
+/// Largest number of completions between two publications.
 const MOST_COMPLETIONS: u64 = 1000;
-/// Time after which they are.
+/// Longest time between two publications.
 const LONGEST: Duration = Duration::from_millis(100);
-/// Pause after another thread was reading them.
+/// Pause after another thread held the lock.
 const CONTENDED: Duration = Duration::from_millis(5);
 
 /// Counters of one ring.
 pub(super) struct Reporter {
     pub(super) counters: Counters,
     pub(super) verified: Verified,
-    /// Counters when the ring was made, for those that pool and backend count from 0.
+    /// Counters when the ring was created: pool and backend count from 0.
     before: Counters,
-    /// What failed since the last publication, with its positive errno.
+    /// Failures since the last publication, with their positive errno.
     failures: Vec<(Failed, i32)>,
     /// `completions` at the last publication.
     published: u64,
     scheduled: bool,
-    /// Something happened that observers should see at once.
+    /// Whether the next batch must be published at once.
     urgent: bool,
 }
 
@@ -46,7 +46,7 @@ impl Reporter {
         }
     }
 
-    /// Publishes after this batch: a connection came, ended or was paused.
+    /// Requests a publication after this batch: a connection began, ended or was paused.
     pub(super) const fn urgent(&mut self) {
         self.urgent = true;
     }
@@ -57,7 +57,7 @@ impl Reporter {
         self.failures.push((what, errno));
     }
 
-    /// Whether enough has happened to publish now. Otherwise a timer sees to it.
+    /// Whether a publication is due now; otherwise schedules one by a timer.
     #[inline]
     pub(super) fn is_due(&mut self, timers: &mut Timers) -> bool {
         if self.urgent || self.counters.completions - self.published >= MOST_COMPLETIONS {
@@ -70,7 +70,7 @@ impl Reporter {
         false
     }
 
-    /// Publishes. Never waits for a reader: while one has the lock, a timer tries again.
+    /// Publishes the counters. Never waits: while a reader holds the lock, a timer schedules another attempt.
     pub(super) fn publish(&mut self, plan: &Plan, now: &Published<'_>, timers: &mut Timers) {
         self.collect(now);
         self.published = self.counters.completions;
@@ -81,7 +81,7 @@ impl Reporter {
         }
     }
 
-    /// Publishes for the last time, and waits for a reader if it must.
+    /// Publishes the counters for the last time; may wait for a reader.
     pub(super) fn finish(&mut self, plan: &Plan, now: &Published<'_>) {
         self.collect(now);
         plan.stats.publish(&self.counters, &mut self.failures);
@@ -118,7 +118,7 @@ impl Reporter {
     }
 }
 
-/// What is published besides the counters.
+/// Sources of figures that are published with the counters.
 pub(super) struct Published<'a> {
     pub(super) pool: &'a Pool,
     pub(super) backend: &'a AnyBackend,

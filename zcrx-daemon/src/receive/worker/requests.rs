@@ -1,13 +1,13 @@
-//! Requests on their way into the ring.
+//! Queued requests.
 
 use io_uring::{opcode, squeue};
 
 use super::op::Op;
 
-/// Requests that wait for submission, and how many the kernel has.
+/// Requests that wait for submission, and the number of requests in flight.
 ///
-/// Handlers of completions queue requests here and never touch the ring: a submission queue that is full, or a kernel that
-/// is short of memory, delays requests and fails none of them.
+/// Handlers of completions queue requests here and never touch the ring: a full submission queue, or a kernel that is short of
+/// memory, delays requests but fails none.
 #[derive(Default)]
 pub(in crate::receive) struct Requests {
     pending: Vec<squeue::Entry>,
@@ -36,12 +36,12 @@ impl Requests {
         self.in_flight -= 1;
     }
 
-    /// Requests that have a completion to come.
+    /// Number of requests without their last completion.
     pub(in crate::receive) const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// What waits for submission.
+    /// Requests that wait for submission.
     pub(in crate::receive) const fn pending(&mut self) -> &mut Vec<squeue::Entry> {
         &mut self.pending
     }

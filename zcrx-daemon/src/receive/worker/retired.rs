@@ -1,4 +1,4 @@
-//! What a ring leaves behind whose requests did not end.
+//! Memory of rings whose requests did not end.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use crate::receive::backend::AnyBackend;
 use crate::receive::connections::table::Table;
 use crate::receive::pool::Pool;
 
-/// How long the kernel may go on using memory after its ring was closed. It cancels what is in flight at once, later than
-/// the close itself, and does not report when it is done.
+/// Time for which the kernel may use memory after the ring was closed. The kernel cancels requests in flight some time after
+/// the close, and does not report when it has finished.
 const KEPT: Duration = Duration::from_secs(10);
 
 /// Memory and sockets that requests in flight point to.
@@ -25,12 +25,12 @@ pub(super) struct RetiredRings {
 }
 
 impl RetiredRings {
-    /// Keeps what a ring left that was closed just now.
+    /// Keeps the memory of a ring that was closed just now.
     pub(super) fn keep(&mut self, ring: Option<RetiredRing>) {
         self.rings.extend(ring.map(|ring| (Instant::now(), ring)));
     }
 
-    /// Frees what was kept long enough.
+    /// Frees memory that was kept long enough.
     pub(super) fn free_expired(&mut self) {
         self.rings.retain(|(closed, _)| closed.elapsed() < KEPT);
     }
@@ -44,7 +44,7 @@ impl Drop for RetiredRings {
             reason = "the kernel may still use this memory: better lost than reused"
         )]
         for (_, ring) in self.rings.drain(..) {
-            // Their sockets have been shut down; it is the memory that must stay.
+            // The sockets have been shut down; only the memory must stay.
             let RetiredRing { backend, pool, connections } = ring;
             mem::forget(backend);
             mem::forget(pool);

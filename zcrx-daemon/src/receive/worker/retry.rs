@@ -1,4 +1,4 @@
-//! Receives that ended because no buffer was free, and when they try again. Never at once and for ever.
+//! Receives that ended because no buffer was free, and the times of their next attempts. Pauses and attempts are limited.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Pauses of one connection between attempts without data: from 1 ms, doubling, to 256 ms.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const MAX_DOUBLINGS: u32 = 8;
-/// Attempts of one connection without a byte, while sinks do not hold the area, after which it is given up: about 16 s.
+/// Attempts of one connection without data after which zcrxd closes it, about 16 s; attempts while sinks hold the area are free.
 const BUDGET: u32 = 64;
 
 /// One connection's attempts since it last received data.
@@ -19,14 +19,14 @@ pub(in crate::receive) struct Attempts {
 }
 
 impl Attempts {
-    /// Data came.
+    /// Resets the attempts: data arrived.
     #[inline]
     pub(in crate::receive) const fn progress(&mut self) {
         self.all = 0;
         self.counted = 0;
     }
 
-    /// Counts an attempt. It is free while sinks hold the area: then waiting is right, however long it takes.
+    /// Counts an attempt. An attempt while sinks hold the area does not count against the budget: then waiting is right.
     pub(in crate::receive) fn attempt(&mut self, sinks_hold_the_area: bool) {
         self.all = self.all.saturating_add(1);
         if !sinks_hold_the_area {
@@ -39,7 +39,7 @@ impl Attempts {
         if self.all == 0 { Duration::ZERO } else { FIRST_PAUSE * (1 << (self.all - 1).min(MAX_DOUBLINGS)) }
     }
 
-    /// Whether the connection should be given up.
+    /// Whether zcrxd should close the connection.
     pub(in crate::receive) const fn exhausted(self) -> bool {
         self.counted > BUDGET
     }
@@ -53,7 +53,7 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    /// Adds a connection that tries again at `due`, or sooner if buffers come back.
+    /// Adds a connection whose next attempt is at `due`, or sooner if buffers are returned.
     pub(super) fn push(&mut self, connection: u32, due: Instant) {
         self.waiting.push_back((due, connection));
     }
@@ -79,7 +79,7 @@ impl Retries {
         self.waiting.iter().map(|(due, _)| *due).min()
     }
 
-    /// Forgets a connection that is gone: a buffer offered to it would be wasted.
+    /// Removes a connection that is gone, so that no buffer is offered to it.
     pub(super) fn remove(&mut self, connection: u32) {
         self.waiting.retain(|(_, waiting)| *waiting != connection);
     }

@@ -1,4 +1,4 @@
-//! The state of one ring's loop: the parts that own their own state, and which of them a completion belongs to.
+//! The state of one ring's loop, and the dispatch of completions to its parts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,9 +29,9 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a loop ended.
 pub(super) enum Ended {
-    /// The queue is to stop, and its connections have been drained as far as time allowed.
+    /// The queue must stop; the loop has drained its connections as far as time allowed.
     Stopped,
-    /// The group's leader gave the queue up.
+    /// The group's leader has closed the queue.
     Left,
     /// A better backend is ready.
     Upgrade(Box<Prepared>),
@@ -39,7 +39,7 @@ pub(super) enum Ended {
     Failed(ReceiveError),
 }
 
-/// Which part of its life a loop is in.
+/// Phase of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
@@ -49,14 +49,14 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// What a loop takes over from the one before it.
+/// State that a loop takes over from the previous loop.
 pub(super) struct Carried {
     pub(super) counters: Counters,
     pub(super) connections: Table,
     pub(super) backlog: Backlog,
 }
 
-/// All that a completion may change. Each part owns its own state; this is their wiring.
+/// All state that a completion may change. Each part owns its state; this struct connects the parts.
 pub(super) struct State<'p> {
     pub(super) plan: &'p Plan,
     pub(super) backend: AnyBackend,
@@ -95,7 +95,7 @@ pub(super) struct State<'p> {
 }
 
 impl State<'_> {
-    /// Handles one completion. Payload for a connection that goes on is the path that has to be short.
+    /// Handles one completion. Payload for an open connection is the hot path.
     #[inline]
     pub(super) fn completion(&mut self, cqe: &cqueue::Entry32) {
         let (user_data, more) = (cqe.user_data(), cqueue::more(cqe.flags()));
@@ -106,7 +106,7 @@ impl State<'_> {
         }
     }
 
-    /// Handles a completion that is not the usual payload.
+    /// Handles a completion off the hot path.
     #[cold]
     pub(super) fn other(&mut self, user_data: u64, cqe: &cqueue::Entry32, more: bool) {
         let Some(op) = Op::decode(user_data) else {
@@ -147,7 +147,7 @@ impl State<'_> {
         }
     }
 
-    /// The area has another size than before: limits that are shares of it follow.
+    /// Adapts the limits that are shares of the area to its new size.
     pub(super) fn area_changed(&mut self) {
         let area = self.pool.area_bytes();
         self.backlog.set_hold_limit(self.plan.hold_limit(area, self.pool.buffer_bytes()));
@@ -173,7 +173,7 @@ impl State<'_> {
         }
     }
 
-    /// Shows other threads what this one has counted.
+    /// Publishes the counters to other threads.
     pub(super) fn report(&mut self) {
         if let Some(slot) = &self.plan.slot {
             slot.holds(self.backlog.held());

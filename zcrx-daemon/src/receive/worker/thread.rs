@@ -1,4 +1,4 @@
-//! Where a queue's thread runs, and whether it polls its NIC. The queue receives without either.
+//! CPUs and busy polling of a queue's thread. A failure of either does not stop the queue.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tracing::warn;
@@ -7,7 +7,7 @@ use crate::receive::plan::Plan;
 use crate::receive::ring::Ring;
 use zcrx_uapi::napi;
 
-/// Keeps the calling thread on the CPUs that are configured.
+/// Pins the calling thread to the configured CPUs.
 pub(super) fn pin(plan: &Plan) {
     let cpus = plan.config.cpus_of(plan.slot.as_ref().map_or(0, |slot| slot.index));
     if cpus.is_empty() {
@@ -25,7 +25,7 @@ pub(super) fn pin(plan: &Plan) {
     }
 }
 
-/// Lets the ring poll its NIC, if that is configured; whether it does.
+/// Enables busy polling of the NIC if it is configured. Returns whether it is enabled.
 pub(super) fn busy_poll(plan: &Plan, ring: &Ring) -> bool {
     let Some(time) = plan.config.napi_busy_poll else { return false };
     let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
-//! What is due when, and the one TIMEOUT request that wakes the ring for it.
+//! Timers, and the one TIMEOUT request that wakes the ring for the earliest.
 //!
-//! A timeout given with each enter costs the kernel a timer per batch. One request for the earliest timer costs nothing
+//! A timeout in each io_uring_enter call costs the kernel a timer per batch. One request for the earliest timer costs nothing
 //! while traffic flows.
 
 use std::cmp::Reverse;
@@ -13,10 +13,10 @@ use io_uring::types::Timespec;
 use super::op::Op;
 use super::requests::Requests;
 
-/// Something to do at some time.
+/// A task with a due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::receive) enum Timer {
-    /// Receives that wait for a buffer try again.
+    /// Receives that wait for a buffer are armed again.
     Receives,
     /// The listener with this index accepts again.
     Accept(u32),
@@ -24,7 +24,7 @@ pub(in crate::receive) enum Timer {
     Sink(u32),
     /// The kernel's event of this kind is armed again.
     Arm(u32),
-    /// The interface is checked, and connections that ended in silence are looked for.
+    /// The interface is checked, and connections that have ended without a completion.
     Health,
     /// Statistics are published.
     Publish,
@@ -39,7 +39,7 @@ pub(in crate::receive) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Timer)>>,
     /// When the TIMEOUT requests in flight fire.
     armed: BinaryHeap<Reverse<Instant>>,
-    /// Read by the kernel when the request is submitted.
+    /// Time of the next request; the kernel reads it at submission.
     timespec: Box<Timespec>,
 }
 
@@ -63,12 +63,12 @@ impl Timers {
         *self.timespec = Timespec::from(pause);
         self.armed.push(Reverse(*due));
         let timeout = opcode::Timeout::new(&raw const *self.timespec).build();
-        // SAFETY: the kernel reads the time when the request is submitted, and it lives as long as the loop. Should two
-        // requests be submitted together, both read the second one's time, which is the earlier one.
+        // SAFETY: the kernel reads the time when the request is submitted, and the time lives as long as the loop. If two
+        // requests are submitted together, the kernel reads the second one's time for both, which is the earlier one.
         unsafe { requests.push(timeout, Op::Timeout) };
     }
 
-    /// Notes that a TIMEOUT request has ended: the earliest.
+    /// Handles the end of the earliest TIMEOUT request.
     pub(super) fn fired(&mut self) {
         self.armed.pop();
     }

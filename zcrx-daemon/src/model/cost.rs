@@ -1,18 +1,18 @@
-//! What the probes themselves cost.
+//! CPU time and memory that the probes cost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What all attached programs and their maps cost.
+/// Costs of all attached programs and their maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeCost {
     /// Each attached program.
     pub programs: Vec<ProgramCost>,
     /// Each map.
     pub maps: Vec<MapCost>,
-    /// What could not be recorded, by what it was; empty if the kernel did not say.
+    /// Records that the probes lost, by kind; empty if unknown.
     pub lost: BTreeMap<String, u64>,
 }
 
@@ -21,11 +21,11 @@ pub struct ProbeCost {
 pub struct ProgramCost {
     /// Its name in the object.
     pub program: String,
-    /// Runs since it was loaded, and the time they took without getting there; `None` while the kernel keeps no
+    /// Runs since the program was loaded, and their time without the overhead of the attachment; `None` while the kernel keeps no
     /// statistics.
     pub runs: Option<(u64, Duration)>,
-    /// Runs that the kernel left out, because the program was interrupted by itself, or because too many calls were
-    /// under way. Linux 5.12; of kretprobes the latter are not known.
+    /// Runs that the kernel skipped, because the program was running already on that CPU, or because too many calls were
+    /// active. Linux 5.12; for kretprobes the latter are unknown.
     pub missed: Option<u64>,
 }
 
@@ -34,7 +34,7 @@ pub struct ProgramCost {
 pub struct MapCost {
     /// Its name in the object, in small letters.
     pub map: String,
-    /// Kernel memory it takes, bytes.
+    /// Kernel memory of the map, bytes.
     pub bytes: Option<u64>,
     /// Entries in use; `None` where that has no meaning (arrays, ring buffers).
     pub entries: Option<u64>,

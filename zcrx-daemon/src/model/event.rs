@@ -1,4 +1,4 @@
-//! What event probes counted: for one queue since its first event, for the host since they were attached.
+//! Counts of event probes: for one queue since its first event, for the host since zcrxd attached the probes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Histogram;
 
-/// What a queue delivered to its owner.
+/// Data that a queue delivered to its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryCount {
     /// Receive calls: one moves up to 20 packets of one connection.
     pub calls: u64,
-    /// Of these, calls that found nothing to receive.
+    /// Part of `calls` that found nothing to receive.
     pub empty: u64,
     /// Payload, bytes, copied or not.
     pub bytes: u64,
@@ -22,17 +22,17 @@ pub struct DeliveryCount {
     pub errors: BTreeMap<i32, u64>,
 }
 
-/// What was copied into a queue's buffers, because the NIC had not placed it there.
+/// Payload that the kernel copied into a queue's buffers, because the NIC had not placed it there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FallbackCount {
     /// Calls: one copies one fragment of a packet.
     pub calls: u64,
     /// Calls that copied nothing.
     pub failures: u64,
-    /// Of the failures, those that found no free buffer, or a dmabuf area (`ENOMEM`).
+    /// Part of `failures` that found no free buffer, or a dmabuf area (`ENOMEM`).
     #[serde(default)]
     pub no_buffer: Option<u64>,
-    /// Of the failures, those that found the completion queue full (`ENOSPC`).
+    /// Part of `failures` that found the completion queue full (`ENOSPC`).
     #[serde(default)]
     pub cq_full: Option<u64>,
     /// Calls that copied less than the fragment, for one of the same two reasons.
@@ -44,32 +44,32 @@ pub struct FallbackCount {
     pub buffers: u64,
 }
 
-/// Sampled buffers: how long they were out.
+/// Residence of sampled buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResidenceCount {
     /// Buffers that were sampled at their delivery.
     pub sampled: u64,
-    /// Of these, buffers that came back in a way that is not watched: it is not known when.
+    /// Part of `sampled` that the kernel got back in a way that the probe does not see, at an unknown time.
     pub unseen: u64,
-    /// Buffers that would have been sampled, had there been room.
+    /// Buffers that the probe did not sample because its map was full.
     pub lost: u64,
-    /// Those that were seen to come back, by how long they had been out, microseconds.
+    /// Residence of buffers whose return the probe saw, microseconds.
     pub times: Histogram,
 }
 
-/// What its owner asked of a queue by control calls. Linux 6.19.
+/// Control calls of a queue's owner. Linux 6.19.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlCount {
     /// Calls by operation and result.
     pub results: Vec<ControlResult>,
-    /// Refill entries that flushes consumed, beside those that allocations did.
+    /// Refill entries that flushes consumed, in addition to those that allocations consumed.
     pub flushed: u64,
 }
 
-/// Control calls of one operation that ended in one way.
+/// Control calls of one operation with one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ControlResult {
-    /// What was asked.
+    /// The operation.
     pub operation: ControlOperation,
     /// 0, or the positive errno.
     pub errno: i32,
@@ -89,7 +89,7 @@ pub enum ControlOperation {
     ArmEvent,
     /// Add an area. Linux 7.3.
     AddArea,
-    /// One that is newer than zcrxd, or that could not be read.
+    /// An operation that is newer than zcrxd, or that zcrxd could not read.
     Other,
 }
 
@@ -109,11 +109,11 @@ impl ControlOperation {
 /// Notifications of one kind. Linux 7.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationCount {
-    /// What is notified of.
+    /// Kind of notification.
     pub kind: NotificationKind,
-    /// Times that the kernel had reason.
+    /// Times that the kernel had a reason to notify.
     pub raised: u64,
-    /// Of these, such as the owner had asked for and not had since it last armed them.
+    /// Part of these that the owner got: it had armed the kind, and had not been notified since.
     pub sent: u64,
 }
 
@@ -125,7 +125,7 @@ pub enum NotificationKind {
     AllocFail,
     /// Data was copied.
     Copy,
-    /// One that is newer than zcrxd.
+    /// A kind that is newer than zcrxd.
     Other,
 }
 
@@ -140,7 +140,7 @@ impl NotificationKind {
     }
 }
 
-/// Lives that began and ended since the probes were attached. `None` where the probe is not.
+/// Begins and ends since zcrxd attached the probes. `None` where the probe is not attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lives {
     /// Page pools that took zcrx as their provider.

@@ -1,16 +1,16 @@
-//! How values are spread, in a fixed number of buckets.
+//! Distributions of values over a fixed number of buckets.
 
 use serde::{Deserialize, Serialize};
 
 /// Buckets of every histogram, the one without a bound included.
 const BUCKETS: usize = 16;
 
-/// The bounds of a histogram's buckets, and what one unit of them is.
+/// Bounds of a histogram's buckets, and their unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     /// Upper bounds, each included in its bucket, ascending; one more bucket has none.
     bounds: &'static [u64],
-    /// How many of its units Prometheus's base unit has. A divisor, so that 0.1 s is written as that.
+    /// Number of units in Prometheus' base unit. A divisor, so that 0.1 s is printed exactly.
     per_base: f64,
 }
 
@@ -42,14 +42,14 @@ impl Histogram {
         Self { counts, sum }
     }
 
-    /// Counts a value so many times.
+    /// Counts a value several times.
     pub fn observe(&mut self, scale: &Scale, value: u64, times: u64) {
         // Never out of range: a scale has fewer bounds than there are buckets.
         self.counts[scale.bounds.partition_point(|bound| *bound < value)] += times;
         self.sum = self.sum.saturating_add(value.saturating_mul(times));
     }
 
-    /// How many values were counted.
+    /// Number of counted values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -68,7 +68,7 @@ impl Histogram {
         })
     }
 
-    /// Both together: of one queue before and after it was registered again.
+    /// Returns the sum of two histograms: of one queue before and after it was registered again.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
         for (count, other) in self.counts.iter_mut().zip(other.counts) {

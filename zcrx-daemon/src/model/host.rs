@@ -1,4 +1,4 @@
-//! Everything that is known of this host at one moment.
+//! One sample of the whole host.
 
 use std::time::SystemTime;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProbeSample, QueueSample, ReceiveSample};
 
-/// One joined observation: what every view and every export is made from.
+/// One joined sample, from which all views and exports are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostSample {
-    /// When it was taken.
+    /// Time of the sample.
     pub at: SystemTime,
-    /// Kernel release, as uname says it.
+    /// Kernel release, as uname reports it.
     pub kernel: String,
     /// Local queues.
     pub receive: Vec<ReceiveSample>,
-    /// The kernel's side.
+    /// Results of the probes.
     pub probe: ProbeSample,
-    /// Every queue, own and other, with all that is known of it.
+    /// Every local and foreign queue, with all known figures.
     pub queues: Vec<QueueSample>,
 }

@@ -1,10 +1,10 @@
-//! Which queue is meant.
+//! Names of queues and backends.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One receive queue as a person names it.
+/// Name of one receive queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QueueKey {
     /// The network interface; `None` for a queue without a device (backends `nodev` and `copy`).
@@ -27,7 +27,7 @@ impl fmt::Display for QueueKey {
     }
 }
 
-/// What carries data from the network into the area, best first.
+/// Ways to bring data from the network into the area, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {

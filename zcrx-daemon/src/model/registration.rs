@@ -1,4 +1,4 @@
-//! Registrations of interface queues, of any process on the host, as probes saw them.
+//! Registrations of interface queues by any process on the host, as probes report them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Registration {
     pub comm: String,
     /// 0, or the positive errno.
     pub errno: i32,
-    /// How long the kernel took, where entry and exit were both seen.
+    /// Duration of the call, where the probe saw entry and exit.
     pub duration: Option<Duration>,
     /// Interface index asked for, where the arguments could be read.
     pub ifindex: Option<u32>,
@@ -30,7 +30,7 @@ pub struct Registration {
     /// Inode of the caller's network namespace, where it could be read.
     #[serde(default)]
     pub netns: Option<u64>,
-    /// The kernel's own words for a failure ("tcp-data-split is disabled"), where it said any and they were seen.
+    /// The kernel's message for a failure ("tcp-data-split is disabled"), where there was one and the probe saw it.
     #[serde(default, deserialize_with = "super::text::deserialize_option")]
     pub words: Option<String>,
     /// Of a failure: what is likely behind it, likeliest first, each with what remedies it, and what was checked and found
@@ -39,11 +39,11 @@ pub struct Registration {
     pub hints: Vec<String>,
 }
 
-/// How many attempts ended with one result.
+/// Number of attempts with one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationCount {
     /// 0, or the positive errno.
     pub errno: i32,
-    /// Attempts since the probe was attached.
+    /// Attempts since zcrxd attached the probe.
     pub count: u64,
 }

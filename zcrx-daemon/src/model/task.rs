@@ -1,4 +1,4 @@
-//! The rings that share a queue, and the threads that work for them.
+//! Rings that share a queue, and the threads that use them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CqState, Owner, SocketBacklog};
 
-/// One io_uring that has the queue: the ring that registered it, or a ring that imported it (Linux 6.19).
+/// One io_uring with the queue: the ring that registered the queue, or a ring that imported it (Linux 6.19).
 ///
 /// All rings of a queue share its refill ring and its areas. Each has a completion queue, a consuming thread and
 /// sockets of its own, so one ring that does not read starves all of them.
@@ -97,16 +97,16 @@ impl RunState {
     }
 }
 
-/// The extremes of one queue since the sample before, as the allocation probe saw them. They show starvations that are
+/// Extremes of one queue since the previous sample, from the allocation probe. They show starvations that are
 /// shorter than the interval between two samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Watermarks {
     /// Calls of the allocation in this interval. Without any the other fields are `None`.
     pub calls: u64,
-    /// The least of (free buffers + pending refill entries) at the begin of a call, buffers.
+    /// Minimum of (free buffers + pending refill entries) at the begin of a call, buffers.
     pub least_allocatable: Option<u32>,
-    /// The most refill entries that waited at the begin of a call.
+    /// Maximum of waiting refill entries at the begin of a call.
     pub most_pending: Option<u32>,
     /// The longest starvation that ended in this interval.
     pub longest_starvation: Option<Duration>,
@@ -120,7 +120,7 @@ pub struct AllocationDistributions {
     pub starvation_us: Log2Histogram,
     /// Refill entries consumed per call.
     pub consumed: Log2Histogram,
-    /// Buffers yielded per call.
+    /// Buffers allocated per call.
     pub yielded: Log2Histogram,
 }
 
@@ -135,7 +135,7 @@ pub struct Log2Histogram {
 }
 
 impl Log2Histogram {
-    /// How many values were counted.
+    /// Number of counted values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }

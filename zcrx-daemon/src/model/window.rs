@@ -1,4 +1,4 @@
-//! One queue at one moment, and its last moments: what a diagnosis is made from.
+//! Samples of one queue, and the window of the last ones, from which a diagnosis is made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::{KernelQueue, Owner, QueueKey, ReceiveSample};
 /// Everything known about one queue at one moment. A value without a source is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueSample {
-    /// When: CLOCK_MONOTONIC, which is what `bpf_ktime_get_ns` counts by.
+    /// Time of the sample, CLOCK_MONOTONIC (the clock of `bpf_ktime_get_ns`).
     pub at: Duration,
-    /// Which queue.
+    /// The queue.
     pub key: QueueKey,
-    /// Which life of it: another number after each registration. Counters of two lives are never compared.
+    /// Generation of the queue: each registration gets another number. Counters of two generations are never compared.
     pub generation: u64,
-    /// The process it belongs to.
+    /// The process that owns the queue.
     pub owner: Option<Owner>,
     /// The cgroup of that process, as `/proc/<pid>/cgroup` has it (`/system.slice/ingest.service`); `None` where it
     /// cannot be read, and in cgroup v1.
@@ -24,15 +24,15 @@ pub struct QueueSample {
     pub owner_cgroup: Option<String>,
     /// Size of one buffer (niov), bytes.
     pub buffer_bytes: Option<u64>,
-    /// Its state in the kernel; `None` without a snapshot, and after its end.
+    /// State of the queue in the kernel; `None` without a snapshot, and after the queue's end.
     pub kernel: Option<KernelQueue>,
     /// Figures of zcrxd's receive path; `None` for queues of other programs.
     #[serde(alias = "own")]
     pub local: Option<ReceiveSample>,
-    /// What its interface says.
+    /// Figures of its interface.
     #[serde(default)]
     pub nic: NicFigures,
-    /// Why nothing is known from the NIC, where its network namespace cannot be entered.
+    /// Why the NIC's figures are unknown, where zcrxd cannot enter the NIC's network namespace.
     #[serde(default)]
     pub nic_unknown: Option<String>,
     /// Runs of `napi_poll` for the queue's NAPI instance.
@@ -43,8 +43,8 @@ pub struct QueueSample {
     pub copies: Option<CopyCount>,
     /// Receives that ended with an error, by positive errno, as probes counted them.
     pub errors: Option<BTreeMap<i32, u64>>,
-    /// How long user space has held its oldest buffer; known for local queues only. Sampled residence does not
-    /// give it: a buffer that its owner has returned may rest in the refill ring.
+    /// Time for which user space has held its oldest buffer; known for local queues only. Sampled residence does not
+    /// show it: a buffer that its owner has returned may wait in the refill ring.
     pub oldest_held: Option<Duration>,
 }
 
@@ -62,12 +62,12 @@ pub struct NicFigures {
     pub ring: Option<u32>,
     /// Buffers the page pool is responsible for (`page-pool-get` `inflight`).
     pub pool_inflight: Option<u64>,
-    /// How long the page pool has been detached from its queue without being able to go (`page-pool-get`
+    /// Time for which the page pool has been detached from its queue and not freed (`page-pool-get`
     /// `detach-time`); `None` while it is attached.
     pub pool_detached_for: Option<Duration>,
 }
 
-/// What the copy fallback did.
+/// Counts of the copy fallback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyCount {
     /// Buffers that copies filled.
@@ -97,7 +97,7 @@ impl Window {
         }
     }
 
-    /// How many samples it holds at most.
+    /// Largest number of samples.
     pub const fn capacity(&self) -> usize {
         self.capacity
     }

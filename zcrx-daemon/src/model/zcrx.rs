@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Something that the kernel's zcrx can do besides receiving, in some version or other.
+/// An optional feature of the kernel's zcrx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ZcrxFeature {
@@ -16,9 +16,9 @@ pub enum ZcrxFeature {
     Nodev,
     /// Notifications of failed allocations and copies. Linux 7.2.
     Events,
-    /// Counting what is copied. Linux 7.2.
+    /// Counting copied bytes. Linux 7.2.
     Statistics,
-    /// Adding areas to a queue that runs. Linux 7.3.
+    /// Adding areas to a running queue. Linux 7.3.
     AddArea,
 }
 
@@ -47,7 +47,7 @@ impl ZcrxFeature {
         }
     }
 
-    /// The first Linux that has it. For words only: what a kernel offers is asked of it.
+    /// The first Linux version with the feature. Only for text: zcrxd queries the kernel for its features.
     pub const fn since(self) -> &'static str {
         match self {
             Self::FlushRq | Self::Export => "6.19",
@@ -64,7 +64,7 @@ impl ZcrxFeature {
 pub struct Fallback {
     /// The missing feature.
     pub feature: ZcrxFeature,
-    /// What is done instead, and why.
+    /// What zcrxd does instead, and why.
     pub reason: String,
 }
 
@@ -72,13 +72,13 @@ pub struct Fallback {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ZcrxSample {
-    /// What this kernel offers.
+    /// Features of this kernel.
     pub offered: Vec<ZcrxFeature>,
-    /// What the configuration asks for and does not get.
+    /// Configured features that the kernel lacks.
     pub fallbacks: Vec<Fallback>,
-    /// The most bytes the queue's areas may grow to together.
+    /// Limit of the queue's areas together, bytes.
     pub area_limit_bytes: u64,
-    /// What is counted.
+    /// Counters.
     pub counts: ZcrxCounts,
 }
 
@@ -100,7 +100,7 @@ pub struct ZcrxCounts {
     pub given_up: u64,
 }
 
-/// Events of the kernel by kind. Each is posted once until armed again, so the real numbers are larger.
+/// Events of the kernel by kind. The kernel posts each once until zcrxd arms it again, so the real numbers are larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventCounts {
@@ -110,7 +110,7 @@ pub struct EventCounts {
     pub copy: u64,
 }
 
-/// What the kernel copied. Payload in an skb's linear part is copied without being counted here.
+/// Payload that the kernel copied. The kernel does not count payload in an skb's linear part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CopyCounts {

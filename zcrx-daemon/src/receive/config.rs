@@ -1,4 +1,4 @@
-//! What one queue is asked to do.
+//! Configuration of one queue.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use super::mapping::{HUGE_BYTES, page_bytes};
 use crate::model::BackendKind;
 use zcrx_uapi::zcrx::IO_RQ_MAX_ENTRIES;
 
-/// The most bytes the kernel takes as an area: 1 TiB.
+/// Largest area that the kernel accepts, bytes: 1 TiB.
 const AREA_MAX_BYTES: u64 = 1 << 40;
-/// The most completion queue entries the kernel gives: `IORING_MAX_CQ_ENTRIES`.
+/// Largest completion queue of the kernel: `IORING_MAX_CQ_ENTRIES`.
 const CQ_MAX_ENTRIES: u32 = 65536;
 /// Size of a buffer of the `copy` backend where none is asked for, and the buffers that an area has at least then.
 const COPY_BUFFER_BYTES: u64 = 16 << 10;
 const COPY_LEAST_BUFFERS: u64 = 1024;
-/// The most threads a queue may have: beyond that they do little else than wait for each other.
+/// Largest number of threads of a queue: more threads mostly wait for each other.
 pub const MAX_WORKERS: u32 = 64;
 
 /// One receive queue.
@@ -33,20 +33,20 @@ pub struct QueueConfig {
     /// Hardware queue index; without an interface, a number that distinguishes queues.
     #[serde(default)]
     pub queue: u32,
-    /// Whether to set the interface up for zcrx before, and to put it back after; see [`crate::net`].
+    /// Whether zcrxd prepares the interface for zcrx, and restores it at the end; see [`crate::net`].
     #[serde(default)]
     pub prepare: bool,
     /// `auto`, `device`, `nodev` or `copy`.
     #[serde(default)]
     pub backend: BackendChoice,
-    /// Addresses to accept connections on. A queue of an interface may have none: then it receives what other queues of
-    /// that interface accept and hand over to it.
+    /// Addresses to accept connections on. A queue of an interface may have none: then other queues of the interface accept
+    /// its connections and hand them over.
     #[serde(default)]
     pub listen: Vec<SocketAddr>,
     /// Area size in bytes, rounded up to whole pages.
     #[serde(default = "default_area_bytes")]
     pub area_bytes: u64,
-    /// What all areas together may grow to while buffers run short, bytes (Linux 7.3); up to `area_bytes` for no growth.
+    /// Limit of all areas together while buffers run short, bytes (Linux 7.3); at most `area_bytes` for no growth.
     #[serde(default)]
     pub area_max_bytes: u64,
     /// Size of one buffer in bytes, a power of two from the page size on (more than that: Linux 7.0); 0 for the page
@@ -59,20 +59,20 @@ pub struct QueueConfig {
     /// Completion queue entries, rounded up to a power of two.
     #[serde(default = "default_cq_entries")]
     pub cq_entries: u32,
-    /// Threads that receive what the queue brings, each with a ring of its own (more than one: Linux 6.19).
+    /// Threads that receive from the queue, each with its own ring (more than one: Linux 6.19).
     #[serde(default = "default_workers")]
     pub workers: u32,
     /// CPUs the queue's threads may run on, spread over them; empty: any.
     #[serde(default)]
     pub cpus: Vec<u32>,
-    /// How long a wait for completions polls the NIC's queue itself before it sleeps (Linux 6.9); `None`: not at all.
+    /// Time for which a wait for completions polls the NIC's queue before it sleeps (Linux 6.9); `None` for no polling.
     #[serde(default)]
     pub napi_busy_poll: Option<Duration>,
     /// How much of the area sinks may hold together before their data is copied out, bytes: a quarter of it if `None`, without
     /// limit if it is all of it.
     #[serde(default)]
     pub hold_limit_bytes: Option<u64>,
-    /// Ordinary memory for data that is copied out, bytes. With 0 nothing is: slow connections are paused at once.
+    /// Ordinary memory for copied payload, bytes. With 0 zcrxd copies nothing and pauses slow connections at once.
     #[serde(default = "default_copy_out_bytes")]
     pub copy_out_bytes: u64,
     /// How long sinks may take to pass on what has been received when the queue stops.
@@ -111,7 +111,7 @@ const fn default_workers() -> u32 {
 }
 
 impl QueueConfig {
-    /// A queue that listens on `listen`, all else by default.
+    /// Creates a queue that listens on `listen`, with defaults for all other values.
     pub fn new(listen: Vec<SocketAddr>) -> Self {
         Self {
             interface: None,
@@ -144,17 +144,17 @@ impl QueueConfig {
         vec![self.cpus[worker % self.cpus.len()]]
     }
 
-    /// How much of the area sinks may hold together, bytes.
+    /// Part of the area that sinks may hold together, bytes.
     pub(crate) fn hold_limit(&self) -> u64 {
         self.hold_limit_of(self.area_bytes)
     }
 
-    /// How much sinks may hold together of an area that has grown to this size, bytes.
+    /// Part of an area of this size that sinks may hold together, bytes.
     pub(super) fn hold_limit_of(&self, area_bytes: u64) -> u64 {
         self.hold_limit_bytes.unwrap_or(area_bytes / 4)
     }
 
-    /// Size of a buffer where payload is copied by ordinary receives, bytes.
+    /// Size of a buffer on the `copy` backend, bytes.
     pub(super) fn copy_buffer_bytes(&self) -> u64 {
         let most = (self.area_bytes / COPY_LEAST_BUFFERS).max(1);
         // The largest power of two that leaves a small area enough buffers.
@@ -210,25 +210,25 @@ impl QueueConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum BackendChoice {
-    /// The best that works.
+    /// The best backend that works.
     #[default]
     Auto,
-    /// This one, or none.
+    /// This backend, or none.
     Only(BackendKind),
 }
 
-/// Where received data goes.
+/// Destination of received data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum SinkConfig {
-    /// Nowhere.
+    /// Discards the data.
     #[default]
     Discard,
-    /// Compared with the test pattern of [`super::pattern`], with a verdict for the sender.
+    /// Compares the data with the test pattern of [`super::pattern`], and sends a verdict to the sender.
     Verify,
-    /// To another socket: one connection for each that is accepted.
+    /// Sends the data to another socket: one connection for each accepted connection.
     Forward(Destination),
-    /// Each connection's to a new file in this directory.
+    /// Writes each connection's data to a new file in this directory.
     File(PathBuf),
 }
 
@@ -252,7 +252,7 @@ impl SinkConfig {
         }
     }
 
-    /// Where it sends data to, as it is configured; `None` for a sink without a destination.
+    /// The configured destination; `None` for a sink without one.
     pub fn destination(&self) -> Option<String> {
         match self {
             Self::Forward(destination) => Some(destination.to_string()),
@@ -271,7 +271,7 @@ impl fmt::Display for Destination {
     }
 }
 
-/// A word that names no backend, or no sink.
+/// A name of no backend or sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseChoiceError {
     /// No such backend.

@@ -1,4 +1,4 @@
-//! Why a queue cannot receive.
+//! Errors of the receive path.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use crate::model::Refusal;
 use zcrx_uapi::errno;
 
-/// One clear line each: what, where, how to remedy it.
+/// Reasons why a queue cannot receive, each with one line: what failed, where, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// A value that cannot be meant.
+    /// An invalid value.
     #[error("{key}: {what}; {remedy}")]
     Config {
         /// The configuration key.
@@ -20,7 +20,7 @@ pub enum ReceiveError {
         /// What the user should write instead.
         remedy: &'static str,
     },
-    /// An address cannot be listened on.
+    /// zcrxd cannot listen on an address.
     #[error("listen: cannot listen on {address}: {source}; {}", remedy_of_bind(source))]
     Listen {
         /// The address.
@@ -44,7 +44,7 @@ pub enum ReceiveError {
         /// How many there are.
         queues: u32,
     },
-    /// The destination of a forward sink makes no sense.
+    /// The destination of a forward sink is invalid.
     #[error("sink: cannot forward to {destination}: {source}; give HOST:PORT or unix:PATH")]
     Destination {
         /// As configured.
@@ -60,14 +60,14 @@ pub enum ReceiveError {
         /// Why not.
         source: io::Error,
     },
-    /// No ring can be made.
+    /// The kernel refuses a ring.
     #[error("io_uring: cannot make a ring: {meaning} ({}); {remedy}", name_of(source))]
     Ring {
         /// The errno.
         source: io::Error,
         /// What it means here.
         meaning: String,
-        /// What would help.
+        /// What the user can do.
         remedy: &'static str,
     },
     /// A ring stopped working.
@@ -77,12 +77,12 @@ pub enum ReceiveError {
         #[from]
         source: io::Error,
     },
-    /// The interface is not the one any more that the queue was registered on.
+    /// The queue's interface is no longer the one on which it was registered.
     #[error("{interface} {}", if *gone { "is gone: waiting for it to come back" } else { "is a new one, or is back" })]
     InterfaceChanged {
         /// Its name.
         interface: String,
-        /// Whether there is none of that name.
+        /// Whether no interface has that name.
         gone: bool,
     },
     /// The kernel refuses memory for the area or the rings.
@@ -93,7 +93,7 @@ pub enum ReceiveError {
         /// Why not.
         source: io::Error,
     },
-    /// No backend works: the first refusal is the one asked for.
+    /// No backend works.
     #[error("backend: {}", describe(refused))]
     NoBackend {
         /// Each that was tried, best first.
@@ -109,7 +109,7 @@ pub enum ReceiveError {
     },
 }
 
-/// One refusal in one line.
+/// Describes a refusal in one line.
 pub(super) fn describe_refusal(refusal: &Refusal) -> String {
     let errno = refusal.errno.map_or_else(String::new, |number| format!(" ({})", errno_name(number)));
     format!("{} cannot {}: {}{errno}; {}", refusal.backend, refusal.step, refusal.reason, refusal.remedy)

@@ -14,7 +14,7 @@ use super::backend::Shared;
 use super::inbox::ConnectionInbox;
 use super::wake::Wake;
 
-/// How long a thread with nothing to do waits at most before it looks again by itself.
+/// Longest wait of an idle thread before it checks its group again.
 const POLL_PERIOD: Duration = Duration::from_secs(1);
 
 /// All threads of one queue.
@@ -26,7 +26,7 @@ pub(super) struct WorkerGroup {
     dealt: AtomicUsize,
 }
 
-/// One thread, from the side of the others.
+/// One thread, as the other threads see it.
 struct WorkerHandle {
     wake: Arc<Wake>,
     inbox: Arc<ConnectionInbox>,
@@ -38,9 +38,9 @@ struct WorkerHandle {
 struct State {
     /// Counts the queue's registrations.
     generation: u64,
-    /// What members join; `None` while there is no queue that they could.
+    /// The queue that members join; `None` while there is none.
     shared: Option<Shared>,
-    /// Members that have joined, or are about to, and not left.
+    /// Members that have joined, or are about to, and have not left.
     inside: usize,
     /// Why a member's ring failed.
     failure: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct WorkerSlot {
     pub(super) index: u32,
 }
 
-/// What a member has joined.
+/// A queue that a member has joined.
 pub(super) struct Joined {
     pub(super) shared: Shared,
     pub(super) generation: u64,
@@ -68,11 +68,11 @@ impl WorkerGroup {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Its fields are true one by one.
+        // Each field is valid independently of the others.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// By the leader: there is a queue to join.
+    /// Called by the leader: members can now join the queue.
     pub(super) fn open(&self, shared: Shared) {
         let mut state = self.state();
         state.generation += 1;
@@ -82,7 +82,7 @@ impl WorkerGroup {
         self.notify_members();
     }
 
-    /// By the leader: makes members leave, and waits until they have. Its own ring may be gone before or after.
+    /// Called by the leader: makes all members leave, and waits for that. The leader's ring may be gone before or after.
     pub(super) fn close(&self) {
         self.state().shared = None;
         self.notify_members();
@@ -137,7 +137,7 @@ impl WorkerSlot {
         self.group.workers[0].wake.notify();
     }
 
-    /// Whether the queue of that generation is still there to be received from; why not, if a ring failed.
+    /// Whether the queue of that generation still receives; with the reason if a ring failed.
     pub(super) fn goes_on(&self, generation: Option<u64>) -> Result<bool, String> {
         let state = self.group.state();
         match (generation, &state.failure) {
@@ -147,7 +147,7 @@ impl WorkerSlot {
         }
     }
 
-    /// By the leader: deals a connection out, in turn; returns it if it is the leader's own.
+    /// Called by the leader: assigns a connection to the next thread; returns the connection if that is the leader.
     pub(super) fn deal(&self, socket: Socket) -> Option<Socket> {
         let workers = &self.group.workers;
         let mut socket = socket;
@@ -181,7 +181,7 @@ impl WorkerSlot {
         self.group.workers.iter().map(|worker| worker.holds.load(Ordering::Relaxed)).sum()
     }
 
-    /// By a thread that panics: ends the queue for all.
+    /// Called by a thread that panics: ends the queue for all threads.
     pub(super) fn abandon(&self, why: &str) {
         let mut state = self.group.state();
         if !self.leads() {

@@ -1,6 +1,6 @@
-//! How long user space holds buffers: from the batch that reaped their completion to the publication of their entry.
+//! Hold times of buffers in user space: from the batch that reaped the completion to the publication of the refill entry.
 //!
-//! One record per batch of completions, not per buffer. A batch whose buffers all go back at once costs two additions.
+//! Keeps one record per batch of completions, not per buffer. A batch whose buffers are all returned at once costs two additions.
 
 use std::collections::VecDeque;
 use std::time::Instant;

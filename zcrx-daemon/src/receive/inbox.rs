@@ -1,4 +1,4 @@
-//! What other threads leave for a receive thread: connections, and the answers of helpers.
+//! Connections and helpers' answers that other threads leave for a receive thread.
 //!
 //! A receive thread never waits: what may block (names, netlink, large mappings, registrations) is done by a helper thread,
 //! which leaves its answer here.
@@ -19,9 +19,9 @@ use super::prepared::Prepared;
 use super::target::Addresses;
 use super::wake::Wake;
 
-/// What a helper found out.
+/// Answer of a helper.
 pub(super) enum Answer {
-    /// The addresses that a destination has now.
+    /// The current addresses of a destination.
     Addresses(io::Result<Addresses>),
     /// The host's hardware queues.
     Queues(Vec<HardwareQueue>),
@@ -29,18 +29,18 @@ pub(super) enum Answer {
     Area(io::Result<Mapping>),
     /// A queue on a better backend; `None` if there is none.
     Upgrade(Option<Box<Prepared>>),
-    /// A helper could not be started.
+    /// No helper thread could be started.
     NoThread,
 }
 
-/// The inboxes of all local queues: they come and go as the configuration does.
+/// The inboxes of all local queues of the current configuration.
 #[derive(Default)]
 pub(super) struct Exchange {
     inboxes: Mutex<Vec<Weak<ConnectionInbox>>>,
 }
 
 impl Exchange {
-    /// Adds a queue's inbox, which is there as long as its queue.
+    /// Adds a queue's inbox; it exists as long as the queue.
     pub(super) fn open(&self, inbox: ConnectionInbox) -> Arc<ConnectionInbox> {
         let inbox = Arc::new(inbox);
         let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,7 @@ impl Exchange {
     }
 }
 
-/// One queue, from the side of the others.
+/// One queue, as the threads of other queues see it.
 pub(super) struct ConnectionInbox {
     interface: Option<String>,
     queue: u32,
@@ -102,7 +102,7 @@ impl ConnectionInbox {
             && self.sink == *sink
     }
 
-    /// Hands a connection over. A connection that comes as the queue fails waits here until it is back.
+    /// Hands a connection over. If the queue fails, the connection waits here until the queue is registered again.
     pub(super) fn hand(&self, socket: Socket) {
         self.handed.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
         self.wake.notify();
@@ -111,7 +111,7 @@ impl ConnectionInbox {
     /// Hands a connection over if the thread receives now; returns it otherwise.
     pub(super) fn offer(&self, socket: Socket) -> Result<(), Socket> {
         let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: what is put here before the thread stops is found by [`Self::shut`].
+        // Checked under the lock, so that [`Self::shut`] finds every connection that was put here before the thread stopped.
         if !self.open.load(Ordering::Acquire) {
             return Err(socket);
         }
@@ -121,19 +121,19 @@ impl ConnectionInbox {
         Ok(())
     }
 
-    /// No connections any more; what was handed over and not taken.
+    /// Refuses further connections. Returns those that the thread has not taken.
     pub(super) fn shut(&self) -> Vec<Socket> {
         let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_open(false);
         mem::take(&mut handed)
     }
 
-    /// Takes what was handed over.
+    /// Takes the connections that were handed over.
     pub(super) fn take(&self) -> Vec<Socket> {
         mem::take(&mut self.handed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does something that may block on a thread of its own, which leaves its answer here.
+    /// Runs a task that may block on a helper thread, which leaves its answer here.
     pub(super) fn offload(self: &Arc<Self>, what: &str, job: impl FnOnce() -> Answer + Send + 'static) {
         let inbox = Arc::clone(self);
         let helper = thread::Builder::new().name(format!("zcrx-{what}")).spawn(move || inbox.answer(job()));

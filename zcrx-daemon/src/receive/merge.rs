@@ -1,11 +1,11 @@
-//! What several threads say of one queue, as one sample.
+//! Joins the samples of a queue's threads.
 
 use crate::model::{
     BackendKind, BacklogStatistics, QueueState, ReceiveSample, RingStatistics, WorkerSample, ZcrxSample,
 };
 
-/// Joins the samples of a queue's threads, the leader's first. What the queue has once (area, refill ring, events) is the
-/// leader's word; what each thread counts is added up.
+/// Joins the samples of a queue's threads, the leader's first. Figures that exist once per queue (area, refill ring, events)
+/// come from the leader; the counters of all threads are added up.
 pub(super) fn merge(mut samples: Vec<ReceiveSample>) -> Option<ReceiveSample> {
     if samples.len() < 2 {
         return samples.pop();
@@ -61,7 +61,7 @@ fn add(queue: &mut ReceiveSample, more: &ReceiveSample) {
     if let (Some(ring), Some(theirs)) = (&mut queue.ring, &more.ring) {
         add_ring(ring, theirs);
     }
-    // A member that failed while the leader goes on: the queue has fewer threads than it was given.
+    // A member failed while the leader continues: the queue has fewer threads than configured.
     if queue.state == QueueState::Running && more.state == QueueState::Failed && !more.state_reason.is_empty()
     {
         queue.state = QueueState::Degraded;
@@ -69,7 +69,7 @@ fn add(queue: &mut ReceiveSample, more: &ReceiveSample) {
     }
 }
 
-/// Names every field, so that one that is new cannot be forgotten.
+/// Names every field, so that the compiler reports a new one.
 fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
     let RingStatistics {
         hold,

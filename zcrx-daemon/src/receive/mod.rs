@@ -1,22 +1,22 @@
 //! zcrxd's receive path: one ring per queue on its own thread, TCP in, one sink out.
 //!
 //! Three backends carry data into the area: zcrx on a hardware queue (`device`), zcrx without a device (`nodev`), and
-//! a software interface queue for every other machine (`copy`). Everything above them is the same: buffers come by
-//! completions, are consumed by a sink, and go back through the refill ring. No receive thread ever blocks.
+//! a software interface queue for every other machine (`copy`). The code above them is the same: completions deliver buffers, a
+//! sink consumes them, and zcrxd returns them through the refill ring. No receive thread ever blocks.
 //!
 //! | Module | Idea |
 //! |---|---|
-//! | [`config`](QueueConfig) | what one queue is asked to do |
+//! | [`config`](QueueConfig) | configuration of one queue |
 //! | `receiver` | all queues: start, sample, stop |
-//! | `reconfigure` | other queues than before, without disturbing those that stay |
+//! | `reconfigure` | changes of the set of queues; unchanged queues keep running |
 //! | `worker` | a queue's thread and its event loop |
-//! | `connections` | the table of connections: how they come, how they end, what their sockets may hold |
-//! | `sinks` | where payload goes, behind one trait |
+//! | `connections` | the table of connections: begin, end, limits of their sockets |
+//! | `sinks` | destinations of payload, behind one trait |
 //! | `backend` | device, nodev, copy, and the choice between them |
-//! | `pool` | the area, and buffers that can be returned once only |
-//! | `inbox` | what other threads leave for a receive thread |
+//! | `pool` | the area, and buffers that can be returned only once |
+//! | `inbox` | connections and results that other threads leave for a receive thread |
 //! | `group` | several threads on one queue |
-//! | `merge` | what several threads say of one queue, as one sample |
+//! | `merge` | joins the samples of a queue's threads |
 //! | `hold_times` | how long buffers are held |
 //! | [`refill`] | the refill ring, both sides |
 //! | [`software`] | the kernel's interface queue, in user space |

@@ -1,4 +1,4 @@
-//! What one receive thread is given at its start.
+//! Inputs of one receive thread.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use super::stats::Stats;
 use super::target::Addresses;
 use super::wake::Wake;
 
-/// All that a receive thread needs. Outlives any one ring: listeners stay when a queue is registered again.
+/// All inputs of a receive thread. Outlives the rings: listeners stay open when a queue is registered again.
 pub(super) struct Plan {
     /// The queue's name in logs.
     pub(super) name: String,
     pub(super) config: QueueConfig,
     pub(super) listeners: Vec<TcpListener>,
-    /// Of a forward sink's destination, as resolved at the start.
+    /// Addresses of a forward sink's destination, as resolved at the start.
     pub(super) addresses: Option<Arc<Addresses>>,
-    /// Where other threads leave connections and answers for this one.
+    /// Connections and answers from other threads for this one.
     pub(super) inbox: Arc<ConnectionInbox>,
-    /// Where this thread finds the inboxes of other queues.
+    /// Inboxes of all queues.
     pub(super) exchange: Arc<Exchange>,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Wake>,
-    /// Where the queue has several threads.
+    /// This thread's slot in its group; `None` for a queue with one thread.
     pub(super) slot: Option<WorkerSlot>,
 }
 
 impl Plan {
-    /// Each thread's share of a limit that is the queue's.
+    /// One thread's share of a limit of the queue.
     pub(super) fn share(&self, limit: u64) -> u64 {
         if self.slot.is_some() { limit / u64::from(self.config.workers.max(1)) } else { limit }
     }
@@ -40,7 +40,7 @@ impl Plan {
         (limit < area_bytes).then(|| self.share(limit) / buffer_bytes)
     }
 
-    /// The sink's destination, for people.
+    /// The sink's destination, for messages.
     pub(super) fn destination(&self) -> String {
         match &self.config.sink {
             SinkConfig::Forward(destination) => destination.to_string(),

@@ -1,4 +1,4 @@
-//! The user side of an interface queue: the area's memory, and the way back into it.
+//! User space's side of an interface queue: the area's memory, and the return of buffers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -20,7 +20,7 @@ pub(super) struct Buffer {
     /// The area's token, and below it the byte offset of the data in the area.
     off: u64,
     len: u32,
-    /// The batch that its completion came in.
+    /// Batch of the buffer's completion.
     batch: u64,
 }
 
@@ -31,7 +31,7 @@ impl Buffer {
     }
 }
 
-/// A completion that points out of the area: the other side is broken.
+/// A completion that points outside the area: the allocator (the kernel) is faulty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a completion for {len} bytes at {off:#x} points out of the area")]
 pub(super) struct BadCompletion {
@@ -39,7 +39,7 @@ pub(super) struct BadCompletion {
     len: u32,
 }
 
-/// An area whose token is not its place among the queue's areas: the other side is broken, or newer than it says.
+/// An area whose token is not its index among the queue's areas: the allocator is faulty, or newer than it reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token of area {id} is {token:#x}")]
 pub(super) struct BadToken {
@@ -47,7 +47,7 @@ pub(super) struct BadToken {
     token: u64,
 }
 
-/// An area's place, and what keeps it mapped.
+/// One area: its size and its mapping.
 #[derive(Debug)]
 struct Area {
     bytes: usize,
@@ -57,10 +57,10 @@ struct Area {
 /// The turn of several threads to write to one refill ring.
 pub(super) type Turn = Arc<Mutex<()>>;
 
-/// What a registration gives: areas, refill ring.
+/// Areas and refill ring of a registered queue.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// By area id. One, unless the queue has grown.
+    /// Areas by id: one, unless the queue has grown.
     areas: Vec<Area>,
     /// Taken for each publication where other threads have pools of the same queue.
     turn: Option<Turn>,
@@ -77,12 +77,12 @@ pub(super) struct Pool {
     depths: Histogram,
     /// Entries of each publication.
     batches: Histogram,
-    /// Batches that left entries over.
+    /// Batches of entries that did not fit into the refill ring.
     full: u64,
 }
 
 impl Pool {
-    /// Without any area yet.
+    /// Creates a pool without an area.
     pub(super) fn new(refill: MappedRing, buffer_bytes: u64) -> Self {
         Self {
             areas: Vec::new(),
@@ -101,24 +101,24 @@ impl Pool {
         }
     }
 
-    /// The pool of one of several threads that receive what one queue brings. What a thread takes it must return itself.
+    /// Creates the pool of one of several threads of a queue. Each thread must return the buffers that it takes.
     pub(super) fn of_several(refill: MappedRing, buffer_bytes: u64, turn: Turn) -> Self {
         let refill_of_several = Producer::of_several(refill.clone());
         Self { refill: refill_of_several, turn: Some(turn), ..Self::new(refill, buffer_bytes) }
     }
 
-    /// Lets other threads have pools of the same queue. Before anything is returned.
+    /// Lets other threads create pools of the same queue. Must be called before the first return.
     pub(super) fn share(&mut self) -> (Turn, Vec<Arc<Mapping>>) {
         let turn = Arc::clone(self.turn.get_or_insert_default());
         self.refill = Producer::of_several(self.refill.memory().clone());
         (turn, self.areas.iter().map(|area| Arc::clone(&area.memory)).collect())
     }
 
-    /// Takes an area that was registered, with the token that the other side gave it.
+    /// Adds a registered area, with the token that the kernel assigned.
     pub(super) fn add_area(&mut self, memory: impl Into<Arc<Mapping>>, token: u64) -> Result<(), BadToken> {
         let memory = memory.into();
         let id = self.areas.len();
-        // Kept in any case: the other side may write to it.
+        // Kept even on an error: the kernel may write to it.
         self.area_bytes += memory.bytes() as u64;
         self.buffers = self.area_bytes / self.buffer_bytes;
         self.areas.push(Area { bytes: memory.bytes(), memory });
@@ -136,12 +136,12 @@ impl Pool {
         self.batch_time
     }
 
-    /// Ends a batch: counts whether it left entries over.
+    /// Ends a batch: counts whether entries did not fit into the refill ring.
     pub(super) fn end_batch(&mut self) {
         self.full += u64::from(self.refill.stashed() > 0);
     }
 
-    /// Takes the payload that a completion announces.
+    /// Takes the buffer of a data completion.
     #[inline]
     pub(super) fn dispense(&mut self, off: u64, len: u32) -> Result<Buffer, BadCompletion> {
         let error = BadCompletion { off, len };
@@ -165,7 +165,7 @@ impl Pool {
         }
     }
 
-    /// Gives a buffer back. The other side sees it after [`Self::publish`].
+    /// Returns a buffer. The kernel sees the entry after [`Self::publish`].
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "taking the buffer is what makes giving it back final")]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
@@ -173,7 +173,7 @@ impl Pool {
         self.refill.push(ZcrxRqe { off: buffer.off, len: buffer.len, ..ZcrxRqe::default() });
     }
 
-    /// Publishes what was returned, as far as there is room; says how many entries.
+    /// Publishes returned entries as far as the refill ring has room. Returns their number.
     pub(super) fn publish(&mut self) -> u32 {
         let published = match &self.turn {
             None => self.refill.publish(),
@@ -213,7 +213,7 @@ impl Pool {
         self.buffer_bytes
     }
 
-    /// The refill ring's memory, to be watched.
+    /// The refill ring's memory, for samples.
     pub(super) const fn refill_memory(&self) -> &MappedRing {
         self.refill.memory()
     }
@@ -228,7 +228,7 @@ impl Pool {
         self.refill.stashed() as u64
     }
 
-    /// How long buffers are held.
+    /// Hold times of buffers.
     pub(super) const fn hold_times(&self) -> &HoldTimes {
         &self.hold_times
     }
@@ -243,7 +243,7 @@ impl Pool {
         &self.batches
     }
 
-    /// Batches that left entries over, because the refill ring was full.
+    /// Number of batches whose entries did not fit into the refill ring.
     pub(super) const fn full(&self) -> u64 {
         self.full
     }
@@ -264,7 +264,7 @@ const fn split(off: u64) -> (usize, usize) {
     ((off >> IORING_ZCRX_AREA_SHIFT) as usize, (off & !IORING_ZCRX_AREA_MASK) as usize)
 }
 
-/// Threads and logs name a queue without a device so.
+/// Name of a queue in logs and thread names; `sw` stands for a queue without a device.
 pub(super) fn short_name(interface: Option<&str>, queue: u32) -> String {
     format!("{}:{queue}", interface.unwrap_or("sw"))
 }

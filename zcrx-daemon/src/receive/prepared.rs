@@ -8,13 +8,13 @@ use super::pool::Pool;
 use super::ring::Ring;
 use crate::model::{BackendKind, Selection};
 
-/// What a loop runs on. The ring comes first: it is dropped before the memory that it uses.
+/// Ring, backend and pool of a loop. The ring comes first: it is dropped before the memory that it uses.
 pub(super) struct Prepared {
     pub(super) ring: Ring,
     pub(super) backend: AnyBackend,
     pub(super) pool: Pool,
     pub(super) selection: Selection,
-    /// Of the interface when the queue was registered.
+    /// Index of the interface when the queue was registered.
     pub(super) ifindex: Option<u32>,
     /// Whether the ring polls its NIC.
     pub(super) busy_poll: bool,

@@ -32,7 +32,7 @@ pub struct Receiver {
 
 pub(super) struct Queue {
     pub(super) config: QueueConfig,
-    /// The one that registers the queue comes first.
+    /// The queue's threads; the leader, which registers the queue, comes first.
     workers: Vec<Worker>,
 }
 
@@ -48,7 +48,7 @@ impl Receiver {
     ///
     /// The first queue that cannot start makes the whole call fail; those that had started are stopped again.
     pub fn start(configs: Vec<QueueConfig>) -> Result<Self, ReceiveError> {
-        // All input is looked at before anything is done.
+        // All input is checked before any queue starts.
         for config in &configs {
             config.check()?;
             check_interface(config)?;
@@ -74,21 +74,21 @@ impl Receiver {
         self.sample()
     }
 
-    /// Makes a stop that is under way end at once, without waiting for sinks.
+    /// Ends a stop in progress at once, without waiting for sinks.
     pub fn abort(&self) {
         for worker in self.queues().iter().flat_map(|queue| &queue.workers) {
             worker.wake.abort();
         }
     }
 
-    /// The longest that stopping may wait for sinks.
+    /// Longest time that stopping may wait for sinks.
     pub fn drain_timeout(&self) -> Duration {
         self.queues().iter().map(|queue| queue.config.drain_timeout).max().unwrap_or_default()
     }
 
-    /// Asks every thread to show that it is alive. Gives for each for how long it owes the answer to an earlier call.
+    /// Asks every thread for a heartbeat. Returns for each how long it has not answered an earlier call.
     pub fn pulse(&self) -> Vec<(QueueKey, Option<Duration>)> {
-        // Who owes an answer for longest speaks for the queue.
+        // The thread that has not answered for longest stands for the queue.
         let owed = |queue: &Queue| queue.workers.iter().map(|worker| worker.wake.ask()).max().flatten();
         let queues = self.queues();
         let keyed =
@@ -103,7 +103,7 @@ impl Receiver {
         }
     }
 
-    /// Makes a ring of the first queue fail, the last thread's: a fault on purpose, for tests of what is done then.
+    /// Makes the ring of the first queue's last thread fail, to test the recovery.
     pub fn break_ring(&self) {
         if let Some(worker) = self.queues().first().and_then(|queue| queue.workers.last()) {
             worker.wake.break_ring();
@@ -111,7 +111,7 @@ impl Receiver {
     }
 
     pub(super) fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
-        // Queues are put in and taken out whole: a panic elsewhere cannot have left one half made.
+        // A poisoned lock is harmless: queues are only added and removed as a whole.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,7 +121,7 @@ impl Receiver {
             worker.wake.stop();
             threads.extend(worker.thread.take().map(|thread| (Arc::clone(&worker.stats), thread)));
         }
-        // Without the lock: a sample does not wait for this.
+        // Without the lock, so that samples do not wait.
         for (stats, thread) in threads {
             join(&stats, thread);
         }
@@ -147,7 +147,7 @@ fn join(stats: &Stats, thread: JoinHandle<()>) {
 }
 
 impl Queue {
-    /// Ends it: connections are closed and buffers accounted for. Gives its last sample.
+    /// Stops the queue: closes its connections and accounts for its buffers. Returns its last sample.
     pub(super) fn stop(mut self) -> Option<ReceiveSample> {
         for worker in &self.workers {
             worker.wake.stop();
@@ -160,7 +160,7 @@ impl Queue {
         self.sample()
     }
 
-    /// What all its threads say of it now.
+    /// Joined sample of all threads of the queue.
     fn sample(&self) -> Option<ReceiveSample> {
         merge(self.workers.iter().map(|worker| worker.stats.sample()).collect())
     }
@@ -182,7 +182,7 @@ impl Queue {
             }
             SinkConfig::Discard | SinkConfig::Verify => None,
         };
-        // As bound: port 0 has become a real one.
+        // The bound addresses: port 0 is replaced by a real port.
         let listen: Vec<String> = listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
@@ -194,7 +194,7 @@ impl Queue {
         for index in 0..config.workers.max(1) {
             let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);
             let inbox = ConnectionInbox::new(&config, Arc::clone(&wake));
-            // Other queues hand connections to the leader, which deals them out.
+            // Other queues hand connections to the leader, which distributes them.
             let inbox = if index == 0 { exchange.open(inbox) } else { Arc::new(inbox) };
             let listen = if index == 0 { listen.clone() } else { Vec::new() };
             let stats = Arc::new(Stats::new(key.clone(), &config.sink, listen));

@@ -1,4 +1,4 @@
-//! One io_uring, as the receive path uses it.
+//! The io_uring of one receive thread.
 
 use std::fs;
 use std::io;
@@ -13,28 +13,28 @@ use zcrx_uapi::zcrx::{
     IORING_SETUP_CLAMP, IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
 };
 
-/// Submission queue entries. A batch may hold more requests: then it is submitted in parts.
+/// Submission queue entries. The ring submits a batch with more requests in parts.
 const SQ_ENTRIES: u32 = 256;
 
-/// How long to wait for completions while requests are left over that the kernel could not take.
+/// Wait for completions while requests remain that the kernel could not accept.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(5);
 
-/// The flags that [`Ring::new`] sets up a ring with.
+/// Setup flags of [`Ring::new`].
 pub(super) const SETUP_FLAGS: u32 =
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQE32 | IORING_SETUP_CLAMP;
 
-/// A ring that belongs to the thread that made it.
+/// A ring that belongs to one thread.
 pub(super) struct Ring {
     uring: IoUring<squeue::Entry, cqueue::Entry32>,
 }
 
 impl Ring {
-    /// Makes a ring for the calling thread alone.
+    /// Creates a ring for the calling thread only.
     pub(super) fn new(cq_entries: u32) -> Result<Self, ReceiveError> {
         Self::build(cq_entries, false)
     }
 
-    /// Makes a ring that belongs to no thread yet: any thread may register with it, until one calls [`Self::enable`].
+    /// Creates a ring without an owner: any thread may register with it, until a thread calls [`Self::enable`].
     pub(super) fn disabled(cq_entries: u32) -> Result<Self, ReceiveError> {
         Self::build(cq_entries, true)
     }
@@ -58,7 +58,7 @@ impl Ring {
         self.uring.submitter().register_enable_rings()
     }
 
-    /// Submits requests and waits for a completion. Requests that the kernel has no room or memory for now stay in
+    /// Submits requests and waits for a completion. Requests that the kernel cannot accept now stay in
     /// `pending`: then the wait is short.
     pub(super) fn submit_and_wait(&mut self, pending: &mut Vec<squeue::Entry>) -> io::Result<()> {
         if pending.is_empty() || self.queue(pending)? {
@@ -78,12 +78,12 @@ impl Ring {
         self.enter(Some(if all { limit } else { limit.min(LEFTOVER_WAIT) }))
     }
 
-    /// Moves requests to the submission queue, and submits that as often as it is full. Returns whether all have been moved.
+    /// Moves requests to the submission queue, and submits the queue whenever it is full. Returns whether all have been moved.
     fn queue(&mut self, pending: &mut Vec<squeue::Entry>) -> io::Result<bool> {
         let mut moved = 0;
         let result = loop {
             let mut submission = self.uring.submission();
-            // SAFETY: `Requests::push` asks its callers for what the ring needs.
+            // SAFETY: the callers of `Requests::push` guarantee that the requests' memory stays valid.
             while moved < pending.len() && unsafe { submission.push(&pending[moved]) }.is_ok() {
                 moved += 1;
             }
@@ -102,7 +102,7 @@ impl Ring {
         result
     }
 
-    /// Submits what is queued and waits for a completion, at most so long.
+    /// Submits the submission queue and waits for a completion, at most for the given time.
     fn enter(&self, timeout: Option<Duration>) -> io::Result<()> {
         let submitter = self.uring.submitter();
         let result = match timeout {
@@ -118,7 +118,7 @@ impl Ring {
         }
     }
 
-    /// The completions that wait now. Their slots are the kernel's again when this is dropped.
+    /// The waiting completions. Dropping the iterator returns their slots to the kernel.
     #[inline]
     pub(super) fn completions(&mut self) -> cqueue::CompletionQueue<'_, cqueue::Entry32> {
         self.uring.completion()
@@ -134,7 +134,7 @@ impl Ring {
         self.uring.params().cq_entries()
     }
 
-    /// Completions that the kernel had neither room nor memory for.
+    /// Completions that the kernel lost, because it had neither room nor memory for them.
     pub(super) fn cq_lost(&mut self) -> u32 {
         self.uring.completion().overflow()
     }
@@ -155,7 +155,7 @@ impl Ring {
         unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
     }
 
-    /// Breaks the ring, on purpose: puts another file in the place of its descriptor.
+    /// Breaks the ring for a test: replaces its descriptor by another file.
     pub(super) fn spoil(&self) -> io::Result<()> {
         let other = fs::File::open("/dev/null")?;
         // SAFETY: the descriptor stays open, as another file. Its owner closes it as it would have closed the ring; the
@@ -172,13 +172,13 @@ impl Ring {
     }
 }
 
-/// Errors of io_uring_enter after which one reaps and tries again: a signal; completions to be reaped first; no
+/// Errors of io_uring_enter after which the loop reaps and retries: a signal; completions to be reaped first; no
 /// memory for a request right now.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
 }
 
-/// What the errno of io_uring_setup means.
+/// Explains an errno of io_uring_setup.
 fn explain(source: io::Error) -> ReceiveError {
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let (meaning, remedy) = match (source.raw_os_error(), disabled.trim()) {

@@ -1,4 +1,4 @@
-//! What other threads see of a queue: published now and then by its thread, read at any time.
+//! Statistics of a queue: its thread publishes them from time to time, and other threads read them at any time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,12 +38,12 @@ pub(super) struct Counters {
     pub(super) oldest: Option<Instant>,
 }
 
-/// The shape of a registered queue.
+/// Geometry of a registered queue.
 #[derive(Clone, Debug)]
 struct Geometry {
     zcrx: Option<ZcrxSample>,
     buffer_bytes: u64,
-    /// Read when a sample is taken: the other side moves the head at times of its own. `None` once the ring is gone.
+    /// Read for each sample, because the kernel moves the head independently. `None` once the ring is gone.
     refill: Option<MappedRing>,
     refill_capacity: u32,
     cq_capacity: u32,
@@ -68,14 +68,14 @@ impl State {
     }
 }
 
-/// What failed.
+/// Kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failed {
     /// A receive.
     Receive,
     /// Accepting a connection.
     Accept,
-    /// Giving a connection's data to its sink, for good.
+    /// Passing a connection's data to its sink: a permanent error.
     Sink,
 }
 
@@ -109,7 +109,7 @@ impl Stats {
         &self.key
     }
 
-    /// A queue was registered.
+    /// Records that a queue was registered.
     pub(super) fn registered(
         &self,
         selection: &Selection,
@@ -130,7 +130,7 @@ impl Stats {
         });
     }
 
-    /// The queue's life took a turn.
+    /// Records a change of the queue's state.
     pub(super) fn turned(&self, turn: QueueState, reason: &str) {
         self.with(|state| {
             state.life = turn;
@@ -138,7 +138,7 @@ impl Stats {
             if !matches!(turn, QueueState::Failed | QueueState::Stopped) {
                 return;
             }
-            // Ring and area are gone. The last word on a stopped queue still says how big they were.
+            // Ring and area are gone, but the last sample of a stopped queue still shows their sizes.
             state.counters.starving = state.counters.starving.map(|_| false);
             state.counters.oldest = None;
             match &mut state.geometry {
@@ -148,7 +148,7 @@ impl Stats {
         });
     }
 
-    /// Shows counters, and failures since the last time, to other threads. Waits for a thread that reads them.
+    /// Publishes counters, and failures since the last publication, to other threads. Waits for a reader.
     pub(super) fn publish(&self, counters: &Counters, failures: &mut Vec<(Failed, i32)>) {
         self.with(|state| state.take(counters, failures));
     }
@@ -163,12 +163,12 @@ impl Stats {
         true
     }
 
-    /// Completions found waiting; 0 once they are dealt with.
+    /// Number of waiting completions; 0 once they are handled.
     pub(super) fn cq_depth(&self, depth: u32) {
         self.cq_depth.store(depth, Ordering::Relaxed);
     }
 
-    /// The queue as it is now.
+    /// Takes a sample of the queue.
     pub(super) fn sample(&self) -> ReceiveSample {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (counters, geometry) = (&state.counters, state.geometry.as_ref());
@@ -222,7 +222,7 @@ impl Stats {
         }
     }
 
-    /// A panic in between would leave plain numbers behind, which are good enough to be shown.
+    /// A poisoned lock is harmless: a panic leaves only plain numbers, which can still be shown.
     fn with(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }

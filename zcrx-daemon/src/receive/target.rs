@@ -1,4 +1,4 @@
-//! Where a forward sink connects to.
+//! Destinations of forward sinks.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -12,7 +12,7 @@ use super::config::Destination;
 #[derive(Debug)]
 pub(super) struct Addresses {
     addresses: Vec<SockAddr>,
-    /// Whether a resolver named them, and may name others later.
+    /// Whether a resolver returned them, and may return others later.
     resolved: bool,
 }
 
@@ -31,7 +31,7 @@ impl Addresses {
         }
     }
 
-    /// As [`Self::resolve`], with an error for people.
+    /// As [`Self::resolve`], with an error message for the user.
     pub(super) fn resolve_at_start(destination: &Destination) -> Result<Self, ReceiveError> {
         Self::resolve(destination)
             .map_err(|source| ReceiveError::Destination { destination: destination.to_string(), source })

@@ -40,7 +40,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Adds a queue's inbox; it exists as long as the queue.
+    /// Adds a queue's inbox, which is there as long as its queue.
     pub(super) fn open(&self, inbox: ConnectionInbox) -> Arc<ConnectionInbox> {
         let inbox = Arc::new(inbox);
         let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);

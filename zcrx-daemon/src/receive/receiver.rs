@@ -48,7 +48,7 @@ impl Receiver {
     ///
     /// The first queue that cannot start makes the whole call fail; those that had started are stopped again.
     pub fn start(configs: Vec<QueueConfig>) -> Result<Self, ReceiveError> {
-        // All input is checked before any queue starts.
+        // All input is looked at before anything is done.
         for config in &configs {
             config.check()?;
             check_interface(config)?;

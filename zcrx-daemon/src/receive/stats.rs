@@ -109,7 +109,7 @@ impl Stats {
         &self.key
     }
 
-    /// Records that a queue was registered.
+    /// A queue was registered.
     pub(super) fn registered(
         &self,
         selection: &Selection,

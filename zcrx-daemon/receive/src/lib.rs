@@ -5,8 +5,8 @@
 //! `IORING_SETUP_CQE32`, by the thread that registers the queue. A turn of its loop is:
 //!
 //! 1. submit requests and wait;
-//! 2. for each completion of a receive, [`Queue::completion`]; use [`Queue::bytes`]; give the buffer back;
-//! 3. [`Queue::publish`], at the latest every 128 completions: until then the kernel lacks the buffers.
+//! 2. for each completion of a receive, call [`Queue::completion`], read [`Queue::bytes`], and return the buffer;
+//! 3. call [`Queue::publish`], at least every 128 completions: until then the kernel lacks the buffers.
 //!
 //! | Step | Minimum kernel |
 //! |---|---|
@@ -14,8 +14,8 @@
 //! | [`Options::nodev`] | Linux 7.1, CAP_NET_ADMIN |
 //! | [`Queue::flush`] | Linux 6.19 |
 //!
-//! Sizes are in bytes unless a name says entries. Errors are the kernel's errnos; `zcrx_uapi::registration::explain` says
-//! what each means for a registration.
+//! Sizes are in bytes unless a name says entries. Errors are the kernel's errnos; `zcrx_uapi::registration::explain` explains
+//! the errnos of a registration.
 //!
 //! | Module | Idea |
 //! |---|---|

@@ -5,11 +5,11 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// Size of the huge pages that buffers larger than a page are cut from, bytes. Both ways to get them have this size on
+/// Size of the huge pages that hold buffers larger than a page, bytes. Reserved and transparent huge pages have this size on
 /// every machine with pages of 4 KiB.
 pub const HUGE_BYTES: usize = 2 << 20;
 
-/// Size of a page, bytes, as this kernel says it.
+/// Size of a page on this kernel, bytes.
 pub fn page_bytes() -> usize {
     rustix::param::page_size()
 }
@@ -21,14 +21,14 @@ pub fn whole_pages(bytes: usize) -> Option<usize> {
 
 /// A private anonymous mapping, zeroed, present in memory, unmapped on drop.
 ///
-/// It hands out addresses only. Who shares it with whom, and by which protocol, is its user's affair.
+/// It provides only addresses. Its user defines which code shares the memory, and by which protocol.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: the mapping is memory without ties to a thread; access through its address is its user's affair.
+// SAFETY: the mapping does not depend on a thread; its user is responsible for accesses through its address.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; the methods only read the two fields.
 unsafe impl Sync for Mapping {}
@@ -41,7 +41,7 @@ impl Mapping {
         let bytes = whole_pages(bytes).filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: no address is asked for, so nothing that exists is replaced.
         let start = unsafe {
-            // Populated: the first packet should not wait for page faults.
+            // Populated, so that the first packet does not wait for page faults.
             mmap_anonymous(
                 ptr::null_mut(),
                 bytes,
@@ -99,7 +99,7 @@ impl Mapping {
             start
         };
         let mapping = Self { start: NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
-        // SAFETY: neither advice changes what the mapping, which is all new, holds.
+        // SAFETY: neither advice changes the content of the new mapping.
         unsafe {
             // A kernel without transparent huge pages refuses this, and then refuses the buffers.
             let _without = madvise(start.cast(), bytes, Advice::LinuxHugepage);
@@ -118,7 +118,7 @@ impl Mapping {
         self.bytes
     }
 
-    /// The first byte's address, as the kernel wants it.
+    /// Address of the first byte, as the kernel's structures hold it.
     pub fn address(&self) -> u64 {
         self.start.as_ptr().expose_provenance() as u64
     }

@@ -14,18 +14,18 @@ use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxIfqReg, ZcrxRqe, register};
 use crate::memory::{Mapping, page_bytes, whole_pages};
 use crate::refill::{MappedRing, Producer};
 
-/// What to register.
+/// Parameters of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Index of the network interface, as `if_nametoindex(3)` returns it.
     pub ifindex: u32,
     /// Index of its hardware receive queue.
     pub rx_queue: u32,
-    /// Size of the area that payload lands in, bytes, rounded up to whole pages.
+    /// Size of the area that receives the payload, bytes, rounded up to whole pages.
     pub area_bytes: usize,
     /// Entries of the refill ring, rounded up to a power of two; at most 32768.
     pub refill_entries: u32,
-    /// No device: the kernel copies all payload (Linux 7.1). For tests.
+    /// Registers a queue without a device: the kernel copies all payload (Linux 7.1). For tests.
     pub nodev: bool,
 }
 
@@ -52,7 +52,7 @@ impl Buffer {
     }
 }
 
-/// What a completion of a receive says. The receive goes on if, and only if, `IORING_CQE_F_MORE` is set.
+/// Meaning of a receive's completion. The receive continues if, and only if, `IORING_CQE_F_MORE` is set.
 #[derive(Debug)]
 pub enum Completion {
     /// Payload.
@@ -62,7 +62,7 @@ pub enum Completion {
     /// The receive ended and should be armed again: at once for ENOSPC, once the completion queue is empty; after a pause for
     /// ENOMEM, when payload had to be copied and no buffer was free. The positive errno.
     Again(i32),
-    /// The connection cannot be received from. The positive errno.
+    /// The program cannot receive from the connection. The positive errno.
     Failed(i32),
 }
 
@@ -85,7 +85,7 @@ impl Queue {
     /// `zcrx_uapi::registration::explain` knows.
     pub fn register(ring: BorrowedFd<'_>, options: &Options) -> io::Result<Self> {
         let area = Mapping::new(options.area_bytes)?;
-        // The registration says how large the ring's header is: a page is room enough.
+        // The registration reports the size of the ring's header; one page is large enough for any header.
         let entries = options.refill_entries.clamp(1, IO_RQ_MAX_ENTRIES).next_power_of_two();
         let region_bytes = whole_pages(page_bytes() + entries as usize * size_of::<ZcrxRqe>());
         let region = Arc::new(Mapping::new(region_bytes.ok_or(io::ErrorKind::InvalidInput)?)?);
@@ -104,7 +104,7 @@ impl Queue {
             (reg.if_idx, reg.if_rxq) = (options.ifindex, options.rx_queue);
         }
         // SAFETY: area and region belong to the queue, whose owner drops it after the ring; the kernel pins their pages on
-        // top of that. Nothing else uses them.
+        // as well. No other code uses them.
         unsafe { register::zcrx_ifq(ring, &mut reg, &mut area_reg, &mut region_desc, None) }?;
         let refill = MappedRing::new(region, &reg.offsets, reg.rq_entries).map_err(io::Error::other)?;
         let token = area_reg.rq_area_token;
@@ -124,7 +124,7 @@ impl Queue {
             length @ 1.. => {
                 let [off, _] = *cqe.big_cqe();
                 let end = (off & !IORING_ZCRX_AREA_MASK).checked_add(length as u64);
-                // A kernel that names memory outside of the area is broken.
+                // Memory outside the area: the kernel is faulty.
                 if off & IORING_ZCRX_AREA_MASK != self.token
                     || end.is_none_or(|end| end > self.area.bytes() as u64)
                 {
@@ -144,18 +144,18 @@ impl Queue {
     /// The payload.
     pub fn bytes<'a>(&'a self, buffer: &'a Buffer) -> &'a [u8] {
         let offset = (buffer.off & !IORING_ZCRX_AREA_MASK) as usize;
-        // SAFETY: `completion` found the range to be inside the area, which is mapped as long as `self`. The kernel writes to
-        // it again only after the entry that returns it is published, and that takes the buffer.
+        // SAFETY: `completion` checked that the range is inside the area, which is mapped as long as `self`. The kernel writes to
+        // it again only after the program has published the buffer's entry, and returning takes the buffer.
         unsafe { std::slice::from_raw_parts(self.area.start().add(offset).as_ptr(), buffer.len()) }
     }
 
-    /// Gives a buffer back. The kernel sees it after [`Self::publish`].
+    /// Returns a buffer. The kernel sees the entry after [`Self::publish`].
     #[expect(clippy::needless_pass_by_value, reason = "taking the buffer is what makes giving it back final")]
     pub fn give_back(&mut self, buffer: Buffer) {
         self.refill.push(ZcrxRqe { off: buffer.off, len: buffer.len, ..ZcrxRqe::default() });
     }
 
-    /// Shows the kernel what was returned. Returns how many entries still wait because the refill ring is full: publish
+    /// Publishes returned buffers. Returns the number of entries that still wait because the refill ring is full: publish
     /// again after the next wait, or [`Self::flush`].
     pub fn publish(&mut self) -> usize {
         self.refill.publish();
@@ -163,7 +163,7 @@ impl Queue {
     }
 
     /// Asks the kernel to consume the refill ring now (Linux 6.19): where receives fail with ENOMEM although entries wait, and
-    /// on a queue without a device, which consumes nothing by itself.
+    /// on a queue without a device, whose ring the kernel does not consume otherwise.
     pub fn flush(&self, ring: BorrowedFd<'_>) -> io::Result<()> {
         register::zcrx_flush_rq(ring, self.id)
     }

@@ -1,4 +1,4 @@
-//! The consuming side of the refill ring, as the kernel plays it.
+//! The consumer of the refill ring: the kernel's side.
 
 use super::RingMemory;
 use zcrx_uapi::ZcrxRqe;
@@ -12,25 +12,25 @@ pub struct Consumer<M> {
 }
 
 impl<M: RingMemory> Consumer<M> {
-    /// Takes the consumer's side of a ring, wherever its head stands.
+    /// Creates the consumer of a ring, at the ring's current head.
     pub fn new(memory: M) -> Self {
         let head = memory.head_acquire();
         Self { memory, head }
     }
 
-    /// How many entries can be read now. A tail that a broken producer moved too far counts as a full ring.
+    /// Number of entries that can be read now. If a faulty producer moved the tail too far, the ring counts as full.
     pub fn available(&self) -> u32 {
         self.memory.tail_acquire().wrapping_sub(self.head).min(self.memory.entries())
     }
 
-    /// Reads the next entry. Only as often as [`Self::available`] said; more gives old entries, as in the kernel.
+    /// Reads the next entry. Calls beyond [`Self::available`] return old entries, as in the kernel.
     pub fn take(&mut self) -> ZcrxRqe {
         let rqe = self.memory.read(self.head);
         self.head = self.head.wrapping_add(1);
         rqe
     }
 
-    /// Gives what was read back to the producer.
+    /// Releases the read entries to the producer.
     pub fn release(&self) {
         self.memory.head_release(self.head);
     }

@@ -21,7 +21,7 @@ pub struct GeometryError {
     region_bytes: usize,
 }
 
-/// A [`ZcrxRqe`] as shared memory: plain moves on the machine, but no data race whatever the other side does.
+/// A [`ZcrxRqe`] in shared memory, accessed by relaxed atomics: plain moves on the machine, and never a data race.
 #[repr(C)]
 struct RqeCell {
     off: AtomicU64,
@@ -31,14 +31,14 @@ struct RqeCell {
 const _: () = assert!(size_of::<RqeCell>() == size_of::<ZcrxRqe>());
 const _: () = assert!(align_of::<RqeCell>() == align_of::<u64>());
 
-/// A refill ring laid out by [`ZcrxOffsets`]. A clone sees the same ring.
+/// A refill ring with the layout of [`ZcrxOffsets`]. A clone refers to the same ring.
 #[derive(Clone, Debug)]
 pub struct MappedRing {
     head: NonNull<AtomicU32>,
     tail: NonNull<AtomicU32>,
     rqes: NonNull<RqeCell>,
     entries: u32,
-    /// Keeps the memory mapped; `None` where the one who made the ring promised that.
+    /// Keeps the memory mapped; `None` where the creator of the ring guarantees that.
     _region: Option<Arc<Mapping>>,
 }
 
@@ -48,14 +48,14 @@ unsafe impl Send for MappedRing {}
 unsafe impl Sync for MappedRing {}
 
 impl MappedRing {
-    /// A ring in `region`.
+    /// Creates a ring in `region`.
     pub fn new(region: Arc<Mapping>, offsets: &ZcrxOffsets, entries: u32) -> Result<Self, GeometryError> {
         // SAFETY: the region is mapped, and the value keeps it so.
         let ring = unsafe { Self::at(region.start(), region.bytes(), offsets, entries) }?;
         Ok(Self { _region: Some(region), ..ring })
     }
 
-    /// A ring in the `region_bytes` at `start`.
+    /// Creates a ring in the `region_bytes` at `start`.
     ///
     /// # Safety
     /// The memory must stay mapped and writable as long as the value and its clones live, `start` must be aligned
@@ -83,7 +83,7 @@ impl MappedRing {
         if !entries.is_power_of_two() || head == tail || overlaps(head) || overlaps(tail) {
             return Err(error);
         }
-        // SAFETY: each offset plus the size of what is there was found to lie inside the memory.
+        // SAFETY: the code above checked that each offset plus the size of its data is inside the memory.
         let (head, tail, rqes) =
             unsafe { (start.add(head).cast(), start.add(tail).cast(), start.add(rqes).cast()) };
         Ok(Self { head, tail, rqes, entries, _region: None })
@@ -91,7 +91,7 @@ impl MappedRing {
 
     /// Published entries that the kernel has not consumed yet. Any thread may call this at any time.
     pub fn depth(&self) -> u32 {
-        // Head first: the consumer never passes the tail, so what is read later cannot be smaller.
+        // Head first: the consumer never passes the tail, so the tail that is read later cannot be smaller.
         let head = self.head_acquire();
         self.tail_acquire().wrapping_sub(head).min(self.entries)
     }

@@ -1,27 +1,27 @@
-//! The user side of the refill ring.
+//! The producer of the refill ring: user space's side.
 
 use std::collections::VecDeque;
 
 use super::RingMemory;
 use zcrx_uapi::ZcrxRqe;
 
-/// Gives buffers back, and never loses one: what does not fit is stashed, in order, until there is room.
+/// Returns buffers, and never loses one: entries that do not fit are stashed, in order, until there is room.
 #[derive(Debug)]
 pub struct Producer<M> {
     memory: M,
     /// Entries written, published or not.
     tail: u32,
-    /// Entries the consumer may see.
+    /// Entries that the consumer may see.
     published: u32,
-    /// The head as last read. Read again only when the ring looks full: the consumer writes that cache line.
+    /// The last read head. Read again only when the ring looks full, because the consumer writes that cache line.
     head: u32,
     stash: VecDeque<ZcrxRqe>,
-    /// Whether others write to the ring as well.
+    /// Whether other producers write to the ring as well.
     shared: bool,
 }
 
 impl<M: RingMemory> Producer<M> {
-    /// Takes the producer's side of a ring, wherever its tail stands.
+    /// Creates the producer of a ring, at the ring's current tail.
     pub fn new(memory: M) -> Self {
         let tail = memory.tail_acquire();
         let head = memory.head_acquire();
@@ -41,8 +41,8 @@ impl<M: RingMemory> Producer<M> {
 
     /// Adds an entry, which the consumer sees after the next [`Self::publish`].
     pub fn push(&mut self, rqe: ZcrxRqe) {
-        // Behind a stash an entry must queue up as well: entries of one buffer stay adjacent, which the kernel
-        // rewards by coalescing them (Linux 7.3).
+        // While a stash exists, new entries join it: entries of one buffer then stay adjacent, and the kernel
+        // coalesces them (Linux 7.3).
         if !self.shared && self.stash.is_empty() && self.has_room() {
             self.write(rqe);
         } else {
@@ -50,13 +50,13 @@ impl<M: RingMemory> Producer<M> {
         }
     }
 
-    /// Shows the consumer everything there is room for, stashed entries included; says how many entries it was.
+    /// Publishes as many entries as fit, stashed ones included. Returns their number.
     pub fn publish(&mut self) -> u32 {
         if self.shared {
-            // Others have moved it meanwhile.
+            // Other producers may have moved the tail meanwhile.
             self.tail = self.memory.tail_acquire();
             self.published = self.tail;
-            // One that was idle while the others went round would take an old head for a new one.
+            // A producer that was idle while the ring wrapped around would mistake an old head for a new one.
             self.head = self.memory.head_acquire();
         }
         while !self.stash.is_empty() && self.has_room() {

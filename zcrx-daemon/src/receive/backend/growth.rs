@@ -1,4 +1,4 @@
-//! More memory for a queue that runs short of it, up to what the configuration allows (Linux 7.3).
+//! Adds memory to a queue that runs short of buffers, up to the configured limit (Linux 7.3).
 
 use std::io;
 
@@ -14,7 +14,7 @@ use zcrx_uapi::register;
 const STEP_BYTES: u64 = 64 << 20;
 const STEPS: u64 = 512;
 
-/// How far a queue may grow yet.
+/// The remaining growth of a queue.
 #[derive(Debug)]
 pub(super) struct Growth {
     limit: u64,
@@ -28,23 +28,23 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Up to `limit` bytes, in buffers of that size.
+    /// Creates the growth of a queue up to `limit` bytes, in buffers of the given size.
     pub(super) const fn new(limit: u64, buffer_bytes: u64) -> Self {
         Self { limit, buffer_bytes, wanted: false, mapping: false, added: 0, refused: 0 }
     }
 
-    /// The most bytes that all areas may have together.
+    /// Limit of all areas together, bytes.
     pub(super) const fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Buffers ran short.
+    /// Records that buffers ran short.
     pub(super) const fn want(&mut self) {
         self.wanted = true;
     }
 
-    /// What a helper should map now, as (bytes, bytes of a buffer): as much as the queue has, as far as it may grow. Mapping
-    /// makes memory present, which takes too long for a receive thread.
+    /// Memory that a helper should map now, as (bytes, bytes of a buffer): the queue's present size, at most up to the limit.
+    /// Mapping populates the memory, which takes too long for a receive thread.
     pub(super) fn wanted(&mut self, area_bytes: u64) -> Option<(u64, u64)> {
         if !std::mem::take(&mut self.wanted) || self.mapping {
             return None;
@@ -54,13 +54,13 @@ impl Growth {
         Some((step, self.buffer_bytes))
     }
 
-    /// The helper could not be started: the next shortage tries again.
+    /// Records that no helper could be started: the next shortage tries again.
     pub(super) const fn no_area(&mut self) {
         self.mapping = false;
     }
 
-    /// Registers what a helper has mapped; returns whether the queue has grown. A refusal ends growing for good: the limit
-    /// of locked memory, say, does not rise by asking again.
+    /// Registers memory that a helper has mapped. Returns whether the queue has grown. A refusal ends the growth permanently:
+    /// the limit of locked memory, for example, does not rise by itself.
     pub(super) fn add(
         &mut self,
         ring: &Ring,
@@ -73,7 +73,7 @@ impl Growth {
         let added = memory.and_then(|memory| {
             let mut reg = area::describe(&memory);
             // SAFETY: the memory stays mapped until the ring is gone: it goes to the pool, whose owner drops the ring
-            // first. Where the call fails the kernel has let go of it.
+            // first. If the call fails, the kernel has released the memory.
             unsafe { register::zcrx_add_area(ring.fd(), zcrx_id, &mut reg) }?;
             Ok((memory, reg.rq_area_token))
         });
@@ -94,7 +94,7 @@ impl Growth {
     }
 }
 
-/// How much to add to `now` bytes, in whole `granule`s; `None` at the limit.
+/// Number of bytes to add to `now` bytes, in whole `granule`s; `None` at the limit.
 fn step(now: u64, limit: u64, granule: u64) -> Option<u64> {
     let most = STEP_BYTES.max(limit / STEPS);
     let step = now.min(most).min(limit.saturating_sub(now));

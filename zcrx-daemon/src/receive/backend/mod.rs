@@ -1,4 +1,4 @@
-//! What carries payload from the network into the area: three ways behind one trait.
+//! Three ways to bring payload from the network into the area, behind one trait.
 
 mod area;
 mod copy;
@@ -29,13 +29,13 @@ pub(super) use shared::Shared;
 /// `user_data` of the completions by which the kernel reports an event. No request has it.
 pub(super) const EVENT_USER_DATA: u64 = 0x7a << 32;
 
-/// A registered queue, from the side that fills buffers.
+/// A registered queue: the side that fills buffers.
 pub(super) trait Backend {
-    /// The request that receives from a socket until it says otherwise.
+    /// The multishot request that receives from a socket.
     fn receive(&self, socket: RawFd) -> squeue::Entry;
 
     /// Hands the buffers of a completion with payload to `take`. Returns false for a completion that names no buffer of the
-    /// area: the other side is broken.
+    /// area: the kernel is faulty.
     fn payload(
         &mut self,
         cqe: &cqueue::Entry32,
@@ -43,29 +43,29 @@ pub(super) trait Backend {
         take: impl FnMut(Buffer, &mut Pool),
     ) -> bool;
 
-    /// What a completion without payload says.
+    /// Meaning of a completion without payload.
     fn completion(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Completion;
 
-    /// Once per batch, after buffers were published: lets the filling side take them. `waiting` receives found no buffer and
-    /// would try again now; returns how many of them may.
+    /// Called once per batch after the publication of buffers: lets the kernel or the software queue consume the entries.
+    /// `waiting` receives found no buffer; returns how many of them the loop may arm again.
     fn settle(&mut self, ring: &Ring, pool: &mut Pool, waiting: usize) -> io::Result<usize>;
 
-    /// Whether waiting receives try again after a pause, because no one says when a buffer is free.
+    /// Whether waiting receives are armed again after a pause, because no event reports a free buffer.
     fn retries_by_time(&self) -> bool;
 
-    /// Times there was no buffer to give; `None` where the kernel owns the allocator.
+    /// Failed allocations; `None` where the kernel owns the allocator.
     fn starvations(&self) -> Option<u64>;
 
-    /// Times the kernel was asked to consume the refill ring; `None` where it cannot be asked.
+    /// Times that zcrxd made the kernel consume the refill ring; `None` where the kernel does not support it.
     fn flushes(&self) -> Option<u64>;
 
     /// Whether a receive waits for a buffer now. False where the kernel owns the allocator.
     fn starving(&self) -> bool;
 
-    /// How many of the `received` bytes were copied; `None` where the kernel does not say.
+    /// Number of copied bytes among `received`; `None` where the kernel does not report it.
     fn copied_bytes(&self, received: u64) -> Option<u64>;
 
-    /// The kernel reports an event of the queue, which is not armed any more: counts it and does what it calls for.
+    /// Handles an event of the queue, which the kernel has disarmed: counts it and reacts to it.
     fn event(&mut self, _ring: &Ring, _pool: &mut Pool, _event: u32) -> io::Result<()> {
         Ok(())
     }
@@ -80,53 +80,52 @@ pub(super) trait Backend {
         None
     }
 
-    /// Adds memory to the queue. Returns whether it has more now.
+    /// Adds memory to the queue. Returns whether the queue has grown.
     fn grow(&mut self, _ring: &Ring, _memory: io::Result<Mapping>, _pool: &mut Pool) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// The memory that was wanted does not come.
+    /// Records that no helper can map the requested memory.
     fn no_area(&mut self) {}
 
-    /// Makes the queue one that rings of other threads can join; returns why not, where they cannot.
+    /// Lets rings of other threads join the queue. Returns the reason where they cannot.
     fn share(&mut self, _ring: &Ring, _pool: &mut Pool) -> Result<Shared, String> {
         Err("only queues of the kernel's zcrx can have several".to_owned())
     }
 
-    /// What the kernel's zcrx offers to this queue; `None` without it.
+    /// Features of the kernel's zcrx for this queue; `None` without zcrx.
     fn zcrx(&self) -> Option<ZcrxSample> {
         None
     }
 
-    /// What is counted of it; `None` without it.
+    /// Counters of the kernel's zcrx; `None` without zcrx.
     fn zcrx_counts(&self, _pool: &Pool) -> Option<ZcrxCounts> {
         None
     }
 }
 
-/// What a completion without payload says. Whether the receive goes on, its F_MORE flag says.
+/// Meaning of a completion without payload. Its F_MORE flag says whether the receive continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Completion {
     /// End of the stream.
     End,
-    /// Nothing that matters; a receive that ended so is armed again.
+    /// Nothing to handle; a receive that ended this way is armed again.
     Nothing,
-    /// The completion queue had no room: reap, then arm again.
+    /// The completion queue was full: reap, then arm the receive again.
     QueueFull,
-    /// There was no buffer (the positive errno says who found that): wait for one, then arm again.
+    /// No buffer was free: wait for one, then arm the receive again. The positive errno.
     NoBuffers(i32),
-    /// The connection is of no further use; the positive errno says why.
+    /// The connection cannot continue; the positive errno is the reason.
     Failed(i32),
 }
 
-/// The backends there are: a choice, not a trait object, so that the path of each completion is known when zcrxd is
-/// compiled.
+/// The backends: an enum, not a trait object, so that the compiler knows the code for each completion.
 pub(super) enum AnyBackend {
     Zcrx(ZcrxBackend),
     Copy(CopyBackend),
 }
 
-/// Calls a method of whichever backend it is.
+/// Calls a method of the current backend.
 macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {

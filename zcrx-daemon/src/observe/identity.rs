@@ -1,4 +1,4 @@
-//! Which queue is which, from one sample to the next.
+//! Identities of queues across samples.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ pub(super) enum Life {
     Local(QueueKey),
 }
 
-/// The queues of the last sample, with the name and the number each was given.
+/// The queues of the last sample, each with its name and generation.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     /// By life: the wanted name, the name that was given, and the generation.

@@ -1,4 +1,4 @@
-//! Joins what the sources say of each queue into one sample of it: the owner's own figures, the kernel's, the NIC's.
+//! Joins the figures of each queue in one sample: the owner's, the kernel's and the NIC's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::model::{
     RunState,
 };
 
-/// Who knows of a queue.
+/// The sources that know a queue.
 #[derive(Clone, Copy)]
 enum Seen<'a> {
     ByKernel(&'a KernelQueue, Option<&'a ReceiveSample>),
@@ -27,16 +27,16 @@ struct PoolOwner {
     owner: Option<Owner>,
 }
 
-/// Joins what the sources say of each queue into one sample of it, and remembers which queues there were.
+/// Joins the figures of each queue in one sample, and remembers the queues.
 #[derive(Debug, Default)]
 pub struct Join {
     identities: Identities,
-    /// By page pool, whose it was: a pool may outlive its queue.
+    /// The queue of each page pool: a pool may outlive its queue.
     pools: BTreeMap<u32, PoolOwner>,
 }
 
 impl Join {
-    /// One sample of each queue there is, and of each page pool whose queue is gone.
+    /// Returns one sample of each queue, and of each page pool whose queue is gone.
     pub fn samples(
         &mut self,
         at: Duration,

@@ -6,7 +6,7 @@ use procfs::process::{LimitValue, Process};
 
 use crate::model::escaped;
 
-/// What zcrxd costs its host.
+/// Resources that zcrxd uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessSample {
     /// User and system CPU time.

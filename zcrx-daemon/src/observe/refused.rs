@@ -9,12 +9,12 @@ use crate::net::{self, NetError};
 /// Failures explained per sample: each may read an interface, which takes a millisecond or so.
 const AT_ONCE: usize = 8;
 
-/// What was said of failures that are still remembered, by time and thread.
+/// Explanations of the failures that are still remembered, by time and thread.
 #[derive(Default)]
 pub(super) struct Explained(BTreeMap<(Duration, u32), Vec<String>>);
 
 impl Explained {
-    /// Gives every failure its hints. Each is explained once, when it is first seen.
+    /// Adds hints to every failure. Explains each failure once, when it first appears.
     pub(super) fn fill(&mut self, registrations: &mut [Registration]) {
         self.fill_with(registrations, hints);
     }
@@ -26,7 +26,7 @@ impl Explained {
     ) {
         let mut left = AT_ONCE;
         let mut known = BTreeMap::new();
-        // The newest first: what it speaks of is most likely as it was.
+        // The newest first: its interface has most likely not changed since.
         for registration in registrations.iter_mut().rev().filter(|registration| registration.errno != 0) {
             let key = (registration.at, registration.tid);
             let hints = match self.0.remove(&key) {
@@ -53,7 +53,7 @@ fn hints(registration: &Registration) -> Vec<String> {
     }
 }
 
-/// Looks at the interface where the caller sees it.
+/// Reads the interface in the caller's network namespace.
 fn of_interface(registration: &Registration, interface: &str, queue: u32) -> Result<Vec<String>, NetError> {
     let look = || net::hint(interface, queue, registration.errno);
     let own = net::own_namespace().map(|namespace| namespace.inode);

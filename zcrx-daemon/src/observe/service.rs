@@ -2,10 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How reading a configuration went.
+/// Result of reading a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// The last time it was read.
+    /// Whether the last reading succeeded.
     pub successful: bool,
     /// When it was last good; `None` if it never was.
     pub last_success: Option<SystemTime>,
@@ -23,12 +23,12 @@ impl Reload {
     }
 }
 
-/// A thread that is watched over.
+/// A thread that the watchdog monitors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadSample {
-    /// What it is for: `sampler`, or `receive eth0:3`.
+    /// Task of the thread: `sampler`, or `receive eth0:3`.
     pub name: String,
-    /// Whether it answered when it was last asked.
+    /// Whether the thread answered the last request.
     pub responsive: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct ThreadSample {
 pub struct ServiceSample {
     /// The configuration; `None` as long as it was not read.
     pub config: Option<Reload>,
-    /// Threads that are watched over.
+    /// Threads that the watchdog monitors.
     pub threads: Vec<ThreadSample>,
     /// Log lines left out because one place logged too much.
     pub log_lines_suppressed: u64,

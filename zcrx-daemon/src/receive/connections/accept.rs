@@ -1,4 +1,4 @@
-//! How connections come: from the listeners, from the threads of other queues, and from the group's leader.
+//! New connections: from the listeners, from the threads of other queues, and from the group's leader.
 
 use std::mem;
 use std::net::TcpListener;
@@ -22,18 +22,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Interval between log lines about refused or misplaced connections.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
-/// What follows from the completion of an accept request.
+/// Result of an accept request's completion.
 pub(in crate::receive) enum Accepted {
     /// A connection.
     Connection(Socket),
-    /// None; the accept failed with this positive errno.
+    /// The accept failed with this positive errno.
     Failed(i32),
 }
 
-/// When a listener accepts again.
+/// What a listener does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::receive) enum Rearm {
-    /// Its request goes on.
+    /// Its request continues.
     NotNeeded,
     Now,
     After(Duration),
@@ -42,21 +42,21 @@ pub(in crate::receive) enum Rearm {
 /// Reads the completion of an accept request.
 pub(in crate::receive) fn accepted(result: i32, more: bool) -> (Accepted, Rearm) {
     let accepted = if result >= 0 {
-        // SAFETY: the kernel gave the descriptor to this completion alone.
+        // SAFETY: the kernel created the descriptor for this completion, and no other code owns it.
         Accepted::Connection(Socket::from(unsafe { OwnedFd::from_raw_fd(result) }))
     } else {
         Accepted::Failed(-result)
     };
     let rearm = match -result {
         _ if more => Rearm::NotNeeded,
-        // The peer gave up first, or nothing is wrong.
+        // The peer has closed the connection already, or the error is harmless.
         ..=0 | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN => Rearm::Now,
         _ => Rearm::After(ACCEPT_PAUSE),
     };
     (accepted, rearm)
 }
 
-/// Queues the request that accepts from a listener until it says otherwise.
+/// Queues the multishot request that accepts from a listener.
 pub(in crate::receive) fn arm(listeners: &[TcpListener], listener: u32, requests: &mut Requests) {
     let Some(socket) = listeners.get(listener as usize) else { return };
     let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
@@ -68,7 +68,7 @@ pub(in crate::receive) fn arm(listeners: &[TcpListener], listener: u32, requests
 #[derive(Default)]
 pub(in crate::receive) struct Acceptor {
     placement: Placement,
-    /// Connections that wait until the host's queues are read.
+    /// Connections that wait until a helper has read the host's queues.
     unplaced: Vec<Socket>,
     logged: Option<Instant>,
 }
@@ -106,18 +106,18 @@ impl Acceptor {
         }
     }
 
-    /// Whether the host's queues should be read now, by another thread.
+    /// Whether a helper should read the host's queues now.
     pub(in crate::receive) fn wants_queues(&mut self) -> bool {
         !self.unplaced.is_empty() && self.placement.begin_reading()
     }
 
-    /// The host's queues were read. Returns the connections that waited for it.
+    /// Takes the host's queues from a helper. Returns the connections that waited for them.
     pub(in crate::receive) fn update(&mut self, queues: Vec<HardwareQueue>) -> Vec<Socket> {
         self.placement.update(queues);
         mem::take(&mut self.unplaced)
     }
 
-    /// Takes the connections that wait, wherever they arrive.
+    /// Takes the waiting connections without knowing where they arrive.
     pub(in crate::receive) fn take_unplaced(&mut self) -> Vec<Socket> {
         self.placement.give_up_reading();
         mem::take(&mut self.unplaced)

@@ -14,12 +14,12 @@ use super::{Connection, Receive};
 const TCP_CLOSE_WAIT: u8 = 8;
 
 impl Connection {
-    /// Makes the stream end after what the kernel has acknowledged so far. Sinks get that as usual.
+    /// Makes the stream end after the data that the kernel has acknowledged so far. Sinks get that data as usual.
     pub(in crate::receive) fn cut(&self) {
         if self.receive == Receive::Ended || peer_has_finished(&self.socket) {
             return;
         }
-        // Fails where the peer was quicker: then the stream ends as well.
+        // Fails if the peer has closed the connection first: then the stream ends as well.
         self.socket.shutdown(Shutdown::Both).ok();
     }
 
@@ -47,7 +47,7 @@ fn peer_has_finished(socket: &Socket) -> bool {
     result == 0 && state == TCP_CLOSE_WAIT
 }
 
-/// Bytes in the socket that were not received.
+/// Bytes in the socket that zcrxd has not received.
 fn unread(socket: &Socket) -> u64 {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int, which lives long enough.
@@ -78,7 +78,7 @@ mod tests {
         let mut received = String::new();
         receiver.read_to_string(&mut received)?;
         assert_eq!((received.as_str(), connection.lost()), ("acknowledged", 0));
-        // What comes now is refused, not acknowledged.
+        // The kernel refuses data that arrives now, and does not acknowledge it.
         sender.write_all(b"late").ok();
         assert!(sender.read(&mut [0; 1]).is_ok_and(|end| end == 0) || sender.write_all(b"later").is_err());
         assert_eq!(connection.lost(), 0);

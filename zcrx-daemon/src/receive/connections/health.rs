@@ -1,9 +1,9 @@
-//! Ends that the kernel does not report.
+//! Finds ended connections that the kernel does not report.
 //!
-//! A multishot receive asks for a socket's error only when it brings no payload. A receive that takes the last of the
-//! payload before a reset brings some, and waits again: but the reset was the last thing that could wake it (seen on Linux
-//! 7.3.4 with more packets than one call takes). Such a connection would stay for ever, so silent ones are polled now and
-//! then.
+//! A multishot receive checks a socket's error only when it finds no payload. A receive that takes the last payload before
+//! a reset therefore waits again, although the reset was the last event that could wake it (seen on Linux
+//! 7.3.4 with more packets than one call takes). Such a connection would stay open for ever, so zcrxd polls silent connections
+//! periodically.
 
 use std::mem;
 use std::os::fd::AsFd;
@@ -13,8 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Receive;
 use super::table::Table;
 
-/// Connections whose receive must be started again because they have ended in both directions, and were found so twice. One
-/// system call for all silent connections; busy ones are not polled.
+/// Connections that two checks in a row found ended in both directions: their receive must be started again. Needs one
+/// system call for all silent connections; busy connections are not polled.
 pub(in crate::receive) fn unreported_ends(table: &mut Table) -> Vec<u32> {
     let mut silent = Vec::new();
     for (index, connection) in table.iter_mut() {
@@ -29,7 +29,7 @@ pub(in crate::receive) fn unreported_ends(table: &mut Table) -> Vec<u32> {
     let mut unreported = Vec::new();
     for (index, ended) in silent.into_iter().zip(ended) {
         let Some(connection) = table.get_mut(index) else { continue };
-        // Not at once: the completion that reports it may be on its way.
+        // Not at the first check: a completion that reports the end may be on its way.
         if mem::replace(&mut connection.hung_up, ended) && ended {
             connection.hung_up = false;
             unreported.push(index);
@@ -38,9 +38,9 @@ pub(in crate::receive) fn unreported_ends(table: &mut Table) -> Vec<u32> {
     unreported
 }
 
-/// Which of these connections have ended in both directions. None, if the kernel does not answer: the next check will.
+/// Returns which of these connections have ended in both directions. Returns none if poll fails: the next check repeats it.
 fn ended(table: &Table, connections: &[u32]) -> Vec<bool> {
-    // No events asked for: errors and hang-ups are reported all the same.
+    // Without requested events, poll reports only errors and hang-ups.
     let sockets = connections.iter().filter_map(|&index| table.get(index));
     let mut polled: Vec<_> =
         sockets.map(|connection| PollFd::new(connection.socket.as_fd(), PollFlags::empty())).collect();

@@ -1,4 +1,4 @@
-//! Accepted connections: the table of them, how they come, how they end, and whether they are still alive.
+//! Accepted connections: their table, their begin and end, and the check for ended ones.
 
 pub(super) mod accept;
 pub(super) mod close;
@@ -18,9 +18,9 @@ use super::worker::retry::Attempts;
 pub(super) enum Receive {
     /// A request is in flight.
     Armed,
-    /// None is, but one will be: it waits for a buffer, for room in the completion queue, or for the sink.
+    /// No request is in flight: the receive waits for a buffer, for room in the completion queue, or for the sink.
     Waiting,
-    /// No payload will come.
+    /// The stream has ended.
     Ended,
 }
 
@@ -29,17 +29,17 @@ pub(super) struct Connection {
     pub(super) socket: Socket,
     pub(super) sink: AnySink,
     pub(super) receive: Receive,
-    /// Requests in flight that name this connection. It is forgotten when it is closing and there are none.
+    /// Requests of this connection in flight. A closing connection is removed when there are none.
     pub(super) in_flight: u32,
-    /// Of no further use: payload that still comes is returned unread.
+    /// Whether zcrxd closes the connection: it returns further payload unread.
     pub(super) closing: bool,
-    /// Not received from before its sink has caught up.
+    /// Whether zcrxd does not receive from the connection until its sink has caught up.
     pub(super) paused: bool,
-    /// Whether its receive had a completion since the last health check.
+    /// Whether the receive had a completion since the last health check.
     pub(super) heard: bool,
-    /// Whether the last health check found it ended.
+    /// Whether the last health check found the connection ended.
     pub(super) hung_up: bool,
-    /// Attempts to receive since payload last came.
+    /// Attempts to receive since the last payload.
     pub(super) attempts: Attempts,
 }
 
@@ -62,13 +62,13 @@ impl Connection {
         self.socket.as_raw_fd()
     }
 
-    /// The other end, for logs.
+    /// Address of the peer, for logs.
     pub(super) fn peer(&self) -> String {
         peer(&self.socket)
     }
 }
 
-/// The other end of a connection.
+/// Address of a connection's peer.
 pub(super) fn peer(socket: &Socket) -> String {
     let address = socket.peer_addr().ok().and_then(|address| address.as_socket());
     address.map_or_else(|| "a peer that is gone".to_owned(), |address| address.to_string())

@@ -1,7 +1,7 @@
-//! Which hardware queue a connection arrives on.
+//! Finds the hardware queue on which a connection arrives.
 //!
-//! A zcrx queue receives only what the NIC delivers to it. A connection that arrives on another queue of the interface is
-//! received all the same, but copied, or not at all where that queue has a provider of its own.
+//! A zcrx queue receives without copies only data that the NIC delivers to it. The kernel copies the data of a connection that
+//! arrives on another queue of the interface, or cannot receive it if that queue has its own memory provider.
 
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use socket2::Socket;
 
 use crate::net::{Netlink, interface_name};
 
-/// How long an answer about queues is good.
+/// How long a list of queues stays valid.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// A hardware queue of this host.
@@ -32,7 +32,7 @@ pub(in crate::receive) enum Arrival {
     Unknown,
 }
 
-/// What is known of the host's queues.
+/// The known queues of the host.
 #[derive(Default)]
 pub(in crate::receive) struct Placement {
     queues: Vec<HardwareQueue>,
@@ -65,17 +65,17 @@ impl Placement {
         }
     }
 
-    /// Whether the host's queues should be read now, by another thread. Once until [`Self::update`].
+    /// Whether a helper should read the host's queues now. True only once until [`Self::update`].
     pub(in crate::receive) fn begin_reading(&mut self) -> bool {
         !std::mem::replace(&mut self.reading, true)
     }
 
-    /// The host's queues will not be read after all.
+    /// Records that no helper reads the host's queues.
     pub(in crate::receive) const fn give_up_reading(&mut self) {
         self.reading = false;
     }
 
-    /// The host's queues were read.
+    /// Takes the host's queues from a helper.
     pub(in crate::receive) fn update(&mut self, queues: Vec<HardwareQueue>) {
         self.queues = queues;
         self.read = Some(Instant::now());
@@ -83,7 +83,7 @@ impl Placement {
     }
 }
 
-/// The NAPI instance that a connection's last packet came by; `None` where the kernel does not say.
+/// NAPI instance of a connection's last packet; `None` where the kernel does not report it.
 fn incoming_napi(socket: &Socket) -> Option<u32> {
     let mut napi: libc::c_uint = 0;
     let mut length = size_of::<libc::c_uint>() as libc::socklen_t;

@@ -1,4 +1,4 @@
-//! All connections of one ring, and how much of the area their sockets may hold.
+//! All connections of one ring, and the limit of the area that their sockets may occupy.
 
 use std::fs;
 
@@ -9,43 +9,43 @@ use super::Connection;
 
 /// The receive buffer (`sk_rcvbuf`) that each connection of a full queue gets, bytes.
 const LEAST_SHARE: u64 = 16 << 10;
-/// What a connection gets in any case, bytes: TCP needs room for a few segments.
+/// Smallest receive buffer of a connection, bytes: TCP needs room for a few segments.
 const FLOOR: u64 = 8 << 10;
-/// Connections that any area allows.
+/// Number of connections that every area allows.
 const LEAST_CONNECTIONS: u64 = 64;
 
-/// Bounds what the sockets of a device queue hold of its area.
+/// Limits the part of the area that the sockets of a device queue occupy.
 ///
-/// Payload that waits in a socket occupies buffers of the area. Without a bound a connection may hold as much as
+/// Payload that waits in a socket occupies buffers of the area. Without a limit a connection may occupy as much as
 /// `tcp_rmem` allows, which is more than a small area has, and a few slow connections starve the queue. So all sockets
-/// together get half of the area, in equal shares, and there are no more connections than that leaves a share for.
+/// together get half of the area, in equal shares, and the number of connections is limited so that each gets a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::receive) struct SocketBudget {
     bytes: u64,
-    /// What the kernel lets a socket grow to by itself, bytes.
+    /// Largest receive buffer that the kernel chooses itself, bytes.
     system_max: u64,
 }
 
 impl SocketBudget {
-    /// The budget of a device queue with an area of this size.
+    /// Creates the budget of a device queue with an area of this size.
     pub(in crate::receive) fn of_area(area_bytes: u64) -> Self {
         Self { bytes: area_bytes / 2, system_max: tcp_rmem_max().unwrap_or(u64::MAX) }
     }
 
-    /// Most connections that the queue takes.
+    /// Largest number of connections of the queue.
     pub(in crate::receive) const fn connections(self) -> u64 {
         let connections = self.bytes / LEAST_SHARE;
         if connections < LEAST_CONNECTIONS { LEAST_CONNECTIONS } else { connections }
     }
 
-    /// The receive buffer of each of so many connections, bytes.
+    /// Receive buffer of each connection, for a number of connections, bytes.
     fn share(self, connections: usize) -> u64 {
         let connections = connections.max(1).next_power_of_two() as u64;
         (self.bytes / connections).max(FLOOR).min(self.system_max)
     }
 }
 
-/// The largest receive buffer that the kernel gives a TCP socket by itself.
+/// Largest receive buffer that the kernel chooses for a TCP socket.
 fn tcp_rmem_max() -> Option<u64> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").ok()?;
     text.split_whitespace().nth(2)?.parse().ok()
@@ -55,14 +55,14 @@ fn tcp_rmem_max() -> Option<u64> {
 #[derive(Default)]
 pub(in crate::receive) struct Table {
     connections: Slab<Connection>,
-    /// `None` where payload in sockets takes nothing from the area.
+    /// `None` where payload in sockets does not occupy the area.
     budget: Option<SocketBudget>,
-    /// The share that sockets have been given; `None` before any was.
+    /// The current share of each socket; `None` before the first one.
     share: Option<u64>,
 }
 
 impl Table {
-    /// Bounds the sockets from now on.
+    /// Limits the sockets from now on.
     pub(in crate::receive) fn set_budget(&mut self, budget: Option<SocketBudget>) {
         self.budget = budget;
         self.share = None;
@@ -74,12 +74,12 @@ impl Table {
         self.budget.is_none_or(|budget| (self.connections.len() as u64) < budget.connections())
     }
 
-    /// Most connections, if there is a limit.
+    /// Largest number of connections; `None` without a limit.
     pub(in crate::receive) fn limit(&self) -> Option<u64> {
         self.budget.map(SocketBudget::connections)
     }
 
-    /// Receive buffer of each connection now, bytes; `None` where the kernel sizes it.
+    /// Current receive buffer of each connection, bytes; `None` where the kernel chooses it.
     pub(in crate::receive) const fn share(&self) -> Option<u64> {
         self.share
     }
@@ -100,11 +100,11 @@ impl Table {
         self.connections.try_remove(index as usize)
     }
 
-    /// Gives all sockets their share of the budget, if that has changed. Returns whether it has.
+    /// Sets the receive buffer of all sockets if their share has changed. Returns whether it has.
     pub(in crate::receive) fn rebalance(&mut self) -> bool {
         let Some(budget) = self.budget else { return false };
         let share = budget.share(self.connections.len());
-        // The kernel never gives a socket more than that by itself: there is nothing to bound.
+        // The kernel never chooses a larger buffer itself: there is nothing to limit.
         let unbounded = self.share.is_none() && share >= budget.system_max;
         if unbounded || self.share == Some(share) {
             return false;
@@ -157,7 +157,7 @@ fn set_receive_buffer(socket: &Socket, bytes: u64) {
             )
         }
     };
-    // Beyond net.core.rmem_max it takes CAP_NET_ADMIN, which a device queue has.
+    // A size above net.core.rmem_max needs CAP_NET_ADMIN, which a device queue has.
     if set(libc::SO_RCVBUFFORCE) != 0 {
         set(libc::SO_RCVBUF);
     }

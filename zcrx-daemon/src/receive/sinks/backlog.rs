@@ -62,27 +62,27 @@ impl Backlog {
         }
     }
 
-    /// A sink holds another buffer.
+    /// Records that a sink holds another buffer.
     pub(super) const fn hold(&mut self) {
         self.held += 1;
     }
 
-    /// A sink holds a buffer less.
+    /// Records that a sink has returned a buffer.
     pub(super) const fn release(&mut self) {
         self.held -= 1;
     }
 
-    /// Payload of this length was copied out.
+    /// Records that payload of this length was copied to ordinary memory.
     pub(super) const fn copy(&mut self, bytes: usize) {
         self.copied += charge(bytes);
     }
 
-    /// A copy of this length is freed.
+    /// Records that a copy of this length was freed.
     pub(super) const fn free(&mut self, bytes: usize) {
         self.copied -= charge(bytes);
     }
 
-    /// Enters the current state.
+    /// Publishes the current state in the statistics.
     pub(in crate::receive) fn publish(&self, statistics: &mut BacklogStatistics) {
         statistics.held = self.held;
         statistics.hold_limit = (self.hold_limit < u64::MAX).then_some(self.hold_limit);

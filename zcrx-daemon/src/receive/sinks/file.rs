@@ -1,4 +1,5 @@
-//! Payload on its way into a file of its own. The ring opens, writes and closes it: a disk that hangs hangs no thread.
+//! Sink that writes a connection's payload to a new file. The ring opens, writes and closes the file, so a disk that hangs
+//! blocks no thread.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -13,20 +14,20 @@ use super::{Backlog, Flow, Sink, Step, Storage, is_transient};
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::worker::op::SinkOp;
 
-/// Names tried before the sink fails: connections of one peer within a microsecond.
+/// Number of names tried before the sink fails: names collide for connections of one peer within one microsecond.
 const NAMES: u32 = 16;
 
-/// Of a file, as `open(2)` takes it; the process's umask applies.
+/// Mode of a new file, as in `open(2)`; the process's umask applies.
 const MODE: libc::mode_t = 0o666;
 
-/// A file that holds what one connection brought, byte for byte, and nothing else.
+/// A file with the payload of one connection, byte for byte.
 pub(in crate::receive) struct FileSink {
     base: PathBuf,
     attempt: u32,
-    /// Shared with the kernel while the file is opened.
+    /// Path, which the kernel reads while it opens the file.
     path: CString,
     file: Option<OwnedFd>,
-    /// While a request closes it.
+    /// A request closes the file.
     closing: RawFd,
     outbox: Outbox,
     /// Bytes written.
@@ -38,7 +39,8 @@ pub(in crate::receive) struct FileSink {
 }
 
 impl FileSink {
-    /// A new file in the directory, named after the time (seconds since 1970, to the microsecond) and the peer.
+    /// Creates a sink for a new file in the directory. The file's name is the time (seconds since 1970, to the microsecond) and
+    /// the peer.
     pub(super) fn new(directory: &Path, peer: &str) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let peer = peer.replace([':', '/', ' '], "_").replace(['[', ']'], "");

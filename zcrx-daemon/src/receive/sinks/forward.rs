@@ -1,4 +1,4 @@
-//! Payload on its way to another socket.
+//! Sink that sends a connection's payload to another socket.
 //!
 //! Closing a socket that holds unread data resets the connection, and the destination loses what it has not read yet. So the
 //! sink reads (and discards) whatever the destination sends, half-closes when all payload is sent, and closes when the
@@ -18,16 +18,16 @@ use crate::receive::pool::{Buffer, Pool};
 use crate::receive::target::Addresses;
 use crate::receive::worker::op::SinkOp;
 
-/// Rounds over all addresses before the connection is given up: about 6 s.
+/// Rounds over all addresses before zcrxd closes the connection: about 6 s.
 const CONNECT_ROUNDS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
-/// How long a destination may confirm nothing after the half-close.
+/// Longest time without a confirmation after the half-close.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 /// Interval at which unconfirmed bytes are checked.
 const CONFIRM_STEP: Duration = Duration::from_millis(20);
 
-/// Bytes read at once from a destination that replies. The reply is discarded.
+/// Bytes read at once of a destination's reply, which zcrxd discards.
 const REPLY_BYTES: usize = 4096;
 
 /// The connection to the destination.
@@ -35,7 +35,7 @@ const REPLY_BYTES: usize = 4096;
 enum Link {
     /// A connect request is due.
     Unconnected,
-    /// Waits for a pause to end, or for a name to be resolved.
+    /// Waits for the end of a pause, or for the resolution of a name.
     Waiting,
     Connecting,
     Connected,
@@ -47,10 +47,10 @@ enum Link {
 
 pub(in crate::receive) struct Forward {
     addresses: Arc<Addresses>,
-    /// Of `addresses`.
+    /// Index in `addresses`.
     current: usize,
     rounds: u32,
-    /// Shared with the kernel while connecting.
+    /// Address, which the kernel reads while it connects.
     address: Box<SockAddr>,
     socket: Option<Socket>,
     link: Link,
@@ -63,7 +63,7 @@ pub(in crate::receive) struct Forward {
     peer_finished: bool,
     /// The source sends nothing more.
     finished: bool,
-    /// Bytes that the destination's kernel has not acknowledged, and since when that number has not changed.
+    /// Bytes that the destination's kernel has not acknowledged, and the time of that number's last change.
     unacknowledged: u64,
     since: Instant,
 }
@@ -89,7 +89,7 @@ impl Forward {
         }
     }
 
-    /// The destination has other addresses now.
+    /// Takes new addresses of the destination.
     pub(super) fn readdress(&mut self, addresses: Arc<Addresses>) {
         self.addresses = addresses;
         self.current = 0;
@@ -99,7 +99,7 @@ impl Forward {
         types::Fd(self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd))
     }
 
-    /// A socket that could not be connected is in no defined state: each attempt gets a fresh one.
+    /// A socket that failed to connect is in an undefined state: each attempt gets a new one.
     fn connect(&mut self) -> (squeue::Entry, SinkOp) {
         *self.address = self.addresses.get(self.current);
         let domain = Domain::from(i32::from(self.address.family()));
@@ -150,8 +150,8 @@ impl Forward {
         if self.link == Link::Finishing { self.confirm() } else { Step::Continue }
     }
 
-    /// Whether the destination has everything. Its own end says so if that comes after the half-close; an earlier one says
-    /// nothing, and its kernel's acknowledgements decide.
+    /// Whether the destination has all payload. The end of its stream confirms that if it comes after the half-close. An earlier
+    /// end does not; then the acknowledgements of its kernel decide.
     fn confirm(&mut self) -> Step {
         let unacknowledged = self.unacknowledged();
         if self.peer_finished && unacknowledged == 0 {
@@ -164,7 +164,7 @@ impl Forward {
         if self.since.elapsed() < CONFIRM_LIMIT {
             return Step::PollAfter(CONFIRM_STEP);
         }
-        // A destination that acknowledged everything and keeps its connection open has lost nothing.
+        // A destination that has acknowledged everything and keeps its connection open has lost nothing.
         if unacknowledged == 0 {
             self.link = Link::Confirmed;
             return Step::Continue;
@@ -172,13 +172,13 @@ impl Forward {
         Step::Failed(libc::ETIMEDOUT)
     }
 
-    /// Bytes that were sent and that the other side has not acknowledged (TCP) or not read (Unix).
+    /// Bytes that zcrxd sent and that the destination has not acknowledged (TCP) or not read (Unix).
     fn unacknowledged(&self) -> u64 {
         let Some(socket) = &self.socket else { return 0 };
         let mut bytes: libc::c_int = 0;
         // SAFETY: the kernel writes one int, which lives long enough.
         let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-        // A socket that does not say counts as having nothing.
+        // If the kernel does not report it, the number counts as 0.
         if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
     }
 }
@@ -234,7 +234,7 @@ impl Sink for Forward {
             return Step::Continue;
         }
         if let Some(socket) = &self.socket {
-            // Fails where the destination is gone: reading from it says so.
+            // Fails if the destination is gone: the read reports that.
             socket.shutdown(std::net::Shutdown::Write).ok();
         }
         self.link = Link::Finishing;
@@ -257,7 +257,7 @@ impl Sink for Forward {
 
     fn interrupt(&mut self) -> Option<SinkOp> {
         if let Some(socket) = &self.socket {
-            // Fails where the destination was quicker: then the requests end as well.
+            // Fails if the destination has closed the connection first: then the requests end as well.
             socket.shutdown(std::net::Shutdown::Both).ok();
         }
         (self.link == Link::Connecting).then_some(SinkOp::Connect)

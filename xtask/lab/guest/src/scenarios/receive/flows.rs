@@ -126,7 +126,7 @@ const TWO_HUNDRED: Scenario = Scenario {
 const MISPLACED: Scenario = Scenario {
     name: "misplaced-connections",
     about: "a connection that arrives on another local queue than the listener's is handed over and not copied; one that arrives \
-            on nobody's queue is counted and named, and all of its bytes arrive",
+            on a queue that is not zcrxd's is counted and named, and all of its bytes arrive",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[],
     limit: 300,

@@ -1,4 +1,4 @@
-//! The samples of one queue, what each of them shows (computed once, when it arrives), and what is kept for longer.
+//! The last samples of one queue, the facts of each (computed once, when it arrives), and a bounded memory of earlier ones.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Returns {
     pub total: u64,
 }
 
-/// One queue in one of its lives: its last samples, and a bounded memory of what came before.
+/// One generation of one queue: its last samples, and a bounded memory of earlier ones.
 #[derive(Clone, Debug)]
 pub struct History {
     window: Window,
@@ -38,7 +38,7 @@ pub struct History {
 const HOLDS_MUCH: f64 = 0.25;
 
 impl History {
-    /// An empty history that keeps so many samples.
+    /// Creates an empty history that keeps the last `samples` samples.
     pub fn new(samples: usize) -> Self {
         let window = Window::new(samples);
         let steps = VecDeque::with_capacity(window.capacity());
@@ -52,7 +52,7 @@ impl History {
         }
     }
 
-    /// Takes in a sample. A sample of another queue or another life begins a new history; one that is not newer than the
+    /// Adds a sample. A sample of another queue or generation begins a new history; a sample that is not newer than the
     /// last is ignored.
     pub fn push(&mut self, sample: QueueSample) {
         if let Some(last) = self.window.last() {
@@ -89,12 +89,12 @@ impl History {
         self.window.push(sample);
     }
 
-    /// Gives its queue another name.
+    /// Renames the queue.
     pub(super) fn rename(&mut self, key: &QueueKey) {
         self.window.rename(key);
     }
 
-    /// How often the driver restarted the hardware queue, and when last: each time with another page pool.
+    /// Number of restarts of the hardware queue by the driver, and the time of the last: each brings another page pool.
     pub const fn restarts(&self) -> Option<(u64, Duration)> {
         self.restarts
     }
@@ -114,12 +114,12 @@ impl History {
         self.window.samples()
     }
 
-    /// What each of the last samples shows, oldest first.
+    /// The facts of each of the last samples, oldest first.
     pub const fn steps(&self) -> &VecDeque<Step> {
         &self.steps
     }
 
-    /// The least that was held over time.
+    /// Minimum of held buffers over time.
     pub const fn floors(&self) -> &Floors {
         &self.floors
     }
@@ -129,7 +129,7 @@ impl History {
         &self.returns
     }
 
-    /// Whether the owner was ever seen to receive, to read a completion or to return a buffer.
+    /// Whether a sample has ever shown the owner receive, read a completion or return a buffer.
     pub const fn received(&self) -> bool {
         self.received
     }
@@ -164,7 +164,7 @@ impl Returns {
         self.last = Some(step.at);
     }
 
-    /// For how long the owner had returned buffers when it stopped.
+    /// Time for which the owner had returned buffers when it stopped.
     pub fn lasted(&self) -> Duration {
         self.last.zip(self.first).map_or(Duration::ZERO, |(last, first)| last.saturating_sub(first))
     }

@@ -1,4 +1,4 @@
-//! What there is to say of all queues of a host: now, and of what is over.
+//! Diagnosis of all queues of a host, and counts of past episodes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,54 +10,54 @@ use super::report::Report;
 use super::watch::{Life, Watch};
 use crate::model::{Cause, Episode, QueueKey, QueueSample, Trouble};
 
-/// How long a queue's count of episodes stays after the queue is gone: an episode that ends with its queue would else
-/// be seen by no scrape.
+/// Time for which a queue's count of episodes stays after the queue is gone: otherwise no scrape would show an episode that
+/// ends with its queue.
 const REMEMBERED: Duration = Duration::from_mins(5);
 
-/// Episodes that are over, the last ones of the host.
+/// Largest number of kept past episodes of the host.
 const RECENT_EPISODES: usize = 20;
 
-/// All that is said of a host at one moment.
+/// Diagnosis of a host at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostDiagnosis {
-    /// When, CLOCK_MONOTONIC; `None` before the first sample.
+    /// Time of the sample, CLOCK_MONOTONIC; `None` before the first sample.
     pub at: Option<Duration>,
-    /// Every queue there is.
+    /// Reports of all queues.
     pub queues: Vec<Report>,
-    /// The last episodes that are over, newest last, bounded.
+    /// The last past episodes, newest last, bounded.
     pub recent: Vec<Episode>,
-    /// What was counted of each queue, and of those that are gone since a few minutes.
+    /// Counts of each queue, and of queues that ended a few minutes ago.
     #[serde(skip)]
     pub past: Vec<Past>,
 }
 
 impl HostDiagnosis {
-    /// Whether anything is wrong with any queue now.
+    /// Whether any queue has a problem now.
     pub fn troubled(&self) -> bool {
         self.queues.iter().any(Report::troubled)
     }
 }
 
-/// The episodes of the queues of one name, over all their lives.
+/// Episodes of all generations of a queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
-    /// The name.
+    /// Name of the queue.
     pub key: QueueKey,
-    /// Episodes that are over, by the cause that was first in the end; `None` is an unknown one.
+    /// Past episodes by their last first cause; `None` is an unknown cause.
     pub ended: BTreeMap<Option<Cause>, u64>,
-    /// Time in these.
+    /// Duration of past episodes.
     pub starved: Duration,
     /// Time with each alarm, the current ones included.
     pub alarmed: BTreeMap<Trouble, Duration>,
-    /// Time of the current episode, as far as it had an alarm; zero without one.
+    /// Time of the current episode with an alarm; zero without an episode.
     current: Duration,
-    /// Up to when the time with each alarm is counted.
+    /// Time up to which alarms have been counted.
     counted: BTreeMap<Trouble, Duration>,
     last_seen: Duration,
 }
 
 impl Past {
-    /// Nothing yet.
+    /// Creates empty counts.
     pub const fn new(key: QueueKey, now: Duration) -> Self {
         Self {
             key,
@@ -77,16 +77,16 @@ impl Past {
 
     fn count(&mut self, episode: &Episode, now: Duration) {
         *self.ended.entry(episode.cause()).or_default() += 1;
-        // The end of an episode is its last alarm, which can lie before what was already counted as its time.
+        // An episode ends with its last alarm, which may be earlier than time that was already counted.
         self.starved += episode.lasted(now).max(self.current);
         self.current = Duration::ZERO;
     }
 
-    /// Takes in what a report says of the time since the last one.
+    /// Adds the time since the last report.
     fn follow(&mut self, report: &Report) {
         let alarms = &report.diagnosis.alarms;
         for alarm in alarms {
-            // From when it began; no time counts twice.
+            // From the begin of the alarm; no time counts twice.
             let counted = self.counted.insert(alarm.trouble, report.at).unwrap_or_default();
             let time = report.at.saturating_sub(alarm.since.max(counted));
             *self.alarmed.entry(alarm.trouble).or_default() += time;
@@ -98,7 +98,7 @@ impl Past {
     }
 }
 
-/// Follows all queues of a host, and remembers what is over.
+/// Follows all queues of a host, and remembers past episodes.
 pub struct HostWatch {
     watch: Watch,
     past: BTreeMap<QueueKey, Past>,
@@ -106,12 +106,12 @@ pub struct HostWatch {
 }
 
 impl HostWatch {
-    /// A watch that remembers so many samples of each queue.
+    /// Creates a watch that remembers a number of samples of each queue.
     pub const fn new(samples: usize) -> Self {
         Self { watch: Watch::new(samples), past: BTreeMap::new(), recent: VecDeque::new() }
     }
 
-    /// Takes in one sample of each queue there is, as [`Watch::feed`] does, and says what there is to say.
+    /// Adds one sample of each queue, as [`Watch::feed`] does, and returns the diagnosis of the host.
     pub fn feed(
         &mut self,
         now: Duration,
@@ -119,7 +119,7 @@ impl HostWatch {
         mut tell: impl FnMut(&Life, &Tracker, &[Event]),
     ) -> HostDiagnosis {
         for sample in &samples {
-            // What a renamed queue has behind it goes on under its new name.
+            // The counts of a renamed queue continue under its new name.
             let before =
                 self.watch.trackers().find(|(life, _)| life.1 == sample.generation && life.0 != sample.key);
             if let Some(before) = before.map(|(life, _)| life.0.clone())
@@ -163,7 +163,7 @@ impl HostWatch {
 
 #[cfg(test)]
 pub(super) mod fixture {
-    //! A diagnosis in which everything that can be known is known.
+    //! A diagnosis in which every optional value is known.
 
     use super::*;
     use crate::diagnose::facts::Placement;

@@ -1,63 +1,63 @@
-//! What a rule is.
+//! Rules: one for each cause.
 
 use super::facts::Facts;
 use super::thresholds::{CONSIDERABLE, NEGLIGIBLE};
 use super::words;
 use crate::model::{Alarm, Cause, Confidence, Finding};
 
-/// One cause: how it is recognised, which alarm it raises, and what helps.
+/// One cause: its signature, its alarm and its remedy.
 pub struct Rule {
     /// The cause.
     pub cause: Cause,
     /// Its letter in `docs/causes.md`; newer causes have none.
     pub letter: Option<char>,
-    /// What it is, in a few words.
+    /// Title of the cause.
     pub title: &'static str,
-    /// What it looks like.
+    /// Signature: what the figures of a queue with this cause show.
     pub signature: &'static str,
-    /// What to change.
+    /// Remedy: what the user should change.
     pub remedy: &'static str,
-    /// What to run now, to see it with other tools. `{pid}`, `{interface}`, `{queue}` and `{listen}` are filled in; a
-    /// command with a place that is unknown is left out.
+    /// Commands that show the problem with other tools. zcrxd fills in `{pid}`, `{interface}`, `{queue}` and `{listen}`; a
+    /// command with an unknown value is left out.
     pub run: &'static [&'static str],
-    /// Where it can be seen happen.
+    /// How the lab produces the cause.
     pub produced: Produced,
-    /// Why it may be named first only after the second sample since the begin of an episode; `None` where it is not.
+    /// Why zcrxd may name the cause first only after the second sample since the begin of an episode; `None` if it does not.
     pub late: Option<&'static str>,
     /// The alarm that this cause raises by itself, without a starvation; `None` where it only explains one.
     pub alarm: Option<fn(&Facts<'_>) -> Option<Alarm>>,
-    /// Probes without which it is not named for a queue of another program.
+    /// Probes that zcrxd needs to name the cause for a foreign queue.
     pub needs: &'static [&'static str],
-    /// Whether it is judged by where buffers are, figures that disagree where the queue moved while they were read.
+    /// Whether the rule judges by the places of buffers: these figures disagree if the queue moved while the snapshot read them.
     pub by_placement: bool,
-    /// Whether it fits what was seen.
+    /// Judges whether the cause fits the facts.
     pub judge: fn(&Facts<'_>) -> Judgement,
 }
 
-/// How a cause is made to happen, so that what is said of it was seen and not only thought.
+/// How the lab produces a cause, as evidence for its signature.
 pub enum Produced {
-    /// In the lab: the scenarios that declare it.
+    /// Produced by the scenarios of the lab that declare it.
     Lab {
-        /// By what.
+        /// How the scenarios produce the cause.
         how: &'static str,
-        /// On these kernels.
+        /// Linux versions on which they do.
         kernels: &'static str,
     },
-    /// Not in the lab, for this reason.
+    /// Not produced in the lab, for this reason.
     Not(&'static str),
 }
 
-/// A rule's answer.
+/// Judgement of a rule.
 pub enum Judgement {
-    /// It fits.
+    /// The cause fits.
     Fits(Case),
-    /// It does not.
+    /// The cause does not fit.
     Not,
-    /// It cannot be judged without this.
+    /// The rule cannot judge without this figure.
     Unknown(&'static str),
 }
 
-/// What speaks for a cause, and what against it.
+/// Evidence for a cause and against it.
 pub struct Case {
     pub(super) confidence: Confidence,
     pub(super) contribution: f64,
@@ -66,20 +66,20 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case of this strength; `contribution` is the share of the lost buffers that it explains.
+    /// Creates a case; `contribution` is the share of the lost buffers that the cause explains.
     pub const fn new(confidence: Confidence, contribution: f64) -> Self {
         let contribution = contribution.clamp(0.0, 1.0);
         Self { confidence, contribution, evidence: Vec::new(), against: Vec::new() }
     }
 
-    /// Adds what speaks for it.
+    /// Adds evidence for the cause.
     #[must_use]
     pub fn evidence(mut self, words: String) -> Self {
         self.evidence.push(words);
         self
     }
 
-    /// Adds what speaks for it, if it is known.
+    /// Adds evidence for the cause, if it is known.
     #[must_use]
     pub fn evidence_if(self, words: Option<String>) -> Self {
         match words {
@@ -88,7 +88,7 @@ impl Case {
         }
     }
 
-    /// If so, adds what speaks against it, and lowers the confidence.
+    /// Under a condition, adds evidence against the cause, and lowers the confidence.
     #[must_use]
     pub fn doubt_if(mut self, doubtful: bool, words: impl FnOnce() -> String) -> Self {
         if doubtful {
@@ -98,7 +98,7 @@ impl Case {
         self
     }
 
-    /// Doubts a case that the movement of the queue during the reading could have made.
+    /// Lowers the confidence of a case that the movement of the queue during the snapshot could explain.
     pub(super) fn doubt_if_moved(self, facts: &Facts<'_>) -> Self {
         let error = facts.typical.error.unwrap_or(0.0);
         let least = self.contribution - error;
@@ -111,7 +111,7 @@ impl Case {
         })
     }
 
-    /// The answer that the cause fits.
+    /// Returns the judgement that the cause fits.
     pub const fn fits(self) -> Judgement {
         Judgement::Fits(self)
     }

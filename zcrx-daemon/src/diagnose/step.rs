@@ -1,27 +1,27 @@
-//! What one sample of a queue shows, computed once, when it arrives.
+//! Facts of one sample, computed once, when the sample arrives.
 
 use std::time::Duration;
 
 use super::change::Change;
 use super::placement::Placement;
 
-/// What one sample shows, and what changed since the sample before.
+/// Facts of one sample, and the changes since the previous sample.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// When the sample was taken, CLOCK_MONOTONIC.
     pub at: Duration,
-    /// Where the buffers were.
+    /// Places of the buffers.
     pub placement: Placement,
-    /// What changed since the sample before; all unknown for the first one.
+    /// Changes since the previous sample; all unknown for the first one.
     pub change: Change,
     /// References that the owner's code held.
     pub held: Option<u64>,
     /// Buffers that an allocation could still get.
     pub available: Option<u64>,
-    /// Since when allocations failed, as the kernel's probe stamps it.
+    /// Begin of the failed allocations, by the probe's time stamp.
     pub starving_since: Option<Duration>,
     /// Whether a receive of the software interface queue waited for a buffer.
     pub software_starving: bool,
-    /// Whether the refill ring was full at any time since the sample before, as far as that is known.
+    /// Whether the refill ring was full at any known time since the previous sample.
     pub refill_full: bool,
 }

@@ -1,4 +1,4 @@
-//! Starvation itself: the alarms that no single cause owns.
+//! Alarms of starvation, which do not belong to a single cause.
 //!
 //! Healthy queues look alarming: an empty freelist, a page pool with all buffers in flight, a ring that is never quite full,
 //! an occasional failed allocation. So zcrxd raises an alarm only once a problem has lasted ([`LASTING`]) and does harm:
@@ -17,7 +17,7 @@ use crate::model::{Alarm, Trouble};
 /// Alarms, worst first; none for a healthy queue.
 pub(super) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     let mut alarms: Vec<Alarm> = RULES.iter().filter_map(|rule| rule.alarm?(facts)).collect();
-    // A NIC that no longer asks while buffers wait is stalled, and its cause says so.
+    // A NIC that no longer allocates while buffers wait is stalled, which is another alarm.
     let stalled =
         alarms.iter().any(|alarm| matches!(alarm.trouble, Trouble::Stalled | Trouble::InterfaceDown));
     if !stalled && let Some(alarm) = starving(facts).or_else(|| dropping(facts)) {
@@ -27,20 +27,20 @@ pub(super) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     alarms
 }
 
-/// When something was seen in the steps of the recent past.
+/// Times at which the recent steps show something.
 #[derive(Clone, Copy)]
 pub(super) struct Activity {
     /// The begin of the first step that shows it.
     pub(super) first: Duration,
-    /// The end of the last.
+    /// The end of the last step that shows it.
     pub(super) last: Duration,
-    /// Steps that show it.
+    /// Number of steps that show it.
     pub(super) steps: usize,
-    /// Their time, together.
+    /// Total time of these steps.
     pub(super) time: Duration,
     /// Runs of such steps, with steps between them that do not show it.
     pub(super) moments: usize,
-    /// The longest time between two of them.
+    /// Longest time between two of them.
     pub(super) longest_gap: Duration,
 }
 
@@ -85,7 +85,7 @@ impl Activity {
     }
 }
 
-/// For how long `quiet` has held without a break, up to now.
+/// Time for which `quiet` has held without interruption until now.
 pub(super) fn quiet_for(facts: &Facts<'_>, quiet: impl Fn(&Change) -> bool) -> Duration {
     let broken = facts.steps().rev().find(|step| !quiet(&step.change)).map(|step| step.at);
     let begin = broken.or_else(|| facts.history.steps().front().map(|step| step.at));
@@ -128,7 +128,7 @@ fn starving(facts: &Facts<'_>) -> Option<Alarm> {
     Some(Alarm { trouble: Trouble::Starving, since, last: facts.now.at, words })
 }
 
-/// Where no probe stamps allocations: packets are dropped, and the snapshot shows that nothing is posted.
+/// For hosts without the allocation probe: packets are dropped, and the snapshot shows no posted buffers.
 fn nothing_posted(facts: &Facts<'_>) -> Option<Alarm> {
     if facts.now.kernel.as_ref().is_some_and(|kernel| kernel.allocation.is_some())
         || !facts.dropping_with_nothing_posted()
@@ -143,8 +143,8 @@ fn nothing_posted(facts: &Facts<'_>) -> Option<Alarm> {
     })
 }
 
-/// The software interface queue says itself that a receive waits. One sample says little: a sink that keeps up with a
-/// fast sender is often caught in the act. One long wait, or many samples, say enough.
+/// The software interface queue reports that a receive waits. One sample is weak evidence: a sink that keeps up with a
+/// fast sender often has a waiting receive. One long wait, or many samples, are enough.
 fn software_starving(facts: &Facts<'_>) -> Option<Alarm> {
     let mut waiting = facts
         .history
@@ -162,7 +162,7 @@ fn software_starving(facts: &Facts<'_>) -> Option<Alarm> {
     Some(Alarm { trouble: Trouble::Starving, since: oldest.at, last: newest.at, words })
 }
 
-/// Packets are lost for lack of buffers, with successes in between: steadily, or again and again.
+/// Packets are lost because buffers are missing, with successful allocations in between: steadily, or repeatedly.
 fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
     let lost = |step: &Step| some(step.change.failures) && some(step.change.drops);
     let starved_share = |step: &Step| {
@@ -176,7 +176,7 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
     });
     let repeated = || {
         let seen = Activity::within(facts, REPEATED, lost)?;
-        // It goes on as long as the next moment is not overdue.
+        // The problem continues as long as the next loss is not overdue.
         let overdue = facts.now.at.saturating_sub(seen.last) > seen.longest_gap * 2;
         (seen.moments >= REPEATED_MOMENTS && !overdue).then_some(seen)
     };
@@ -188,7 +188,7 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
     if counted {
         return None;
     }
-    // Nothing counts drops: failures must be the rule for a while.
+    // No figure counts drops: failures must prevail for some time.
     let fails = |change: &Change| {
         some(change.failures)
             && change.failures.zip(change.calls).is_none_or(|(failed, calls)| failed * 2 >= calls)
@@ -205,7 +205,7 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
     })
 }
 
-/// What was lost since then, and for which share of the time there was no buffer.
+/// Packets lost since then, and the share of the time without a free buffer.
 fn lost_words(facts: &Facts<'_>, seen: Activity) -> String {
     let begin = facts.history.samples().rev().find(|sample| sample.at <= seen.first);
     let change = begin.map_or(facts.whole, |begin| Change::between(begin, facts.now));

@@ -1,4 +1,4 @@
-//! The verdict on one queue, in the words that page, terminal, `zcrxd diagnose` and alerts all print.
+//! The verdict on one queue, as the text that page, terminal, `zcrxd diagnose` and alerts print.
 
 use std::time::Duration;
 
@@ -15,37 +15,37 @@ use crate::model::{Alarm, Cause, Diagnosis, Episode, Finding, Owner, QueueSample
 /// zcrxd reports a starvation in advance if it will come within this time.
 pub const SOON: Duration = Duration::from_mins(5);
 
-/// What there is to say of a queue, ready to be printed.
+/// The verdict on a queue, ready to print.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verdict {
-    /// How urgent it is.
+    /// Urgency of the queue.
     pub urgency: Urgency,
     /// One line that makes sense alone: `STARVED 23 s: 0 of 4096 buffers free; 4096 held by ingest[4242]; 0 B/s`.
     pub line: String,
     /// One line for each alarm.
     pub alarms: Vec<String>,
-    /// Causes, the first one first; empty while nothing is wrong.
+    /// Causes, most likely first; empty without a problem.
     pub causes: Vec<CauseWords>,
-    /// Commands that show it with other tools, with the queue's own process, interface and port filled in.
+    /// Commands that show the problem with other tools, with the queue's process, interface and port filled in.
     pub run: Vec<String>,
-    /// What to change.
+    /// What the user should change.
     pub change: Option<String>,
-    /// What is not known here and would help to find the cause.
+    /// Unknown figures that would help to find the cause.
     pub missing: Vec<String>,
-    /// What happened before, in sentences: how the cause changed during the episode, restarts by the driver.
+    /// Earlier events, in sentences: changes of the cause during the episode, restarts by the driver.
     pub history: Vec<String>,
 }
 
-/// How urgent a queue is.
+/// Urgency of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Urgency {
-    /// Something is wrong now.
+    /// The queue has a problem now.
     Alarm,
-    /// It has just recovered, or starves soon.
+    /// The queue has just recovered, or will starve soon.
     Soon,
-    /// Nothing is wrong.
+    /// The queue has no problem.
     #[default]
     Calm,
 }
@@ -57,9 +57,9 @@ pub struct CauseWords {
     pub cause: Cause,
     /// `Slow consumer (A), confidence high, 96 % of the buffers`.
     pub line: String,
-    /// What speaks for it.
+    /// Evidence for the cause.
     pub evidence: Vec<String>,
-    /// What speaks against it.
+    /// Evidence against the cause.
     pub against: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Verdict {
     ) -> Self {
         let now = facts.now;
         let alarm = diagnosis.alarms.first();
-        // During an episode its causes stand: they change for a stated reason only.
+        // During an episode the causes change only for a stated reason.
         let told = episode.map_or(diagnosis, |episode| &episode.diagnosis);
         let soon = match forecast.starvation.known() {
             Some(Starvation::In(time)) if *time <= SOON => Some(*time),
@@ -111,7 +111,7 @@ impl Verdict {
 }
 
 impl Verdict {
-    /// Of an episode alone: its causes and what to do.
+    /// Creates the verdict of an episode alone: its causes and their remedy.
     pub(super) fn of_episode(episode: &Episode) -> Self {
         let change = episode.cause().and_then(rule_of).map(|rule| rule.remedy.to_owned());
         Self {
@@ -124,10 +124,10 @@ impl Verdict {
     }
 }
 
-/// For how long a restart of the hardware queue is worth saying.
+/// Time for which the verdict mentions a restart of the hardware queue.
 const RESTART_IS_NEWS: Duration = Duration::from_mins(5);
 
-/// How often the driver restarted the hardware queue.
+/// Sentence on restarts of the hardware queue by the driver.
 fn restarts(facts: &Facts<'_>) -> Option<String> {
     let (count, last) = facts.history.restarts()?;
     let ago = facts.now.at.saturating_sub(last);
@@ -158,7 +158,7 @@ fn cause_words(finding: &Finding) -> CauseWords {
     }
 }
 
-/// The one line.
+/// Returns the first line of a verdict.
 fn line(
     now: &QueueSample,
     alarm: Option<&Alarm>,
@@ -200,7 +200,7 @@ fn line(
     if facts.is_empty() { head } else { format!("{head}: {}", facts.join("; ")) }
 }
 
-/// The place that has most of what is not free.
+/// Returns the place with the most buffers that are not free.
 fn fullest(placement: &Placement, owner: Option<&Owner>) -> Option<String> {
     let who = owner.map_or_else(|| "the owner".to_owned(), |owner| format!("{}[{}]", owner.comm, owner.pid));
     let places = [
@@ -218,12 +218,12 @@ fn fullest(placement: &Placement, owner: Option<&Owner>) -> Option<String> {
     Some(format!("{buffers} {place}"))
 }
 
-/// Where zcrxd's sink sends the queue's data to.
+/// Destination of zcrxd's sink.
 fn destination(now: &QueueSample) -> Option<String> {
     now.local.as_ref()?.sink_destination.clone()
 }
 
-/// A command with its places filled in; `None` if one of them is unknown here.
+/// Fills the values into a command; `None` if one of them is unknown.
 fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
     let mut text = command.to_owned();
     let port =
@@ -244,7 +244,7 @@ fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
             text = text.replace(place, &value?);
         }
     }
-    // Of another process's queue the port is not known: its sockets are found by their process.
+    // The port of another process's queue is unknown: the command finds the sockets by their process.
     let pid = now.owner.as_ref().map(|owner| owner.pid);
     if text.contains("'sport = :{port}'") {
         text = match (port, pid) {

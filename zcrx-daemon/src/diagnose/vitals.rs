@@ -9,29 +9,29 @@ use super::history::History;
 use super::step::Step;
 use crate::model::QueueSample;
 
-/// A queue at a glance.
+/// Key figures of one queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Vitals {
     /// Size of one buffer, bytes.
     pub buffer_bytes: Option<u64>,
-    /// Where the buffers are.
+    /// Places of the buffers.
     pub placement: Placement,
-    /// How long the oldest buffer that user space holds has been out.
+    /// Time for which user space has held its oldest buffer.
     pub oldest_held: Option<Duration>,
-    /// What goes through, over the last two seconds or so.
+    /// Rates over about the last two seconds.
     pub rates: Rates,
-    /// How it went in the time that is remembered.
+    /// Development over the remembered time.
     pub trace: Trace,
 }
 
-/// What happens in a second. `None` where it is not counted.
+/// Rates per second. `None` where a figure is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rates {
     /// Payload received, bytes.
     pub bytes: Option<f64>,
-    /// Of these, bytes that were copied.
+    /// Part of the payload that was copied, bytes.
     pub copied_bytes: Option<f64>,
     /// Allocations that failed.
     pub failures: Option<f64>,
@@ -41,11 +41,11 @@ pub struct Rates {
     pub returned: Option<f64>,
 }
 
-/// The past of two figures in equal steps of time, oldest first: small enough to be sent with each answer.
+/// History of two figures in equal steps of time, oldest first: small enough to be part of each answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trace {
-    /// The time that all steps cover.
+    /// Time covered by all steps.
     pub span: Duration,
     /// Smallest number of allocatable buffers in each step, percent of the area.
     pub available: Vec<Option<u8>>,
@@ -53,7 +53,7 @@ pub struct Trace {
     pub bytes: Vec<Option<u64>>,
 }
 
-/// Steps of a trace at most.
+/// Largest number of steps of a trace.
 const STEPS: usize = 60;
 
 impl Vitals {

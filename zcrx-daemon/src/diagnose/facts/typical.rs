@@ -1,4 +1,4 @@
-//! Where the buffers were while the queue lacked some.
+//! Places of the buffers while the queue lacked buffers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::diagnose::change::some;
 use crate::diagnose::history::History;
 use crate::diagnose::step::Step;
 
-/// Over how much time places are averaged: one sample may catch an owner that comes and goes at any point of its round.
+/// Time over which places are averaged: a single sample may show any point of the owner's loop.
 const AVERAGED: Duration = Duration::from_secs(5);
 
 /// Shares of the area, 0 to 1, averaged over the samples of the last seconds in which allocations failed; over the newest
@@ -15,21 +15,21 @@ const AVERAGED: Duration = Duration::from_secs(5);
 pub struct Typical {
     /// Held by the owner's code.
     pub held: Option<f64>,
-    /// Returned, without room in the refill ring.
+    /// Returned by the owner, without room in the refill ring.
     pub stashed: Option<f64>,
     /// In completions that the owner has not read.
     pub completed: Option<f64>,
     /// In sockets.
     pub sockets: Option<f64>,
-    /// The least and the most that was in sockets: what no receive is armed for does not leave them.
+    /// Minimum and maximum in sockets: payload without an armed receive does not leave them.
     pub sockets_between: Option<(f64, f64)>,
     /// In the refill ring.
     pub pending: Option<f64>,
     /// Posted to the NIC or in the page pool's cache.
     pub posted: Option<f64>,
-    /// By which share of the area places can be off, because the queue moved while it was read.
+    /// Largest error of the places, as a share of the area: the queue moved while the snapshot read it.
     pub error: Option<f64>,
-    /// Samples averaged.
+    /// Number of averaged samples.
     pub samples: usize,
 }
 

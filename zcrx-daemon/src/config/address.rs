@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// A place where the web endpoint listens.
+/// An address of the web endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WebAddress {
     /// TCP.
@@ -51,7 +51,7 @@ pub(super) fn parse_web_address(text: &str) -> Result<WebAddress, String> {
     }
 }
 
-/// What an address of the web endpoint looks like.
+/// Accepted forms of an address of the web endpoint.
 pub(super) const WEB_FORMS: &str =
     "write IP:PORT as in 127.0.0.1:7000 or [::1]:7000, :7000 for every address, or unix:/PATH";
 
@@ -77,7 +77,7 @@ pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || includes(one, other) || includes(other, one))
 }
 
-/// What an address looks like, for the one who wrote something else.
+/// Accepted forms of an address, for error messages.
 pub(super) const FORMS: &str = "write IP:PORT as in 127.0.0.1:7000 or [::1]:7000, or :7000 for every address";
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
         assert!(parse_web_address(&path(LONGEST_PATH + 1)).is_err_and(|said| said.contains("107")));
     }
 
-    /// Whether two listening sockets would be in each other's way.
+    /// Whether two listening sockets exclude each other.
     #[test]
     fn addresses_collide_by_port_and_reach() {
         let collides = |one: &str, other: &str| {

@@ -1,4 +1,4 @@
-//! A configuration, written out in the file's language.
+//! A configuration as TOML.
 
 use std::fmt;
 
@@ -98,7 +98,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
     fn from(config: &'a QueueConfig) -> Self {
         Self {
             interface: config.interface.as_deref(),
-            // A queue index means something on an interface only.
+            // A queue index has a meaning only on an interface.
             index: config.interface.as_ref().map(|_| config.queue),
             prepare: config.interface.as_ref().map(|_| config.prepare),
             backend: match config.backend {

@@ -1,4 +1,4 @@
-//! The language of the file.
+//! The format of the file.
 
 use serde::Deserialize;
 
@@ -95,8 +95,8 @@ pub(super) enum SizeDraft {
     Text(String),
 }
 
-/// Reads the file's text. What is no TOML, or not this language, ends it at the first place; values are judged
-/// later, all of them.
+/// Parses the file. Invalid TOML or an unknown key ends the parser at the first error; zcrxd validates all values
+/// later.
 pub(super) fn parse(document: &Document<'_>) -> Result<Draft, Problem> {
     toml::from_str(document.text).map_err(|error| {
         let place =
@@ -105,7 +105,7 @@ pub(super) fn parse(document: &Document<'_>) -> Result<Draft, Problem> {
     })
 }
 
-/// One line, without Rust's words.
+/// One line, without Rust's terms.
 fn plain(message: &str) -> String {
     let message = message.replace('\n', ", ").replace("expected i64", "expected a whole number");
     // `[queue]` is a table, and there can be several queues.

@@ -1,4 +1,4 @@
-//! The flags of `zcrxd run`: the file's settings, spelled for a command line.
+//! The flags of `zcrxd run`: the file's settings as command-line flags.
 
 use std::path::PathBuf;
 
@@ -16,36 +16,36 @@ pub struct Flags {
     /// Address of the web endpoint, IP:PORT, :PORT or unix:PATH; may be repeated [default: 127.0.0.1:9965]
     #[arg(long = "web.listen-address", value_name = "ADDR", help_heading = "Web endpoint")]
     pub web: Vec<String>,
-    /// Listen on the sockets that systemd hands over instead
+    /// Listen on the sockets that systemd passes instead
     #[arg(long = "web.systemd-socket", help_heading = "Web endpoint")]
     pub web_systemd_socket: bool,
-    /// Web configuration, as Prometheus' exporter-toolkit has it (YAML): TLS, users, headers
+    /// Web configuration in the format of Prometheus' exporter-toolkit (YAML): TLS, users, headers
     #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web endpoint")]
     pub web_config_file: Option<PathBuf>,
-    /// Attach no probes
+    /// Attach no eBPF probes
     #[arg(long, help_heading = "Options")]
     pub no_probes: bool,
-    /// How probes get onto kernel functions: for tests, and for hosts that forbid one way [default: auto]
+    /// Mechanism that attaches probes to kernel functions, for tests and for hosts that forbid one [default: auto]
     #[arg(long, value_name = "MECHANISM", help_heading = "Options")]
     pub probe_mechanism: Option<MechanismChoice>,
-    /// Sample how long one buffer in N is out, of every queue on the host; takes a fast receiver a fifth more time
-    /// [default: 0, not at all]
+    /// Measure how long one buffer in N is held, on every queue of the host; costs a fast receiver about 20 % CPU
+    /// [default: 0, no buffer]
     #[arg(long, value_name = "N", help_heading = "Options")]
     pub probe_residence: Option<u32>,
-    /// How often queues are looked at for a diagnosis [default: 1s]
+    /// Time between two samples for the diagnosis [default: 1s]
     #[arg(long = "observe.interval", value_name = "TIME", help_heading = "Options")]
     pub interval: Option<String>,
-    /// Where episodes are recorded [default: recordings under $STATE_DIRECTORY, /var/lib/zcrxd for root, else zcrxd
+    /// Directory for recordings of episodes [default: recordings under $STATE_DIRECTORY, /var/lib/zcrxd for root, else zcrxd
     /// under $XDG_STATE_HOME]
     #[arg(long = "recordings.directory", value_name = "DIR", help_heading = "Options")]
     pub recordings: Option<PathBuf>,
-    /// error, warn, info, debug, trace, or directives as in RUST_LOG, which goes before this [default: info]
+    /// Log level: error, warn, info, debug, trace, or directives as in RUST_LOG, which has priority [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", help_heading = "Logging")]
     pub log_level: Option<String>,
-    /// Form of a log line [default: journal where standard error is the journal, else text]
+    /// Format of log lines [default: journal if standard error is the journal, else text]
     #[arg(long = "log.format", value_name = "FORMAT", help_heading = "Logging", aliases = ["log-format"])]
     pub log_format: Option<LogFormat>,
-    /// Where the lock of the one daemon lives [default: $RUNTIME_DIRECTORY, /run/zcrxd for root, else zcrxd under
+    /// Directory of the daemon's lock file and socket [default: $RUNTIME_DIRECTORY, /run/zcrxd for root, else zcrxd under
     /// $XDG_RUNTIME_DIR]
     #[arg(long, value_name = "DIR", help_heading = "Options")]
     pub runtime_dir: Option<PathBuf>,
@@ -64,40 +64,40 @@ pub struct QueueFlags {
     /// Hardware queue of the interface [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub queue: Option<i64>,
-    /// Set the interface up for zcrx, and put it back at the end
+    /// Prepare the interface for zcrx, and restore it at the end
     #[arg(long)]
     pub prepare: bool,
-    /// What carries the data: auto, device, nodev or copy [default: auto]
+    /// Backend that receives the data: auto, device, nodev or copy [default: auto]
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,
-    /// What consumes the data: discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY [default: discard]
+    /// Sink that consumes the data: discard, verify, forward:HOST:PORT, forward:unix:PATH or file:DIRECTORY [default: discard]
     #[arg(long, value_name = "SINK")]
     pub sink: Option<String>,
-    /// Threads that receive what the queue brings (more than one: Linux 6.19) [default: 1]
+    /// Threads that receive from the queue (more than one: Linux 6.19) [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub workers: Option<i64>,
-    /// CPU the queue's thread may run on; may be repeated [default: any]
+    /// CPU that the queue's threads may run on; may be repeated [default: any]
     #[arg(long = "cpu", value_name = "N")]
     pub cpus: Vec<u32>,
-    /// How long a wait polls the NIC's queue before it sleeps, such as 50us [default: not at all]
+    /// How long a waiting thread polls the NIC's queue before it sleeps, such as 50us [default: no polling]
     #[arg(long, value_name = "TIME")]
     pub napi_busy_poll: Option<String>,
-    /// How much of the area slow sinks may hold before their data is copied out [default: a quarter]
+    /// Part of the area that slow sinks may hold before zcrxd copies their data to ordinary memory [default: a quarter]
     #[arg(long, value_name = "SIZE")]
     pub hold_limit: Option<String>,
-    /// Ordinary memory for what is copied out [default: 64MiB]
+    /// Ordinary memory for such copies of slow sinks' data [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub copy_out: Option<String>,
-    /// How long sinks may take to pass on what was received when the queue stops [default: 5s]
+    /// How long sinks may take to pass on received data when the queue stops [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub drain_timeout: Option<String>,
-    /// Size of the area the data lands in, such as 64MiB
+    /// Size of the area that receives the payload, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub area: Option<String>,
-    /// What the area may grow to when buffers run short, where the kernel can add to it [default: it does not grow]
+    /// Limit of all areas when buffers run short (Linux 7.3) [default: the area does not grow]
     #[arg(long, value_name = "SIZE")]
     pub area_max: Option<String>,
-    /// Size of one buffer, such as 32KiB, where kernel and driver can [default: the page size]
+    /// Size of one buffer, such as 32KiB, where kernel and driver support it [default: the page size]
     #[arg(long, value_name = "SIZE")]
     pub buffer: Option<String>,
     /// Entries of the refill ring
@@ -109,7 +109,7 @@ pub struct QueueFlags {
 }
 
 impl Flags {
-    /// Lays these flags over what the file says.
+    /// Overrides the values of the file by these flags.
     pub(super) fn lay_over(&self, mut draft: Draft) -> Result<Draft, Problem> {
         if !self.web.is_empty() {
             draft.web.listen_addresses = Some(said_all(&self.web, "--web.listen-address"));
@@ -161,7 +161,7 @@ impl Flags {
 }
 
 impl QueueFlags {
-    /// The queue as the flags describe it, and the first flag that was given; `None` if none was.
+    /// The queue that the flags describe, and the first given flag; `None` without flags of a queue.
     fn draft(&self) -> Option<(&'static str, QueueDraft)> {
         let said = |value: Option<&String>, flag| value.map(|value| Said::by_flag(value.clone(), flag));
         let number = |value: Option<i64>, flag| value.map(|value| Said::by_flag(value, flag));

@@ -1,4 +1,4 @@
-//! Times as people write them.
+//! Times as text with a unit.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Configuration: one TOML file, and flags that override it.
 //!
-//! Errors name the place in the input (`zcrxd.toml:7:18`, or the flag), with what is
-//! allowed and how to remedy it, and everything that is wrong is said at once. The file's language ([`file`]) and
-//! the flags ([`Flags`]) both end as drafts; `check` makes a [`Config`] of them or says why it cannot.
+//! Errors name the place in the input (`zcrxd.toml:7:18`, or the flag), the allowed values
+//! and the remedy. zcrxd reports all errors at once. The file's format ([`file`]) and
+//! the flags ([`Flags`]) are converted to drafts; `check` turns a draft into a [`Config`] or reports its errors.
 
 mod address;
 mod check;
@@ -33,11 +33,11 @@ pub use size::parse_size;
 pub const DEFAULT_WEB_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9965);
 
-/// How often queues are looked at, if nothing else is said: cheap enough for any host, and often enough to name a cause
+/// Default time between two samples: cheap enough for any host, and short enough to name a cause
 /// within two seconds.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the daemon does: checked, complete.
+/// Complete, valid configuration of the daemon.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The web endpoint.
@@ -46,15 +46,15 @@ pub struct Config {
     pub privileges: Privileges,
     /// Whether to attach probes.
     pub probes: bool,
-    /// How they are attached.
+    /// Mechanism that attaches them.
     pub probe_options: probe::Options,
-    /// How often queues are looked at for a diagnosis.
+    /// Time between two samples for the diagnosis.
     pub interval: Duration,
-    /// Where episodes are recorded; `None` for nowhere.
+    /// Directory for recordings of episodes; `None` for no recordings.
     pub recordings: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
-    /// Where the lock of the one daemon lives; `None` for the user's own place.
+    /// Directory of the daemon's lock; `None` for the user's default.
     pub runtime_dir: Option<PathBuf>,
     /// Receive queues; without any, zcrxd only observes.
     pub queues: Vec<QueueConfig>,
@@ -63,9 +63,9 @@ pub struct Config {
 /// The web endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Web {
-    /// Where it listens, at least one place.
+    /// Addresses to listen on, at least one.
     pub listen: Vec<WebAddress>,
-    /// Whether it listens on the sockets that systemd hands over instead.
+    /// Whether zcrxd listens on the sockets that systemd passes instead.
     pub systemd_socket: bool,
     /// Whether `/healthz` and `/readyz` answer without a password.
     pub open_health_paths: bool,
@@ -76,51 +76,51 @@ pub struct Web {
 /// Handling of capabilities once the probes are attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privileges {
-    /// Whether those that are not needed any more are given up.
+    /// Whether zcrxd drops the capabilities that it no longer needs.
     pub drop: bool,
-    /// Those that stay nevertheless.
+    /// Capabilities that zcrxd keeps in any case.
     pub keep: Vec<Capability>,
 }
 
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// A level, or directives as `RUST_LOG` has them, which goes before this.
+    /// A level, or directives as in `RUST_LOG`, which has priority.
     pub level: String,
-    /// Form of a log line; `None` for the journal where standard error is the journal, else text.
+    /// Format of log lines; `None` for the journal if standard error is the journal, else text.
     pub format: Option<LogFormat>,
 }
 
-/// Form of a log line.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text lines.
     #[default]
     Text,
     /// One JSON object a line.
     Json,
-    /// Straight to systemd's journal, each field as a field.
+    /// systemd's journal, with structured fields.
     Journal,
 }
 
-/// Why there is no [`Config`].
+/// Errors of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
+    /// zcrxd cannot read the file.
     #[error("{}: cannot read the configuration: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// Something in it is wrong: everything that is, a line each.
+    /// The configuration is invalid: all errors, one per line.
     #[error("{}", Lines(.0))]
     Wrong(Vec<Problem>),
 }
 
-/// Reads the file, if there is one, lays the flags over it, and checks what comes out.
+/// Reads the file, if there is one, overrides its values by the flags, and validates the result.
 pub fn load(path: Option<&Path>, flags: &Flags) -> Result<Config, ConfigError> {
     let (name, text) = match path {
         Some(path) => {
@@ -154,7 +154,7 @@ impl fmt::Display for Lines<'_> {
 }
 
 impl fmt::Display for Config {
-    /// The effective configuration, every default spelled out, in the file's own language.
+    /// The effective configuration as TOML, with every default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         effective::write(self, f)
     }

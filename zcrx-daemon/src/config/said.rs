@@ -9,9 +9,9 @@ use toml::Spanned;
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// These bytes of the file.
+    /// A range of bytes of the file.
     File(Range<usize>),
-    /// This flag.
+    /// A flag.
     Flag(&'static str),
 }
 
@@ -57,10 +57,10 @@ impl Document<'_> {
     }
 }
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it was said.
+    /// Place of the error.
     pub place: String,
     /// The error.
     pub what: String,

@@ -1,4 +1,4 @@
-//! Sizes as people write them.
+//! Sizes as text with a unit.
 
 use bytesize::ByteSize;
 

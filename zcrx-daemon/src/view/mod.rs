@@ -1,4 +1,4 @@
-//! Says it to people.
+//! Output for users: page, terminal, runbook.
 
 pub(crate) mod format;
 pub mod landing;

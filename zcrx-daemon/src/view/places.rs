@@ -1,8 +1,8 @@
-//! The stations of a buffer's life, and how many buffers are at each: what bars are made of.
+//! The places of buffers and the number of buffers in each: the data of the bars.
 
 use crate::diagnose::facts::Placement;
 
-/// Where a buffer can be, in the order in which bars show them: what no allocation can get comes first.
+/// Places of a buffer, in the order of the bars: places without allocatable buffers come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Read by the application and not returned.
@@ -24,7 +24,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// What it is called beside a bar.
+    /// Name beside a bar.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Held => "held by the application",
@@ -53,8 +53,8 @@ impl Place {
     }
 }
 
-/// How many buffers are where. Each buffer of the area is counted once: figures that were read one after the other can
-/// overlap, and then the later place gives way. `None` where the size of the area is unknown.
+/// Number of buffers in each place. Counts each buffer of the area once: figures that were read one after the other can
+/// overlap, and then the later place is reduced. `None` where the size of the area is unknown.
 pub(crate) fn places(placement: &Placement) -> Option<Vec<(Place, u64)>> {
     let mut rest = placement.total.filter(|&total| total > 0)?;
     let known = [
@@ -79,8 +79,8 @@ pub(crate) fn places(placement: &Placement) -> Option<Vec<(Place, u64)>> {
     Some(found)
 }
 
-/// Shares a bar of so many cells out. What is there gets a cell at least, as long as there are cells; the sum is
-/// `cells`, if anything is there at all.
+/// Distributes the cells of a bar. Each non-empty place gets at least one cell, while there are cells; the sum is
+/// `cells`, if any place is not empty.
 pub(crate) fn cells(buffers: &[u64], cells: usize) -> Vec<usize> {
     let total: u64 = buffers.iter().sum();
     if total == 0 {

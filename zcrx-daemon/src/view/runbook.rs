@@ -1,5 +1,5 @@
-//! The runbook: a page for each alert, and what there is to say of each cause. Part of the program, so that the address in
-//! an alert can be that of the host which the alert is about.
+//! The runbook: a page for each alert and for each cause. It is part of the program, so that the address in
+//! an alert can point to the host of the alert.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub fn alerts() -> impl Iterator<Item = &'static str> {
     PAGES.iter().map(|(name, _)| *name).filter(|name| *name != "README")
 }
 
-/// The page of an alert, or the words on a cause given by name or letter; in any case of letters.
+/// The page of an alert, or of a cause given by name or letter; upper and lower case are the same.
 pub fn page(name: &str) -> Option<Cow<'static, str>> {
     let name = name.strip_suffix(".md").unwrap_or(name);
     let alert = PAGES.iter().find(|(page, _)| page.eq_ignore_ascii_case(name));

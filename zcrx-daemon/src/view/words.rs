@@ -1,4 +1,4 @@
-//! What page and terminal both say of a queue.
+//! Text on queues that page and terminal share.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) const fn class(urgency: Urgency) -> &'static str {
     }
 }
 
-/// The greatest urgency of any queue.
+/// The highest urgency of all queues.
 pub(crate) fn urgency(host: &HostDiagnosis) -> Urgency {
     host.queues.iter().map(|report| report.verdict.urgency).min().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! From what was said to what will be done: ranges, forms, and things that must not be said twice.
+//! Turns a draft into a configuration: checks ranges, formats, and duplicates.
 
 mod queue;
 mod twice;
@@ -18,7 +18,7 @@ use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web}
 use crate::kernel::Capability;
 use crate::probe;
 
-/// Shorter intervals cost more than they show; longer ones miss problems of a second.
+/// Range of the interval: shorter intervals cost more than they show; longer ones miss problems of a second.
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
 
 /// Builds the configuration. Errors are added to `problems`; the result is valid only without errors.
@@ -48,7 +48,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
     config
 }
 
-/// Where recordings go: what systemd gives the service, else where programs of this user keep such things.
+/// Directory of recordings: the one from systemd, else the default state directory of this user.
 fn recordings(draft: &RecordingsDraft) -> Option<PathBuf> {
     if !draft.enabled.unwrap_or(true) {
         return None;

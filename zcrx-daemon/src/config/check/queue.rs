@@ -1,4 +1,4 @@
-//! What a queue is asked to be.
+//! Validates one queue.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -35,7 +35,7 @@ impl Checker<'_> {
         parse_address(&said.value).map_err(|what| self.refuse(&said.source, what, FORMS)).ok()
     }
 
-    /// `position` is what a queue without an interface is called by.
+    /// `position` is the number of a queue without an interface.
     pub(super) fn queue(
         &mut self,
         said: &Said<QueueDraft>,
@@ -130,7 +130,7 @@ impl Checker<'_> {
         }
     }
 
-    /// One of a few words, which the receive path's own types know.
+    /// Parses one of a few words by a type of the receive path.
     fn word<T: FromStr>(&mut self, said: Option<&Said<String>>, key: &str, allowed: &str) -> Option<T> {
         let said = said?;
         let known = said.value.parse();
@@ -147,7 +147,7 @@ impl Checker<'_> {
 
     fn listen(&mut self, said: &Said<QueueDraft>, all: &[Said<QueueDraft>]) -> Vec<SocketAddr> {
         let addresses = said.value.listen.as_deref().unwrap_or_default();
-        // A hardware queue may live from what other queues of its interface accept.
+        // A hardware queue may receive only connections that other queues of its interface accept.
         let interface = said.value.interface.as_ref().map(|said| &said.value);
         let fed = |other: &Said<QueueDraft>| {
             interface.is_some()
@@ -164,7 +164,7 @@ impl Checker<'_> {
         addresses.iter().filter_map(|said| self.address(said)).collect()
     }
 
-    /// CPUs that there can be; whether this host has them, and lets the thread run there, shows when it starts.
+    /// Possible CPUs; only the start of the thread shows whether this host has them and permits them.
     fn cpus(&mut self, said: Option<&Said<Vec<u32>>>) -> Vec<u32> {
         let Some(said) = said else { return Vec::new() };
         if said.value.is_empty() || said.value.iter().any(|cpu| *cpu >= MAX_CPUS) {
@@ -205,7 +205,7 @@ impl Checker<'_> {
         None
     }
 
-    /// A size of which any is right.
+    /// A size without limits.
     fn size(&mut self, key: &str, said: Option<&Said<SizeDraft>>) -> Option<u64> {
         let said = said?;
         bytes(key, &said.value).map_err(|what| self.refuse(&said.source, what, "")).ok()
@@ -268,7 +268,7 @@ impl Checker<'_> {
         None
     }
 
-    /// A queue cannot grow to less than it begins with.
+    /// A queue cannot grow to less than its initial size.
     fn area_grows(&mut self, said: &Said<QueueDraft>, config: &QueueConfig) {
         if let Some(most) = &said.value.area_max
             && (1..config.area_bytes).contains(&config.area_max_bytes)
@@ -281,7 +281,7 @@ impl Checker<'_> {
         }
     }
 
-    /// An interface goes with a backend that has a device, and the reverse.
+    /// An interface needs a backend with a device, and the reverse.
     fn device_matches_backend(&mut self, said: &Said<QueueDraft>, backend: BackendChoice) {
         let draft = &said.value;
         match (&draft.interface, backend) {

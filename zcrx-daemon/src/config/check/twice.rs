@@ -1,4 +1,4 @@
-//! What may be said only once.
+//! Values that may occur only once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -59,7 +59,7 @@ impl Checker<'_> {
     }
 }
 
-/// Where things were first said.
+/// Places of the first occurrences.
 struct Seen<K>(HashMap<K, Source>);
 
 impl<K> Default for Seen<K> {
@@ -69,7 +69,7 @@ impl<K> Default for Seen<K> {
 }
 
 impl<K: Eq + Hash> Seen<K> {
-    /// Where `key` was said before, if it was.
+    /// Place of an earlier occurrence of `key`, if any.
     fn first(&mut self, key: K, at: &Source) -> Option<Source> {
         let earlier = self.0.get(&key).cloned();
         if earlier.is_none() {

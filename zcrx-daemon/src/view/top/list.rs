@@ -1,4 +1,4 @@
-//! Every queue, a line each, and the verdict on the chosen one below.
+//! The list of queues, one line each, and the verdict on the selected queue below.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,7 +11,7 @@ use super::{Screen, bars, state::held, tone};
 use crate::diagnose::{Report, Urgency};
 use crate::view::{format, words};
 
-/// Lines of the verdict, its title among them: so many at least, and at most where there are few queues.
+/// Minimum and maximum lines of the verdict, including its title; it gets more lines where there are few queues.
 const VERDICT: u16 = 9;
 const MOST_VERDICT: u16 = 14;
 
@@ -41,7 +41,7 @@ pub(super) fn render(screen: &Screen<'_>, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// One column: its title, its width, and what stands in it. The one that is left out first comes last.
+/// One column: title, width, content. Narrow terminals omit the last columns first.
 struct Column {
     title: &'static str,
     width: u16,
@@ -82,7 +82,7 @@ fn table(screen: &Screen<'_>, rows: &[&Report], chosen: Option<&Report>, area: R
     let columns = columns(area.width);
     let fixed: u16 = columns.iter().map(|column| column.width + 1).sum();
     let left = area.width.saturating_sub(key_width + 3 + fixed);
-    // The bar is what one looks at; the cause stands in full below.
+    // The bar matters most; the full cause is in the verdict below.
     let cause_width = (left * 11 / 20).clamp(8, 21).min(left.saturating_sub(10));
     let area_width = left.saturating_sub(cause_width + 1).clamp(6, 60);
     let mut titles = vec![" QUEUE", "AREA"];
@@ -177,7 +177,7 @@ fn past(report: &Report, width: u16) -> Cell<'static> {
     Cell::from(bars::spark(&trace, 100.0, usize::from(width)))
 }
 
-/// The verdict on one queue, as much of it as fits.
+/// The verdict on one queue, cut to the available lines.
 fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
     let verdict = &report.verdict;
     let name = format!(" {} · {} ", report.key, words::owner(report));
@@ -200,7 +200,7 @@ fn panel(report: &Report, area: Rect, buffer: &mut Buffer) {
             None => text.push(Line::from("Cause: unknown".bold())),
         }
     }
-    // The verdict has said so if it starves now, or soon.
+    // The verdict already says if the queue starves now or soon.
     let said = verdict.urgency != Urgency::Calm && words::starves(report) != "?";
     let outlook = words::outlook(report).into_iter().skip(usize::from(said));
     text.plain(&outlook.collect::<Vec<_>>().join("; "), 2);

@@ -1,4 +1,4 @@
-//! What the reader has chosen to see, and what keys do to it.
+//! The user's selection, and the keys that change it.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum Page {
     One,
 }
 
-/// What queues are sorted by, the most urgent first.
+/// Sort order of queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
     /// Problems first, the longest first; then the queue that starves soonest
@@ -101,15 +101,15 @@ pub(super) fn held(report: &Report) -> Option<f64> {
 /// Action that a key requests from the terminal loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Nothing but another frame.
+    /// Draw a frame.
     Draw,
-    /// The end.
+    /// End the view.
     Quit,
-    /// To go so many samples on, or back.
+    /// Step forward or back by a number of samples.
     Step(i64),
 }
 
-/// What the reader has chosen.
+/// The user's selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewState {
     /// What fills the screen.
@@ -118,17 +118,17 @@ pub struct ViewState {
     pub queue: Option<QueueKey>,
     /// The order of queues.
     pub sort: Sort,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub reverse: bool,
     /// Words of which all must occur in queue, owner, cgroup or cause.
     pub filter: String,
     /// Whether the filter is being typed.
     pub typing: bool,
-    /// Whether queues that are well are left out.
+    /// Whether only queues with a problem are shown.
     pub only_troubled: bool,
     /// Whether the help is shown.
     pub help: bool,
-    /// Whether the screen stands still.
+    /// Whether the view is paused.
     pub paused: bool,
     /// Lines that the page of one queue is scrolled by.
     pub scroll: u16,
@@ -157,7 +157,7 @@ impl ViewState {
         rows
     }
 
-    /// The chosen queue: on its own page whatever the filter says, in the list the first one if it is not there.
+    /// The selected queue. Its own page ignores the filter; in the list, the first queue replaces a missing one.
     pub fn chosen<'h>(&self, host: &'h HostDiagnosis) -> Option<&'h Report> {
         let chosen = |report: &&Report| Some(&report.key) == self.queue.as_ref();
         if self.page == Page::One {
@@ -167,12 +167,12 @@ impl ViewState {
         rows.iter().copied().find(chosen).or_else(|| rows.first().copied())
     }
 
-    /// Keeps the page of one queue from being scrolled further than it goes.
+    /// Limits the scrolling of one queue's page to its length.
     pub fn limit_scroll(&mut self, furthest: u16) {
         self.scroll = self.scroll.min(furthest);
     }
 
-    /// Takes a key in.
+    /// Handles a key.
     pub fn press(&mut self, key: KeyEvent, host: &HostDiagnosis) -> Wish {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
             return Wish::Quit;

@@ -175,7 +175,7 @@ fn keep_rules(goal: &mut Setup, before: &Setup, wanted: &Wanted, ours: &[FlowRul
     }
 }
 
-/// Puts back what was there before the first [`apply`], and forgets the journal once all is back.
+/// Restores the settings from before the first [`apply`], and deletes the journal once all are restored.
 pub fn restore(
     device: &mut impl Device,
     keep: &mut impl Keep,
@@ -293,7 +293,7 @@ impl<'a, D: Device, K: Keep> Walk<'a, D, K> {
                     self.split_before = self.split_before.or(Some(split));
                 }
                 if let (Step::InsertRule(rule), Some(place)) = (&step, outcome.place) {
-                    // The driver may say the rule in its own way; what it says is what will be found again.
+                    // The driver may report the rule in another form; that form identifies the rule later.
                     let told = now.rules.known().and_then(|rules| {
                         rules.rules.iter().find(|other| other.location == Some(place)).cloned()
                     });
@@ -301,7 +301,7 @@ impl<'a, D: Device, K: Keep> Walk<'a, D, K> {
                     self.journal.added.push(told.unwrap_or(asked));
                 }
                 self.journal.ended(&before, &now);
-                // A request that changed nothing is no step, whatever it made known.
+                // A request that changed nothing is no step, even if it revealed the configuration.
                 if outcome.changed != Some(false) {
                     self.taken.push(step);
                 }

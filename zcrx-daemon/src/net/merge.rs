@@ -4,17 +4,17 @@ use super::journal::Journal;
 use super::step::{Part, Step, counts, same_effect, same_rule, unpaired};
 use crate::model::{FlowRule, HeaderSplit, Reading, Rss, Setup};
 
-/// Where restoring should lead, and what it will leave alone.
+/// Target of a restore, and changes of other programs that it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WayBack {
-    /// The original, but for what another program changed since.
+    /// The original, except for later changes of other programs.
     pub(super) target: Setup,
     /// Later changes of other programs, as text.
     pub(super) foreign: Vec<String>,
 }
 
 impl WayBack {
-    /// Adds rules that an earlier look led to and that are gone since, and what it left alone.
+    /// Adds rules of an earlier target that are gone since, and the changes that it kept.
     pub(super) fn keep(&mut self, earlier: &Self) {
         if let (Reading::Known(rules), Some(wanted)) = (&mut self.target.rules, earlier.target.rules.known())
         {

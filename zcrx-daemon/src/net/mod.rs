@@ -1,7 +1,7 @@
 //! Everything zcrxd knows and sets of an interface, over netlink and, where the kernel offers no more, ioctl.
 //!
-//! Reading works as an ordinary user. Setting is a journey with a way back: [`plan`] says what zcrx needs and
-//! what is there, [`apply`] goes there step by step behind a journal on disk, [`restore`] puts back what was.
+//! An ordinary user can read settings. Changes can always be undone: [`plan`] compares zcrx's needs with the current
+//! settings, [`apply`] changes them step by step behind a journal on disk, [`restore`] restores the original.
 
 mod apply;
 mod device;

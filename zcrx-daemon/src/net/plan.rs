@@ -1,4 +1,4 @@
-//! What zcrx needs of an interface, what is there, and the difference.
+//! zcrx's needs of an interface, the current settings, and the difference.
 
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +111,7 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-/// What zcrx needs, what is there, and how to get there.
+/// zcrx's needs, the current settings, and the steps between them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Interface name.
@@ -131,7 +131,7 @@ impl Plan {
     }
 }
 
-/// Compares an interface with what is wanted of it.
+/// Compares an interface with the wanted settings.
 pub fn plan(current: &Interface, wanted: &Wanted) -> Plan {
     plan_after(current, wanted, None)
 }
@@ -227,7 +227,7 @@ pub(super) const fn is_combined(channels: &Channels) -> bool {
     channels.combined > 0 || channels.rx == 0 && channels.combined_max > 0
 }
 
-/// Whether a rule is zcrxd's own and sends a flow to another queue than the one that is wanted now.
+/// Whether a rule is zcrxd's and sends a flow to another queue than the wanted one.
 fn is_moved(flow: &Flow, rule: &FlowRule, ours: &[FlowRule]) -> bool {
     flow.steered_by(rule).is_some_and(|queue| Some(queue) != flow.queue)
         && ours.iter().any(|other| same_rule(other, rule))

@@ -90,7 +90,7 @@ pub struct PutBack {
 /// What was done with a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The interface was put back, as far as it says.
+    /// The interface was restored, as far as the result says.
     Restored(Restored),
     /// The host was rebooted since, and the kernel created the interface again: the journal was deleted.
     Rebooted,
@@ -98,7 +98,7 @@ pub enum Outcome {
     Gone,
 }
 
-/// Puts back what [`prepare`] changed of one interface, or of all in this namespace. Nothing to put back is no error.
+/// Restores the changes of [`prepare`] on one interface, or on all in this namespace. Nothing to restore is no error.
 pub fn put_back(
     name: Option<&str>,
     explicit: Option<&std::path::Path>,

@@ -69,7 +69,7 @@ const fn use_of(feature: ZcrxFeature) -> (&'static str, &'static str) {
         ),
         ZcrxFeature::RxBufLen => (
             "`buffer` sets the size of a buffer; the area then lies on huge pages",
-            "buffers have the size of a page, as where the driver or the backend refuses other sizes",
+            "buffers have the size of a page, as they do where the driver or the backend refuses other sizes",
         ),
         ZcrxFeature::Nodev => ("the backend `nodev`", "the backend `copy`"),
         ZcrxFeature::Events => (

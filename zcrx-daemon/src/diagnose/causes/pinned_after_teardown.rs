@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
         kernels: "7.2, 7.3",
     },
     late: Some(
-        "the kernel may need seconds to free a healthy pool, so the pool must have been detached for 2.5 s: by the fourth sample",
+        "the kernel may need seconds to free a healthy pool, so zcrxd waits until the pool has been detached for 2.5 s: by the fourth sample",
     ),
     alarm: Some(alarm),
     needs: &["snapshot"],

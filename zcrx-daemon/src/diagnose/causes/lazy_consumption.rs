@@ -22,7 +22,9 @@ pub(super) const RULE: Rule = Rule {
         how: "a NIC that does not try again after a failed allocation (`alloc_retry_never`), and an application that is slow for a moment",
         kernels: "7.2, 7.3",
     },
-    late: Some("zcrxd waits until the kernel has not called the provider for two seconds: by the third sample"),
+    late: Some(
+        "zcrxd waits until the kernel has not called the provider for two seconds: by the third sample",
+    ),
     alarm: Some(alarm),
     needs: &["snapshot"],
     by_placement: false,

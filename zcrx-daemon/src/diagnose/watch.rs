@@ -1,6 +1,6 @@
 //! Follows all queues of a host at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::episodes::{Event, Tracker};
 use crate::model::{QueueKey, QueueSample};
@@ -43,15 +43,16 @@ impl Watch {
     pub fn feed(&mut self, samples: Vec<QueueSample>, mut tell: impl FnMut(&Life, &Tracker, &[Event])) {
         let lives: Vec<Life> = samples.iter().map(|sample| (sample.key.clone(), sample.generation)).collect();
         self.rename(&lives);
+        let there: BTreeSet<&Life> = lives.iter().collect();
         self.trackers.retain(|life, tracker| {
-            let there = lives.contains(life);
-            if there {
+            if there.contains(life) {
                 return true;
             }
             let ended = tracker.end();
             tell(life, tracker, ended.as_slice());
             false
         });
+        drop(there);
         for (life, sample) in lives.into_iter().zip(samples) {
             let tracker = self.trackers.entry(life.clone()).or_insert_with(|| Tracker::new(self.samples));
             let events = tracker.feed(sample);

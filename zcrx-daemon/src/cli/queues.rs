@@ -62,7 +62,7 @@ fn observe() -> Observation {
     let observer = Observer {
         kernel: kernel.release.unwrap_or_else(|reason| format!("unknown: {reason}")),
         receive: Box::new(Vec::new),
-        probe: Box::new(move || probes.sample()),
+        probe: Box::new(move |scope| probes.sample_of(scope)),
         web: Box::new(WebSample::default),
         service: Box::new(Default::default),
         memory: Memory::default(),

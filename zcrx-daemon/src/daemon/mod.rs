@@ -21,6 +21,7 @@ mod instance;
 mod local;
 mod log;
 mod manager;
+mod memory;
 mod prepare;
 mod reload;
 mod sampler;

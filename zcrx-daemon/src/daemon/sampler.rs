@@ -10,10 +10,11 @@ use tracing::{info, warn};
 
 use super::DaemonError;
 use super::fault::Trap;
+use super::memory::Trimmer;
 use super::watchdog::Heartbeat;
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
-use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration};
+use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration, Scope};
 use crate::observe::{Observer, errno_label, monotonic, refusal};
 
 /// History that a diagnosis uses and with which a recording starts.
@@ -47,9 +48,17 @@ impl Sampler {
         let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
         let recorder = EpisodeRecorder::new(sampling.recordings, observer.kernel.clone());
         let watch = HostWatch::new(samples);
-        let (before, refused_until) = (Vec::new(), Duration::ZERO);
-        let sampling_loop =
-            SamplerLoop { observer, watch, recorder, before, refused_until, publish, heartbeat, trap };
+        let sampling_loop = SamplerLoop {
+            observer,
+            watch,
+            recorder,
+            before: Vec::new(),
+            refused_until: Duration::ZERO,
+            trimmer: Trimmer::default(),
+            publish,
+            heartbeat,
+            trap,
+        };
         let thread = thread::Builder::new()
             .name("zcrxd-sampler".to_owned())
             .spawn(move || sampling_loop.run(sampling.interval, &stopped))
@@ -73,6 +82,7 @@ struct SamplerLoop {
     before: Vec<ReceiveSample>,
     /// End of the last registration that was reported.
     refused_until: Duration,
+    trimmer: Trimmer,
     publish: watch::Sender<Arc<HostDiagnosis>>,
     heartbeat: Arc<Heartbeat>,
     trap: Arc<Trap>,
@@ -84,7 +94,7 @@ impl SamplerLoop {
             self.heartbeat.beat();
             self.trap.wait_while_set();
             let began = Instant::now();
-            let observation = self.observer.observe();
+            let observation = self.observer.sample(Scope::Queues);
             let now = observation.monotonic;
             let sampled_at = observation.host.queues.iter().map(|sample| sample.at).max();
             log_state_changes(&self.before, &observation.host.receive);
@@ -94,11 +104,13 @@ impl SamplerLoop {
                 warn!("{line}");
             }
             self.refused_until = registrations.last().map_or(self.refused_until, |last| last.at);
+            let queues = observation.host.queues.len();
             let recorder = &mut self.recorder;
             let diagnosis = self.watch.feed(now, observation.host.queues, |life, tracker, events| {
                 recorder.take(life, tracker, events);
             });
             self.publish.send_replace(Arc::new(diagnosis));
+            self.trimmer.sampled(queues);
             let since = sampled_at.map_or_else(|| began.elapsed(), |at| monotonic().saturating_sub(at));
             let pause = pause(interval, since);
             if stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {

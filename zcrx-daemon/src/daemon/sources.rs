@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::DaemonError;
+use super::memory;
 use super::prepare::Prepared;
 use crate::kernel::Kernel;
 use crate::model::{
-    ProbeSample, ProbeState, ProbeStatus, QueueKey, QueueState, ReceiveSample, common_refusal,
+    ProbeSample, ProbeState, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal,
 };
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
 use crate::probe::{self, Probes};
@@ -48,7 +49,7 @@ impl Sources {
         Observer {
             kernel: self.release.clone(),
             receive: Box::new(move || receive.receive()),
-            probe: Box::new(move || probe.probe()),
+            probe: Box::new(move |scope| probe.probe(scope)),
             web,
             service,
             memory: Memory::default(),
@@ -71,6 +72,7 @@ impl Sources {
             sources.probes.set(probes).ok();
             // The daemon may be stopping already.
             done.send(()).ok();
+            memory::trim();
         };
         thread::Builder::new().name("zcrxd-attach".to_owned()).spawn(attach).map_err(|source| {
             DaemonError::System { what: "start the thread that attaches probes", source }
@@ -181,8 +183,8 @@ impl Sources {
         })
     }
 
-    fn probe(&self) -> ProbeSample {
-        self.probes.get().map(Probes::sample).unwrap_or_default()
+    fn probe(&self, scope: Scope) -> ProbeSample {
+        self.probes.get().map(|probes| probes.sample_of(scope)).unwrap_or_default()
     }
 
     fn with_local<T>(&self, use_it: impl FnOnce(&mut Local) -> T) -> T {

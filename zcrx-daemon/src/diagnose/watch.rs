@@ -28,8 +28,12 @@ impl Watch {
     /// Follows queues whose interface got another name: their generation stays.
     fn rename(&mut self, lives: &[Life]) {
         for life in lives {
+            // Almost always all are known: only for a new one the list is searched.
+            if self.trackers.contains_key(life) {
+                continue;
+            }
             let before = self.trackers.keys().find(|old| old.1 == life.1 && !lives.contains(old)).cloned();
-            if let Some(before) = before.filter(|_| !self.trackers.contains_key(life))
+            if let Some(before) = before
                 && let Some(mut tracker) = self.trackers.remove(&before)
             {
                 tracker.rename(&life.0);

@@ -33,7 +33,7 @@ pub use interface::{
     PagePoolStats, Pause, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
 };
 pub use probe::{
-    Attempt, Mechanism, Obstacle, PagePoolCount, ProbeSample, ProbeState, ProbeStatus, common_refusal,
+    Attempt, Mechanism, Obstacle, PagePoolCount, ProbeSample, ProbeState, ProbeStatus, Scope, common_refusal,
 };
 pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection, WorkerSample};

@@ -173,6 +173,15 @@ pub struct PagePoolCount {
     pub released: u64,
 }
 
+/// How much of a sample is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What a diagnosis needs each second: queues and registrations.
+    Queues,
+    /// All figures.
+    All,
+}
+
 /// Everything the probes can say at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSample {

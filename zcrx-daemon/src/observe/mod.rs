@@ -16,7 +16,7 @@ mod service;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample};
+use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample, Scope};
 use crate::net;
 
 pub use join::Join;
@@ -59,10 +59,21 @@ pub struct Observation {
     pub service: ServiceSample,
 }
 
+/// A host sample, and when it was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampled {
+    /// What is known of the host.
+    pub host: HostSample,
+    /// The kernel's monotonic clock when the sample was taken.
+    pub monotonic: Duration,
+    /// How long reading each source took.
+    pub took: Vec<(&'static str, Duration)>,
+}
+
 /// Returns the local queues.
 pub type ReceiveSource = Box<dyn Fn() -> Vec<ReceiveSample> + Send + Sync>;
-/// Answers with what the probes counted.
-pub type ProbeSource = Box<dyn Fn() -> ProbeSample + Send + Sync>;
+/// Returns what the probes counted, as far as it is in the scope.
+pub type ProbeSource = Box<dyn Fn(Scope) -> ProbeSample + Send + Sync>;
 /// Answers with the web endpoint's own figures.
 pub type WebSource = Box<dyn Fn() -> WebSample + Send + Sync>;
 
@@ -99,12 +110,19 @@ struct Remembered {
 impl Observer {
     /// Asks every source once.
     pub fn observe(&self) -> Observation {
+        let Sampled { host, monotonic, took } = self.sample(Scope::All);
+        let (process, web, service) = (ProcessSample::of_self(), (self.web)(), (self.service)());
+        Observation { host, monotonic, took, process, web, service }
+    }
+
+    /// Takes a sample of the queues; what is not in the scope is left out.
+    pub fn sample(&self, scope: Scope) -> Sampled {
         // One sample at a time: two that overlap would each take the other's queues for ended or new. A poisoned lock is
         // harmless, since each sample replaces the whole state.
         let remembered = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut took = Vec::new();
         let receive = timed("receive", &mut took, &self.receive);
-        let mut probe = timed("probe", &mut took, &self.probe);
+        let mut probe = timed("probe", &mut took, || (self.probe)(scope));
         remembered.explained.fill(&mut probe.recent_registrations);
         let nic = remembered.read_nic(&probe, &mut took);
         if let Some(pools) = &mut probe.page_pools {
@@ -115,14 +133,8 @@ impl Observer {
         // younger than an event then knows of it.
         let at = probe.snapshot.as_ref().map_or(now, |snapshot| snapshot.began);
         let queues = remembered.join.samples(at, &receive, probe.snapshot.as_ref(), &nic);
-        Observation {
-            host: HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe, queues },
-            monotonic: now,
-            took,
-            process: ProcessSample::of_self(),
-            web: (self.web)(),
-            service: (self.service)(),
-        }
+        let host = HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe, queues };
+        Sampled { host, monotonic: now, took }
     }
 }
 
@@ -191,7 +203,7 @@ mod tests {
         let observer = Observer {
             kernel: "6.18.0".to_owned(),
             receive: Box::new(Vec::new),
-            probe: Box::new(|| ProbeSample { lost_events: Some(3), ..ProbeSample::default() }),
+            probe: Box::new(|_| ProbeSample { lost_events: Some(3), ..ProbeSample::default() }),
             web: Box::new(|| WebSample { accepted: 2, ..WebSample::default() }),
             service: Box::new(Default::default),
             memory: Memory::default(),

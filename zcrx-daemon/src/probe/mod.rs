@@ -35,7 +35,7 @@ use tracing::debug;
 use self::{attach::Hooks, multi::Multi};
 use crate::{
     kernel::{Kernel, Symbols},
-    model::{Attempt, KernelSnapshot, Lives, Obstacle, ProbeSample, ProbeStatus},
+    model::{Attempt, KernelSnapshot, Lives, Obstacle, ProbeSample, ProbeStatus, Scope},
 };
 
 pub use options::{MechanismChoice, Options};
@@ -141,19 +141,32 @@ impl Probes {
         Self { status, attached: Some(Mutex::new(attached)) }
     }
 
-    /// Reads what the probes counted, and drains what they noted since the last call.
+    /// Reads all that the probes counted, and drains what they noted since the last call.
     pub fn sample(&self) -> ProbeSample {
-        let mut sample = ProbeSample { probes: self.status.clone(), ..ProbeSample::default() };
+        self.sample_of(Scope::All)
+    }
+
+    /// Like [`Probes::sample`], and leaves out what is not in the scope.
+    pub fn sample_of(&self, scope: Scope) -> ProbeSample {
+        let is_whole = scope == Scope::All;
+        let mut sample = ProbeSample::default();
+        if is_whole {
+            sample.probes.clone_from(&self.status);
+        }
         let Some(attached) = &self.attached else { return sample };
         // A reader that panicked half-way leaves nothing worse than events already drained.
         let attached = &mut *attached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = &mut attached.registration {
-            // Counts before events: an attempt of zcrxd itself is then never counted as somebody else's for a moment.
-            sample.registrations = reader.counts();
+            if is_whole {
+                // Counts before events: a registration of zcrxd itself is then never counted as another process's.
+                sample.registrations = reader.counts();
+            }
             sample.recent_registrations = reader.recent();
             sample.foreign_registrations = sample.registrations.as_deref().map(|all| reader.foreign(all));
         }
-        sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
+        if is_whole {
+            sample.page_pools = attached.page_pool.as_ref().and_then(page_pool::Reader::counts);
+        }
         sample.snapshot =
             attached.snapshot.as_mut().map(|reader| reader.take(&mut attached.ebpf, attached.lost.as_ref()));
         // Whether a queue has counts and was not found.
@@ -177,9 +190,11 @@ impl Probes {
         if let Some(snapshot) = &mut sample.snapshot {
             attached.finish(snapshot, &sample.lives, missing);
         }
-        let lost = attached.lost.as_ref().and_then(cost::lost);
-        sample.lost_events = lost.as_ref().map(|lost| lost.values().sum());
-        sample.cost = Some(attached.cost.read(lost));
+        if is_whole {
+            let lost = attached.lost.as_ref().and_then(cost::lost);
+            sample.lost_events = lost.as_ref().map(|lost| lost.values().sum());
+            sample.cost = Some(attached.cost.read(lost));
+        }
         if let Some(log) = &mut attached.log {
             log.flush();
         }

@@ -35,7 +35,7 @@ impl Fixture {
         let observer = Observer {
             kernel: "6.18.0".to_owned(),
             receive: Box::new(move || queues.clone()),
-            probe: Box::new(ProbeSample::default),
+            probe: Box::new(|_| ProbeSample::default()),
             web: Box::new(Default::default),
             service: Box::new(Default::default),
             memory: Memory::default(),

@@ -7,6 +7,7 @@
 mod bare;
 mod churn;
 mod control;
+mod epoll;
 mod fault;
 mod ledger;
 mod many;
@@ -41,6 +42,8 @@ enum Command {
     Requests(requests::RequestsArgs),
     /// Receive with the least loop there is: the yardstick for other loops.
     Bare(bare::BareArgs),
+    /// Receive with epoll and read, without zcrx: the yardstick for copies.
+    Epoll(epoll::EpollArgs),
     /// Keep many queues, files and processes.
     Many(many::ManyArgs),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Register(args) => register::run(&args),
         Command::Requests(args) => requests::run(&args),
         Command::Bare(args) => bare::run(&args),
+        Command::Epoll(args) => epoll::run(&args),
         Command::Many(args) => many::run(&args),
     };
     match result {

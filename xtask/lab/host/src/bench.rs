@@ -1,61 +1,95 @@
 //! `cargo xtask bench`: what zcrxd costs, in instructions of an emulated machine that counts them.
 
-mod gates;
 mod page;
+mod record;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use xtask_tools::apt::Network;
 use xtask_tools::workspace::root;
 
+use self::record::Record;
 use super::{Lab, Tally};
 
 /// The page that the figures are written to.
 const DOCUMENT: &str = "docs/overhead.md";
-/// The figures that must not grow.
-const GATES: &str = "xtask/lab/cost-gates.toml";
+/// The recorded figures: the page is made from them, and a check compares with them.
+const RECORD: &str = "xtask/lab/cost.toml";
 /// What the guest's cost scenarios call their figures, before each figure's own name.
 const PREFIX: &str = "cost/";
 
 /// Figures by name, in instructions or bytes.
 type Figures = BTreeMap<String, f64>;
 
+/// A table of the page; each is measured in a boot of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// Receive loops
+    Receive,
+    /// Receiving without zcrx
+    Copy,
+    /// The default probes
+    Probes,
+    /// Start, samples, scrapes and memory
+    Observe,
+}
+
+impl Table {
+    /// The scenario that measures it.
+    const fn scenario(self) -> &'static str {
+        match self {
+            Self::Receive => "cost-receive",
+            Self::Copy => "cost-copy",
+            Self::Probes => "cost-probes",
+            Self::Observe => "cost-observe",
+        }
+    }
+}
+
 /// What to measure.
 #[derive(Debug, Args)]
 pub struct BenchOptions {
+    /// Tables to measure; all if none is named. The figures of the others stay as they are recorded
+    #[arg(value_name = "TABLE")]
+    tables: Vec<Table>,
     /// Measure the gated figures only, write nothing, and fail if one has grown by more than 3 %
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tables")]
     check: bool,
     /// Use only what was fetched before
     #[arg(long)]
     offline: bool,
 }
 
-/// Measures, and writes docs/overhead.md and the gates, or holds the gated figures against the recorded ones.
+/// Measures and writes the record and docs/overhead.md, or compares the gated figures with the recorded ones.
 pub fn bench(options: &BenchOptions) -> Result<()> {
     let network = if options.offline { Network::Offline } else { Network::Online };
     let lab = Lab { counts: true, ..Lab::open(network)? };
+    let path = root().join(RECORD);
     if options.check {
-        let recorded = gates::read(&root().join(GATES))?;
-        let (_, measured) = measure(&lab, &["cost-gates"])?;
-        return gates::hold(&recorded, &measured);
+        let (_, measured) = measure(&lab, "cost-gates")?;
+        return Record::read(&path)?.compare(&measured);
     }
-    let (release, all) = measure(&lab, &["cost-receive", "cost-probes", "cost-observe"])?;
-    let (_, gated) = measure(&lab, &["cost-gates"])?;
-    fs::write(root().join(DOCUMENT), page::render(&release, &all))
-        .with_context(|| format!("cannot write {DOCUMENT}"))?;
-    fs::write(root().join(GATES), gates::render(&gated)).with_context(|| format!("cannot write {GATES}"))?;
-    println!("written to {DOCUMENT} and {GATES}");
+    let tables = if options.tables.is_empty() { Table::value_variants() } else { &options.tables };
+    let mut record = if path.exists() { Record::read(&path)? } else { Record::default() };
+    for table in tables {
+        let (release, figures) = measure(&lab, table.scenario())?;
+        record.update(release, figures);
+        // After each table: a later one that fails does not take the figures of this one with it.
+        record.write(&path)?;
+        fs::write(root().join(DOCUMENT), page::render(&record.release, &record.figures))
+            .with_context(|| format!("cannot write {DOCUMENT}"))?;
+    }
+    println!("written to {RECORD} and {DOCUMENT}");
     Ok(())
 }
 
-/// Runs cost scenarios on the newest kernel: its release, and the figures.
-fn measure(lab: &Lab, names: &[&str]) -> Result<(String, Figures)> {
-    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    let scenarios = lab.scenarios(&names)?;
+/// Runs a cost scenario on the newest kernel; returns the kernel's release, and the figures.
+fn measure(lab: &Lab, scenario: &str) -> Result<(String, Figures)> {
+    let scenarios = lab.scenarios(&[scenario.to_owned()])?;
     let mut tally = Tally::default();
     let mut figures = Figures::new();
     let mut release = String::new();
@@ -71,7 +105,7 @@ fn measure(lab: &Lab, names: &[&str]) -> Result<(String, Figures)> {
     }
     lab.close(&tally)?;
     if tally.passed < scenarios.len() {
-        bail!("not all cost scenarios could be run here: there are no figures");
+        bail!("{scenario} could not be run here: there are no figures");
     }
     Ok((release, figures))
 }

@@ -1,12 +1,17 @@
 //! Counts instructions, on a machine whose clock does: one processor, one nanosecond per instruction.
 
 use std::fs;
-use std::thread::available_parallelism;
+use std::io;
+use std::thread::{available_parallelism, sleep};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::facts;
 use super::scenario::Skip;
+
+/// The daemon's thread that takes samples.
+const SAMPLER: &str = "zcrxd-sampler";
 
 /// What each figure of a cost scenario is called, before its own name.
 const PREFIX: &str = "cost/";
@@ -23,42 +28,67 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
-/// Skips the scenario on a machine that does not count.
+/// Time after which a kernel that has booted has nothing left to do in the background. The machine skips idle time.
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// Skips the scenario on a machine that does not count, and lets the kernel finish its start.
 pub(crate) fn require_counting() -> Result<()> {
     // Machines that count have one processor, the others have two.
     if available_parallelism().is_ok_and(|processors| processors.get() > 1) {
         return Err(Skip("the machine does not count instructions: --count-instructions".to_owned()).into());
     }
+    sleep(SETTLED);
     Ok(())
 }
 
-/// Instructions that all threads of a process have run so far, in user space and in the kernel.
-///
-/// The instructions of threads that have ended are not in it.
+/// Returns the instructions that a process has run so far, in user space and in the kernel, with those of threads that have
+/// ended.
 pub(crate) fn of_process(pid: u32) -> Result<u64> {
-    let tasks = format!("/proc/{pid}/task");
-    let mut sum = 0;
-    for entry in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))?.flatten() {
-        let path = entry.path().join("schedstat");
-        // A thread that has ended since the folder was read has no file any more.
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let first = text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok());
-        sum += first.with_context(|| format!("{} is not as expected: {text}", path.display()))?;
-    }
-    Ok(sum)
+    let mut clock = 0;
+    // SAFETY: the kernel's name for the clock is written to an integer that lives long enough.
+    let error = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &raw mut clock) };
+    ensure!(error == 0, "process {pid} has no clock: {}", io::Error::from_raw_os_error(error));
+    nanoseconds(clock).with_context(|| format!("cannot read the clock of process {pid}"))
 }
 
-/// Instructions that the whole machine has run so far.
-pub(crate) fn of_machine() -> Result<u64> {
+/// Returns the instructions that zcrxd has run so far, without those for its samples: a sample more or less is the largest
+/// difference between two runs of anything else.
+pub(crate) fn of_daemon_without_samples(pid: u32) -> Result<u64> {
+    Ok(of_process(pid)?.saturating_sub(of_thread(pid, SAMPLER)?))
+}
+
+/// Returns the instructions that a process's thread of this name has run so far.
+fn of_thread(pid: u32, name: &str) -> Result<u64> {
+    let tasks = format!("/proc/{pid}/task");
+    for entry in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))?.flatten() {
+        if fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == name) {
+            let path = entry.path().join("schedstat");
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let first = text.split_whitespace().next().and_then(|field| field.parse().ok());
+            return first.with_context(|| format!("{} is not as expected: {text}", path.display()));
+        }
+    }
+    bail!("process {pid} has no thread {name}")
+}
+
+/// Reads a clock.
+fn nanoseconds(clock: libc::clockid_t) -> io::Result<u64> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure is as large as the kernel writes.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut now) };
-    ensure!(result == 0, "Linux has this clock");
-    let elapsed = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
-    // The machine's clock runs on while the processor idles; the kernel says for how long that was.
-    let timers = fs::read_to_string("/proc/timer_list").context("cannot read /proc/timer_list")?;
-    let idle = timers.lines().find_map(|line| line.trim().strip_prefix(".idle_sleeptime"));
-    let idle =
-        idle.and_then(|line| line.split_whitespace().nth(1)).and_then(|field| field.parse::<u64>().ok());
-    Ok(elapsed - idle.context("/proc/timer_list does not say how long the processor was idle")?)
+    if unsafe { libc::clock_gettime(clock, &raw mut now) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+/// Returns the instructions that all tasks of the machine have run so far, with the interrupts that came while they ran.
+pub(crate) fn of_machine() -> Result<u64> {
+    // The scheduler adds the time of a task when the task stops running, so the time of this one has to begin anew.
+    sleep(Duration::from_millis(1));
+    let text = fs::read_to_string("/proc/schedstat").context("cannot read /proc/schedstat")?;
+    let processor = text.lines().find(|line| line.starts_with("cpu0 "));
+    // Of the nine numbers after the name, the seventh is the time for which tasks ran.
+    let ran = processor.and_then(|line| line.split_whitespace().nth(7)?.parse().ok());
+    ran.with_context(|| format!("/proc/schedstat is not as expected: {text}"))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::instructions::{figure, of_process, require_counting};
+use crate::harness::instructions::{figure, of_daemon_without_samples, of_process, require_counting};
 use crate::harness::namespace::Namespace;
 use crate::harness::process::Process;
 use crate::harness::scenario::Scenario;
@@ -19,9 +19,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[OBSERVE];
 
 /// Longer than zcrxd remembers samples, so that its window is full.
 const WINDOW: Duration = Duration::from_secs(65);
-/// How long the idle daemon is watched.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long the idle daemon is watched: one sample more or less is 1 %. The machine skips the time in which nothing runs.
+const IDLE: Duration = Duration::from_secs(100);
 const SCRAPES: u32 = 10;
+/// Buffers of a queue where the number of queues is what counts.
+const SMALL: &str = "64";
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// The daemon by itself.
@@ -36,11 +38,12 @@ const OBSERVE: Scenario = Scenario {
         require_counting()?;
         start()?;
         queues(&[0, 1, 16, 64, 256])?;
+        buffers()?;
         files()
     },
 };
 
-/// Instructions until zcrxd is ready, with its probes and without.
+/// Measures the instructions until zcrxd is ready, with its probes and without.
 fn start() -> Result<()> {
     let host = Namespace::create()?;
     for (name, arguments) in [("without-probes", ["--no-probes"].as_slice()), ("default", &[])] {
@@ -52,12 +55,12 @@ fn start() -> Result<()> {
     Ok(())
 }
 
-/// The cost by the number of queues without a device, and what is left of it when they are gone.
+/// Measures the cost by the number of queues without a device, and what is left of the cost when the queues are gone.
 pub(super) fn queues(numbers: &[u32]) -> Result<()> {
     let host = Namespace::create()?;
     let mut daemon = Daemon::start(&host, &[])?;
     for number in numbers {
-        let many = many(&host, &["--queues", &number.to_string()])?;
+        let many = many(&host, SMALL, &["--queues", &number.to_string()])?;
         sleep(WINDOW);
         look(&mut daemon, &format!("queues/{number}"))?;
         many.kill()?;
@@ -69,14 +72,27 @@ pub(super) fn queues(numbers: &[u32]) -> Result<()> {
     daemon.stop().map(drop)
 }
 
-/// The cost by the number of files that the host's processes have open, with one queue.
+/// Measures the cost by the size of one queue's area.
+fn buffers() -> Result<()> {
+    let host = Namespace::create()?;
+    let mut daemon = Daemon::start(&host, &[])?;
+    for buffers in ["4096", "65536", "262144"] {
+        let many = many(&host, buffers, &["--queues", "1"])?;
+        sleep(Duration::from_secs(5));
+        idle(&mut daemon, &format!("buffers/{buffers}"))?;
+        many.kill()?;
+    }
+    daemon.stop().map(drop)
+}
+
+/// Measures the cost by the number of files that the host's processes have open, with one queue.
 fn files() -> Result<()> {
     let host = Namespace::create()?;
     let mut daemon = Daemon::start(&host, &[])?;
     for (processes, files) in [(1, 1000), (99, 1000)] {
         let arguments =
             ["--queues", "1", "--processes", &processes.to_string(), "--files", &files.to_string()];
-        let many = many(&host, &arguments)?;
+        let many = many(&host, SMALL, &arguments)?;
         sleep(Duration::from_secs(5));
         look(&mut daemon, &format!("files/{}", (processes + 1) * files))?;
         many.kill()?;
@@ -84,9 +100,10 @@ fn files() -> Result<()> {
     daemon.stop().map(drop)
 }
 
-fn many(host: &Namespace, arguments: &[&str]) -> Result<Process> {
+/// Starts the application that has many of something; each queue has an area of so many buffers.
+fn many(host: &Namespace, buffers: &str, arguments: &[&str]) -> Result<Process> {
     let mut command = host.command(program("faulty-app"));
-    command.args(["many", "--area-buffers", "64", "--refill-entries", "64", "--cq-entries", "64"]);
+    command.args(["many", "--area-buffers", buffers, "--refill-entries", "64", "--cq-entries", "64"]);
     let mut many = Process::start("many", command.args(arguments))?;
     eventually("queues, files and processes are there", LIMIT, || {
         many.alive()?;
@@ -95,24 +112,31 @@ fn many(host: &Namespace, arguments: &[&str]) -> Result<Process> {
     Ok(many)
 }
 
-/// Watches the daemon, then scrapes it.
+/// Measures the idle daemon, its scrapes and its memory.
 fn look(daemon: &mut Daemon<'_>, name: &str) -> Result<()> {
+    idle(daemon, name)?;
+    let pid = daemon.process().id();
+    let before = of_daemon_without_samples(pid)?;
+    let mut bytes = 0;
+    for _ in 0..SCRAPES {
+        bytes = daemon.page("/metrics")?.len();
+    }
+    let ran = of_daemon_without_samples(pid)? - before;
+    figure(&format!("{name}/scrape-instructions"), ran as f64 / f64::from(SCRAPES))?;
+    figure(&format!("{name}/scrape-bytes"), bytes as f64)?;
+    figure(&format!("{name}/resident-bytes"), resident_bytes(pid)?)?;
+    let maps = daemon.metrics()?.sum("zcrxd_probe_map_memory_bytes");
+    maps.map_or(Ok(()), |bytes| figure(&format!("{name}/map-bytes"), bytes))
+}
+
+/// Measures the daemon while nobody scrapes.
+fn idle(daemon: &mut Daemon<'_>, name: &str) -> Result<()> {
     let pid = daemon.process().id();
     daemon.metrics()?;
     let (before, begun) = (of_process(pid)?, Instant::now());
     sleep(IDLE);
     let ran = (of_process(pid)? - before) as f64;
-    figure(&format!("{name}/idle-instructions-per-second"), ran / begun.elapsed().as_secs_f64())?;
-    let before = of_process(pid)?;
-    let mut bytes = 0;
-    for _ in 0..SCRAPES {
-        bytes = daemon.page("/metrics")?.len();
-    }
-    figure(&format!("{name}/scrape-instructions"), (of_process(pid)? - before) as f64 / f64::from(SCRAPES))?;
-    figure(&format!("{name}/scrape-bytes"), bytes as f64)?;
-    figure(&format!("{name}/resident-bytes"), resident_bytes(pid)?)?;
-    let maps = daemon.metrics()?.sum("zcrxd_probe_map_memory_bytes");
-    maps.map_or(Ok(()), |bytes| figure(&format!("{name}/map-bytes"), bytes))
+    figure(&format!("{name}/idle-instructions-per-second"), ran / begun.elapsed().as_secs_f64())
 }
 
 fn resident_bytes(pid: u32) -> Result<f64> {

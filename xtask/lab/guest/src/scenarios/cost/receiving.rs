@@ -10,14 +10,16 @@ use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
-use crate::harness::instructions::{self, figure, median, require_counting};
+use crate::harness::instructions::{
+    figure, median, of_daemon_without_samples, of_machine, of_process, require_counting,
+};
 use crate::harness::nic::{self, Nic};
 use crate::harness::process::Process;
 use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, program};
 
 /// The scenarios of this file.
-pub(super) const SCENARIOS: &[Scenario] = &[RECEIVE, PROBES];
+pub(super) const SCENARIOS: &[Scenario] = &[RECEIVE, COPY, PROBES];
 
 /// Transfers that count; one before them does not.
 const TRANSFERS: usize = 3;
@@ -32,7 +34,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// The receive loops.
 const RECEIVE: Scenario = Scenario {
     name: "cost-receive",
-    about: "instructions per completion: the bare loop, and zcrxd with each sink, one connection and sixteen (bench)",
+    about: "instructions per completion: the bare loop and zcrxd, one connection and sixteen (bench)",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic],
     proves: &[],
     limit: 1800,
@@ -40,6 +42,20 @@ const RECEIVE: Scenario = Scenario {
     run: || {
         require_counting()?;
         loops(TRANSFERS)
+    },
+};
+
+/// The copy backend.
+const COPY: Scenario = Scenario {
+    name: "cost-copy",
+    about: "instructions per KiB of ordinary receives: epoll and read, and zcrxd's copy backend (bench)",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic],
+    proves: &[],
+    limit: 1800,
+    default: false,
+    run: || {
+        require_counting()?;
+        copies(TRANSFERS)
     },
 };
 
@@ -59,65 +75,92 @@ const PROBES: Scenario = Scenario {
 
 /// A program that receives.
 trait Receiver {
-    /// Its process.
-    fn pid(&mut self) -> u32;
-    /// Completions with data so far.
-    fn completions(&mut self) -> Result<u64>;
+    /// Returns the instructions that it has run so far for receiving.
+    fn ran(&mut self) -> Result<u64>;
+    /// Returns the completions with data so far, or the bytes where there are no completions.
+    fn received(&mut self) -> Result<u64>;
 }
 
-/// The faulty application's bare loop.
-struct Bare(Process);
+/// One of the faulty application's loops.
+struct Bare {
+    process: Process,
+    /// What it counts.
+    counts: &'static str,
+}
 
 impl Bare {
+    /// Starts the bare loop on zcrx.
     fn start(nic: &Nic) -> Result<Self> {
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let queue = nic::QUEUE.to_string();
+        let mut arguments = vec!["bare", "--interface", nic::RX, "--queue", &queue, "--cq-entries", "8192"];
+        arguments.extend(["--area-buffers", AREA_BUFFERS, "--refill-entries", AREA_BUFFERS]);
+        Self::run(nic, "completions", &arguments)
+    }
+
+    /// Starts the loop on epoll.
+    fn epoll(nic: &Nic) -> Result<Self> {
+        Self::run(nic, "bytes", &["epoll"])
+    }
+
+    fn run(nic: &Nic, counts: &'static str, arguments: &[&str]) -> Result<Self> {
         let mut command = nic.rx.command(program("faulty-app"));
-        command.args(["bare", "--interface", nic::RX, "--queue", &queue, "--listen", &listen]);
-        command.args([
-            "--area-buffers",
-            AREA_BUFFERS,
-            "--refill-entries",
-            AREA_BUFFERS,
-            "--cq-entries",
-            "8192",
-        ]);
-        let mut bare = Self(Process::start("bare", &mut command)?);
-        eventually("the bare loop is registered", LIMIT, || {
-            bare.0.alive()?;
-            Ok((!bare.0.stdout().is_empty()).then_some(()))
+        command.args(arguments).args(["--listen", &Nic::address()]);
+        let mut bare = Self { process: Process::start(arguments[0], &mut command)?, counts };
+        eventually("the loop listens", LIMIT, || {
+            bare.process.alive()?;
+            Ok((!bare.process.stdout().is_empty()).then_some(()))
         })?;
         Ok(bare)
     }
 }
 
 impl Receiver for Bare {
-    fn pid(&mut self) -> u32 {
-        self.0.id()
+    fn ran(&mut self) -> Result<u64> {
+        of_process(self.process.id())
     }
 
-    fn completions(&mut self) -> Result<u64> {
-        self.0.alive()?;
-        let said = self.0.stdout();
-        let last: Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
-        last["completions"].as_u64().context("the bare loop says how many completions it has had")
+    fn received(&mut self) -> Result<u64> {
+        self.process.alive()?;
+        let printed = self.process.stdout();
+        let last: Value = serde_json::from_str(printed.lines().last().unwrap_or_default())?;
+        last[self.counts].as_u64().with_context(|| format!("the loop prints its {}", self.counts))
     }
 }
 
 impl Receiver for Daemon<'_> {
-    fn pid(&mut self) -> u32 {
-        self.process().id()
+    fn ran(&mut self) -> Result<u64> {
+        of_daemon_without_samples(self.process().id())
     }
 
-    fn completions(&mut self) -> Result<u64> {
+    fn received(&mut self) -> Result<u64> {
         self.metrics()?.count("zcrxd_receiver_completions_total")
     }
 }
 
-/// Instructions per completion.
+/// zcrxd by its bytes: buffers of a copy have no fixed payload.
+struct CopyDaemon<'a>(Daemon<'a>);
+
+impl Receiver for CopyDaemon<'_> {
+    fn ran(&mut self) -> Result<u64> {
+        self.0.ran()
+    }
+
+    fn received(&mut self) -> Result<u64> {
+        self.0.metrics()?.count("zcrxd_receiver_received_bytes_total")
+    }
+}
+
+/// Instructions per completion, or per byte.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     receiver: f64,
     machine: f64,
+}
+
+impl Cost {
+    fn times(self, factor: f64) -> Self {
+        Self { receiver: self.receiver * factor, machine: self.machine * factor }
+    }
 }
 
 /// The bare loop, and zcrxd with its sinks.
@@ -126,18 +169,40 @@ fn loops(transfers: usize) -> Result<()> {
     nic.patient_sender()?;
     for connections in [1, 16] {
         let mut bare = Bare::start(&nic)?;
-        keep(&format!("receive/bare/{connections}"), measure(&nic, &mut bare, connections, transfers)?)?;
-        bare.0.kill()?;
+        keep(
+            &format!("receive/bare/{connections}"),
+            measure(&nic, &mut bare, connections, transfers, None)?,
+        )?;
+        bare.process.kill()?;
         for (name, further) in [
             ("discard", ["--sink", "discard"].as_slice()),
             ("discard-2-workers", &["--sink", "discard", "--workers", "2"]),
-            ("verify", &["--sink", "verify"]),
         ] {
             let mut daemon = zcrxd(&nic, further)?;
-            let cost = measure(&nic, &mut daemon, connections, transfers)?;
+            let cost = measure(&nic, &mut daemon, connections, transfers, None)?;
             keep(&format!("receive/{name}/{connections}"), cost)?;
             daemon.stop()?;
         }
+    }
+    Ok(())
+}
+
+/// Measures ordinary receives, per KiB.
+fn copies(transfers: usize) -> Result<()> {
+    let nic = Nic::pair()?;
+    nic.patient_sender()?;
+    for connections in [1, 16] {
+        let mut epoll = Bare::epoll(&nic)?;
+        let cost = measure(&nic, &mut epoll, connections, transfers, None)?;
+        keep(&format!("copy/epoll/{connections}"), cost.times(1024.0))?;
+        epoll.process.kill()?;
+        let listen = Nic::address();
+        let arguments =
+            ["--listen", &listen, "--backend", "copy", "--area", AREA, "--no-probes", "--sink", "discard"];
+        let mut daemon = CopyDaemon(Daemon::start(&nic.rx, &arguments)?);
+        let cost = measure(&nic, &mut daemon, connections, transfers, None)?;
+        keep(&format!("copy/zcrxd/{connections}"), cost.times(1024.0))?;
+        daemon.0.stop()?;
     }
     Ok(())
 }
@@ -146,32 +211,34 @@ fn loops(transfers: usize) -> Result<()> {
 fn probes(transfers: usize) -> Result<()> {
     let nic = Nic::pair()?;
     nic.patient_sender()?;
-    keep("probes/none", bare(&nic, transfers)?)?;
+    keep("probes/none", bare(&nic, transfers, None)?)?;
     for mechanism in ["fexit", "kretprobe", "kprobe-multi"] {
-        let daemon = Daemon::start(&nic.rx, &["--probe-mechanism", mechanism])?;
-        keep(&format!("probes/{mechanism}"), bare(&nic, transfers)?)?;
+        let mut daemon = Daemon::start(&nic.rx, &["--probe-mechanism", mechanism])?;
+        let observer = daemon.process().id();
+        keep(&format!("probes/{mechanism}"), bare(&nic, transfers, Some(observer))?)?;
         daemon.stop()?;
     }
     Ok(())
 }
 
-/// The loop and the default probes, once each.
+/// Measures what is gated: the loops with one connection, and the default probes.
 pub(super) fn gates() -> Result<()> {
     let nic = Nic::pair()?;
     nic.patient_sender()?;
-    keep("receive/bare/1", bare(&nic, 1)?)?;
+    keep("receive/bare/1", bare(&nic, TRANSFERS, None)?)?;
     let mut daemon = zcrxd(&nic, &["--sink", "discard"])?;
-    keep("receive/discard/1", measure(&nic, &mut daemon, 1, 1)?)?;
+    keep("receive/discard/1", measure(&nic, &mut daemon, 1, TRANSFERS, None)?)?;
     daemon.stop()?;
-    let daemon = Daemon::start(&nic.rx, &[])?;
-    keep("probes/default", bare(&nic, 1)?)?;
+    let mut daemon = Daemon::start(&nic.rx, &["--probe-mechanism", "fexit"])?;
+    let observer = daemon.process().id();
+    keep("probes/fexit", bare(&nic, TRANSFERS, Some(observer))?)?;
     daemon.stop().map(drop)
 }
 
-fn bare(nic: &Nic, transfers: usize) -> Result<Cost> {
+fn bare(nic: &Nic, transfers: usize, observer: Option<u32>) -> Result<Cost> {
     let mut bare = Bare::start(nic)?;
-    let cost = measure(nic, &mut bare, 1, transfers)?;
-    bare.0.kill()?;
+    let cost = measure(nic, &mut bare, 1, transfers, observer)?;
+    bare.process.kill()?;
     Ok(cost)
 }
 
@@ -188,22 +255,30 @@ fn keep(name: &str, cost: Cost) -> Result<()> {
     figure(&format!("{name}/machine"), cost.machine)
 }
 
-/// The median of several transfers; the first of all warms up and does not count.
-fn measure(nic: &Nic, receiver: &mut impl Receiver, connections: usize, transfers: usize) -> Result<Cost> {
+/// Returns the median of several transfers; the first of all warms up and does not count. The instructions of `observer`, a
+/// process, do not belong to the machine's.
+fn measure(
+    nic: &Nic,
+    receiver: &mut impl Receiver,
+    connections: usize,
+    transfers: usize,
+    observer: Option<u32>,
+) -> Result<Cost> {
+    let machine = || Ok::<_, anyhow::Error>(of_machine()? - observer.map_or(Ok(0), of_process)?);
     let mut costs = Vec::new();
     for _ in 0..=transfers {
-        let (pid, completions) = (receiver.pid(), receiver.completions()?);
+        let before = receiver.received()?;
         let resent = nic.segments_resent()?;
-        let (ran, machine) = (instructions::of_process(pid)?, instructions::of_machine()?);
+        let (ran, all) = (receiver.ran()?, machine()?);
         let address = Nic::address();
         nic.tx.enter(|| send(&address, connections))?;
-        let machine = instructions::of_machine()? - machine;
-        let ran = instructions::of_process(pid)? - ran;
+        let all = machine()? - all;
+        let ran = receiver.ran()? - ran;
         ensure!(nic.segments_resent()? == resent, "segments were sent twice: the figures would mean nothing");
-        let received = eventually("the receiver has counted the completions", LIMIT, || {
-            Ok(Some(receiver.completions()? - completions).filter(|received| *received > 0))
+        let received = eventually("the receiver has counted what came", LIMIT, || {
+            Ok(Some(receiver.received()? - before).filter(|received| *received > 0))
         })? as f64;
-        costs.push(Cost { receiver: ran as f64 / received, machine: machine as f64 / received });
+        costs.push(Cost { receiver: ran as f64 / received, machine: all as f64 / received });
     }
     costs.remove(0);
     let of = |part: fn(&Cost) -> f64| median(costs.iter().map(part).collect()).context("no transfer counted");

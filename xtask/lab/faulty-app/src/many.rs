@@ -32,7 +32,9 @@ pub(crate) fn run(args: &ManyArgs) -> anyhow::Result<()> {
     let mut queues = Vec::new();
     for nth in 0..args.queues {
         let ring = new_ring(args.queue.cq_entries).context("setting up a ring")?;
-        let queue = QueueArgs { queue: args.queue.queue + nth, ..args.queue.clone() };
+        // A queue without a device has no number: the kernel refuses any but 0.
+        let number = if args.queue.interface.is_some() { args.queue.queue + nth } else { 0 };
+        let queue = QueueArgs { queue: number, ..args.queue.clone() };
         let queue = Queue::register(&ring, &queue)?;
         queues.push((ring, queue));
     }

@@ -84,7 +84,7 @@ fn nanoseconds(clock: libc::clockid_t) -> io::Result<u64> {
 
 /// Returns the instructions that all tasks of the machine have run so far, with the interrupts that came while they ran.
 pub(crate) fn of_machine() -> Result<u64> {
-    // The scheduler adds the time of a task when the task stops running, so the time of this one has to begin anew.
+    // The scheduler adds the time of a task when the task stops running, so this task has to stop and start again first.
     sleep(Duration::from_millis(1));
     let text = fs::read_to_string("/proc/schedstat").context("cannot read /proc/schedstat")?;
     let processor = text.lines().find(|line| line.starts_with("cpu0 "));

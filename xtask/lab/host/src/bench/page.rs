@@ -149,7 +149,7 @@ impl Page<'_> {
         self.line("## Observing\n");
         self.line(
             "zcrxd with its default probes and interval, by the number of queues without a device on the host. Idle means that no data flows \
-             and nobody scrapes.\n",
+             and no client scrapes.\n",
         );
         self.line("| Host | idle, per second | a scrape | a scrape, bytes | resident | BPF maps |");
         self.line("|---|---:|---:|---:|---:|---:|");

@@ -129,7 +129,7 @@ fn look(daemon: &mut Daemon<'_>, name: &str) -> Result<()> {
     maps.map_or(Ok(()), |bytes| figure(&format!("{name}/map-bytes"), bytes))
 }
 
-/// Measures the daemon while nobody scrapes.
+/// Measures the daemon while no client scrapes.
 fn idle(daemon: &mut Daemon<'_>, name: &str) -> Result<()> {
     let pid = daemon.process().id();
     daemon.metrics()?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::queue_model::Queue;
+use super::thresholds::{PAUSE, PROMPT_BEFORE};
 use crate::model::{Cause, Confidence, Episode};
 use random::Random;
 use situations::Situation;
@@ -341,6 +342,11 @@ impl Harm {
             Cause::MissteeredFlow => Duration::ZERO,
             Cause::PinnedAfterTeardown | Cause::InterfaceDown => Duration::from_millis(2500),
             Cause::NoZeroCopy => queue.cadence * 5,
+            // An owner that returned promptly for long and then returns nothing may pause: until the pause is too long for
+            // that, nothing tells it from one that lost everything.
+            Cause::NeverReturned if situation.form == "all" && situation.calm >= PROMPT_BEFORE.as_secs() => {
+                PAUSE
+            }
             _ => Duration::from_secs(1),
         };
         self.losing >= 2 && self.since.is_some_and(|since| at.saturating_sub(since) >= wait)

@@ -21,8 +21,10 @@ pub struct Advice {
     pub advised: u64,
     /// Queues that got none, with a reason.
     pub refused: u64,
-    /// Queues without a loss that lost packets with the recommended sizes.
+    /// Queues that lost more packets with the recommended sizes than with the old ones on the same traffic.
     pub harmed: Vec<String>,
+    /// Queues that were well while they were observed, and lost packets with either sizes: larger bursts came later.
+    pub surprised: u64,
     /// Queues that lost packets.
     pub starved: u64,
     /// Of these, queues that lost none with the recommended sizes, by how often advice was applied.
@@ -94,23 +96,29 @@ impl Advice {
             return;
         };
         self.advised += 1;
-        let old = queue.buffers;
+        let old = queue.clone();
         for round in 0..ROUNDS {
             queue.buffers = sizes.area_buffers;
             queue.refill_entries = u64::from(sizes.refill_entries);
             // Other bursts than those that were observed.
             random.next();
             let (after, again) = lost(&queue, random.clone(), TRIED);
+            let (with_old, _) = lost(&old, random.clone(), TRIED);
             let words = format!(
-                "case {case}: {} buffers for {old}, ring {}, bursts of {:?}, {after} lost after {before}",
-                sizes.area_buffers, queue.ring, queue.bursts
+                "case {case}: {} buffers for {}, ring {}, bursts of {:?}, {after} lost, {with_old} with the old sizes",
+                sizes.area_buffers, old.buffers, queue.ring, queue.bursts
             );
-            if after > 0 && before == 0 {
+            if after > with_old {
                 self.harmed.push(words);
                 break;
             }
             if after == 0 {
                 self.cured[round as usize] += u64::from(before > 0);
+                break;
+            }
+            if before == 0 {
+                // Larger bursts came than any that was observed.
+                self.surprised += 1;
                 break;
             }
             match again {
@@ -121,7 +129,7 @@ impl Advice {
                 }
             }
         }
-        self.areas = (self.areas.0 + queue.buffers, self.areas.1 + old);
+        self.areas = (self.areas.0 + queue.buffers, self.areas.1 + old.buffers);
     }
 
     /// The figures as rows of a Markdown table.
@@ -129,7 +137,8 @@ impl Advice {
         let cured: u64 = self.cured.iter().sum();
         format!(
             "| bursty queues that got sizes | {} ({} got none, with a reason) |\n\
-             | queues without a loss that lost packets with the new sizes | {} |\n\
+             | queues that lost more with the new sizes than with the old ones on the same traffic | {} |\n\
+             | queues that lost with both, since larger bursts came than were observed | {} |\n\
              | queues that had lost packets | {} |\n\
              | of these, cured | {cured} ({} at once) |\n\
              | of these, still losing packets | {} |\n\
@@ -137,6 +146,7 @@ impl Advice {
             self.advised,
             self.refused,
             self.harmed.len(),
+            self.surprised,
             self.starved,
             self.cured[0],
             self.starving.len(),

@@ -45,8 +45,17 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             some(step.change.failures) && some(step.change.consumed) && none(step.change.yielded)
         });
     let waiting = facts.placement.refill_depth.unwrap_or(0);
+    // Nothing looks at entries where the provider is not called.
+    if none(facts.recent.calls) {
+        return Judgement::Not;
+    }
     // Fragments alone are no problem: calls must look at entries and come back without a buffer, or leave many behind.
-    let many_wait = waiting > 64 && some(facts.recent.consumed);
+    let waits_in_vain = facts
+        .steps()
+        .rev()
+        .take(6)
+        .any(|step| step.starving_since.is_some() && step.placement.refill_depth > Some(64));
+    let many_wait = waits_in_vain && waiting > 64 && some(facts.recent.consumed);
     if !in_vain && !many_wait {
         return Judgement::Not;
     }

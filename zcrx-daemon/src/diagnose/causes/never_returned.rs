@@ -134,6 +134,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .doubt_if(facts.entries_thrown_away(), || {
             "refill entries are consumed without giving a buffer back: it returns, but wrongly".to_owned()
         })
+        .doubt_if(facts.may_be_rejected(), || {
+            "more refill entries gave no buffer back than fragments explain: it may return, but wrongly"
+                .to_owned()
+        })
         .doubt_if(facts.owner.halt.is_some() && leak.is_none(), || {
             "its thread does not run: it may return them once it does".to_owned()
         })

@@ -57,6 +57,10 @@ fn silent(facts: &Facts<'_>, share: f64) -> Judgement {
     if owner.active != Some(false) || owner.idle_for < LASTING || !owner.ever_active || !shallow || !awaited {
         return Judgement::Not;
     }
+    // An owner that was away for about as long before, and came back, is slow.
+    if owner.idle_for <= owner.longest_absence * 2 {
+        return Judgement::Not;
+    }
     let pending = owner.work_pending;
     let confidence = if pending == Some(true) { Confidence::High } else { Confidence::Medium };
     Case::new(confidence, share)

@@ -145,7 +145,12 @@ impl Open {
             (None, Some(_)) => Some("its figures were not known before"),
             (Some(old), Some(new)) if new.cause == old.cause => None,
             // What an owner does with its entries shows only while it returns some.
-            (Some(old), Some(new)) if idle && shows_in_motion(old.cause) && !shows_in_motion(new.cause) => {
+            (Some(old), Some(new))
+                if idle
+                    && shows_in_motion(old.cause)
+                    && !shows_in_motion(new.cause)
+                    && new.cause != Cause::LazyConsumption =>
+            {
                 return false;
             }
             // A leak whose buffers come back was none.

@@ -305,6 +305,14 @@ impl<'h> Facts<'h> {
         Some((thrown, consumed))
     }
 
+    /// Whether entries may be thrown away where that cannot be counted: more of them gave no buffer back than the fragments of
+    /// buffers explain.
+    pub fn may_be_rejected(&self) -> bool {
+        let fragments = self.most_fragments.unwrap_or(1.0);
+        self.thrown_away().is_none()
+            && self.wasted_share().is_some_and(|share| share > 1.0 - 1.0 / fragments + WASTED)
+    }
+
     /// Whether refill entries are thrown away.
     pub fn entries_thrown_away(&self) -> bool {
         // Two samples disagree by what moved while each was read.

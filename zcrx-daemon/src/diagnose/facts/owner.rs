@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::diagnose::change::{Change, some};
 use crate::diagnose::history::History;
+use crate::diagnose::step::Step;
 use crate::diagnose::thresholds::{LASTING, RECENT, WITHOUT_CPU};
 use crate::model::{QueueRing, QueueSample, RunState};
 
@@ -17,6 +18,8 @@ pub struct OwnerActivity {
     pub ever_active: bool,
     /// For how long it has done nothing, as far as samples go.
     pub idle_for: Duration,
+    /// The longest time for which it did nothing, and then came back.
+    pub longest_absence: Duration,
     /// Why its thread does not run, where the scheduler says so.
     pub halt: Option<Halt>,
     /// Whether its thread sleeps in the ring until completions come: it is idle, not stuck.
@@ -44,11 +47,16 @@ impl OwnerActivity {
         let now = history.last();
         let at = now.map_or(Duration::ZERO, |sample| sample.at);
         let last = steps.iter().rev().find(|step| did(&step.change)).or_else(|| steps.front());
+        let acted: Vec<_> = steps.iter().filter(|step| did(&step.change)).collect();
+        let absence =
+            |pair: &[&Step]| pair[1].at.saturating_sub(pair[1].change.span).saturating_sub(pair[0].at);
+        let longest_absence = acted.windows(2).map(absence).max().unwrap_or_default();
         let rings = now.and_then(|sample| sample.kernel.as_ref()).map(|kernel| kernel.rings.as_slice());
         let rings = rings.unwrap_or_default();
         Self {
             active: (known && recent.span >= RECENT / 2 || did(recent)).then(|| did(recent)),
             ever_active: history.received(),
+            longest_absence,
             idle_for: last.map_or(Duration::ZERO, |step| at.saturating_sub(step.at)),
             halt: halt(history),
             waits_in_ring: rings

@@ -111,8 +111,8 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
             area_buffers = area_buffers.max(total.min(by_samples * 2));
         }
     }
-    // With a full receive ring, user space can have the rest of the area and no more.
-    answer(area_buffers, entries_for(facts, area_buffers.saturating_sub(ring)))
+    // Once the receive ring has run dry, user space can have the whole area, and returns all of it at once.
+    answer(area_buffers, entries_for(facts, area_buffers))
 }
 
 /// The most buffers that were ever in use at once, the receive ring and the pool's cache included, by the kernel's own

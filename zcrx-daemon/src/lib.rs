@@ -16,5 +16,6 @@ pub mod net;
 pub mod observe;
 pub mod probe;
 mod proofs;
+pub mod qualify;
 pub mod receive;
 pub mod view;

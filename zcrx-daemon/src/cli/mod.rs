@@ -9,6 +9,7 @@ mod live;
 mod nic;
 mod pages;
 mod probes;
+mod qualify;
 mod queues;
 mod replay;
 mod run;
@@ -53,6 +54,8 @@ enum Command {
     Send(send::Args),
     /// Show interfaces, prepare them for zcrx, and restore them
     Nic(nic::Args),
+    /// Test whether a driver can be trusted with zcrx: prepare, receive, starve, restore
+    Qualify(qualify::Args),
     /// Attach every probe, report which ones this kernel supports, and detach them
     Probes(probes::Args),
     /// Show every zcrx queue of any process on this host, as the kernel sees it
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Nic(args) => nic::run(&args),
+        Command::Qualify(args) => qualify::run(&args),
         Command::Probes(args) => probes::run(&args),
         Command::Queues(args) => queues::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),

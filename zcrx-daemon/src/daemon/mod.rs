@@ -30,7 +30,8 @@ mod totals;
 mod watchdog;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -64,6 +65,10 @@ pub use reload::ReadAgain;
 
 /// Limit for stopping the queues, besides the time that sinks get; then the process exits without waiting.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
+
+/// Time after the first signal in which another signal counts as its twin: GNU timeout and some supervisors signal the process
+/// and then its group.
+const TWIN_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Limit for the sample in progress at the stop, since a disk that hangs must not delay it.
 const LAST_SAMPLE_LIMIT: Duration = Duration::from_millis(300);
@@ -115,12 +120,6 @@ pub enum DaemonError {
     /// The receive threads did not stop in time.
     #[error("the receive threads did not stop within {} ms after the time of their sinks; connections were cut off", STOP_LIMIT.as_millis())]
     Hung,
-    /// A third signal arrived before the queues had stopped.
-    #[error("stopped immediately on a third signal, {name}; connections were cut off")]
-    ThirdSignal {
-        /// Name of the signal.
-        name: &'static str,
-    },
 }
 
 /// Runs the daemon until SIGINT or SIGTERM. `read_again` reads the configuration again for SIGHUP.
@@ -198,6 +197,7 @@ async fn live(
             }) => name,
             () = watchdog.run(&sources, &manager, heartbeat, config.interval) => "nothing",
             () = report_missing_lines(&logging) => "nothing",
+            () = sources.keep_prepared() => "nothing",
         };
         info!("stopping on {name}");
         manager.stopping();
@@ -207,9 +207,6 @@ async fn live(
     }
     phase.send_replace(Phase::Stopping);
     let ended = stop_receiving(&sources, &mut signals).await;
-    if ended.is_ok() {
-        sources.put_back().await;
-    }
     if let Some(looking) = looking {
         looking.abort();
     }
@@ -222,18 +219,35 @@ async fn live(
     Ok(())
 }
 
-/// Stops the queues. Sinks get their time; a second signal takes that from them, a third one stops zcrxd immediately.
-async fn stop_receiving(sources: &Sources, signals: &mut Signals) -> Result<Vec<ReceiveSample>, DaemonError> {
-    let stopping = sources.stop(STOP_LIMIT);
-    tokio::pin!(stopping);
-    tokio::select! {
-        ended = &mut stopping => return ended,
-        name = signals.stop() => info!("{name} again: not waiting for sinks any longer"),
-    }
-    sources.abort();
-    tokio::select! {
-        ended = &mut stopping => ended,
-        name = signals.stop() => Err(DaemonError::ThirdSignal { name }),
+/// Stops the queues, then restores their interfaces, whatever signals arrive.
+///
+/// A second signal ends the waits: that of the sinks for their destinations, and that for the kernel to release a queue. One
+/// attempt to restore the interfaces is always made, also if a receive thread did not end in time.
+async fn stop_receiving(
+    sources: &Arc<Sources>,
+    signals: &mut Signals,
+) -> Result<Vec<ReceiveSample>, DaemonError> {
+    let hurry = Arc::new(AtomicBool::new(false));
+    let ending = async {
+        let ended = sources.stop(STOP_LIMIT).await;
+        if ended.is_err() {
+            hurry.store(true, Ordering::Relaxed);
+        }
+        sources.put_back(Arc::clone(&hurry)).await;
+        ended
+    };
+    tokio::pin!(ending);
+    let begun = Instant::now();
+    loop {
+        tokio::select! {
+            ended = &mut ending => return ended,
+            name = signals.stop() => {
+                if begun.elapsed() >= TWIN_SIGNAL && !hurry.swap(true, Ordering::Relaxed) {
+                    info!("{name} again: no longer waiting for sinks, nor for the kernel to release queues");
+                    sources.abort();
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sources of the running daemon: probes and local queues, before, during and after they run.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::DaemonError;
 use super::memory;
-use super::prepare::Prepared;
+use super::prepare::{Prepared, name_interfaces};
 use crate::kernel::Kernel;
 use crate::model::{
     ProbeSample, ProbeState, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal,
@@ -17,6 +18,9 @@ use crate::model::{
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
 use crate::probe::{self, Probes};
 use crate::receive::{Change, QueueConfig, Receiver};
+
+/// How often zcrxd checks whether a prepared interface was reset.
+const RESET_CHECK: Duration = Duration::from_secs(5);
 
 pub(super) struct Sources {
     release: String,
@@ -81,34 +85,84 @@ impl Sources {
     }
 
     /// Starts the queues on another thread, so the event loop keeps serving.
-    pub(super) async fn start(self: &Arc<Self>, queues: Vec<QueueConfig>) -> Result<(), DaemonError> {
+    pub(super) async fn start(self: &Arc<Self>, mut queues: Vec<QueueConfig>) -> Result<(), DaemonError> {
         let sources = Arc::clone(self);
         let start = move || {
-            sources.prepare(&queues);
-            let local = Local::Running(Arc::new(Receiver::start(queues)?));
+            name_interfaces(&mut queues, &[]);
+            // A configuration that cannot work changes no interface.
+            Receiver::check(&queues)?;
+            sources.prepared().prepare(&queues);
+            let weak = Arc::downgrade(&sources);
+            let before_registration = Box::new(move |queue: &QueueConfig| {
+                if let Some(sources) = weak.upgrade() {
+                    sources.prepare_again(queue);
+                }
+            });
+            let local = Local::Running(Arc::new(Receiver::start_with(queues, before_registration)?));
             sources.with_local(|state| *state = local);
             Ok(())
         };
         on_blocking_thread(start).await
     }
 
-    /// Prepares the interfaces of queues with `prepare = true`.
-    fn prepare(&self, queues: &[QueueConfig]) {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).prepare(queues);
+    /// The prepared interfaces. A poisoned lock is harmless: each change replaces whole values.
+    fn prepared(&self) -> MutexGuard<'_, Prepared> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prepares the interface of a queue that is about to be registered again. A receive thread does not wait for another
+    /// preparation: the registration fails then, and the queue is tried again.
+    fn prepare_again(&self, queue: &QueueConfig) {
+        if let (true, Some(interface), Ok(mut prepared)) =
+            (queue.prepare, &queue.interface, self.prepared.try_lock())
+        {
+            prepared.prepare_again(interface);
+        }
     }
 
     /// Changes the local queues to `queues`; queues with unchanged settings are not touched.
+    ///
+    /// Interfaces are changed only for a valid configuration, restored if its queues cannot start, and restored if no queue
+    /// needs them any more.
     pub(super) async fn reconfigure(
         self: &Arc<Self>,
-        queues: Vec<QueueConfig>,
+        mut queues: Vec<QueueConfig>,
     ) -> Result<Change, DaemonError> {
         let Some(receiver) = self.receiver() else { return Ok(Change::default()) };
         let sources = Arc::clone(self);
         let reconfigure = move || {
-            sources.prepare(&queues);
-            receiver.reconfigure(queues).map_err(DaemonError::from)
+            let running: Vec<_> =
+                receiver.sample().into_iter().map(|queue| (queue.key, queue.ifindex)).collect();
+            name_interfaces(&mut queues, &running);
+            Receiver::check(&queues)?;
+            let before = sources.prepared().prepare(&queues);
+            match receiver.reconfigure(queues.clone()) {
+                Ok(change) => {
+                    sources.prepared().put_back_dropped(&queues);
+                    Ok(change)
+                }
+                Err(error) => {
+                    sources.prepared().undo(before);
+                    Err(error.into())
+                }
+            }
         };
         on_blocking_thread(reconfigure).await
+    }
+
+    /// Prepares interfaces again after device resets, until it is dropped.
+    pub(super) async fn keep_prepared(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(RESET_CHECK).await;
+            let sources = Arc::clone(self);
+            let check = move || {
+                // A reload in progress prepares everything itself.
+                if let Ok(mut prepared) = sources.prepared.try_lock() {
+                    prepared.prepare_again_after_reset();
+                }
+            };
+            tokio::task::spawn_blocking(check).await.ok();
+        }
     }
 
     /// Requests an answer from each receive thread; returns how long each has not answered.
@@ -165,14 +219,12 @@ impl Sources {
         Ok(last)
     }
 
-    /// Restores the prepared interfaces, after the queues have stopped.
-    pub(super) async fn put_back(self: &Arc<Self>) {
+    /// Restores the prepared interfaces, after the queues have stopped. Once `hurry` is set, does not wait for the kernel to
+    /// release queues.
+    pub(super) async fn put_back(self: &Arc<Self>, hurry: Arc<AtomicBool>) {
         let sources = Arc::clone(self);
-        let put_back = move || {
-            sources.prepared.lock().unwrap_or_else(PoisonError::into_inner).put_back();
-        };
         // A panic has been printed.
-        tokio::task::spawn_blocking(put_back).await.ok();
+        tokio::task::spawn_blocking(move || sources.prepared().put_back(&hurry)).await.ok();
     }
 
     pub(super) fn receive(&self) -> Vec<ReceiveSample> {

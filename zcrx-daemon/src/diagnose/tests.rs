@@ -15,6 +15,7 @@ fn local(second: u64, held: u64, stashed: u64) -> QueueSample {
     let key = QueueKey { interface: None, queue: 0 };
     let returned = 10_000 + second * 1_000;
     let local = ReceiveSample {
+        ifindex: None,
         key: key.clone(),
         selection: Selection { backend: Some(BackendKind::Copy), refused: Vec::new() },
         state: QueueState::Running,

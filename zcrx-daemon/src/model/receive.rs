@@ -76,6 +76,9 @@ pub struct WorkerSample {
 pub struct ReceiveSample {
     /// The queue.
     pub key: QueueKey,
+    /// Index of the interface that the queue was registered on, which a rename does not change.
+    #[serde(default)]
+    pub ifindex: Option<u32>,
     /// Backend in use and the ones refused.
     pub selection: Selection,
     /// State of the queue.

@@ -186,7 +186,7 @@ impl Ethtool {
     /// # Safety
     /// `data` points to memory that begins with an ethtool command and is as large as the kernel takes that
     /// command's argument to be, its trailing array included, writable and unshared for the call.
-    unsafe fn call(&self, what: &str, data: *mut c_void) -> Result<(), NetError> {
+    pub(super) unsafe fn call(&self, what: &str, data: *mut c_void) -> Result<(), NetError> {
         let mut request = libc::ifreq {
             ifr_name: self.name,
             ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: data.cast() },
@@ -204,6 +204,18 @@ impl Ethtool {
 
     /// Driver and place on its bus.
     pub(super) fn driver(&self) -> Result<(String, Option<String>), NetError> {
+        let info = self.information()?;
+        let bus = text(&info.bus_info);
+        Ok((text(&info.driver), (!bus.is_empty()).then_some(bus)))
+    }
+
+    /// Number of counters that the driver keeps.
+    pub(super) fn statistics_count(&self) -> Result<u32, NetError> {
+        const STATISTICS: usize = 1;
+        Ok(self.information()?.counts[STATISTICS])
+    }
+
+    fn information(&self) -> Result<DrvInfo, NetError> {
         let mut info = DrvInfo {
             cmd: ETHTOOL_GDRVINFO,
             driver: [0; 32],
@@ -216,8 +228,7 @@ impl Ethtool {
         };
         // SAFETY: `DrvInfo` is the kernel's struct, which has no trailing array.
         unsafe { self.call("read the driver's name", (&raw mut info).cast()) }?;
-        let bus = text(&info.bus_info);
-        Ok((text(&info.driver), (!bus.is_empty()).then_some(bus)))
+        Ok(info)
     }
 
     /// Receive side scaling of one context: 0 is the default one.
@@ -365,7 +376,7 @@ fn datagram_socket() -> io::Result<OwnedFd> {
 }
 
 /// A fixed-size string of the kernel's.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -25,6 +25,7 @@ mod prepare;
 mod read;
 mod rings_watch;
 mod rss;
+mod statistics;
 mod step;
 
 pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
@@ -36,13 +37,14 @@ pub use header_split::{RingRequests, configure};
 pub use hint::hint;
 pub use journal::{Identity, Journal, JournalError, Store, boot_id, directories};
 pub use link::Link;
-pub use names::{interface_name, kernel_name};
+pub use names::{interface_name, kernel_index, kernel_name};
 pub use namespace::{Namespace, inside, namespaces, own_namespace, way_into};
 pub use netlink::Netlink;
 pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan, plan_after};
 pub use prepare::{Outcome, PrepareError, PutBack, journal_of, prepare, put_back};
 pub use read::{Steering, interface, interfaces, setup, steering};
 pub use rss::Spread;
+pub use statistics::statistics;
 pub use step::{NTUPLE, Part, Step, Taken, steps};
 
 fn hex(bytes: &[u8]) -> String {

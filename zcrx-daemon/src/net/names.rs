@@ -1,6 +1,6 @@
 //! Names of interfaces, in this network namespace.
 
-use nix::net::if_::if_indextoname;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use super::Netlink;
 
@@ -15,13 +15,23 @@ pub fn kernel_name(name: &str) -> Option<String> {
     Netlink::new().link(name).ok().map(|link| link.name)
 }
 
+/// Index of an interface that is given by its name or an alternative name; `None` if there is none.
+pub fn kernel_index(name: &str) -> Option<u32> {
+    // The C library refuses names of 16 and more characters, which can only be alternative names.
+    if name.len() < libc::IFNAMSIZ {
+        return if_nametoindex(name).ok();
+    }
+    Netlink::new().link(name).ok().map(|link| link.index)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{interface_name, kernel_name};
+    use super::{interface_name, kernel_index, kernel_name};
 
     #[test]
     fn an_interface_has_its_own_name() {
         assert_eq!(kernel_name("lo").as_deref(), Some("lo"));
+        assert_eq!((kernel_index("lo"), kernel_index("no-such-interface-and-too-long")), (Some(1), None));
         assert_eq!(kernel_name("no-such-interface-and-too-long"), None);
     }
 

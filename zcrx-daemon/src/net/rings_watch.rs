@@ -38,6 +38,17 @@ impl RingsWatch {
             }
             // SAFETY: the kernel just returned this descriptor, and nothing else owns it.
             let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+            // Without an address of its own the socket gets no announcements: the kernel excludes the sender's, which is 0.
+            // SAFETY: zero is a value of every field of a sockaddr_nl, and asks the kernel to choose the address.
+            let mut any: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+            any.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+            // SAFETY: `any` is a sockaddr_nl that lives to the end of the call.
+            let bound = unsafe {
+                libc::bind(fd, (&raw const any).cast(), size_of::<libc::sockaddr_nl>() as libc::socklen_t)
+            };
+            if bound < 0 {
+                return Err(io::Error::last_os_error());
+            }
             // SAFETY: NETLINK_ADD_MEMBERSHIP reads one u32, which lives to the end of the call.
             let joined = unsafe {
                 libc::setsockopt(
@@ -124,5 +135,21 @@ mod tests {
             return;
         };
         assert_eq!(watch.announced(1), Some(false));
+    }
+
+    #[test]
+    fn listener_has_an_address_of_its_own() {
+        let Ok(watch) = RingsWatch::open(&mut Netlink::new()) else {
+            println!("skipped: this kernel has no ethtool netlink family");
+            return;
+        };
+        // SAFETY: zero is a value of every field of a sockaddr_nl.
+        let mut own: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `own`.
+        let read =
+            unsafe { libc::getsockname(watch.socket.as_raw_fd(), (&raw mut own).cast(), &raw mut length) };
+        assert_eq!(read, 0);
+        assert_ne!(own.nl_pid, 0, "the kernel announces nothing to a socket with address 0");
     }
 }

@@ -19,6 +19,7 @@ use crate::model::{
 pub(crate) fn queue() -> ReceiveSample {
     ReceiveSample {
         key: QueueKey { interface: Some("eth0".to_owned()), queue: 3 },
+        ifindex: None,
         selection: Selection {
             backend: Some(BackendKind::Copy),
             refused: vec![

@@ -132,10 +132,13 @@ fn local_of<'r>(
     let on = |local: &ReceiveSample, backend| local.selection.backend == Some(backend);
     if let (Some(interface), Some(index)) = (&queue.interface, queue.queue) {
         // A hardware queue has one provider: if an own queue has it, this is that one.
+        // By the interface's index where that is known: its name may have changed since the registration.
+        let same_interface = |local: &ReceiveSample| match (local.ifindex, queue.ifindex) {
+            (Some(local), Some(kernel)) => local == kernel,
+            _ => local.key.interface.as_ref() == Some(interface),
+        };
         let same = |local: &&&ReceiveSample| {
-            on(local, BackendKind::Device)
-                && local.key.interface.as_ref() == Some(interface)
-                && local.key.queue == index
+            on(local, BackendKind::Device) && same_interface(local) && local.key.queue == index
         };
         return local
             .iter()
@@ -304,6 +307,13 @@ mod tests {
     fn an_own_queue_on_a_device_has_both_sides() {
         let device = local(BackendKind::Device, Some("eth0"), 3);
         assert_eq!(said(&[device], vec![on_device(7, 1)]), ["eth0:3 kernel own"]);
+    }
+
+    #[test]
+    fn a_renamed_interface_is_still_one_queue() {
+        let renamed = KernelQueue { interface: Some("lan0".to_owned()), ..on_device(7, 1) };
+        let device = ReceiveSample { ifindex: Some(2), ..local(BackendKind::Device, Some("eth0"), 3) };
+        assert_eq!(said(&[device], vec![renamed]), ["eth0:3 kernel own"]);
     }
 
     #[test]

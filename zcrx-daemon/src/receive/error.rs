@@ -29,7 +29,14 @@ pub enum ReceiveError {
         source: io::Error,
     },
     /// No such interface.
-    #[error("interface: there is no {interface:?} in this network namespace; `ip link` shows what there is")]
+    #[error(
+        "interface: there is no {interface:?} in this network namespace{}; `ip link` lists the interfaces",
+        if interface.len() >= libc::IFNAMSIZ {
+            ", and a name of 16 or more characters can only be an alternative name"
+        } else {
+            ""
+        }
+    )]
     NoInterface {
         /// The name given.
         interface: String,

@@ -3,9 +3,10 @@
 //! A receive thread never waits: what may block (names, netlink, large mappings, registrations) is done by a helper thread,
 //! which leaves its answer here.
 
+use std::fmt;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
@@ -37,9 +38,31 @@ pub(super) enum Answer {
 #[derive(Default)]
 pub(super) struct Exchange {
     inboxes: Mutex<Vec<Weak<ConnectionInbox>>>,
+    before_registration: Option<BeforeRegistration>,
+}
+
+/// Called before a queue is registered again, with its configuration under the interface's current name. May block.
+pub type BeforeRegistration = Box<dyn Fn(&QueueConfig) + Send + Sync>;
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
 }
 
 impl Exchange {
+    /// Creates an exchange that calls `before_registration` before a queue is registered again.
+    pub(super) fn new(before_registration: BeforeRegistration) -> Self {
+        Self { before_registration: Some(before_registration), ..Self::default() }
+    }
+
+    /// Announces that a queue is about to be registered again.
+    pub(super) fn before_registration(&self, config: &QueueConfig) {
+        if let Some(prepare) = &self.before_registration {
+            prepare(config);
+        }
+    }
+
     /// Adds a queue's inbox, which is there as long as its queue.
     pub(super) fn open(&self, inbox: ConnectionInbox) -> Arc<ConnectionInbox> {
         let inbox = Arc::new(inbox);
@@ -50,20 +73,16 @@ impl Exchange {
     }
 
     /// The inbox whose thread connections are for that arrive on that hardware queue, for that sink.
-    pub(super) fn find(
-        &self,
-        interface: &str,
-        queue: u32,
-        sink: &SinkConfig,
-    ) -> Option<Arc<ConnectionInbox>> {
+    pub(super) fn find(&self, ifindex: u32, queue: u32, sink: &SinkConfig) -> Option<Arc<ConnectionInbox>> {
         let inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        inboxes.iter().filter_map(Weak::upgrade).find(|inbox| inbox.serves(interface, queue, sink))
+        inboxes.iter().filter_map(Weak::upgrade).find(|inbox| inbox.serves(ifindex, queue, sink))
     }
 }
 
 /// One queue, as the threads of other queues see it.
 pub(super) struct ConnectionInbox {
-    interface: Option<String>,
+    /// Index of the interface that the queue is registered on; 0 without one.
+    ifindex: AtomicU32,
     queue: u32,
     sink: SinkConfig,
     /// Whether the thread receives on that hardware queue now.
@@ -78,7 +97,7 @@ pub(super) struct ConnectionInbox {
 impl ConnectionInbox {
     pub(super) fn new(config: &QueueConfig, wake: Arc<Wake>) -> Self {
         Self {
-            interface: config.interface.clone(),
+            ifindex: AtomicU32::new(0),
             queue: config.queue,
             sink: config.sink.clone(),
             open: AtomicBool::new(false),
@@ -89,15 +108,20 @@ impl ConnectionInbox {
         }
     }
 
+    /// Says which interface the queue is registered on.
+    pub(super) fn registered_on(&self, ifindex: Option<u32>) {
+        self.ifindex.store(ifindex.unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// The queue receives by its hardware queue from now on, or does not.
     pub(super) fn set_open(&self, open: bool) {
         self.open.store(open, Ordering::Release);
     }
 
     /// Whether connections that arrive on that hardware queue, for that sink, are for this thread.
-    fn serves(&self, interface: &str, queue: u32, sink: &SinkConfig) -> bool {
+    fn serves(&self, ifindex: u32, queue: u32, sink: &SinkConfig) -> bool {
         self.open.load(Ordering::Acquire)
-            && self.interface.as_deref() == Some(interface)
+            && self.ifindex.load(Ordering::Relaxed) == ifindex
             && self.queue == queue
             && self.sink == *sink
     }
@@ -168,12 +192,13 @@ mod tests {
         let config =
             QueueConfig { interface: Some("eth0".to_owned()), queue: 3, ..QueueConfig::new(Vec::new()) };
         let inbox = ConnectionInbox::new(&config, Arc::new(Wake::new()?));
-        assert!(!inbox.serves("eth0", 3, &SinkConfig::Discard), "it is closed");
+        inbox.registered_on(Some(2));
+        assert!(!inbox.serves(2, 3, &SinkConfig::Discard), "it is closed");
         inbox.set_open(true);
-        assert!(inbox.serves("eth0", 3, &SinkConfig::Discard));
-        assert!(!inbox.serves("eth0", 2, &SinkConfig::Discard));
-        assert!(!inbox.serves("eth1", 3, &SinkConfig::Discard));
-        assert!(!inbox.serves("eth0", 3, &SinkConfig::Verify), "another sink is another destination");
+        assert!(inbox.serves(2, 3, &SinkConfig::Discard));
+        assert!(!inbox.serves(2, 2, &SinkConfig::Discard));
+        assert!(!inbox.serves(5, 3, &SinkConfig::Discard));
+        assert!(!inbox.serves(2, 3, &SinkConfig::Verify), "another sink is another destination");
         Ok(())
     }
 }

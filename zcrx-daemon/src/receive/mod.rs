@@ -55,6 +55,7 @@ pub use config::{
     BackendChoice, DEFAULT_AREA_BYTES, Destination, MAX_WORKERS, ParseChoiceError, QueueConfig, SinkConfig,
 };
 pub use error::ReceiveError;
+pub use inbox::BeforeRegistration;
 pub use receiver::Receiver;
 pub use reconfigure::Change;
 pub use reference::reference;

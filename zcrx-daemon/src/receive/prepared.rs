@@ -1,12 +1,11 @@
 //! A ring with a registered queue, before any loop runs on it.
 
-use nix::net::if_::if_nametoindex;
-
 use super::backend::{AnyBackend, Selected, select_better};
 use super::config::QueueConfig;
 use super::pool::Pool;
 use super::ring::Ring;
 use crate::model::{BackendKind, Selection};
+use crate::net::{interface_name, kernel_index};
 
 /// Ring, backend and pool of a loop. The ring comes first: it is dropped before the memory that it uses.
 pub(super) struct Prepared {
@@ -31,7 +30,19 @@ impl Prepared {
     }
 }
 
-/// The index of the queue's interface; `None` if it has none, or that is gone.
+/// Index of the queue's interface; `None` if the queue has no interface, or the interface is gone.
 pub(super) fn ifindex(config: &QueueConfig) -> Option<u32> {
-    if_nametoindex(config.interface.as_deref()?).ok()
+    kernel_index(config.interface.as_deref()?)
+}
+
+/// The configuration with the name that the interface has now. A queue that was registered follows its interface through a
+/// rename.
+pub(super) fn with_current_name(config: &QueueConfig, registered: Option<u32>) -> QueueConfig {
+    let mut config = config.clone();
+    if config.interface.is_some()
+        && let Some(name) = registered.and_then(interface_name)
+    {
+        config.interface = Some(name);
+    }
+    config
 }

@@ -14,7 +14,7 @@ use super::backend::check_interface;
 use super::config::{QueueConfig, SinkConfig};
 use super::error::ReceiveError;
 use super::group::{WorkerGroup, WorkerSlot};
-use super::inbox::{ConnectionInbox, Exchange};
+use super::inbox::{BeforeRegistration, ConnectionInbox, Exchange};
 use super::merge::merge;
 use super::plan::Plan;
 use super::pool::short_name;
@@ -23,6 +23,7 @@ use super::target::Addresses;
 use super::wake::Wake;
 use super::worker;
 use crate::model::{QueueKey, ReceiveSample};
+use crate::net::kernel_index;
 
 /// The running receive path. Dropping it stops it.
 pub struct Receiver {
@@ -48,13 +49,40 @@ impl Receiver {
     ///
     /// The first queue that cannot start makes the whole call fail; those that had started are stopped again.
     pub fn start(configs: Vec<QueueConfig>) -> Result<Self, ReceiveError> {
-        // All input is looked at before anything is done.
+        Self::start_on(configs, Arc::default())
+    }
+
+    /// [`Receiver::start`], with a call before a queue that failed, or that found a better backend, is registered again.
+    pub fn start_with(
+        configs: Vec<QueueConfig>,
+        before_registration: BeforeRegistration,
+    ) -> Result<Self, ReceiveError> {
+        Self::start_on(configs, Arc::new(Exchange::new(before_registration)))
+    }
+
+    /// Refuses configurations that cannot work, so nothing is changed for them. Preparation may still add queues to an
+    /// interface, so the number of queues is checked only where `prepare` is off.
+    pub fn check(configs: &[QueueConfig]) -> Result<(), ReceiveError> {
+        for config in configs {
+            config.check()?;
+            match &config.interface {
+                Some(name) if config.prepare && kernel_index(name).is_none() => {
+                    return Err(ReceiveError::NoInterface { interface: name.clone() });
+                }
+                _ if config.prepare => {}
+                _ => check_interface(config)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn start_on(configs: Vec<QueueConfig>, exchange: Arc<Exchange>) -> Result<Self, ReceiveError> {
+        // All input is checked before anything is done.
         for config in &configs {
             config.check()?;
             check_interface(config)?;
         }
-        let receiver =
-            Self { queues: Mutex::new(Vec::with_capacity(configs.len())), exchange: Arc::default() };
+        let receiver = Self { queues: Mutex::new(Vec::with_capacity(configs.len())), exchange };
         for config in configs {
             let queue = Queue::start(config, &receiver.exchange)?;
             receiver.queues().push(queue);

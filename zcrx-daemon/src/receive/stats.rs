@@ -87,6 +87,8 @@ pub(super) struct Stats {
     destination: Option<String>,
     listen: Vec<String>,
     cq_depth: AtomicU32,
+    /// Index of the interface that the queue is registered on; 0 without one.
+    ifindex: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -101,12 +103,23 @@ impl Stats {
             counters: Counters::default(),
             failed: BTreeMap::new(),
         };
-        Self { key, sink, destination, listen, cq_depth: AtomicU32::new(0), state: Mutex::new(state) }
+        let (cq_depth, ifindex) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { key, sink, destination, listen, cq_depth, ifindex, state: Mutex::new(state) }
     }
 
     /// Which queue this is.
     pub(super) const fn key(&self) -> &QueueKey {
         &self.key
+    }
+
+    /// Says which interface the queue is registered on.
+    pub(super) fn registered_on(&self, ifindex: Option<u32>) {
+        self.ifindex.store(ifindex.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Index of the interface that the queue was registered on last.
+    pub(super) fn ifindex(&self) -> Option<u32> {
+        Some(self.ifindex.load(Ordering::Relaxed)).filter(|index| *index > 0)
     }
 
     /// A queue was registered.
@@ -182,6 +195,7 @@ impl Stats {
         let zcrx = zcrx.map(|zcrx| ZcrxSample { counts: counters.zcrx.unwrap_or_default(), ..zcrx });
         ReceiveSample {
             key: self.key.clone(),
+            ifindex: self.ifindex(),
             selection: state.selection.clone(),
             state: state.life,
             state_reason: state.reason.clone(),

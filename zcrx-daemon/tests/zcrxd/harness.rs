@@ -142,8 +142,13 @@ impl Daemon {
     }
 
     /// Signals it and waits for its end; gives how it ended and all it said.
-    pub(crate) fn end(mut self, signal: Signal) -> Outcome<(ExitStatus, String)> {
+    pub(crate) fn end(self, signal: Signal) -> Outcome<(ExitStatus, String)> {
         self.signal(signal)?;
+        self.wait()
+    }
+
+    /// Waits for its end; gives how it ended and all it said.
+    pub(crate) fn wait(mut self) -> Outcome<(ExitStatus, String)> {
         let status = wait(&mut self.child)?;
         // The pipe closes with the process.
         self.said.extend(self.lines.iter());

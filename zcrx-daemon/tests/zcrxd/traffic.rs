@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use socket2::SockRef;
 
 use crate::harness::{Daemon, Outcome, TestDirectory, output, refusal, zcrxd};
 
@@ -114,5 +116,52 @@ fn impossible_queue_setting_stops_the_start() -> Outcome {
             assert!(lines[0].contains(word), "{word} is not in {said}");
         }
     }
+    Ok(())
+}
+
+/// A daemon that forwards to a destination which has read nothing yet, with more on its way than the sockets take.
+fn forwarding_daemon(name: &str) -> Outcome<(Daemon, TcpStream)> {
+    const SENT: usize = 12 << 20;
+    let destination = TcpListener::bind("127.0.0.1:0")?;
+    SockRef::from(&destination).set_recv_buffer_size(64 << 10)?;
+    let sink = format!("forward:{}", destination.local_addr()?);
+    let daemon = queue_daemon(name, &["--sink", &sink, "--drain-timeout", "50s"])?;
+    let mut sender = TcpStream::connect(daemon.listen[0])?;
+    // It blocks once zcrxd takes no more, and ends with the connection.
+    std::thread::spawn(move || sender.write_all(&vec![7; SENT]).ok());
+    daemon.wait_metric("zcrxd_receiver_received_bytes_total{", |bytes| bytes >= 2.0 * MIB as f64)?;
+    let (reader, _) = destination.accept()?;
+    Ok((daemon, reader))
+}
+
+#[test]
+fn pair_of_signals_leaves_the_sinks_their_time() -> Outcome {
+    let (mut daemon, mut reader) = forwarding_daemon("traffic-pair")?;
+    daemon.signal(Signal::SIGTERM)?;
+    daemon.signal(Signal::SIGINT)?;
+    daemon.wait_for("sinks have")?;
+    // Longer than a stop takes that waits for no sink.
+    std::thread::sleep(Duration::from_millis(1500));
+    SockRef::from(&reader).set_recv_buffer_size(4 << 20)?;
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received)?;
+    let said = daemon.wait_for("stopped: ")?;
+    assert!(said.contains(&format!("stopped: {} bytes in ", received.len())), "{said}");
+    let (status, said) = daemon.wait()?;
+    assert_eq!(status.code(), Some(0), "{said}");
+    Ok(())
+}
+
+#[test]
+fn later_signal_takes_the_sinks_time() -> Outcome {
+    let (mut daemon, reader) = forwarding_daemon("traffic-again")?;
+    daemon.signal(Signal::SIGTERM)?;
+    daemon.wait_for("sinks have")?;
+    // Longer than the time in which a signal is the twin of the first.
+    std::thread::sleep(Duration::from_millis(1500));
+    let (status, said) = daemon.end(Signal::SIGTERM)?;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("SIGTERM again: no longer waiting for sinks"), "{said}");
+    drop(reader);
     Ok(())
 }

@@ -22,8 +22,8 @@ const MAX_REFILL_ENTRIES: u32 = 32768;
 const MAX_AREA_BYTES: u64 = bytesize::TIB;
 /// Buffers larger than a page are cut from huge pages of this size.
 const MAX_BUFFER_BYTES: u64 = 2 * bytesize::MIB;
-/// IFNAMSIZ less its terminator.
-const MAX_INTERFACE_NAME: usize = 15;
+/// ALTIFNAMSIZ less its terminator: names of 16 and more characters are alternative names.
+const MAX_INTERFACE_NAME: usize = 127;
 /// CPUs that an affinity mask has room for.
 const MAX_CPUS: u32 = 1024;
 /// Longest time that sinks get at the end.

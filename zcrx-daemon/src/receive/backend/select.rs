@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::AnyBackend;
 use super::copy::CopyBackend;
-use super::zcrx::{ZcrxBackend, ifindex};
+use super::zcrx::ZcrxBackend;
 use crate::model::{BackendKind, Refusal, Selection};
+use crate::net::kernel_index;
 use crate::receive::ReceiveError;
 use crate::receive::config::{BackendChoice, QueueConfig};
 use crate::receive::pool::Pool;
@@ -90,7 +91,7 @@ fn device(ring: &Ring, config: &QueueConfig, pause: Pause<'_>) -> Attempt {
     let Some(interface) = &config.interface else {
         return Err(refuse(None, "no interface is configured", "name an interface and one of its queues"));
     };
-    let Some(index) = ifindex(interface) else {
+    let Some(index) = kernel_index(interface) else {
         return Err(refuse(Some(libc::ENODEV), "the interface is gone", "bring it back"));
     };
     ZcrxBackend::register_device(ring, config, interface, index, pause).map(zcrx)
@@ -101,7 +102,7 @@ fn device(ring: &Ring, config: &QueueConfig, pause: Pause<'_>) -> Attempt {
 /// Many drivers refuse zcrx with an errno that says nothing of the queue's index, so it is looked at first.
 pub(in crate::receive) fn check_interface(config: &QueueConfig) -> Result<(), ReceiveError> {
     let Some(interface) = config.interface.clone() else { return Ok(()) };
-    if ifindex(&interface).is_none() {
+    if kernel_index(&interface).is_none() {
         return Err(ReceiveError::NoInterface { interface });
     }
     match receive_queues(&interface) {

@@ -1,6 +1,5 @@
 //! The kernel's zcrx, with a device and without.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -395,12 +394,4 @@ const fn table(kind: BackendKind) -> registration::Kind {
         BackendKind::Nodev => registration::Kind::Nodev,
         BackendKind::Device | BackendKind::Copy => registration::Kind::Device,
     }
-}
-
-/// The index of an interface in this network namespace.
-pub(super) fn ifindex(interface: &str) -> Option<u32> {
-    let name = CString::new(interface).ok()?;
-    // SAFETY: the name is a terminated string that lives to the end of the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index != 0).then_some(index)
 }

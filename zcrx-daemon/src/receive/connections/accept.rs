@@ -75,24 +75,25 @@ pub(in crate::receive) struct Acceptor {
 
 impl Acceptor {
     /// Returns a connection that belongs to this thread. One that arrives on another local queue goes to that queue's
-    /// thread; one whose queue is not known waits for [`Self::update`]. `device`: whether this queue is a hardware queue.
+    /// thread; one whose queue is not known waits for [`Self::update`]. `device`: index of the interface, if this queue is a
+    /// hardware queue.
     pub(in crate::receive) fn place(
         &mut self,
         socket: Socket,
         plan: &Plan,
-        device: bool,
+        device: Option<u32>,
         counters: &mut Counters,
     ) -> Option<Socket> {
         let config = &plan.config;
-        let Some(interface) = config.interface.as_ref().filter(|_| device) else { return Some(socket) };
-        match self.placement.of(&socket, interface, config.queue) {
+        let Some(index) = device else { return Some(socket) };
+        match self.placement.of(&socket, index, config.queue) {
             Arrival::Expected => Some(socket),
             Arrival::Unknown => {
                 self.unplaced.push(socket);
                 None
             }
-            Arrival::Elsewhere { interface, queue } => {
-                if let Some(inbox) = plan.exchange.find(&interface, queue, &config.sink) {
+            Arrival::Elsewhere { ifindex, interface, queue } => {
+                if let Some(inbox) = plan.exchange.find(ifindex, queue, &config.sink) {
                     counters.ring.handed_over += 1;
                     inbox.hand(socket);
                     return None;

@@ -17,6 +17,7 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::receive) struct HardwareQueue {
     napi: u32,
+    ifindex: u32,
     interface: String,
     queue: u32,
 }
@@ -27,7 +28,7 @@ pub(in crate::receive) enum Arrival {
     /// On the expected queue, or the queue is unknown.
     Expected,
     /// On this queue.
-    Elsewhere { interface: String, queue: u32 },
+    Elsewhere { ifindex: u32, interface: String, queue: u32 },
     /// The host's queues must be read first.
     Unknown,
 }
@@ -45,22 +46,25 @@ pub(in crate::receive) fn read_queues() -> Vec<HardwareQueue> {
     let queues = Netlink::default().queues(None).unwrap_or_default();
     let known = queues.into_iter().filter_map(|queue| {
         let interface = interface_name(queue.ifindex)?;
-        Some(HardwareQueue { napi: queue.napi_id?, interface, queue: queue.id })
+        Some(HardwareQueue { napi: queue.napi_id?, ifindex: queue.ifindex, interface, queue: queue.id })
     });
     known.collect()
 }
 
 impl Placement {
-    /// Where a connection arrives that is expected on this queue. Ids of NAPI instances change when an interface goes down
+    /// Where a connection arrives that is expected on this queue of the interface with this index. Ids of NAPI instances change when an interface goes down
     /// and up: an unexpected one is looked up in a fresh list.
-    pub(in crate::receive) fn of(&self, socket: &Socket, interface: &str, queue: u32) -> Arrival {
+    pub(in crate::receive) fn of(&self, socket: &Socket, ifindex: u32, queue: u32) -> Arrival {
         // 0 where it did not come through a NIC's queue, as over the loopback.
         let Some(napi) = incoming_napi(socket).filter(|napi| *napi > 0) else { return Arrival::Expected };
         let found = self.queues.iter().find(|known| known.napi == napi);
         match found {
-            Some(found) if found.interface == interface && found.queue == queue => Arrival::Expected,
+            Some(found) if found.ifindex == ifindex && found.queue == queue => Arrival::Expected,
             _ if self.read.is_none_or(|read| read.elapsed() >= GOOD_FOR) => Arrival::Unknown,
-            Some(found) => Arrival::Elsewhere { interface: found.interface.clone(), queue: found.queue },
+            Some(found) => {
+                let HardwareQueue { ifindex, interface, queue, .. } = found.clone();
+                Arrival::Elsewhere { ifindex, interface, queue }
+            }
             None => Arrival::Expected,
         }
     }

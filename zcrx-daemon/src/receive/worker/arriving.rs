@@ -47,7 +47,7 @@ impl State<'_> {
 
     /// Takes an accepted connection, or hands it to the thread of the queue on which it arrives.
     pub(super) fn place(&mut self, socket: Socket) {
-        let device = self.on_device();
+        let device = self.ifindex.filter(|_| self.on_device());
         let placed = self.acceptor.place(socket, self.plan, device, &mut self.reporter.counters);
         match placed {
             Some(socket) => self.deal(socket),

@@ -10,12 +10,13 @@ use super::op::Op;
 use super::state::{Ended, Phase, State};
 use super::timers::Timer;
 use crate::model::{BackendKind, Refusal};
+use crate::net::interface_name;
 use crate::receive::ReceiveError;
 use crate::receive::backend::Backend;
 use crate::receive::config::BackendChoice;
 use crate::receive::connections::health::unreported_ends;
 use crate::receive::inbox::Answer;
-use crate::receive::prepared::{Prepared, ifindex};
+use crate::receive::prepared::{Prepared, ifindex, with_current_name};
 use crate::receive::ring::Ring;
 use crate::receive::target::Addresses;
 
@@ -91,10 +92,12 @@ impl State<'_> {
         if self.phase != Phase::Running || mem::replace(&mut self.upgrading, true) {
             return;
         }
-        let config = self.plan.config.clone();
-        self.plan
-            .inbox
-            .offload("upgrade", move || Answer::Upgrade(Prepared::better(&config, current).map(Box::new)));
+        let config = with_current_name(&self.plan.config, self.ifindex);
+        let exchange = Arc::clone(&self.plan.exchange);
+        self.plan.inbox.offload("upgrade", move || {
+            exchange.before_registration(&config);
+            Answer::Upgrade(Prepared::better(&config, current).map(Box::new))
+        });
     }
 
     pub(super) fn upgraded(&mut self, result: Option<Box<Prepared>>) {
@@ -118,10 +121,15 @@ impl State<'_> {
             self.requests.cancel(Op::Receive(index));
         }
         self.connections.rebalance();
-        let now = ifindex(&self.plan.config);
-        if self.joined.is_none() && now != self.ifindex && self.phase == Phase::Running {
+        // A rename changes nothing: an interface is known by its index.
+        let unchanged = match self.ifindex {
+            Some(index) => interface_name(index).is_some(),
+            None => ifindex(&self.plan.config).is_none(),
+        };
+        if self.joined.is_none() && !unchanged && self.phase == Phase::Running {
             let interface = self.plan.config.interface.clone().unwrap_or_default();
-            let failure = ReceiveError::InterfaceChanged { interface, gone: now.is_none() };
+            let gone = ifindex(&self.plan.config).is_none();
+            let failure = ReceiveError::InterfaceChanged { interface, gone };
             self.ended = Some(Ended::Failed(failure));
         }
     }

@@ -42,7 +42,7 @@ use super::config::BackendChoice;
 use super::error::describe_refusal;
 use super::plan::Plan;
 use super::pool::degradation;
-use super::prepared::Prepared;
+use super::prepared::{Prepared, with_current_name};
 use super::stats::Counters;
 use crate::model::{BackendKind, QueueState, Selection};
 
@@ -136,6 +136,8 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
 
 /// Lets other threads hand connections to this thread and join its queue.
 fn open(plan: &Plan, event_loop: &EventLoop<'_>, shared: Option<Shared>) {
+    plan.stats.registered_on(event_loop.state.ifindex);
+    plan.inbox.registered_on(event_loop.state.ifindex);
     plan.inbox.set_open(event_loop.state.selection.backend == Some(BackendKind::Device));
     if let (Some(shared), Some(slot)) = (shared, &plan.slot) {
         slot.group.open(shared);
@@ -203,6 +205,8 @@ fn reopen(plan: &Plan) -> Option<(Prepared, Option<Shared>)> {
         if plan.wake.stopped() {
             return None;
         }
+        // A driver that was loaded again has forgotten how its interface was prepared.
+        plan.exchange.before_registration(&with_current_name(&plan.config, plan.stats.ifindex()));
         match prepared::best(plan) {
             Ok(prepared) => return Some(prepared),
             Err(error) => {

@@ -11,7 +11,7 @@ use crate::receive::ReceiveError;
 use crate::receive::backend::{Backend, Selected, Shared, select};
 use crate::receive::group::Joined;
 use crate::receive::plan::Plan;
-use crate::receive::prepared::{Prepared, ifindex};
+use crate::receive::prepared::{Prepared, ifindex, with_current_name};
 use crate::receive::ring::Ring;
 
 /// Creates a ring for the calling thread and registers a queue on the best backend. The second value lets other threads join the
@@ -20,12 +20,13 @@ pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveErr
     let ring = Ring::new(plan.config.cq_entries)?;
     let busy_poll = thread::busy_poll(plan, &ring);
     // Before registering: an interface that changes in between is noticed.
-    let ifindex = ifindex(&plan.config);
+    let config = with_current_name(&plan.config, plan.stats.ifindex());
+    let ifindex = ifindex(&config);
     let pause = |pause: Duration| {
         plan.wake.sleep(pause);
         !plan.wake.stopped()
     };
-    let Selected { mut backend, mut pool, selection } = select(&ring, &plan.config, &pause)?;
+    let Selected { mut backend, mut pool, selection } = select(&ring, &config, &pause)?;
     let shared = plan.slot.as_ref().and_then(|_| {
         let alone = |why: &String| {
             warn!(queue = plan.name, "one thread instead of {}: {why}", plan.config.workers);

@@ -64,9 +64,9 @@ impl Nic {
     }
 
     /// Loads the driver and connects the two hosts, with settings as the driver chose them.
-    pub(crate) fn unprepared() -> Result<Self> {
+    pub(crate) fn unprepared(parameters: &str) -> Result<Self> {
         let nic = Self { rx: Namespace::create()?, tx: Namespace::create()? };
-        nic.connect("")?;
+        nic.connect(parameters)?;
         Ok(nic)
     }
 
@@ -76,6 +76,7 @@ impl Nic {
         self.receiving().prepare()
     }
 
+    /// [`Nic::plug_in`] without settings for zcrx.
     fn connect(&self, parameters: &str) -> Result<()> {
         let driver = Driver::of_this_guest()?;
         driver.load(parameters)?;

@@ -64,7 +64,7 @@ const PREPARES: Scenario = Scenario {
     default: false,
     run: || {
         const BYTES: u64 = 64 << 20;
-        let nic = Nic::unprepared()?;
+        let nic = Nic::unprepared("")?;
         nic.patient_sender()?;
         nic.receive_buffers(128 << 10, 1 << 20)?;
         let original = settings(&nic)?;
@@ -128,7 +128,7 @@ const RECOVERY: Scenario = Scenario {
 };
 
 /// What ethtool shows of the settings that zcrxd may change.
-fn settings(nic: &Nic) -> Result<Vec<String>> {
+pub(super) fn settings(nic: &Nic) -> Result<Vec<String>> {
     let mut shown = Vec::new();
     for option in ["-g", "-l", "-x", "-n", "-k"] {
         shown.extend(nic.ethtool(&[option, nic::RX])?.lines().map(str::to_owned));

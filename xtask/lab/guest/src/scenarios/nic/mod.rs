@@ -5,6 +5,8 @@
 mod check;
 mod drivers;
 mod preparation;
+mod qualified;
+mod reloading;
 
 use crate::harness::scenario::Scenario;
 
@@ -14,4 +16,6 @@ pub(super) const FILES: &[&[Scenario]] = &[
     check::SCENARIOS,
     drivers::SCENARIOS,
     preparation::SCENARIOS,
+    qualified::SCENARIOS,
+    reloading::SCENARIOS,
 ];

@@ -241,7 +241,7 @@ const RUN: Scenario = Scenario {
 };
 
 /// The pair with the receiving end as the driver sets it up.
-fn as_it_comes() -> Result<Nic> {
+pub(super) fn as_it_comes() -> Result<Nic> {
     let nic = Nic::pair()?;
     plain(&nic)?;
     Ok(nic)
@@ -267,7 +267,7 @@ fn set_by_hand(nic: &Nic) -> Result<()> {
 }
 
 /// Everything ethtool shows of what zcrxd may change, and the threshold that older ethtools do not show.
-fn shown(nic: &Nic) -> Result<Vec<String>> {
+pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
     let mut shown = Vec::new();
     for option in ["-g", "-l", "-x", "-n", "-k"] {
         shown.extend(nic.ethtool(&[option, nic::RX])?.lines().map(str::to_owned));
@@ -276,7 +276,7 @@ fn shown(nic: &Nic) -> Result<Vec<String>> {
     Ok(shown)
 }
 
-fn same(when: &str, expected: &[String], found: &[String]) -> Result<()> {
+pub(super) fn same(when: &str, expected: &[String], found: &[String]) -> Result<()> {
     let differences: Vec<String> = expected
         .iter()
         .zip(found)

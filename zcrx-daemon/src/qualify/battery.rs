@@ -1,0 +1,419 @@
+//! The tests, one after another, and the way back.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::consumer::Consumer;
+use super::counters::Counters;
+use super::peer::{Peer, Transfer};
+use super::report::{QualifyReport, Restart};
+use super::settings::differences;
+use super::target::Target;
+use crate::check::Verdict;
+use crate::model::{BackendKind, Interface, ReceiveSample};
+use crate::net::{self, Flow, Netlink, Outcome, Wanted};
+use crate::receive::{BackendChoice, Destination, QueueConfig, ReceiveError, Receiver, SinkConfig};
+
+/// Payload of the large transfer, and number and payload of the small ones, bytes.
+const LARGE: u64 = 16 << 20;
+const SMALL: (u64, u64) = (32, 100);
+/// Limit of one transfer.
+const TRANSFER_LIMIT: Duration = Duration::from_mins(3);
+/// No byte for so long while a transfer runs: the queue is starved.
+const STILL: Duration = Duration::from_secs(2);
+/// How long a queue may take to receive again after its buffers are back.
+const RESTART_LIMIT: Duration = Duration::from_secs(30);
+/// How long the kernel may take to release a queue.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Why a battery cannot begin. Nothing is changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum QualifyError {
+    /// The interface cannot be read.
+    #[error(transparent)]
+    Net(#[from] net::NetError),
+    /// The peer does not answer.
+    #[error("cannot reach the peer at {address}: {source}; run `zcrxd send --serve {address}` there")]
+    Peer {
+        /// Its address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The queue cannot be tested.
+    #[error("{0}")]
+    Wanted(#[from] net::WantedError),
+    /// zcrxd has prepared the interface already.
+    #[error(
+        "{0} is already prepared by zcrxd: stop that zcrxd, or run `zcrxd nic restore {0}`, so the test of the restore means something"
+    )]
+    Prepared(String),
+}
+
+/// Why a step ended early.
+enum Stop {
+    Interrupted,
+    Failed(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<ReceiveError> for Stop {
+    fn from(error: ReceiveError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+type Step<T = ()> = Result<T, Stop>;
+
+/// A battery that can begin.
+pub struct Battery<'a> {
+    target: Target,
+    peer: Peer,
+    here: IpAddr,
+    wanted: Wanted,
+    before: Interface,
+    interrupted: &'a AtomicBool,
+}
+
+impl<'a> Battery<'a> {
+    /// Checks that the battery can begin. Changes nothing.
+    pub fn new(target: Target, interrupted: &'a AtomicBool) -> Result<Self, QualifyError> {
+        let before = net::interface(&mut Netlink::new(), &target.interface)?;
+        let unreachable = |source| QualifyError::Peer { address: target.peer, source };
+        let peer = Peer::connect(target.peer).map_err(unreachable)?;
+        let here = peer.local_address().map_err(unreachable)?;
+        let flow = Flow { ipv6: here.is_ipv6(), port: target.port, queue: Some(target.queue) };
+        let wanted = Wanted::new(vec![target.queue], &[flow])?;
+        if net::journal_of(&before, &net::directories(None)).is_some() {
+            return Err(QualifyError::Prepared(target.interface));
+        }
+        Ok(Self { target, peer, here, wanted, before, interrupted })
+    }
+
+    /// The commands that the preparation amounts to, for the announcement.
+    pub fn changes(&self) -> Vec<String> {
+        net::plan(&self.before, &self.wanted).commands
+    }
+
+    /// Runs every test and restores the interface, whatever happens in between.
+    pub fn run(mut self) -> QualifyReport {
+        let mut report = QualifyReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .ok()
+                .map(|release| release.trim().to_owned()),
+            interface: self.target.interface.clone(),
+            queue: self.target.queue,
+            driver: self.before.driver.known().cloned(),
+            tests: Vec::new(),
+            restart: None,
+            moved_counters: Vec::new(),
+            interrupted: false,
+        };
+        let directories = net::directories(None);
+        match net::prepare(&self.target.interface, &self.wanted, &directories) {
+            Ok(steps) => {
+                let commands: Vec<_> =
+                    steps.iter().map(|step| step.command(&self.target.interface)).collect();
+                report.add("prepare", Verdict::Pass, describe_steps(&commands));
+                self.tests(&mut report);
+            }
+            Err(error) => report.add("prepare", Verdict::Fail, error.to_string()),
+        }
+        self.restore(&mut report);
+        report
+    }
+
+    fn tests(&mut self, report: &mut QualifyReport) {
+        type Test<'t> = fn(&mut Battery<'t>, &mut QualifyReport) -> Step;
+        let tests: [(&str, Test<'a>); 4] = [
+            ("registration", Self::registration),
+            ("zero_copy", Self::zero_copy),
+            ("small_packets", Self::small_packets),
+            ("starvation", Self::starvation),
+        ];
+        for (name, test) in tests {
+            match test(self, report) {
+                Ok(()) => {}
+                Err(Stop::Failed(why)) => report.add(name, Verdict::Fail, why),
+                Err(Stop::Interrupted) => {
+                    report.interrupted = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The queue can be registered, is then taken, and can be registered again once it is released.
+    fn registration(&mut self, report: &mut QualifyReport) -> Step {
+        let first = self.receive(&SinkConfig::Verify)?;
+        let second =
+            QueueConfig { listen: vec![SocketAddr::new(self.here, 0)], ..self.config(SinkConfig::Verify) };
+        match Receiver::start(vec![second]) {
+            Err(ReceiveError::NoBackend { refused }) => {
+                let refusal = refused.first();
+                let errno = refusal.and_then(|refusal| refusal.errno);
+                let name = errno.and_then(zcrx_uapi::errno::name).unwrap_or("no errno");
+                let verdict = if matches!(errno, Some(libc::EEXIST | libc::EBUSY)) {
+                    Verdict::Pass
+                } else {
+                    Verdict::Warn
+                };
+                report.add("second_registration", verdict, format!("refused with {name}"));
+            }
+            Err(error) => report.add("second_registration", Verdict::Warn, format!("refused: {error}")),
+            Ok(_) => report.add("second_registration", Verdict::Fail, "one queue was registered twice"),
+        }
+        drop(first);
+        let begun = Instant::now();
+        drop(self.receive(&SinkConfig::Verify)?);
+        let after = begun.elapsed().as_millis();
+        report.add("registration", Verdict::Pass, format!("registers, and again {after} ms after its end"));
+        Ok(())
+    }
+
+    /// A large transfer arrives, unchanged and not copied.
+    fn zero_copy(&mut self, report: &mut QualifyReport) -> Step {
+        let receiver = self.receive(&SinkConfig::Verify)?;
+        self.transfer(LARGE, 1, true)?;
+        let sample = self.settle(&receiver)?;
+        drop(receiver);
+        judge(report, "zero_copy", &sample, LARGE);
+        let misplaced = sample.ring.map_or(0, |ring| ring.misplaced);
+        let verdict = if misplaced == 0 { Verdict::Pass } else { Verdict::Fail };
+        report.add("steering", verdict, format!("{misplaced} connections arrived on another queue"));
+        Ok(())
+    }
+
+    /// Packets with little payload: a NIC that does not split their headers makes the kernel copy.
+    fn small_packets(&mut self, report: &mut QualifyReport) -> Step {
+        let (count, bytes) = SMALL;
+        let receiver = self.receive(&SinkConfig::Verify)?;
+        for seed in 0..count {
+            self.transfer(bytes, seed, true)?;
+        }
+        let sample = self.settle(&receiver)?;
+        drop(receiver);
+        judge(report, "small_packets", &sample, count * bytes);
+        Ok(())
+    }
+
+    /// A consumer that takes nothing: the queue starves. Then the consumer reads, and the queue has to go on.
+    fn starvation(&mut self, report: &mut QualifyReport) -> Step {
+        let consumer = Consumer::start()?;
+        let sink = SinkConfig::Forward(Destination::Unix(consumer.path()));
+        let receiver = self.receive(&sink)?;
+        let before = Counters::read(&self.target);
+        let seed = 1;
+        let bytes = 4 * self.area_bytes();
+        self.peer.ask(Transfer { port: self.target.port, bytes, seed, verified: false })?;
+        let Some(starved_at) = self.wait_until_still(&receiver)? else {
+            report.add("starvation", Verdict::Skip, "the queue did not starve: everything arrived");
+            return Ok(());
+        };
+        report.moved_counters = Counters::read(&self.target).since(&before);
+        let moved = report.moved_counters.len();
+        let verdict = if moved > 0 { Verdict::Pass } else { Verdict::Warn };
+        report.add("starvation_counted", verdict, format!("{moved} counters changed (list below)"));
+        consumer.open();
+        let begun = Instant::now();
+        let by_itself = self.wait(RESTART_LIMIT, |_| {
+            Ok(sample_of(&receiver).is_some_and(|sample| sample.bytes > starved_at).then(|| begun.elapsed()))
+        })?;
+        if let Some(after) = by_itself {
+            let after_ms = after.as_millis() as u64;
+            report.restart = Some(Restart::ByItself { after_ms });
+            let outcome = self.wait(TRANSFER_LIMIT, |battery| Ok(battery.peer.outcome()?))?;
+            return match outcome {
+                Some(Ok(())) => {
+                    let found =
+                        format!("receives again by itself, {after_ms} ms after the first buffer came back");
+                    report.add("restart", Verdict::Pass, found);
+                    Ok(())
+                }
+                Some(Err(why)) => Err(Stop::Failed(format!("the transfer failed after the restart: {why}"))),
+                None => Err(Stop::Failed("the transfer did not end after the restart".to_owned())),
+            };
+        }
+        drop(receiver);
+        // The transfer fails with its connection.
+        self.wait(TRANSFER_LIMIT, |battery| Ok(battery.peer.outcome()?))?;
+        let receiver = self.receive(&SinkConfig::Verify)?;
+        let again = self.transfer(SMALL.1, seed, true);
+        drop(receiver);
+        let (restart, verdict, found) = match again {
+            Ok(()) => (
+                Restart::ByRegistration,
+                Verdict::Warn,
+                "does not receive again although every buffer came back; a new registration revives it",
+            ),
+            Err(Stop::Interrupted) => return Err(Stop::Interrupted),
+            Err(Stop::Failed(_)) => {
+                (Restart::Never, Verdict::Fail, "does not receive again, not even after a new registration")
+            }
+        };
+        report.restart = Some(restart);
+        report.add("restart", verdict, found);
+        Ok(())
+    }
+
+    /// Restores the interface and compares its settings with those at the beginning.
+    fn restore(&self, report: &mut QualifyReport) {
+        let end = Instant::now() + RELEASE_LIMIT;
+        let failure = loop {
+            let failure = match net::put_back(Some(&self.target.interface), None) {
+                Ok(done) => done.into_iter().find_map(|done| match done.outcome {
+                    Outcome::Restored(restored) => restored.failed.first().map(ToString::to_string),
+                    Outcome::Rebooted | Outcome::Gone => None,
+                }),
+                Err(error) => Some(error.to_string()),
+            };
+            // The kernel releases a queue a little after its ring is closed.
+            if failure.is_none() || Instant::now() >= end {
+                break failure;
+            }
+            thread::sleep(POLL);
+        };
+        if let Some(failure) = failure {
+            let remedy = format!("; `zcrxd nic restore {}` tries again", self.target.interface);
+            report.add("restore", Verdict::Fail, failure + &remedy);
+            return;
+        }
+        let left = match net::interface(&mut Netlink::new(), &self.target.interface) {
+            Ok(after) => differences(&self.before, &after),
+            Err(error) => vec![error.to_string()],
+        };
+        if left.is_empty() {
+            report.add("restore", Verdict::Pass, "every setting is as it was");
+        } else {
+            report.add("restore", Verdict::Fail, format!("left changed: {}", left.join("; ")));
+        }
+    }
+
+    fn config(&self, sink: SinkConfig) -> QueueConfig {
+        let area_bytes = self.area_bytes();
+        QueueConfig {
+            interface: Some(self.target.interface.clone()),
+            queue: self.target.queue,
+            backend: BackendChoice::Only(BackendKind::Device),
+            area_bytes,
+            // A sink that takes nothing holds the whole area.
+            hold_limit_bytes: Some(area_bytes),
+            copy_out_bytes: 0,
+            drain_timeout: Duration::from_millis(100),
+            sink,
+            ..QueueConfig::new(vec![SocketAddr::new(self.here, self.target.port)])
+        }
+    }
+
+    /// Four times the receive ring, since some drivers drop everything when the area fits into the ring.
+    fn area_bytes(&self) -> u64 {
+        let rings = self.before.setup.rings.known();
+        let ring = rings.and_then(crate::model::Rings::payload).unwrap_or(1024);
+        (4 * u64::from(ring) * 4096).clamp(4 << 20, 64 << 20)
+    }
+
+    /// Registers the queue, as soon as the kernel has released an earlier registration.
+    fn receive(&self, sink: &SinkConfig) -> Step<Receiver> {
+        let end = Instant::now() + RELEASE_LIMIT;
+        loop {
+            match Receiver::start(vec![self.config(sink.clone())]) {
+                Ok(receiver) => return Ok(receiver),
+                Err(_) if self.interrupted.load(Ordering::Relaxed) => return Err(Stop::Interrupted),
+                Err(error) if Instant::now() >= end => return Err(error.into()),
+                Err(_) => thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Has the peer send, and waits for its word.
+    fn transfer(&mut self, bytes: u64, seed: u64, verified: bool) -> Step {
+        self.peer.ask(Transfer { port: self.target.port, bytes, seed, verified })?;
+        match self.wait(TRANSFER_LIMIT, |battery| Ok(battery.peer.outcome()?))? {
+            Some(Ok(())) => Ok(()),
+            Some(Err(why)) => Err(Stop::Failed(format!("{bytes} bytes did not arrive: {why}"))),
+            None => Err(Stop::Failed(format!("{bytes} bytes did not arrive within {TRANSFER_LIMIT:?}"))),
+        }
+    }
+
+    /// The receiver's counters once its connections are closed and its buffers returned.
+    fn settle(&mut self, receiver: &Receiver) -> Step<ReceiveSample> {
+        let settled = self.wait(TRANSFER_LIMIT, |_| {
+            Ok(sample_of(receiver).filter(|sample| sample.connections == 0 && sample.held() == 0))
+        })?;
+        settled.ok_or_else(|| Stop::Failed("buffers were not returned".to_owned()))
+    }
+
+    /// Waits until nothing has arrived for a while although the transfer is not over. Returns the bytes received so far;
+    /// `None` if the transfer ended.
+    fn wait_until_still(&mut self, receiver: &Receiver) -> Step<Option<u64>> {
+        let (mut seen, mut since) = (0, Instant::now());
+        let still = self.wait(TRANSFER_LIMIT, |battery| {
+            if let Some(outcome) = battery.peer.outcome()? {
+                return outcome.map(|()| Some(None)).map_err(Stop::Failed);
+            }
+            let bytes = sample_of(receiver).map_or(0, |sample| sample.bytes);
+            if bytes != seen {
+                (seen, since) = (bytes, Instant::now());
+            }
+            Ok((seen > 0 && since.elapsed() >= STILL).then_some(Some(seen)))
+        })?;
+        still.ok_or_else(|| Stop::Failed("nothing arrived".to_owned()))
+    }
+
+    /// Polls until `ready` returns a value; `None` after the limit.
+    fn wait<T>(
+        &mut self,
+        limit: Duration,
+        mut ready: impl FnMut(&mut Self) -> Step<Option<T>>,
+    ) -> Step<Option<T>> {
+        let end = Instant::now() + limit;
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(Stop::Interrupted);
+            }
+            if let Some(value) = ready(self)? {
+                return Ok(Some(value));
+            }
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+fn sample_of(receiver: &Receiver) -> Option<ReceiveSample> {
+    receiver.sample().pop()
+}
+
+fn describe_steps(commands: &[String]) -> String {
+    if commands.is_empty() { "nothing to change".to_owned() } else { commands.join("; ") }
+}
+
+/// Judges a transfer that arrived: unchanged, and without a copy as far as the kernel counts.
+fn judge(report: &mut QualifyReport, name: &str, sample: &ReceiveSample, bytes: u64) {
+    let (verified, wrong) = (sample.verified_bytes, sample.mismatched_bytes);
+    let copied = sample.copied_bytes;
+    let verdict = if wrong > 0 || verified != bytes || copied.is_some_and(|copied| copied > 0) {
+        Verdict::Fail
+    } else if copied.is_none() {
+        Verdict::Warn
+    } else {
+        Verdict::Pass
+    };
+    let copied = copied.map_or_else(
+        || "copies are not counted by this kernel (Linux 7.2 counts them)".to_owned(),
+        |copied| format!("{copied} copied"),
+    );
+    report.add(name, verdict, format!("{verified} of {bytes} bytes verified, {wrong} wrong, {copied}"));
+}

@@ -1,0 +1,70 @@
+//! A consumer that takes nothing until it is allowed to: it makes a queue starve.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// A Unix socket whose readers wait for [`Consumer::open`].
+pub(super) struct Consumer {
+    path: PathBuf,
+    open: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Consumer {
+    pub(super) fn start() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("zcrxd-qualify-{}.sock", std::process::id()));
+        // Left by an earlier process with the same id.
+        fs::remove_file(&path).ok();
+        let listener = UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        let (open, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (opened, end) = (Arc::clone(&open), Arc::clone(&ended));
+        thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        let (opened, end) = (Arc::clone(&opened), Arc::clone(&end));
+                        thread::spawn(move || read(stream, &opened, &end));
+                    }
+                    Err(_) => thread::sleep(POLL),
+                }
+            }
+        });
+        Ok(Self { path, open, ended })
+    }
+
+    /// Where a forward sink sends to.
+    pub(super) fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Reads from now on.
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.open();
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+fn read(mut stream: UnixStream, open: &AtomicBool, ended: &AtomicBool) {
+    while !open.load(Ordering::Relaxed) {
+        thread::sleep(POLL);
+    }
+    // An accepted socket blocks, whatever its listener does.
+    let mut piece = vec![0; 1 << 20];
+    while !ended.load(Ordering::Relaxed) && stream.read(&mut piece).is_ok_and(|bytes| bytes > 0) {}
+}

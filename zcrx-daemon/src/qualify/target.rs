@@ -1,0 +1,16 @@
+//! What a battery tests.
+
+use std::net::SocketAddr;
+
+/// What is tested.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Interface, by the kernel's name.
+    pub interface: String,
+    /// Queue.
+    pub queue: u32,
+    /// Port on this host that the peer sends to.
+    pub port: u16,
+    /// Address of `zcrxd send --serve`.
+    pub peer: SocketAddr,
+}

@@ -231,6 +231,7 @@ pub(super) mod fixture {
             ..Verdict::default()
         };
         let report = Report {
+            rings: Vec::new(),
             verdict,
             key: queue.key.clone(),
             owner: queue.owner.clone(),

@@ -13,7 +13,7 @@ use super::history::History;
 use super::verdict::{Urgency, Verdict};
 use super::vitals::Vitals;
 use super::{Diagnosis, judge, words};
-use crate::model::{Cause, Episode, Owner, QueueKey};
+use crate::model::{Cause, Episode, Owner, QueueKey, QueueRing};
 
 /// Everything there is to say of one queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,10 @@ pub struct Report {
     /// Its figures.
     #[serde(default)]
     pub vitals: Vitals,
+    /// The rings that share the queue: owners, completion queue, and the consuming thread with its state. A thread's stack is that of
+    /// the last sample that read it.
+    #[serde(default)]
+    pub rings: Vec<QueueRing>,
     /// All of that in words.
     #[serde(default)]
     pub verdict: Verdict,
@@ -67,6 +71,7 @@ impl Report {
             forecast,
             episode: episode.cloned(),
             vitals,
+            rings: rings(facts),
             verdict,
         })
     }
@@ -75,6 +80,23 @@ impl Report {
     pub fn troubled(&self) -> bool {
         !self.diagnosis.alarms.is_empty() || self.episode.is_some()
     }
+}
+
+/// The queue's rings as the newest sample has them, with stacks that an earlier sample read: few samples read any.
+fn rings(facts: &Facts<'_>) -> Vec<QueueRing> {
+    let mut rings = facts.now.kernel.as_ref().map(|kernel| kernel.rings.clone()).unwrap_or_default();
+    for ring in &mut rings {
+        let id = ring.id;
+        let Some(consumer) = ring.consumer.as_mut().filter(|consumer| consumer.kernel_stack.is_none()) else {
+            continue;
+        };
+        let earlier = facts.history.samples().rev().filter_map(|sample| sample.kernel.as_ref());
+        let tasks = earlier.flat_map(|kernel| &kernel.rings).filter(|ring| ring.id == id);
+        let tasks = tasks.filter_map(|ring| ring.consumer.as_ref());
+        let mut tasks = tasks.filter(|task| task.tid == consumer.tid);
+        consumer.kernel_stack = tasks.find_map(|task| task.kernel_stack.clone());
+    }
+    rings
 }
 
 /// Says when something was, given by CLOCK_MONOTONIC, as people say it; `None` where nobody knows the time of day.

@@ -184,7 +184,7 @@ fn help_names_every_key_and_goes_away() {
     let mut view = ViewState::default();
     press(&mut view, &host, "?");
     let shown = text(&host, &view);
-    for words in ["Enter", "Space", "filter by queue", "leave", "held by the application"] {
+    for words in ["Enter", "Space", "filter by queue", "quit", "held by the application"] {
         assert!(shown.contains(words), "{words}:\n{shown}");
     }
     assert_eq!(view.press(KeyEvent::from(KeyCode::Char('q')), &host), Wish::Draw, "any key closes the help");

@@ -7,12 +7,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Package;
-use xtask_tools::command::{output, require, run};
+use super::{Package, documents, tree};
+use xtask_tools::command::{find, output, require, run};
 use xtask_tools::workspace::root;
 
 /// Debian's name of the one architecture that the programs are built for.
 const ARCHITECTURE: &str = "amd64";
+
+/// What lintian would report, and why it is right here.
+const OVERRIDES: &str = "# Names of functions stay in the program for backtraces; debugging information is stripped.\n\
+    zcrxd: unstripped-binary-or-object [usr/bin/zcrxd]\n";
 
 /// Scripts that dpkg runs.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -29,7 +33,10 @@ pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<PathBu
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
             .with_context(|| format!("cannot set the mode of {}", path.display()))
     };
+    changelog(&staged, package)?;
+    tree::write(&staged.join("usr/share/lintian/overrides/zcrxd"), OVERRIDES)?;
     write("control", &fields(package, installed_kib(tree)?)?, 0o644)?;
+    write("md5sums", &checksums(&staged)?, 0o644)?;
     write("conffiles", "/etc/zcrxd/zcrxd.toml\n", 0o644)?;
     for name in SCRIPTS {
         let path = root().join("deploy/debian").join(name);
@@ -42,7 +49,46 @@ pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<PathBu
         .arg(&staged)
         .arg(&deb))?;
     fs::remove_dir_all(&staged).with_context(|| format!("cannot remove {}", staged.display()))?;
+    check(&deb)?;
     Ok(deb)
+}
+
+/// The changes as dpkg reads them: one entry that leads to the changelog for people.
+fn changelog(staged: &Path, package: &Package) -> Result<()> {
+    let template = root().join("deploy/debian/control");
+    let control =
+        fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
+    let maintainer = control.lines().find_map(|line| line.strip_prefix("Maintainer: "));
+    let maintainer = maintainer.context("deploy/debian/control names no maintainer")?;
+    // The last commit's time, so that the same sources make the same package.
+    let date = output(Command::new("git").args(["log", "-1", "--format=%cD"]).current_dir(root()))?;
+    let text = format!(
+        "zcrxd ({}) unstable; urgency=medium\n\n  * New version; CHANGELOG.md.gz lists its changes.\n\n -- {maintainer}  {}\n",
+        package.version,
+        date.trim()
+    );
+    let changelog = staged.join("usr/share/doc/zcrxd/changelog");
+    tree::write(&changelog, &text)?;
+    tree::compress(&[changelog])
+}
+
+/// A line for each file, as `md5sum` writes it.
+fn checksums(staged: &Path) -> Result<String> {
+    let files = documents::files(staged)?;
+    let relative = files.iter().filter_map(|file| file.strip_prefix(staged).ok());
+    // Configuration files are dpkg's own business.
+    let summed = relative.filter(|path| !path.starts_with("DEBIAN") && !path.starts_with("etc"));
+    output(Command::new("md5sum").args(summed).current_dir(staged))
+}
+
+/// Checks the package by Debian's policy, where its checker is installed.
+fn check(deb: &Path) -> Result<()> {
+    let Some(lintian) = find("lintian") else {
+        println!("lintian is not installed, so the package was not checked: apt-get install lintian");
+        return Ok(());
+    };
+    run(Command::new(lintian).args(["--allow-root", "--fail-on", "error"]).arg(deb))
+        .context("lintian finds errors in the package")
 }
 
 fn fields(package: &Package, kib: u64) -> Result<String> {

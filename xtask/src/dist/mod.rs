@@ -1,6 +1,8 @@
 //! `cargo xtask dist`: what is given to others. One tree of files as they are installed, and packages made from it.
 
 mod deb;
+mod documents;
+mod manual;
 mod rpm;
 mod tree;
 
@@ -61,7 +63,7 @@ pub(crate) fn make(cache: &Cache) -> Result<Made> {
     let pages = dist.join("pages");
     output(Command::new(&program).arg("pages").arg(&pages))?;
     let tree = dist.join("root");
-    tree::lay_out(&tree, &program, &pages)?;
+    tree::lay_out(&tree, &program, &pages, &package)?;
     let deb = deb::pack(&dist, &tree, &package)?;
     let rpm = rpm::pack(&dist, &tree, &package)?;
     Ok(Made { tree, deb, rpm })

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::{Package, documents, manual};
 use xtask_tools::command::{require, run};
 use xtask_tools::workspace::root;
 
@@ -22,12 +23,18 @@ const FILES: [(&str, &str); 12] = [
     ("deploy/prometheus/alertmanager.yml", "usr/share/zcrxd/prometheus/alertmanager.yml"),
     ("deploy/prometheus/examples", "usr/share/zcrxd/prometheus/examples"),
     ("dashboards", "usr/share/zcrxd/dashboards"),
-    ("docs/runbook", "usr/share/doc/zcrxd/runbook"),
+    ("docs", "usr/share/doc/zcrxd"),
     ("deploy/debian/copyright", "usr/share/doc/zcrxd/copyright"),
 ];
 
-/// What only the repository's own checks read.
-const LEFT_OUT: [&str; 1] = ["dashboards/exceptions.toml"];
+/// What only those who change zcrxd read.
+const LEFT_OUT: [&str; 5] = [
+    "dashboards/exceptions.toml",
+    "dashboards/generator",
+    "docs/architecture.md",
+    "docs/decisions",
+    "docs/images/make.py",
+];
 
 /// What `zcrxd pages` writes for shells, and where each looks for it.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -37,7 +44,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Copies everything to its place below `tree`.
-pub(super) fn lay_out(tree: &Path, program: &Path, pages: &Path) -> Result<()> {
+pub(super) fn lay_out(tree: &Path, program: &Path, pages: &Path, package: &Package) -> Result<()> {
     let repository = root();
     let installed = tree.join("usr/bin/zcrxd");
     copy(program, &installed)?;
@@ -53,9 +60,26 @@ pub(super) fn lay_out(tree: &Path, program: &Path, pages: &Path) -> Result<()> {
     let man = tree.join("usr/share/man/man1");
     copy(&pages.join("man"), &man)?;
     compress(&children(&man)?)?;
-    let changes = tree.join("usr/share/doc/zcrxd/changelog");
+    let manual = tree.join("usr/share/man/man5/zcrxd.toml.5");
+    let chapter = repository.join("docs/configuration.md");
+    let chapter =
+        fs::read_to_string(&chapter).with_context(|| format!("cannot read {}", chapter.display()))?;
+    write(&manual, &manual::of_configuration(&chapter, &package.version))?;
+    compress(&[manual])?;
+    let documents = tree.join("usr/share/doc/zcrxd");
+    documents::resolve_links(&documents)?;
+    let changes = documents.join("CHANGELOG.md");
     copy(&repository.join("CHANGELOG.md"), &changes)?;
     compress(&[changes])
+}
+
+/// Writes a file, and the folders above it.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().context("a file lies in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
 /// Copies a file, or a folder with all that is in it.
@@ -77,12 +101,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot set the mode of {}", to.display()))
 }
 
-fn compress(files: &[PathBuf]) -> Result<()> {
+pub(super) fn compress(files: &[PathBuf]) -> Result<()> {
     // Without name and time, so that the same sources make the same package.
     run(Command::new(require("gzip", "gzip")?).args(["-9", "--no-name"]).args(files))
 }
 
-fn children(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();

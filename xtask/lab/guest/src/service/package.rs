@@ -14,9 +14,11 @@ use crate::harness::{eventually, facts, output};
 const EXPOSURE: f64 = 2.0;
 
 /// Files that a user looks for.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "/usr/share/man/man1/zcrxd.1.gz",
     "/usr/share/man/man1/zcrxd-run.1.gz",
+    "/usr/share/man/man5/zcrxd.toml.5.gz",
+    "/usr/share/doc/zcrxd/causes.md",
     "/usr/share/bash-completion/completions/zcrxd",
     "/usr/share/zcrxd/prometheus/alerts.yml",
     "/usr/share/zcrxd/dashboards/fleet.json",

@@ -46,6 +46,9 @@ pub const HAS_UNREAD: u32 = 1 << 5;
 /// The reads failed; nothing else in the record means anything.
 pub const HAS_FAULT: u32 = 1 << 6;
 
+/// [`Ring`] found through its consumer, which has exited: the record names no holder.
+pub const HAS_NO_HOLDER: u32 = 1 << 7;
+
 /// How user space asks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

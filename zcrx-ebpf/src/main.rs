@@ -40,6 +40,8 @@ mod event;
 #[cfg(target_arch = "bpf")]
 mod extack;
 #[cfg(target_arch = "bpf")]
+mod holders;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod life;

@@ -21,7 +21,7 @@ use zcrx_common::{
 };
 
 use crate::{
-    extack,
+    extack, holders,
     kernel::{self, offset, read},
     loss, registry,
 };
@@ -69,6 +69,7 @@ fn registration_fexit(ctx: FExitContext) -> i32 {
     left();
     // Behind the two arguments comes the result.
     if ctx.arg::<u64>(2) as i32 == 0 {
+        holders::note_current();
         registry::add(ctx.arg::<*const u8>(0) as u64);
     }
     0
@@ -86,6 +87,7 @@ fn registration_kprobe(ctx: ProbeContext) -> u32 {
 fn registration_kretprobe(ctx: RetProbeContext) -> u32 {
     let ring = left();
     if ctx.ret::<u64>() as i32 == 0 && ring != 0 {
+        holders::note_current();
         registry::add(ring);
     }
     0

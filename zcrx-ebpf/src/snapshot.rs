@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use zcrx_common::{
     loss::SNAPSHOT_RECORD,
-    snapshot::{Config, HAS_MORE_IDS, HAS_UNREAD, REGISTERED, Ring, kind},
+    snapshot::{Config, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_UNREAD, REGISTERED, Ring, kind},
 };
 
 use self::{
@@ -136,7 +136,9 @@ unsafe extern "C" fn visit_known(
     // SAFETY: the kernel passes a key of the registry; the configuration does not change meanwhile.
     let (ring, generation) = unsafe { (*key, (*config).generation) };
     let consumer: u64 = read(ring, offset!(ring_consumer));
-    visit_ring(consumer, REGISTERED, ring, generation);
+    // A thread that has exited holds nothing; only a walk finds other holders.
+    let known = if read::<u32>(consumer, offset!(task_exit_state)) == 0 { 0 } else { HAS_NO_HOLDER };
+    visit_ring(consumer, REGISTERED, ring, known, generation);
     if !registry::has(ring)
         && let Some(mut entry) = reserve::<Ring>()
     {
@@ -197,7 +199,7 @@ fn visit(task: u64, fd: u32, file: u64) {
         // Most rings have no queue: nothing to report.
         if read::<u64>(ring, offset!(ring_queues)) != 0 {
             registry::add(ring);
-            visit_ring(task, fd, ring, config.generation);
+            visit_ring(task, fd, ring, 0, config.generation);
         }
     } else if config.superblock != 0 && superblock(file) == config.superblock && is_exported(file) {
         visit_exported(task, fd, read(file, offset!(file_private)), config.generation);
@@ -224,16 +226,16 @@ fn is_exported(file: u64) -> bool {
 }
 
 #[inline(always)]
-fn visit_ring(task: u64, fd: u32, ring: u64, generation: u64) {
+fn visit_ring(task: u64, fd: u32, ring: u64, flags: u32, generation: u64) {
     let head: u64 = read(ring, offset!(ring_queues));
     let shared: u64 = read(ring, offset!(ring_shared));
-    let mut known = 0;
+    let mut known = flags;
     let mut unread = 0;
     if shared != 0
         && read::<u32>(ring, offset!(ring_flags)) & CQE_MIXED != 0
         && count_unread(shared, &mut unread)
     {
-        known = HAS_UNREAD;
+        known |= HAS_UNREAD;
     }
     let end = end(head);
     let mut walk = QueueWalk { ring, shared, head };

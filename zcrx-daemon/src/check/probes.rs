@@ -2,7 +2,7 @@
 
 use super::{Finding, Group, Offer, Verdict, privileges};
 use crate::kernel::Kernel;
-use crate::model::{ProbeStatus, common_refusal};
+use crate::model::{ProbeStatus, SelfCheck, common_refusal};
 use crate::probe;
 
 pub(super) fn judge(probes: &[ProbeStatus], kernel: &Kernel, offer: &Offer) -> Vec<Finding> {
@@ -56,10 +56,48 @@ fn judge_probe(probe: &ProbeStatus, unprivileged: bool, zcrx: Option<bool>) -> F
     )
 }
 
+/// Judges what the snapshot showed of the queue that zcrxd registered for the check; nothing where no snapshot could be taken.
+pub(super) fn judge_self_check(check: Option<&SelfCheck>) -> Vec<Finding> {
+    let Some(check) = check else { return Vec::new() };
+    let finding = |verdict, found| vec![Finding::new(Group::Probes, "self_check", verdict, found)];
+    if let Some(reason) = &check.unchecked {
+        return finding(Verdict::Skip, format!("snapshots are not compared with a queue of zcrxd: {reason}"));
+    }
+    let wrong: Vec<_> = check.wrong().map(ToString::to_string).collect();
+    if !wrong.is_empty() {
+        let found = format!("{}; these figures are switched off", wrong.join(", "));
+        return finding(Verdict::Fail, found);
+    }
+    let right = check.figures.iter().filter(|figure| figure.is_right() == Some(true)).count();
+    finding(
+        Verdict::Pass,
+        format!("{right} figures of a queue that zcrxd registered for this check were read right"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attempt, Mechanism, Obstacle};
+    use crate::model::{Attempt, CheckedFigure, Mechanism, Obstacle};
+
+    #[test]
+    fn wrong_figure_fails_the_self_check_and_is_named() {
+        let figure = |name: &str, shown: &str| CheckedFigure {
+            name: name.to_owned(),
+            expected: "3".to_owned(),
+            shown: Some(shown.to_owned()),
+        };
+        let check = SelfCheck {
+            figures: vec![figure("cq.unread", "3"), figure("refill.tail", "9")],
+            unchecked: None,
+        };
+        let findings = judge_self_check(Some(&check));
+        assert_eq!(findings[0].verdict, Verdict::Fail);
+        assert!(findings[0].found.starts_with("refill.tail is 3 and was read as 9"), "{}", findings[0].found);
+        let unchecked = SelfCheck { unchecked: Some("too old".to_owned()), ..SelfCheck::default() };
+        assert_eq!(judge_self_check(Some(&unchecked))[0].verdict, Verdict::Skip);
+        assert!(judge_self_check(None).is_empty());
+    }
 
     fn probe(name: &str, attached: bool) -> ProbeStatus {
         ProbeStatus {

@@ -14,6 +14,7 @@ mod queue;
 mod receive;
 mod registration;
 mod ring;
+mod self_check;
 mod snapshot;
 mod task;
 mod text;
@@ -39,6 +40,7 @@ pub use queue::{BackendKind, QueueKey};
 pub use receive::{QueueState, ReceiveSample, Refusal, Selection, WorkerSample};
 pub use registration::{Registration, RegistrationCount};
 pub use ring::{BacklogStatistics, RingStatistics};
+pub use self_check::{CheckedFigure, SelfCheck};
 pub use snapshot::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState,
     RefillState, SocketBacklog,

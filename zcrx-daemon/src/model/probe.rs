@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelSnapshot, Lives, ProbeCost, Registration, RegistrationCount};
+use super::{KernelSnapshot, Lives, ProbeCost, Registration, RegistrationCount, SelfCheck};
 
 /// How a program is attached to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -198,6 +198,9 @@ pub struct ProbeSample {
     pub page_pools: Option<Vec<PagePoolCount>>,
     /// Every zcrx queue on the host as the kernel has it; `None` when no iterator is attached.
     pub snapshot: Option<KernelSnapshot>,
+    /// What a snapshot showed of a queue whose figures were known; `None` when no iterator is attached.
+    #[serde(default)]
+    pub self_check: Option<SelfCheck>,
     /// Events the kernel could not hand over because a buffer was full; `None` when there is no such buffer.
     pub lost_events: Option<u64>,
     /// Queues, page pools and rings that began and ended.

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
 use crate::model::{
     AllocationCount, AllocationDistributions, AreaState, Attempt, BackendKind, BacklogStatistics,
-    ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount, Discovery, ENTRIES,
-    EventCounts, Fallback, FallbackCount, Histogram, HostSample, KernelQueue, KernelSnapshot, Lives,
-    Log2Histogram, MICROSECONDS, MapCost, Mechanism, NotificationCount, NotificationKind, Obstacle, Owner,
-    PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus, ProgramCost, QueueKey, QueueRing,
-    QueueSample, QueueState, ReceiveSample, RefillState, Refusal, Registration, RegistrationCount,
-    ResidenceCount, RingStatistics, RunState, Selection, SocketBacklog, TaskState, Watermarks, WorkerSample,
-    ZcrxCounts, ZcrxFeature, ZcrxSample,
+    CheckedFigure, ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount,
+    Discovery, ENTRIES, EventCounts, Fallback, FallbackCount, Histogram, HostSample, KernelQueue,
+    KernelSnapshot, Lives, Log2Histogram, MICROSECONDS, MapCost, Mechanism, NotificationCount,
+    NotificationKind, Obstacle, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus,
+    ProgramCost, QueueKey, QueueRing, QueueSample, QueueState, ReceiveSample, RefillState, Refusal,
+    Registration, RegistrationCount, ResidenceCount, RingStatistics, RunState, Selection, SelfCheck,
+    SocketBacklog, TaskState, Watermarks, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 /// A queue on a device in good health, every optional value known.
@@ -287,6 +287,14 @@ pub(crate) fn full() -> Observation {
         },
     };
     let probe = ProbeSample {
+        self_check: Some(SelfCheck {
+            figures: vec![CheckedFigure {
+                name: "refill.tail".to_owned(),
+                expected: "3".to_owned(),
+                shown: Some("3".to_owned()),
+            }],
+            unchecked: None,
+        }),
         probes: vec![
             ProbeStatus {
                 name: "registration".to_owned(),

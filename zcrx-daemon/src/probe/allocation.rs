@@ -30,9 +30,9 @@ impl Reader {
         })
     }
 
-    /// Gives each queue with a page pool its counts, and begins the next interval. A queue that was never asked for a buffer since the
-    /// probe was attached has counts of zero. A call that comes between the two belongs to neither interval's extremes.
-    pub(super) fn join(&mut self, snapshot: &mut KernelSnapshot) {
+    /// Gives each queue with a page pool its counts, and the extremes of the interval so far. A queue that was never asked for a buffer
+    /// since the probe was attached has counts of zero.
+    pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
         for queue in snapshot.queues.iter_mut().filter(|queue| queue.pool.is_some()) {
             let state = match self.states.get(&queue.ifq, 0) {
                 Ok(state) => state,
@@ -43,6 +43,10 @@ impl Reader {
             queue.watermarks = Some(watermarks(&state, self.current));
             queue.distributions = Some(distributions(&state));
         }
+    }
+
+    /// Begins the next interval of extremes. A call between a sample and this belongs to neither interval.
+    pub(super) fn begin_interval(&mut self) {
         self.current = self.current.wrapping_add(1);
         // Without it the extremes go on from the interval before: wider than they should be, not wrong.
         self.interval.set(0, self.current, 0).ok();

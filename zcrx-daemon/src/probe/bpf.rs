@@ -103,9 +103,21 @@ struct TaskChoice {
     pid_fd: u32,
 }
 
-/// Opens an iterator over tasks that meets one thread only. The thread's id is that of the caller's pid namespace.
-pub(super) fn iterate_thread(program: BorrowedFd<'_>, tid: u32) -> io::Result<File> {
-    let choice = TaskChoice { tid, ..TaskChoice::default() };
+/// Which tasks an iterator meets; ids are those of the caller's pid namespace.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tasks {
+    /// One thread.
+    Thread(u32),
+    /// All threads of a process.
+    Process(u32),
+}
+
+/// Opens an iterator over tasks, or over their files, that meets these tasks only.
+pub(super) fn iterate(program: BorrowedFd<'_>, tasks: Tasks) -> io::Result<File> {
+    let choice = match tasks {
+        Tasks::Thread(tid) => TaskChoice { tid, ..TaskChoice::default() },
+        Tasks::Process(pid) => TaskChoice { pid, ..TaskChoice::default() },
+    };
     let mut attr = zeroed();
     // SAFETY: all bytes are zero, which is a value of every member of the union.
     unsafe {

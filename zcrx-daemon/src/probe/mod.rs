@@ -23,6 +23,7 @@ mod prototype;
 mod refusal;
 mod registration;
 mod residence;
+mod self_check;
 mod snapshot;
 mod stacks;
 
@@ -30,12 +31,12 @@ use std::cell::LazyCell;
 use std::sync::{Mutex, PoisonError};
 
 use aya::{Ebpf, maps::PerCpuArray};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::{attach::Hooks, multi::Multi};
 use crate::{
     kernel::{Kernel, Symbols},
-    model::{Attempt, KernelSnapshot, Lives, Obstacle, ProbeSample, ProbeStatus, Scope},
+    model::{Attempt, KernelSnapshot, Lives, Obstacle, ProbeSample, ProbeStatus, Scope, SelfCheck},
 };
 
 pub use options::{MechanismChoice, Options};
@@ -43,6 +44,7 @@ pub use options::{MechanismChoice, Options};
 /// Attached probes. Dropping detaches them.
 pub struct Probes {
     status: Vec<ProbeStatus>,
+    self_check: Option<SelfCheck>,
     attached: Option<Mutex<Attached>>,
 }
 
@@ -60,6 +62,8 @@ struct Attached {
     allocation: Option<allocation::Reader>,
     events: Option<events::Reader>,
     residence: Option<residence::Reader>,
+    /// Whether a sampler takes samples of queues: then others only show them.
+    has_sampler: bool,
     /// Rings with queues that had ended when last sampled.
     rings_ended: Option<u64>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
@@ -81,7 +85,11 @@ impl Probes {
         let ebpf = match object::load(kernel, &fields.offsets, options.residence) {
             Ok(ebpf) => ebpf,
             Err(reason) => {
-                return Self { status: catalogue::all_refused(&reason, options), attached: None };
+                return Self {
+                    status: catalogue::all_refused(&reason, options),
+                    self_check: None,
+                    attached: None,
+                };
             }
         };
         let host = attach::Host {
@@ -94,30 +102,45 @@ impl Probes {
         };
         let mut hooks = Hooks { ebpf, multi: Multi::default() };
         let mut status: Vec<ProbeStatus> = Vec::new();
-        for probe in catalogue::CATALOGUE {
-            let attached = match probe.not_tried(options, &status) {
-                Some(untried) => untried,
-                None => attach::attach(&mut hooks, probe, &host),
-            };
-            status.push(attached);
+        let attach = |hooks: &mut Hooks, status: &mut Vec<ProbeStatus>, chosen: fn(&str) -> bool| {
+            for probe in catalogue::CATALOGUE.iter().filter(|probe| chosen(probe.name)) {
+                let attached = match probe.not_tried(options, status) {
+                    Some(untried) => untried,
+                    None => attach::attach(hooks, probe, &host),
+                };
+                status.push(attached);
+            }
+        };
+        // The snapshot is checked before other probes count what the check does.
+        attach(&mut hooks, &mut status, is_checked);
+        let mut snapshot = snapshot(&mut hooks.ebpf, &mut status, &fields);
+        if let Some(snapshot) = &mut snapshot
+            && status.iter().any(|probe| probe.name == catalogue::SOCKETS && probe.attached.is_some())
+        {
+            snapshot.with_sockets(&mut hooks.ebpf);
         }
+        let self_check = snapshot.as_mut().map(|reader| check(reader, &mut hooks.ebpf));
+        if let Some(check) = &self_check {
+            refuse_wrong(&mut snapshot, &mut status, check);
+        }
+        attach(&mut hooks, &mut status, |name| !is_checked(name));
+        let place =
+            |status: &ProbeStatus| catalogue::CATALOGUE.iter().position(|probe| probe.name == status.name);
+        status.sort_by_key(place);
         let Hooks { mut ebpf, multi } = hooks;
         let cost = cost::Reader::new(&ebpf, multi.finish(), options.statistics);
-        let mut snapshot = snapshot(&mut ebpf, &mut status, &fields);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }
         let is_attached =
             |name: &str| status.iter().any(|probe| probe.name == name && probe.attached.is_some());
         if let Some(snapshot) = &mut snapshot
-            && is_attached(catalogue::SOCKETS)
-        {
-            snapshot.with_sockets(&mut ebpf);
-        }
-        if let Some(snapshot) = &mut snapshot
             && keeps_registry(&status)
         {
             snapshot.with_registry();
+            if is_attached(catalogue::HOLDERS) {
+                snapshot.with_changes(&mut ebpf);
+            }
         }
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
@@ -132,13 +155,14 @@ impl Probes {
                 .flatten(),
             events: events::Reader::new(&mut ebpf, is_attached),
             residence: is_attached(catalogue::RESIDENCE).then(|| residence::Reader::new(&mut ebpf)).flatten(),
+            has_sampler: false,
             rings_ended: None,
             lost: object::map(&mut ebpf, "LOST"),
             log: object::logger(&mut ebpf),
             ebpf,
             cost,
         };
-        Self { status, attached: Some(Mutex::new(attached)) }
+        Self { status, self_check, attached: Some(Mutex::new(attached)) }
     }
 
     /// Reads all that the probes counted, and drains what they noted since the last call.
@@ -152,10 +176,14 @@ impl Probes {
         let mut sample = ProbeSample::default();
         if is_whole {
             sample.probes.clone_from(&self.status);
+            sample.self_check.clone_from(&self.self_check);
         }
         let Some(attached) = &self.attached else { return sample };
         // A reader that panicked half-way leaves nothing worse than events already drained.
         let attached = &mut *attached.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.has_sampler |= !is_whole;
+        // Extremes and stacks are for the samples that are kept: the sampler's, or all where there is no sampler.
+        let is_kept = !is_whole || !attached.has_sampler;
         if let Some(reader) = &mut attached.registration {
             if is_whole {
                 // Counts before events: a registration of zcrxd itself is then never counted as another process's.
@@ -174,6 +202,9 @@ impl Probes {
         if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &mut attached.allocation) {
             missing |= reader.forget_missed(snapshot);
             reader.join(snapshot);
+            if is_kept {
+                reader.begin_interval();
+            }
         }
         if let Some(reader) = &mut attached.events {
             sample.lives = reader.lives();
@@ -188,7 +219,7 @@ impl Probes {
             }
         }
         if let Some(snapshot) = &mut sample.snapshot {
-            attached.finish(snapshot, &sample.lives, missing);
+            attached.finish(snapshot, &sample.lives, missing, is_kept);
         }
         if is_whole {
             let lost = attached.lost.as_ref().and_then(cost::lost);
@@ -204,7 +235,7 @@ impl Probes {
 
 impl Attached {
     /// What is left to do when every reader has found its counts by the kernel's addresses.
-    fn finish(&mut self, snapshot: &mut KernelSnapshot, lives: &Lives, missing: bool) {
+    fn finish(&mut self, snapshot: &mut KernelSnapshot, lives: &Lives, missing: bool, is_kept: bool) {
         let Some(reader) = &mut self.snapshot else { return };
         if missing {
             reader.walk_next("a queue has counts and is in no snapshot");
@@ -216,7 +247,43 @@ impl Attached {
         self.rings_ended = lives.rings_ended;
         let registered = reader.registered();
         self.identities.replace(snapshot, &registered);
-        self.stacks.fill(snapshot, &self.ebpf);
+        if is_kept {
+            self.stacks.fill(snapshot, &self.ebpf);
+        }
+    }
+}
+
+/// Whether a probe is attached before the self-check, which uses it.
+fn is_checked(name: &str) -> bool {
+    [catalogue::SNAPSHOT, catalogue::SOCKETS].contains(&name)
+}
+
+/// Compares a snapshot with a queue that is known, and lets the reader forget the queue.
+fn check(reader: &mut snapshot::Reader, ebpf: &mut Ebpf) -> SelfCheck {
+    let check = self_check::run(|| reader.take(ebpf, None));
+    reader.begin_again();
+    if let Some(reason) = &check.unchecked {
+        debug!("snapshots are not checked: {reason}");
+    }
+    check
+}
+
+/// Switches off what the self-check found to be wrong: some figures of snapshots, or snapshots as a whole.
+fn refuse_wrong(snapshot: &mut Option<snapshot::Reader>, status: &mut [ProbeStatus], check: &SelfCheck) {
+    let Some(reader) = snapshot else { return };
+    for figure in check.wrong() {
+        warn!(
+            "self-check: {figure}; this figure is switched off. Report this with `zcrxd check` and the kernel's release"
+        );
+    }
+    let Err(error) = reader.distrust(check) else { return };
+    *snapshot = None;
+    let probe = status.iter_mut().find(|probe| probe.name == catalogue::SNAPSHOT);
+    if let Some((probe, (mechanism, target))) = probe.and_then(|probe| {
+        let attached = probe.attached.take()?;
+        Some((probe, attached))
+    }) {
+        probe.refused.push(Attempt { mechanism, target, error, obstacle: Obstacle::Failed });
     }
 }
 

@@ -18,7 +18,7 @@ use zcrx_common::{
 
 use self::{assemble::Assembly, holders::Holders, operations::Operations};
 use super::{iterator, object, offsets::Resolved};
-use crate::model::{Discovery, KernelSnapshot};
+use crate::model::{Discovery, KernelSnapshot, SelfCheck};
 
 pub(super) use assemble::Known;
 
@@ -29,6 +29,9 @@ const REGISTRY: &str = "snapshot_registry";
 
 /// Buffers of an area whose references are counted. Of a larger area about so many are sampled, which takes a millisecond.
 const MOST_BUFFERS: u32 = 1 << 16;
+
+/// Processes whose files are read again in one snapshot, because they forked or executed another program.
+const MOST_CHANGES: usize = 64;
 
 /// Inode number of the initial pid namespace: fixed in every kernel (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -42,10 +45,14 @@ pub(super) struct Reader {
     sockets: Option<sockets::Reader>,
     /// Whether the programs keep the registry: every registration and teardown is seen.
     registry: bool,
-    /// Processes that the last walk found, by ring.
+    /// Processes that hold a ring and forked or executed another program since the last snapshot.
+    changes: Option<HashMap<MapData, u32, u64>>,
+    /// Processes that hold a ring, as walks found them.
     holders: Holders,
     /// Why the next snapshot has to walk, if it has to.
     walk: Option<&'static str>,
+    /// Whether zcrxd sees all processes, under the ids that the kernel gives them.
+    initial_namespace: bool,
     /// Reasons, known from the start, why every snapshot lacks something.
     incomplete: Vec<String>,
 }
@@ -62,8 +69,10 @@ impl Reader {
             known: Known::of(fields),
             sockets: None,
             registry: false,
+            changes: None,
             holders: Holders::default(),
             walk: Some("the first snapshot"),
+            initial_namespace: true,
             incomplete: Vec::new(),
         };
         let found = operations::find(|own_fd| reader.learn(ebpf, own_fd))?;
@@ -71,9 +80,33 @@ impl Reader {
         reader.asked.superblock = found.superblock;
         let namespace = std::fs::read_link("/proc/self/ns/pid");
         if namespace.is_ok_and(|namespace| namespace.as_os_str() != INITIAL_PID_NAMESPACE) {
+            reader.initial_namespace = false;
             reader.incomplete.push("only processes of zcrxd's own pid namespace are seen".to_owned());
         }
         Ok(reader)
+    }
+
+    /// Forgets everything that was seen. Addresses in the registry mean nothing while no probe sees teardowns.
+    pub(super) fn begin_again(&mut self) {
+        let rings: Vec<u64> = self.rings.keys().filter_map(Result::ok).collect();
+        for ring in rings {
+            // One that is not there is forgotten as well.
+            self.rings.remove(&ring).ok();
+        }
+        self.holders = Holders::default();
+        self.walk = Some("the first snapshot");
+    }
+
+    /// Does without the figures that a check found to be wrong. Fails, with the reason, where nothing is left that can be relied on.
+    pub(super) fn distrust(&mut self, check: &SelfCheck) -> Result<(), String> {
+        let wrong: Vec<_> = check.wrong().collect();
+        for figure in &wrong {
+            if !self.known.forget(&figure.name) {
+                let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+                return Err(format!("the self-check failed: {}", wrong.join(", ")));
+            }
+        }
+        Ok(())
     }
 
     /// Reads the owners' sockets too, from now on.
@@ -85,6 +118,11 @@ impl Reader {
     /// the rings that were there before the probes.
     pub(super) fn with_registry(&mut self) {
         self.registry = true;
+    }
+
+    /// Reads the files of processes that forked or executed another program, from now on.
+    pub(super) fn with_changes(&mut self, ebpf: &mut Ebpf) {
+        self.changes = object::map(ebpf, "HOLDER_CHANGES");
     }
 
     /// Lets the next snapshot walk: something shows that a queue or its holder is not in the registry.
@@ -140,12 +178,9 @@ impl Reader {
                 }
             }
         }
-        let sums = match &self.sockets {
-            Some(_) if idle => Ok(sockets::Sums::new()),
-            Some(sockets) => sockets.read(ebpf, self.asked.generation),
-            None => Err("the probe for sockets is not attached".to_owned()),
-        };
-        let ended = monotonic();
+        if discovery == Discovery::Registry && !idle {
+            self.read_changed(ebpf, &mut incomplete);
+        }
         let mut assembly = Assembly::new(self.known);
         while let Some(record) = self.records.next() {
             assembly.add(&record);
@@ -158,18 +193,43 @@ impl Reader {
         match discovery {
             Discovery::Walk => self.holders.learn(&assembly),
             Discovery::Registry => {
+                self.holders.learn_changed(&assembly);
                 self.holders.add_to(&mut assembly);
                 if self.holders.new_exits(&assembly) {
                     self.walk_next("the thread of a ring exited");
                 }
             }
         }
+        let sums = match &mut self.sockets {
+            Some(_) if idle => Ok(sockets::Sums::new()),
+            Some(sockets) => {
+                let owners = self.initial_namespace.then(|| assembly.processes());
+                sockets.read(ebpf, self.asked.generation, owners.as_ref())
+            }
+            None => Err("the probe for sockets is not attached".to_owned()),
+        };
+        let ended = monotonic();
         let mut snapshot = assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str));
         snapshot.discovery = Some(discovery);
         if snapshot.queues.iter().any(|queue| queue.rings.is_empty()) {
             self.walk_next("a queue has no ring, only an exported file");
         }
         snapshot
+    }
+
+    /// Reads the files of processes whose files may have changed: children of a fork, and those that executed another program. What is
+    /// left over is read with the next snapshot.
+    fn read_changed(&mut self, ebpf: &Ebpf, incomplete: &mut Vec<String>) {
+        let Some(changes) = &mut self.changes else { return };
+        let processes: Vec<u32> = changes.keys().filter_map(Result::ok).take(MOST_CHANGES).collect();
+        for process in processes {
+            // Before the files are read: a change that comes meanwhile is noted once more.
+            changes.remove(&process).ok();
+            if let Err(reason) = iterator::run_for_process(ebpf, WALK[0], process) {
+                incomplete.push(reason);
+            }
+            self.holders.forget(process);
+        }
     }
 
     /// When each ring entered the registry, by address: another ring at the same address has another time.

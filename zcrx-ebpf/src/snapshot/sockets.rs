@@ -9,7 +9,10 @@ use aya_ebpf::{macros::map, maps::LruHashMap};
 use zcrx_common::snapshot::{OWNERS, Sockets, SocketsKey};
 
 use super::{REGISTERED_RINGS, SNAPSHOT_CONFIG, Task, each, first_visit};
-use crate::kernel::{has, offset, read};
+use crate::{
+    holders::SNAPSHOT_OWNERS,
+    kernel::{has, offset, read},
+};
 
 /// Files of one table that are looked at: the kernel's default limit (`fs.nr_open`).
 const MOST_FILES: u32 = 1 << 20;
@@ -35,10 +38,6 @@ const RECV_ZC: u8 = 58;
 const MOST_WAITERS: u32 = 6;
 /// The low bits of what io_uring keeps in a waiter, which are flags.
 const WAITER_FLAGS: u64 = 3;
-
-/// The generation in which a process was last seen to own a queue.
-#[map]
-static SNAPSHOT_OWNERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(OWNERS, 0);
 
 #[map]
 static SNAPSHOT_SOCKETS: LruHashMap<SocketsKey, Sockets> = LruHashMap::with_max_entries(OWNERS, 0);

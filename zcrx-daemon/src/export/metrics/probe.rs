@@ -46,6 +46,20 @@ pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge
 )
 .absent("probes are switched off")];
 
+pub(super) static SELF_CHECK: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::gauge(
+    "zcrxd_self_check_passed",
+    "Whether zcrxd read this figure of a known queue right at its start: 1, or 0 if it was wrong and is switched off.",
+    Each(&["figure"], |probe, series| {
+        for figure in probe.self_check.iter().flat_map(|check| &check.figures) {
+            if let Some(right) = figure.is_right() {
+                series.push(&[&figure.name], f64::from(u8::from(right)));
+            }
+        }
+    }),
+)
+.absent("no queue without a device can be registered (before Linux 7.1, or without CAP_NET_ADMIN), or no probe is attached")
+.no_panel("constant while zcrxd runs; the log and `zcrxd check` name both values of a figure that failed")];
+
 pub(super) static LOSS: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::counter(
     "zcrxd_probe_lost_events_total",
     "Events that the probes lost because a kernel buffer or table was full, by kind. Figures are too low by that many.",

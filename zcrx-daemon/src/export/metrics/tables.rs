@@ -41,6 +41,7 @@ pub(super) fn walk(scrape: Option<Scrape<'_>>, visitor: &mut impl Visitor) {
     visitor.table("Beginnings and ends of page pools, queues and rings", queue_event::LIFE, one(probe));
 
     visitor.table("Probes", probe::PROBE, slice(probe.map(|probe| &probe.probes)));
+    visitor.table("", probe::SELF_CHECK, one(probe));
     visitor.table("", probe::LOSS, one(probe));
     visitor.table("", probe::PROGRAM, slice(cost.map(|cost| &cost.programs)));
     visitor.table("", probe::COST, one(cost));

@@ -1,7 +1,7 @@
 //! Probes of lives: when page pools, queues and their rings begin and end.
 
 use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
-use super::{POOL_BEGIN, POOL_END, QUEUE_END, TEARDOWN};
+use super::{HOLDERS, POOL_BEGIN, POOL_END, QUEUE_END, TEARDOWN};
 use crate::model::Mechanism;
 
 /// `int f(struct page_pool *pp)`
@@ -112,4 +112,21 @@ pub(super) const TEARDOWN_PROBE: Probe = Probe {
         trampolines: [entry "teardown_fentry"],
         kprobes: [entry "teardown_kprobe"]
     ),
+};
+
+pub(super) const HOLDERS_PROBE: Probe = Probe {
+    name: HOLDERS,
+    tells: "processes that come to hold a ring by fork, and those that lose it by exec",
+    lost_without: "owners of a queue that are children of the process that registered it",
+    needs: &["task_tgid"],
+    on_request: None,
+    together_with: Some(TEARDOWN),
+    alternatives: &[Alternative {
+        mechanism: Mechanism::TpBtf,
+        functions: &[],
+        programs: &[
+            Program { name: "holder_fork_tp_btf", hook: Hook::TpBtf("sched_process_fork") },
+            Program { name: "holder_exec_tp_btf", hook: Hook::TpBtf("sched_process_exec") },
+        ],
+    }],
 };

@@ -15,6 +15,7 @@ pub(super) const EXTACK: &str = "extack";
 pub(super) const CONTROL: &str = "control";
 pub(super) const COPY: &str = "copy";
 pub(super) const DELIVERY: &str = "delivery";
+pub(super) const HOLDERS: &str = "holders";
 pub(super) const NOTIFICATION: &str = "notification";
 pub(super) const POOL_BEGIN: &str = "pool_begin";
 pub(super) const POOL_END: &str = "pool_end";
@@ -126,6 +127,7 @@ pub(super) const CATALOGUE: &[Probe] = &[
     lives::POOL_END_PROBE,
     lives::QUEUE_END_PROBE,
     lives::TEARDOWN_PROBE,
+    lives::HOLDERS_PROBE,
     state::SNAPSHOT_PROBE,
     state::SOCKETS_PROBE,
     state::STACK_PROBE,

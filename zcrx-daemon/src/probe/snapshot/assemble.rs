@@ -9,8 +9,8 @@ use std::{
 };
 
 use zcrx_common::snapshot::{
-    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MORE_IDS, HAS_POOL, HAS_REFILL, HAS_UNREAD, Member,
-    NO_ID, Queue, REGISTERED, Ring, kind,
+    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_POOL, HAS_REFILL,
+    HAS_UNREAD, Member, NO_ID, Queue, REGISTERED, Ring, kind,
 };
 
 use super::sockets::{self, Sums};
@@ -90,14 +90,17 @@ impl Assembly {
     }
 
     fn add_owner(&mut self, ring: Ring) {
-        let fd = (ring.fd != REGISTERED).then_some(ring.fd);
-        let owner = Owner {
-            pid: ring.pid,
-            comm: from_kernel(&ring.comm),
-            fd,
-            cgroup: (ring.cgroup != 0).then_some(ring.cgroup),
-        };
-        self.add_holders(ring.address, &[owner]);
+        if ring.known & HAS_NO_HOLDER == 0 {
+            let owner = Owner {
+                pid: ring.pid,
+                comm: from_kernel(&ring.comm),
+                fd: (ring.fd != REGISTERED).then_some(ring.fd),
+                cgroup: (ring.cgroup != 0).then_some(ring.cgroup),
+            };
+            self.add_holders(ring.address, &[owner]);
+        } else {
+            self.owners.entry(ring.address).or_default();
+        }
         if ring.kind != kind::RING {
             return;
         }
@@ -148,6 +151,11 @@ impl Assembly {
     /// Processes by address of ring or exported queue.
     pub(super) const fn owners(&self) -> &BTreeMap<u64, Vec<Owner>> {
         &self.owners
+    }
+
+    /// Processes that hold any ring or exported queue.
+    pub(super) fn processes(&self) -> BTreeSet<u32> {
+        self.owners.values().flatten().map(|owner| owner.pid).collect()
     }
 
     /// Whether a ring or an exported queue is there.
@@ -210,7 +218,7 @@ impl Assembly {
                 cached_head: queue.cached_head,
                 tail: queue.tail,
             }),
-            areas: areas.map(|(_, area)| estimate::area(area, known.dmabuf)).collect(),
+            areas: areas.map(|(_, area)| estimate::area(area, known.dmabuf, known.user)).collect(),
             pool: (has(HAS_POOL) && known.pool).then_some(PoolState {
                 id: queue.pool_id,
                 cache: known.pool_cache.then_some(queue.pool_cache),
@@ -220,7 +228,9 @@ impl Assembly {
             // The ring that is closest to having no room left.
             cq: rings.iter().filter_map(|ring| ring.cq).max_by_key(CqState::used),
             napi_id: (has(HAS_POOL) && queue.napi_id != 0).then_some(queue.napi_id),
-            buffer_bytes: 1_u32.checked_shl(queue.buffer_shift).filter(|&bytes| bytes > 1),
+            buffer_bytes: 1_u32
+                .checked_shl(queue.buffer_shift)
+                .filter(|&bytes| bytes > 1 && known.buffer_bytes),
             physical: has(HAS_LEASE).then(|| PhysicalQueue {
                 interface: name(&queue.physical),
                 ifindex: known.ifindex.then_some(queue.physical_ifindex),
@@ -242,7 +252,7 @@ impl Assembly {
             if rings.iter().any(|ring| ring.id == member.ring) {
                 continue;
             }
-            let consumer = self.consumers.get(&member.ring);
+            let consumer = self.consumers.get(&member.ring).filter(|_| self.known.consumer);
             rings.push(QueueRing {
                 id: member.ring,
                 zcrx_id: (member.zcrx_id != NO_ID).then_some(member.zcrx_id),

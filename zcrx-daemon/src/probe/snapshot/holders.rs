@@ -1,9 +1,10 @@
 //! Which processes hold a ring, from one walk to the next.
 //!
 //! The registry knows the thread that works for a ring, not the processes that hold a descriptor of it: a child after a fork, or a
-//! process that was handed one. A walk finds them; they stay known for as long as they and the ring live.
+//! process that was handed one. A walk finds them, over all processes or over one whose files changed; they stay known for as long as
+//! they and the ring live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::assemble::{Assembly, Exits};
@@ -13,6 +14,8 @@ use crate::model::Owner;
 pub(super) struct Holders {
     /// By address of ring or exported queue.
     by_ring: BTreeMap<u64, Vec<Owner>>,
+    /// Processes whose files were read again for the present snapshot.
+    changed: BTreeSet<u32>,
     /// Rings whose consumer had exited when last looked.
     exits: Exits,
 }
@@ -22,6 +25,27 @@ impl Holders {
     pub(super) fn learn(&mut self, assembly: &Assembly) {
         self.by_ring = assembly.owners().clone();
         self.exits = assembly.exits();
+        self.changed.clear();
+    }
+
+    /// Forgets what a process holds: its files are read again.
+    pub(super) fn forget(&mut self, process: u32) {
+        for owners in self.by_ring.values_mut() {
+            owners.retain(|owner| owner.pid != process);
+        }
+        self.changed.insert(process);
+    }
+
+    /// Takes over what was found in the files that were read again. The registry names consumers without a descriptor.
+    pub(super) fn learn_changed(&mut self, assembly: &Assembly) {
+        if self.changed.is_empty() {
+            return;
+        }
+        for (ring, owners) in assembly.owners() {
+            let found = owners.iter().filter(|owner| self.changed.contains(&owner.pid) && owner.fd.is_some());
+            self.by_ring.entry(*ring).or_default().extend(found.cloned());
+        }
+        self.changed.clear();
     }
 
     /// Adds the holders of rings that are still there, as far as they live.

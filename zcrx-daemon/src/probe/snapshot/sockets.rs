@@ -1,6 +1,6 @@
 //! What waits in the sockets of queues' owners, and which queue it belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{
     Ebpf,
@@ -25,18 +25,42 @@ pub(super) struct Place {
 /// Sums by place.
 pub(super) type Sums = BTreeMap<Place, SocketBacklog>;
 
+/// Processes whose threads are visited one process at a time; with more of them, one walk over all threads of the host costs less.
+const MOST_OWNERS: usize = 64;
+
 pub(super) struct Reader {
     sums: HashMap<MapData, SocketsKey, Sockets>,
+    owners: HashMap<MapData, u32, u64>,
 }
 
 impl Reader {
     pub(super) fn new(ebpf: &mut Ebpf) -> Option<Self> {
-        Some(Self { sums: object::map(ebpf, "SNAPSHOT_SOCKETS")? })
+        Some(Self {
+            sums: object::map(ebpf, "SNAPSHOT_SOCKETS")?,
+            owners: object::map(ebpf, "SNAPSHOT_OWNERS")?,
+        })
     }
 
-    /// Adds up the sockets of the owners that the snapshot of this generation found.
-    pub(super) fn read(&self, ebpf: &mut Ebpf, generation: u64) -> Result<Sums, String> {
-        iterator::run(ebpf, PROGRAM)?;
+    /// Adds up the sockets of the owners that the snapshot of this generation found. Without them, all threads of the host are visited
+    /// for those that the programs noted.
+    pub(super) fn read(
+        &mut self,
+        ebpf: &mut Ebpf,
+        generation: u64,
+        owners: Option<&BTreeSet<u32>>,
+    ) -> Result<Sums, String> {
+        match owners.filter(|owners| owners.len() <= MOST_OWNERS) {
+            Some(owners) => {
+                for &owner in owners {
+                    // The programs do not note those that are known from an earlier walk only.
+                    self.owners
+                        .insert(owner, generation, 0)
+                        .map_err(|error| format!("SNAPSHOT_OWNERS: {error}"))?;
+                    iterator::run_for_process(ebpf, PROGRAM, owner)?;
+                }
+            }
+            None => iterator::run(ebpf, PROGRAM)?,
+        }
         let mut sums = Sums::new();
         for entry in &self.sums {
             let (key, sum) = entry.map_err(|error| format!("SNAPSHOT_SOCKETS: {error}"))?;

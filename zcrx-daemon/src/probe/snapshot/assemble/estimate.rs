@@ -8,13 +8,16 @@ use crate::model::AreaState;
 const DEVIATIONS: f64 = 1.96;
 
 /// The state of an area. Small areas are counted buffer by buffer; of a large one every so many groups of neighbours are.
-pub(super) fn area(area: &Area, tells_dmabuf: bool) -> AreaState {
+pub(super) fn area(area: &Area, tells_dmabuf: bool, tells_user: bool) -> AreaState {
     let mut state = AreaState {
         buffers: area.buffers,
         free: area.free,
         dmabuf: tells_dmabuf.then_some(area.dmabuf != 0),
         ..AreaState::default()
     };
+    if !tells_user {
+        return state;
+    }
     if area.stride <= 1 {
         let counted = area.scanned == area.buffers;
         state.user_buffers = counted.then_some(area.user_buffers);
@@ -79,13 +82,13 @@ mod tests {
     #[test]
     fn a_count_of_all_buffers_has_no_error_and_a_partial_one_is_unknown() {
         let held = vec![true; 1000];
-        let all = area(&sample(&held, 1, 0), true);
+        let all = area(&sample(&held, 1, 0), true, true);
         assert_eq!(
             (all.user_buffers, all.user_buffers_error, all.dmabuf),
             (Some(1000), Some(0), Some(false))
         );
         let part = Area { scanned: 128, ..sample(&held, 1, 0) };
-        let part = area(&part, false);
+        let part = area(&part, false, true);
         assert_eq!((part.user_buffers, part.user_buffers_error, part.dmabuf), (None, None, None));
     }
 
@@ -108,7 +111,7 @@ mod tests {
             }
             let truth = held.iter().filter(|held| **held).count() as u32;
             for first in 0..STRIDE {
-                let state = area(&sample(&held, STRIDE, first), true);
+                let state = area(&sample(&held, STRIDE, first), true, true);
                 let (estimate, error) =
                     (state.user_buffers.expect("known"), state.user_buffers_error.expect("known"));
                 samples += 1;

@@ -28,6 +28,9 @@ pub(in crate::probe) struct Known {
     pub(super) pool: bool,
     pub(super) pool_cache: bool,
     pub(super) cq: bool,
+    pub(super) user: bool,
+    pub(super) buffer_bytes: bool,
+    pub(super) consumer: bool,
     pub(super) dmabuf: bool,
     pub(super) work: bool,
     pub(super) waiting: bool,
@@ -51,6 +54,9 @@ impl Known {
             pool: has(&["page_pool_id", "page_pool_held", "page_pool_released"]),
             pool_cache: has(&["page_pool_cache"]),
             cq: has(&["ring_flags", "ring_cq_entries", "cq_head", "cq_tail", "cq_overflow"]),
+            user: has(&["area_user_refs"]),
+            buffer_bytes: has(&["ifq_niov_shift"]),
+            consumer: has(&["ring_consumer", "task_tid"]),
             dmabuf: has(&["area_is_dmabuf"]),
             work: has(&["ring_work_tail", "ring_work_stub"]) || has(&["ring_work_first", "ring_work_retry"]),
             waiting: has(&["ring_waiting"]),
@@ -63,6 +69,21 @@ impl Known {
             run_delay: has(&["task_run_delay"]),
             throttled: has(&["task_group", "group_throttled", "group_parent"]),
         }
+    }
+
+    /// Forgets a figure of the self-check, with all that is read together with it; says whether snapshots can do without.
+    pub(in crate::probe) fn forget(&mut self, figure: &str) -> bool {
+        match figure {
+            "refill.entries" | "refill.cached_head" | "refill.tail" => self.refill = false,
+            "areas.user_buffers" | "areas.user_references" => self.user = false,
+            "buffer_bytes" => self.buffer_bytes = false,
+            "cq.entries" | "cq.unread" | "cq.overflow" => self.cq = false,
+            "consumer.tid" => self.consumer = false,
+            "consumer.run" => self.run = false,
+            "sockets.armed" => self.sockets.armed = false,
+            _ => return false,
+        }
+        true
     }
 
     /// The state of a ring's consumer.
@@ -119,6 +140,16 @@ mod tests {
         assert_eq!(of(0x104, 0, 0), RunState::Stopped, "TASK_STOPPED is wakekill and stopped");
         assert_eq!(of(1, 0, 1 << 23), RunState::Frozen);
         assert_eq!(of(0, 0x20, 0), RunState::Exited);
+    }
+
+    #[test]
+    fn wrong_figure_is_forgotten_and_a_wrong_area_spoils_all() {
+        let mut known = Known::of(&Resolved::all());
+        assert!(known.forget("refill.tail") && !known.refill && known.cq);
+        assert!(known.forget("consumer.run") && known.consumer && !known.run);
+        for essential in ["queue", "areas", "areas.buffers", "areas.free"] {
+            assert!(!known.forget(essential), "{essential}");
+        }
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! Compares a snapshot with the truth: of a small queue that zcrxd registers for this, without a device.
+//!
+//! Offsets come from the kernel's type information and each field has to have the expected type, but a field may keep its type and
+//! change its meaning. So the snapshot is used only after it has shown what is known anyway. Figures that disagree are switched off and
+//! named with both values.
+
+mod queue;
+
+use self::queue::{CheckQueue, Truth};
+use crate::model::{CheckedFigure, KernelQueue, KernelSnapshot, RunState, SelfCheck};
+
+/// Registers a queue, moves its figures to known values, and compares what the snapshot shows of them. Before Linux 7.1, without
+/// CAP_NET_ADMIN and without a loopback there is no such queue, and the check says why.
+pub(super) fn run(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
+    let queue = match CheckQueue::prepare() {
+        Ok(queue) => queue,
+        Err(reason) => return SelfCheck { unchecked: Some(reason), ..SelfCheck::default() },
+    };
+    let taken = snapshot();
+    let truth = queue.truth();
+    // zcrxd has no other queue yet.
+    let is_own = |shown: &&KernelQueue| {
+        shown.ifindex.is_none() && shown.owners.iter().any(|owner| owner.pid == std::process::id())
+    };
+    SelfCheck { figures: compare(&truth, taken.queues.iter().find(is_own)), unchecked: None }
+}
+
+/// Compares a queue with what it is known to be.
+fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
+    let mut figures = vec![figure("queue", &"found", Some(&shown.map_or("missing", |_| "found")))];
+    let Some(queue) = shown else { return figures };
+    let ring = queue.rings.first();
+    let cq = ring.and_then(|ring| ring.cq);
+    let task = ring.and_then(|ring| ring.consumer.as_ref());
+    let areas = &queue.areas;
+    let sum =
+        |figure: fn(&crate::model::AreaState) -> Option<u64>| areas.iter().map(figure).sum::<Option<u64>>();
+    let refill = queue.refill;
+    let numbers = [
+        ("refill.entries", truth.refill_entries, refill.map(|refill| u64::from(refill.entries))),
+        ("refill.cached_head", truth.refill_head, refill.map(|refill| u64::from(refill.cached_head))),
+        ("refill.tail", truth.refill_tail, refill.map(|refill| u64::from(refill.tail))),
+        ("areas", 1, Some(areas.len() as u64)),
+        ("areas.buffers", truth.buffers, Some(queue.buffers())),
+        ("areas.free", truth.buffers - truth.user_buffers, Some(queue.free())),
+        ("areas.user_buffers", truth.user_buffers, sum(|area| area.user_buffers.map(u64::from))),
+        ("areas.user_references", truth.user_buffers, sum(|area| area.user_references)),
+        ("buffer_bytes", truth.buffer_bytes, queue.buffer_bytes.map(u64::from)),
+        ("cq.entries", truth.cq_entries, cq.map(|cq| u64::from(cq.entries))),
+        ("cq.unread", truth.cq_unread, cq.map(|cq| u64::from(cq.depth()))),
+        ("cq.overflow", 0, cq.map(|cq| u64::from(cq.overflow))),
+        ("consumer.tid", truth.tid, task.map(|task| u64::from(task.tid))),
+        ("sockets.armed", 1, queue.sockets.and_then(|sockets| sockets.armed).map(u64::from)),
+    ];
+    figures.extend(numbers.map(|(name, expected, shown)| figure(name, &expected, shown.as_ref())));
+    let run = task.and_then(|task| task.run).map(RunState::name);
+    figures.push(figure("consumer.run", &RunState::Running.name(), run.as_ref()));
+    figures
+}
+
+fn figure<T: ToString>(name: &str, expected: &T, shown: Option<&T>) -> CheckedFigure {
+    CheckedFigure {
+        name: name.to_owned(),
+        expected: expected.to_string(),
+        shown: shown.map(ToString::to_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AreaState, CqState, QueueRing, RefillState, SocketBacklog, TaskState};
+
+    const TRUTH: Truth = Truth {
+        refill_entries: 16,
+        refill_head: 1,
+        refill_tail: 3,
+        buffers: 32,
+        user_buffers: 7,
+        buffer_bytes: 4096,
+        cq_entries: 64,
+        cq_unread: 3,
+        tid: 77,
+    };
+
+    fn queue() -> KernelQueue {
+        let consumer = TaskState { tid: 77, run: Some(RunState::Running), ..TaskState::default() };
+        let cq = CqState { entries: 64, head: 8, tail: 11, ..CqState::default() };
+        let ring = QueueRing { consumer: Some(consumer), cq: Some(cq), ..QueueRing::default() };
+        KernelQueue {
+            rings: vec![ring],
+            refill: Some(RefillState { entries: 16, cached_head: 1, tail: 3 }),
+            areas: vec![AreaState {
+                buffers: 32,
+                free: 25,
+                user_buffers: Some(7),
+                user_references: Some(7),
+                ..AreaState::default()
+            }],
+            buffer_bytes: Some(4096),
+            sockets: Some(SocketBacklog { sockets: 1, armed: Some(1), ..SocketBacklog::default() }),
+            ..KernelQueue::default()
+        }
+    }
+
+    fn wrong(shown: Option<&KernelQueue>) -> Vec<String> {
+        let figures = compare(&TRUTH, shown);
+        let check = SelfCheck { figures, unchecked: None };
+        check.wrong().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn true_snapshot_passes_and_each_wrong_figure_is_named_with_both_values() {
+        assert_eq!(wrong(Some(&queue())), Vec::<String>::new());
+        let moved = RefillState { entries: 16, cached_head: 3, tail: 1 };
+        let swapped = KernelQueue { refill: Some(moved), ..queue() };
+        assert_eq!(
+            wrong(Some(&swapped)),
+            ["refill.cached_head is 1 and was read as 3", "refill.tail is 3 and was read as 1"]
+        );
+        assert_eq!(wrong(None), ["queue is found and was read as missing"]);
+    }
+
+    #[test]
+    fn unknown_figure_is_not_wrong() {
+        let unknown = KernelQueue { refill: None, buffer_bytes: None, sockets: None, ..queue() };
+        assert_eq!(wrong(Some(&unknown)), Vec::<String>::new());
+    }
+}

@@ -1,6 +1,6 @@
 //! Orders from outside: words on standard input, and SIGUSR1.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +14,10 @@ pub(crate) enum Order {
     Hold,
     /// End the fault, and return what it held.
     Resume,
+    /// Block for ever in `write(2)` to a pipe whose reader does not read.
+    BlockInWrite,
+    /// Wait for ever in uninterruptible sleep (D), for a child of vfork(2).
+    BlockUninterruptibly,
     /// Say now how things are.
     Report,
     /// Leave in good order.
@@ -72,13 +76,39 @@ fn parse(line: &[u8]) -> anyhow::Result<Order> {
     match line.trim_ascii() {
         b"hold" => Ok(Order::Hold),
         b"resume" => Ok(Order::Resume),
+        b"block-in-write" => Ok(Order::BlockInWrite),
+        b"block-uninterruptibly" => Ok(Order::BlockUninterruptibly),
         b"report" => Ok(Order::Report),
         b"quit" => Ok(Order::Quit),
         other => anyhow::bail!(
-            "order `{}` on standard input: there are hold, resume, report and quit",
+            "order `{}` on standard input: there are hold, resume, block-in-write, block-uninterruptibly, report and quit",
             String::from_utf8_lossy(other)
         ),
     }
+}
+
+/// Blocks in `write(2)`: the pipe is full, and its reader does not read.
+pub(crate) fn block_in_write() -> anyhow::Result<()> {
+    let (_reader, mut writer) = std::io::pipe().context("a pipe")?;
+    loop {
+        writer.write_all(&[0; 4096]).context("writing to a pipe")?;
+    }
+}
+
+/// Waits uninterruptibly for a child that does nothing: a kernel waits like this for a child of vfork(2) that has not executed a program,
+/// as it does for a disk. The end of this process ends the child.
+pub(crate) fn block_uninterruptibly() -> anyhow::Result<()> {
+    // SAFETY: without CLONE_VM the child has memory of its own, as after fork(2); it makes system calls only.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_VFORK | libc::SIGCHLD, 0, 0, 0, 0) };
+    if child == 0 {
+        // SAFETY: takes no pointers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        loop {
+            // SAFETY: takes no pointers.
+            unsafe { libc::pause() };
+        }
+    }
+    anyhow::bail!("the child ended, or was not made: {}", std::io::Error::last_os_error())
 }
 
 #[cfg(test)]

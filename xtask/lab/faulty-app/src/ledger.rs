@@ -51,11 +51,21 @@ impl Ledger {
 
     /// Buffers that the kernel must take for user space's: held, or named by an entry that it has not taken yet.
     pub(crate) fn referenced_buffers(&self, in_refill_ring: impl Iterator<Item = usize>) -> u64 {
+        self.referenced(in_refill_ring).into_iter().filter(|&referenced| referenced).count() as u64
+    }
+
+    /// For every buffer, whether the kernel must take it for user space's.
+    pub(crate) fn referenced(&self, in_refill_ring: impl Iterator<Item = usize>) -> Vec<bool> {
         let mut referenced: Vec<bool> = self.outstanding.iter().map(|&outstanding| outstanding > 0).collect();
         for buffer in in_refill_ring {
             referenced[buffer] = true;
         }
-        referenced.into_iter().filter(|&referenced| referenced).count() as u64
+        referenced
+    }
+
+    /// Makes room for the buffers of one more area.
+    pub(crate) fn extend(&mut self, buffers: u32) {
+        self.outstanding.resize(self.outstanding.len() + buffers as usize, 0);
     }
 
     /// Buffers of which at least one completion is not returned.

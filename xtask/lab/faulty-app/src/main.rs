@@ -13,10 +13,12 @@ mod ledger;
 mod many;
 mod mapping;
 mod queue;
+mod raw;
 mod receive;
 mod refill;
 mod register;
 mod requests;
+mod share;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,8 @@ enum Command {
     Bare(bare::BareArgs),
     /// Receive with epoll and read, without zcrx: the yardstick for copies.
     Epoll(epoll::EpollArgs),
+    /// Share one queue among rings of several threads, and do what standard input orders.
+    Share(share::ShareArgs),
     /// Keep many queues, files and processes.
     Many(many::ManyArgs),
 }
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::Requests(args) => requests::run(&args),
         Command::Bare(args) => bare::run(&args),
         Command::Epoll(args) => epoll::run(&args),
+        Command::Share(args) => share::run(&args),
         Command::Many(args) => many::run(&args),
     };
     match result {

@@ -113,16 +113,22 @@ pub(crate) struct Queue {
     pub(crate) refill: RefillRing,
     pub(crate) buffer_bytes: usize,
     pub(crate) buffers: u32,
-    token: u64,
     stats: Option<NonNull<ZcrxStats>>,
     // Declared last: dropped after everything that points into them.
-    area: Mapping,
+    areas: Vec<Area>,
     _region: Mapping,
+}
+
+/// Memory that payload lands in.
+struct Area {
+    buffers: u32,
+    token: u64,
+    memory: Mapping,
 }
 
 impl Queue {
     /// Registers the queue that `args` describe with `ring`.
-    pub(crate) fn register(ring: &Ring, args: &QueueArgs) -> anyhow::Result<Self> {
+    pub(crate) fn register(ring: &impl AsFd, args: &QueueArgs) -> anyhow::Result<Self> {
         let (if_idx, flags) = args.device()?;
         let area = args.map_area().context("mapping the area")?;
         let region_bytes = region_bytes(args.refill_entries());
@@ -164,11 +170,30 @@ impl Queue {
             refill,
             buffer_bytes: args.buffer_bytes(),
             buffers: args.area_buffers(),
-            token: area_reg.rq_area_token,
             stats,
-            area,
+            areas: vec![Area { buffers: args.area_buffers(), token: area_reg.rq_area_token, memory: area }],
             _region: region,
         })
+    }
+
+    /// Adds an area. Linux 7.3.
+    pub(crate) fn add_area(
+        &mut self,
+        buffers: u32,
+        add: impl FnOnce(&mut ZcrxAreaReg) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let bytes = buffers as usize * self.buffer_bytes;
+        let memory = Mapping::new(bytes).context("mapping an area")?;
+        let mut area = ZcrxAreaReg { addr: memory.address(), len: bytes as u64, ..ZcrxAreaReg::default() };
+        add(&mut area).context("adding an area")?;
+        self.areas.push(Area { buffers, token: area.rq_area_token, memory });
+        self.buffers += buffers;
+        Ok(())
+    }
+
+    /// Buffers of each area.
+    pub(crate) fn area_sizes(&self) -> impl Iterator<Item = u32> {
+        self.areas.iter().map(|area| area.buffers)
     }
 
     /// Makes a file descriptor that another ring could import.
@@ -182,33 +207,46 @@ impl Queue {
 
     /// The data of one completion: `off` is the completion's, `bytes` its result.
     pub(crate) fn data(&self, off: u64, bytes: usize) -> anyhow::Result<&[u8]> {
+        let (area, _) = self.area_of(off).with_context(|| format!("the kernel named no area: {off:#x}"))?;
         let start = (off & !zcrx::IORING_ZCRX_AREA_MASK) as usize;
-        let end = start.checked_add(bytes).filter(|end| *end <= self.buffers as usize * self.buffer_bytes);
+        let end = start.checked_add(bytes).filter(|end| *end <= area.buffers as usize * self.buffer_bytes);
         anyhow::ensure!(end.is_some(), "the kernel named {bytes} bytes at {start}, outside the area");
         // SAFETY: within the area, and the kernel does not write there before the buffer is returned, which needs
         // `&mut self`.
-        Ok(unsafe { std::slice::from_raw_parts(self.area.start().add(start).as_ptr(), bytes) })
+        Ok(unsafe { std::slice::from_raw_parts(area.memory.start().add(start).as_ptr(), bytes) })
     }
 
-    /// The index of the buffer that a completion's data is in.
+    /// The area that an offset names, and the index of its first buffer. Token and completion name an area alike.
+    fn area_of(&self, off: u64) -> Option<(&Area, usize)> {
+        let mut first = 0;
+        for area in &self.areas {
+            if off & zcrx::IORING_ZCRX_AREA_MASK == area.token {
+                return Some((area, first));
+            }
+            first += area.buffers as usize;
+        }
+        None
+    }
+
+    /// The index of the buffer that a completion's data is in, counted over all areas.
     pub(crate) fn buffer_of(&self, off: u64) -> usize {
-        (off & !zcrx::IORING_ZCRX_AREA_MASK) as usize / self.buffer_bytes
+        let first = self.area_of(off).map_or(0, |(_, first)| first);
+        first + (off & !zcrx::IORING_ZCRX_AREA_MASK) as usize / self.buffer_bytes
     }
 
     /// The refill entry that returns one completion's data.
-    pub(crate) fn entry(&self, off: u64, bytes: u32) -> ZcrxRqe {
-        Token(self.token).entry(off, bytes)
+    pub(crate) fn entry(off: u64, bytes: u32) -> ZcrxRqe {
+        Token(off & zcrx::IORING_ZCRX_AREA_MASK).entry(off, bytes)
     }
 
-    /// What entries are made with, and a batch of them that is published when it is dropped.
+    /// What entries of the first area are made with, and a batch of them that is published when it is dropped.
     pub(crate) fn returns(&mut self) -> (Token, Batch<'_>) {
-        (Token(self.token), self.refill.batch())
+        (Token(self.areas[0].token), self.refill.batch())
     }
 
     /// The buffers named by entries that the kernel has not taken yet; entries that name none are left out.
     pub(crate) fn buffers_in_refill_ring(&self) -> impl Iterator<Item = usize> {
-        let area = |off: u64| off & zcrx::IORING_ZCRX_AREA_MASK;
-        let entries = self.refill.pending_entries().filter(move |entry| area(entry.off) == self.token);
+        let entries = self.refill.pending_entries().filter(|entry| self.area_of(entry.off).is_some());
         entries.map(|entry| self.buffer_of(entry.off)).filter(|&buffer| buffer < self.buffers as usize)
     }
 

@@ -1,6 +1,6 @@
 //! The receive loop: one thread, one queue, any number of connections.
 
-mod connection;
+pub(crate) mod connection;
 mod returns;
 mod truth;
 
@@ -15,7 +15,7 @@ use clap::Args;
 use io_uring::{cqueue, opcode, types};
 use zcrx_uapi::{errno, register, zcrx};
 
-use crate::control::{Control, Order};
+use crate::control::{self, Control, Order};
 use crate::fault::Fault;
 use crate::queue::{EVENT_USER_DATA, Queue, QueueArgs, Ring, new_ring};
 use connection::Connection;
@@ -146,6 +146,8 @@ pub(crate) fn run(args: &ReceiveArgs) -> anyhow::Result<()> {
             match order {
                 Order::Hold => receiver.hold()?,
                 Order::Resume => receiver.resume(),
+                Order::BlockInWrite => control::block_in_write()?,
+                Order::BlockUninterruptibly => control::block_uninterruptibly()?,
                 Order::Report => {
                     receiver.asked += 1;
                     next_report = Instant::now();

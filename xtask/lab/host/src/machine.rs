@@ -25,6 +25,9 @@ const KVM_PROBE: Duration = Duration::from_secs(10);
 /// Sockets of emulated NICs, in the machine's folder.
 const SOCKETS: [&str; 2] = ["nic-a.sock", "nic-b.sock"];
 
+/// Numbers of this process's environment that scenarios in the guest get: the seed of random ones, and how many steps they take.
+const PARAMETERS: [&str; 2] = ["ZCRX_LAB_SEED", "ZCRX_LAB_STEPS"];
+
 /// What the guest's `hello` prints.
 const MARKER: &str = "zcrx-lab: this machine boots";
 
@@ -183,10 +186,16 @@ impl Machine {
         // The kernel takes the time of interrupts off the time of tasks, and takes what is left over of it off the next task's:
         // a receiver that an interrupt wakes would lose most of its instructions.
         let counting = if self.accelerator == Accelerator::Counting { "tsc=noirqtime " } else { "" };
+        // The kernel puts parameters that it does not know into the environment of process 1, where scenarios read them.
+        let numbers = PARAMETERS.iter().filter_map(|name| {
+            let value: u64 = std::env::var(name).ok()?.parse().ok()?;
+            Some(format!("{name}={value} "))
+        });
         // tsc=reliable and the like save the calibrations that an emulated clock makes slow.
         format!(
             "console=ttyS0 panic=-1 {kernel} tsc=reliable {counting}no_timer_check lpj=4000000 random.trust_cpu=on audit=0 \
-             mitigations=off -- {}",
+             mitigations=off {}-- {}",
+            numbers.collect::<String>(),
             self.init.join(" ")
         )
     }

@@ -17,7 +17,7 @@ enum Armed {
 
 /// What waits in a connection's socket.
 #[derive(Serialize)]
-pub(super) struct Backlog {
+pub(crate) struct Backlog {
     /// `SO_INCOMING_NAPI_ID`; 0 if its data came by no NIC.
     napi_id: i32,
     /// `FIONREAD`.
@@ -27,7 +27,7 @@ pub(super) struct Backlog {
 }
 
 /// A stream and what it has carried so far.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     armed: Armed,
     armed_before: bool,
@@ -37,7 +37,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             armed: Armed::From(Instant::now()),
@@ -47,32 +47,32 @@ impl Connection {
         }
     }
 
-    pub(super) fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
 
-    pub(super) fn wants_arming(&self, now: Instant) -> bool {
+    pub(crate) fn wants_arming(&self, now: Instant) -> bool {
         matches!(self.armed, Armed::From(at) if at <= now)
     }
 
-    pub(super) fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         matches!(self.armed, Armed::Yes)
     }
 
     /// Notes that the receive is armed; says whether it had been before.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(crate) fn arm(&mut self) -> bool {
         self.armed = Armed::Yes;
         self.since_armed = 0;
         std::mem::replace(&mut self.armed_before, true)
     }
 
     /// Notes that the receive ended, and when it may be armed again.
-    pub(super) fn disarm_until(&mut self, at: Instant) {
+    pub(crate) fn disarm_until(&mut self, at: Instant) {
         self.armed = Armed::From(at);
     }
 
     /// What the kernel answers about its socket.
-    pub(super) fn backlog(&self) -> Backlog {
+    pub(crate) fn backlog(&self) -> Backlog {
         let option = |name| {
             let mut value = 0_i32;
             let mut size = size_of::<i32>() as libc::socklen_t;
@@ -93,23 +93,23 @@ impl Connection {
     }
 
     /// Bytes received since the receive was armed.
-    pub(super) const fn since_armed(&self) -> u64 {
+    pub(crate) const fn since_armed(&self) -> u64 {
         self.since_armed
     }
 
     /// Takes the next bytes; the number of them that were not what they should be.
-    pub(super) fn receive(&mut self, bytes: &[u8]) -> u64 {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> u64 {
         self.took(bytes.len() as u64);
         self.verifier.update(bytes).mismatched
     }
 
     /// So many bytes came, and were not looked at.
-    pub(super) const fn took(&mut self, bytes: u64) {
+    pub(crate) const fn took(&mut self, bytes: u64) {
         self.since_armed += bytes;
     }
 
     /// Closes it; at the end of a stream, after the verdict was sent. A sender that does not wait for it loses it.
-    pub(super) fn close(mut self, end_of_stream: bool) {
+    pub(crate) fn close(mut self, end_of_stream: bool) {
         if end_of_stream && let Err(error) = writeln!(self.stream, "{}", self.verifier.verdict()) {
             eprintln!("foreign: the verdict could not be sent: {error}");
         }

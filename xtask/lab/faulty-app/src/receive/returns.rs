@@ -58,7 +58,7 @@ impl Returns {
     /// One completion's data has been read: does with its buffer what the fault says.
     pub(super) fn done_with(&mut self, queue: &mut Queue, off: u64, bytes: u32, fault: Option<Fault>) {
         let debt =
-            Debt { entry: queue.entry(off, bytes), buffer: queue.buffer_of(off), since: Instant::now() };
+            Debt { entry: Queue::entry(off, bytes), buffer: queue.buffer_of(off), since: Instant::now() };
         self.ledger.deliver(debt.buffer);
         match fault.map_or(Fate::Return, |fault| fault.fate(self.ledger.delivered)) {
             Fate::Return => self.return_buffer(queue, debt),

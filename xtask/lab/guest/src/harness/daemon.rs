@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::metrics::{Metrics, get};
 use super::namespace::Namespace;
@@ -110,6 +111,16 @@ impl<'a> Daemon<'a> {
         // Exit status 1 says that a queue starves.
         let answer = command.output().context("cannot run zcrxd diagnose")?;
         Ok(format!("{}{}", String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr)))
+    }
+
+    /// Returns what `zcrxd diagnose --format json` prints.
+    pub(crate) fn diagnose_json(&self) -> Result<Value> {
+        let mut command = self.namespace.command(program("zcrxd"));
+        command.args(["diagnose", "--format", "json", "--runtime-dir"]).arg(runtime_directory());
+        // Exit status 1 says that a queue starves.
+        let answer = command.output().context("cannot run zcrxd diagnose")?;
+        let said = || format!("zcrxd diagnose prints no JSON: {}", String::from_utf8_lossy(&answer.stderr));
+        serde_json::from_slice(&answer.stdout).with_context(said)
     }
 
     /// Scrapes it; the last scrape becomes an artefact.

@@ -22,10 +22,19 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
-    /// Starts `foreign receive` with further arguments and waits until it is registered.
+    /// Starts `faulty-app receive` with further arguments and waits until it is registered.
     pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::start_as("receive", namespace, arguments)
+    }
+
+    /// Starts `faulty-app share` with further arguments, whose rings share a queue, and waits until it is registered.
+    pub(crate) fn start_sharing(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::start_as("share", namespace, arguments)
+    }
+
+    fn start_as(command_name: &str, namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
         let mut command = namespace.command(program("faulty-app"));
-        let process = Process::start("faulty-app", command.arg("receive").args(arguments))?;
+        let process = Process::start("faulty-app", command.arg(command_name).args(arguments))?;
         let mut foreign = Self { process, asked: 0 };
         eventually("the foreign program is registered", LIMIT, || foreign.last())?;
         Ok(foreign)
@@ -49,6 +58,16 @@ impl Foreign {
         test: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
         eventually(what, limit, || Ok(Some(self.truth()?).filter(&test)))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Gives it an order: hold, resume, report, quit.

@@ -204,7 +204,7 @@ impl<'a> ForeignQueue<'a> {
             // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the cache.
             let cache = figure(metrics, truth, "zcrx_queue_pool_cache_buffers")?;
             expected.push(("zcrx_queue_kernel_buffers", posted + cache));
-            let inflight = self.inflight(metrics, truth)?;
+            let inflight = inflight(self.namespace, metrics, truth)?;
             expected.push(("zcrx_queue_pool_inflight_buffers", inflight));
             expected.push(("zcrx_queue_free_buffers", own("buffers")? - inflight));
             expected.push(("zcrx_queue_unaccounted_buffers", 0));
@@ -220,15 +220,6 @@ impl<'a> ForeignQueue<'a> {
         }
         differences.extend(self.wrong_identity(metrics, truth)?);
         Ok(differences)
-    }
-
-    /// What netlink says is in flight in the page pool that zcrxd says is this queue's.
-    fn inflight(&self, metrics: &Metrics, truth: &Value) -> Result<u64> {
-        let id: u32 = identity(metrics, truth)?.label("page_pool").parse().context("no page pool")?;
-        let pools = self.namespace.enter(page_pool::list)?.context("the kernel lists no page pools")?;
-        let pool = pools.iter().find(|pool| pool.id == id);
-        let pool = pool.with_context(|| format!("netlink knows no page pool {id}: {pools:?}"))?;
-        pool.inflight.map(u64::from).context("netlink does not say what is in flight")
     }
 
     /// Labels of its identity that are not what they should be.
@@ -253,20 +244,29 @@ impl<'a> ForeignQueue<'a> {
     }
 }
 
+/// What netlink says is in flight in the page pool that zcrxd says is this queue's.
+pub(super) fn inflight(namespace: &Namespace, metrics: &Metrics, truth: &Value) -> Result<u64> {
+    let id: u32 = identity(metrics, truth)?.label("page_pool").parse().context("no page pool")?;
+    let pools = namespace.enter(page_pool::list)?.context("the kernel lists no page pools")?;
+    let pool = pools.iter().find(|pool| pool.id == id);
+    let pool = pool.with_context(|| format!("netlink knows no page pool {id}: {pools:?}"))?;
+    pool.inflight.map(u64::from).context("netlink does not say what is in flight")
+}
+
 /// The identity, as zcrxd shows it, of the queue whose owner said this.
-fn identity<'m>(metrics: &'m Metrics, truth: &Value) -> Result<&'m Sample> {
+pub(super) fn identity<'m>(metrics: &'m Metrics, truth: &Value) -> Result<&'m Sample> {
     metrics.one("zcrx_queue_info", &[("pid", &number(truth, "pid")?.to_string())])
 }
 
 /// A figure of that queue.
-fn figure(metrics: &Metrics, truth: &Value, name: &str) -> Result<u64> {
+pub(super) fn figure(metrics: &Metrics, truth: &Value, name: &str) -> Result<u64> {
     let info = identity(metrics, truth)?;
     let place = [("interface", info.label("interface")), ("queue", info.label("queue"))];
     metrics.one(name, &place).map(Sample::count)
 }
 
 /// Whether the program did anything between two reports.
-fn moved(before: &Value, after: &Value) -> bool {
+pub(super) fn moved(before: &Value, after: &Value) -> bool {
     ["delivered", "returned", "refill_head", "refill_tail", "cq_ready", "received_bytes"]
         .iter()
         .any(|name| before[name] != after[name])

@@ -8,8 +8,10 @@ mod faults;
 mod foreign_queue;
 mod foreign_snapshot;
 mod healthy;
+mod importers;
 mod local_queue;
 mod owner;
+mod owner_state;
 mod probes;
 mod residence;
 mod residence_cost;
@@ -30,8 +32,10 @@ pub(super) const FILES: &[&[Scenario]] = &[
     foreign_queue::SCENARIOS,
     foreign_snapshot::SCENARIOS,
     healthy::SCENARIOS,
+    importers::SCENARIOS,
     local_queue::SCENARIOS,
     owner::SCENARIOS,
+    owner_state::SCENARIOS,
     probes::SCENARIOS,
     residence::SCENARIOS,
     residence_cost::SCENARIOS,

@@ -73,7 +73,10 @@ prop_compose! {
         let configured = [HeaderSplit::Auto, HeaderSplit::Off, HeaderSplit::On][usize::from(split)];
         let configured = match (habits.split, configured) {
             (SplitHabit::AlwaysOn | SplitHabit::Aggregation, HeaderSplit::Off) => HeaderSplit::Auto,
-            (SplitHabit::Configured, HeaderSplit::On) if !gro => HeaderSplit::Auto,
+            // Where header split switches hardware GRO on, no state has the one without the other.
+            (split, HeaderSplit::On) if !gro && (split == SplitHabit::Configured || habits.split_needs_gro) => {
+                HeaderSplit::Auto
+            }
             (_, configured) => configured,
         };
         let mut nic = ModelNic {

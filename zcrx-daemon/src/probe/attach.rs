@@ -175,7 +175,7 @@ fn attach_program(
         && let Hook::Entry | Hook::Exit = program.hook
     {
         let on_return = matches!(program.hook, Hook::Exit);
-        let result = hooks.multi.attach(&hooks.ebpf, program.name, function, on_return);
+        let result = hooks.multi.attach(program.name, function, on_return);
         tracing::debug!(program = program.name, took = ?started.elapsed(), accepted = result.is_ok());
         return result.map_err(|error| not_attached(&error, host));
     }

@@ -46,9 +46,22 @@ struct Map {
     counted: Cell<Option<(Instant, u64)>>,
 }
 
+/// The maps of the object, by name.
+pub(super) struct Maps(Vec<Map>);
+
+impl Maps {
+    /// Must come before any map is taken out.
+    pub(super) fn of(ebpf: &Ebpf) -> Self {
+        let mut maps: Vec<_> =
+            ebpf.maps().filter_map(|(name, map)| Map::look(name, multi::map_fd(map)?)).collect();
+        maps.sort_by(|a, b| a.name.cmp(&b.name));
+        Self(maps)
+    }
+}
+
 impl Reader {
-    /// Looks at what is attached. Must come before the maps are taken out.
-    pub(super) fn new(ebpf: &Ebpf, multi: Vec<multi::Attached>, statistics: bool) -> Self {
+    /// Looks at what is attached.
+    pub(super) fn new(ebpf: &Ebpf, Maps(maps): Maps, multi: Vec<multi::Attached>, statistics: bool) -> Self {
         let by_aya = ebpf.programs().filter_map(|(name, program)| {
             // One that was never loaded has no descriptor: most alternatives.
             let fd = program.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
@@ -61,9 +74,6 @@ impl Reader {
         });
         let mut programs: Vec<_> = by_aya.chain(by_link).collect();
         programs.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut maps: Vec<_> =
-            ebpf.maps().filter_map(|(name, map)| Map::look(name, multi::map_fd(map)?)).collect();
-        maps.sort_by(|a, b| a.name.cmp(&b.name));
         Self { programs, maps, statistics: statistics.then(enable_statistics).flatten() }
     }
 

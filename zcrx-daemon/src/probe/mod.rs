@@ -100,7 +100,9 @@ impl Probes {
             symbols: LazyCell::new(|| Symbols::look_up(&catalogue::function_names())),
             only: options.mechanism.only(),
         };
-        let mut hooks = Hooks { ebpf, multi: Multi::default() };
+        let maps = cost::Maps::of(&ebpf);
+        let multi = Multi::new(&ebpf);
+        let mut hooks = Hooks { ebpf, multi };
         let mut status: Vec<ProbeStatus> = Vec::new();
         let attach = |hooks: &mut Hooks, status: &mut Vec<ProbeStatus>, chosen: fn(&str) -> bool| {
             for probe in catalogue::CATALOGUE.iter().filter(|probe| chosen(probe.name)) {
@@ -128,7 +130,7 @@ impl Probes {
             |status: &ProbeStatus| catalogue::CATALOGUE.iter().position(|probe| probe.name == status.name);
         status.sort_by_key(place);
         let Hooks { mut ebpf, multi } = hooks;
-        let cost = cost::Reader::new(&ebpf, multi.finish(), options.statistics);
+        let cost = cost::Reader::new(&ebpf, maps, multi.finish(), options.statistics);
         for probe in &status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
         }

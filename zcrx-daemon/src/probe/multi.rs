@@ -4,7 +4,7 @@
 //! pointed to the maps that aya has made.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
@@ -35,25 +35,32 @@ pub(super) struct Attached {
 }
 
 /// Attaches, and holds what is attached.
-#[derive(Default)]
 pub(super) struct Multi {
+    /// Every map that aya has made, by name. Descriptors of its own: readers take maps out of aya's object, and may close them.
+    maps: HashMap<String, OwnedFd>,
     /// With its programs pointed to the maps; read when first needed.
     object: Option<Object>,
     attached: Vec<Attached>,
 }
 
 impl Multi {
+    /// For programs that use the maps of this object. Must come before any map is taken out.
+    pub(super) fn new(ebpf: &Ebpf) -> Self {
+        let descriptor = |map: &Map| map_fd(map)?.try_clone_to_owned().ok();
+        let maps = ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), descriptor(map)?)));
+        Self { maps: maps.collect(), object: None, attached: Vec::new() }
+    }
+
     /// Attaches a program to a function, at its entry or its return.
     pub(super) fn attach(
         &mut self,
-        ebpf: &Ebpf,
         name: &'static str,
         function: &str,
         on_return: bool,
     ) -> Result<(), NotAttached> {
         let object = match &mut self.object {
             Some(object) => object,
-            none => none.insert(ready(ebpf).map_err(NotAttached::Object)?),
+            none => none.insert(ready(&self.maps).map_err(NotAttached::Object)?),
         };
         let missing = || NotAttached::Object(format!("the eBPF object has no program {name}"));
         let program = object.programs.get(name).ok_or_else(missing)?;
@@ -77,16 +84,18 @@ impl Multi {
 }
 
 /// Reads the object and points its programs to the maps.
-fn ready(ebpf: &Ebpf) -> Result<Object, String> {
+fn ready(descriptors: &HashMap<String, OwnedFd>) -> Result<Object, String> {
     let words = |error: &dyn std::error::Error| object::words(error);
     let mut read = Object::parse(object::OBJECT).map_err(|error| words(&error))?;
     let code: HashSet<usize> = read.functions.keys().map(|(section, _)| *section).collect();
     // The relocation wants the maps while it changes the programs beside them.
     let maps = std::mem::take(&mut read.maps);
-    let places: Vec<_> = maps
-        .iter()
-        .filter_map(|(name, map)| Some((name.as_str(), map_fd(ebpf.map(name)?)?.as_raw_fd(), map)))
-        .collect();
+    // The relocation takes any other map of the section for one that is missing here.
+    let place = |(name, map)| {
+        let descriptor = descriptors.get(name).ok_or_else(|| format!("no descriptor of the map {name}"))?;
+        Ok((String::as_str(name), descriptor.as_raw_fd(), map))
+    };
+    let places = maps.iter().map(place).collect::<Result<Vec<_>, String>>()?;
     read.relocate_maps(places.into_iter(), &code).map_err(|error| words(&error))?;
     read.relocate_calls(&code).map_err(|error| words(&error))?;
     Ok(read)

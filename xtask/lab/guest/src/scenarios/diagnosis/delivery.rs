@@ -59,11 +59,12 @@ const COPIED_KPROBE_MULTI: Scenario = Scenario {
 fn copied(mechanism: &str) -> Result<()> {
     let host = Namespace::create()?;
     let mut foreign = Foreign::start(&host, &["--area-buffers", "256", "--refill-entries", "256"])?;
+    let config = ["--probe-mechanism", mechanism];
+    let mut daemon = Daemon::start(&host, &config)?;
+    // Not before zcrxd is ready: its check of the snapshot receives, copies and flushes.
     let receives = Kprobe::count("io_zcrx_recv").context("io_zcrx_recv cannot be probed")?;
     let copies = Kprobe::count("io_zcrx_copy_chunk").context("io_zcrx_copy_chunk cannot be probed")?;
     let controls = Kprobe::count("io_zcrx_ctrl").context("io_zcrx_ctrl cannot be probed")?;
-    let config = ["--probe-mechanism", mechanism];
-    let mut daemon = Daemon::start(&host, &config)?;
 
     Traffic::start(&host, "127.0.0.1:9999", BYTES, &[])?.finish(TRANSFER_LIMIT)?;
     agree(&mut foreign, &daemon, |metrics, truth| {

@@ -70,9 +70,10 @@ const COPIES: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        let flushes = Kprobe::count("io_zcrx_ctrl");
         // Half of it fills the ring of queue 0, to which nothing is sent. The rest must be used again and again.
         let mut daemon = device(&nic, 0, &["--area", "2MiB"])?;
+        // Not before zcrxd is ready: its check of the snapshot flushes.
+        let flushes = Kprobe::count("io_zcrx_ctrl");
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;

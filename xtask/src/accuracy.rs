@@ -9,7 +9,7 @@ use xtask_tools::workspace::cargo;
 /// What to run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Judge the model of a queue; the lab's part is `cargo xtask lab accuracy`
+    /// Judge the model of a queue, which is what can be measured today
     #[arg(long, default_value_t = true)]
     model: bool,
     /// Random situations for each seed

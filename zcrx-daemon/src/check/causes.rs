@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use super::{Finding, Group, Verdict};
 use crate::diagnose::causes::RULES;
-use crate::model::ProbeStatus;
+use crate::model::{ProbeStatus, common_refusal};
 
 /// What to change, by what is missing.
-const REMEDY: &str = "a kernel with CONFIG_DEBUG_INFO_BTF and BPF trampolines or kprobes, and the privileges to attach probes \
-                      (see Probes above); zcrxd's local queues need none of this";
+const REMEDY: &str = "use a kernel with CONFIG_DEBUG_INFO_BTF and BPF trampolines or kprobes, and give zcrxd the privileges to \
+                      attach probes (see Probes above); zcrxd's local queues need neither";
 
 pub(super) fn judge(probes: &[ProbeStatus]) -> Vec<Finding> {
+    if common_refusal(probes).is_some() {
+        let none = "none but those of zcrxd's local queues: no probe is attached (see Probes above)";
+        return vec![Finding::new(Group::Causes, "can_be_named", Verdict::Warn, none)];
+    }
     let attached = |name: &str| probes.iter().any(|probe| probe.name == name && probe.attached.is_some());
     let mut named = Vec::new();
     let mut lacking: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -77,6 +81,13 @@ mod tests {
         );
         assert!(allocation.is_some_and(|finding| finding.remedy.is_some()));
         assert!(findings.iter().any(|finding| finding.found.contains("K missteered_flow")), "{findings:#?}");
+    }
+
+    #[test]
+    fn host_that_refuses_every_probe_gets_one_finding() {
+        let findings = judge(&[probe("snapshot", false), probe("allocation", false)]);
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_eq!(findings[0].verdict, Verdict::Warn);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Offer;
 use crate::kernel::Kernel;
 use crate::model::{Interface, ProbeSample};
 use crate::net::{self, NetError, Netlink};
-use crate::probe::Probes;
+use crate::probe::{Options, Probes};
 
 /// Facts about the host, without a verdict.
 pub struct Facts {
@@ -33,7 +33,8 @@ impl Facts {
             None => net::interfaces(&mut netlink).map_err(|error| error.to_string()),
         };
         let kernel = Kernel::inspect();
-        let probe = Probes::attach(&kernel).sample();
+        let options = Options { self_check: true, ..Options::default() };
+        let probe = Probes::attach_with(&kernel, options).sample();
         Ok(Self { kernel, offer: Offer::ask(), probe, interfaces, named: interface.is_some() })
     }
 }

@@ -59,20 +59,20 @@ fn judge_probe(probe: &ProbeStatus, unprivileged: bool, zcrx: Option<bool>) -> F
 /// Judges what the snapshot showed of the queue that zcrxd registered for the check; nothing where no snapshot could be taken.
 pub(super) fn judge_self_check(check: Option<&SelfCheck>) -> Vec<Finding> {
     let Some(check) = check else { return Vec::new() };
-    let finding = |verdict, found| vec![Finding::new(Group::Probes, "self_check", verdict, found)];
+    let finding = |verdict, found| Finding::new(Group::Probes, "self_check", verdict, found);
     if let Some(reason) = &check.unchecked {
-        return finding(Verdict::Skip, format!("snapshots are not compared with a queue of zcrxd: {reason}"));
+        let found = format!("snapshots are not compared with a queue of zcrxd: {reason}");
+        return vec![finding(Verdict::Skip, found)];
     }
     let wrong: Vec<_> = check.wrong().map(ToString::to_string).collect();
     if !wrong.is_empty() {
         let found = format!("{}; these figures are switched off", wrong.join(", "));
-        return finding(Verdict::Fail, found);
+        let remedy = "report the output of `zcrxd check --format json`; a newer zcrxd may know this kernel";
+        return vec![finding(Verdict::Fail, found).remedy(remedy)];
     }
     let right = check.figures.iter().filter(|figure| figure.is_right() == Some(true)).count();
-    finding(
-        Verdict::Pass,
-        format!("{right} figures of a queue that zcrxd registered for this check were read right"),
-    )
+    let found = format!("{right} figures of a queue that zcrxd registered for this check were read right");
+    vec![finding(Verdict::Pass, found)]
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Group {
             Self::Privileges => "Privileges of this process",
             Self::Probes => "Probes",
             Self::Interfaces => "Interfaces",
-            Self::Causes => "Causes that zcrxd can name for queues of other programs",
+            Self::Causes => "Causes that zcrxd can name",
         }
     }
 }

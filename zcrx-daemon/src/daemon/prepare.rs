@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     interfaces: BTreeMap<String, Entry>,
+    /// The interfaces were restored because zcrxd stops. A helper thread that comes later must not prepare any again.
+    ended: bool,
 }
 
 /// One prepared interface.
@@ -73,7 +75,7 @@ impl Prepared {
     /// Prepares an interface again, given by its current name, before a queue of it is registered again: a driver that was
     /// loaded again has forgotten all settings.
     pub(super) fn prepare_again(&mut self, name: &str) {
-        let Some(index) = kernel_index(name) else { return };
+        let Some(index) = kernel_index(name).filter(|_| !self.ended) else { return };
         let known = |(configured, entry): &(&String, &mut Entry)| {
             entry.index == Some(index) || configured.as_str() == name
         };
@@ -87,7 +89,7 @@ impl Prepared {
     /// Prepares interfaces again whose driver lost its rules and its RSS table, as a device reset of gve causes. A user who
     /// deletes some of several rules is not overruled.
     pub(super) fn prepare_again_after_reset(&mut self) {
-        for (configured, entry) in &self.interfaces {
+        for (configured, entry) in self.interfaces.iter().filter(|_| !self.ended) {
             let name = entry.name(configured);
             if was_reset(&name, &entry.wanted) {
                 warn!(
@@ -109,7 +111,7 @@ impl Prepared {
         self.drop_all(&added);
     }
 
-    /// Restores interfaces that none of these queues needs. Their own queues have ended.
+    /// Restores the interfaces that these queues do not use. The queues that used them have ended.
     pub(super) fn put_back_dropped(&mut self, queues: &[QueueConfig]) {
         let wanted = wanted(queues);
         let dropped: Vec<String> =
@@ -126,8 +128,9 @@ impl Prepared {
     }
 
     /// Restores the interfaces. The journal keeps failed steps for `zcrxd nic restore` and for the next start. `hurry` ends
-    /// the wait for the kernel, but one attempt is always made.
-    pub(super) fn put_back(&self, hurry: &AtomicBool) {
+    /// the wait for the kernel, but one attempt is always made. Nothing is prepared again afterwards.
+    pub(super) fn put_back(&mut self, hurry: &AtomicBool) {
+        self.ended = true;
         for (configured, entry) in &self.interfaces {
             put_back_within(&entry.name(configured), hurry);
         }

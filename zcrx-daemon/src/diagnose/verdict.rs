@@ -148,7 +148,7 @@ fn cause_words(finding: &Finding) -> CauseWords {
     let share = if finding.effect >= 0.005 {
         format!("{:.0} % of the problem", finding.effect * 100.0)
     } else {
-        "or this instead".to_owned()
+        "possible instead of the cause above".to_owned()
     };
     CauseWords {
         cause: finding.cause,
@@ -223,6 +223,16 @@ fn destination(now: &QueueSample) -> Option<String> {
     now.local.as_ref()?.sink_destination.clone()
 }
 
+/// A value as a word of a shell command. Other users choose names of interfaces and paths of sockets, and an administrator runs
+/// the command.
+fn quoted(value: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.:/@%+".contains(character);
+    if !value.is_empty() && value.chars().all(is_plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', "'\\''"))
+}
+
 /// Fills the values into a command; `None` if one of them is unknown.
 fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
     let mut text = command.to_owned();
@@ -241,7 +251,7 @@ fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
     ];
     for (place, value) in places {
         if text.contains(place) {
-            text = text.replace(place, &value?);
+            text = text.replace(place, &quoted(&value?));
         }
     }
     // The port of another process's queue is unknown: the command finds the sockets by their process.
@@ -254,4 +264,27 @@ fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
         };
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_of_a_shell_stay_as_they_are() {
+        for plain in ["eth0", "10.0.0.9:7000", "/run/ingest/in.sock", "eth0.100", "ens1f0np0@2"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        for (value, word) in [
+            ("", "''"),
+            ("eth0;reboot", "'eth0;reboot'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("~root", "'~root'"),
+            ("[::1]:7000", "'[::1]:7000'"),
+        ] {
+            assert_eq!(quoted(value), word);
+        }
+    }
 }

@@ -18,7 +18,7 @@ const SPARE: usize = 1 << 15;
 /// Reads the counters of an interface, by the kernel's name of it, in the driver's order.
 pub fn statistics(name: &str) -> Result<Vec<(String, u64)>, NetError> {
     let ethtool = Ethtool::open(name)?;
-    // Newer kernels answer with nothing if they are told another number than the driver's.
+    // Newer kernels return nothing if the request names another number of counters than the driver has.
     let count = ethtool.statistics_count()?;
     let room = count as usize + SPARE;
 

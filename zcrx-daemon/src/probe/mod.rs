@@ -121,7 +121,8 @@ impl Probes {
         {
             snapshot.with_sockets(&mut hooks.ebpf);
         }
-        let self_check = snapshot.as_mut().map(|reader| check(reader, &mut hooks.ebpf));
+        let self_check =
+            snapshot.as_mut().filter(|_| options.self_check).map(|reader| check(reader, &mut hooks.ebpf));
         if let Some(check) = &self_check {
             refuse_wrong(&mut snapshot, &mut status, check);
         }
@@ -262,6 +263,11 @@ fn is_checked(name: &str) -> bool {
 
 /// Compares a snapshot with a queue that is known, and lets the reader forget the queue.
 fn check(reader: &mut snapshot::Reader, ebpf: &mut Ebpf) -> SelfCheck {
+    if !reader.sees_all_processes() {
+        let reason =
+            "zcrxd runs in a pid namespace of its own, and cannot recognise its processes".to_owned();
+        return SelfCheck { unchecked: Some(reason), ..SelfCheck::default() };
+    }
     let check = self_check::run(|| reader.take(ebpf, None));
     reader.begin_again();
     if let Some(reason) = &check.unchecked {

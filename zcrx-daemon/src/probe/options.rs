@@ -14,6 +14,9 @@ pub struct Options {
     /// One buffer in so many is followed from the completion that delivers it until the kernel has it back; 0 for none. Costs
     /// the receivers of all queues on the host some 200 instructions for each completion, a fifth of what a fast one takes.
     pub residence: u32,
+    /// Whether zcrxd registers a queue of its own to compare a snapshot with it. Other programs that observe the host see that
+    /// registration.
+    pub self_check: bool,
 }
 
 /// How programs get onto kernel functions. Tracepoints and iterators are not affected.

@@ -18,9 +18,9 @@ pub(super) fn run(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
     };
     let taken = snapshot();
     let truth = queue.truth();
-    // zcrxd has no other queue yet.
     let is_own = |shown: &&KernelQueue| {
-        shown.ifindex.is_none() && shown.owners.iter().any(|owner| owner.pid == std::process::id())
+        let owners = &mut shown.owners.iter();
+        owners.any(|owner| owner.pid == std::process::id() && owner.fd == Some(queue.ring_fd()))
     };
     SelfCheck { figures: compare(&truth, taken.queues.iter().find(is_own)), unchecked: None }
 }
@@ -70,6 +70,8 @@ fn figure<T: ToString>(name: &str, expected: &T, shown: Option<&T>) -> CheckedFi
 mod tests {
     use super::*;
     use crate::model::{AreaState, CqState, QueueRing, RefillState, SocketBacklog, TaskState};
+    use crate::probe::offsets::Resolved;
+    use crate::probe::snapshot::Known;
 
     const TRUTH: Truth = Truth {
         refill_entries: 16,
@@ -100,6 +102,22 @@ mod tests {
             buffer_bytes: Some(4096),
             sockets: Some(SocketBacklog { sockets: 1, armed: Some(1), ..SocketBacklog::default() }),
             ..KernelQueue::default()
+        }
+    }
+
+    /// What cannot be switched off alone: without it no snapshot can be relied on.
+    const ESSENTIAL: [&str; 4] = ["queue", "areas", "areas.buffers", "areas.free"];
+
+    #[test]
+    fn each_figure_can_be_switched_off_or_is_essential() {
+        for figure in compare(&TRUTH, Some(&queue())) {
+            let mut known = Known::of(&Resolved::all());
+            assert_ne!(
+                known.forget(&figure.name),
+                ESSENTIAL.contains(&figure.name.as_str()),
+                "{}",
+                figure.name
+            );
         }
     }
 

@@ -86,6 +86,11 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Whether zcrxd sees all processes, under the ids that the kernel gives them.
+    pub(super) const fn sees_all_processes(&self) -> bool {
+        self.initial_namespace
+    }
+
     /// Forgets everything that was seen. Addresses in the registry mean nothing while no probe sees teardowns.
     pub(super) fn begin_again(&mut self) {
         let rings: Vec<u64> = self.rings.keys().filter_map(Result::ok).collect();

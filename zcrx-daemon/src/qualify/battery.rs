@@ -1,4 +1,7 @@
-//! The tests, one after another, and the way back.
+//! The tests, one after another.
+
+mod restore;
+mod starvation;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -6,26 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::consumer::Consumer;
-use super::counters::Counters;
 use super::peer::{Peer, Transfer};
-use super::report::{QualifyReport, Restart};
-use super::settings::differences;
+use super::report::QualifyReport;
 use super::target::Target;
 use crate::check::Verdict;
 use crate::model::{BackendKind, Interface, ReceiveSample};
-use crate::net::{self, Flow, Netlink, Outcome, Wanted};
-use crate::receive::{BackendChoice, Destination, QueueConfig, ReceiveError, Receiver, SinkConfig};
+use crate::net::{self, Flow, Netlink, Wanted};
+use crate::receive::{BackendChoice, QueueConfig, ReceiveError, Receiver, SinkConfig};
 
 /// Payload of the large transfer, and number and payload of the small ones, bytes.
 const LARGE: u64 = 16 << 20;
 const SMALL: (u64, u64) = (32, 100);
 /// Limit of one transfer.
 const TRANSFER_LIMIT: Duration = Duration::from_mins(3);
-/// No byte for so long while a transfer runs: the queue is starved.
-const STILL: Duration = Duration::from_secs(2);
-/// How long a queue may take to receive again after its buffers are back.
-const RESTART_LIMIT: Duration = Duration::from_secs(30);
 /// How long the kernel may take to release a queue.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
@@ -207,98 +203,6 @@ impl<'a> Battery<'a> {
         Ok(())
     }
 
-    /// A consumer that takes nothing: the queue starves. Then the consumer reads, and the queue has to go on.
-    fn starvation(&mut self, report: &mut QualifyReport) -> Step {
-        let consumer = Consumer::start()?;
-        let sink = SinkConfig::Forward(Destination::Unix(consumer.path()));
-        let receiver = self.receive(&sink)?;
-        let before = Counters::read(&self.target);
-        let seed = 1;
-        let bytes = 4 * self.area_bytes();
-        self.peer.ask(Transfer { port: self.target.port, bytes, seed, verified: false })?;
-        let Some(starved_at) = self.wait_until_still(&receiver)? else {
-            report.add("starvation", Verdict::Skip, "the queue did not starve: everything arrived");
-            return Ok(());
-        };
-        report.moved_counters = Counters::read(&self.target).since(&before);
-        let moved = report.moved_counters.len();
-        let verdict = if moved > 0 { Verdict::Pass } else { Verdict::Warn };
-        report.add("starvation_counted", verdict, format!("{moved} counters changed (list below)"));
-        consumer.open();
-        let begun = Instant::now();
-        let by_itself = self.wait(RESTART_LIMIT, |_| {
-            Ok(sample_of(&receiver).is_some_and(|sample| sample.bytes > starved_at).then(|| begun.elapsed()))
-        })?;
-        if let Some(after) = by_itself {
-            let after_ms = after.as_millis() as u64;
-            report.restart = Some(Restart::ByItself { after_ms });
-            let outcome = self.wait(TRANSFER_LIMIT, |battery| Ok(battery.peer.outcome()?))?;
-            return match outcome {
-                Some(Ok(())) => {
-                    let found =
-                        format!("receives again by itself, {after_ms} ms after the first buffer came back");
-                    report.add("restart", Verdict::Pass, found);
-                    Ok(())
-                }
-                Some(Err(why)) => Err(Stop::Failed(format!("the transfer failed after the restart: {why}"))),
-                None => Err(Stop::Failed("the transfer did not end after the restart".to_owned())),
-            };
-        }
-        drop(receiver);
-        // The transfer fails with its connection.
-        self.wait(TRANSFER_LIMIT, |battery| Ok(battery.peer.outcome()?))?;
-        let receiver = self.receive(&SinkConfig::Verify)?;
-        let again = self.transfer(SMALL.1, seed, true);
-        drop(receiver);
-        let (restart, verdict, found) = match again {
-            Ok(()) => (
-                Restart::ByRegistration,
-                Verdict::Warn,
-                "does not receive again although every buffer came back; a new registration revives it",
-            ),
-            Err(Stop::Interrupted) => return Err(Stop::Interrupted),
-            Err(Stop::Failed(_)) => {
-                (Restart::Never, Verdict::Fail, "does not receive again, not even after a new registration")
-            }
-        };
-        report.restart = Some(restart);
-        report.add("restart", verdict, found);
-        Ok(())
-    }
-
-    /// Restores the interface and compares its settings with those at the beginning.
-    fn restore(&self, report: &mut QualifyReport) {
-        let end = Instant::now() + RELEASE_LIMIT;
-        let failure = loop {
-            let failure = match net::put_back(Some(&self.target.interface), None) {
-                Ok(done) => done.into_iter().find_map(|done| match done.outcome {
-                    Outcome::Restored(restored) => restored.failed.first().map(ToString::to_string),
-                    Outcome::Rebooted | Outcome::Gone => None,
-                }),
-                Err(error) => Some(error.to_string()),
-            };
-            // The kernel releases a queue a little after its ring is closed.
-            if failure.is_none() || Instant::now() >= end {
-                break failure;
-            }
-            thread::sleep(POLL);
-        };
-        if let Some(failure) = failure {
-            let remedy = format!("; `zcrxd nic restore {}` tries again", self.target.interface);
-            report.add("restore", Verdict::Fail, failure + &remedy);
-            return;
-        }
-        let left = match net::interface(&mut Netlink::new(), &self.target.interface) {
-            Ok(after) => differences(&self.before, &after),
-            Err(error) => vec![error.to_string()],
-        };
-        if left.is_empty() {
-            report.add("restore", Verdict::Pass, "every setting is as it was");
-        } else {
-            report.add("restore", Verdict::Fail, format!("left changed: {}", left.join("; ")));
-        }
-    }
-
     fn config(&self, sink: SinkConfig) -> QueueConfig {
         let area_bytes = self.area_bytes();
         QueueConfig {
@@ -351,23 +255,6 @@ impl<'a> Battery<'a> {
             Ok(sample_of(receiver).filter(|sample| sample.connections == 0 && sample.held() == 0))
         })?;
         settled.ok_or_else(|| Stop::Failed("buffers were not returned".to_owned()))
-    }
-
-    /// Waits until nothing has arrived for a while although the transfer is not over. Returns the bytes received so far;
-    /// `None` if the transfer ended.
-    fn wait_until_still(&mut self, receiver: &Receiver) -> Step<Option<u64>> {
-        let (mut seen, mut since) = (0, Instant::now());
-        let still = self.wait(TRANSFER_LIMIT, |battery| {
-            if let Some(outcome) = battery.peer.outcome()? {
-                return outcome.map(|()| Some(None)).map_err(Stop::Failed);
-            }
-            let bytes = sample_of(receiver).map_or(0, |sample| sample.bytes);
-            if bytes != seen {
-                (seen, since) = (bytes, Instant::now());
-            }
-            Ok((seen > 0 && since.elapsed() >= STILL).then_some(Some(seen)))
-        })?;
-        still.ok_or_else(|| Stop::Failed("nothing arrived".to_owned()))
     }
 
     /// Polls until `ready` returns a value; `None` after the limit.

@@ -11,7 +11,7 @@ use crate::net::{self, Netlink, kernel_index};
 pub(super) struct Counters(BTreeMap<String, u64>);
 
 impl Counters {
-    /// Reads the queue's statistics and what `ethtool -S` shows; what cannot be read is left out.
+    /// Reads the queue's statistics and what `ethtool -S` shows; what cannot be read is left out. Empty if nothing can be read.
     pub(super) fn read(target: &Target) -> Self {
         let mut counters: BTreeMap<String, u64> =
             net::statistics(&target.interface).unwrap_or_default().into_iter().collect();
@@ -28,6 +28,11 @@ impl Counters {
             counters.extend(named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         }
         Self(counters)
+    }
+
+    /// Whether no counter could be read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Counters of failures that changed: those of packets and bytes change in any traffic and say nothing.

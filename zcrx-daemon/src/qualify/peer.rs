@@ -3,7 +3,7 @@
 //! The battery connects to it and writes one line for each transfer, `PORT BYTES SEED verified|unverified`. The sender connects
 //! back to that port of the host which asked, and to no other, sends, and answers with one line: `ok`, or the reason.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use crate::receive::pattern::{SendError, Verdict, send};
 
 /// How long the battery waits for a connection, and the longest single wait for an answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest battery that the sending end reads, bytes of its requests, and largest transfer that it sends.
+const REQUESTS_LIMIT: u64 = 64 << 10;
+const TRANSFER_LIMIT: u64 = 4 << 30;
 const POLL: Duration = Duration::from_millis(50);
 
 /// A connection to the sending end.
@@ -81,7 +84,7 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
 
 fn serve_battery(mut stream: &TcpStream) -> io::Result<()> {
     let asker = stream.peer_addr()?.ip();
-    for line in BufReader::new(stream).lines() {
+    for line in BufReader::new(stream.take(REQUESTS_LIMIT)).lines() {
         let answer = parse(&line?).map_or_else(Err, |transfer| transmit(asker, transfer));
         let answer = answer.map_or_else(|why| why.replace('\n', " "), |()| "ok".to_owned());
         stream.write_all(format!("{answer}\n").as_bytes())?;
@@ -104,6 +107,9 @@ fn parse(line: &str) -> Result<Transfer, String> {
     let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or_else(wrong);
     let (port, bytes, seed) = (number()?, number()?, number()?);
     let port = u16::try_from(port).map_err(|_| wrong())?;
+    if bytes > TRANSFER_LIMIT {
+        return Err(format!("{bytes} bytes are more than the {TRANSFER_LIMIT} that one transfer may have"));
+    }
     let verified = match (words.next(), words.next()) {
         (Some("verified"), None) => true,
         (Some("unverified"), None) => false,
@@ -120,9 +126,14 @@ mod tests {
     fn transfer_is_parsed_and_anything_else_refused() {
         let transfer = Transfer { port: 9999, bytes: 100, seed: 7, verified: true };
         assert_eq!(parse("9999 100 7 verified"), Ok(transfer));
-        for wrong in
-            ["", "9999 100 7", "99999 100 7 verified", "9999 100 7 verified more", "9999 -1 7 verified"]
-        {
+        for wrong in [
+            "",
+            "9999 100 7",
+            "99999 100 7 verified",
+            "9999 100 7 verified more",
+            "9999 -1 7 verified",
+            "9999 4294967297 7 verified",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -4,15 +4,15 @@ use serde_json::Value;
 
 use crate::model::Interface;
 
-/// Names each setting that differs, with both values.
-pub(super) fn differences(before: &Interface, after: &Interface) -> Vec<String> {
+/// Names each setting that differs, with both values. Fails if the settings cannot be compared.
+pub(super) fn differences(before: &Interface, after: &Interface) -> Result<Vec<String>, serde_json::Error> {
     let settings = |interface: &Interface| {
         let Interface { setup, mtu, up, pause, .. } = interface;
-        serde_json::to_value((setup, mtu, up, pause)).unwrap_or_default()
+        serde_json::to_value((setup, mtu, up, pause))
     };
     let mut found = Vec::new();
-    compare("", &settings(before), &settings(after), &mut found);
-    found
+    compare("", &settings(before)?, &settings(after)?, &mut found);
+    Ok(found)
 }
 
 fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {

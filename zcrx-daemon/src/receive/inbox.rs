@@ -13,7 +13,8 @@ use std::thread;
 use socket2::Socket;
 use tracing::warn;
 
-use super::config::{QueueConfig, SinkConfig};
+use super::choices::SinkConfig;
+use super::config::QueueConfig;
 use super::connections::placement::HardwareQueue;
 use super::mapping::Mapping;
 use super::prepared::Prepared;
@@ -54,6 +55,11 @@ impl Exchange {
     /// Creates an exchange that calls `before_registration` before a queue is registered again.
     pub(super) fn new(before_registration: BeforeRegistration) -> Self {
         Self { before_registration: Some(before_registration), ..Self::default() }
+    }
+
+    /// Whether announcements are heard.
+    pub(super) const fn is_heard(&self) -> bool {
+        self.before_registration.is_some()
     }
 
     /// Announces that a queue is about to be registered again.

@@ -23,6 +23,7 @@
 //! | [`pattern`] | test data that shows every fault |
 
 mod backend;
+mod choices;
 mod completion;
 mod config;
 mod connections;
@@ -51,9 +52,8 @@ use zcrx_receive::memory as mapping;
 /// The refill ring, both sides.
 pub use zcrx_receive::refill;
 
-pub use config::{
-    BackendChoice, DEFAULT_AREA_BYTES, Destination, MAX_WORKERS, ParseChoiceError, QueueConfig, SinkConfig,
-};
+pub use choices::{BackendChoice, Destination, ParseChoiceError, SinkConfig};
+pub use config::{DEFAULT_AREA_BYTES, MAX_WORKERS, QueueConfig};
 pub use error::ReceiveError;
 pub use inbox::BeforeRegistration;
 pub use receiver::Receiver;

@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use super::config::{QueueConfig, SinkConfig};
+use super::choices::SinkConfig;
+use super::config::QueueConfig;
 use super::group::WorkerSlot;
 use super::inbox::{ConnectionInbox, Exchange};
 use super::stats::Stats;

@@ -11,7 +11,8 @@ use socket2::SockRef;
 use tracing::error;
 
 use super::backend::check_interface;
-use super::config::{QueueConfig, SinkConfig};
+use super::choices::SinkConfig;
+use super::config::QueueConfig;
 use super::error::ReceiveError;
 use super::group::{WorkerGroup, WorkerSlot};
 use super::inbox::{BeforeRegistration, ConnectionInbox, Exchange};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
-use super::config::SinkConfig;
+use super::choices::SinkConfig;
 use super::pool::Pool;
 use super::refill::{MappedRing, RingMemory};
 use crate::model::{QueueKey, QueueState, ReceiveSample, RingStatistics, Selection, ZcrxCounts, ZcrxSample};

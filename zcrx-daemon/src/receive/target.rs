@@ -6,7 +6,7 @@ use std::net::ToSocketAddrs;
 use socket2::SockAddr;
 
 use super::ReceiveError;
-use super::config::Destination;
+use super::choices::Destination;
 
 /// All addresses of a destination. Never empty.
 #[derive(Debug)]

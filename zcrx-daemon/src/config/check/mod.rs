@@ -32,6 +32,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
             mechanism: draft.probes.mechanism.unwrap_or_default(),
             statistics: draft.probes.statistics.unwrap_or(false),
             residence: draft.probes.residence.unwrap_or(0),
+            self_check: true,
         },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),

@@ -26,19 +26,3 @@ fn healthy_hours_raise_no_alarm() {
     assert!(found.hours > 0.5, "{found:?}");
     assert_eq!(found.false_alarms, [""; 0]);
 }
-
-/// For work on the rules, without a release build: `ACCURACY="CASES HOURS SIZES SEED" cargo test --lib accuracy_on_request -- --ignored
-/// --nocapture`.
-#[test]
-#[ignore = "prints figures for a person"]
-fn accuracy_on_request() {
-    let request = std::env::var("ACCURACY").unwrap_or_else(|_| "500 20 20 1".to_owned());
-    let numbers: Vec<u64> = request.split(' ').map(|word| word.parse().expect("a whole number")).collect();
-    let [cases, hours, sizes, seed] = numbers[..] else { panic!("CASES HOURS SIZES SEED") };
-    let found = accuracy(cases, seed);
-    println!("{}\n{:#?}", found.report(), found.wrong);
-    let advice = advice(sizes, seed);
-    println!("{}{:#?}{:#?}", advice.rows(), advice.harmed, advice.starving);
-    let healthy = healthy_hours(hours, seed);
-    println!("{} h, {} lossy, {:#?}", healthy.hours, healthy.lossy, healthy.false_alarms);
-}

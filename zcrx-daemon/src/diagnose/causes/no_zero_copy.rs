@@ -80,7 +80,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .evidence_if(why(facts))
         .evidence_if(per_second.map(|rate| {
             format!(
-                "copies move {}/s: about {} % of one CPU at {} a second",
+                "copies move {}/s: about {} % of one CPU, if a CPU copies {} a second",
                 words::bytes(rate),
                 words::decimals(rate / COPIED_BY_ONE_CPU * 100.0),
                 words::bytes(COPIED_BY_ONE_CPU)

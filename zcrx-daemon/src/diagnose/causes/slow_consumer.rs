@@ -99,7 +99,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .evidence_if(alone)
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
         .evidence_if((!returning && accounted).then(|| {
-            format!("its sink has been done with none in {}", words::last(facts.latest.span))
+            format!("its sink finished no buffer in {}", words::last(facts.latest.span))
         }))
         .doubt_if(!returning && !accounted && !pausing && unread_share + waiting_share < CONSIDERABLE, || {
             format!("nothing came back in {}: held buffers may be lost", words::last(facts.latest.span))

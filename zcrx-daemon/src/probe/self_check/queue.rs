@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use zcrx_receive::{Buffer, Completion, Options, Queue};
+use zcrx_uapi::query;
+use zcrx_uapi::zcrx::ZCRX_REG_NODEV;
 
 /// Buffers of the area.
 const BUFFERS: usize = 32;
@@ -44,7 +46,7 @@ pub(super) struct Truth {
 /// The queue, with what keeps it alive.
 pub(super) struct CheckQueue {
     // Declared first: the ring closes the queue before the queue's memory goes.
-    _ring: Ring,
+    ring: Ring,
     _queue: Queue,
     _held: Vec<Buffer>,
     _ends: (TcpStream, TcpStream),
@@ -54,6 +56,10 @@ pub(super) struct CheckQueue {
 impl CheckQueue {
     /// Registers the queue, receives into it, returns some buffers and leaves some completions unread.
     pub(super) fn prepare() -> Result<Self, String> {
+        // The query counts as no refused registration, as a trial would.
+        if !query::zcrx().is_ok_and(|zcrx| zcrx.register_flags & u64::from(ZCRX_REG_NODEV) != 0) {
+            return Err("this kernel has no queue without a device (Linux 7.1)".to_owned());
+        }
         let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         let mut builder = Ring::builder();
         builder.setup_single_issuer().setup_defer_taskrun().setup_cqsize(CQ_ENTRIES);
@@ -68,8 +74,8 @@ impl CheckQueue {
             refill_entries: REFILL_ENTRIES,
             nodev: true,
         };
-        let mut queue = Queue::register(fd, &options)
-            .map_err(step("no queue without a device (Linux 7.1) can be registered"))?;
+        let mut queue =
+            Queue::register(fd, &options).map_err(step("no queue without a device can be registered"))?;
         let (mut sender, receiver) = connection().map_err(step("no connection through the loopback"))?;
         sender.write_all(&vec![0; PAGES * page]).map_err(step("no data through the loopback"))?;
         submit(&mut ring, &queue.receive(receiver.as_raw_fd()).user_data(RECEIVE))?;
@@ -97,7 +103,12 @@ impl CheckQueue {
             cq_unread: UNREAD,
             tid: u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()),
         };
-        Ok(Self { _ring: ring, _queue: queue, _held: held, _ends: (sender, receiver), truth })
+        Ok(Self { ring, _queue: queue, _held: held, _ends: (sender, receiver), truth })
+    }
+
+    /// Descriptor of the ring, by which a snapshot names it.
+    pub(super) fn ring_fd(&self) -> u32 {
+        self.ring.as_raw_fd().unsigned_abs()
     }
 
     /// What a snapshot must show.

@@ -9,7 +9,8 @@ use super::zcrx::ZcrxBackend;
 use crate::model::{BackendKind, Refusal, Selection};
 use crate::net::kernel_index;
 use crate::receive::ReceiveError;
-use crate::receive::config::{BackendChoice, QueueConfig};
+use crate::receive::choices::BackendChoice;
+use crate::receive::config::QueueConfig;
 use crate::receive::pool::Pool;
 use crate::receive::ring::Ring;
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use io_uring::squeue;
 
-use super::config::SinkConfig;
+use super::choices::SinkConfig;
 use super::pool::{Buffer, Pool};
 use super::target::Addresses;
 use super::worker::op::SinkOp;

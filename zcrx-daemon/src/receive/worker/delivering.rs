@@ -8,7 +8,7 @@ use tracing::{debug, error, warn};
 use super::op::{Op, SinkOp};
 use super::state::{Phase, State};
 use super::timers::Timer;
-use crate::receive::config::SinkConfig;
+use crate::receive::choices::SinkConfig;
 use crate::receive::error::errno_name;
 use crate::receive::inbox::Answer;
 use crate::receive::sinks::{Sink, Step, Storage};

@@ -13,7 +13,7 @@ use crate::model::{BackendKind, Refusal};
 use crate::net::interface_name;
 use crate::receive::ReceiveError;
 use crate::receive::backend::Backend;
-use crate::receive::config::BackendChoice;
+use crate::receive::choices::BackendChoice;
 use crate::receive::connections::health::unreported_ends;
 use crate::receive::inbox::Answer;
 use crate::receive::prepared::{Prepared, ifindex, with_current_name};

@@ -28,6 +28,7 @@ mod state;
 mod thread;
 mod timers;
 
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ use self::retired::{RetiredRing, RetiredRings};
 use self::state::{Carried, Ended};
 use super::ReceiveError;
 use super::backend::Shared;
-use super::config::BackendChoice;
+use super::choices::BackendChoice;
 use super::error::describe_refusal;
 use super::plan::Plan;
 use super::pool::degradation;
@@ -205,8 +206,10 @@ fn reopen(plan: &Plan) -> Option<(Prepared, Option<Shared>)> {
         if plan.wake.stopped() {
             return None;
         }
-        // A driver that was loaded again has forgotten how its interface was prepared.
-        plan.exchange.before_registration(&with_current_name(&plan.config, plan.stats.ifindex()));
+        announce_registration(plan);
+        if plan.wake.stopped() {
+            return None;
+        }
         match prepared::best(plan) {
             Ok(prepared) => return Some(prepared),
             Err(error) => {
@@ -215,6 +218,32 @@ fn reopen(plan: &Plan) -> Option<(Prepared, Option<Shared>)> {
             }
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Announces the registration, so the interface is prepared again: a driver that was loaded again has forgotten its settings. A
+/// driver may need seconds for that, so a helper thread waits for it, and this thread keeps answering until it must stop.
+fn announce_registration(plan: &Plan) {
+    const POLL: Duration = Duration::from_millis(20);
+    if !(plan.config.prepare && plan.exchange.is_heard()) {
+        return;
+    }
+    let exchange = Arc::clone(&plan.exchange);
+    let config = with_current_name(&plan.config, plan.stats.ifindex());
+    let helper = std::thread::Builder::new()
+        .name("zcrx-prepare".to_owned())
+        .spawn(move || exchange.before_registration(&config));
+    match helper {
+        Ok(helper) => {
+            while !helper.is_finished() && !plan.wake.stopped() {
+                plan.wake.sleep(POLL);
+            }
+        }
+        Err(error) => warn!(
+            queue = plan.name,
+            %error,
+            "cannot start a thread that prepares the interface: raise the limit of processes (`ulimit -u`)"
+        ),
     }
 }
 

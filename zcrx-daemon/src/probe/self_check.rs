@@ -6,12 +6,41 @@
 
 mod queue;
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use self::queue::{CheckQueue, Truth};
 use crate::model::{CheckedFigure, KernelQueue, KernelSnapshot, RunState, SelfCheck};
 
 /// Registers a queue, moves its figures to known values, and compares what the snapshot shows of them. Before Linux 7.1, without
 /// CAP_NET_ADMIN and without a loopback there is no such queue, and the check says why.
+///
+/// Ends when the kernel has freed the queue, so that a probe that is attached afterwards does not count its end.
 pub(super) fn run(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
+    let pinned = pinned_kib();
+    let check = check(snapshot);
+    wait_until_freed(pinned);
+    check
+}
+
+/// How long the kernel may take to free the queue.
+const FREED_LIMIT: Duration = Duration::from_secs(1);
+
+/// The kernel frees a queue some time after its ring was closed. It then unpins the queue's area, which is the only trace that a
+/// process sees. Other queues of zcrxd may pin memory in the meantime: then this waits for as long as it may.
+fn wait_until_freed(pinned: Option<u64>) {
+    let deadline = Instant::now() + FREED_LIMIT;
+    while pinned_kib() > pinned && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Memory of this process that is pinned, KiB.
+fn pinned_kib() -> Option<u64> {
+    procfs::process::Process::myself().and_then(|process| process.status()).ok()?.vmpin
+}
+
+fn check(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
     let queue = match CheckQueue::prepare() {
         Ok(queue) => queue,
         Err(reason) => return SelfCheck { unchecked: Some(reason), ..SelfCheck::default() },

@@ -121,8 +121,9 @@ fn copied(mechanism: &str) -> Result<()> {
     daemon.until("one queue has one entry", STEP_LIMIT, |metrics| entries(metrics) == Some(1.0))?;
 
     foreign.quit()?;
-    let metrics = daemon
-        .until("the queue's counts are forgotten", STEP_LIMIT, |metrics| entries(metrics) == Some(0.0))?;
+    let metrics = daemon.until("the queue is freed and its counts are forgotten", STEP_LIMIT, |metrics| {
+        is_freed(metrics) && entries(metrics) == Some(0.0)
+    })?;
     ensure!(metrics.count("zcrx_rings_freed_total")? == 1, "one ring had queues and ended");
     ensure!(metrics.count("zcrx_queues_freed_total")? == 1, "one queue ended");
     daemon.stop().map(drop)
@@ -183,8 +184,10 @@ const ON_DEVICE: Scenario = Scenario {
             "allocation_fexit ran {runs} times only"
         );
         foreign.quit()?;
-        let metrics = daemon.until("the pool is gone", STEP_LIMIT, |metrics| {
-            metrics.sum("zcrx_provider_pools_freed_total") == Some(1.0) && entries(metrics) == Some(0.0)
+        let metrics = daemon.until("the pool and the queue are gone", STEP_LIMIT, |metrics| {
+            is_freed(metrics)
+                && metrics.sum("zcrx_provider_pools_freed_total") == Some(1.0)
+                && entries(metrics) == Some(0.0)
         })?;
         ensure!(ended.hits()? == 1, "the kernel's own kprobe saw another number of pools end");
         ensure!(metrics.count("zcrx_rings_freed_total")? == 1, "one ring had queues and ended");
@@ -202,6 +205,11 @@ fn errors(truth: &Value, errno: &str) -> u64 {
 fn by_label(metrics: &Metrics, name: &str, label: &str, value: &str) -> u64 {
     let samples = metrics.of(name).filter(|sample| sample.labels.get(label).is_some_and(|it| it == value));
     samples.map(|sample| sample.value as u64).sum()
+}
+
+/// Whether a queue has ended. The kernel frees it some time after its ring and its page pool.
+fn is_freed(metrics: &Metrics) -> bool {
+    metrics.sum("zcrx_queues_freed_total").is_some_and(|queues| queues > 0.0)
 }
 
 /// Queues that are counted.

@@ -18,8 +18,10 @@ pub const QUEUE_OUTCOME: u32 = 6;
 pub const RESIDENCE_STAMP: u32 = 7;
 /// A ring with queues for which the registry had no room.
 pub const REGISTRY_RING: u32 = 8;
+/// A process that holds a ring, or one whose files changed, for which the table had no room. The next snapshot walks all files.
+pub const HOLDER_CHANGE: u32 = 9;
 /// Number of slots.
-pub const SLOTS: u32 = 9;
+pub const SLOTS: u32 = 10;
 
 /// What each slot counts, in a word.
 pub const NAMES: [&str; SLOTS as usize] = [
@@ -32,4 +34,5 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "queue_outcome",
     "residence_stamp",
     "registry_ring",
+    "holder_change",
 ];

@@ -236,6 +236,17 @@ offsets! {
     /// How far it has received, the end of the stream included.
     tcp_rcv_nxt: integer 4 = "tcp_sock" "rcv_nxt";
 
+    /// What a task may do.
+    task_credentials: pointer "cred" = "task_struct" "cred";
+    /// User id in the initial user namespace.
+    credentials_user: integer 4 = "cred" "euid.val";
+    /// Effective capabilities.
+    credentials_capabilities: integer 8 = "cred" "cap_effective.val";
+    /// User namespace in which the capabilities count.
+    credentials_namespace: pointer "user_namespace" = "cred" "user_ns";
+    /// Nesting depth of a user namespace: 0 for the initial one.
+    user_namespace_level: integer 4 = "user_namespace" "level";
+
     /// Namespaces of a task.
     task_nsproxy: pointer "nsproxy" = "task_struct" "nsproxy";
     /// Its network namespace.
@@ -261,6 +272,14 @@ offsets! {
     page_pool_cache: integer 4 = "page_pool" "alloc.count";
     /// The buffers themselves.
     page_pool_cached: array 512 of 8 = "page_pool" "alloc.cache";
+    /// Where the next buffer enters the ring that a page pool keeps buffers in which came back outside its NAPI instance.
+    page_pool_ring_producer: integer 4 = "page_pool" "ring.producer";
+    /// Where the next buffer leaves it.
+    page_pool_ring_consumer: integer 4 = "page_pool" "ring.consumer_head";
+    /// Its places.
+    page_pool_ring_size: integer 4 = "page_pool" "ring.size";
+    /// The array of them; an empty one is null.
+    page_pool_ring_places: pointer = "page_pool" "ring.queue";
     /// Buffers a page pool took in.
     page_pool_held: integer 4 = "page_pool" "pages_state_hold_cnt";
     /// Buffers a page pool gave up.

@@ -14,6 +14,14 @@ pub const HAS_DURATION: u32 = 1 << 0;
 /// The caller's `io_uring_zcrx_ifq_reg` could be read.
 pub const HAS_ARGUMENTS: u32 = 1 << 1;
 
+/// The caller lacks `CAP_NET_ADMIN` in the initial user namespace: the kernel refuses whatever it asks for.
+pub const IS_UNPRIVILEGED: u32 = 1 << 2;
+
+/// Users without privileges whose last attempt is remembered.
+pub const UNPRIVILEGED_USERS: u32 = 256;
+/// Time in nanoseconds in which one user without privileges is noted once. Every attempt is counted.
+pub const UNPRIVILEGED_PAUSE_NS: u64 = 60_000_000_000;
+
 /// A message of the kernel's, zero-terminated, cut if longer; empty if there was none.
 pub type Words = [u8; 96];
 
@@ -31,7 +39,7 @@ pub struct Event {
     pub tid: u32,
     /// 0, or the negative errno.
     pub result: i32,
-    /// [`HAS_DURATION`], [`HAS_ARGUMENTS`].
+    /// [`HAS_DURATION`], [`HAS_ARGUMENTS`], [`IS_UNPRIVILEGED`].
     pub known: u32,
     /// Inode number of the caller's network namespace, 0 if it could not be read.
     pub netns: u32,

@@ -188,6 +188,8 @@ pub struct Queue {
     pub pool_id: u32,
     /// Page pool: buffers in its allocation cache.
     pub pool_cache: u32,
+    /// Page pool: buffers in its ring.
+    pub pool_ring: u32,
     /// Page pool: buffers taken in.
     pub pool_held: u32,
     /// Page pool: buffers given up.
@@ -200,6 +202,8 @@ pub struct Queue {
     pub physical_netns: u32,
     /// Hardware queue of that device; [`u32::MAX`] if the page pool does not say.
     pub physical_rxq: u32,
+    /// Keeps the record free of padding.
+    pub reserved: u32,
     /// Interface name, zero-terminated.
     pub interface: [u8; 16],
     /// Interface name of the device behind a leased queue, zero-terminated.
@@ -299,6 +303,6 @@ const _: () = assert!(size_of::<Config>() == 32);
 const _: () = assert!(size_of::<Ring>() == 72);
 const _: () = assert!(size_of::<Consumer>() == 88);
 const _: () = assert!(size_of::<Member>() == 24);
-const _: () = assert!(size_of::<Queue>() == 120);
+const _: () = assert!(size_of::<Queue>() == 128);
 const _: () = assert!(size_of::<Area>() == 64);
 const _: () = assert!(size_of::<After>() == 24);

@@ -41,6 +41,12 @@ fn extack_tp_btf(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Forgets what was said to a thread before its registration begins.
+#[inline(always)]
+pub(crate) fn forget(thread: u64) {
+    let _ = EXTACK_WORDS.remove(thread);
+}
+
 /// Moves what was said during the registration that `thread` ends now into `words`.
 #[inline(always)]
 pub(crate) fn take(thread: u64, words: &mut Words) {

@@ -2,26 +2,30 @@
 //! another program, which closes the ring.
 //!
 //! Runs at each fork and exec on the host: a look-up by process, and nothing more unless the process holds a ring. User space then
-//! reads the files of that one process.
+//! reads the files of that one process. A process for which the tables have no room is counted as lost, and user space then reads the
+//! files of all.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::{btf_tracepoint, map},
-    maps::LruHashMap,
+    maps::HashMap,
     programs::BtfTracePointContext,
 };
-use zcrx_common::snapshot::OWNERS;
+use zcrx_common::{loss::HOLDER_CHANGE, snapshot::OWNERS};
 
-use crate::kernel::{offset, read};
+use crate::{
+    kernel::{offset, read},
+    loss,
+};
 
 /// Processes that hold a ring, with the generation of the snapshot that last said so; 0 before the first one.
 #[map]
-pub(crate) static SNAPSHOT_OWNERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(OWNERS, 0);
+pub(crate) static SNAPSHOT_OWNERS: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, 0);
 
 /// Processes whose files user space is to read, with the time of the change.
 #[map]
-static HOLDER_CHANGES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(OWNERS, 0);
+static HOLDER_CHANGES: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, 0);
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: the child has its files already.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -54,7 +58,20 @@ pub(crate) fn note_current() {
 
 #[inline(always)]
 fn note(process: u32) {
-    let _ = SNAPSHOT_OWNERS.insert(process, 0, u64::from(BPF_NOEXIST));
+    if !holds(process)
+        && SNAPSHOT_OWNERS.insert(process, 0, u64::from(BPF_NOEXIST)).is_err()
+        && !holds(process)
+    {
+        loss::count(HOLDER_CHANGE);
+    }
+}
+
+/// Notes which snapshot found that a process holds a ring.
+#[inline(always)]
+pub(crate) fn note_found(process: u32, generation: u64) {
+    if SNAPSHOT_OWNERS.insert(process, generation, 0).is_err() {
+        loss::count(HOLDER_CHANGE);
+    }
 }
 
 #[inline(always)]
@@ -65,5 +82,7 @@ fn holds(process: u32) -> bool {
 #[inline(always)]
 fn changed(process: u32) {
     // SAFETY: the clock helper has no preconditions.
-    let _ = HOLDER_CHANGES.insert(process, unsafe { bpf_ktime_get_ns() }, 0);
+    if HOLDER_CHANGES.insert(process, unsafe { bpf_ktime_get_ns() }, 0).is_err() {
+        loss::count(HOLDER_CHANGE);
+    }
 }

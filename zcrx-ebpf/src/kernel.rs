@@ -97,6 +97,28 @@ pub(crate) fn current_net() -> u64 {
     read(namespaces, offset!(nsproxy_net))
 }
 
+/// What the current task may do, 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn current_credentials() -> u64 {
+    // SAFETY: as in `current_net`.
+    read(unsafe { bpf_get_current_task() }, offset!(task_credentials))
+}
+
+/// Whether the kernel lets a task with these credentials register interface queues: it demands `CAP_NET_ADMIN` in the initial user
+/// namespace. `None` if this kernel's types do not describe credentials.
+#[inline(always)]
+pub(crate) fn may_register(credentials: u64) -> Option<bool> {
+    if !has(offset!(credentials_capabilities)) || !has(offset!(user_namespace_level)) || credentials == 0 {
+        return None;
+    }
+    let capabilities: u64 = read(credentials, offset!(credentials_capabilities));
+    let namespace: u64 = read(credentials, offset!(credentials_namespace));
+    Some(capabilities & CAP_NET_ADMIN != 0 && read::<u32>(namespace, offset!(user_namespace_level)) == 0)
+}
+
+/// `CAP_NET_ADMIN` as a bit of a set of capabilities.
+const CAP_NET_ADMIN: u64 = 1 << 12;
+
 /// Levels of nodes that are looked through: 262,144 ids.
 const LEVELS: u32 = 3;
 /// Ids that these levels hold.

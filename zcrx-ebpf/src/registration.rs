@@ -17,7 +17,10 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use zcrx_common::{
     loss::{REGISTRATION_COUNT, REGISTRATION_EVENT},
-    registration::{Arguments, Call, Event, HAS_ARGUMENTS, HAS_DURATION, REGISTER_ZCRX_IFQ, RESULTS},
+    registration::{
+        Arguments, Call, Event, HAS_ARGUMENTS, HAS_DURATION, IS_UNPRIVILEGED, REGISTER_ZCRX_IFQ, RESULTS,
+        UNPRIVILEGED_PAUSE_NS, UNPRIVILEGED_USERS,
+    },
 };
 
 use crate::{
@@ -25,6 +28,9 @@ use crate::{
     kernel::{self, offset, read},
     loss, registry,
 };
+
+/// `-EPERM`
+const NOT_PERMITTED: i32 = -1;
 
 /// Attempts by result (0 or negative errno).
 #[map]
@@ -34,7 +40,15 @@ static REGISTRATIONS: PerCpuHashMap<i32, u64> = PerCpuHashMap::with_max_entries(
 #[map]
 static REGISTRATION_EVENTS: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
 
-/// Calls under way, by pid and tid. A thread can be killed inside the call: the oldest entry makes room.
+/// The same of callers without privileges, which may try as often as they like: they must not displace the others.
+#[map]
+static UNPRIVILEGED_EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024, 0);
+
+/// When a user without privileges was last noted, by user id.
+#[map]
+static UNPRIVILEGED_SEEN: LruHashMap<u32, u64> = LruHashMap::with_max_entries(UNPRIVILEGED_USERS, 0);
+
+/// Calls of privileged callers under way, by pid and tid. A thread can be killed inside the call: the oldest entry makes room.
 #[map]
 static REGISTRATION_CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(256, 0);
 
@@ -95,6 +109,11 @@ fn registration_kretprobe(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn entered(ring: u64) {
+    if kernel::may_register(kernel::current_credentials()) == Some(false) {
+        return;
+    }
+    // What the kernel said before belongs to another call.
+    extack::forget(bpf_get_current_pid_tgid());
     // SAFETY: the clock helper has no preconditions.
     let call = Call { entered_ns: unsafe { bpf_ktime_get_ns() }, left_ns: 0, ring };
     // An LRU map makes room by itself; if it cannot, the duration stays unknown.
@@ -121,10 +140,22 @@ fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u
         debug!(ctx, "zcrx registration by pid {} refused: errno {}", (thread >> 32) as u32, -result);
     }
     let duration_ns = duration(thread);
+    let credentials = kernel::current_credentials();
+    // Without types, the errno has to do.
+    if !kernel::may_register(credentials).unwrap_or(result != NOT_PERMITTED) {
+        known |= IS_UNPRIVILEGED;
+        if !is_due(read(credentials, offset!(credentials_user))) {
+            return;
+        }
+    }
+    let events = if known & IS_UNPRIVILEGED == 0 { &REGISTRATION_EVENTS } else { &UNPRIVILEGED_EVENTS };
     let net = kernel::current_net();
     let netdev = if known & HAS_ARGUMENTS != 0 { kernel::find_interface(net, arguments.if_idx) } else { 0 };
-    let Some(mut entry) = REGISTRATION_EVENTS.reserve::<Event>(0) else {
-        loss::count(REGISTRATION_EVENT);
+    let Some(mut entry) = events.reserve::<Event>(0) else {
+        // Users without privileges cannot cause an alarm.
+        if known & IS_UNPRIVILEGED == 0 {
+            loss::count(REGISTRATION_EVENT);
+        }
         return;
     };
     if duration_ns != 0 {
@@ -149,6 +180,19 @@ fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u
     event.comm = bpf_get_current_comm().unwrap_or_default();
     extack::take(thread, &mut event.words);
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Whether an attempt of this user without privileges is to be noted: the last one that was is some time ago.
+#[inline(always)]
+fn is_due(user: u32) -> bool {
+    // SAFETY: the clock helper has no preconditions, and the value is copied at once.
+    let (now, last) = unsafe { (bpf_ktime_get_ns(), UNPRIVILEGED_SEEN.get(user).copied()) };
+    if last.is_some_and(|last| now.wrapping_sub(last) < UNPRIVILEGED_PAUSE_NS) {
+        return false;
+    }
+    // Without room the attempt is noted all the same: the ring buffer bounds how many are.
+    let _ = UNPRIVILEGED_SEEN.insert(user, now, 0);
+    true
 }
 
 /// Nanoseconds of this thread's call, 0 if its entry and exit were not both seen. Forgets the call.

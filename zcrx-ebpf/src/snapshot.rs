@@ -29,9 +29,9 @@ use zcrx_common::{
 use self::{
     consumer::{count_unread, fill_consumer},
     queue::{Ids, QueueWalk, SNAPSHOT_IDS, queue, visit_queue},
-    sockets::note_owner,
 };
 use crate::{
+    holders,
     kernel::{self, has, offset, read},
     loss, registry,
 };
@@ -242,7 +242,7 @@ fn visit_ring(task: u64, fd: u32, ring: u64, flags: u32, generation: u64) {
     if let Some(mut entry) = reserve::<Ring>() {
         let record = entry.write(Ring::default());
         own(record, kind::RING, task, fd, ring);
-        note_owner(record.pid, generation);
+        holders::note_found(record.pid, generation);
         record.known = known;
         record.cq_unread = unread;
         if shared != 0 {
@@ -282,7 +282,7 @@ fn visit_exported(task: u64, fd: u32, ifq: u64, generation: u64) {
     if let Some(mut entry) = reserve::<Ring>() {
         let record = entry.write(Ring::default());
         own(record, kind::EXPORTED, task, fd, ifq);
-        note_owner(record.pid, generation);
+        holders::note_found(record.pid, generation);
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
     if first_visit(ifq, generation) {

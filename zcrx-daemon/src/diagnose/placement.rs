@@ -73,9 +73,10 @@ impl Placement {
             .zip(user_buffers)
             .map(|((total, free), user)| total.saturating_sub(free).saturating_sub(user));
         let cache = kernel.and_then(|kernel| kernel.pool?.cache).map_or(POOL_CACHE, u64::from);
+        let in_ring = kernel.and_then(|kernel| kernel.pool?.ring).map_or(0, u64::from);
         let beyond_ring = in_kernel
             .zip(sample.nic.ring)
-            .map(|(in_kernel, ring)| in_kernel.saturating_sub(u64::from(ring)).saturating_sub(cache));
+            .map(|(in_kernel, ring)| in_kernel.saturating_sub(u64::from(ring) + cache + in_ring));
         let sockets = kernel.and_then(|kernel| kernel.sockets).zip(sample.buffer_bytes).map(
             |(backlog, buffer_bytes)| {
                 let by_bytes = backlog.unread_bytes.div_ceil(buffer_bytes.max(1));
@@ -161,15 +162,17 @@ pub(super) fn out(placement: &Placement) -> Option<u64> {
     Some(user(placement)? + placement.sockets.unwrap_or(0))
 }
 
-/// Buffers that an allocation could still get: free, in the pool's cache, in the refill ring. Without a device nothing
+/// Buffers that an allocation could still get: free, in the pool's cache and its ring, in the refill ring. Without a device nothing
 /// takes entries out of that ring: copies get free buffers alone.
 pub(super) fn available(sample: &QueueSample) -> Option<u64> {
     let placement = Placement::of(sample);
     match (placement.free, &sample.kernel) {
         (Some(free), Some(_)) if without_device(sample) == Some(true) => Some(free),
         (Some(free), Some(kernel)) => {
-            let cache = kernel.pool.and_then(|pool| pool.cache).unwrap_or(0);
-            Some(free + u64::from(cache) + placement.pending?)
+            let pool = kernel
+                .pool
+                .map_or(0, |pool| u64::from(pool.cache.unwrap_or(0)) + u64::from(pool.ring.unwrap_or(0)));
+            Some(free + pool + placement.pending?)
         }
         // The software interface queue posts nothing: what is not out is there.
         _ => Some(placement.total?.saturating_sub(out(&placement)?)),

@@ -18,6 +18,10 @@ pub struct Registration {
     pub comm: String,
     /// 0, or the positive errno.
     pub errno: i32,
+    /// Whether the caller lacked `CAP_NET_ADMIN` in the initial user namespace: the kernel refuses whatever it asks for. Of each user,
+    /// one such attempt per minute is listed.
+    #[serde(default)]
+    pub unprivileged: bool,
     /// Duration of the call, where the probe saw entry and exit.
     pub duration: Option<Duration>,
     /// Interface index asked for, where the arguments could be read.

@@ -175,6 +175,10 @@ pub struct PoolState {
     pub id: u32,
     /// Buffers in its allocation cache.
     pub cache: Option<u32>,
+    /// Buffers in its ring: those that the kernel gave back outside the pool's NAPI instance, such as those of a socket that was closed
+    /// with data in it. The next allocation that finds the cache empty takes them.
+    #[serde(default)]
+    pub ring: Option<u32>,
     /// Buffers taken in since it was made (modulo 2^32).
     pub held: u32,
     /// Buffers given up since it was made (modulo 2^32).
@@ -182,7 +186,7 @@ pub struct PoolState {
 }
 
 impl PoolState {
-    /// Buffers the pool is responsible for: its cache, posted descriptors, sockets, user space, refill ring.
+    /// Buffers the pool is responsible for: its cache, its ring, posted descriptors, sockets, user space, refill ring.
     pub const fn inflight(&self) -> u32 {
         self.held.wrapping_sub(self.released)
     }

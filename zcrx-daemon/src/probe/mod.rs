@@ -147,7 +147,9 @@ impl Probes {
         }
         let attached = Attached {
             registration: is_attached(catalogue::REGISTRATION)
-                .then(|| registration::Reader::new(&mut ebpf))
+                .then(|| {
+                    registration::Reader::new(&mut ebpf, is_on_function(&status, catalogue::REGISTRATION))
+                })
                 .flatten(),
             page_pool: is_attached(catalogue::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten(),
             snapshot,
@@ -297,13 +299,13 @@ fn refuse_wrong(snapshot: &mut Option<snapshot::Reader>, status: &mut [ProbeStat
 
 /// Whether the programs see every ring that gets a queue and every ring that ends.
 fn keeps_registry(status: &[ProbeStatus]) -> bool {
-    let on_function = |name: &str| {
-        let probe = status.iter().find(|probe| probe.name == name);
-        probe
-            .and_then(|probe| probe.attached.as_ref())
-            .is_some_and(|(mechanism, _)| mechanism.is_on_function())
-    };
-    on_function(catalogue::REGISTRATION) && on_function(catalogue::TEARDOWN)
+    is_on_function(status, catalogue::REGISTRATION) && is_on_function(status, catalogue::TEARDOWN)
+}
+
+/// Whether a probe is attached to a function of the kernel, not to a tracepoint only.
+fn is_on_function(status: &[ProbeStatus], name: &str) -> bool {
+    let probe = status.iter().find(|probe| probe.name == name);
+    probe.and_then(|probe| probe.attached.as_ref()).is_some_and(|(mechanism, _)| mechanism.is_on_function())
 }
 
 /// Whether zcrxd cannot do what it is for without the probe of that name: show the queues there are.

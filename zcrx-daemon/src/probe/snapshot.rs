@@ -12,7 +12,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
 };
 use zcrx_common::{
-    loss::{REGISTRY_RING, SNAPSHOT_RECORD},
+    loss::{HOLDER_CHANGE, REGISTRY_RING, SNAPSHOT_RECORD},
     snapshot::{Config, RegisteredRing},
 };
 
@@ -30,8 +30,12 @@ const REGISTRY: &str = "snapshot_registry";
 /// Buffers of an area whose references are counted. Of a larger area about so many are sampled, which takes a millisecond.
 const MOST_BUFFERS: u32 = 1 << 16;
 
-/// Processes whose files are read again in one snapshot, because they forked or executed another program.
+/// Processes whose files are read one by one in a snapshot, because they are new or executed another program. With more of them the
+/// snapshot walks.
 const MOST_CHANGES: usize = 64;
+
+/// Snapshots from one removal of processes that have exited from the table of holders to the next.
+const HOLDERS_KEPT: u64 = 64;
 
 /// Inode number of the initial pid namespace: fixed in every kernel (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -47,6 +51,8 @@ pub(super) struct Reader {
     registry: bool,
     /// Processes that hold a ring and forked or executed another program since the last snapshot.
     changes: Option<HashMap<MapData, u32, u64>>,
+    /// Processes for which the programs had no room, when last looked.
+    holders_lost: u64,
     /// Processes that hold a ring, as walks found them.
     holders: Holders,
     /// Why the next snapshot has to walk, if it has to.
@@ -70,6 +76,7 @@ impl Reader {
             sockets: None,
             registry: false,
             changes: None,
+            holders_lost: 0,
             holders: Holders::default(),
             walk: Some("the first snapshot"),
             initial_namespace: true,
@@ -155,9 +162,19 @@ impl Reader {
         let mut incomplete = self.incomplete.clone();
         let lost_before = lost.and_then(|lost| slot(lost, SNAPSHOT_RECORD));
         let overflowed = lost.and_then(|lost| slot(lost, REGISTRY_RING)).is_some_and(|lost| lost > 0);
+        let now_lost = lost.and_then(|lost| slot(lost, HOLDER_CHANGE)).unwrap_or(self.holders_lost);
+        let holders_lost = now_lost != self.holders_lost;
+        if holders_lost {
+            self.holders_lost = now_lost;
+            self.walk_next("a table of processes that hold rings was full");
+        }
         let began = monotonic();
         if let Err(error) = self.config.set(0, self.asked, 0) {
             incomplete.push(format!("SNAPSHOT_CONFIG: {error}"));
+        }
+        let changed = self.changed();
+        if changed.len() > MOST_CHANGES {
+            self.walk_next("many processes that hold rings forked");
         }
         let mut discovery = Discovery::Walk;
         // Without a ring there is neither a queue nor an owner whose sockets count.
@@ -174,9 +191,17 @@ impl Reader {
             self.registry = false;
             discovery = Discovery::Walk;
         }
+        if (holders_lost || self.asked.generation.is_multiple_of(HOLDERS_KEPT))
+            && self.initial_namespace
+            && let Some(sockets) = &mut self.sockets
+        {
+            sockets.forget_exited();
+        }
         if discovery == Discovery::Walk {
             tracing::debug!(reason = self.walk, "walking the open files of all processes");
             self.walk = None;
+            // Before the files are read: a change that comes meanwhile is noted once more.
+            self.forget_changes(&changed);
             for program in WALK {
                 if let Err(reason) = iterator::run(ebpf, program) {
                     incomplete.push(reason);
@@ -184,7 +209,8 @@ impl Reader {
             }
         }
         if discovery == Discovery::Registry && !idle {
-            self.read_changed(ebpf, &mut incomplete);
+            self.forget_changes(&changed);
+            self.read_changed(ebpf, &changed, &mut incomplete);
         }
         let mut assembly = Assembly::new(self.known);
         while let Some(record) = self.records.next() {
@@ -222,14 +248,33 @@ impl Reader {
         snapshot
     }
 
-    /// Reads the files of processes whose files may have changed: children of a fork, and those that executed another program. What is
-    /// left over is read with the next snapshot.
-    fn read_changed(&mut self, ebpf: &Ebpf, incomplete: &mut Vec<String>) {
-        let Some(changes) = &mut self.changes else { return };
-        let processes: Vec<u32> = changes.keys().filter_map(Result::ok).take(MOST_CHANGES).collect();
-        for process in processes {
-            // Before the files are read: a change that comes meanwhile is noted once more.
+    /// Processes whose files may have changed: children of a fork, and those that executed another program. Those that have exited
+    /// leave the tables.
+    fn changed(&mut self) -> Vec<u32> {
+        let Some(changes) = &mut self.changes else { return Vec::new() };
+        let noted: Vec<u32> = changes.keys().filter_map(Result::ok).collect();
+        let (living, exited): (Vec<u32>, Vec<u32>) =
+            noted.into_iter().partition(|process| !self.initial_namespace || holders::lives(*process));
+        for process in exited {
+            // One that is not there is forgotten as well.
             changes.remove(&process).ok();
+            if let Some(sockets) = &mut self.sockets {
+                sockets.forget(process);
+            }
+        }
+        living
+    }
+
+    fn forget_changes(&mut self, processes: &[u32]) {
+        let Some(changes) = &mut self.changes else { return };
+        for process in processes {
+            changes.remove(process).ok();
+        }
+    }
+
+    /// Reads the files of these processes.
+    fn read_changed(&mut self, ebpf: &Ebpf, processes: &[u32], incomplete: &mut Vec<String>) {
+        for &process in processes {
             if let Err(reason) = iterator::run_for_process(ebpf, WALK[0], process) {
                 incomplete.push(reason);
             }

@@ -173,11 +173,31 @@ fn fill_pool(record: &mut Queue, pool: u64) {
     record.known |= HAS_POOL;
     record.pool_id = read(pool, offset!(page_pool_id));
     record.pool_cache = read(pool, offset!(page_pool_cache));
+    record.pool_ring = ring_length(pool);
     // Released before held: what moves between the two reads never makes the difference negative.
     record.pool_released = read(pool, offset!(page_pool_released));
     record.pool_held = read(pool, offset!(page_pool_held));
     let napi: u64 = read(pool, offset!(page_pool_napi));
     record.napi_id = if napi == 0 { 0 } else { read(napi, offset!(napi_id)) };
+}
+
+/// Buffers in a page pool's ring. Both indexes wrap at its size, so equal ones mean an empty ring or a full one.
+#[inline(always)]
+fn ring_length(pool: u64) -> u32 {
+    let size: u32 = read(pool, offset!(page_pool_ring_size));
+    let consumer: u32 = read(pool, offset!(page_pool_ring_consumer));
+    let producer: u32 = read(pool, offset!(page_pool_ring_producer));
+    let places: u64 = read(pool, offset!(page_pool_ring_places));
+    if places == 0 || consumer >= size || producer >= size {
+        return 0;
+    }
+    if producer > consumer {
+        return producer - consumer;
+    }
+    if producer < consumer || read::<u64>(places + u64::from(consumer) * 8, 0) != 0 {
+        return size - (consumer - producer);
+    }
+    0
 }
 
 #[repr(C)]

@@ -42,13 +42,6 @@ const WAITER_FLAGS: u64 = 3;
 #[map]
 static SNAPSHOT_SOCKETS: LruHashMap<SocketsKey, Sockets> = LruHashMap::with_max_entries(OWNERS, 0);
 
-/// Remembers that the sockets of a process are to be looked at.
-#[inline(always)]
-pub(super) fn note_owner(pid: u32, generation: u64) {
-    // At worst an owner's sockets stay unknown.
-    let _ = SNAPSHOT_OWNERS.insert(pid, generation, 0);
-}
-
 #[repr(C)]
 struct FileWalk {
     /// Array of pointers: to files, or to slots of registered ones.

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ManyArgs) -> anyhow::Result<()> {
 }
 
 /// Raises the limit of open files to what is needed; the hard limit too, where this process may.
-fn allow_files(needed: u64) -> anyhow::Result<()> {
+pub(crate) fn allow_files(needed: u64) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < needed) {
         let maximum = limit.maximum.map(|maximum| maximum.max(needed));

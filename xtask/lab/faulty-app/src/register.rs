@@ -72,6 +72,9 @@ pub(crate) struct RegisterArgs {
     /// Register that often, each time with a ring of its own; the answer is the last one's.
     #[arg(long, default_value_t = 1)]
     times: u32,
+    /// Ask that many times more with the same ring; every answer but the first is left out.
+    #[arg(long, default_value_t = 0)]
+    again: u32,
     /// After a success, stay registered until killed.
     #[arg(long)]
     hold: bool,
@@ -158,7 +161,7 @@ fn attempt(args: &RegisterArgs) -> anyhow::Result<Attempt> {
     if args.wrong == Some(Wrong::ReadOnlyArea) {
         area.make_read_only().context("mprotect")?;
     }
-    let request = Request::new(args, &area, &region)?;
+    let mut request = Request::new(args, &area, &region)?;
     // SAFETY: both mappings are kept with the ring, and used for nothing else.
     let answer = unsafe {
         if args.wrong == Some(Wrong::Thread) {
@@ -169,6 +172,10 @@ fn attempt(args: &RegisterArgs) -> anyhow::Result<Attempt> {
             request.send(ring.as_fd())
         }
     };
+    for _ in 0..args.again {
+        // SAFETY: as above.
+        drop(unsafe { request.send(ring.as_fd()) });
+    }
     Ok(Attempt { answer, _ring: ring, _area: area, _region: region })
 }
 
@@ -250,7 +257,7 @@ impl Request {
 
     /// # Safety
     /// As for [`register::zcrx_ifq`].
-    unsafe fn send(mut self, ring: BorrowedFd<'_>) -> io::Result<ZcrxIfqReg> {
+    unsafe fn send(&mut self, ring: BorrowedFd<'_>) -> io::Result<ZcrxIfqReg> {
         if let Some(area) = &mut self.area {
             // SAFETY: the caller vouches for the memory described.
             unsafe { register::zcrx_ifq(ring, &mut self.reg, area, &mut self.region, None) }?;

@@ -103,6 +103,7 @@ impl Queue {
             pool: self.device.then_some(PoolState {
                 id: 17 + state.pool,
                 cache: Some(state.cache as u32),
+                ring: Some(0),
                 held: (in_pool as u32).wrapping_sub(500),
                 released: 0u32.wrapping_sub(500),
             }),

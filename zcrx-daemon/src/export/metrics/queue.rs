@@ -145,7 +145,7 @@ pub(super) static STATE: &[Row] = &[
     .absent(UNCOUNTED),
     Row::gauge(
         "zcrx_queue_kernel_buffers",
-        "Buffers neither free nor referenced by user space: posted to the NIC, in the page pool's cache, or in sockets.",
+        "Buffers neither free nor referenced by user space: posted to the NIC, in the page pool's cache or ring, or in sockets.",
         One(|queue| {
             let kernel = queue.kernel.as_ref()?;
             Some(kernel.buffers().saturating_sub(kernel.free() + user_buffers(queue)?) as f64)
@@ -168,6 +168,12 @@ pub(super) static STATE: &[Row] = &[
         "zcrx_queue_pool_cache_buffers",
         "Buffers in the allocation cache of the queue's page pool.",
         One(|queue| pool(queue, |pool| pool.cache)),
+    )
+    .absent(NO_POOL),
+    Row::gauge(
+        "zcrx_queue_pool_ring_buffers",
+        "Buffers in the ring of the queue's page pool: freed outside NAPI, for example with a closed socket. Allocations take them.",
+        One(|queue| pool(queue, |pool| pool.ring)),
     )
     .absent(NO_POOL),
     Row::gauge(

@@ -2,7 +2,7 @@
 
 use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
-use crate::model::ProbeSample;
+use crate::model::{ProbeSample, Registration};
 use crate::observe::errno_label;
 
 impl Subject for ProbeSample {
@@ -39,9 +39,9 @@ pub(super) static REGISTRATION: &[Row] = &[
     .absent("no failure has been seen, or the registration probe is not attached"),
     Row::gauge(
         "zcrx_last_registration_info",
-        "The last attempt to register a zcrx queue: process, queue and errno (none on success). Always 1.",
+        "The last attempt of a process with CAP_NET_ADMIN to register a zcrx queue: process, queue, errno (none on success). Always 1.",
         Each(&["interface", "ifindex", "queue", "pid", "comm", "errno"], |probe, series| {
-            let Some(last) = probe.recent_registrations.last() else { return };
+            let Some(last) = last(probe) else { return };
             let text = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
             let errno = if last.errno == 0 { String::new() } else { errno_label(last.errno) };
             series.push(
@@ -60,8 +60,13 @@ pub(super) static REGISTRATION: &[Row] = &[
     .absent(NONE_SEEN),
     Row::gauge(
         "zcrx_last_registration_duration_seconds",
-        "Time in seconds that the kernel took for the last attempt to register a zcrx queue.",
-        One(|probe| Some(probe.recent_registrations.last()?.duration?.as_secs_f64())),
+        "Time in seconds that the kernel took for the last attempt of a process with CAP_NET_ADMIN to register a zcrx queue.",
+        One(|probe| Some(last(probe)?.duration?.as_secs_f64())),
     )
     .absent("no registration has been seen, or only its end was observed"),
 ];
+
+/// The last attempt of a caller that the kernel lets register. Others may try as often as they like, under any name.
+fn last(probe: &ProbeSample) -> Option<&Registration> {
+    probe.recent_registrations.iter().rev().find(|registration| !registration.unprivileged)
+}

@@ -272,6 +272,18 @@ fn values_and_labels_follow_the_sample() {
 }
 
 #[test]
+fn callers_without_privileges_are_in_no_label() {
+    let mut observation = full();
+    let registrations = &mut observation.host.probe.recent_registrations;
+    let mut attempt = registrations[0].clone();
+    (attempt.unprivileged, attempt.errno, attempt.comm) = (true, libc::EPERM, "intruder".to_owned());
+    registrations.push(attempt);
+    let text = render(&observation);
+    assert!(!text.contains("intruder"), "{text}");
+    assert!(text.contains("\nzcrx_last_registration_info{"), "the attempt before it is shown");
+}
+
+#[test]
 fn unreadable_figures_of_a_queue_are_absent() {
     let mut observation = full();
     let kernel = observation.host.queues[0].kernel.get_or_insert_default();

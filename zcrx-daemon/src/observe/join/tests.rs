@@ -19,7 +19,7 @@ fn on_device(ifq: u64, netns: u64) -> KernelQueue {
         interface: Some("eth0".to_owned()),
         netns: Some(netns),
         queue: Some(3),
-        pool: Some(PoolState { id: 17, cache: None, held: 10, released: 0 }),
+        pool: Some(PoolState { id: 17, cache: None, ring: None, held: 10, released: 0 }),
         ..KernelQueue::default()
     }
 }
@@ -161,7 +161,7 @@ fn queue_that_the_driver_restarted_is_there_once_and_keeps_its_generation() {
     nic.pools[0].detached_at = Some(94);
     nic.pools.push(PagePool { id: 18, ifindex: Some(2), ..PagePool::default() });
     let mut restarted = on_device(7, NETNS);
-    restarted.pool = Some(PoolState { id: 18, cache: None, held: 0, released: 0 });
+    restarted.pool = Some(PoolState { id: 18, cache: None, ring: None, held: 0, released: 0 });
     let after = join.samples(AT * 2, &[], Some(&snapshot(vec![restarted])), &nic);
     let [sample] = after.as_slice() else { panic!("{after:#?}") };
     assert_eq!((&sample.key, sample.generation), (&before[0].key, before[0].generation));

@@ -222,6 +222,7 @@ impl Assembly {
             pool: (has(HAS_POOL) && known.pool).then_some(PoolState {
                 id: queue.pool_id,
                 cache: known.pool_cache.then_some(queue.pool_cache),
+                ring: known.pool_ring.then_some(queue.pool_ring),
                 held: queue.pool_held,
                 released: queue.pool_released,
             }),

@@ -20,6 +20,11 @@ pub(super) struct Holders {
     exits: Exits,
 }
 
+/// Whether a process has not exited, or its parent has not waited for it.
+pub(super) fn lives(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
+}
+
 impl Holders {
     /// Takes over what a walk found.
     pub(super) fn learn(&mut self, assembly: &Assembly) {
@@ -52,7 +57,7 @@ impl Holders {
     pub(super) fn add_to(&mut self, assembly: &mut Assembly) {
         self.by_ring.retain(|ring, _| assembly.has_ring(*ring));
         for (ring, owners) in &mut self.by_ring {
-            owners.retain(|owner| Path::new("/proc").join(owner.pid.to_string()).exists());
+            owners.retain(|owner| lives(owner.pid));
             assembly.add_holders(*ring, owners);
         }
     }

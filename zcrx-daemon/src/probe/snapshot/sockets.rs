@@ -9,6 +9,7 @@ use aya::{
 use zcrx_common::snapshot::{Sockets, SocketsKey};
 
 use super::super::{iterator, object};
+use super::holders::lives;
 use crate::model::{KernelQueue, SocketBacklog};
 
 const PROGRAM: &str = "snapshot_sockets";
@@ -39,6 +40,22 @@ impl Reader {
             sums: object::map(ebpf, "SNAPSHOT_SOCKETS")?,
             owners: object::map(ebpf, "SNAPSHOT_OWNERS")?,
         })
+    }
+
+    /// Removes processes that have exited from the table of those that hold a ring.
+    pub(super) fn forget_exited(&mut self) {
+        let processes: Vec<u32> = self.owners.keys().filter_map(Result::ok).collect();
+        for process in processes {
+            if !lives(process) {
+                self.forget(process);
+            }
+        }
+    }
+
+    /// Removes a process from that table.
+    pub(super) fn forget(&mut self, process: u32) {
+        // One that is not there is forgotten as well.
+        self.owners.remove(&process).ok();
     }
 
     /// Adds up the sockets of the owners that the snapshot of this generation found. Without them, all threads of the host are visited

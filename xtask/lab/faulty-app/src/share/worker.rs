@@ -15,6 +15,7 @@ use serde::Serialize;
 use zcrx_uapi::{ZcrxCtrl, register, zcrx};
 
 use super::state::Shared;
+use crate::many::allow_files;
 use crate::queue::{EVENT_USER_DATA, Queue, QueueArgs};
 use crate::raw::{Completion, RawRing};
 use crate::receive::connection::Connection;
@@ -23,6 +24,8 @@ use crate::receive::connection::Connection;
 const TICK: Duration = Duration::from_millis(5);
 /// `user_data` of requests that do nothing.
 const NOP: u64 = u64::MAX - 1;
+/// Files of the program beside duplicates of rings.
+const OTHER_FILES: u64 = 1024;
 /// Pause before a receive that found no buffer or no room is armed again.
 const REARM_PAUSE: Duration = Duration::from_millis(20);
 
@@ -212,6 +215,7 @@ impl Worker {
             Task::Dup(0) => self.duplicates.clear(),
             Task::Dup(count) => {
                 let file = self.ring.file().context("a hidden ring has no file descriptor")?;
+                allow_files(self.duplicates.len() as u64 + u64::from(count) + OTHER_FILES)?;
                 for _ in 0..count {
                     self.duplicates.push(file.try_clone_to_owned().context("duplicating a descriptor")?);
                 }

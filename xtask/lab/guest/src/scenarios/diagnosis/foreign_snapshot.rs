@@ -201,9 +201,8 @@ impl<'a> ForeignQueue<'a> {
         ];
         let mut differences = Vec::new();
         if let Some(posted) = posted {
-            // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the cache.
-            let cache = figure(metrics, truth, "zcrx_queue_pool_cache_buffers")?;
-            expected.push(("zcrx_queue_kernel_buffers", posted + cache));
+            // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the page pool.
+            expected.push(("zcrx_queue_kernel_buffers", posted + in_pool(metrics, truth)?));
             let inflight = inflight(self.namespace, metrics, truth)?;
             expected.push(("zcrx_queue_pool_inflight_buffers", inflight));
             expected.push(("zcrx_queue_free_buffers", own("buffers")? - inflight));
@@ -251,6 +250,12 @@ pub(super) fn inflight(namespace: &Namespace, metrics: &Metrics, truth: &Value) 
     let pool = pools.iter().find(|pool| pool.id == id);
     let pool = pool.with_context(|| format!("netlink knows no page pool {id}: {pools:?}"))?;
     pool.inflight.map(u64::from).context("netlink does not say what is in flight")
+}
+
+/// Buffers that wait in the page pool for the next allocation, as zcrxd shows them: in its cache, and in its ring.
+pub(super) fn in_pool(metrics: &Metrics, truth: &Value) -> Result<u64> {
+    let cache = figure(metrics, truth, "zcrx_queue_pool_cache_buffers")?;
+    Ok(cache + figure(metrics, truth, "zcrx_queue_pool_ring_buffers")?)
 }
 
 /// The identity, as zcrxd shows it, of the queue whose owner said this.

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask regenerate` writes what follows.
 
+mod adversity;
 mod delivery;
 mod failures;
 mod faults;
@@ -26,6 +27,7 @@ use crate::harness::scenario::Scenario;
 /// The scenarios of each file.
 #[rustfmt::skip]
 pub(super) const FILES: &[&[Scenario]] = &[
+    adversity::SCENARIOS,
     delivery::SCENARIOS,
     failures::SCENARIOS,
     faults::SCENARIOS,

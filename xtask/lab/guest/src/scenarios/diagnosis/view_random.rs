@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::Need;
 
 use self::random::Random;
-use self::sharing::SharedQueue;
+pub(super) use self::sharing::SharedQueue;
 use super::foreign_snapshot::ForeignQueue;
 use crate::harness::STEP_LIMIT;
 use crate::harness::daemon::Daemon;

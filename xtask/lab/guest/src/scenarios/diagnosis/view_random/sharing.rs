@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::super::foreign_snapshot::{figure, identity, inflight, moved};
+use super::super::foreign_snapshot::{figure, identity, in_pool, inflight, moved};
 use super::random::Random;
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
@@ -33,7 +33,7 @@ struct Ring {
 }
 
 /// The program.
-pub(super) struct SharedQueue<'a> {
+pub(in super::super) struct SharedQueue<'a> {
     program: Foreign,
     namespace: &'a Namespace,
     end: Option<End<'a>>,
@@ -57,7 +57,11 @@ impl<'a> SharedQueue<'a> {
         Self::start(end.namespace, Some(end), &[&arguments[..], &["--area-buffers", "1024"]].concat())
     }
 
-    pub(super) fn without_device(namespace: &'a Namespace, listen: &str, further: &[&str]) -> Result<Self> {
+    pub(in super::super) fn without_device(
+        namespace: &'a Namespace,
+        listen: &str,
+        further: &[&str],
+    ) -> Result<Self> {
         Self::start(namespace, None, &[&["--listen", listen], further].concat())
     }
 
@@ -78,14 +82,15 @@ impl<'a> SharedQueue<'a> {
         })
     }
 
-    pub(super) fn leave(self) -> Result<()> {
+    pub(in super::super) fn leave(self) -> Result<()> {
         self.program.quit()
     }
 
-    /// Kills it. A child would hold the queue, so it goes first.
+    /// Kills it. A child would hold the queue, so it goes first: the program answers when it has carried out what it was told before.
     pub(super) fn kill(mut self) -> Result<()> {
         if self.child {
             self.order("exit")?;
+            self.program.truth()?;
         }
         self.program.kill()
     }
@@ -178,10 +183,40 @@ impl<'a> SharedQueue<'a> {
         Ok((most >= 4096).then_some((target, bytes.min(most))))
     }
 
+    /// Has so many children that exit at once.
+    pub(in super::super) fn passing_children(&mut self, count: u32) -> Result<()> {
+        self.order(&format!("forks {count}"))
+    }
+
+    /// Has a child that holds the same files.
+    pub(in super::super) fn fork(&mut self) -> Result<()> {
+        self.child = true;
+        self.rings.values_mut().for_each(|ring| ring.inherited = !ring.hidden);
+        self.order("fork")
+    }
+
+    /// Ends the child.
+    pub(in super::super) fn end_child(&mut self) -> Result<()> {
+        self.child = false;
+        self.left_to_child = 0;
+        self.rings.values_mut().for_each(|ring| ring.inherited = false);
+        self.order("exit")
+    }
+
+    /// Adds so many descriptors of the first ring.
+    pub(in super::super) fn duplicate(&mut self, count: u32) -> Result<()> {
+        self.order(&format!("dup 0 {count}"))
+    }
+
     /// Every figure is the truth, at a moment at which nothing moves: the program says the same before and after.
     pub(super) fn agrees_at_rest(&mut self, daemon: &Daemon<'_>) -> Result<()> {
+        self.agrees_within(daemon, AGREE_LIMIT)
+    }
+
+    /// The same, within a time.
+    pub(in super::super) fn agrees_within(&mut self, daemon: &Daemon<'_>, limit: Duration) -> Result<()> {
         let mut differences = Vec::new();
-        let rested = eventually("zcrxd and the truth agree", AGREE_LIMIT, || {
+        let rested = eventually("zcrxd and the truth agree", limit, || {
             let before = self.program.truth()?;
             let metrics = daemon.metrics()?;
             let posted = self.end.map(|end| end.stat("rx1_posted")).transpose()?;
@@ -214,10 +249,9 @@ impl<'a> SharedQueue<'a> {
             ("zcrx_queue_user_buffers", own("referenced_buffers")?),
         ];
         if let Some(posted) = posted {
-            // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the cache.
-            let cache = figure(metrics, truth, "zcrx_queue_pool_cache_buffers")?;
             let inflight = inflight(self.namespace, metrics, truth)?;
-            expected.push(("zcrx_queue_kernel_buffers", posted + cache));
+            // Nothing is under way, so what is neither free nor with user space is posted to the NIC or in the page pool.
+            expected.push(("zcrx_queue_kernel_buffers", posted + in_pool(metrics, truth)?));
             expected.push(("zcrx_queue_pool_inflight_buffers", inflight));
             expected.push(("zcrx_queue_free_buffers", own("buffers")? - inflight));
             expected.push(("zcrx_queue_unaccounted_buffers", 0));

@@ -19,7 +19,9 @@ pub const IS_UNPRIVILEGED: u32 = 1 << 2;
 
 /// Users without privileges whose last attempt is remembered.
 pub const UNPRIVILEGED_USERS: u32 = 256;
-/// Time in nanoseconds in which one user without privileges is noted once. Every attempt is counted.
+/// Attempts of one user without privileges that are noted within [`UNPRIVILEGED_PAUSE_NS`]. Every attempt is counted.
+pub const UNPRIVILEGED_ATTEMPTS: u64 = 4;
+/// Time in nanoseconds after which more attempts of that user are noted.
 pub const UNPRIVILEGED_PAUSE_NS: u64 = 60_000_000_000;
 
 /// A message of the kernel's, zero-terminated, cut if longer; empty if there was none.

@@ -19,7 +19,7 @@ use zcrx_common::{
     loss::{REGISTRATION_COUNT, REGISTRATION_EVENT},
     registration::{
         Arguments, Call, Event, HAS_ARGUMENTS, HAS_DURATION, IS_UNPRIVILEGED, REGISTER_ZCRX_IFQ, RESULTS,
-        UNPRIVILEGED_PAUSE_NS, UNPRIVILEGED_USERS,
+        UNPRIVILEGED_ATTEMPTS, UNPRIVILEGED_PAUSE_NS, UNPRIVILEGED_USERS,
     },
 };
 
@@ -44,9 +44,9 @@ static REGISTRATION_EVENTS: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
 #[map]
 static UNPRIVILEGED_EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024, 0);
 
-/// When a user without privileges was last noted, by user id.
+/// When a user without privileges was first noted in the present pause, and how often, by user id.
 #[map]
-static UNPRIVILEGED_SEEN: LruHashMap<u32, u64> = LruHashMap::with_max_entries(UNPRIVILEGED_USERS, 0);
+static UNPRIVILEGED_SEEN: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(UNPRIVILEGED_USERS, 0);
 
 /// Calls of privileged callers under way, by pid and tid. A thread can be killed inside the call: the oldest entry makes room.
 #[map]
@@ -182,16 +182,20 @@ fn ended(ctx: &impl EbpfContext, result: i32, arguments: Arguments, mut known: u
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
-/// Whether an attempt of this user without privileges is to be noted: the last one that was is some time ago.
+/// Whether an attempt of this user without privileges is to be noted: few were in the last minute.
 #[inline(always)]
 fn is_due(user: u32) -> bool {
     // SAFETY: the clock helper has no preconditions, and the value is copied at once.
-    let (now, last) = unsafe { (bpf_ktime_get_ns(), UNPRIVILEGED_SEEN.get(user).copied()) };
-    if last.is_some_and(|last| now.wrapping_sub(last) < UNPRIVILEGED_PAUSE_NS) {
+    let (now, seen) = unsafe { (bpf_ktime_get_ns(), UNPRIVILEGED_SEEN.get(user).copied()) };
+    let [mut since, mut noted] = seen.unwrap_or([0; 2]);
+    if now.wrapping_sub(since) >= UNPRIVILEGED_PAUSE_NS {
+        (since, noted) = (now, 0);
+    }
+    if noted >= UNPRIVILEGED_ATTEMPTS {
         return false;
     }
     // Without room the attempt is noted all the same: the ring buffer bounds how many are.
-    let _ = UNPRIVILEGED_SEEN.insert(user, now, 0);
+    let _ = UNPRIVILEGED_SEEN.insert(user, [since, noted + 1], 0);
     true
 }
 

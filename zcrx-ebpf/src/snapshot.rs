@@ -56,6 +56,11 @@ static SNAPSHOT_CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static SNAPSHOT_SEEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 
+/// The generation in which a holder of a ring or of an exported queue was last recorded, by address and process. A process may
+/// duplicate a descriptor as often as it likes.
+#[map]
+static SNAPSHOT_RECORDED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(4096, 0);
+
 #[map]
 static SNAPSHOT_RECORDS: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);
 
@@ -197,12 +202,15 @@ fn visit(task: u64, fd: u32, file: u64) {
     if operations == config.ring_operations {
         let ring: u64 = read(file, offset!(file_private));
         // Most rings have no queue: nothing to report.
-        if read::<u64>(ring, offset!(ring_queues)) != 0 {
+        if read::<u64>(ring, offset!(ring_queues)) != 0 && is_new_holder(ring, task, fd, config.generation) {
             registry::add(ring);
             visit_ring(task, fd, ring, 0, config.generation);
         }
     } else if config.superblock != 0 && superblock(file) == config.superblock && is_exported(file) {
-        visit_exported(task, fd, read(file, offset!(file_private)), config.generation);
+        let ifq: u64 = read(file, offset!(file_private));
+        if is_new_holder(ifq, task, fd, config.generation) {
+            visit_exported(task, fd, ifq, config.generation);
+        }
     }
 }
 
@@ -303,6 +311,20 @@ fn own(record: &mut Ring, kind: u32, task: u64, fd: u32, address: u64) {
     record.cgroup = read(node, offset!(kernfs_id));
     record.fd = fd;
     record.comm = read(leader, offset!(task_comm));
+}
+
+/// Whether this snapshot has not recorded yet that a task's process holds that ring or queue, by a descriptor or by a registration
+/// with a thread.
+#[inline(always)]
+fn is_new_holder(address: u64, task: u64, fd: u32, generation: u64) -> bool {
+    let process: u32 = read(task, offset!(task_tgid));
+    let key = [address, u64::from(process) | u64::from(fd == REGISTERED) << 32];
+    // SAFETY: the value is copied at once; one reader at a time writes the map.
+    if unsafe { SNAPSHOT_RECORDED.get(key) }.copied() == Some(generation) {
+        return false;
+    }
+    let _ = SNAPSHOT_RECORDED.insert(key, generation, 0);
+    true
 }
 
 /// Whether this snapshot has not walked that ring or queue yet.

@@ -19,7 +19,7 @@ pub struct Registration {
     /// 0, or the positive errno.
     pub errno: i32,
     /// Whether the caller lacked `CAP_NET_ADMIN` in the initial user namespace: the kernel refuses whatever it asks for. Of each user,
-    /// one such attempt per minute is listed.
+    /// four such attempts per minute are listed.
     #[serde(default)]
     pub unprivileged: bool,
     /// Duration of the call, where the probe saw entry and exit.

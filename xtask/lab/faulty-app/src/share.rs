@@ -21,7 +21,7 @@ use state::{Shared, Totals};
 use worker::{Kind, RingTruth, Task, WorkerHandle};
 
 /// Orders: ring, mixed, hidden (a thread with a ring of its own, the first registers, later ones import; `hidden` keeps no file
-/// descriptor), close N, dup N COUNT, fork, exit (ends the child), forks COUNT (children that exit at once), keep (keeps an exported descriptor), drop, area BUFFERS, nops N
+/// descriptor), close N, dup N COUNT, fork, exit (ends the child), keep (keeps an exported descriptor), drop, area BUFFERS, nops N
 /// SMALL LARGE, stall N, go N, hold, resume, report, quit. N is the number of a ring, from 0.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShareArgs {
@@ -102,7 +102,6 @@ impl Stage {
                 ensure!(self.child.is_none(), "there is a child already");
                 self.child = Some(fork()?);
             }
-            Order::Forks(count) => (0..count).try_for_each(|_| end_child(Some(fork()?)))?,
             Order::Exit => end_child(self.child.take())?,
             Order::Keep => self.kept = Some(self.export()?),
             Order::Drop => self.kept = None,

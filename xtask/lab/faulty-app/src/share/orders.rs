@@ -17,8 +17,6 @@ pub(super) enum Order {
     Dup(usize, u32),
     /// A child that holds the same files.
     Fork,
-    /// So many children that exit at once.
-    Forks(u32),
     /// The end of the child.
     Exit,
     /// Keeps an exported descriptor of the queue.
@@ -58,7 +56,6 @@ impl FromStr for Order {
             "close" => Self::Close(number()? as usize),
             "dup" => Self::Dup(number()? as usize, number()?),
             "fork" => Self::Fork,
-            "forks" => Self::Forks(number()?),
             "exit" => Self::Exit,
             "keep" => Self::Keep,
             "drop" => Self::Drop,

@@ -183,11 +183,6 @@ impl<'a> SharedQueue<'a> {
         Ok((most >= 4096).then_some((target, bytes.min(most))))
     }
 
-    /// Has so many children that exit at once.
-    pub(in super::super) fn passing_children(&mut self, count: u32) -> Result<()> {
-        self.order(&format!("forks {count}"))
-    }
-
     /// Has a child that holds the same files.
     pub(in super::super) fn fork(&mut self) -> Result<()> {
         self.child = true;

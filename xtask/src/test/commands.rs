@@ -30,6 +30,18 @@ pub(super) fn lab(prerequisites: &Prerequisites, matrix: bool) -> Result<Outcome
     Ok(Outcome::Checked([run(kernels)?, run(drivers)?].into_iter().sum()))
 }
 
+/// The gated costs, on a machine that counts instructions.
+pub(super) fn cost(prerequisites: &Prerequisites) -> Result<Outcome> {
+    if let Some(why) = &prerequisites.no_lab {
+        return Ok(Outcome::Skipped(why.clone()));
+    }
+    let (succeeded, printed) = shown(xtask(prerequisites).args(["bench", "--check"]))?;
+    Ok(match printed.lines().find_map(|line| line.strip_prefix("not compared: ")) {
+        Some(why) if succeeded => Outcome::Skipped(why.to_owned()),
+        _ => Outcome::Checked(Tally::one(succeeded)),
+    })
+}
+
 /// The package and the service, in a guest with systemd.
 pub(super) fn service(prerequisites: &Prerequisites) -> Result<Outcome> {
     if let Some(why) = &prerequisites.no_lab {

@@ -78,6 +78,8 @@ enum Check {
     Demo,
     /// Real kernels in virtual machines
     Lab,
+    /// The gated costs, in instructions, against the recorded ones of docs/overhead.md
+    Cost,
     /// The Debian package and the service, in a virtual machine with systemd and Prometheus
     Service,
     /// cargo-deny: licences, bans, sources
@@ -101,7 +103,7 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     for &check in Check::value_variants() {
         let named = options.only.contains(&check);
         let left_out = match check {
-            Check::Lab | Check::Service => options.no_lab,
+            Check::Lab | Check::Cost | Check::Service => options.no_lab,
             _ => false,
         };
         if left_out || !(options.only.is_empty() || named) {
@@ -158,6 +160,7 @@ impl Bench<'_> {
             Check::Scrape => monitoring::scrape(self.prerequisites()),
             Check::Demo => commands::demo(self.prerequisites()),
             Check::Lab => commands::lab(self.prerequisites(), self.options.matrix),
+            Check::Cost => commands::cost(self.prerequisites()),
             Check::Service => commands::service(self.prerequisites()),
             Check::Licences => licences::check(self.cache),
             Check::Advisories => licences::advisories(self.cache),

@@ -163,9 +163,11 @@ impl Btf {
         }
         let header = word(blob, 4)? as usize;
         let section = |offset: usize, what| {
-            let start = header.checked_add(word(blob, offset)? as usize).ok_or(damaged(what, offset))?;
-            let end = start.checked_add(word(blob, offset + 4)? as usize).ok_or(damaged(what, offset))?;
-            blob.get(start..end).ok_or(damaged(what, start))
+            let start =
+                header.checked_add(word(blob, offset)? as usize).ok_or_else(|| damaged(what, offset))?;
+            let end =
+                start.checked_add(word(blob, offset + 4)? as usize).ok_or_else(|| damaged(what, offset))?;
+            blob.get(start..end).ok_or_else(|| damaged(what, start))
         };
         let types = section(8, "types end beyond the blob")?.to_vec();
         let strings = section(16, "strings end beyond the blob")?.to_vec();
@@ -205,7 +207,7 @@ impl Btf {
         let known = if record.kind == 0 { None } else { LAYOUT.get(record.kind as usize) };
         let (info, element) = known
             .or_else(|| self.layout.get(record.kind as usize).filter(|_| record.kind != 0))
-            .ok_or(damaged("a kind of type that is not known and has no layout", position))?;
+            .ok_or_else(|| damaged("a kind of type that is not known and has no layout", position))?;
         Ok(info + element * if *element == 0 { 0 } else { record.len })
     }
 
@@ -225,14 +227,22 @@ impl Btf {
     /// The record of an id; `void` (id 0) has none and is not asked for.
     fn record(&self, id: u32) -> Result<Record> {
         let position = (id as usize).checked_sub(1).and_then(|index| self.positions.get(index));
-        self.record_at(*position.ok_or(damaged("a type id that does not exist", id as usize))? as usize)
+        self.record_at(
+            *position.ok_or_else(|| damaged("a type id that does not exist", id as usize))? as usize
+        )
     }
 
     fn string(&self, offset: u32) -> Result<&[u8]> {
         let tail = self.strings.get(offset as usize..);
-        let tail = tail.ok_or(damaged("a name beyond the strings", offset as usize))?;
+        let tail = tail.ok_or_else(|| damaged("a name beyond the strings", offset as usize))?;
         let end = tail.iter().position(|&byte| byte == 0);
-        Ok(&tail[..end.ok_or(damaged("a name without end", offset as usize))?])
+        Ok(&tail[..end.ok_or_else(|| damaged("a name without end", offset as usize))?])
+    }
+
+    /// Whether a record has that name. Compares without looking for the end of the record's name: a search asks this of each type.
+    fn is_named(&self, record: Record, name: &[u8]) -> bool {
+        let tail = self.strings.get(record.name as usize..).and_then(|tail| tail.strip_prefix(name));
+        tail.is_some_and(|tail| tail.first() == Some(&0))
     }
 
     /// Follows typedefs and qualifiers.
@@ -274,13 +284,15 @@ impl Btf {
                 kind::ARRAY => {
                     let (element, count) = self.array(record)?;
                     id = element;
-                    factor = factor.checked_mul(count).ok_or(damaged("an array too large", record.tail))?;
+                    factor = factor
+                        .checked_mul(count)
+                        .ok_or_else(|| damaged("an array too large", record.tail))?;
                     continue;
                 }
                 // A kind without a size, or one that is newer than this reader.
                 _ => 0,
             };
-            return size.checked_mul(factor).ok_or(damaged("a type too large", record.tail));
+            return size.checked_mul(factor).ok_or_else(|| damaged("a type too large", record.tail));
         }
         Err(damaged("arrays in a circle", id as usize))
     }

@@ -145,6 +145,8 @@ pub(super) struct ProgramInfo {
     pub(super) run_time: Duration,
     /// Runs that were left out because the program was running on that CPU already.
     pub(super) missed: u64,
+    /// Instructions that the verifier looked at, each as often as it did. 0 before Linux 5.16.
+    pub(super) verified: u32,
 }
 
 /// Asks for a program's runs. Linux 5.1; 5.12 for those that were missed.
@@ -157,6 +159,7 @@ pub(super) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
         runs: info.run_cnt,
         run_time: Duration::from_nanos(info.run_time_ns),
         missed: info.recursion_misses,
+        verified: info.verified_insns,
     })
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::{Ebpf, sys::Stats};
-use tracing::warn;
+use tracing::{debug, warn};
 use zcrx_common::loss;
 
 use super::{bpf, multi};
@@ -74,6 +74,11 @@ impl Reader {
         });
         let mut programs: Vec<_> = by_aya.chain(by_link).collect();
         programs.sort_by(|a, b| a.name.cmp(&b.name));
+        for program in &programs {
+            if let Ok(info) = bpf::program_info(program.fd.as_fd()) {
+                debug!(program = program.name, verified_instructions = info.verified);
+            }
+        }
         Self { programs, maps, statistics: statistics.then(enable_statistics).flatten() }
     }
 

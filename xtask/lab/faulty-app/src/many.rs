@@ -28,7 +28,7 @@ pub(crate) struct ManyArgs {
 
 /// Registers, opens and starts, says so in one line, and stays until standard input ends.
 pub(crate) fn run(args: &ManyArgs) -> anyhow::Result<()> {
-    allow_files(u64::from(args.files) + u64::from(args.processes) + 2 * u64::from(args.queues) + 64)?;
+    allow_files(u64::from(args.files) + 2 * (u64::from(args.processes) + u64::from(args.queues)) + 64)?;
     let mut queues = Vec::new();
     for nth in 0..args.queues {
         let ring = new_ring(args.queue.cq_entries).context("setting up a ring")?;

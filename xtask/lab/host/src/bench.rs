@@ -70,8 +70,8 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
     let lab = Lab { counts: true, ..Lab::open(network)? };
     let path = root().join(RECORD);
     if options.check {
-        let (_, measured) = measure(&lab, "cost-gates")?;
-        return Record::read(&path)?.compare(&measured);
+        let (release, measured) = measure(&lab, "cost-gates")?;
+        return Record::read(&path)?.compare(&release, &measured);
     }
     let tables = if options.tables.is_empty() { Table::value_variants() } else { &options.tables };
     let mut record = if path.exists() { Record::read(&path)? } else { Record::default() };

@@ -90,6 +90,7 @@ impl MappedRing {
     }
 
     /// Published entries that the kernel has not consumed yet. Any thread may call this at any time.
+    #[inline]
     pub fn depth(&self) -> u32 {
         // Head first: the consumer never passes the tail, so the tail that is read later cannot be smaller.
         let head = self.head_acquire();
@@ -102,16 +103,19 @@ impl MappedRing {
         self.tail().store(0, Ordering::Release);
     }
 
+    #[inline]
     fn head(&self) -> &AtomicU32 {
         // SAFETY: aligned and inside the memory, which outlives `self`.
         unsafe { self.head.as_ref() }
     }
 
+    #[inline]
     fn tail(&self) -> &AtomicU32 {
         // SAFETY: aligned and inside the memory, which outlives `self`.
         unsafe { self.tail.as_ref() }
     }
 
+    #[inline]
     fn cell(&self, at: u32) -> &RqeCell {
         let index = at & (self.entries - 1);
         // SAFETY: the index is below the number of entries, all of which are inside the memory.
@@ -120,26 +124,32 @@ impl MappedRing {
 }
 
 impl RingMemory for MappedRing {
+    #[inline]
     fn entries(&self) -> u32 {
         self.entries
     }
 
+    #[inline]
     fn load_head(&self, order: Ordering) -> u32 {
         self.head().load(order)
     }
 
+    #[inline]
     fn store_head(&self, head: u32, order: Ordering) {
         self.head().store(head, order);
     }
 
+    #[inline]
     fn load_tail(&self, order: Ordering) -> u32 {
         self.tail().load(order)
     }
 
+    #[inline]
     fn store_tail(&self, tail: u32, order: Ordering) {
         self.tail().store(tail, order);
     }
 
+    #[inline]
     fn read(&self, at: u32) -> ZcrxRqe {
         let cell = self.cell(at);
         ZcrxRqe {
@@ -149,6 +159,7 @@ impl RingMemory for MappedRing {
         }
     }
 
+    #[inline]
     fn write(&self, at: u32, rqe: ZcrxRqe) {
         let cell = self.cell(at);
         cell.off.store(rqe.off, Ordering::Relaxed);

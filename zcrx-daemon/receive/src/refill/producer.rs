@@ -40,6 +40,7 @@ impl<M: RingMemory> Producer<M> {
     }
 
     /// Adds an entry, which the consumer sees after the next [`Self::publish`].
+    #[inline]
     pub fn push(&mut self, rqe: ZcrxRqe) {
         // While a stash exists, new entries join it: entries of one buffer then stay adjacent, and the kernel
         // coalesces them (Linux 7.3).
@@ -92,6 +93,7 @@ impl<M: RingMemory> Producer<M> {
         &self.memory
     }
 
+    #[inline]
     fn has_room(&mut self) -> bool {
         let entries = self.memory.entries();
         if self.tail.wrapping_sub(self.head) < entries {
@@ -101,6 +103,7 @@ impl<M: RingMemory> Producer<M> {
         self.tail.wrapping_sub(self.head) < entries
     }
 
+    #[inline]
     fn write(&mut self, rqe: ZcrxRqe) {
         self.memory.write(self.tail, rqe);
         self.tail = self.tail.wrapping_add(1);

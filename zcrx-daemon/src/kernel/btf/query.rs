@@ -137,7 +137,7 @@ impl Btf {
         }
         let distance = self.size_of(element)?.checked_mul(index).and_then(|bytes| bytes.checked_mul(8));
         let bit = distance.and_then(|distance| member.bit.checked_add(distance));
-        let bit = bit.ok_or(damaged("an array too large", record.tail))?;
+        let bit = bit.ok_or_else(|| damaged("an array too large", record.tail))?;
         Ok(Some(Member { bit, width: member.width, id: self.strip(element)? }))
     }
 
@@ -162,7 +162,7 @@ impl Btf {
             let id = self.strip(word(&self.types, at + 4)?)?;
             let offset = word(&self.types, at + 8)?;
             let (offset, width) = if record.flag { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
-            let bit = base.checked_add(offset).ok_or(damaged("a member too far out", at))?;
+            let bit = base.checked_add(offset).ok_or_else(|| damaged("a member too far out", at))?;
             if member_name == name {
                 return Ok(Some(Member { bit, width, id }));
             }
@@ -224,7 +224,7 @@ impl Btf {
         let mut found = None;
         for &position in &self.positions {
             let record = self.record_at(position as usize)?;
-            if record.kind != kind::FUNC || self.string(record.name)? != name.as_bytes() {
+            if record.kind != kind::FUNC || !self.is_named(record, name.as_bytes()) {
                 continue;
             }
             let function = self.prototype(record)?;
@@ -253,7 +253,7 @@ impl Btf {
         let name = format!("btf_trace_{name}");
         for &position in &self.positions {
             let record = self.record_at(position as usize)?;
-            if record.kind == kind::TYPEDEF && self.string(record.name)? == name.as_bytes() {
+            if record.kind == kind::TYPEDEF && self.is_named(record, name.as_bytes()) {
                 return Ok(true);
             }
         }

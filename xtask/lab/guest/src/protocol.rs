@@ -64,6 +64,36 @@ pub struct ScenarioInfo {
     pub drivers: bool,
 }
 
+/// What facts of judged cases are called, before their number.
+pub const JUDGED_CASE: &str = "accuracy/case/";
+
+/// A random case, what was made, and what zcrxd said of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JudgedCase {
+    /// Its number.
+    pub number: u64,
+    /// What was drawn.
+    pub drawn: String,
+    /// The cause that was made, where the ledgers show its harm; `None` for a healthy case.
+    pub made: Option<String>,
+    /// Why the case does not count.
+    pub left_out: Option<String>,
+    /// First causes as they came, each with seconds since the data first allowed a verdict.
+    pub said: Vec<(f64, Option<String>)>,
+    /// Confidence in the last of them.
+    pub confidence: Option<String>,
+    /// Its evidence.
+    pub evidence: String,
+    /// Samples since the data first allowed a verdict, up to the one from which the verdict was right.
+    pub samples: Option<u64>,
+    /// Alarms on a queue that had lost no packet and failed no receive.
+    pub false_alarms: Vec<String>,
+    /// Seconds for which the queue was healthy.
+    pub healthy_seconds: f64,
+    /// The program's ledger at the end.
+    pub ledger: String,
+}
+
 /// How a scenario ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

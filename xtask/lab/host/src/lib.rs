@@ -1,5 +1,6 @@
 //! The lab: real kernels in virtual machines, with a software NIC that hosts zcrx queues.
 
+mod accuracy;
 mod bench;
 mod demo;
 mod initramfs;
@@ -73,6 +74,8 @@ enum LabCommand {
         #[arg(long)]
         count_instructions: bool,
     },
+    /// Judge verdicts on random faults of an application, and print how often the first cause is right
+    Accuracy(accuracy::AccuracyOptions),
     /// Run everything on every kernel and write the table of kernels, docs/kernels.md
     Matrix {
         /// Write nothing; fail if the table is not what was measured
@@ -121,6 +124,7 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
             }
             lab.close(&tally)
         }
+        LabCommand::Accuracy(options) => accuracy::run(&options, network),
         LabCommand::Matrix { check } => matrix::run(&Lab::open(network)?, check),
         LabCommand::Systemd => {
             systemd::run_steps(network, package.context("the steps need the Debian package")?)
@@ -177,6 +181,8 @@ struct Lab {
     counts: bool,
     /// The NIC of guests.
     nic: NicKind,
+    /// Numbers that scenarios read in their environment.
+    parameters: Vec<(&'static str, u64)>,
 }
 
 impl Lab {
@@ -190,7 +196,17 @@ impl Lab {
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let started = Instant::now();
         let nic = NicKind::Software;
-        Ok(Self { cache, network, kernels, programs, directory, started, counts: false, nic })
+        Ok(Self {
+            cache,
+            network,
+            kernels,
+            programs,
+            directory,
+            started,
+            counts: false,
+            nic,
+            parameters: Vec::new(),
+        })
     }
 
     /// The named scenarios, or the default set; with a driver of the kernel's own, the selection for drivers.
@@ -281,6 +297,7 @@ impl Lab {
         } else {
             Accelerator::probe(&self.cache, &image, &self.programs.guest())?
         };
+        machine.parameters.extend(&self.parameters);
         machine.nics = nics.map(|nics| (nics, self.programs.devices()));
         Ok(machine)
     }

@@ -26,7 +26,12 @@ const KVM_PROBE: Duration = Duration::from_secs(10);
 const SOCKETS: [&str; 2] = ["nic-a.sock", "nic-b.sock"];
 
 /// Numbers of this process's environment that scenarios in the guest get: the seed of random ones, and how many steps they take.
-const PARAMETERS: [&str; 2] = ["ZCRX_LAB_SEED", "ZCRX_LAB_STEPS"];
+pub(crate) const PARAMETERS: [&str; 2] = ["ZCRX_LAB_SEED", "ZCRX_LAB_STEPS"];
+
+/// Those numbers that the environment has.
+fn environment() -> impl Iterator<Item = (&'static str, u64)> {
+    PARAMETERS.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?.parse().ok()?)))
+}
 
 /// What the guest's `hello` prints.
 const MARKER: &str = "zcrx-lab: this machine boots";
@@ -114,6 +119,8 @@ pub(crate) struct Machine {
     pub init: Vec<String>,
     /// A TCP port of the host's loopback and the guest's port it leads to; the guest then has a virtio NIC.
     pub forward: Option<(u16, u16)>,
+    /// Numbers that scenarios read in their environment.
+    pub parameters: Vec<(&'static str, u64)>,
     /// Emulated NICs, and the program that serves them.
     pub nics: Option<(EmulatedNics, PathBuf)>,
 }
@@ -129,6 +136,7 @@ impl Machine {
             memory_mib: 1536,
             init: Vec::new(),
             forward: None,
+            parameters: environment().collect(),
             nics: None,
         };
         let path = machine.archive();
@@ -187,10 +195,7 @@ impl Machine {
         // a receiver that an interrupt wakes would lose most of its instructions.
         let counting = if self.accelerator == Accelerator::Counting { "tsc=noirqtime " } else { "" };
         // The kernel puts parameters that it does not know into the environment of process 1, where scenarios read them.
-        let numbers = PARAMETERS.iter().filter_map(|name| {
-            let value: u64 = std::env::var(name).ok()?.parse().ok()?;
-            Some(format!("{name}={value} "))
-        });
+        let numbers = self.parameters.iter().map(|(name, value)| format!("{name}={value} "));
         // tsc=reliable and the like save the calibrations that an emulated clock makes slow.
         format!(
             "console=ttyS0 panic=-1 {kernel} tsc=reliable {counting}no_timer_check lpj=4000000 random.trust_cpu=on audit=0 \

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask regenerate` writes what follows.
 
+mod accuracy;
 mod adversity;
 mod delivery;
 mod failures;
@@ -27,6 +28,7 @@ use crate::harness::scenario::Scenario;
 /// The scenarios of each file.
 #[rustfmt::skip]
 pub(super) const FILES: &[&[Scenario]] = &[
+    accuracy::SCENARIOS,
     adversity::SCENARIOS,
     delivery::SCENARIOS,
     failures::SCENARIOS,

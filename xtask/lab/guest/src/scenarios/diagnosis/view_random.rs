@@ -1,6 +1,6 @@
 //! Random programs with queues: after each step every figure that zcrxd shows of every queue equals the owner's ledger.
 
-mod random;
+pub(super) mod random;
 mod sharing;
 
 use anyhow::{Context, Result};

@@ -1,0 +1,202 @@
+//! `cargo xtask lab accuracy`: how often zcrxd's first cause is the fault that was made, on real kernels.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use xtask_tools::apt::Network;
+use xtask_tools::page::replace_part;
+use zcrx_lab_guest::protocol::{JUDGED_CASE, JudgedCase};
+
+use super::machine::PARAMETERS;
+use super::{Lab, Tally};
+
+/// Samples after the data first allow it within which a verdict must be right.
+const SAMPLES: u64 = 3;
+
+/// What to run.
+#[derive(Debug, Args)]
+pub(crate) struct AccuracyOptions {
+    /// Random cases
+    #[arg(long, default_value_t = 60)]
+    cases: u64,
+    /// Seed of the cases
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Series to run them on, as in 7.3; the newest if none is named
+    #[arg(long = "kernel")]
+    kernels: Vec<String>,
+    /// Write the figures to docs/accuracy.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// Runs the cases on each kernel, one boot each, and prints or writes the figures.
+pub(crate) fn run(options: &AccuracyOptions, network: Network) -> Result<()> {
+    let numbers = [options.seed, options.cases];
+    let lab = Lab { parameters: PARAMETERS.into_iter().zip(numbers).collect(), ..Lab::open(network)? };
+    let scenarios = lab.scenarios(&["accuracy".to_owned()])?;
+    let mut tally = Tally::default();
+    let mut page = vec![made_by(options)];
+    for row in lab.rows(&options.kernels)? {
+        let report = lab.run_row(&row, &scenarios, false)?;
+        tally.add(&report);
+        let facts = report.facts.iter().filter(|(name, _)| name.starts_with(JUDGED_CASE));
+        let cases = facts.map(|(name, line)| {
+            serde_json::from_str(line).with_context(|| format!("cannot read {name}: {line}"))
+        });
+        let cases = cases.collect::<Result<Vec<JudgedCase>>>()?;
+        let figures = Figures::of(&cases);
+        for wrong in &figures.wrong {
+            println!("{wrong}");
+        }
+        page.push(format!("### Linux {}", report.release.as_deref().unwrap_or("unknown")));
+        page.push(figures.tables());
+    }
+    let text = page.join("\n\n");
+    println!("{text}");
+    lab.close(&tally)?;
+    if tally.passed == 0 {
+        bail!("no case could be run here: there are no figures");
+    }
+    if options.write {
+        replace_part("docs/accuracy.md", "lab", &text)?;
+    }
+    Ok(())
+}
+
+fn made_by(options: &AccuracyOptions) -> String {
+    let mut command = format!("cargo xtask lab accuracy --cases {} --seed {}", options.cases, options.seed);
+    for kernel in &options.kernels {
+        command += " --kernel ";
+        command += kernel;
+    }
+    format!("Made by `{command}`.")
+}
+
+/// What came of all cases.
+#[derive(Debug, Default)]
+struct Figures {
+    /// By what was made, what was said first in the end.
+    confusion: BTreeMap<(String, Option<String>), u64>,
+    cases: u64,
+    right: u64,
+    high: (u64, u64),
+    in_time: u64,
+    healthy: u64,
+    healthy_seconds: f64,
+    false_alarms: u64,
+    left_out: u64,
+    /// Wrong verdicts, false alarms, and cases that were left out, with what was drawn.
+    wrong: Vec<String>,
+}
+
+impl Figures {
+    fn of(cases: &[JudgedCase]) -> Self {
+        let mut figures = Self::default();
+        for case in cases {
+            figures.add(case);
+        }
+        figures
+    }
+
+    fn add(&mut self, case: &JudgedCase) {
+        self.healthy_seconds += case.healthy_seconds;
+        self.false_alarms += case.false_alarms.len() as u64;
+        for alarm in &case.false_alarms {
+            self.wrong.push(format!("false alarm in case {}: {alarm}; {}", case.number, case.drawn));
+        }
+        if let Some(why) = &case.left_out {
+            self.left_out += 1;
+            self.wrong.push(format!("case {} is left out: {why}; {}", case.number, case.drawn));
+            return;
+        }
+        let Some(made) = &case.made else {
+            self.healthy += 1;
+            return;
+        };
+        self.cases += 1;
+        let said = case.said.last().and_then(|(_, said)| said.clone());
+        let is_right = said.as_ref() == Some(made);
+        self.right += u64::from(is_right);
+        self.in_time += u64::from(is_right && case.samples.is_some_and(|samples| samples <= SAMPLES));
+        if case.confidence.as_deref() == Some("high") {
+            self.high = (self.high.0 + 1, self.high.1 + u64::from(is_right));
+        }
+        if !is_right {
+            self.wrong.push(format!(
+                "case {}: {made}, said {:?} with {:?}: {}\n  {}\n  {}",
+                case.number, case.said, case.confidence, case.evidence, case.ledger, case.drawn
+            ));
+        }
+        *self.confusion.entry((made.clone(), said)).or_default() += 1;
+    }
+
+    /// The figures as Markdown.
+    fn tables(&self) -> String {
+        let percent = |part: u64, whole: u64| {
+            if whole == 0 { "-".to_owned() } else { format!("{:.1} %", part as f64 / whole as f64 * 100.0) }
+        };
+        let rows = [
+            ("cases with a fault that did harm".to_owned(), self.cases.to_string()),
+            ("first cause right in the end (top-1)".to_owned(), percent(self.right, self.cases)),
+            (
+                "right at confidence high".to_owned(),
+                format!("{} of {}", percent(self.high.1, self.high.0), self.high.0),
+            ),
+            (
+                format!("right within {SAMPLES} samples of when the data allow it"),
+                percent(self.in_time, self.right),
+            ),
+            ("healthy cases".to_owned(), self.healthy.to_string()),
+            (
+                "healthy time, before faults and in healthy cases".to_owned(),
+                format!("{:.0} s", self.healthy_seconds),
+            ),
+            ("false alarms".to_owned(), self.false_alarms.to_string()),
+            (
+                "cases left out: the fault did no harm, or a healthy queue lost packets".to_owned(),
+                self.left_out.to_string(),
+            ),
+        ];
+        let mut text = "| Figure | Value |\n|---|---|\n".to_owned();
+        for (name, value) in rows {
+            text.extend(["| ", name.as_str(), " | ", value.as_str(), " |\n"]);
+        }
+        text += "\n| Done | Said first | Cases |\n|---|---|---|\n";
+        for ((made, said), count) in &self.confusion {
+            let mark = if said.as_ref() == Some(made) { "" } else { " **wrong**" };
+            let said = said.as_deref().unwrap_or("nothing");
+            let count = count.to_string();
+            text.extend(["| ", made.as_str(), " | ", said, mark, " | ", count.as_str(), " |\n"]);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(made: Option<&str>, said: Option<&str>) -> JudgedCase {
+        let text = |word: &str| word.to_owned();
+        JudgedCase {
+            made: made.map(text),
+            said: vec![(-1.0, None), (0.5, said.map(text))],
+            confidence: Some("high".to_owned()),
+            samples: Some(1),
+            ..JudgedCase::default()
+        }
+    }
+
+    #[test]
+    fn wrong_verdicts_and_cases_without_harm_are_counted_apart() {
+        let left_out = JudgedCase { left_out: Some("no harm".to_owned()), ..case(Some("a"), None) };
+        let false_alarm = JudgedCase { false_alarms: vec!["x".to_owned()], ..case(None, None) };
+        let figures =
+            Figures::of(&[case(Some("a"), Some("a")), case(Some("a"), Some("b")), left_out, false_alarm]);
+        assert_eq!((figures.cases, figures.right, figures.high), (2, 1, (2, 1)));
+        assert_eq!((figures.left_out, figures.false_alarms, figures.healthy), (1, 1, 1));
+        assert!(figures.tables().contains("| a | b **wrong** | 1 |"), "{}", figures.tables());
+    }
+}

@@ -18,7 +18,7 @@ fn main() {
         if cases > 0 {
             let found = accuracy(cases, seed);
             println!("{}", found.report());
-            found.wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
+            found.wrong.iter().chain(&found.late_cases).for_each(|case| eprintln!("{case}"));
         }
         if hours + sizes > 0 {
             println!("| Figure | Value |\n|---|---|");

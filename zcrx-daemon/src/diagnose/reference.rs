@@ -42,6 +42,21 @@ once (E, G). It flushes the ring of a queue without a device (L). It raises a co
 occasional ENOSPC it drains the queue and arms the receive again: three in a minute, and no episode (J). F and H depend on the
 kernel and the NIC, not on the owner. K and M have scenarios of their own (`diagnosed-own-missteered_flow`,
 `diagnosed-own-pinned_after_teardown`).
+
+## What zcrxd does not name
+
+These conditions can starve a queue or slow it down, and no figure that zcrxd reads tells them from a cause above:
+
+* **Receive ring larger than the area**: not reported before it does harm. Then it is C, whose evidence compares ring and area.
+  Compare them with `ethtool -g IF`.
+* **Small packets**: each takes a whole buffer. zcrxd names B or A, and B's evidence says how few bytes a buffer holds.
+* **TCP memory pressure**: the kernel then drops queued data and shrinks receive windows. It counts that for a whole network
+  namespace, not for a queue: `nstat -az TcpExtTCPMemoryPressures TcpExtPruneCalled TcpExtTCPRcvCollapsed`.
+* **NAPI without CPU time** (softirqs deferred to ksoftirqd): the NIC drops packets although buffers are free, so that no queue
+  starves and zcrxd raises no alarm. The third column of `/proc/net/softnet_stat` rises. zcrxd counts no NAPI polls, because a
+  probe there costs too much.
+* **NUMA distance**: buffers on another node than the NIC slow the owner down, and zcrxd names A at most. Compare
+  `/sys/class/net/IF/device/numa_node` with the node of the owner's memory in `/proc/PID/numa_maps`.
 ";
 
 /// The table of causes, as Markdown.

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::queue_model::Queue;
-use super::thresholds::{PAUSE, PROMPT_BEFORE};
-use crate::model::{Cause, Confidence, Episode};
+use super::thresholds::{CALM, PAUSE, PROMPT_BEFORE};
+use crate::model::{Cause, Confidence, Episode, Finding};
 use random::Random;
 use situations::Situation;
 
@@ -53,7 +53,9 @@ pub struct Accuracy {
     pub flickers: u64,
     /// The wrong ones: the number of the situation, what was done and what was said.
     pub wrong: Vec<String>,
-    /// Situations in which the ledger shows no harm.
+    /// Right verdicts that came late, with their number.
+    pub late_cases: Vec<String>,
+    /// Situations in which the ledger shows no harm that lasted.
     pub harmless: u64,
 }
 
@@ -153,21 +155,25 @@ impl Accuracy {
         }
         let before = observed.queue.ledger();
         let mut harm = Harm::default();
-        let (mut said, mut allowed, mut after) = (Vec::new(), None, 0_usize);
+        let (mut said, mut allowed, mut findings) = (Vec::new(), None, Vec::new());
         observed.run(situation.trouble, |queue, tracker| {
-            let first = tracker.open().and_then(Episode::cause);
-            if allowed.is_none() && harm.shown(&situation, queue, &before) {
+            let shown = harm.shown(&situation, queue, &before);
+            if allowed.is_none() && shown {
                 allowed = Some(said.len());
             }
-            after += 1;
-            said.push(first);
+            // A queue that lost its last packet long ago has recovered: it is judged by what was said before.
+            if queue.now().saturating_sub(harm.last_at) > (queue.cadence * SAMPLES as u32).max(CALM) {
+                return;
+            }
+            said.push(tracker.open().and_then(Episode::cause));
+            findings = tracker.open().map(|open| open.diagnosis.causes.clone()).unwrap_or_default();
         });
         let Some(allowed) = allowed.filter(|&allowed| allowed + SAMPLES < said.len()) else {
             self.harmless += 1;
             return;
         };
         let truth = Self::truth(&situation, &observed.queue);
-        self.judge(case, &situation, &truth, &observed.tracker, &said[allowed..]);
+        self.judge(case, &situation, &truth, &findings, &said[allowed..]);
     }
 
     /// The causes by the ledger, the one that took most first; of single faults, what was done.
@@ -184,11 +190,10 @@ impl Accuracy {
         case: u64,
         situation: &Situation,
         truth: &[Cause],
-        tracker: &Tracker,
+        findings: &[Finding],
         said: &[Option<Cause>],
     ) {
         self.cases += 1;
-        let findings = tracker.open().map(|episode| episode.diagnosis.causes.clone()).unwrap_or_default();
         let first = findings.first();
         let right = first.is_some_and(|finding| finding.cause == truth[0]);
         *self.confusion.entry((truth[0], first.map(|finding| finding.cause))).or_default() += 1;
@@ -205,6 +210,14 @@ impl Accuracy {
             self.samples.push(since);
             if since > SAMPLES {
                 *self.late.entry((truth[0], situation.form)).or_default() += 1;
+                self.late_cases.push(format!(
+                    "case {case}: {} ({}), calm {} s, cadence {} ms, right after {since} samples, before: {:?}",
+                    truth[0].name(),
+                    situation.form,
+                    situation.calm,
+                    situation.faulty.cadence.as_millis(),
+                    said[..since].iter().map(|said| said.map_or("nothing", Cause::name)).collect::<Vec<_>>()
+                ));
             }
         } else {
             let queue = &situation.faulty;
@@ -240,6 +253,7 @@ impl Accuracy {
         self.early += other.early;
         self.flickers += other.flickers;
         self.wrong.extend(other.wrong);
+        self.late_cases.extend(other.late_cases);
         self.harmless += other.harmless;
         self
     }
@@ -316,6 +330,7 @@ struct Harm {
     losing: u32,
     last: (u64, u64),
     since: Option<Duration>,
+    last_at: Duration,
 }
 
 impl Harm {
@@ -335,6 +350,7 @@ impl Harm {
         self.last = (errors, packets);
         if harmed {
             self.losing += 1;
+            self.last_at = at;
             self.since.get_or_insert(at);
         }
         // Alarms wait for a second of loss, a pool for 2.5 s, and a share of copies for four samples.

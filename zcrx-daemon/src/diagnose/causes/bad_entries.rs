@@ -98,6 +98,30 @@ mod tests {
     }
 
     #[test]
+    fn synthetic_bad_entries_that_take_all_buffers_between_two_samples_are_no_leak() {
+        // Within the five seconds before the sample that shows them, 50 times as many entries were good.
+        let cadence = std::time::Duration::from_secs(5);
+        let mut queue = Queue {
+            buffers: 1952,
+            ring: 128,
+            refill_entries: 2048,
+            arrivals_per_second: 55_000.0,
+            socket_limit: 488,
+            cadence,
+            ..Queue::default()
+        };
+        let mut history = crate::diagnose::History::new(60);
+        queue.run_with(29, |sample| history.push(sample));
+        queue.bad_entries = 0.05;
+        queue.run_with(31, |sample| history.push(sample));
+        let finding = first(&verdict(&history), Cause::BadEntries).clone();
+        assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
+        let mut leak = Queue { leak: 0.05, bad_entries: 0.0, ..Queue { cadence, ..Queue::default() } };
+        let verdict = verdict(&leak.run(60));
+        assert!(verdict.causes.iter().all(|found| found.cause != Cause::BadEntries), "{verdict:?}");
+    }
+
+    #[test]
     fn synthetic_double_returns_come_first() {
         let mut queue = Queue { double_entries: 0.5, ..Queue::default() };
         let verdict = verdict(&queue.run(8));

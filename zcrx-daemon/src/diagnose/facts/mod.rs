@@ -318,8 +318,16 @@ impl<'h> Facts<'h> {
         // Two samples disagree by what moved while each was read.
         let error = 2 * self.placement.error.unwrap_or(0);
         self.thrown_away().is_some_and(|(thrown, consumed)| {
-            thrown as f64 >= WASTED * consumed as f64 && thrown >= 32 + error
+            let considerable = thrown as f64 >= WASTED * consumed as f64 || self.thrown_are_lost(thrown);
+            considerable && thrown >= 32 + error
         })
+    }
+
+    /// Whether so many entries that were thrown away took a considerable part of the area: few bad entries among many good ones
+    /// can lose all buffers between two samples.
+    fn thrown_are_lost(&self, thrown: u64) -> bool {
+        let grown = self.whole.references.unwrap_or(0).max(0).unsigned_abs();
+        self.placement.share(Some(thrown)) >= Some(CONSIDERABLE) && grown * 2 >= thrown
     }
 }
 

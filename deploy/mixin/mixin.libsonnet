@@ -11,6 +11,7 @@ local thresholds = {
   scrape_seconds: 2,
   open_fds_ratio: 0.8,
   restarts_30m: 2,
+  certificate_lifetime_ratio: 0.1,
 };
 
 {

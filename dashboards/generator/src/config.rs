@@ -132,9 +132,26 @@ pub(super) const RESTARTS: Threshold = Threshold {
     why: "restarts in half an hour: an upgrade and its correction are two",
 };
 
+pub(super) const CERTIFICATE: Threshold = Threshold {
+    name: "certificate_lifetime_ratio",
+    value: 0.1,
+    why: "share of its lifetime that a certificate has left: nine days of ninety, an hour of ten; renewal comes at a third",
+};
+
 /// Every threshold, in the order of the alerts.
-pub(super) const THRESHOLDS: &[Threshold] =
-    &[ALARM, FORESIGHT, EPISODES, COPIED, REGISTRATIONS, SINK_ERRORS, STALE, SLOW_SCRAPE, FDS, RESTARTS];
+pub(super) const THRESHOLDS: &[Threshold] = &[
+    ALARM,
+    FORESIGHT,
+    EPISODES,
+    COPIED,
+    REGISTRATIONS,
+    SINK_ERRORS,
+    STALE,
+    SLOW_SCRAPE,
+    FDS,
+    RESTARTS,
+    CERTIFICATE,
+];
 
 #[cfg(test)]
 mod tests {

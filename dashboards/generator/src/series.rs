@@ -102,9 +102,11 @@ fn values(label: &str, name: &str) -> Result<usize> {
         "notification" => 3,
         // A probe has one state and one mechanism at a time.
         "state" | "mechanism" if name == "zcrxd_probe_info" => 1,
-        // Three ways to read, and room for one more; the states of a receiver; threads of one queue, where it has several.
+        // The collectors; the states of a receiver; threads of one queue, where it has several.
         "collector" | "state" | "worker" => 4,
         "operation" => 5,
+        // Of the server and of the CAs of clients.
+        "certificate" => 2,
         // Entry and exit of each function, by one mechanism each, and the snapshot's.
         "program" => 32,
         "map" => 24,

@@ -14,7 +14,7 @@ use crate::receive::{BackendChoice, QueueConfig, SinkConfig};
 struct Effective<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_dir: Option<String>,
-    web: Web,
+    web: Web<'a>,
     privileges: Privileges,
     probes: Probes,
     observe: Observe,
@@ -25,10 +25,12 @@ struct Effective<'a> {
 }
 
 #[derive(Serialize)]
-struct Web {
+struct Web<'a> {
     listen_addresses: Vec<String>,
     systemd_socket: bool,
     open_health_paths: bool,
+    telemetry_path: &'a str,
+    max_requests: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     config_file: Option<String>,
 }
@@ -138,6 +140,8 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             listen_addresses: config.web.listen.iter().map(ToString::to_string).collect(),
             systemd_socket: config.web.systemd_socket,
             open_health_paths: config.web.open_health_paths,
+            telemetry_path: &config.web.telemetry_path,
+            max_requests: config.web.max_requests,
             config_file: config.web.config_file.as_ref().map(|file| file.display().to_string()),
         },
         privileges: Privileges {

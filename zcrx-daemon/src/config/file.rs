@@ -28,6 +28,8 @@ pub(super) struct WebDraft {
     pub(super) systemd_socket: Option<bool>,
     pub(super) config_file: Option<Said<String>>,
     pub(super) open_health_paths: Option<bool>,
+    pub(super) telemetry_path: Option<Said<String>>,
+    pub(super) max_requests: Option<Said<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

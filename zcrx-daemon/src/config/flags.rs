@@ -19,6 +19,17 @@ pub struct Flags {
     /// Listen on the sockets that systemd passes instead
     #[arg(long = "web.systemd-socket", help_heading = "Web endpoint")]
     pub web_systemd_socket: bool,
+    /// Path that the metrics are served on [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", help_heading = "Web endpoint")]
+    pub web_telemetry_path: Option<String>,
+    /// Number of scrapes at once, more of which get 503; 0 for no limit [default: 0]
+    #[arg(
+        long = "web.max-requests",
+        value_name = "N",
+        help_heading = "Web endpoint",
+        allow_negative_numbers = true
+    )]
+    pub web_max_requests: Option<i64>,
     /// Web configuration in the format of Prometheus' exporter-toolkit (YAML): TLS, users, headers
     #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web endpoint")]
     pub web_config_file: Option<PathBuf>,
@@ -116,6 +127,12 @@ impl Flags {
         }
         if self.web_systemd_socket {
             draft.web.systemd_socket = Some(true);
+        }
+        if let Some(path) = &self.web_telemetry_path {
+            draft.web.telemetry_path = Some(Said::by_flag(path.clone(), "--web.telemetry-path"));
+        }
+        if let Some(limit) = self.web_max_requests {
+            draft.web.max_requests = Some(Said::by_flag(limit, "--web.max-requests"));
         }
         if let Some(file) = &self.web_config_file {
             let file = file.to_string_lossy().into_owned();

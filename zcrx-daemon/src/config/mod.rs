@@ -69,6 +69,10 @@ pub struct Web {
     pub systemd_socket: bool,
     /// Whether `/healthz` and `/readyz` answer without a password.
     pub open_health_paths: bool,
+    /// Path that the metrics are served on.
+    pub telemetry_path: String,
+    /// Scrapes that may be under way at once; 0 for any number.
+    pub max_requests: u32,
     /// The web configuration: TLS, users, headers.
     pub config_file: Option<PathBuf>,
 }

@@ -136,6 +136,24 @@ fn what_check_config_prints_is_a_file_that_says_the_same() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn metrics_have_a_path_and_a_limit() -> Outcome {
+    let config = load("[web]\ntelemetry_path = \"/probe/metrics\"\nmax_requests = 8\n", &[])?;
+    assert_eq!((config.web.telemetry_path.as_str(), config.web.max_requests), ("/probe/metrics", 8));
+    let config = load("[web]\nmax_requests = 8\n", &["--web.telemetry-path=/m", "--web.max-requests=0"])?;
+    assert_eq!((config.web.telemetry_path.as_str(), config.web.max_requests), ("/m", 0));
+    for path in ["", "metrics", "/", "/healthz", "/runbook/x", "/a b", "/a/", "/{x}", "//a", "/../a", "/a?b"]
+    {
+        let said = said("", &["--web.telemetry-path", path]);
+        assert!(said.starts_with("--web.telemetry-path: ") && said.contains("/metrics"), "{path}: {said}");
+    }
+    assert_eq!(
+        said("[web]\nmax_requests = -1\n", &[]),
+        "zcrxd.toml:2:16: -1 scrapes at once are out of range; write a number from 0 (no limit) to 1000"
+    );
+    Ok(())
+}
+
 /// Each kind of bad input, with the whole line it gets.
 #[test]
 fn bad_values_get_their_place_and_a_remedy() {
@@ -275,7 +293,7 @@ fn bad_addresses() {
 fn unknown_keys_are_refused_with_what_is_known() {
     assert_eq!(
         said("[web]\nlisten_adress = []\n", &[]),
-        "zcrxd.toml:2:1: unknown field `listen_adress`, expected one of `listen_addresses`, `systemd_socket`, `config_file`, `open_health_paths`"
+        "zcrxd.toml:2:1: unknown field `listen_adress`, expected one of `listen_addresses`, `systemd_socket`, `config_file`, `open_health_paths`, `telemetry_path`, `max_requests`"
     );
     let said = said("[[queue]]\nlisten = []\n\n  aera = 1\n", &[]);
     assert!(

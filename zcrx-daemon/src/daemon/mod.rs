@@ -168,7 +168,13 @@ async fn live(
         sources.observer(web_source(&connections, &access), service_source(&watchdog, &current, &logging)),
     );
     let (publish, diagnosis) = watch::channel(Arc::default());
-    let endpoint = Endpoint { observer: Arc::clone(&observer), diagnosis, phase: phase_seen };
+    let endpoint = Endpoint {
+        observer: Arc::clone(&observer),
+        diagnosis,
+        phase: phase_seen,
+        telemetry_path: config.web.telemetry_path.clone(),
+        max_requests: (config.web.max_requests > 0).then_some(config.web.max_requests as usize),
+    };
     let (stop, stopped) = watch::channel(());
     let routes = router(Arc::new(endpoint));
     let _local = Local::serve(&instance, routes.clone())?;

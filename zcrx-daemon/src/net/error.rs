@@ -58,6 +58,15 @@ impl NetError {
         matches!(self.raw_os_error(), Some(libc::EPERM | libc::EACCES))
     }
 
+    /// Whether the driver or the kernel does not offer what was asked for, or the interface is gone.
+    pub const fn is_lack(&self) -> bool {
+        matches!(self, Self::NoInterface(_))
+            || matches!(
+                self.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::ENOTTY | libc::ENOENT | libc::ENODEV)
+            )
+    }
+
     /// Why a value stays unknown: an unsupported request is the driver's or kernel's lack, not a failure.
     fn lack(&self) -> String {
         match self.raw_os_error() {

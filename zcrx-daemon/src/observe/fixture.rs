@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Observation, ProcessSample, Reload, ServiceSample, ThreadSample, WebSample};
+use super::{
+    Collection, Observation, ProcessSample, Reload, ServiceSample, ThreadSample, Validity, WebSample,
+};
 use crate::model::{
     AllocationCount, AllocationDistributions, AreaState, Attempt, BackendKind, BacklogStatistics,
     CheckedFigure, ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount,
@@ -379,7 +381,10 @@ pub(crate) fn full() -> Observation {
             queues: vec![foreign_queue()],
         },
         monotonic: Duration::from_secs(1000),
-        took: vec![("receive", Duration::from_micros(3)), ("probe", Duration::from_micros(90))],
+        collections: vec![
+            Collection { collector: "receive", took: Duration::from_micros(3), succeeded: true },
+            Collection { collector: "probe", took: Duration::from_micros(90), succeeded: false },
+        ],
         process: Some(ProcessSample {
             cpu: Duration::from_millis(1250),
             started: Some(Duration::from_secs(1_789_999_000)),
@@ -396,6 +401,8 @@ pub(crate) fn full() -> Observation {
             unauthorized: 2,
             handshakes_failed: 3,
             config: Some(Reload { successful: false, last_success: Some(SystemTime::UNIX_EPOCH) }),
+            server_certificate: Some(Validity { not_before: 1_789_000_000, not_after: 1_796_776_000 }),
+            client_ca: Some(Validity { not_before: 1_700_000_000, not_after: 2_015_000_000 }),
         },
         service: ServiceSample {
             config: Some(Reload { successful: true, last_success: Some(SystemTime::UNIX_EPOCH) }),
@@ -417,7 +424,7 @@ pub(crate) fn bare() -> Observation {
             queues: Vec::new(),
         },
         monotonic: Duration::ZERO,
-        took: Vec::new(),
+        collections: Vec::new(),
         process: None,
         web: WebSample::default(),
         service: ServiceSample::default(),

@@ -40,6 +40,39 @@ pub struct WebSample {
     pub handshakes_failed: u64,
     /// How the web configuration was read; `None` without one.
     pub config: Option<Reload>,
+    /// When the server's certificate is valid; `None` without TLS.
+    pub server_certificate: Option<Validity>,
+    /// When the certificates of the clients' CAs are valid; `None` where no client's certificate is verified.
+    pub client_ca: Option<Validity>,
+}
+
+impl WebSample {
+    /// The certificates in use, by name.
+    pub fn certificates(&self) -> impl Iterator<Item = (&'static str, Validity)> {
+        [("server", self.server_certificate), ("client_ca", self.client_ca)]
+            .into_iter()
+            .filter_map(|(name, validity)| Some((name, validity?)))
+    }
+}
+
+/// When a certificate is valid, seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Begin.
+    pub not_before: i64,
+    /// End.
+    pub not_after: i64,
+}
+
+/// How reading one source went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Name of the collector.
+    pub collector: &'static str,
+    /// How long reading took.
+    pub took: Duration,
+    /// Whether everything that this host has could be read.
+    pub succeeded: bool,
 }
 
 /// A host sample, and what belongs to the moment and the process that took it.
@@ -49,8 +82,8 @@ pub struct Observation {
     pub host: HostSample,
     /// The kernel's monotonic clock when it was taken: what `Registration::at` is measured by.
     pub monotonic: Duration,
-    /// How long reading each source took.
-    pub took: Vec<(&'static str, Duration)>,
+    /// How reading each source went.
+    pub collections: Vec<Collection>,
     /// zcrxd as a process; `None` where /proc does not show it.
     pub process: Option<ProcessSample>,
     /// The web endpoint.
@@ -66,8 +99,8 @@ pub struct Sampled {
     pub host: HostSample,
     /// The kernel's monotonic clock when the sample was taken.
     pub monotonic: Duration,
-    /// How long reading each source took.
-    pub took: Vec<(&'static str, Duration)>,
+    /// How reading each source went.
+    pub collections: Vec<Collection>,
 }
 
 /// Returns the local queues.
@@ -110,9 +143,10 @@ struct Remembered {
 impl Observer {
     /// Asks every source once.
     pub fn observe(&self) -> Observation {
-        let Sampled { host, monotonic, took } = self.sample(Scope::All);
-        let (process, web, service) = (ProcessSample::of_self(), (self.web)(), (self.service)());
-        Observation { host, monotonic, took, process, web, service }
+        let Sampled { host, monotonic, mut collections } = self.sample(Scope::All);
+        let process = timed("process", &mut collections, ProcessSample::of_self, Option::is_some);
+        let (web, service) = ((self.web)(), (self.service)());
+        Observation { host, monotonic, collections, process, web, service }
     }
 
     /// Takes a sample of the queues; what is not in the scope is left out.
@@ -120,11 +154,11 @@ impl Observer {
         // One sample at a time: two that overlap would each take the other's queues for ended or new. A poisoned lock is
         // harmless, since each sample replaces the whole state.
         let remembered = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut took = Vec::new();
-        let receive = timed("receive", &mut took, &self.receive);
-        let mut probe = timed("probe", &mut took, || (self.probe)(scope));
+        let mut collections = Vec::new();
+        let receive = timed("receive", &mut collections, &self.receive, |_| true);
+        let mut probe = timed("probe", &mut collections, || (self.probe)(scope), is_complete);
         remembered.explained.fill(&mut probe.recent_registrations);
-        let nic = remembered.read_nic(&probe, &mut took);
+        let nic = remembered.read_nic(&probe, &mut collections);
         if let Some(pools) = &mut probe.page_pools {
             name_pools(pools, &nic.pools);
         }
@@ -134,19 +168,20 @@ impl Observer {
         let at = probe.snapshot.as_ref().map_or(now, |snapshot| snapshot.began);
         let queues = remembered.join.samples(at, &receive, probe.snapshot.as_ref(), &nic);
         let host = HostSample { at: SystemTime::now(), kernel: self.kernel.clone(), receive, probe, queues };
-        Sampled { host, monotonic: now, took }
+        Sampled { host, monotonic: now, collections }
     }
 }
 
 impl Remembered {
     /// Reads the interfaces, if a known queue needs their figures.
-    fn read_nic(&mut self, probe: &ProbeSample, took: &mut Vec<(&'static str, Duration)>) -> NicSample {
+    fn read_nic(&mut self, probe: &ProbeSample, collections: &mut Vec<Collection>) -> NicSample {
         let queues = probe.snapshot.as_ref().is_some_and(|snapshot| !snapshot.queues.is_empty());
         let pools = probe.page_pools.as_ref().is_some_and(|pools| !pools.is_empty());
         if !(queues || pools || self.join.remembers_pools()) {
             return NicSample::default();
         }
-        timed("netdev", took, || NicSample::read(&mut self.netlink, probe.snapshot.as_ref()))
+        let read = || NicSample::read(&mut self.netlink, probe.snapshot.as_ref());
+        timed("netdev", collections, read, |nic| !nic.failed())
     }
 }
 
@@ -155,11 +190,21 @@ pub fn errno_label(errno: i32) -> String {
     zcrx_uapi::errno::name(errno).map_or_else(|| errno.to_string(), str::to_owned)
 }
 
-fn timed<T>(source: &'static str, took: &mut Vec<(&'static str, Duration)>, read: impl FnOnce() -> T) -> T {
+fn timed<T>(
+    collector: &'static str,
+    collections: &mut Vec<Collection>,
+    read: impl FnOnce() -> T,
+    succeeded: impl FnOnce(&T) -> bool,
+) -> T {
     let begin = Instant::now();
     let value = read();
-    took.push((source, begin.elapsed()));
+    collections.push(Collection { collector, took: begin.elapsed(), succeeded: succeeded(&value) });
     value
+}
+
+/// Whether the snapshot of the kernel's queues misses nothing. A host whose kernel has no snapshots misses nothing either.
+fn is_complete(probe: &ProbeSample) -> bool {
+    probe.snapshot.as_ref().is_none_or(|snapshot| snapshot.incomplete.is_empty())
 }
 
 /// Gives pools the name of their interface. Only the netdev netlink family has it: its dump covers just
@@ -211,7 +256,12 @@ mod tests {
         let observation = observer.observe();
         assert_eq!(observation.host.probe.lost_events, Some(3));
         assert_eq!(observation.web.accepted, 2);
-        assert_eq!(observation.took.iter().map(|took| took.0).collect::<Vec<_>>(), ["receive", "probe"]);
+        let collectors: Vec<_> = observation
+            .collections
+            .iter()
+            .map(|collection| (collection.collector, collection.succeeded))
+            .collect();
+        assert_eq!(collectors, [("receive", true), ("probe", true), ("process", true)]);
         assert!(observation.monotonic > Duration::ZERO);
         assert!(observation.process.is_some_and(|process| process.threads > 0));
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats};
-use crate::net::{self, Netlink, own_namespace};
+use crate::net::{self, NetError, Netlink, own_namespace};
 
 /// Figures of queues from netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct NicSample {
     pub rings: BTreeMap<u32, u32>,
     /// Samples of other network namespaces with queues, by inode; or why zcrxd could not read one.
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
+    /// Requests that failed, other than for what the driver or the kernel does not offer.
+    pub failed_requests: u32,
 }
 
 impl NicSample {
@@ -47,15 +49,31 @@ impl NicSample {
         let mut sample = Self::default();
         for &ifindex in interfaces {
             // Payload is posted in a ring of its own on bnxt and fbnic; `rx` is the completion ring there.
-            if let Some(ring) = netlink.rings(ifindex).ok().and_then(|rings| rings.payload()) {
+            let rings = sample.known(netlink.rings(ifindex));
+            if let Some(ring) = rings.and_then(|rings| rings.payload()) {
                 sample.rings.insert(ifindex, ring);
             }
-            sample.stats.extend(netlink.queue_stats(Some(ifindex)).unwrap_or_default());
+            let stats = sample.known(netlink.queue_stats(Some(ifindex)));
+            sample.stats.extend(stats.unwrap_or_default());
         }
-        sample.pools = netlink.page_pools().unwrap_or_default();
+        sample.pools = sample.known(netlink.page_pools()).unwrap_or_default();
         let boottime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
         sample.boottime = boottime.map(Duration::from).unwrap_or_default();
         sample
+    }
+
+    /// What the kernel answered; counts a request that failed.
+    fn known<T>(&mut self, answer: Result<T, NetError>) -> Option<T> {
+        answer.inspect_err(|error| self.failed_requests += u32::from(!error.is_lack())).ok()
+    }
+
+    /// Whether a request failed, here or in another network namespace, or such a namespace could not be entered.
+    pub(super) fn failed(&self) -> bool {
+        self.failed_requests > 0
+            || self
+                .elsewhere
+                .values()
+                .any(|sample| sample.as_ref().is_ok_and(Self::failed) || sample.is_err())
     }
 
     fn read_there(inode: u64, queues: &[&KernelQueue]) -> Result<Self, String> {

@@ -71,8 +71,17 @@ impl Authority {
 struct Tls(StreamOwned<ClientConnection, TcpStream>);
 
 impl Tls {
-    /// Asks once and leaves the connection open; gives the status.
+    /// Asks once and leaves the connection open; returns the status.
     fn ask(&mut self, path: &str) -> Outcome<u16> {
+        Ok(self.answer(path)?.0)
+    }
+
+    /// Asks once; returns the body.
+    fn body(&mut self, path: &str) -> Outcome<String> {
+        Ok(self.answer(path)?.1)
+    }
+
+    fn answer(&mut self, path: &str) -> Outcome<(u16, String)> {
         write!(self.0, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
@@ -83,7 +92,7 @@ impl Tls {
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let mut body = vec![0; length.ok_or_else(|| format!("no length: {head}"))?.parse()?];
         self.0.read_exact(&mut body)?;
-        Ok(head.split(' ').nth(1).ok_or("no status")?.parse()?)
+        Ok((head.split(' ').nth(1).ok_or("no status")?.parse()?, String::from_utf8(body)?))
     }
 
     /// The server's certificate.
@@ -205,6 +214,15 @@ fn new_certificate_is_served_without_a_restart() -> Outcome {
     let mut before = authority.connect(daemon.web, None)?;
     assert_eq!(before.ask("/metrics")?, 200);
     let old = before.peer();
+    // What rcgen issues unless told otherwise: 1975-01-01 to 4096-01-01.
+    let text = authority.connect(daemon.web, None)?.body("/metrics")?;
+    for line in [
+        "zcrxd_web_certificate_not_before_timestamp_seconds{certificate=\"server\"} 157766400\n",
+        "zcrxd_web_certificate_not_after_timestamp_seconds{certificate=\"server\"} 67090204800\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(!text.contains("client_ca"), "no client is verified");
 
     // A certificate without its key: what was good goes on being served.
     std::fs::write(&cert, &second.cert)?;

@@ -28,6 +28,17 @@ fn every_path_has_its_content_type() -> Outcome {
 }
 
 #[test]
+fn metrics_are_served_on_the_configured_path() -> Outcome {
+    let daemon = Daemon::start("web-telemetry-path", &["--no-probes", "--web.telemetry-path=/zcrx/metrics"])?;
+    assert!(daemon.get("/zcrx/metrics")?.body.contains("zcrxd_collector_success{collector=\"receive\"} 1"));
+    assert!(daemon.get("/")?.body.contains("href=\"/zcrx/metrics\""));
+    let answer = daemon.get("/metrics")?;
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("/zcrx/metrics"), "{}", answer.body);
+    Ok(())
+}
+
+#[test]
 fn other_methods_than_get_and_head_are_refused() -> Outcome {
     let daemon = Daemon::start("web-methods", &["--no-probes"])?;
     let head = request(daemon.web, "HEAD /metrics HTTP/1.1\r\nHost: zcrxd\r\nConnection: close\r\n\r\n")?;

@@ -52,6 +52,11 @@ fn utilization() -> Row {
             Panel::lines("Time to read a source", SECONDS, "How long reading each source took, per scrape.")
                 .ask("max by (instance, collector) (zcrxd_collector_duration_seconds{HOST})", "{{collector}}")
                 .runbook("ZcrxScrapeSlow"),
+            Panel::states("Complete reads", STATE, "1 if a collector read all that this host offers, 0 if something is missing: `zcrxd queues` names it.")
+                .ask("min by (instance, collector) (zcrxd_collector_success{HOST})", "{{collector}}")
+                .from(0.0, ORANGE)
+                .from(1.0, GREEN)
+                .runbook("ZcrxSnapshotIncomplete"),
             Panel::lines("Span of a snapshot", SECONDS, "The time span in which the kernel's state was read: figures of one scrape can disagree by what moved in it.")
                 .ask("zcrxd_snapshot_duration_seconds{HOST}", "{{instance}}"),
             Panel::lines("Queues in a snapshot", COUNT, "Interface queues found in the kernel.")
@@ -158,6 +163,9 @@ fn service() -> Row {
             Panel::lines("Refused clients", RATE, "Requests to the web endpoint without the name and password of a user, and TLS handshakes that failed.")
                 .ask("rate(zcrxd_web_unauthorized_requests_total{HOST}[$__rate_interval])", "{{instance}} unauthorized")
                 .ask("rate(zcrxd_web_failed_tls_handshakes_total{HOST}[$__rate_interval])", "{{instance}} TLS"),
+            Panel::lines("Certificates", SECONDS, "Time until certificates of the web endpoint expire: of the server (the first of its chain), and of the CAs of clients.")
+                .ask("zcrxd_web_certificate_not_after_timestamp_seconds{HOST} - time()", "{{instance}} {{certificate}}")
+                .runbook("ZcrxWebCertificateExpires"),
             Panel::lines("Log lines missing", RATE, "Log lines left out because the same place had said too much within a short time, and lines dropped because the log's reader did not keep up.")
                 .ask("rate(zcrxd_log_suppressed_lines_total{HOST}[$__rate_interval])", "{{instance}} left out")
                 .ask("rate(zcrxd_log_dropped_lines_total{HOST}[$__rate_interval])", "{{instance}} dropped"),

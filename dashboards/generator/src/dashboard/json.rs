@@ -1,5 +1,7 @@
 //! The JSON of a dashboard, as Grafana 11 and later import it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Dashboard, Kind, Panel, uid};
@@ -20,6 +22,10 @@ const RUNBOOK_LINK: &str = "http://${__data.fields.instance}/runbook/${__value.t
 /// The file of a dashboard.
 pub(crate) fn render(dashboard: &Dashboard) -> String {
     let value = json!({
+        // The data source is a variable: an import asks for no other input.
+        "__elements": {},
+        "__inputs": [],
+        "__requires": requires(dashboard),
         "annotations": { "list": annotations(dashboard) },
         "description": dashboard.description,
         "editable": false,
@@ -39,6 +45,29 @@ pub(crate) fn render(dashboard: &Dashboard) -> String {
     });
     // Maps are sorted: the same tables give the same file.
     serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+}
+
+/// What the dashboard needs, as an export for sharing lists it: Grafana, the data source, the kinds of panels.
+fn requires(dashboard: &Dashboard) -> Vec<Value> {
+    let panels = dashboard.rows.iter().flat_map(|row| &row.panels).map(panel_type);
+    let panels: BTreeSet<&str> = panels.collect();
+    let need = |kind: &str, id: &str, name: &str, version: &str| json!({ "id": id, "name": name, "type": kind, "version": version });
+    let mut needs = vec![
+        need("grafana", "grafana", "Grafana", "11.0.0"),
+        need("datasource", "prometheus", "Prometheus", "1.0.0"),
+    ];
+    needs.extend(panels.into_iter().map(|panel| need("panel", panel, panel, "")));
+    needs
+}
+
+fn panel_type(panel: &Panel) -> &'static str {
+    match panel.kind {
+        Kind::Lines | Kind::Stack => "timeseries",
+        Kind::Stat => "stat",
+        Kind::Table => "table",
+        Kind::Bars => "bargauge",
+        Kind::States => "state-timeline",
+    }
 }
 
 fn links(dashboard: &Dashboard) -> Vec<Value> {
@@ -205,13 +234,7 @@ fn one(panel: &Panel, id: usize, (x, y): (u32, u32), one_host: bool) -> Value {
         "targets": targets,
         "title": panel.title,
         "transformations": transformations(panel),
-        "type": match panel.kind {
-            Kind::Lines | Kind::Stack => "timeseries",
-            Kind::Stat => "stat",
-            Kind::Table => "table",
-            Kind::Bars => "bargauge",
-            Kind::States => "state-timeline",
-        },
+        "type": panel_type(panel),
     })
 }
 

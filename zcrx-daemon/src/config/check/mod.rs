@@ -15,11 +15,15 @@ use super::file::{Draft, PrivilegesDraft, RecordingsDraft, WebDraft};
 use super::interval::parse_interval;
 use super::said::{Document, Problem, Said, Source};
 use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web};
+use crate::export::http::{TELEMETRY_PATH, is_page};
 use crate::kernel::Capability;
 use crate::probe;
 
 /// Range of the interval: shorter intervals cost more than they show; longer ones miss problems of a second.
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
+
+/// Greatest limit of scrapes at once: more than there can be connections.
+const MAX_REQUESTS: u32 = 1000;
 
 /// Builds the configuration. Errors are added to `problems`; the result is valid only without errors.
 pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Problem>) -> Config {
@@ -86,12 +90,47 @@ impl Checker<'_> {
             listen,
             systemd_socket: draft.systemd_socket.unwrap_or(false),
             open_health_paths: draft.open_health_paths.unwrap_or(false),
+            telemetry_path: self.telemetry_path(draft.telemetry_path.as_ref()),
+            max_requests: self.max_requests(draft.max_requests.as_ref()),
             config_file: draft.config_file.as_ref().map(|said| PathBuf::from(&said.value)),
         }
     }
 
     fn web_address(&mut self, said: &Said<String>) -> Option<WebAddress> {
         parse_web_address(&said.value).map_err(|what| self.refuse(&said.source, what, WEB_FORMS)).ok()
+    }
+
+    fn telemetry_path(&mut self, said: Option<&Said<String>>) -> String {
+        let Some(said) = said else { return TELEMETRY_PATH.to_owned() };
+        let path = said.value.as_str();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+        if !path.starts_with('/') || !path.chars().all(plain) || path.contains("//") || path.contains("/.") {
+            self.refuse(
+                &said.source,
+                format!("{path:?} is no path for the metrics"),
+                "write one that begins with / and has letters, digits, -, ., _ and ~ only, such as /metrics",
+            );
+        } else if is_page(path) || path.ends_with('/') {
+            self.refuse(
+                &said.source,
+                format!("the path {path:?} is taken by a page of zcrxd, or names a folder"),
+                "write another one, such as /metrics",
+            );
+        }
+        said.value.clone()
+    }
+
+    fn max_requests(&mut self, said: Option<&Said<i64>>) -> u32 {
+        let Some(said) = said else { return 0 };
+        match u32::try_from(said.value) {
+            Ok(limit) if limit <= MAX_REQUESTS => return limit,
+            _ => self.refuse(
+                &said.source,
+                format!("{} scrapes at once are out of range", said.value),
+                format!("write a number from 0 (no limit) to {MAX_REQUESTS}"),
+            ),
+        }
+        0
     }
 
     /// As root, zcrxd keeps its capabilities by default: a user who starts it by hand intends to use them.

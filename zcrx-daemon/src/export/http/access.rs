@@ -122,7 +122,10 @@ impl Access {
 
     /// Adds what is counted here to what the connections say.
     pub fn sample(&self, connections: WebSample) -> WebSample {
+        let tls = self.current().tls.clone();
         WebSample {
+            server_certificate: tls.as_ref().and_then(|tls| tls.server_certificate),
+            client_ca: tls.as_ref().and_then(|tls| tls.client_ca),
             unauthorized: self.unauthorized.load(Ordering::Relaxed),
             handshakes_failed: self.handshakes_failed.load(Ordering::Relaxed),
             config: self.state().reload,

@@ -26,6 +26,7 @@ use crate::observe::Observer;
 pub use access::{Access, LOOK_EVERY};
 pub use connections::Connections;
 pub use listener::Listener;
+pub use routes::is_page;
 pub use server::{Limits, Server};
 pub use settings::{Settings, SettingsError};
 
@@ -37,7 +38,14 @@ pub struct Endpoint {
     pub diagnosis: watch::Receiver<Arc<HostDiagnosis>>,
     /// Where the daemon's life stands.
     pub phase: watch::Receiver<Phase>,
+    /// Path that the metrics are served on.
+    pub telemetry_path: String,
+    /// Scrapes that may be under way at once; `None` for any number.
+    pub max_requests: Option<usize>,
 }
+
+/// Default path of the metrics.
+pub const TELEMETRY_PATH: &str = "/metrics";
 
 /// The routes of the endpoint.
 pub fn router(endpoint: Arc<Endpoint>) -> axum::Router {

@@ -37,11 +37,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'";
 
+/// Whether a path is served with something else than metrics.
+pub fn is_page(path: &str) -> bool {
+    matches!(path, "/" | "/refresh.js" | "/diagnose.json" | "/runbook" | "/healthz" | "/readyz")
+        || path.starts_with("/runbook/")
+}
+
 pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
+    let scrapes = endpoint.max_requests.map(|limit| Arc::new(Semaphore::new(limit)));
     Router::new()
         .route("/", get(page))
         .route("/refresh.js", get(script))
-        .route("/metrics", get(scrape))
+        .route(&endpoint.telemetry_path.clone(), get(scrape))
         .route("/diagnose.json", get(diagnose))
         .route("/runbook", get(runbook_index))
         .route("/runbook/{page}", get(runbook_page))
@@ -50,16 +57,18 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way)
         .layer(map_response(harden))
-        .with_state(Arc::new(Desk { endpoint, turns: Arc::new(Semaphore::new(AT_ONCE)) }))
+        .with_state(Arc::new(AppState { endpoint, turns: Arc::new(Semaphore::new(AT_ONCE)), scrapes }))
 }
 
 /// Runs requests that need a sample of the host.
-struct Desk {
+struct AppState {
     endpoint: Arc<Endpoint>,
     turns: Arc<Semaphore>,
+    /// Further scrapes that may begin; `None` for any number.
+    scrapes: Option<Arc<Semaphore>>,
 }
 
-impl Desk {
+impl AppState {
     /// Samples the host and answers, on a thread that may block: a sample that waits for a driver
     /// must not keep `/healthz` from answering. There are few such threads; a request that waits longer than the limit gets 503.
     async fn look(
@@ -68,8 +77,7 @@ impl Desk {
     ) -> Response {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
-            let again = [(RETRY_AFTER, "1")];
-            return (StatusCode::SERVICE_UNAVAILABLE, again, "too many requests at once\n").into_response();
+            return busy("too many requests at once\n");
         };
         let endpoint = Arc::clone(&self.endpoint);
         let answered = tokio::task::spawn_blocking(move || {
@@ -81,41 +89,58 @@ impl Desk {
     }
 }
 
+fn busy(words: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], words).into_response()
+}
+
 async fn scrape(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AppState>>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
+    // Held until the answer is complete.
+    let permit = match state.scrapes.clone().map(Semaphore::try_acquire_owned) {
+        Some(Err(_)) => {
+            return busy("more scrapes at once than --web.max-requests (max_requests under [web]) allows\n");
+        }
+        Some(Ok(permit)) => Some(permit),
+        None => None,
+    };
     let named = query.into_iter().filter(|(key, _)| key == "name[]" || key == "name");
     let names: Vec<String> = named.map(|(_, name)| name).collect();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let openmetrics = negotiate::openmetrics(accept);
-    desk.look(move |endpoint, observation| {
-        let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
-        let (kind, text) = match openmetrics {
-            Some(version) => (
-                format!("application/openmetrics-text; version={version}; charset=utf-8"),
-                metrics::render(observation, &diagnosis, Format::OpenMetrics, &names),
-            ),
-            None => (METRICS_TYPE.to_owned(), metrics::render(observation, &diagnosis, Format::Text, &names)),
-        };
-        ([(CONTENT_TYPE, kind), (VARY, "accept".to_owned())], text).into_response()
-    })
-    .await
+    state
+        .look(move |endpoint, observation| {
+            let _permit = permit;
+            let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+            let (kind, text) = match openmetrics {
+                Some(version) => (
+                    format!("application/openmetrics-text; version={version}; charset=utf-8"),
+                    metrics::render(observation, &diagnosis, Format::OpenMetrics, &names),
+                ),
+                None => {
+                    (METRICS_TYPE.to_owned(), metrics::render(observation, &diagnosis, Format::Text, &names))
+                }
+            };
+            ([(CONTENT_TYPE, kind), (VARY, "accept".to_owned())], text).into_response()
+        })
+        .await
 }
 
-async fn page(State(desk): State<Arc<Desk>>) -> Response {
-    desk.look(|endpoint, observation| {
-        let reasons = not_ready(*endpoint.phase.borrow(), &observation.host.receive);
-        let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
-        let html = landing::page(observation, &diagnosis, &reasons);
-        ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
-    })
-    .await
+async fn page(State(state): State<Arc<AppState>>) -> Response {
+    state
+        .look(|endpoint, observation| {
+            let reasons = not_ready(*endpoint.phase.borrow(), &observation.host.receive);
+            let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+            let html = landing::page(observation, &diagnosis, &reasons, &endpoint.telemetry_path);
+            ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
+        })
+        .await
 }
 
-async fn diagnose(State(desk): State<Arc<Desk>>) -> Response {
-    let endpoint = &desk.endpoint;
+async fn diagnose(State(state): State<Arc<AppState>>) -> Response {
+    let endpoint = &state.endpoint;
     let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
     match serde_json::to_string(&*diagnosis) {
         Ok(json) => ([(CONTENT_TYPE, JSON_TYPE)], json).into_response(),
@@ -147,8 +172,8 @@ async fn healthy() -> &'static str {
     "alive\n"
 }
 
-async fn ready(State(desk): State<Arc<Desk>>) -> Response {
-    let endpoint = &desk.endpoint;
+async fn ready(State(state): State<Arc<AppState>>) -> Response {
+    let endpoint = &state.endpoint;
     let reasons = not_ready(*endpoint.phase.borrow(), &(endpoint.observer.receive)());
     if reasons.is_empty() {
         return "ready\n".into_response();
@@ -156,10 +181,11 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", reasons.join("\n"))).into_response()
 }
 
-async fn nowhere() -> (StatusCode, &'static str) {
+async fn nowhere(State(state): State<Arc<AppState>>) -> (StatusCode, String) {
+    let metrics = &state.endpoint.telemetry_path;
     (
         StatusCode::NOT_FOUND,
-        "nothing here; there are /, /metrics, /diagnose.json, /runbook, /healthz and /readyz\n",
+        format!("nothing here; there are /, {metrics}, /diagnose.json, /runbook, /healthz and /readyz\n"),
     )
 }
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Connections, Endpoint, Limits, Server, router};
+use super::{Connections, Endpoint, Limits, Server, TELEMETRY_PATH, router};
 use crate::diagnose::troubled;
 use crate::export::Phase;
 use crate::model::{ProbeSample, QueueState, ReceiveSample};
@@ -28,13 +28,21 @@ struct Fixture {
 
 impl Fixture {
     async fn start(queues: Vec<ReceiveSample>, limits: Limits) -> Result<Self, Box<dyn Error>> {
+        Self::start_with(move || queues.clone(), limits, None).await
+    }
+
+    async fn start_with(
+        receive: impl Fn() -> Vec<ReceiveSample> + Send + Sync + 'static,
+        limits: Limits,
+        max_requests: Option<usize>,
+    ) -> Result<Self, Box<dyn Error>> {
         let (phase, phase_seen) = watch::channel(Phase::Running);
         let (stop, stopped) = watch::channel(());
         // What was last said stays readable without the one who said it.
         let (_, diagnosis) = watch::channel(Arc::new(troubled()));
         let observer = Observer {
             kernel: "6.18.0".to_owned(),
-            receive: Box::new(move || queues.clone()),
+            receive: Box::new(receive),
             probe: Box::new(|_| ProbeSample::default()),
             web: Box::new(Default::default),
             service: Box::new(Default::default),
@@ -46,7 +54,13 @@ impl Fixture {
         let server = Server {
             listeners: vec![listener.into()],
             access: Arc::default(),
-            routes: router(Arc::new(Endpoint { observer: Arc::new(observer), diagnosis, phase: phase_seen })),
+            routes: router(Arc::new(Endpoint {
+                observer: Arc::new(observer),
+                diagnosis,
+                phase: phase_seen,
+                telemetry_path: TELEMETRY_PATH.to_owned(),
+                max_requests,
+            })),
             connections: Arc::clone(&connections),
             limits,
         };
@@ -191,6 +205,31 @@ async fn hundred_scrapes_at_once_are_answered() -> Outcome {
         let answer = scrape.await??;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
+    Ok(())
+}
+
+/// The source of samples is held until the second scrape has its answer.
+#[tokio::test]
+async fn scrape_above_the_limit_gets_503_at_once() -> Outcome {
+    let (begun, mut scraping) = tokio::sync::mpsc::unbounded_channel();
+    let (finish, finished) = std::sync::mpsc::channel::<()>();
+    let finished = std::sync::Mutex::new(finished);
+    let receive = move || {
+        begun.send(()).ok();
+        finished.lock().map(|finished| finished.recv().ok()).ok();
+        Vec::new()
+    };
+    let endpoint = Arc::new(Fixture::start_with(receive, Limits::default(), Some(1)).await?);
+    let first = {
+        let endpoint = Arc::clone(&endpoint);
+        tokio::spawn(async move { endpoint.get("/metrics").await.map_err(|error| error.to_string()) })
+    };
+    scraping.recv().await.ok_or("no scrape begins")?;
+    let second = endpoint.get("/metrics").await?;
+    assert!(second.starts_with("HTTP/1.1 503 ") && second.contains("max_requests under [web]"), "{second}");
+    drop(finish);
+    assert!(first.await??.starts_with("HTTP/1.1 200 "));
+    assert!(endpoint.get("/metrics").await?.starts_with("HTTP/1.1 200 "), "the first has left");
     Ok(())
 }
 

@@ -29,6 +29,7 @@ impl Subject for ProcessSample {
 }
 
 const NO_WEB_CONFIG: &str = "there is no web configuration file";
+const NO_TLS: &str = "the web endpoint speaks plain HTTP, or verifies no client";
 const NO_PROC: &str = "/proc is not readable";
 
 pub(super) static OBSERVATION: &[Metric<Observation>] = &[
@@ -46,10 +47,19 @@ pub(super) static OBSERVATION: &[Metric<Observation>] = &[
     ),
     Metric::<Observation>::gauge(
         "zcrxd_collector_duration_seconds",
-        "Time in seconds that a collector (receive, probe, netdev) took for this scrape.",
+        "Time in seconds that a collector (receive, probe, netdev, process) took for this scrape.",
         Each(&["collector"], |observation, series| {
-            for (collector, took) in &observation.took {
-                series.push(&[collector], took.as_secs_f64());
+            for collection in &observation.collections {
+                series.push(&[collection.collector], collection.took.as_secs_f64());
+            }
+        }),
+    ),
+    Metric::<Observation>::gauge(
+        "zcrxd_collector_success",
+        "1 if a collector (receive, probe, netdev, process) read all that this host offers, 0 if something is missing.",
+        Each(&["collector"], |observation, series| {
+            for collection in &observation.collections {
+                series.push(&[collection.collector], f64::from(collection.succeeded));
             }
         }),
     ),
@@ -93,6 +103,26 @@ pub(super) static WEB: &[Metric<WebSample>] = &[
         One(|web| web.config.and_then(|reload| reload.last_success_seconds())),
     )
     .absent(NO_WEB_CONFIG),
+    Metric::<WebSample>::gauge(
+        "zcrxd_web_certificate_not_before_timestamp_seconds",
+        "Unix time in seconds from which the certificate of `zcrxd_web_certificate_not_after_timestamp_seconds` is valid.",
+        Each(&["certificate"], |web, series| {
+            for (certificate, validity) in web.certificates() {
+                series.push(&[certificate], validity.not_before as f64);
+            }
+        }),
+    )
+    .absent(NO_TLS),
+    Metric::<WebSample>::gauge(
+        "zcrxd_web_certificate_not_after_timestamp_seconds",
+        "Unix time in seconds at which the first certificate of the server's chain, or of the CAs for clients, expires.",
+        Each(&["certificate"], |web, series| {
+            for (certificate, validity) in web.certificates() {
+                series.push(&[certificate], validity.not_after as f64);
+            }
+        }),
+    )
+    .absent(NO_TLS),
 ];
 
 pub(super) static PROCESS: &[Metric<ProcessSample>] = &[

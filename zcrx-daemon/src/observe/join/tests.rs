@@ -39,6 +39,7 @@ fn nic() -> NicSample {
     };
     NicSample {
         elsewhere: BTreeMap::new(),
+        failed_requests: 0,
         netns: Some(NETNS),
         boottime: Duration::from_secs(100),
         stats: vec![stats],

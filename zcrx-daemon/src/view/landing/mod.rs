@@ -18,8 +18,14 @@ use crate::view::{format, words};
 pub const REFRESH: &str = include_str!("refresh.js");
 const STYLE: &str = include_str!("style.css");
 
-/// The page. `not_ready` are the reasons why a configured part does not work; empty if all work.
-pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[String]) -> String {
+/// The page. `not_ready` are the reasons why a configured part does not work; empty if all work. `metrics` is the path of the
+/// metrics.
+pub fn page(
+    observation: &Observation,
+    diagnosis: &HostDiagnosis,
+    not_ready: &[String],
+    metrics: &str,
+) -> String {
     let host = &observation.host;
     html! {
         (DOCTYPE)
@@ -35,7 +41,7 @@ pub fn page(observation: &Observation, diagnosis: &HostDiagnosis, not_ready: &[S
             }
             body {
                 main {
-                    (header(observation, not_ready))
+                    (header(observation, not_ready, metrics))
                     (diagnosis::banner(diagnosis))
                     (diagnosis::section(diagnosis))
                     section {
@@ -65,7 +71,7 @@ fn title(diagnosis: &HostDiagnosis) -> String {
     format!("{summary} · zcrxd")
 }
 
-fn header(observation: &Observation, not_ready: &[String]) -> Markup {
+fn header(observation: &Observation, not_ready: &[String], metrics: &str) -> Markup {
     let process = observation.process.as_ref();
     let now = observation.host.at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     html! {
@@ -77,7 +83,7 @@ fn header(observation: &Observation, not_ready: &[String]) -> Markup {
                 span.pill.bad { "not ready" }
             }
             nav {
-                a href="/metrics" { "metrics" }
+                a href=(metrics) { "metrics" }
                 a href="/diagnose.json" { "diagnosis" }
                 a href="/healthz" { "healthz" }
                 a href="/readyz" { "readyz" }

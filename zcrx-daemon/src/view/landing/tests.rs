@@ -4,7 +4,7 @@ use crate::observe::fixture::{bare, full};
 
 #[test]
 fn what_comes_from_outside_is_escaped() {
-    let html = page(&full(), &troubled(), &["queue <eth0>".to_owned()]);
+    let html = page(&full(), &troubled(), &["queue <eth0>".to_owned()], "/metrics");
     assert!(html.contains("&lt;b&gt;&amp;"), "the thread name is shown, escaped");
     assert!(!html.contains("<b>&"));
     assert!(!html.contains("<child>"));
@@ -13,7 +13,7 @@ fn what_comes_from_outside_is_escaped() {
 
 #[test]
 fn nothing_is_taken_from_elsewhere() {
-    let html = page(&full(), &troubled(), &[]);
+    let html = page(&full(), &troubled(), &[], "/metrics");
     for outside in ["http:", "https:", "//", "@import", "url("] {
         assert!(!html.contains(outside), "{outside} in the page");
     }
@@ -21,7 +21,7 @@ fn nothing_is_taken_from_elsewhere() {
 
 #[test]
 fn a_person_finds_backend_refusals_and_losses() {
-    let html = page(&full(), &troubled(), &[]);
+    let html = page(&full(), &troubled(), &[], "/metrics");
     for words in [
         "EOPNOTSUPP",
         "the driver has no queue management",
@@ -51,7 +51,7 @@ fn a_person_finds_backend_refusals_and_losses() {
 
 #[test]
 fn a_host_that_tells_nothing_gets_a_page_that_says_so() {
-    let html = page(&bare(), &HostDiagnosis::default(), &["starting".to_owned()]);
+    let html = page(&bare(), &HostDiagnosis::default(), &["starting".to_owned()], "/metrics");
     for words in ["None: zcrxd observes", "Switched off", "not ready", "starting"] {
         assert!(html.contains(words), "{words} is not on the page");
     }
@@ -64,7 +64,7 @@ fn bars_stay_within_their_frame() {
     // The kernel delivers fragments of one buffer one by one: more fragments may be held than there are buffers.
     placement.held = placement.total.map(|total| total * 3);
     placement.refill_entries = Some(0);
-    let html = page(&bare(), &odd, &[]);
+    let html = page(&bare(), &odd, &[], "/metrics");
     assert!(html.contains("i class=\"held\" style=\"width:100.0%\""), "{html}");
     assert!(!html.contains("i class=\"nic\" style="), "{html}");
     assert!(html.contains("i class=\"waiting\" style=\"width:0.0%\""), "{html}");
@@ -72,7 +72,7 @@ fn bars_stay_within_their_frame() {
 
 #[test]
 fn the_verdict_comes_first_and_reaches_a_tab_in_the_background() {
-    let html = page(&full(), &troubled(), &[]);
+    let html = page(&full(), &troubled(), &[], "/metrics");
     assert!(html.contains("<title>the only queue has a problem · zcrxd</title>"), "{html}");
     let verdict = html.find("STARVED 2 s: 512 of 2048 buffers free").expect("the verdict");
     assert!(verdict < html.find("What zcrxd itself receives").expect("the rest"));

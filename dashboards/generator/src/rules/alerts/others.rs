@@ -4,7 +4,7 @@ use super::About::{Cause, Symptom, Watcher};
 use super::Row;
 use super::Severity::{Critical, Warning};
 use crate::config::{
-    COPIED, EPISODES, FDS, FORESIGHT, REGISTRATIONS, RESTARTS, SINK_ERRORS, SLOW_SCRAPE, STALE,
+    CERTIFICATE, COPIED, EPISODES, FDS, FORESIGHT, REGISTRATIONS, RESTARTS, SINK_ERRORS, SLOW_SCRAPE, STALE,
 };
 
 pub(super) const OTHERS: &[Row] = &[
@@ -261,6 +261,21 @@ pub(super) const OTHERS: &[Row] = &[
         threshold: None,
         summary: "zcrxd on {{ $labels.instance }} refused its new web configuration",
         description: "Certificates, keys or users have an error; the previous ones stay in use, and certificates expire.",
+    },
+    Row {
+        name: "ZcrxWebCertificateExpires",
+        about: Watcher,
+        severity: Warning,
+        lasting: "5m",
+        keep: "0s",
+        // A CA of ten years is not renewed in its ninth.
+        query: "zcrxd_web_certificate_not_after_timestamp_seconds - time() < 30 * 86400\nand\n\
+                zcrxd_web_certificate_not_after_timestamp_seconds - time()\n  < %T * (\n    \
+                zcrxd_web_certificate_not_after_timestamp_seconds - zcrxd_web_certificate_not_before_timestamp_seconds\n  )",
+        threshold: Some(CERTIFICATE),
+        summary: "The certificate {{ $labels.certificate }} of zcrxd on {{ $labels.instance }} expires soon",
+        description: "In {{ $value | humanizeDuration }}, scrapes of this host begin to fail, or have begun to. zcrxd reads \
+                      new certificates by itself.",
     },
     Row {
         name: "ZcrxScrapeSlow",

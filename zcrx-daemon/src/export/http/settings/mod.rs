@@ -18,6 +18,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::auth::Users;
 use super::print::Print;
+use crate::observe::Validity;
 
 pub(super) use client::Names;
 pub(super) use rate::Rate;
@@ -53,6 +54,10 @@ pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
     /// Names of which the client's certificate must have one; `None` for any.
     pub(super) names: Option<Names>,
+    /// When the server's certificate and those that it is presented with are valid.
+    pub(super) server_certificate: Option<Validity>,
+    /// When the clients' CAs are valid; `None` without any.
+    pub(super) client_ca: Option<Validity>,
 }
 
 /// An error in a web configuration, and its place.

@@ -4,14 +4,15 @@ use std::fs;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{NamedGroup, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use serde_saphyr::Spanned;
 
 use super::super::print::Print;
 use super::file::TlsDraft;
 use super::{Place, SettingsError, Tls, client};
+use crate::observe::Validity;
 
 /// What Go calls versions, oldest first; `None` is older than anything rustls speaks.
 const VERSIONS: [(&str, Option<&SupportedProtocolVersion>); 4] =
@@ -78,6 +79,9 @@ pub(super) fn build(
         suites_for_http2(place, draft)?;
     }
     let versions = versions(place, draft)?;
+    let server_certificate = validity(&certs);
+    let authorities = ca.as_ref().and_then(|(_, pem)| client::certificates(pem).ok());
+    let client_ca = authorities.as_deref().and_then(validity);
     let verifier = client::verifier(place, draft, ca, &provider, notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
@@ -87,7 +91,21 @@ pub(super) fn build(
         .map_err(|error| place.at(at, &format!("certificate and key cannot be used: {error}")))?;
     config.ignore_client_order = draft.prefer_server_cipher_suites.unwrap_or(true);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Tls { config: Arc::new(config), names: client::names(place, draft)? }))
+    let names = client::names(place, draft)?;
+    Ok(Some(Tls { config: Arc::new(config), names, server_certificate, client_ca }))
+}
+
+/// The validity of the certificate that expires first.
+fn validity(certificates: &[CertificateDer<'_>]) -> Option<Validity> {
+    certificates
+        .iter()
+        .filter_map(|certificate| x509_parser::parse_x509_certificate(certificate).ok())
+        .map(|(_, certificate)| certificate.validity().clone())
+        .map(|validity| Validity {
+            not_before: validity.not_before.timestamp(),
+            not_after: validity.not_after.timestamp(),
+        })
+        .min_by_key(|validity| validity.not_after)
 }
 
 fn versions(

@@ -96,8 +96,8 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // Two that the configuration can ask for, of the seven that a kernel can have.
         "feature" if name.ends_with("fallback_info") => 2,
         "feature" => 7,
-        // Failed allocations and copies.
-        "event" => 2,
+        // Failed allocations and copies; the server and the CAs of clients.
+        "event" | "certificate" => 2,
         // The same, and what later kernels add.
         "notification" => 3,
         // A probe has one state and one mechanism at a time.
@@ -105,8 +105,6 @@ fn values(label: &str, name: &str) -> Result<usize> {
         // The collectors; the states of a receiver; threads of one queue, where it has several.
         "collector" | "state" | "worker" => 4,
         "operation" => 5,
-        // Of the server and of the CAs of clients.
-        "certificate" => 2,
         // Entry and exit of each function, by one mechanism each, and the snapshot's.
         "program" => 32,
         "map" => 24,

@@ -218,7 +218,7 @@ fn new_certificate_is_served_without_a_restart() -> Outcome {
     let text = authority.connect(daemon.web, None)?.body("/metrics")?;
     for line in [
         "zcrxd_web_certificate_not_before_timestamp_seconds{certificate=\"server\"} 157766400\n",
-        "zcrxd_web_certificate_not_after_timestamp_seconds{certificate=\"server\"} 67090204800\n",
+        "zcrxd_web_certificate_not_after_timestamp_seconds{certificate=\"server\"} 67090118400\n",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

@@ -175,7 +175,8 @@ pub(super) static STATE: &[Row] = &[
         "Buffers in the ring of the queue's page pool: freed outside NAPI, for example with a closed socket. Allocations take them.",
         One(|queue| pool(queue, |pool| pool.ring)),
     )
-    .absent(NO_POOL),
+    .absent(NO_POOL)
+    .panel("queue", "Where the buffers are", "Page pool ring"),
     Row::gauge(
         "zcrx_queue_cq_capacity_entries",
         "Capacity of the owner's completion queue, in entries.",

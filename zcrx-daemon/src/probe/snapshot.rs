@@ -3,6 +3,7 @@
 mod assemble;
 mod holders;
 mod operations;
+mod process;
 mod sockets;
 
 use std::{collections::BTreeMap, io::Read as _, time::Duration};
@@ -254,7 +255,7 @@ impl Reader {
         let Some(changes) = &mut self.changes else { return Vec::new() };
         let noted: Vec<u32> = changes.keys().filter_map(Result::ok).collect();
         let (living, exited): (Vec<u32>, Vec<u32>) =
-            noted.into_iter().partition(|process| !self.initial_namespace || holders::lives(*process));
+            noted.into_iter().partition(|process| !self.initial_namespace || process::lives(*process));
         for process in exited {
             // One that is not there is forgotten as well.
             changes.remove(&process).ok();

@@ -5,9 +5,9 @@
 //! they and the ring live.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::assemble::{Assembly, Exits};
+use super::process::lives;
 use crate::model::Owner;
 
 #[derive(Debug, Default)]
@@ -18,11 +18,6 @@ pub(super) struct Holders {
     changed: BTreeSet<u32>,
     /// Rings whose consumer had exited when last looked.
     exits: Exits,
-}
-
-/// Whether a process has not exited, or its parent has not waited for it.
-pub(super) fn lives(process: u32) -> bool {
-    Path::new("/proc").join(process.to_string()).exists()
 }
 
 impl Holders {

@@ -9,7 +9,7 @@ use aya::{
 use zcrx_common::snapshot::{Sockets, SocketsKey};
 
 use super::super::{iterator, object};
-use super::holders::lives;
+use super::process::lives;
 use crate::model::{KernelQueue, SocketBacklog};
 
 const PROGRAM: &str = "snapshot_sockets";

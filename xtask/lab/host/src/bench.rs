@@ -56,7 +56,7 @@ pub struct BenchOptions {
     /// Tables to measure; all if none is named. The figures of the others stay as they are recorded
     #[arg(value_name = "TABLE")]
     tables: Vec<Table>,
-    /// Measure the gated figures only, write nothing, and fail if one has grown by more than 3 %
+    /// Measure the gated figures only, write nothing, and fail if one has grown by more than 3 % (observing: 5 %)
     #[arg(long, conflicts_with = "tables")]
     check: bool,
     /// Use only what was fetched before

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Figures;
 
-/// By how much a gated figure may exceed the recorded one. Boots differ by 0.5 %.
-const TOLERANCE: f64 = 0.03;
+/// By how much a gated figure may exceed the recorded one. Boots differ by 0.6 % in receive loops, and by 2.5 % in what a daemon with
+/// 16 queues does in 100 seconds.
+fn tolerance(name: &str) -> f64 {
+    if name.starts_with("queues/") { 0.05 } else { 0.03 }
+}
 
 /// Figures that are shown and not gated: the allocator and the number of metrics decide memory and length; the whole machine has the
 /// sender in it, and differs by 2 % between boots.
@@ -66,7 +69,7 @@ impl Record {
                 .with_context(|| format!("{name} is not recorded: `cargo xtask bench`"))?;
             let change = (is / was - 1.0) * 100.0;
             println!("{name:<48} {was:>14.1} -> {is:>14.1} ({change:+.1} %)");
-            if *is > was * (1.0 + TOLERANCE) {
+            if *is > was * (1.0 + tolerance(name)) {
                 grown.push(format!("{name} grew from {was:.1} to {is:.1} ({change:+.1} %)"));
             }
         }

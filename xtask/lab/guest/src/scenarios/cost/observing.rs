@@ -21,7 +21,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[OBSERVE];
 const WINDOW: Duration = Duration::from_secs(65);
 /// How long the idle daemon is watched: one sample more or less is 1 %. The machine skips the time in which nothing runs.
 const IDLE: Duration = Duration::from_secs(100);
-const SCRAPES: u32 = 10;
+/// Scrapes that count. One before them does not: every ten seconds one counts the keys of all maps.
+const SCRAPES: u32 = 50;
 /// Buffers of a queue where the number of queues is what counts.
 const SMALL: &str = "64";
 const LIMIT: Duration = Duration::from_mins(10);
@@ -116,6 +117,7 @@ fn many(host: &Namespace, buffers: &str, arguments: &[&str]) -> Result<Process> 
 fn look(daemon: &mut Daemon<'_>, name: &str) -> Result<()> {
     idle(daemon, name)?;
     let pid = daemon.process().id();
+    daemon.page("/metrics")?;
     let before = of_daemon_without_samples(pid)?;
     let mut bytes = 0;
     for _ in 0..SCRAPES {

@@ -45,7 +45,7 @@ kernel and the NIC, not on the owner. K and M have scenarios of their own (`diag
 
 ## What zcrxd does not name
 
-These conditions can starve a queue or slow it down, and no figure that zcrxd reads tells them from a cause above:
+These conditions can starve a queue or slow it down. zcrxd has no rule for them, and names another cause or none:
 
 * **Receive ring larger than the area**: not reported before it does harm. Then it is C, whose evidence compares ring and area.
   Compare them with `ethtool -g IF`.

@@ -4,8 +4,9 @@ use super::NetError;
 use super::driver::Driver;
 use super::journal::{Identity, Journal, JournalError};
 use super::merge::{WayBack, way_back};
-use super::plan::{Wanted, target};
 use super::step::{Step, Taken, same_rule, steps, unpaired};
+use super::target::target;
+use super::wanted::Wanted;
 use crate::model::{FlowRule, HeaderSplit, Reading, Setup};
 
 /// Rounds of looking and stepping before giving up on a driver that keeps answering with something else.

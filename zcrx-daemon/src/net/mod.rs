@@ -4,6 +4,7 @@
 //! settings, [`apply`] changes them step by step behind a journal on disk, [`restore`] restores the original.
 
 mod apply;
+mod checks;
 mod device;
 pub mod driver;
 mod error;
@@ -27,8 +28,11 @@ mod rings_watch;
 mod rss;
 mod statistics;
 mod step;
+mod target;
+mod wanted;
 
 pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
+pub use checks::{Check, Verdict};
 pub use device::Nic;
 pub use driver::Driver;
 pub use error::NetError;
@@ -40,12 +44,13 @@ pub use link::Link;
 pub use names::{interface_name, kernel_index, kernel_name};
 pub use namespace::{Namespace, inside, namespaces, own_namespace, way_into};
 pub use netlink::Netlink;
-pub use plan::{Check, Plan, Verdict, Wanted, WantedError, plan, plan_after};
+pub use plan::{Plan, plan, plan_after};
 pub use prepare::{Outcome, PrepareError, PutBack, journal_of, prepare, put_back};
 pub use read::{Steering, interface, interfaces, setup, steering};
 pub use rss::Spread;
 pub use statistics::statistics;
 pub use step::{NTUPLE, Part, Step, Taken, steps};
+pub use wanted::{Wanted, WantedError};
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] =

@@ -1,8 +1,8 @@
 //! What zcrx needs of an interface, need by need, and how each is met now.
 
 use super::driver::Driver;
-use super::plan::is_combined;
 use super::step::NTUPLE;
+use super::target::is_combined;
 use crate::model::{HeaderSplit, Interface, MemoryProvider, Reading, RxQueue};
 
 /// How one need is met.

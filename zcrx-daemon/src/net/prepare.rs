@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::apply::{ApplyError, Restored, apply, restore};
 use super::device::Nic;
 use super::journal::{Identity, Journal, JournalError, Store, boot_id, directories};
-use super::plan::{Plan, Wanted, plan_after};
+use super::plan::{Plan, plan_after};
 use super::step::Step;
+use super::wanted::Wanted;
 use super::{NetError, Netlink, interface, own_namespace};
 use crate::model::{Interface, Reading};
 

@@ -382,8 +382,8 @@ pub(crate) fn full() -> Observation {
         },
         monotonic: Duration::from_secs(1000),
         collections: vec![
-            Collection { collector: "receive", took: Duration::from_micros(3), succeeded: true },
-            Collection { collector: "probe", took: Duration::from_micros(90), succeeded: false },
+            Collection { collector: "receive", took: Duration::from_micros(3), succeeded: None },
+            Collection { collector: "probe", took: Duration::from_micros(90), succeeded: Some(false) },
         ],
         process: Some(ProcessSample {
             cpu: Duration::from_millis(1250),

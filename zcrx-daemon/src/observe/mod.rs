@@ -71,8 +71,8 @@ pub struct Collection {
     pub collector: &'static str,
     /// How long reading took.
     pub took: Duration,
-    /// Whether everything that this host has could be read.
-    pub succeeded: bool,
+    /// Whether everything that this host has could be read; `None` if nothing was read that can be missing.
+    pub succeeded: Option<bool>,
 }
 
 /// A host sample, and what belongs to the moment and the process that took it.
@@ -144,7 +144,8 @@ impl Observer {
     /// Asks every source once.
     pub fn observe(&self) -> Observation {
         let Sampled { host, monotonic, mut collections } = self.sample(Scope::All);
-        let process = timed("process", &mut collections, ProcessSample::of_self, Option::is_some);
+        let process =
+            timed("process", &mut collections, ProcessSample::of_self, |process| Some(process.is_some()));
         let (web, service) = ((self.web)(), (self.service)());
         Observation { host, monotonic, collections, process, web, service }
     }
@@ -155,7 +156,7 @@ impl Observer {
         // harmless, since each sample replaces the whole state.
         let remembered = &mut *self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut collections = Vec::new();
-        let receive = timed("receive", &mut collections, &self.receive, |_| true);
+        let receive = timed("receive", &mut collections, &self.receive, |_| None);
         let mut probe = timed("probe", &mut collections, || (self.probe)(scope), is_complete);
         remembered.explained.fill(&mut probe.recent_registrations);
         let nic = remembered.read_nic(&probe, &mut collections);
@@ -181,7 +182,7 @@ impl Remembered {
             return NicSample::default();
         }
         let read = || NicSample::read(&mut self.netlink, probe.snapshot.as_ref());
-        timed("netdev", collections, read, |nic| !nic.failed())
+        timed("netdev", collections, read, |nic| Some(!nic.failed()))
     }
 }
 
@@ -194,7 +195,7 @@ fn timed<T>(
     collector: &'static str,
     collections: &mut Vec<Collection>,
     read: impl FnOnce() -> T,
-    succeeded: impl FnOnce(&T) -> bool,
+    succeeded: impl FnOnce(&T) -> Option<bool>,
 ) -> T {
     let begin = Instant::now();
     let value = read();
@@ -202,9 +203,9 @@ fn timed<T>(
     value
 }
 
-/// Whether the snapshot of the kernel's queues misses nothing. A host whose kernel has no snapshots misses nothing either.
-fn is_complete(probe: &ProbeSample) -> bool {
-    probe.snapshot.as_ref().is_none_or(|snapshot| snapshot.incomplete.is_empty())
+/// Whether the snapshot of the kernel's queues misses nothing; `None` without snapshots, whose probe says why.
+fn is_complete(probe: &ProbeSample) -> Option<bool> {
+    probe.snapshot.as_ref().map(|snapshot| snapshot.incomplete.is_empty())
 }
 
 /// Gives pools the name of their interface. Only the netdev netlink family has it: its dump covers just
@@ -261,7 +262,7 @@ mod tests {
             .iter()
             .map(|collection| (collection.collector, collection.succeeded))
             .collect();
-        assert_eq!(collectors, [("receive", true), ("probe", true), ("process", true)]);
+        assert_eq!(collectors, [("receive", None), ("probe", None), ("process", Some(true))]);
         assert!(observation.monotonic > Duration::ZERO);
         assert!(observation.process.is_some_and(|process| process.threads > 0));
     }

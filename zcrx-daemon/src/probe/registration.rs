@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_told() {
+    fn interface_and_queue_of_a_request_are_shown() {
         let asked = registration(&event(), false);
         assert_eq!((asked.ifindex, asked.queue, asked.interface.as_deref()), (Some(1), Some(3), Some("lo")));
         let nameless = registration(&Event { interface: [0; 16], ..event() }, false);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_is_unknown() {
+    fn request_that_was_not_read_is_unknown() {
         let unseen = registration(&Event { known: 0, ..event() }, false);
         assert_eq!((unseen.ifindex, unseen.queue, unseen.duration), (None, None, None));
         assert_eq!(unseen.interface, None);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_said_is_kept() {
+    fn message_of_the_kernel_is_shown() {
         let mut words = [0; 96];
         words[..4].copy_from_slice(b"busy");
         let said = registration(&Event { words, ..event() }, false).words;

@@ -17,30 +17,6 @@ use crate::model::{CheckedFigure, KernelQueue, KernelSnapshot, RunState, SelfChe
 ///
 /// Ends when the kernel has freed the queue, so that a probe that is attached afterwards does not count its end.
 pub(super) fn run(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
-    let pinned = pinned_kib();
-    let check = check(snapshot);
-    wait_until_freed(pinned);
-    check
-}
-
-/// How long the kernel may take to free the queue.
-const FREED_LIMIT: Duration = Duration::from_secs(1);
-
-/// The kernel frees a queue some time after its ring was closed. It then unpins the queue's area, which is the only trace that a
-/// process sees. Other queues of zcrxd may pin memory in the meantime: then this waits for as long as it may.
-fn wait_until_freed(pinned: Option<u64>) {
-    let deadline = Instant::now() + FREED_LIMIT;
-    while pinned_kib() > pinned && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Memory of this process that is pinned, KiB.
-fn pinned_kib() -> Option<u64> {
-    procfs::process::Process::myself().and_then(|process| process.status()).ok()?.vmpin
-}
-
-fn check(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
     let queue = match CheckQueue::prepare() {
         Ok(queue) => queue,
         Err(reason) => return SelfCheck { unchecked: Some(reason), ..SelfCheck::default() },
@@ -51,7 +27,33 @@ fn check(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
         let owners = &mut shown.owners.iter();
         owners.any(|owner| owner.pid == std::process::id() && owner.fd == Some(queue.ring_fd()))
     };
-    SelfCheck { figures: compare(&truth, taken.queues.iter().find(is_own)), unchecked: None }
+    let figures = compare(&truth, taken.queues.iter().find(is_own));
+    let pinned = pinned_kib();
+    drop(queue);
+    wait_until_unpinned(pinned);
+    SelfCheck { figures, unchecked: None }
+}
+
+/// How long the kernel may take to free the queue.
+const FREED_LIMIT: Duration = Duration::from_secs(1);
+
+/// The kernel frees a queue some time after its ring was closed. It then unpins the queue's area, which is the only trace that a
+/// process sees: its pinned memory shrinks. Other queues of zcrxd only pin more meanwhile.
+fn wait_until_unpinned(mut pinned: Option<u64>) {
+    let deadline = Instant::now() + FREED_LIMIT;
+    while Instant::now() < deadline {
+        let now = pinned_kib();
+        if now < pinned || now.is_none() {
+            return;
+        }
+        pinned = now;
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Memory of this process that is pinned, KiB.
+fn pinned_kib() -> Option<u64> {
+    procfs::process::Process::myself().and_then(|process| process.status()).ok()?.vmpin
 }
 
 /// Compares a queue with what it is known to be.

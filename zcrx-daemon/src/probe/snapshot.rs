@@ -173,16 +173,18 @@ impl Reader {
         if let Err(error) = self.config.set(0, self.asked, 0) {
             incomplete.push(format!("SNAPSHOT_CONFIG: {error}"));
         }
-        let changed = self.changed();
-        if changed.len() > MOST_CHANGES {
-            self.walk_next("many processes that hold rings forked");
-        }
         let mut discovery = Discovery::Walk;
         // Without a ring there is neither a queue nor an owner whose sockets count.
         let mut idle = false;
         if self.registry && self.walk.is_none() && !overflowed {
             discovery = Discovery::Registry;
             idle = self.rings.keys().next().is_none();
+        }
+        // The kernel looks at each bucket of a table, also of an empty one.
+        let changed = if idle { Vec::new() } else { self.changed() };
+        if discovery == Discovery::Registry && changed.len() > MOST_CHANGES {
+            self.walk_next("many processes that hold rings forked");
+            discovery = Discovery::Walk;
         }
         if discovery == Discovery::Registry
             && !idle

@@ -110,11 +110,17 @@ impl Checker<'_> {
                 format!("{path:?} is no path for the metrics"),
                 "write one that begins with / and has letters, digits, -, ., _ and ~ only, such as /metrics",
             );
-        } else if is_page(path) || path.ends_with('/') {
+        } else if is_page(path) {
             self.refuse(
                 &said.source,
-                format!("the path {path:?} is taken by a page of zcrxd, or names a folder"),
-                "write another one, such as /metrics",
+                format!("zcrxd serves a page on {path}"),
+                "write another path for the metrics, such as /metrics",
+            );
+        } else if path.ends_with('/') {
+            self.refuse(
+                &said.source,
+                format!("the path {path} ends with /"),
+                "write it without that, as in /metrics",
             );
         }
         said.value.clone()

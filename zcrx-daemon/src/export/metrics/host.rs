@@ -56,13 +56,16 @@ pub(super) static OBSERVATION: &[Metric<Observation>] = &[
     ),
     Metric::<Observation>::gauge(
         "zcrxd_collector_success",
-        "1 if a collector (receive, probe, netdev, process) read all that this host offers, 0 if something is missing.",
+        "1 if a collector (probe, netdev, process) read all that this host offers, 0 if something is missing.",
         Each(&["collector"], |observation, series| {
             for collection in &observation.collections {
-                series.push(&[collection.collector], f64::from(collection.succeeded));
+                if let Some(succeeded) = collection.succeeded {
+                    series.push(&[collection.collector], f64::from(succeeded));
+                }
             }
         }),
-    ),
+    )
+    .absent("the collector read nothing that can be missing: snapshots are not attached, or no queue is on an interface"),
 ];
 
 pub(super) static WEB: &[Metric<WebSample>] = &[

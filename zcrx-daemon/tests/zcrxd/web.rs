@@ -30,7 +30,15 @@ fn every_path_has_its_content_type() -> Outcome {
 #[test]
 fn metrics_are_served_on_the_configured_path() -> Outcome {
     let daemon = Daemon::start("web-telemetry-path", &["--no-probes", "--web.telemetry-path=/zcrx/metrics"])?;
-    assert!(daemon.get("/zcrx/metrics")?.body.contains("zcrxd_collector_success{collector=\"receive\"} 1"));
+    let metrics = daemon.get("/zcrx/metrics")?.body;
+    assert!(metrics.contains("zcrxd_collector_success{collector=\"process\"} 1"), "{metrics}");
+    // Nothing that these collectors read can be missing here: without probes there are no snapshots.
+    for collector in ["receive", "probe"] {
+        assert!(
+            !metrics.contains(&format!("zcrxd_collector_success{{collector=\"{collector}\"")),
+            "{metrics}"
+        );
+    }
     assert!(daemon.get("/")?.body.contains("href=\"/zcrx/metrics\""));
     let answer = daemon.get("/metrics")?;
     assert_eq!(answer.status, 404);

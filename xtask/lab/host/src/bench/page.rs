@@ -72,7 +72,8 @@ impl Page<'_> {
              with full accounting and no probes. Sender and network stack cost the same for all loops, and the kernel charges the network \
              stack's work to the task that an interrupt happens to meet: so the machine's figures are compared and not the receivers'. The bare \
              loop is the least that receives: it keeps no account and handles no error; 31 of its instructions are in user space. *Above the \
-             bare loop* is what zcrxd's accounting and error handling cost.\n",
+             bare loop* is what zcrxd's accounting and error handling cost. The machine's figures differ by up to 2 % between boots, so differences \
+             below 100 instructions say nothing. The gate compares the receiver's own figures with one connection, which differ by 1 %.\n",
         );
         self.line(
             "| Receive loop | 1 connection | above the bare loop | 16 connections | above the bare loop |",

@@ -44,7 +44,7 @@ impl Page<'_> {
              writes it; `cargo xtask bench --check` fails if a gated figure has grown by more than 3 % (observing: 5 %).\n\n\
              ## Method\n\nThe figures are instructions, user space and kernel together, counted on Linux {release} in an emulated machine with one \
              processor whose clock advances by one nanosecond per instruction. The load of the host does not change them; two boots differ by \
-             about 0.5 %. zcrxd is built as for the packages (profile `release`).\n\n\
+             up to 1 % in one process and 2 % in the machine. zcrxd is built as for the packages (profile `release`).\n\n\
              - Instructions are not time: a cache miss costs as much as a hundred of them, and an emulated processor has no caches.\n\
              - Figures per completion are the median of three transfers of 32 MiB after one that does not count. The area is larger than a \
              transfer, and a transfer in which a segment was sent twice is refused.\n\

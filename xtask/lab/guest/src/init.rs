@@ -23,14 +23,19 @@ const MARKER: &str = "zcrx-lab: this machine boots";
 /// How long processes may take to die, interfaces to come back and page pools to drain once a scenario is over.
 const SETTLE: Duration = Duration::from_secs(30);
 
+/// How long a machine waits for the host to end it. What was written to the virtio-serial port last may be in QEMU's hands for as
+/// long as the host reads slowly, and is lost if the machine ends itself.
+const UNTIL_ENDED: Duration = Duration::from_secs(120);
+
 /// Runs scenarios and reports; in a guest, never returns.
 pub(crate) fn run(place: Place, names: &[String]) -> Result<()> {
     match place {
         Place::Guest => {
             set_path();
             let served = mount_all().and_then(|()| serve(Results::port()?, place, names));
-            if let Err(error) = served {
-                println!("zcrx-lab: {error:#}");
+            match served {
+                Ok(()) => std::thread::sleep(UNTIL_ENDED),
+                Err(error) => println!("zcrx-lab: {error:#}"),
             }
             power_off()
         }

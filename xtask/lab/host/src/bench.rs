@@ -17,6 +17,11 @@ use super::{Lab, Tally};
 
 /// The page that the figures are written to.
 const DOCUMENT: &str = "docs/overhead.md";
+/// The scenario of the gated figures.
+const GATES: &str = "cost-gates";
+/// Most boots that measure them.
+const BOOTS: usize = 3;
+
 /// The recorded figures: the page is made from them, and a check compares with them.
 const RECORD: &str = "xtask/lab/cost.toml";
 /// What the guest's cost scenarios call their figures, before each figure's own name.
@@ -70,8 +75,7 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
     let lab = Lab { counts: true, ..Lab::open(network)? };
     let path = root().join(RECORD);
     if options.check {
-        let (release, measured) = measure(&lab, "cost-gates")?;
-        return Record::read(&path)?.compare(&release, &measured);
+        return check(&lab, &Record::read(&path)?);
     }
     let tables = if options.tables.is_empty() { Table::value_variants() } else { &options.tables };
     let mut record = if path.exists() { Record::read(&path)? } else { Record::default() };
@@ -85,6 +89,22 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
     }
     println!("written to {RECORD} and {DOCUMENT}");
     Ok(())
+}
+
+/// Compares the gated figures with the recorded ones. Fails if one has grown in each of several boots: what costs more does so in all
+/// of them, and in one of ten or so, receiver and sender fall into another rhythm.
+fn check(lab: &Lab, record: &Record) -> Result<()> {
+    let (release, mut least) = measure(lab, GATES)?;
+    let mut compared = record.compare(&release, &least);
+    for _ in 1..BOOTS {
+        let Err(error) = &compared else { break };
+        println!("measured again, the lesser figures count: {error}");
+        for (name, figure) in measure(lab, GATES)?.1 {
+            least.entry(name).and_modify(|known| *known = known.min(figure)).or_insert(figure);
+        }
+        compared = record.compare(&release, &least);
+    }
+    compared
 }
 
 /// Runs a cost scenario on the newest kernel; returns the kernel's release, and the figures.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 use super::namespace::Namespace;
@@ -50,14 +50,19 @@ impl Foreign {
         eventually("the foreign program reports", LIMIT, || Ok(self.last()?.filter(answers)))
     }
 
-    /// Asks it until it says so.
+    /// Asks it until it says so. The error ends with what it said last.
     pub(crate) fn until(
         &mut self,
         what: &str,
         limit: Duration,
         test: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        eventually(what, limit, || Ok(Some(self.truth()?).filter(&test)))
+        let mut last = Value::Null;
+        eventually(what, limit, || {
+            last = self.truth()?;
+            Ok(test(&last).then(|| last.clone()))
+        })
+        .map_err(|error| anyhow!("{error:#}; the foreign program said last: {last}"))
     }
 
     /// Its process id.

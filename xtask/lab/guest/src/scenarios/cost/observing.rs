@@ -15,7 +15,7 @@ use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, program};
 
 /// The scenarios of this file.
-pub(super) const SCENARIOS: &[Scenario] = &[OBSERVE];
+pub(super) const SCENARIOS: &[Scenario] = &[OBSERVE, START];
 
 /// Longer than zcrxd remembers samples, so that its window is full.
 const WINDOW: Duration = Duration::from_secs(65);
@@ -41,6 +41,22 @@ const OBSERVE: Scenario = Scenario {
         queues(&[0, 1, 16, 64, 256])?;
         buffers()?;
         files()
+    },
+};
+
+/// The start by itself, with a log that says what takes the time.
+const START: Scenario = Scenario {
+    name: "cost-start",
+    about: "instructions until zcrxd is ready; in the artefacts, a log whose timestamps are instructions (1 ns each)",
+    needs: &[Need::Guest, Need::Btf],
+    proves: &[],
+    limit: 600,
+    default: false,
+    run: || {
+        require_counting()?;
+        start()?;
+        let host = Namespace::create()?;
+        Daemon::start(&host, &["--log.level", "debug"])?.stop().map(drop)
     },
 };
 

@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// Simulated healthy hours for each seed
     #[arg(long, default_value_t = 1000)]
     hours: u64,
-    /// Bursty queues to which recommended sizes are applied, for each seed
+    /// Bursty queues to which recommended sizes are applied, for each seed; ten times as many recordings are tried with other sizes
     #[arg(long, default_value_t = 100)]
     sizes: u64,
     /// Seed of the situations (may be repeated)

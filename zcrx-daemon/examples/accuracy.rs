@@ -1,7 +1,7 @@
 //! Prints how often verdicts on the queue model are right, as Markdown: `accuracy CASES HOURS SIZES SEED...`. Run by
 //! `cargo xtask accuracy`. With the number of a case in `EXPLAIN`, prints that situation sample by sample.
 
-use zcrx_daemon::diagnose::accuracy::{accuracy, advice, explain, healthy_hours};
+use zcrx_daemon::diagnose::accuracy::{accuracy, advice, explain, healthy_hours, what_if};
 
 fn main() {
     let mut numbers =
@@ -34,6 +34,9 @@ fn main() {
             let found = advice(sizes, seed);
             print!("{}", found.rows());
             found.harmed.iter().chain(&found.starving).for_each(|wrong| eprintln!("{wrong}"));
+            let tried = what_if(sizes * 10, seed);
+            print!("{}", tried.rows());
+            tried.wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
         }
         println!();
     }

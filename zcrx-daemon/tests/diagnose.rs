@@ -224,6 +224,26 @@ fn recordings_of_real_queues_have_the_cause_in_their_name() -> Outcome {
 }
 
 #[test]
+fn recordings_of_starved_queues_say_whether_other_sizes_would_have_starved() -> Outcome {
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnose/area_too_small-foreign_64_buffers.zcrx.jsonl");
+    for (sizes, code, says) in [
+        ("area=32", Some(1), "would have starved with an area of 32 buffers (recorded: 64)"),
+        ("area=64", Some(1), "it starved with 64 buffers"),
+        ("area=4294967295,refill=64", Some(1), "entries may have waited in a refill ring of 64"),
+        ("area=4k", Some(2), "area=4k: write a number of buffers from 1"),
+        ("cq=64", Some(2), "unknown size 'cq': the sizes are area (in buffers) and refill (in entries)"),
+    ] {
+        let (exit, said) = zcrxd(&["replay", "--what-if", sizes], Path::new(path))?;
+        assert_eq!(exit, code, "{sizes}: {said}");
+        assert!(said.contains(says), "{sizes}: {said}");
+    }
+    let (exit, said) = zcrxd(&["replay", "--what-if", "area=64"], Path::new("/dev/null"))?;
+    assert_eq!(exit, Some(2), "{said}");
+    Ok(())
+}
+
+#[test]
 fn missing_queue_of_a_recording_is_an_error_naming_the_others() -> Outcome {
     let path =
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnose/slow_consumer-destination_blocks.zcrx.jsonl");

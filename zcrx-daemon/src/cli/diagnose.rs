@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::{Exit, complain, print};
-use crate::diagnose::{Replayed, replay, write_episode, write_report};
+use crate::diagnose::{Replayed, replay, write_episode, write_report, write_what_if};
 use crate::export::recording::{Header, ReadError, Recording};
 use crate::model::QueueKey;
 use crate::view::format;
@@ -219,7 +219,12 @@ fn describe(text: &mut String, queue: &Replayed, when: &str, wall: Wall) -> std:
         writeln!(text)?;
     }
     write!(text, "{when}")?;
-    write_report(text, &queue.report, &time)
+    write_report(text, &queue.report, &time)?;
+    if let Some(answer) = &queue.recommended {
+        write!(text, "  on this recording the queue ")?;
+        write_what_if(text, answer)?;
+    }
+    Ok(())
 }
 
 /// Exit code for scripts: whether a queue has or had a problem.

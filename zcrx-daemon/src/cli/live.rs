@@ -107,7 +107,7 @@ fn with_episodes(host: HostDiagnosis, age: Duration) -> Vec<Replayed> {
     let replayed = |report: crate::diagnose::Report| {
         let over = host.recent.iter().filter(|episode| episode.key == report.key && recent(episode.ended));
         let episodes = over.chain(&report.episode).cloned().collect();
-        Replayed { key: report.key.clone(), episodes, report }
+        Replayed { key: report.key.clone(), episodes, report, recommended: None }
     };
     host.queues.into_iter().map(replayed).collect()
 }

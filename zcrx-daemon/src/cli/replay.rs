@@ -1,20 +1,34 @@
 //! `zcrxd replay`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::diagnose::{Wall, exit, verdict};
 use super::{Exit, complain, print};
 use crate::diagnose::facts::{Change, Placement};
-use crate::diagnose::{Event, replay};
+use crate::diagnose::{Event, Needs, Outcome, TriedSizes, WhatIf, replay, write_what_if};
 use crate::export::recording::{Entry, Recording};
 use crate::model::{Cause, Episode, QueueSample};
 
+const AFTER_HELP: &str = "\
+With --what-if, a model of the queue counts the recorded arrivals and returns. What the recording does not show, such as what
+happened between two samples, is a bound: between the bounds the answer is 'unknown'.
+
+Exit codes:
+  0  no problem is recorded; with --what-if: the queue would not have starved
+  1  a problem is recorded; with --what-if: the queue would have starved, or the recording does not show it
+  2  the recording cannot be read, or does not show the sizes of a queue";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// Recording of an episode
     file: PathBuf,
+    /// Say whether the queue would have starved with these sizes instead: area in buffers, refill ring in entries
+    #[arg(long, value_name = "area=BUFFERS,refill=ENTRIES")]
+    what_if: Option<TriedSizes>,
 }
 
 /// Prints the samples, the events between them, and the verdict, which is computed from the samples.
@@ -26,6 +40,9 @@ pub(super) fn run(args: &Args) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Some(sizes) = &args.what_if {
+        return try_sizes(&args.file, &recording, sizes);
+    }
     let mut events = Vec::new();
     let queues = replay(&mut recording.samples(), recording.header.window, |sample, event| {
         events.push((sample.at, event.clone()));
@@ -36,6 +53,33 @@ pub(super) fn run(args: &Args) -> Exit {
     text.push('\n');
     print(&(text + &verdict(&queues, recording.torn, Wall::of(&recording.header))));
     exit(&queues)
+}
+
+/// Prints whether each recorded queue would have starved with other sizes.
+fn try_sizes(file: &Path, recording: &Recording, sizes: &TriedSizes) -> Exit {
+    let mut needs: BTreeMap<_, Needs> = BTreeMap::new();
+    for sample in recording.samples() {
+        needs.entry((sample.key.clone(), sample.generation)).or_default().take(sample);
+    }
+    let mut answers = Vec::new();
+    for ((key, _), needs) in &needs {
+        answers.extend(needs.need().map(|need| (key, WhatIf::of(&need, sizes))));
+    }
+    if answers.is_empty() {
+        let file = file.display();
+        complain(&format!(
+            "{file}: no two samples show the area and the refill ring of a queue: --what-if needs a recording of a queue with snapshots"
+        ));
+        return Exit::Usage;
+    }
+    let mut text = String::new();
+    for (key, answer) in &answers {
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = write!(text, "{key} ").and_then(|()| write_what_if(&mut text, answer));
+    }
+    print(&text);
+    let carried = answers.iter().all(|(_, answer)| answer.outcome == Outcome::NotStarved);
+    if carried { Exit::Done } else { Exit::Bad }
 }
 
 fn timeline(text: &mut String, recording: &Recording, events: &[(Duration, Event)]) -> std::fmt::Result {

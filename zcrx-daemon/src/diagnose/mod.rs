@@ -36,6 +36,7 @@ mod thresholds;
 mod verdict;
 mod vitals;
 mod watch;
+mod what_if;
 mod words;
 
 use crate::model::{Confidence, Diagnosis, Finding};
@@ -56,6 +57,7 @@ pub use step::Step;
 pub use verdict::{CauseWords, SOON, Urgency, Verdict};
 pub use vitals::{Rates, Trace, Vitals};
 pub use watch::{Life, Watch};
+pub use what_if::{Need, Needs, Outcome, SizesError, TriedSizes, WhatIf, write_what_if};
 
 /// Diagnoses the queue of a history. An empty history has an empty diagnosis. Without an alarm there is no cause: the queue
 /// causes no harm.

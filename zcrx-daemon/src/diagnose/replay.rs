@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::episodes::Event;
 use super::report::Report;
 use super::watch::{Life, Watch};
+use super::what_if::{Needs, TriedSizes, WhatIf};
 use crate::model::{Episode, QueueKey, QueueSample};
 
 /// One queue after a replay.
@@ -19,6 +20,10 @@ pub struct Replayed {
     pub episodes: Vec<Episode>,
     /// What there is to say at the last sample.
     pub report: Report,
+    /// Whether the sizes that the report recommends would have starved on these samples; `None` where it recommends none, and for
+    /// a queue that is not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommended: Option<WhatIf>,
 }
 
 /// Feeds samples, in the order of their time, to trackers that remember `window` samples. Passes each event on with the time of
@@ -30,8 +35,10 @@ pub fn replay(
 ) -> Vec<Replayed> {
     let mut watches: BTreeMap<Life, Watch> = BTreeMap::new();
     let mut episodes: BTreeMap<Life, BTreeMap<Duration, Episode>> = BTreeMap::new();
+    let mut needs: BTreeMap<Life, Needs> = BTreeMap::new();
     for sample in samples {
         let life = (sample.key.clone(), sample.generation);
+        needs.entry(life.clone()).or_default().take(sample);
         // A watch for each: a recording does not say when a queue was gone.
         let watch = watches.entry(life.clone()).or_insert_with(|| Watch::new(window));
         watch.feed(vec![sample.clone()], |life, _, events| {
@@ -50,7 +57,13 @@ pub fn replay(
                 past.insert(open.began, open.clone());
             }
             let Some(report) = Report::of_tracker(tracker) else { continue };
-            replayed.push(Replayed { key: life.0.clone(), episodes: past.into_values().collect(), report });
+            let need = needs.get(life).and_then(Needs::need);
+            let recommended = report.forecast.sizes.known().zip(need).map(|(sizes, need)| {
+                let area = Some(sizes.area_buffers);
+                WhatIf::of(&need, &TriedSizes { area, refill: Some(sizes.refill_entries) })
+            });
+            let episodes = past.into_values().collect();
+            replayed.push(Replayed { key: life.0.clone(), episodes, report, recommended });
         }
     }
     replayed

@@ -9,6 +9,7 @@ mod situations;
 mod sizes;
 #[cfg(test)]
 mod tests;
+mod what_if;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,6 +24,7 @@ use situations::Situation;
 
 pub use healthy::{Healthy, healthy_hours};
 pub use sizes::{Advice, advice};
+pub use what_if::{Tried, what_if};
 
 /// Samples that the tracker remembers, as the daemon's does at one a second.
 const WINDOW: usize = 60;

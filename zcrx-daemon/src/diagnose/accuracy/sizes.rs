@@ -45,7 +45,7 @@ pub fn advice(cases: u64, seed: u64) -> Advice {
 }
 
 /// A queue with bursts, an owner that comes late, and an area between tight and roomy.
-fn bursty(random: &mut Random) -> Queue {
+pub(super) fn bursty(random: &mut Random) -> Queue {
     let ring = random.of(&[64, 128, 256, 512]);
     let buffers = ((ring as f64 + 128.0) * random.between(0.9, 8.0)) as u64;
     let load = random.between(1_000.0, 40_000.0);

@@ -21,6 +21,12 @@ pub struct Ledger {
 }
 
 impl Queue {
+    /// Whether an allocation, or a copy by the kernel, ever found no buffer.
+    pub fn lacked_buffers(&self) -> bool {
+        let copies = self.state.errors.get(&libc::ENOMEM).is_some_and(|&count| count > 0);
+        copies || self.state.allocation.failures > 0
+    }
+
     /// What keeps buffers away at this moment, in buffers, the most first.
     pub fn truth(&self) -> Vec<(Cause, u64)> {
         let state = &self.state;

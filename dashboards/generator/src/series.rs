@@ -88,8 +88,8 @@ fn values(label: &str, name: &str) -> Result<usize> {
         "errno" if name.ends_with("_info") => 1,
         // One value each for the subject of the series: a queue runs on one backend.
         "interface" | "queue" | "probe" | "thread" | "page_pool" | "ifindex" | "netns" | "zcrx_id"
-        | "napi_id" | "pid" | "comm" | "fd" | "cgroup" | "sink" | "version" | "revision" | "release"
-        | "provider" | "backend" => 1,
+        | "napi_id" | "pid" | "comm" | "fd" | "cgroup" | "pod_uid" | "container_id" | "sink" | "version"
+        | "revision" | "release" | "provider" | "backend" => 1,
         // Those that receives, registrations and control calls end with, near enough.
         // And the ways in which probes lose something.
         "errno" | "loss" => 8,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Exit, complain, print};
 use crate::diagnose::{Replayed, replay, write_episode, write_report, write_what_if};
 use crate::export::recording::{Header, ReadError, Recording};
+use crate::kernel::clock;
 use crate::model::QueueKey;
 use crate::view::format;
 
@@ -175,9 +176,8 @@ pub(super) struct Wall(Option<Duration>);
 impl Wall {
     /// By the clocks of this host, as they are now.
     fn now() -> Self {
-        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self(wall.ok().zip(monotonic.ok()).and_then(|(wall, monotonic)| wall.checked_sub(monotonic)))
+        Self(wall.ok().and_then(|wall| wall.checked_sub(clock::monotonic())))
     }
 
     /// By the clocks of the host that wrote it.

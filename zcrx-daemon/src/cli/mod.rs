@@ -17,7 +17,7 @@ mod runbook;
 mod send;
 mod top;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,9 +80,15 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // If standard error is closed, the message has no reader.
-            error.print().ok();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+            if error.use_stderr() {
+                // If standard error is closed, the message has no reader.
+                error.print().ok();
+                return Exit::Usage.into();
+            }
+            // Help and version are results.
+            let text = error.render();
+            print(&if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() });
+            return if OUTPUT_LOST.load(Ordering::Relaxed) { Exit::Bad } else { Exit::Done }.into();
         }
     };
     let exit = match cli.command {

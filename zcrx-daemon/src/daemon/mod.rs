@@ -16,6 +16,7 @@
 
 mod bind;
 mod capabilities;
+mod events;
 mod fault;
 mod instance;
 mod local;
@@ -205,7 +206,7 @@ async fn live(
             () = report_missing_lines(&logging) => "nothing",
             () = sources.keep_prepared() => "nothing",
         };
-        info!("stopping on {name}");
+        events::stopping(name);
         manager.stopping();
         // Before the queues stop, so their end does not look like a problem of the queues.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());
@@ -321,16 +322,11 @@ fn url(scheme: &str, listener: &str) -> String {
 
 /// Logs the queues and the addresses that are ready.
 fn announce(web: &[String], sources: &Sources) {
-    let queues = sources.receive();
-    for queue in &queues {
-        let backend = queue.selection.backend.map_or("no backend", |backend| backend.name());
-        let listen = queue.listen.join(", ");
-        info!("queue {} receives on {listen} with backend {backend}, sink {}", queue.key, queue.sink);
-    }
+    sources.receive().iter().for_each(events::queue_receives);
     for address in web {
-        info!("web endpoint on {address}");
+        events::web_listens(address);
     }
-    info!("ready");
+    events::ready();
 }
 
 /// Request of a signal.

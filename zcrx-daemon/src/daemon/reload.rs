@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::DaemonError;
 use super::capabilities::Dropped;
+use super::events;
 use super::log::Logging;
 use super::manager::Manager;
 use super::sources::Sources;
@@ -58,7 +59,7 @@ impl Current {
             Err(what) => {
                 reload.successful = false;
                 for line in what.lines() {
-                    error!("the new configuration is refused, the old one stays in use: {line}");
+                    events::configuration_refused(line);
                 }
                 self.manager
                     .ready(&format!("{}; refused a new configuration, see the log", sources.status()));
@@ -76,12 +77,7 @@ impl Current {
             return Err(DaemonError::Dropped { capabilities });
         }
         let change = sources.reconfigure(config.queues.clone()).await?;
-        info!(
-            "applied the new configuration: {} queues unchanged, {} started, {} stopped",
-            change.kept,
-            change.started,
-            change.ended.len()
-        );
+        events::configuration_applied(change.kept, change.started, change.ended.len());
         if !change.ended.is_empty() {
             info!("stopped: {}", Totals::of(&change.ended));
         }

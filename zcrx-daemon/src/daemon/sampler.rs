@@ -6,16 +6,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::DaemonError;
 use super::fault::Trap;
 use super::memory::Trimmer;
 use super::watchdog::Heartbeat;
+use super::{DaemonError, events};
 use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
-use crate::model::{Cause, Episode, QueueState, ReceiveSample, Registration, Scope};
-use crate::observe::{Observer, errno_label, monotonic, refusal};
+use crate::model::{ReceiveSample, Registration, Scope};
+use crate::observe::{Observer, monotonic};
 
 /// History that a diagnosis uses and with which a recording starts.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -100,9 +100,7 @@ impl SamplerLoop {
             log_state_changes(&self.before, &observation.host.receive);
             self.before = observation.host.receive;
             let registrations = &observation.host.probe.recent_registrations;
-            for line in refusals(registrations, self.refused_until) {
-                warn!("{line}");
-            }
+            log_refusals(registrations, self.refused_until);
             self.refused_until = registrations.last().map_or(self.refused_until, |last| last.at);
             let queues = observation.host.queues.len();
             let recorder = &mut self.recorder;
@@ -148,7 +146,7 @@ impl EpisodeRecorder {
         }
         let began = events.iter().any(|event| matches!(event, Event::Began(_)));
         if let Some(file) = self.recorder.as_ref().and_then(Recorder::last).filter(|_| began) {
-            info!("queue {}: recording the episode in {}; `zcrxd replay` shows it", life.0, file.display());
+            events::episode_recorded(&life.0, file);
         }
     }
 
@@ -165,65 +163,41 @@ impl EpisodeRecorder {
 }
 
 fn log_event(event: &Event) {
-    let cause = |episode: &Episode| episode.cause().map_or("unknown", Cause::name);
     match event {
-        Event::Began(episode) => {
-            warn!("queue {}: {}; cause: {}", episode.key, episode.trouble.words(), cause(episode));
-        }
-        Event::Reconsidered(episode) => {
-            warn!(
-                "queue {}: still {}; more likely cause: {}",
-                episode.key,
-                episode.trouble.name(),
-                cause(episode)
-            );
-        }
-        Event::Ended(episode) => {
-            let lasted = episode.lasted(episode.noticed).as_secs_f64();
-            info!(
-                "queue {}: {} is over after {lasted:.1} s; cause: {}",
-                episode.key,
-                episode.trouble.name(),
-                cause(episode)
-            );
-        }
+        Event::Began(episode) => events::episode_began(episode),
+        Event::Reconsidered(episode) => events::episode_reconsidered(episode),
+        Event::Ended(episode) => events::episode_ended(episode),
     }
 }
 
 /// Largest number of lines about refused registrations per sample: a program may retry in a loop.
 const MOST_REFUSALS: usize = 8;
 
-/// Lines about registrations that were refused after `after`; equal ones share a line.
-fn refusals(registrations: &[Registration], after: Duration) -> Vec<String> {
-    let mut lines: Vec<(String, usize)> = Vec::new();
-    for refused in registrations.iter().filter(|one| one.errno != 0 && one.at > after) {
-        let interface = refused.interface.as_deref().unwrap_or("an unknown interface");
-        let queue = refused.queue.map(|queue| format!(":{queue}")).unwrap_or_default();
-        let what = format!(
-            "{}[{}] cannot register {interface}{queue}: {}",
-            refused.comm,
-            refused.pid,
-            errno_label(refused.errno)
-        );
-        let why = refusal(refused).map_or_else(String::new, |refusal| {
-            let quote = if refusal.said_by_kernel { "\"" } else { "" };
-            format!(": {quote}{}{quote}; {}", refusal.why, refusal.remedy)
-        });
-        let shown = refused.hints.iter().flat_map(|hint| ["; ", hint.as_str()]).collect::<String>();
-        let line = what + &why + &shown;
-        match lines.iter_mut().find(|(known, _)| *known == line) {
-            Some((_, times)) => *times += 1,
-            None => lines.push((line, 1)),
+/// Logs registrations of other processes that were refused after `after`.
+fn log_refusals(registrations: &[Registration], after: Duration) {
+    let refusals = refusals(registrations, after);
+    for (refused, times) in refusals.iter().take(MOST_REFUSALS) {
+        events::registration_refused(refused, *times);
+    }
+    let more = refusals.len().saturating_sub(MOST_REFUSALS);
+    if more > 0 {
+        warn!("{more} more registrations were refused; the page lists them");
+    }
+}
+
+/// Registrations of other processes that were refused after `after`, each with how often: those with the same text are one.
+/// zcrxd's own attempts are reported by the queue that made them.
+fn refusals(registrations: &[Registration], after: Duration) -> Vec<(&Registration, usize)> {
+    let own = std::process::id();
+    let mut refusals: Vec<(&Registration, usize, String)> = Vec::new();
+    for refused in registrations.iter().filter(|one| one.errno != 0 && one.at > after && one.pid != own) {
+        let text = events::refusal_text(refused);
+        match refusals.iter_mut().find(|(_, _, known)| *known == text) {
+            Some((_, times, _)) => *times += 1,
+            None => refusals.push((refused, 1, text)),
         }
     }
-    let more = lines.len().saturating_sub(MOST_REFUSALS);
-    let shown = lines.into_iter().take(MOST_REFUSALS);
-    let mut text: Vec<_> =
-        shown.map(|(line, times)| if times > 1 { format!("{line} ({times} times)") } else { line }).collect();
-    if more > 0 {
-        text.push(format!("{more} more registrations were refused; the page lists them"));
-    }
-    text
+    refusals.into_iter().map(|(refused, times, _)| (refused, times)).collect()
 }
 
 /// Logs state changes of local queues.
@@ -233,12 +207,7 @@ fn log_state_changes(before: &[ReceiveSample], now: &[ReceiveSample]) {
         if before.state == now.state {
             continue;
         }
-        let (from, to) = (before.state.name(), now.state.name());
-        if now.state == QueueState::Running {
-            info!("queue {}: {from} to {to}", now.key);
-        } else {
-            warn!("queue {}: {from} to {to}: {}", now.key, now.state_reason);
-        }
+        events::queue_state_changed(before.state, now);
     }
 }
 
@@ -255,18 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn equal_refusals_share_a_line_with_message_and_hints() {
+    fn equal_refusals_are_one_with_message_and_hints() {
         let mut registrations = full().host.probe.recent_registrations;
         registrations[1].words = Some("tcp-data-split is disabled".to_owned());
         let again = Registration { at: Duration::from_secs(996), ..registrations[1].clone() };
-        registrations.push(again);
-        let lines = refusals(&registrations, Duration::ZERO);
-        let [line] = lines.as_slice() else { panic!("{lines:#?}") };
-        for word in
-            ["cannot register eth0:3", "EINVAL", "\"tcp-data-split is disabled\"", "ethtool -G", "(2 times)"]
-        {
+        let own = Registration { pid: std::process::id(), ..again.clone() };
+        registrations.extend([again, own]);
+        let found = refusals(&registrations, Duration::ZERO);
+        let [(refused, 2)] = found.as_slice() else { panic!("{found:#?}") };
+        let line = events::refusal_text(refused);
+        for word in ["cannot register eth0:3", "EINVAL", "\"tcp-data-split is disabled\"", "ethtool -G"] {
             assert!(line.contains(word), "{word}: {line}");
         }
-        assert_eq!(refusals(&registrations, Duration::from_secs(996)), [""; 0]);
+        assert_eq!(refusals(&registrations, Duration::from_secs(996)), []);
     }
 }

@@ -5,19 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
-
-use super::DaemonError;
 use super::memory;
 use super::prepare::{Prepared, name_interfaces};
+use super::{DaemonError, events};
 use crate::kernel::Kernel;
-use crate::model::{
-    ProbeSample, ProbeState, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal,
-};
+use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal};
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
 use crate::probe::{self, Probes};
 use crate::receive::{Change, QueueConfig, Receiver};
+use tokio::sync::oneshot;
 
 /// How often zcrxd checks whether a prepared interface was reset.
 const RESET_CHECK: Duration = Duration::from_secs(5);
@@ -258,21 +254,8 @@ async fn on_blocking_thread<T: Send + 'static>(
 /// Logs which probes attached, and which facts are unknown without the others.
 fn log_probes(probes: &[ProbeStatus]) {
     if let Some(reason) = common_refusal(probes) {
-        warn!("no probe is attached, so zcrxd knows nothing of other programs' queues: {reason}");
+        events::no_probe(reason);
         return;
     }
-    for probe in probes {
-        if let Some((mechanism, target)) = &probe.attached {
-            info!("probe {}: {} {target}", probe.name, mechanism.name());
-        } else if !probe.asked {
-            debug!("probe {}: not requested", probe.name);
-        } else if probe.state() == ProbeState::NotInKernel {
-            info!("probe {}: this kernel has nothing to attach to", probe.name);
-        } else {
-            warn!(
-                "probe {} is not attached, so zcrxd does not know {}; `zcrxd probes` says why",
-                probe.name, probe.lost_without
-            );
-        }
-    }
+    probes.iter().for_each(events::probe);
 }

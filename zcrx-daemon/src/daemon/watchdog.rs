@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
-
+use super::events;
 use super::manager::{self, Manager};
 use super::sources::Sources;
 use crate::observe::ThreadSample;
@@ -81,11 +80,8 @@ impl Watchdog {
             silent.iter().map(|(name, silent)| (name.clone(), *silent <= limit)).collect();
         for (name, responsive) in &now {
             match (known.get(name).copied().unwrap_or(true), *responsive) {
-                (true, false) => error!(
-                    thread = name,
-                    "thread does not answer; zcrxd no longer feeds the systemd watchdog"
-                ),
-                (false, true) => info!(thread = name, "thread answers again"),
+                (true, false) => events::thread_silent(name),
+                (false, true) => events::thread_answers(name),
                 _ => {}
             }
         }

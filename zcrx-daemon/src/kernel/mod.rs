@@ -3,6 +3,7 @@
 //! Nothing here fails as a whole: each part is known, or has a reason why it is not.
 
 mod btf;
+pub mod clock;
 mod config;
 mod privileges;
 mod symbols;

@@ -3,6 +3,7 @@
 //! A source is a closure that answers at any time from any thread: the daemon hands in the receive path and the
 //! probes, a test hands in a recording.
 
+mod container;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod identity;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample, Scope};
 use crate::net;
 
+pub(crate) use container::Container;
 pub use join::Join;
 pub use nic::NicSample;
 pub use process::ProcessSample;
@@ -220,10 +222,8 @@ fn name_pools(pools: &mut [PagePoolCount], known: &[PagePool]) {
     }
 }
 
-/// The time by CLOCK_MONOTONIC, by which samples and the kernel's events are stamped.
-pub(crate) fn monotonic() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
-}
+/// The clock that stamps samples and the kernel's events.
+pub(crate) use crate::kernel::clock::monotonic;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::kernel::clock;
 use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats};
 use crate::net::{self, NetError, Netlink, own_namespace};
 
@@ -57,8 +58,7 @@ impl NicSample {
             sample.stats.extend(stats.unwrap_or_default());
         }
         sample.pools = sample.known(netlink.page_pools()).unwrap_or_default();
-        let boottime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-        sample.boottime = boottime.map(Duration::from).unwrap_or_default();
+        sample.boottime = clock::boottime();
         sample
     }
 

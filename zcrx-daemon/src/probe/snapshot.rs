@@ -6,7 +6,7 @@ mod operations;
 mod process;
 mod sockets;
 
-use std::{collections::BTreeMap, io::Read as _, time::Duration};
+use std::{collections::BTreeMap, io::Read as _};
 
 use aya::{
     Ebpf,
@@ -19,6 +19,7 @@ use zcrx_common::{
 
 use self::{assemble::Assembly, holders::Holders, operations::Operations};
 use super::{iterator, object, offsets::Resolved};
+use crate::kernel::clock::monotonic;
 use crate::model::{Discovery, KernelSnapshot, SelfCheck};
 
 pub(super) use assemble::Known;
@@ -301,14 +302,6 @@ impl Reader {
 
 fn slot(lost: &PerCpuArray<MapData, u64>, slot: u32) -> Option<u64> {
     Some(lost.get(&slot, 0).ok()?.iter().sum())
-}
-
-/// The clock that `bpf_ktime_get_ns` reads.
-fn monotonic() -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime fills the structure it is given; this clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
 #[cfg(test)]

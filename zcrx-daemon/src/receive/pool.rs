@@ -264,11 +264,6 @@ const fn split(off: u64) -> (usize, usize) {
     ((off >> IORING_ZCRX_AREA_SHIFT) as usize, (off & !IORING_ZCRX_AREA_MASK) as usize)
 }
 
-/// Name of a queue in logs and thread names; `sw` stands for a queue without a device.
-pub(super) fn short_name(interface: Option<&str>, queue: u32) -> String {
-    format!("{}:{queue}", interface.unwrap_or("sw"))
-}
-
 /// Describes how a queue on backend `kind` is degraded; empty for real zero copy.
 pub(super) const fn degradation(kind: BackendKind) -> &'static str {
     match kind {

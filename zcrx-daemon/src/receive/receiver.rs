@@ -18,7 +18,6 @@ use super::group::{WorkerGroup, WorkerSlot};
 use super::inbox::{BeforeRegistration, ConnectionInbox, Exchange};
 use super::merge::merge;
 use super::plan::Plan;
-use super::pool::short_name;
 use super::stats::Stats;
 use super::target::Addresses;
 use super::wake::Wake;
@@ -218,7 +217,7 @@ impl Queue {
             .map(|address| address.to_string())
             .collect();
         let key = QueueKey { interface: config.interface.clone(), queue: config.queue };
-        let name = short_name(config.interface.as_deref(), config.queue);
+        let name = key.to_string();
         let (mut handles, mut workers) = (Vec::new(), Vec::new());
         for index in 0..config.workers.max(1) {
             let wake = Arc::new(Wake::new().map_err(|source| ReceiveError::Thread { source })?);

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, size};
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGTERM;
 
@@ -22,10 +25,25 @@ pub(super) fn run(source: Source, view: ViewState, look: Look, interval: Duratio
     let asked_to_end = Arc::new(AtomicBool::new(false));
     // SIGHUP ends it at once: there is no terminal left to put back.
     signal_hook::flag::register(SIGTERM, Arc::clone(&asked_to_end))?;
-    let mut terminal = ratatui::try_init()?;
+    let mut terminal = start()?;
     let done = Session { source, view, look, interval, problem: None }.go_on(&mut terminal, &asked_to_end);
     ratatui::try_restore()?;
     done
+}
+
+/// What is drawn on a terminal that does not know its size, such as a serial console.
+const UNKNOWN_SIZE: Rect = Rect::new(0, 0, 80, 24);
+
+/// Takes the whole terminal.
+fn start() -> io::Result<DefaultTerminal> {
+    if matches!(size(), Ok((1.., 1..))) {
+        return ratatui::try_init();
+    }
+    let terminal =
+        ratatui::try_init_with_options(TerminalOptions { viewport: Viewport::Fixed(UNKNOWN_SIZE) })?;
+    // As `try_init` does; with options, ratatui leaves this to its caller.
+    execute!(io::stdout(), EnterAlternateScreen)?;
+    Ok(terminal)
 }
 
 /// What a wait for keys came to.

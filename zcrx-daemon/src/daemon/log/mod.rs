@@ -1,5 +1,6 @@
 //! Log lines to standard error, or with all fields to systemd's journal. Logging never blocks a thread: see `queue`.
 
+mod fields;
 mod journal;
 mod limit;
 mod queue;
@@ -18,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use self::fields::TextFields;
 use self::journal::JournalLayer;
 use self::limit::{Limit, Limiter};
 use self::queue::{Destination, LineQueue};
@@ -144,7 +146,7 @@ where
             .with_target(false)
     };
     match format {
-        LogFormat::Text => lines().boxed(),
+        LogFormat::Text => lines().fmt_fields(TextFields).boxed(),
         LogFormat::Json => lines().json().flatten_event(true).boxed(),
         LogFormat::Journal => JournalLayer(queue.clone()).boxed(),
     }

@@ -8,6 +8,7 @@ use crate::model::{
     AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, PoolState, QueueKey, QueueSample,
     RefillState, SocketBacklog,
 };
+use crate::observe::Container;
 
 /// Values of the labels `interface` and `queue`, the same for every metric of a queue.
 pub(super) fn labels(key: &QueueKey) -> Vec<Option<String>> {
@@ -64,11 +65,13 @@ pub(super) static SNAPSHOT: &[Metric<KernelSnapshot>] = &[
 pub(super) static STATE: &[Row] = &[
     Row::gauge(
         "zcrx_queue_info",
-        "A zcrx queue in the kernel with its owner, the oldest process that holds it; fd is the owner's ring. Always 1.",
-        Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "fd", "cgroup"], |queue, series| {
+        "A zcrx queue in the kernel and its oldest owner; fd is the owner's ring, pod_uid and container_id are its cgroup's. Always 1.",
+        Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "fd", "cgroup", "pod_uid", "container_id"], |queue, series| {
             let Some(kernel) = &queue.kernel else { return };
             let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
             let owner = queue.owner.as_ref();
+            let cgroup = queue.owner_cgroup.as_deref().unwrap_or_default();
+            let container = Container::of(cgroup);
             series.push(
                 &[
                     &text(kernel.ifindex.map(u64::from)),
@@ -79,7 +82,9 @@ pub(super) static STATE: &[Row] = &[
                     &text(owner.map(|owner| owner.pid.into())),
                     owner.map(|owner| owner.comm.as_str()).unwrap_or_default(),
                     &text(owner.and_then(|owner| owner.fd).map(u64::from)),
-                    queue.owner_cgroup.as_deref().unwrap_or_default(),
+                    cgroup,
+                    &container.pod_uid(),
+                    container.id,
                 ],
                 1.0,
             );

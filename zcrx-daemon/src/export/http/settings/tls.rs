@@ -154,7 +154,10 @@ fn provider(
         let strange = ["CurveP521", "X25519MLKEM768"];
         provider.kx_groups = choose(place, "curve", asked, known, &strange, notes)?;
         if let (true, Some(first)) = (provider.kx_groups.is_empty(), asked.first()) {
-            return Err(place.at(first.defined, "none of these is a curve that is offered here"));
+            return Err(place.at(
+                first.defined,
+                "none of these is a curve that is offered here; add X25519, CurveP256 or CurveP384",
+            ));
         }
     }
     Ok(provider)

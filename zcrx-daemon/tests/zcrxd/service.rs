@@ -117,7 +117,7 @@ fn watchdog_is_fed_until_a_thread_hangs() -> Outcome {
             manager.wait_for("WATCHDOG=1")?;
         }
         daemon.signal(Signal::SIGUSR1)?;
-        let line = daemon.wait_for("thread does not answer")?;
+        let line = daemon.wait_for("\"event\":\"thread_silent\"")?;
         assert!(line.contains(thread), "{line}");
         // Whatever came before that is no matter.
         while manager.receive(Duration::from_millis(1))?.is_some() {}

@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 
 /// How long a machine waits for the host to end it. What was written to the virtio-serial port last may be in QEMU's hands for as
 /// long as the host reads slowly, and is lost if the machine ends itself.
-const UNTIL_ENDED: Duration = Duration::from_secs(120);
+const UNTIL_ENDED: Duration = Duration::from_mins(2);
 
 /// Runs scenarios and reports; in a guest, never returns.
 pub(crate) fn run(place: Place, names: &[String]) -> Result<()> {

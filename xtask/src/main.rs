@@ -3,6 +3,8 @@
 mod accuracy;
 mod demo;
 mod dist;
+mod fleet;
+mod receiver;
 mod regenerate;
 mod setup;
 mod test;
@@ -33,6 +35,8 @@ enum Command {
     Bench(lab::BenchOptions),
     /// Real kernels in virtual machines, with a software NIC
     Lab(lab::LabArguments),
+    /// Many simulated hosts in a real Prometheus and Alertmanager: what they cost, and what a page storm leads to
+    Fleet(fleet::Options),
     /// Build the Debian package, and the files that other packages are made of
     Dist,
     /// Recording rules, alerts, dashboards and their runbook
@@ -60,6 +64,7 @@ fn run(command: Command) -> Result<()> {
         Command::Accuracy(options) => accuracy::run(&options),
         Command::Regenerate => regenerate::run(),
         Command::Test(options) => test::run(&cache, &options),
+        Command::Fleet(options) => fleet::run(&cache, &options),
         Command::Dist => dist::run(&cache),
         Command::Bench(options) => {
             setup::run(&cache)?;

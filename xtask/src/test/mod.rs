@@ -7,7 +7,6 @@ mod licences;
 mod links;
 mod monitoring;
 mod prerequisites;
-mod receiver;
 mod rooms;
 mod rust;
 mod summary;

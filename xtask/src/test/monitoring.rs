@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::prerequisites::Prerequisites;
-use super::receiver::Receiver;
 use super::summary::{Outcome, Tally};
+use crate::receiver::Receiver;
 use xtask_tools::scrape::Scrape;
 use xtask_tools::workspace::target;
 use zcrx_dashboards::check::{self, Count, Promtool};
@@ -27,7 +27,7 @@ pub(super) fn documents(prerequisites: &Prerequisites) -> Outcome {
 pub(super) fn scrape(prerequisites: &Prerequisites) -> Result<Outcome> {
     let mut scrapes = Vec::new();
     for queues in [1, 4] {
-        scrapes.push((queues, Receiver::start(queues)?.scrape()?));
+        scrapes.push((queues, Receiver::start(queues, "sink = \"verify\"\n")?.scrape()?));
     }
     let complaints = series::complaints(&scrapes)?;
     for complaint in &complaints {

@@ -49,6 +49,11 @@ impl Series {
         self.labels.keys().map(String::as_str)
     }
 
+    /// Its value.
+    pub const fn value(&self) -> f64 {
+        self.value
+    }
+
     /// The value of a label; empty if it is not there, which is the same thing to Prometheus.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)

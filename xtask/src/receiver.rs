@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::demo::daemon::{Daemon, die_with_parent, free_addresses};
 use xtask_tools::scrape::Scrape;
@@ -17,7 +17,7 @@ use xtask_tools::workspace::target;
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A zcrxd with its queues on the backend that every kernel has; ended when dropped.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     web: SocketAddr,
     queues: usize,
     folder: PathBuf,
@@ -25,8 +25,8 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Builds zcrxd and starts it.
-    pub(super) fn start(queues: usize) -> Result<Self> {
+    /// Builds zcrxd and starts it; `more` are further lines of each queue's configuration.
+    pub(crate) fn start(queues: usize, more: &str) -> Result<Self> {
         let program = Daemon::build()?;
         let folder = target()?.join(format!("scrape/{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -38,7 +38,8 @@ impl Receiver {
             path("recordings")
         );
         for _ in 0..queues {
-            text += "[[queue]]\nlisten = [\"127.0.0.1:0\"]\nbackend = \"copy\"\narea = \"1MiB\"\nsink = \"verify\"\n";
+            text += "[[queue]]\nlisten = [\"127.0.0.1:0\"]\nbackend = \"copy\"\narea = \"1MiB\"\n";
+            text += more;
         }
         let config = folder.join("zcrxd.toml");
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
@@ -52,8 +53,20 @@ impl Receiver {
         Ok(Self { web, queues, folder, child })
     }
 
+    /// Where the queues listen, as zcrxd logs when it is ready.
+    pub(crate) fn listens(&self) -> Result<Vec<SocketAddr>> {
+        let log =
+            fs::read_to_string(self.folder.join("zcrxd.log")).context("cannot read the log of zcrxd")?;
+        let listens = log
+            .lines()
+            .filter_map(|line| line.split_once(" receives on ")?.1.split(' ').next()?.parse().ok());
+        let listens: Vec<_> = listens.collect();
+        ensure!(listens.len() == self.queues, "zcrxd names {} of {} addresses", listens.len(), self.queues);
+        Ok(listens)
+    }
+
     /// A scrape, once every queue is in it and was diagnosed.
-    pub(super) fn scrape(&mut self) -> Result<Scrape> {
+    pub(crate) fn scrape(&mut self) -> Result<Scrape> {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().context("cannot wait for zcrxd")? {

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGTERM;
 
 use super::source::Source;
-use crate::view::top::{Look, Screen, ViewState, Wish, render};
+use crate::view::top::{Action, Look, Screen, ViewState, render};
 
 /// How soon a signal is noticed.
 const ATTENTION: Duration = Duration::from_millis(200);
@@ -92,9 +92,9 @@ impl Session {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         match self.view.press(key, self.source.host()) {
-                            Wish::Quit => return Ok(()),
-                            Wish::Step(by) => self.source.step(by),
-                            Wish::Draw => {}
+                            Action::Quit => return Ok(()),
+                            Action::Step(by) => self.source.step(by),
+                            Action::Draw => {}
                         }
                     }
                     _ => {}

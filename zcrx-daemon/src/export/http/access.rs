@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info, warn};
 
-use super::auth::Doorkeeper;
-use super::print::Print;
+use super::auth::Authenticator;
+use super::fingerprint::Fingerprint;
 use super::settings::{Settings, SettingsError};
 use crate::observe::{Reload, WebSample};
 
@@ -20,7 +20,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Access {
     file: Option<PathBuf>,
     state: Mutex<State>,
-    pub(super) doorkeeper: Doorkeeper,
+    pub(super) authenticator: Authenticator,
     /// Whether `/healthz` and `/readyz` answer without a password.
     open_health_paths: bool,
     unauthorized: AtomicU64,
@@ -31,9 +31,9 @@ pub struct Access {
 struct State {
     settings: Arc<Settings>,
     /// As they were when they were last read.
-    read: Vec<Print>,
+    read: Vec<Fingerprint>,
     /// State at the last check: files that are being replaced are not read until they stop changing.
-    seen: Vec<Print>,
+    seen: Vec<Fingerprint>,
     reload: Option<Reload>,
 }
 
@@ -65,7 +65,7 @@ impl Access {
     pub fn look(&self) {
         let changed = {
             let mut state = self.state();
-            let now: Vec<_> = state.read.iter().map(Print::again).collect();
+            let now: Vec<_> = state.read.iter().map(Fingerprint::again).collect();
             let rests = now == state.seen;
             let changed = now != state.read;
             state.seen = now;
@@ -90,10 +90,10 @@ impl Access {
 
     fn read(&self) -> Result<(), SettingsError> {
         let Some(file) = &self.file else { return Ok(()) };
-        let (settings, prints) = Settings::load(file);
+        let (settings, fingerprints) = Settings::load(file);
         let mut state = self.state();
-        state.seen.clone_from(&prints);
-        state.read = prints;
+        state.seen.clone_from(&fingerprints);
+        state.read = fingerprints;
         let result = settings.map(|settings| {
             for note in &settings.notes {
                 warn!("{}: {note}", file.display());

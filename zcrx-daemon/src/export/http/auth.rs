@@ -44,23 +44,23 @@ impl Users {
     }
 }
 
-/// Remembers who was let in.
-pub(super) struct Doorkeeper {
+/// Checks credentials, and remembers which were right.
+pub(super) struct Authenticator {
     turns: Semaphore,
     known: Mutex<HashSet<[u8; 32]>>,
 }
 
-impl Default for Doorkeeper {
+impl Default for Authenticator {
     fn default() -> Self {
         Self { turns: Semaphore::new(AT_ONCE), known: Mutex::default() }
     }
 }
 
-impl Doorkeeper {
+impl Authenticator {
     /// Whether this `Authorization` header is of one of the users.
     ///
     /// A user that does not exist costs what a wrong password costs, so that the time reveals no user names.
-    pub(super) async fn lets_in(&self, users: &Users, header: Option<&[u8]>) -> bool {
+    pub(super) async fn accepts(&self, users: &Users, header: Option<&[u8]>) -> bool {
         let Some((name, password)) = header.and_then(credentials) else { return false };
         let found = users.0.get(&name);
         let Some(hash) = found.or_else(|| users.0.values().next()).cloned() else { return false };
@@ -128,36 +128,42 @@ mod tests {
 
     #[tokio::test]
     async fn the_right_password_of_the_right_user_alone() {
-        let (keeper, users) = (Doorkeeper::default(), users(4));
+        let (authenticator, users) = (Authenticator::default(), users(4));
         for _ in 0..2 {
-            assert!(keeper.lets_in(&users, Some(&header("scraper", "right"))).await);
+            assert!(authenticator.accepts(&users, Some(&header("scraper", "right"))).await);
             for (name, password) in [("scraper", "wrong"), ("scraper", ""), ("nobody", "right"), ("", "")] {
-                assert!(!keeper.lets_in(&users, Some(&header(name, password))).await, "{name}:{password}");
+                assert!(
+                    !authenticator.accepts(&users, Some(&header(name, password))).await,
+                    "{name}:{password}"
+                );
             }
         }
-        assert!(!keeper.lets_in(&users, None).await);
+        assert!(!authenticator.accepts(&users, None).await);
         for nonsense in ["", "Basic", "Basic !!", "Bearer x", "Basic cmlnaHQ="] {
-            assert!(!keeper.lets_in(&users, Some(nonsense.as_bytes())).await, "{nonsense}");
+            assert!(!authenticator.accepts(&users, Some(nonsense.as_bytes())).await, "{nonsense}");
         }
-        assert!(keeper.lets_in(&users, Some(b"basic  c2NyYXBlcjpyaWdodA== ")).await, "scheme in any case");
+        assert!(
+            authenticator.accepts(&users, Some(b"basic  c2NyYXBlcjpyaWdodA== ")).await,
+            "scheme in any case"
+        );
     }
 
     #[tokio::test]
     async fn a_password_that_was_right_is_wrong_once_the_hash_is_another() {
-        let keeper = Doorkeeper::default();
-        assert!(keeper.lets_in(&users(4), Some(&header("scraper", "right"))).await);
+        let authenticator = Authenticator::default();
+        assert!(authenticator.accepts(&users(4), Some(&header("scraper", "right"))).await);
         let other = bcrypt::hash("other", 4).expect("a hash");
         let users =
             Users::new(std::iter::once(("scraper".to_owned(), other, Location::UNKNOWN))).expect("a user");
-        assert!(!keeper.lets_in(&users, Some(&header("scraper", "right"))).await);
+        assert!(!authenticator.accepts(&users, Some(&header("scraper", "right"))).await);
     }
 
     /// No hash is computed for who is known: with all turns taken, it is still let in.
     #[tokio::test]
     async fn who_is_known_waits_for_nobody() {
-        let (keeper, users) = (Doorkeeper::default(), users(4));
-        assert!(keeper.lets_in(&users, Some(&header("scraper", "right"))).await);
-        let _all = keeper.turns.acquire_many(AT_ONCE as u32).await.expect("turns");
-        assert!(keeper.lets_in(&users, Some(&header("scraper", "right"))).await);
+        let (authenticator, users) = (Authenticator::default(), users(4));
+        assert!(authenticator.accepts(&users, Some(&header("scraper", "right"))).await);
+        let _all = authenticator.turns.acquire_many(AT_ONCE as u32).await.expect("turns");
+        assert!(authenticator.accepts(&users, Some(&header("scraper", "right"))).await);
     }
 }

@@ -15,10 +15,10 @@ use crate::observe::WebSample;
 
 /// Shared by the acceptor of connections and the export.
 #[derive(Default)]
-pub struct Connections(Mutex<Book>);
+pub struct Connections(Mutex<Registry>);
 
 #[derive(Default)]
-struct Book {
+struct Registry {
     open: BTreeMap<u64, Open>,
     accepted: u64,
     evicted: u64,
@@ -77,16 +77,16 @@ pub(super) struct Room {
 impl Connections {
     /// What the endpoint counts about its connections.
     pub fn sample(&self) -> WebSample {
-        self.with(|book| WebSample {
-            connections: book.open.len() as u64,
-            accepted: book.accepted,
-            evicted: book.evicted,
+        self.with(|registry| WebSample {
+            connections: registry.open.len() as u64,
+            accepted: registry.accepted,
+            evicted: registry.evicted,
             ..WebSample::default()
         })
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        // The book holds plain numbers: a panic elsewhere cannot have left it half written.
+    fn with<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
+        // The registry holds plain numbers: a panic elsewhere cannot have left it half written.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -99,33 +99,33 @@ impl Connections {
         spawn: impl FnOnce(u64, Arc<Activity>) -> AbortHandle,
     ) -> bool {
         // Spawned under the lock: however short the connection, it is entered before it leaves.
-        self.with(|book| {
-            let number = book.accepted;
-            book.accepted += 1;
-            if !book.make_room(room, peer.map(network)) {
-                book.evicted += 1;
+        self.with(|registry| {
+            let number = registry.accepted;
+            registry.accepted += 1;
+            if !registry.make_room(room, peer.map(network)) {
+                registry.evicted += 1;
                 return false;
             }
             let activity = Arc::new(Activity::default());
             let task = spawn(number, Arc::clone(&activity));
-            book.open.insert(number, Open { network: peer.map(network), task, activity });
+            registry.open.insert(number, Open { network: peer.map(network), task, activity });
             true
         })
     }
 
     /// Closes all that is still open.
     pub(super) fn close(&self) {
-        for connection in self.with(|book| std::mem::take(&mut book.open)).into_values() {
+        for connection in self.with(|registry| std::mem::take(&mut registry.open)).into_values() {
             connection.task.abort();
         }
     }
 
     pub(super) fn leave(&self, number: u64) {
-        self.with(|book| book.open.remove(&number));
+        self.with(|registry| registry.open.remove(&number));
     }
 }
 
-impl Book {
+impl Registry {
     /// Makes room for one more connection from `network`; `false` if no connection may go.
     fn make_room(&mut self, room: Room, network: Option<IpAddr>) -> bool {
         let of_this = self.open.values().filter(|open| network.is_some() && open.network == network).count();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn open(connections: &Connections) -> Vec<u64> {
-        connections.with(|book| book.open.keys().copied().collect())
+        connections.with(|registry| registry.open.keys().copied().collect())
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) 
     let mut response = match &settings.users {
         Some(users) if !open => {
             let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-            if access.doorkeeper.lets_in(users, header).await {
+            if access.authenticator.accepts(users, header).await {
                 next.run(request).await
             } else {
                 access.count_unauthorized();

@@ -7,10 +7,10 @@
 mod access;
 mod auth;
 mod connections;
+mod fingerprint;
 mod gate;
 mod listener;
 mod negotiate;
-mod print;
 mod routes;
 mod server;
 mod settings;

@@ -1,32 +1,34 @@
 //! What a client wants to have, by its `Accept` and `Accept-Encoding` headers.
 
 /// One element of such a header: a name, its parameters, and how much it is wanted.
-struct Wish<'a> {
+struct AcceptElement<'a> {
     name: &'a str,
     version: Option<&'a str>,
     weight: f32,
 }
 
-fn wishes(header: &str) -> impl Iterator<Item = Wish<'_>> {
-    header.split(',').filter_map(|element| {
-        let mut parts = element.split(';').map(str::trim);
+fn elements(header: &str) -> impl Iterator<Item = AcceptElement<'_>> {
+    header.split(',').filter_map(|text| {
+        let mut parts = text.split(';').map(str::trim);
         let name = parts.next().filter(|name| !name.is_empty())?;
-        let mut wish = Wish { name, version: None, weight: 1.0 };
+        let mut element = AcceptElement { name, version: None, weight: 1.0 };
         for (key, value) in parts.filter_map(|part| part.split_once('=')) {
             match key.trim() {
-                "q" => wish.weight = value.trim().parse().unwrap_or(0.0),
-                "version" => wish.version = Some(value.trim().trim_matches('"')),
+                "q" => element.weight = value.trim().parse().unwrap_or(0.0),
+                "version" => element.version = Some(value.trim().trim_matches('"')),
                 _ => {}
             }
         }
-        Some(wish)
+        Some(element)
     })
 }
 
 /// Whether gzip is welcome.
 pub(super) fn gzip(accept_encoding: &str) -> bool {
     let weight = |name: &str| {
-        wishes(accept_encoding).find(|wish| wish.name.eq_ignore_ascii_case(name)).map(|wish| wish.weight)
+        elements(accept_encoding)
+            .find(|element| element.name.eq_ignore_ascii_case(name))
+            .map(|element| element.weight)
     };
     weight("gzip").or_else(|| weight("*")).is_some_and(|weight| weight > 0.0)
 }
@@ -34,16 +36,16 @@ pub(super) fn gzip(accept_encoding: &str) -> bool {
 /// The version of OpenMetrics that a client wants rather than Prometheus text; `None` for the text.
 pub(super) fn openmetrics(accept: &str) -> Option<&'static str> {
     const VERSIONS: [&str; 2] = ["1.0.0", "0.0.1"];
-    let text = wishes(accept)
-        .filter(|wish| matches!(wish.name, "text/plain" | "text/*" | "*/*"))
-        .map(|wish| wish.weight)
+    let text = elements(accept)
+        .filter(|element| matches!(element.name, "text/plain" | "text/*" | "*/*"))
+        .map(|element| element.weight)
         .fold(0.0, f32::max);
-    wishes(accept)
-        .filter(|wish| wish.name.eq_ignore_ascii_case("application/openmetrics-text"))
-        .filter(|wish| wish.weight > 0.0 && wish.weight >= text)
-        .filter_map(|wish| match wish.version {
-            None => Some((wish.weight, VERSIONS[0])),
-            Some(asked) => Some((wish.weight, VERSIONS.into_iter().find(|version| *version == asked)?)),
+    elements(accept)
+        .filter(|element| element.name.eq_ignore_ascii_case("application/openmetrics-text"))
+        .filter(|element| element.weight > 0.0 && element.weight >= text)
+        .filter_map(|element| match element.version {
+            None => Some((element.weight, VERSIONS[0])),
+            Some(asked) => Some((element.weight, VERSIONS.into_iter().find(|version| *version == asked)?)),
         })
         // The first of those that are wanted alike.
         .reduce(|best, next| if next.0 > best.0 { next } else { best })

@@ -30,8 +30,8 @@ const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 /// Requests that look at the host at once: looks follow one another anyway.
 const AT_ONCE: usize = 4;
 
-/// How long a request waits for its turn: what Prometheus gives a scrape by default.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits until one of those ends: what Prometheus gives a scrape by default.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The page needs its own style and script, and asks only this endpoint for itself.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
@@ -75,7 +75,7 @@ impl AppState {
         &self,
         answer: impl FnOnce(&Endpoint, &Observation) -> Response + Send + 'static,
     ) -> Response {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return busy("too many requests at once\n");
         };

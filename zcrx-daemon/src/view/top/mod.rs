@@ -21,7 +21,7 @@ use super::words;
 use crate::diagnose::{HostDiagnosis, Urgency};
 
 pub use look::Look;
-pub use state::{Page, Sort, ViewState, Wish};
+pub use state::{Action, Page, Sort, ViewState};
 
 /// Text around the list of queues.
 #[derive(Clone, Debug, Default)]

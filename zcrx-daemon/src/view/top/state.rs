@@ -100,7 +100,7 @@ pub(super) fn held(report: &Report) -> Option<f64> {
 
 /// Action that a key requests from the terminal loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Action {
     /// Draw a frame.
     Draw,
     /// End the view.
@@ -173,20 +173,20 @@ impl ViewState {
     }
 
     /// Handles a key.
-    pub fn press(&mut self, key: KeyEvent, host: &HostDiagnosis) -> Wish {
+    pub fn press(&mut self, key: KeyEvent, host: &HostDiagnosis) -> Action {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
-            return Wish::Quit;
+            return Action::Quit;
         }
         if self.typing {
             self.type_filter(key.code);
-            return Wish::Draw;
+            return Action::Draw;
         }
         if self.help {
             self.help = false;
-            return Wish::Draw;
+            return Action::Draw;
         }
         match key.code {
-            KeyCode::Char('q') => return Wish::Quit,
+            KeyCode::Char('q') => return Action::Quit,
             KeyCode::Char('?' | 'h') => self.help = true,
             KeyCode::Char(' ') => self.paused = !self.paused,
             KeyCode::Left => return self.step(-1),
@@ -208,13 +208,13 @@ impl ViewState {
             }
             _ => {}
         }
-        Wish::Draw
+        Action::Draw
     }
 
     /// Stepping pauses the view.
-    const fn step(&mut self, by: i64) -> Wish {
+    const fn step(&mut self, by: i64) -> Action {
         self.paused = true;
-        Wish::Step(by)
+        Action::Step(by)
     }
 
     fn type_filter(&mut self, key: KeyCode) {

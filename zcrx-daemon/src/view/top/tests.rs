@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent};
 use ratatui::layout::Rect;
 use ratatui::style::Color;
 
-use super::{About, Look, Page, Screen, Sort, ViewState, Wish, render};
+use super::{About, Action, Look, Page, Screen, Sort, ViewState, render};
 use crate::diagnose::queue_model::Queue;
 use crate::diagnose::{HostDiagnosis, HostWatch, troubled};
 
@@ -187,9 +187,13 @@ fn help_names_every_key_and_goes_away() {
     for words in ["Enter", "Space", "filter by queue", "quit", "held by the application"] {
         assert!(shown.contains(words), "{words}:\n{shown}");
     }
-    assert_eq!(view.press(KeyEvent::from(KeyCode::Char('q')), &host), Wish::Draw, "any key closes the help");
+    assert_eq!(
+        view.press(KeyEvent::from(KeyCode::Char('q')), &host),
+        Action::Draw,
+        "any key closes the help"
+    );
     assert!(!view.help);
-    assert_eq!(view.press(KeyEvent::from(KeyCode::Char('q')), &host), Wish::Quit);
+    assert_eq!(view.press(KeyEvent::from(KeyCode::Char('q')), &host), Action::Quit);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use serde_saphyr::{Location, Spanned};
 
 use super::auth::Users;
-use super::print::Print;
+use super::fingerprint::Fingerprint;
 use crate::observe::Validity;
 
 pub(super) use client::Names;
@@ -76,12 +76,12 @@ impl Settings {
     /// # Errors
     ///
     /// The first thing that is wrong. The list of files is given even then: a change of any is a reason to try again.
-    pub(super) fn load(path: &Path) -> (Result<Self, SettingsError>, Vec<Print>) {
-        let mut files = vec![Print::of(path.to_owned())];
+    pub(super) fn load(path: &Path) -> (Result<Self, SettingsError>, Vec<Fingerprint>) {
+        let mut files = vec![Fingerprint::of(path.to_owned())];
         (Self::read(path, &mut files), files)
     }
 
-    fn read(path: &Path, files: &mut Vec<Print>) -> Result<Self, SettingsError> {
+    fn read(path: &Path, files: &mut Vec<Fingerprint>) -> Result<Self, SettingsError> {
         let place = Place { path };
         let text = fs::read_to_string(path)
             .map_err(|error| place.whole(&format!("cannot read the web configuration: {error}")))?;

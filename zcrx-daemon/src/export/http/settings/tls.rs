@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{NamedGroup, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use serde_saphyr::Spanned;
 
-use super::super::print::Print;
+use super::super::fingerprint::Fingerprint;
 use super::file::TlsDraft;
 use super::{Place, SettingsError, Tls, client};
 use crate::observe::Validity;
@@ -39,7 +39,7 @@ pub(super) fn build(
     place: &Place<'_>,
     draft: &TlsDraft,
     http2: bool,
-    files: &mut Vec<Print>,
+    files: &mut Vec<Fingerprint>,
     notes: &mut Vec<String>,
 ) -> Result<Option<Tls>, SettingsError> {
     let mut pem = |key, file: Option<&Spanned<String>>, inline: Option<&Spanned<String>>| match (file, inline)
@@ -49,7 +49,7 @@ pub(super) fn build(
         }
         (Some(file), None) if !file.value.is_empty() => {
             let path = place.resolve(&file.value);
-            files.push(Print::of(path.clone()));
+            files.push(Fingerprint::of(path.clone()));
             let wrong = |error| place.at(file.defined, &format!("cannot read {}: {error}", path.display()));
             fs::read(&path).map(|pem| Some((file.defined, pem))).map_err(wrong)
         }

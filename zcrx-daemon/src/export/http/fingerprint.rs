@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 /// A file, and what it looked like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Print {
+pub(super) struct Fingerprint {
     path: PathBuf,
     /// Device, inode, size, time of the last change; `None` if it cannot be looked at.
     state: Option<(u64, u64, u64, i64, i64)>,
 }
 
-impl Print {
+impl Fingerprint {
     /// Taken before the file is read, so that a change in between is a change.
     pub(super) fn of(path: PathBuf) -> Self {
         let state = fs::metadata(&path)

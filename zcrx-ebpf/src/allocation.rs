@@ -21,11 +21,13 @@ use zcrx_common::{
 use crate::{
     atomic::add,
     kernel::{has, offset, read},
-    loss, residence,
+    loss,
+    memory::ON_DEMAND,
+    residence,
 };
 
 #[map]
-static ALLOCATIONS: HashMap<u64, State> = HashMap::with_max_entries(QUEUES, 0);
+static ALLOCATIONS: HashMap<u64, State> = HashMap::with_max_entries(QUEUES, ON_DEMAND);
 
 /// Number of the interval between two samples. User space counts it on; extremes of an older interval are replaced.
 #[map]

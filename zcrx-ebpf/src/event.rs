@@ -12,10 +12,10 @@ use zcrx_common::{
 };
 
 pub(crate) use crate::atomic::add;
-use crate::{atomic::claim, loss};
+use crate::{atomic::claim, loss, memory::ON_DEMAND};
 
 #[map]
-static QUEUE_EVENTS: HashMap<u64, Events> = HashMap::with_max_entries(QUEUES, 0);
+static QUEUE_EVENTS: HashMap<u64, Events> = HashMap::with_max_entries(QUEUES, ON_DEMAND);
 
 /// What the map begins an entry with: too long for the stack.
 static FRESH: Events = Events {

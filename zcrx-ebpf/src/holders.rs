@@ -17,15 +17,16 @@ use zcrx_common::{loss::HOLDER_CHANGE, snapshot::OWNERS};
 use crate::{
     kernel::{offset, read},
     loss,
+    memory::ON_DEMAND,
 };
 
 /// Processes that hold a ring, with the generation of the snapshot that last said so; 0 before the first one.
 #[map]
-pub(crate) static SNAPSHOT_OWNERS: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, 0);
+pub(crate) static SNAPSHOT_OWNERS: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, ON_DEMAND);
 
 /// Processes whose files user space is to read, with the time of the change.
 #[map]
-static HOLDER_CHANGES: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, 0);
+static HOLDER_CHANGES: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, ON_DEMAND);
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: the child has its files already.
 #[btf_tracepoint(function = "sched_process_fork")]

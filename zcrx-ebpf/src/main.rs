@@ -48,6 +48,8 @@ mod life;
 #[cfg(target_arch = "bpf")]
 mod loss;
 #[cfg(target_arch = "bpf")]
+mod memory;
+#[cfg(target_arch = "bpf")]
 mod notification;
 #[cfg(target_arch = "bpf")]
 mod page_pool;

@@ -18,13 +18,14 @@ use zcrx_common::{
 use crate::{
     kernel::{has, load, offset, read},
     loss,
+    memory::ON_DEMAND,
 };
 
 #[map]
-static PAGE_POOLS: PerCpuHashMap<Key, Count> = PerCpuHashMap::with_max_entries(POOLS, 0);
+static PAGE_POOLS: PerCpuHashMap<Key, Count> = PerCpuHashMap::with_max_entries(POOLS, ON_DEMAND);
 
 #[map]
-static PAGE_POOL_IDENTITIES: HashMap<Key, Identity> = HashMap::with_max_entries(POOLS, 0);
+static PAGE_POOL_IDENTITIES: HashMap<Key, Identity> = HashMap::with_max_entries(POOLS, ON_DEMAND);
 
 #[btf_tracepoint(function = "page_pool_state_hold")]
 fn page_pool_hold_tp_btf(ctx: BtfTracePointContext) -> i32 {

@@ -26,7 +26,9 @@ use zcrx_common::{
 use crate::{
     extack, holders,
     kernel::{self, offset, read},
-    loss, registry,
+    loss,
+    memory::ON_DEMAND,
+    registry,
 };
 
 /// `-EPERM`
@@ -34,7 +36,7 @@ const NOT_PERMITTED: i32 = -1;
 
 /// Attempts by result (0 or negative errno).
 #[map]
-static REGISTRATIONS: PerCpuHashMap<i32, u64> = PerCpuHashMap::with_max_entries(RESULTS, 0);
+static REGISTRATIONS: PerCpuHashMap<i32, u64> = PerCpuHashMap::with_max_entries(RESULTS, ON_DEMAND);
 
 /// Details that user space drains when it takes a sample: registrations are rare, and no event wakes user space.
 #[map]

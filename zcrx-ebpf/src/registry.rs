@@ -9,10 +9,11 @@ use zcrx_common::{
     snapshot::{RINGS, RegisteredRing},
 };
 
-use crate::loss;
+use crate::{loss, memory::ON_DEMAND};
 
 #[map]
-pub(crate) static REGISTERED_RINGS: HashMap<u64, RegisteredRing> = HashMap::with_max_entries(RINGS, 0);
+pub(crate) static REGISTERED_RINGS: HashMap<u64, RegisteredRing> =
+    HashMap::with_max_entries(RINGS, ON_DEMAND);
 
 /// Adds a ring, unless it is there already.
 #[inline(always)]

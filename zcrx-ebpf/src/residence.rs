@@ -26,6 +26,7 @@ use crate::{
     event::add,
     kernel::{offset, read},
     loss,
+    memory::ON_DEMAND,
 };
 
 /// Buffers with a hash below this are sampled. Written by user space and frozen, like the offsets.
@@ -39,12 +40,12 @@ const MOST_AT_ONCE: usize = 64;
 const NET_IOV: u64 = 1;
 
 #[map]
-static RESIDENCES: HashMap<u64, Residence> = HashMap::with_max_entries(QUEUES, 0);
+static RESIDENCES: HashMap<u64, Residence> = HashMap::with_max_entries(QUEUES, ON_DEMAND);
 
 /// Sampled buffers that are out. Not an LRU map: that would forget those that are out for longest. User space asks for the
 /// smallest there can be where nothing is sampled.
 #[map]
-static RESIDENTS: HashMap<u64, Stamp> = HashMap::with_max_entries(BUFFERS, 0);
+static RESIDENTS: HashMap<u64, Stamp> = HashMap::with_max_entries(BUFFERS, ON_DEMAND);
 
 /// What a call of a page pool's provider yielded: too long for the stack.
 ///

@@ -7,13 +7,17 @@
 //!
 //! Nothing is locked: a queue that vanishes meanwhile yields a record of what was left of it, or none, and no
 //! read can fault. All pointers are scalars for the verifier and go through probe reads only.
+//!
+//! A ring, a consumer and a queue are recorded by functions with names of their own: the verifier checks such a global function once,
+//! for any arguments. What is inlined it checks once for each path on which it is reached: paths multiply, and each state is compared
+//! with all that were kept of other paths.
 
 mod area;
 mod consumer;
 mod queue;
 mod sockets;
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of};
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -27,8 +31,8 @@ use zcrx_common::{
 };
 
 use self::{
-    consumer::{count_unread, fill_consumer},
-    queue::{Ids, QueueWalk, SNAPSHOT_IDS, queue, visit_queue},
+    consumer::{count_unread, snapshot_consumer},
+    queue::{Ids, QueueWalk, SNAPSHOT_IDS, snapshot_queue, visit_queue},
 };
 use crate::{
     holders,
@@ -84,15 +88,9 @@ pub(crate) struct Task {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn snapshot_task_file(ctx: *const TaskFile) -> i32 {
-    // SAFETY: the kernel passes a context of this shape. Volatile, so that each field is loaded with its own
-    // width, as the verifier demands of contexts.
-    let (task, fd, file) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const (*ctx).task),
-            core::ptr::read_volatile(&raw const (*ctx).fd),
-            core::ptr::read_volatile(&raw const (*ctx).file),
-        )
-    };
+    let task: u64 = field(ctx, offset_of!(TaskFile, task));
+    let fd: u32 = field(ctx, offset_of!(TaskFile, fd));
+    let file: u64 = field(ctx, offset_of!(TaskFile, file));
     // The last call of an iteration has neither.
     if task != 0 && file != 0 {
         visit(task, fd, file);
@@ -103,8 +101,7 @@ extern "C" fn snapshot_task_file(ctx: *const TaskFile) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn snapshot_task(ctx: *const Task) -> i32 {
-    // SAFETY: as in `snapshot_task_file`.
-    let task = unsafe { core::ptr::read_volatile(&raw const (*ctx).task) };
+    let task: u64 = field(ctx, offset_of!(Task, task));
     if task == 0 || !has(offset!(registered_rings)) {
         return 0;
     }
@@ -120,8 +117,7 @@ extern "C" fn snapshot_task(ctx: *const Task) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn snapshot_registry(ctx: *const Task) -> i32 {
-    // SAFETY: as in `snapshot_task_file`.
-    let task = unsafe { core::ptr::read_volatile(&raw const (*ctx).task) };
+    let task: u64 = field(ctx, offset_of!(Task, task));
     if task == 0 {
         return 0;
     }
@@ -129,6 +125,13 @@ extern "C" fn snapshot_registry(ctx: *const Task) -> i32 {
     // SAFETY: the callback gets keys of this map, and no context.
     unsafe { bpf_for_each_map_elem(map, visit_known as *mut c_void, core::ptr::null_mut(), 0) };
     0
+}
+
+/// A field of an iterator's context. Not loaded by the program, for which it would be a pointer to a type: a global function takes
+/// numbers.
+#[inline(always)]
+fn field<C, T: Copy + Default>(ctx: *const C, offset: usize) -> T {
+    read(ctx as u64, offset as u32)
 }
 
 unsafe extern "C" fn visit_known(
@@ -143,7 +146,8 @@ unsafe extern "C" fn visit_known(
     let consumer: u64 = read(ring, offset!(ring_consumer));
     // A thread that has exited holds nothing; only a walk finds other holders.
     let known = if read::<u32>(consumer, offset!(task_exit_state)) == 0 { 0 } else { HAS_NO_HOLDER };
-    visit_ring(consumer, REGISTERED, ring, known, generation);
+    snapshot_ring(consumer, REGISTERED, ring, known, generation);
+    snapshot_queues(ring, generation);
     if !registry::has(ring)
         && let Some(mut entry) = reserve::<Ring>()
     {
@@ -204,7 +208,8 @@ fn visit(task: u64, fd: u32, file: u64) {
         // Most rings have no queue: nothing to report.
         if read::<u64>(ring, offset!(ring_queues)) != 0 && is_new_holder(ring, task, fd, config.generation) {
             registry::add(ring);
-            visit_ring(task, fd, ring, 0, config.generation);
+            snapshot_ring(task, fd, ring, 0, config.generation);
+            snapshot_queues(ring, config.generation);
         }
     } else if config.superblock != 0 && superblock(file) == config.superblock && is_exported(file) {
         let ifq: u64 = read(file, offset!(file_private));
@@ -233,8 +238,10 @@ fn is_exported(file: u64) -> bool {
     read::<u64>(name, 0) & EXPORTED_NAME_MASK == EXPORTED_NAME
 }
 
-#[inline(always)]
-fn visit_ring(task: u64, fd: u32, ring: u64, flags: u32, generation: u64) {
+/// Records a ring and who holds it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn snapshot_ring(task: u64, fd: u32, ring: u64, flags: u32, generation: u64) -> i32 {
     let head: u64 = read(ring, offset!(ring_queues));
     let shared: u64 = read(ring, offset!(ring_shared));
     let mut known = flags;
@@ -245,8 +252,6 @@ fn visit_ring(task: u64, fd: u32, ring: u64, flags: u32, generation: u64) {
     {
         known |= HAS_UNREAD;
     }
-    let end = end(head);
-    let mut walk = QueueWalk { ring, shared, head };
     if let Some(mut entry) = reserve::<Ring>() {
         let record = entry.write(Ring::default());
         own(record, kind::RING, task, fd, ring);
@@ -259,20 +264,31 @@ fn visit_ring(task: u64, fd: u32, ring: u64, flags: u32, generation: u64) {
             record.cq_tail = read(shared, offset!(cq_tail));
             record.cq_overflow = read(shared, offset!(cq_overflow));
         }
-        if end > kernel::MOST_IDS {
+        if end(head) > kernel::MOST_IDS {
             record.known |= HAS_MORE_IDS;
         }
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
+    0
+}
+
+/// Records a ring's consumer and queues, unless this snapshot has them already. Apart from the ring itself, since all frames from the
+/// program down to an area's callback share 512 bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn snapshot_queues(ring: u64, generation: u64) -> i32 {
     if !first_visit(ring, generation) {
-        return;
+        return 0;
     }
-    fill_consumer(ring);
+    snapshot_consumer(ring);
+    let head: u64 = read(ring, offset!(ring_queues));
+    let mut walk = QueueWalk { ring, shared: read(ring, offset!(ring_shared)), head };
     if let Some(ids) = SNAPSHOT_IDS.get_ptr_mut(0) {
         // SAFETY: this CPU's own value, and one iterator is read at a time.
-        unsafe { *ids = Ids { next: 0, end } };
+        unsafe { *ids = Ids { next: 0, end: end(head) } };
         each(MOST_STEPS, visit_queue, &mut walk);
     }
+    0
 }
 
 /// One more than the largest id that an xarray has room for.
@@ -294,7 +310,7 @@ fn visit_exported(task: u64, fd: u32, ifq: u64, generation: u64) {
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
     if first_visit(ifq, generation) {
-        queue(0, 0, ifq);
+        snapshot_queue(0, 0, ifq);
     }
 }
 

@@ -136,15 +136,8 @@ unsafe extern "C" fn scan_chunk(index: u64, _context: *mut c_void) -> i64 {
     if failed != 0 {
         return 1;
     }
-    let (mut nonzero, mut references, mut position) = (0_u32, 0_u64, 0);
-    while position < CHUNK as usize {
-        // SAFETY: in bounds. Volatile keeps the loop a straight line of loads; every comparison would be a
-        // branch that the verifier forks on, so "not zero" is taken from the sign of its negation.
-        let counter = unsafe { core::ptr::read_volatile(chunk.as_ptr().add(position)) };
-        nonzero += 0_u32.wrapping_sub(counter) >> 31;
-        references += u64::from(counter);
-        position += 1;
-    }
+    // SAFETY: a chunk has that many counters.
+    let Sum { nonzero, references } = unsafe { sum_128(chunk.as_ptr()) };
     scan.nonzero += nonzero;
     scan.references += references;
     scan.scanned += len;
@@ -152,3 +145,42 @@ unsafe extern "C" fn scan_chunk(index: u64, _context: *mut c_void) -> i64 {
     scan.chunks += 1;
     0
 }
+
+/// What a piece of a chunk adds up to.
+#[derive(Clone, Copy)]
+struct Sum {
+    nonzero: u32,
+    references: u64,
+}
+
+/// The sum of one counter.
+#[inline(always)]
+unsafe fn sum_1(counter: *const u32) -> Sum {
+    // SAFETY: the caller says so. Volatile keeps it a load of its own; every comparison would be a branch that the verifier forks
+    // on, so "not zero" is taken from the sign of its negation.
+    let counter = unsafe { core::ptr::read_volatile(counter) };
+    Sum { nonzero: 0_u32.wrapping_sub(counter) >> 31, references: u64::from(counter) }
+}
+
+/// Defines the sum of twice as many counters. In place of a loop: the verifier keeps a state for each round of a loop and compares each
+/// new one with all of them, which took nine tenths of the instructions of zcrxd's start.
+macro_rules! twice {
+    ($half:ident, $counters:literal, $whole:ident) => {
+        #[inline(always)]
+        unsafe fn $whole(counters: *const u32) -> Sum {
+            // SAFETY: the caller says that there are twice `$counters`.
+            let (low, high) = unsafe { ($half(counters), $half(counters.add($counters))) };
+            Sum { nonzero: low.nonzero + high.nonzero, references: low.references + high.references }
+        }
+    };
+}
+
+twice!(sum_1, 1, sum_2);
+twice!(sum_2, 2, sum_4);
+twice!(sum_4, 4, sum_8);
+twice!(sum_8, 8, sum_16);
+twice!(sum_16, 16, sum_32);
+twice!(sum_32, 32, sum_64);
+twice!(sum_64, 64, sum_128);
+
+const _: () = assert!(CHUNK == 128, "`scan_chunk` sums a chunk");

@@ -22,13 +22,14 @@ const TWO_SLOTS: u32 = 1 << 15;
 const SKIP: u32 = 1 << 5;
 
 /// Records the state of a ring's consumer.
-#[inline(always)]
-pub(super) fn fill_consumer(ring: u64) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn snapshot_consumer(ring: u64) -> i32 {
     let task: u64 = read(ring, offset!(ring_consumer));
     if task == 0 {
-        return;
+        return 0;
     }
-    let Some(mut entry) = reserve::<Consumer>() else { return };
+    let Some(mut entry) = reserve::<Consumer>() else { return 0 };
     let record = entry.write(Consumer::default());
     record.kind = kind::CONSUMER;
     record.ring = ring;
@@ -50,6 +51,7 @@ pub(super) fn fill_consumer(ring: u64) {
         }
     }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    0
 }
 
 /// Whether task work waits that the consumer has not run.

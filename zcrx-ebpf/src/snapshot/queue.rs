@@ -40,7 +40,7 @@ pub(super) struct Ids {
 pub(super) static SNAPSHOT_IDS: PerCpuArray<Ids> = PerCpuArray::with_max_entries(1, 0);
 
 pub(super) unsafe extern "C" fn visit_queue(_index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `visit_ring` passes this context.
+    // SAFETY: `snapshot_queues` passes this context.
     let walk = unsafe { &*context.cast::<QueueWalk>() };
     let Some(ids) = SNAPSHOT_IDS.get_ptr_mut(0) else { return 1 };
     // SAFETY: this CPU's own value, and one iterator is read at a time.
@@ -62,23 +62,24 @@ pub(super) unsafe extern "C" fn visit_queue(_index: u64, context: *mut c_void) -
     let Some(config) = SNAPSHOT_CONFIG.get_ptr(0) else { return 1 };
     // SAFETY: the configuration does not change while an iterator is read.
     if first_visit(ifq, unsafe { (*config).generation }) {
-        queue(walk.ring, walk.shared, ifq);
+        snapshot_queue(walk.ring, walk.shared, ifq);
     }
     0
 }
 
 /// Records one queue and its areas.
-#[inline(always)]
-pub(super) fn queue(ring: u64, shared: u64, ifq: u64) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn snapshot_queue(ring: u64, shared: u64, ifq: u64) -> i32 {
     let netdev: u64 = read(ifq, offset!(ifq_netdev));
     let mut physical = 0;
     let mut pool = 0;
     if netdev != 0 {
-        pool = find_pool(netdev, ifq);
+        pool = snapshot_pool(netdev, ifq);
         if pool == 0 {
             physical = leased_device(netdev, ifq);
             if physical != 0 {
-                pool = find_pool(physical, ifq);
+                pool = snapshot_pool(physical, ifq);
             }
         }
     }
@@ -128,6 +129,7 @@ pub(super) fn queue(ring: u64, shared: u64, ifq: u64) {
         record.cq_tail = if shared == 0 { 0 } else { read(shared, offset!(cq_tail)) };
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
+    0
 }
 
 /// The device whose queue is leased to this one, 0 if it is not leased.
@@ -210,8 +212,9 @@ struct PoolWalk {
 }
 
 /// The page pool of `netdev` that `ifq` provides for, 0 if there is none.
-#[inline(always)]
-fn find_pool(netdev: u64, ifq: u64) -> u64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn snapshot_pool(netdev: u64, ifq: u64) -> u64 {
     if !has(offset!(page_pool_link)) || !has(offset!(page_pool_provider_state)) {
         return 0;
     }
@@ -221,7 +224,7 @@ fn find_pool(netdev: u64, ifq: u64) -> u64 {
 }
 
 unsafe extern "C" fn visit_pool(_index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `find_pool` passes this context.
+    // SAFETY: `snapshot_pool` passes this context.
     let walk = unsafe { &mut *context.cast::<PoolWalk>() };
     if walk.link == 0 {
         return 1;

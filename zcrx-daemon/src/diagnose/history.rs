@@ -29,9 +29,34 @@ pub struct History {
     steps: VecDeque<Step>,
     floors: Floors,
     returns: Returns,
+    /// References that piled up with the owner while it returned others, and that never came back.
+    piled_up: u64,
     /// Whether the owner ever received or read anything.
     received: bool,
     restarts: Option<(u64, Duration)>,
+}
+
+/// Rises of what is held that make it pile up, at least, and the share of all of them that the largest may be. One rise between two
+/// samples beside many returns is that of a load, or of an owner that works in rounds.
+const RISES: usize = 4;
+const LARGEST_RISE: f64 = 0.4;
+
+/// The rise, in the steps of a window, of what the owner held from then on, in steps in which it returned as much.
+fn piled_up(steps: &VecDeque<Step>) -> u64 {
+    let Some(mut least) = steps.back().and_then(|step| step.held) else { return 0 };
+    let (mut sum, mut largest, mut rises) = (0, 0, 0);
+    // From the newest step back: what was held less later came back.
+    for (earlier, step) in steps.iter().zip(steps.iter().skip(1)).rev() {
+        let Some(held) = earlier.held else { break };
+        let rise = least.saturating_sub(held);
+        if rise > 0 && step.change.returned >= Some(rise) {
+            sum += rise;
+            largest = largest.max(rise);
+            rises += 1;
+        }
+        least = least.min(held);
+    }
+    if rises >= RISES && largest as f64 <= LARGEST_RISE * sum as f64 { sum } else { 0 }
 }
 
 /// The share of the area from which a pause of the owner matters.
@@ -47,6 +72,7 @@ impl History {
             steps,
             floors: Floors::default(),
             returns: Returns::default(),
+            piled_up: 0,
             received: false,
             restarts: None,
         }
@@ -85,8 +111,16 @@ impl History {
         if self.steps.len() == self.window.capacity() {
             self.steps.pop_front();
         }
+        let held = step.held.unwrap_or(0);
         self.steps.push_back(step);
         self.window.push(sample);
+        // The window forgets the rise before the owner's pause is over.
+        self.piled_up = piled_up(&self.steps).max(if held < self.piled_up / 2 { 0 } else { self.piled_up });
+    }
+
+    /// References that piled up with the owner while it returned others, and that never came back.
+    pub const fn piled_up(&self) -> u64 {
+        self.piled_up
     }
 
     /// Renames the queue.

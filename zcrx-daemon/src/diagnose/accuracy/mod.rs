@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::queue_model::Queue;
-use super::thresholds::{CALM, PAUSE, PROMPT_BEFORE};
+use super::thresholds::{CALM, LASTING_WITHOUT_DROPS, PAUSE, PROMPT_BEFORE};
 use crate::model::{Cause, Confidence, Episode, Finding};
 use random::Random;
 use situations::Situation;
@@ -350,6 +350,7 @@ impl Harm {
             _ => packets > self.last.1,
         };
         self.last = (errors, packets);
+        let packets_count = errors == 0;
         if harmed {
             self.losing += 1;
             self.last_at = at;
@@ -365,6 +366,8 @@ impl Harm {
             Cause::NeverReturned if situation.form == "all" && situation.calm >= PROMPT_BEFORE.as_secs() => {
                 PAUSE
             }
+            // Where nothing counts lost packets, failed allocations must prevail for longer.
+            _ if packets_count && !queue.tells_drops => LASTING_WITHOUT_DROPS,
             _ => Duration::from_secs(1),
         };
         self.losing >= 2 && self.since.is_some_and(|since| at.saturating_sub(since) >= wait)

@@ -47,6 +47,7 @@ pub(super) fn healthy(random: &mut Random) -> Queue {
         fragments: if random.chance(0.15) { random.whole(2, 4) } else { 1 },
         packet_bytes: random.of(&[4096, 4096, 1448, 600]),
         other_completions: if random.chance(0.2) { load * random.share() } else { 0.0 },
+        late: if random.chance(0.15) { random.between(0.02, 0.3) } else { 0.0 },
         tells_owner: random.chance(0.8),
         tells_armed: random.chance(0.8),
         tells_drops: random.chance(0.9),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::missing;
-use crate::diagnose::facts::{Facts, some, without_device};
+use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::thresholds::{CONSIDERABLE, MOST, POOL_CACHE, PROMPT};
 use crate::diagnose::words;
@@ -61,7 +61,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         (false, None) if hold <= PROMPT => Confidence::Medium,
         (false, _) => Confidence::Low,
     };
-    Case::new(confidence, 1.0 - with_user - in_sockets)
+    // Where copies find no buffer and no packet is lost, the copies are the problem.
+    let only_copies = some(facts.recent.enomem) && none(facts.recent.drops);
+    let share = if only_copies { 0.5 } else { 1.0 };
+    Case::new(confidence, share * (1.0 - with_user - in_sockets))
         .evidence(format!(
             "user space has only {} and returns {}",
             words::buffers(facts, user),

@@ -122,6 +122,28 @@ mod tests {
     }
 
     #[test]
+    fn synthetic_leaks_whose_buffers_come_back_with_their_packet_are_no_bad_entries() {
+        for (late, leak, other_completions) in
+            [(0.03, 1.0, 0.0), (0.12, 1.0, 0.0), (0.3, 1.0, 9_000.0), (0.1, 0.02, 0.0), (0.2, 0.02, 4_000.0)]
+        {
+            let mut queue =
+                Queue { late, leak: 0.0, bursts: Some(200), other_completions, ..Queue::default() };
+            let mut history = crate::diagnose::History::new(60);
+            let mut named = |queue: &mut Queue, seconds| {
+                queue.run_with(seconds, |sample| {
+                    history.push(sample);
+                    let verdict = verdict(&history);
+                    let bad = verdict.causes.iter().any(|found| found.cause == Cause::BadEntries);
+                    assert!(!bad, "late {late}, leak {leak}: {verdict:#?}");
+                });
+            };
+            named(&mut queue, 12);
+            queue.leak = leak;
+            named(&mut queue, 30);
+        }
+    }
+
+    #[test]
     fn synthetic_double_returns_come_first() {
         let mut queue = Queue { double_entries: 0.5, ..Queue::default() };
         let verdict = verdict(&queue.run(8));

@@ -52,7 +52,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if enomem == 0 {
         return Judgement::Not;
     }
-    let starved = some(facts.recent.failures);
+    // Failed allocations that lose no packet only top up the receive ring.
+    let starved = some(facts.recent.failures) && !none(facts.recent.drops);
     let copied = facts.recent.copied_bytes.zip(facts.recent.bytes).filter(|(_, bytes)| *bytes > 0);
     Case::new(Confidence::High, if starved { 0.5 } else { 1.0 })
         .evidence(format!(

@@ -61,7 +61,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     }
     let rate = facts.recent.rate(facts.recent.returned).filter(|&rate| rate > 0.0 && facts.returning());
     let in_bursts = facts.returns_in_bursts();
-    let pausing = facts.may_be_pausing();
+    let pausing = facts.may_be_pausing() && !facts.piled_up_beside_returns();
     let returning = facts.returning() || in_bursts;
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };

@@ -181,6 +181,12 @@ impl<'h> Facts<'h> {
         self.history.returns().lasted() >= PROMPT_BEFORE && self.without_return() < PAUSE
     }
 
+    /// Whether most of what the owner holds piled up while it returned buffers. What a pause piles up comes without returns.
+    pub fn piled_up_beside_returns(&self) -> bool {
+        let held = self.history.steps().back().and_then(|step| step.held).unwrap_or(0);
+        held > 0 && self.history.piled_up() as f64 >= MOST * held as f64
+    }
+
     /// The share of the unread payload in sockets for which no receive is armed, 0 to 1; `None` where the kernel does not
     /// show that.
     pub fn unarmed(&self) -> Option<f64> {
@@ -291,18 +297,44 @@ impl<'h> Facts<'h> {
         let wasted = change.wasted();
         let rejected = change.rejected();
         let fragmented = self.fragmented()?;
+        // More completions than entries that can have been right: some are of another kind, and hide bad entries.
+        let others = change.posted.zip(change.references).is_some_and(|(posted, references)| {
+            posted.cast_signed() - references > (consumed + consumed / 50 + 64).cast_signed()
+        });
         let thrown = match (rejected, wasted) {
+            // Buffers that come back with their packet only look bad.
             (Some(rejected), Some(wasted)) if !fragmented && wasted > rejected * 2 => {
-                // Other completions on the ring hide bad entries; buffers that come back with their packet only look bad.
-                let grown = change.references.unwrap_or(0).max(0).unsigned_abs();
-                if grown * 2 >= wasted { wasted } else { rejected }
+                if others && self.entries_leave_references() { wasted } else { rejected }
             }
             (Some(rejected), Some(wasted)) => rejected.min(wasted),
             (Some(rejected), None) if change.copied_bytes.is_none() || !some(change.copied_bytes) => rejected,
-            (None, Some(wasted)) if !fragmented => wasted,
+            (None, Some(wasted)) if !fragmented && self.entries_leave_references() => wasted,
             _ => return None,
         };
         Some((thrown, consumed))
+    }
+
+    /// Whether entries that gave no buffer back left their references behind: then they are bad. Where they did not, their buffers
+    /// came back with their packets, whatever else the owner keeps. True where references are not counted.
+    fn entries_leave_references(&self) -> bool {
+        let (mut all, mut left) = (0_u32, 0_u32);
+        for step in self.steps() {
+            let change = &step.change;
+            let Some((wasted, consumed)) = change.wasted().zip(change.consumed) else { continue };
+            if consumed < 64 || (wasted as f64) < WASTED * consumed as f64 {
+                continue;
+            }
+            let Some(references) = change.references else { return true };
+            // Entries that wait in the refill ring hold references too.
+            let waits = change
+                .returned
+                .zip(change.fetched)
+                .map_or(0, |(returned, fetched)| returned.cast_signed() - fetched.cast_signed());
+            let grown = (references - waits).max(0).unsigned_abs();
+            all += 1;
+            left += u32::from(grown.abs_diff(wasted) as f64 <= LEFT_BEHIND * wasted as f64);
+        }
+        f64::from(left) >= IN_MOST_STEPS * f64::from(all)
     }
 
     /// Whether entries may be thrown away where that cannot be counted: more of them gave no buffer back than the fragments of
@@ -330,6 +362,11 @@ impl<'h> Facts<'h> {
         self.placement.share(Some(thrown)) >= Some(CONSIDERABLE) && grown * 2 >= thrown
     }
 }
+
+/// By which share the growth of references may differ from the entries that did nothing, and the share of the steps in which it must
+/// not: what an owner works on goes up and down.
+const LEFT_BEHIND: f64 = 0.5;
+const IN_MOST_STEPS: f64 = 0.6;
 
 /// How full the kernel found the refill ring at most when it came for entries, 0 to 1, if it found more than ever before
 /// within the window.

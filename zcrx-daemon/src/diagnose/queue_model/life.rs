@@ -11,6 +11,7 @@ impl Queue {
     }
 
     pub(super) fn millisecond(&mut self) {
+        self.state.cache += std::mem::take(&mut self.state.with_packet);
         if self.torn_down {
             self.state.torn_down_at.get_or_insert(self.state.milliseconds);
             return;
@@ -136,7 +137,9 @@ impl Queue {
         self.state.user -= whole;
         self.state.by_copy -= to_freelist;
         self.state.free += to_freelist;
-        let mut yielded = whole - to_freelist;
+        let late = self.whole(10, (whole - to_freelist) as f64 * self.late).min(whole - to_freelist);
+        self.state.with_packet += late;
+        let mut yielded = whole - to_freelist - late;
         let mut from_freelist = 0;
         if yielded == 0 {
             from_freelist = self.state.free.min(CALL);

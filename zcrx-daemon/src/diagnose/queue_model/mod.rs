@@ -53,6 +53,8 @@ pub struct Queue {
     pub bad_entries: f64,
     /// Share of its entries that come twice.
     pub double_entries: f64,
+    /// Share of the returned buffers whose packet is still in use when their entry is consumed: they come back with it.
+    pub late: f64,
     /// Fragments of a buffer are returned as far apart as can be.
     pub pinning: bool,
     /// The owner holds each buffer for so many milliseconds, whatever its rate.
@@ -104,6 +106,8 @@ pub struct State {
     cache: u64,
     posted: u64,
     sockets: u64,
+    /// Buffers whose entry was consumed while their packet was still in use.
+    with_packet: u64,
     /// Payload that must be copied, in buffers.
     to_copy: u64,
     /// Buffers that user space has a reference to; of these, by copying.
@@ -171,6 +175,7 @@ impl Default for Queue {
             leak: 0.0,
             bad_entries: 0.0,
             double_entries: 0.0,
+            late: 0.0,
             pinning: false,
             hold_ms: 0,
             visits_every_ms: 0,
@@ -295,13 +300,15 @@ fn the_model_loses_no_buffer() {
         Queue { fragments: 8, pinning: true, ..Queue::default() },
         Queue { bad_entries: 0.1, double_entries: 0.1, ..Queue::default() },
         Queue { hold_ms: 50, visits_every_ms: 40, unarmed: 0.1, ..Queue::default() },
+        Queue { late: 0.2, leak: 0.01, ..Queue::default() },
         Queue { leaks_at_once: (500, 20), keeps: 300, packet_bytes: 66, ..Queue::default() },
     ];
     for mut queue in faults {
         for _ in 0..5 {
             queue.run(1);
             let state = &queue.state;
-            let accounted = state.free + state.cache + state.posted + state.sockets + state.user;
+            let in_pool = state.cache + state.posted + state.sockets + state.with_packet;
+            let accounted = state.free + in_pool + state.user;
             assert_eq!(accounted, queue.buffers, "{queue:#?}");
         }
     }

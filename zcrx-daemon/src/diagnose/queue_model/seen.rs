@@ -33,7 +33,8 @@ impl Queue {
         let references = state.completed + state.held + state.lost + state.stashed + state.pending;
         let user = self.disturbed(state.user);
         let references = self.disturbed(references.max(state.user)).max(user);
-        let in_pool = state.cache + state.posted + state.sockets + state.user - state.by_copy;
+        let in_kernel = state.cache + state.posted + state.sockets + state.with_packet;
+        let in_pool = in_kernel + state.user - state.by_copy;
         sample.owner = Some(Owner { pid: 4242, comm: "model".to_owned(), fd: Some(7), cgroup: None });
         sample.buffer_bytes = Some(BUFFER_BYTES);
         sample.napi_polls = Some(state.polls);

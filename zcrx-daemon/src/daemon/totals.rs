@@ -17,6 +17,7 @@ pub(super) struct Totals {
     reclaimed: u64,
     held: u64,
     mismatched: u64,
+    lost: u64,
 }
 
 impl Totals {
@@ -32,6 +33,7 @@ impl Totals {
             reclaimed: sum.reclaimed + queue.reclaimed,
             held: sum.held + queue.held(),
             mismatched: sum.mismatched + queue.mismatched_bytes,
+            lost: sum.lost + queue.ring.map_or(0, |ring| ring.lost_bytes),
         })
     }
 }
@@ -48,6 +50,9 @@ impl fmt::Display for Totals {
         )?;
         if self.reclaimed > 0 {
             write!(f, " + reclaimed {} by new registrations", self.reclaimed)?;
+        }
+        if self.lost > 0 {
+            write!(f, "; {} acknowledged bytes lost", self.lost)?;
         }
         if self.mismatched > 0 {
             write!(f, "; {} bytes differ from the sent data", self.mismatched)
@@ -69,7 +74,7 @@ mod tests {
         assert_eq!(
             Totals::of(&[queue(), other]).to_string(),
             "246913578 bytes in 18000 completions of 8 connections (4 open); \
-             buffers delivered 18000 = returned 17800 + held 200; 5 bytes differ from the sent data"
+             buffers delivered 18000 = returned 17800 + held 200; 8192 acknowledged bytes lost; 5 bytes differ from the sent data"
         );
         assert_eq!(Totals::of(&[]).to_string(), "no queues, observed only");
     }

@@ -167,7 +167,8 @@ impl WorkerSlot {
     /// Called by a member that stops receiving: hands the connections that it has not taken back to the leader.
     pub(super) fn hand_back(&self) {
         for socket in self.handle().inbox.shut() {
-            self.group.workers[0].inbox.hand(socket);
+            // The leader ends after its members have left, so its inbox takes the connection.
+            self.group.workers[0].inbox.hand(socket).ok();
         }
     }
 

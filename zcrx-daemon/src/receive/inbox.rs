@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use socket2::Socket;
@@ -93,7 +93,8 @@ pub(super) struct ConnectionInbox {
     sink: SinkConfig,
     /// Whether the thread receives on that hardware queue now.
     open: AtomicBool,
-    handed: Mutex<Vec<Socket>>,
+    /// `None` once the thread has ended for good.
+    handed: Mutex<Option<Vec<Socket>>>,
     answers: Mutex<Vec<Answer>>,
     /// Whether `answers` has any.
     answered: AtomicBool,
@@ -107,7 +108,7 @@ impl ConnectionInbox {
             queue: config.queue,
             sink: config.sink.clone(),
             open: AtomicBool::new(false),
-            handed: Mutex::default(),
+            handed: Mutex::new(Some(Vec::new())),
             answers: Mutex::default(),
             answered: AtomicBool::new(false),
             wake,
@@ -132,20 +133,28 @@ impl ConnectionInbox {
             && self.sink == *sink
     }
 
-    /// Hands a connection over. If the queue fails, the connection waits here until the queue is registered again.
-    pub(super) fn hand(&self, socket: Socket) {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    fn handed(&self) -> MutexGuard<'_, Option<Vec<Socket>>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a connection over. If the queue fails, the connection waits here until the queue is registered again. Returns the
+    /// connection if the thread has ended.
+    pub(super) fn hand(&self, socket: Socket) -> Result<(), Socket> {
+        let mut handed = self.handed();
+        let Some(sockets) = handed.as_mut() else { return Err(socket) };
+        sockets.push(socket);
+        drop(handed);
         self.wake.notify();
+        Ok(())
     }
 
     /// Hands a connection over if the thread receives now; returns it otherwise.
     pub(super) fn offer(&self, socket: Socket) -> Result<(), Socket> {
-        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handed = self.handed();
         // Checked under the lock, so that [`Self::shut`] finds every connection that was put here before the thread stopped.
-        if !self.open.load(Ordering::Acquire) {
-            return Err(socket);
-        }
-        handed.push(socket);
+        let open = self.open.load(Ordering::Acquire);
+        let Some(sockets) = handed.as_mut().filter(|_| open) else { return Err(socket) };
+        sockets.push(socket);
         drop(handed);
         self.wake.notify();
         Ok(())
@@ -153,14 +162,20 @@ impl ConnectionInbox {
 
     /// Refuses further connections. Returns those that the thread has not taken.
     pub(super) fn shut(&self) -> Vec<Socket> {
-        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handed = self.handed();
         self.set_open(false);
-        mem::take(&mut handed)
+        handed.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// Refuses further connections for good. Returns those that the thread has not taken.
+    pub(super) fn end(&self) -> Vec<Socket> {
+        self.set_open(false);
+        self.handed().take().unwrap_or_default()
     }
 
     /// Takes the connections that were handed over.
     pub(super) fn take(&self) -> Vec<Socket> {
-        mem::take(&mut self.handed.lock().unwrap_or_else(PoisonError::into_inner))
+        self.handed().as_mut().map(mem::take).unwrap_or_default()
     }
 
     /// Runs a task that may block on a helper thread, which leaves its answer here.
@@ -192,6 +207,17 @@ impl ConnectionInbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ended_thread_gets_no_connection() -> io::Result<()> {
+        let inbox = ConnectionInbox::new(&QueueConfig::new(Vec::new()), Arc::new(Wake::new()?));
+        let socket = || Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        assert!(inbox.hand(socket()?).is_ok());
+        assert_eq!(inbox.end().len(), 1);
+        assert!(inbox.hand(socket()?).is_err());
+        assert!(inbox.take().is_empty());
+        Ok(())
+    }
 
     #[test]
     fn only_an_open_inbox_of_the_same_queue_and_sink_serves() -> io::Result<()> {

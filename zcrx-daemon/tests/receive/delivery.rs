@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,31 @@ fn dead_destination_is_noticed_while_the_source_is_idle() -> Outcome {
     let sample = wait_for(&receiver, "the connection ended", |sample| sample.connections == 0)?;
     assert!(sample.sink_errors.contains_key(&libc::ECONNRESET), "{:?}", sample.sink_errors);
     stop(&receiver);
+    Ok(())
+}
+
+/// The kernel drops what the reader of a Unix socket left unread, and then reports that nothing waits.
+#[test]
+fn payload_that_a_dead_unix_destination_left_unread_counts_as_lost() -> Outcome {
+    const SENT: usize = 100 << 10;
+    const READ: usize = 1000;
+    let path = std::env::temp_dir().join(format!("zcrxd-dead-destination-{}", std::process::id()));
+    let destination = UnixListener::bind(&path)?;
+    let receiver = start(QueueConfig {
+        backend: BackendChoice::Only(BackendKind::Copy),
+        sink: SinkConfig::Forward(Destination::Unix(path.clone())),
+        ..QueueConfig::new(vec![ANY_PORT])
+    })?;
+    let mut sender = TcpStream::connect(address(&receiver)?)?;
+    sender.write_all(&payload(9, SENT))?;
+    let (mut dead, _) = destination.accept()?;
+    dead.read_exact(&mut [0; READ])?;
+    wait_for(&receiver, "payload", |sample| sample.bytes == SENT as u64)?;
+    drop(dead);
+    wait_for(&receiver, "the connection ended", |sample| sample.connections == 0)?;
+    std::fs::remove_file(&path)?;
+    let lost = stop(&receiver).ring.ok_or("no ring statistics")?.lost_bytes;
+    assert!((SENT - READ..=SENT).contains(&(lost as usize)), "{lost} bytes are counted of {SENT} - {READ}");
     Ok(())
 }
 

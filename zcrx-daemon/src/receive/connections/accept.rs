@@ -1,12 +1,14 @@
 //! New connections: from the listeners, from the threads of other queues, and from the group's leader.
 
+use std::io::ErrorKind;
+use std::iter;
 use std::mem;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
-use socket2::Socket;
+use socket2::{SockFilter, SockRef, Socket};
 use tracing::warn;
 
 use super::peer;
@@ -56,12 +58,33 @@ pub(in crate::receive) fn accepted(result: i32, more: bool) -> (Accepted, Rearm)
     (accepted, rearm)
 }
 
-/// Queues the multishot request that accepts from a listener.
-pub(in crate::receive) fn arm(listeners: &[TcpListener], listener: u32, requests: &mut Requests) {
-    let Some(socket) = listeners.get(listener as usize) else { return };
+/// Queues the multishot request that accepts from a listener. Returns whether there is that listener.
+pub(in crate::receive) fn arm(listeners: &[TcpListener], listener: u32, requests: &mut Requests) -> bool {
+    let Some(socket) = listeners.get(listener as usize) else { return false };
     let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
     // SAFETY: the request points to nothing.
     unsafe { requests.push(entry, Op::Accept(listener)) };
+    true
+}
+
+/// Ends a listener. Returns the connections that wait in its queue: the kernel has acknowledged data of theirs already.
+pub(in crate::receive) fn drain(listener: &TcpListener) -> Vec<Socket> {
+    /// Classic BPF program that drops every packet.
+    const DROP: [SockFilter; 1] = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)];
+    // From here on no handshake completes, so the queue only shrinks. Without the filter (the host refuses it), a connection
+    // that completes between the last accept and the close is reset.
+    SockRef::from(listener).attach_filter(&DROP).ok();
+    if listener.set_nonblocking(true).is_err() {
+        return Vec::new();
+    }
+    let next = || loop {
+        match listener.accept() {
+            Ok((stream, _)) => return Some(Socket::from(stream)),
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+            Err(_) => return None,
+        }
+    };
+    iter::from_fn(next).collect()
 }
 
 /// Decides which thread an accepted connection belongs to.
@@ -94,9 +117,14 @@ impl Acceptor {
             }
             Arrival::Elsewhere { ifindex, interface, queue } => {
                 if let Some(inbox) = plan.exchange.find(ifindex, queue, &config.sink) {
-                    counters.ring.handed_over += 1;
-                    inbox.hand(socket);
-                    return None;
+                    match inbox.hand(socket) {
+                        Ok(()) => {
+                            counters.ring.handed_over += 1;
+                            return None;
+                        }
+                        // The queue ends at this moment.
+                        Err(back) => return Some(back),
+                    }
                 }
                 counters.ring.misplaced += 1;
                 if self.may_log() {
@@ -163,6 +191,18 @@ fn log_misplaced(plan: &Plan, socket: &Socket, arrives: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ended_listener_returns_waiting_connections_and_completes_no_other() -> std::io::Result<()> {
+        use std::net::TcpStream;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let waiting = [TcpStream::connect(address)?, TcpStream::connect(address)?];
+        assert_eq!(drain(&listener).len(), waiting.len());
+        assert!(TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err());
+        assert!(drain(&listener).is_empty());
+        Ok(())
+    }
 
     #[test]
     fn failed_accept_pauses_unless_only_the_peer_gave_up() {

@@ -26,8 +26,15 @@ impl Connection {
     /// Acknowledged bytes that did not reach the destination. Valid once all requests of the connection have ended.
     pub(in crate::receive) fn lost(&self) -> u64 {
         use crate::receive::sinks::Sink;
-        self.sink.unconfirmed() + unread(&self.socket)
+        self.sink.unconfirmed() + self.dropped + unread(&self.socket)
     }
+}
+
+/// Shuts down a connection that gets no sink. Returns the number of bytes that the kernel has acknowledged and that are lost.
+pub(in crate::receive) fn refuse(socket: &Socket) -> u64 {
+    // Fails if the peer has closed the connection first: then nothing more is acknowledged either.
+    socket.shutdown(Shutdown::Both).ok();
+    unread(socket)
 }
 
 /// Whether the peer's FIN has arrived, read or not.
@@ -71,8 +78,11 @@ mod tests {
         sender.write_all(b"acknowledged")?;
         receiver.peek(&mut [0; 1])?;
         let socket = Socket::from(receiver.try_clone()?);
-        let connection =
-            Connection::new(socket, AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None));
+        let connection = Connection::new(
+            socket,
+            "peer".to_owned(),
+            AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
+        );
         connection.cut();
         assert_eq!(connection.lost(), 12);
         let mut received = String::new();
@@ -82,6 +92,17 @@ mod tests {
         sender.write_all(b"late").ok();
         assert!(sender.read(&mut [0; 1]).is_ok_and(|end| end == 0) || sender.write_all(b"later").is_err());
         assert_eq!(connection.lost(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn refused_connection_counts_what_was_acknowledged() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        sender.write_all(b"acknowledged")?;
+        let (receiver, _) = listener.accept()?;
+        receiver.peek(&mut [0; 1])?;
+        assert_eq!(refuse(&Socket::from(receiver)), 12);
         Ok(())
     }
 
@@ -97,6 +118,7 @@ mod tests {
         }
         let connection = Connection::new(
             Socket::from(receiver.try_clone()?),
+            "peer".to_owned(),
             AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
         );
         connection.cut();

@@ -27,12 +27,16 @@ pub(super) enum Receive {
 /// One accepted connection.
 pub(super) struct Connection {
     pub(super) socket: Socket,
+    /// Address of the peer, for logs: the kernel no longer reports the address of a connection that was reset.
+    pub(super) peer: String,
     pub(super) sink: AnySink,
     pub(super) receive: Receive,
     /// Requests of this connection in flight. A closing connection is removed when there are none.
     pub(super) in_flight: u32,
     /// Whether zcrxd closes the connection: it returns further payload unread.
     pub(super) closing: bool,
+    /// Payload bytes that were received and that the sink did not get.
+    pub(super) dropped: u64,
     /// Whether zcrxd does not receive from the connection until its sink has caught up.
     pub(super) paused: bool,
     /// Whether the receive had a completion since the last health check.
@@ -44,13 +48,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, sink: AnySink) -> Self {
+    pub(super) fn new(socket: Socket, peer: String, sink: AnySink) -> Self {
         Self {
             socket,
+            peer,
             sink,
             receive: Receive::Waiting,
             in_flight: 0,
             closing: false,
+            dropped: 0,
             paused: false,
             heard: false,
             hung_up: false,
@@ -60,11 +66,6 @@ impl Connection {
 
     pub(super) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
-    }
-
-    /// Address of the peer, for logs.
-    pub(super) fn peer(&self) -> String {
-        peer(&self.socket)
     }
 }
 

@@ -4,12 +4,13 @@
 //! sink reads (and discards) whatever the destination sends, half-closes when all payload is sent, and closes when the
 //! destination has answered with its own end. Only then is the payload confirmed.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, squeue, types};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::outbox::Outbox;
@@ -66,6 +67,13 @@ pub(in crate::receive) struct Forward {
     /// Bytes that the destination's kernel has not acknowledged, and the time of that number's last change.
     unacknowledged: u64,
     since: Instant,
+    /// The half-close counts as one unacknowledged byte of TCP's.
+    half_closed: bool,
+    /// Bytes that the destination's socket took, and how many of them the destination of a Unix socket had certainly read.
+    sent: u64,
+    read: u64,
+    /// The connection to the destination failed.
+    failed: bool,
 }
 
 impl Forward {
@@ -86,6 +94,10 @@ impl Forward {
             finished: false,
             unacknowledged: 0,
             since: Instant::now(),
+            half_closed: false,
+            sent: 0,
+            read: 0,
+            failed: false,
         }
     }
 
@@ -144,7 +156,7 @@ impl Forward {
             return Step::Continue;
         }
         if result < 0 {
-            return Step::Failed(-result);
+            return self.fail(-result);
         }
         self.peer_finished = true;
         if self.link == Link::Finishing { self.confirm() } else { Step::Continue }
@@ -154,6 +166,13 @@ impl Forward {
     /// end does not; then the acknowledgements of its kernel decide.
     fn confirm(&mut self) -> Step {
         let unacknowledged = self.unacknowledged();
+        // The kernel sets the error before it drops what the destination has not read, so this check comes after the count.
+        // Without a read in flight, nothing else reports the error.
+        if let Some(socket) = &self.socket
+            && let Ok(Some(error)) = socket.take_error()
+        {
+            return self.fail(error.raw_os_error().unwrap_or(libc::EIO));
+        }
         if self.peer_finished && unacknowledged == 0 {
             self.link = Link::Confirmed;
             return Step::Continue;
@@ -169,11 +188,46 @@ impl Forward {
             self.link = Link::Confirmed;
             return Step::Continue;
         }
-        Step::Failed(libc::ETIMEDOUT)
+        self.fail(libc::ETIMEDOUT)
     }
 
-    /// Bytes that zcrxd sent and that the destination has not acknowledged (TCP) or not read (Unix).
+    fn fail(&mut self, errno: i32) -> Step {
+        self.failed = true;
+        Step::Failed(errno)
+    }
+
+    fn is_unix(&self) -> bool {
+        self.address.is_unix()
+    }
+
+    /// Bytes that zcrxd sent and that the destination has not acknowledged (TCP) or possibly not read (Unix).
     fn unacknowledged(&self) -> u64 {
+        let waiting = self.waiting();
+        if !self.is_unix() {
+            return waiting.saturating_sub(u64::from(self.half_closed));
+        }
+        // A Unix socket counts memory, not payload. After a failure its kernel has freed what the destination had not read.
+        let unread = self.sent - self.read;
+        if self.failed { unread } else { unread.min(waiting) }
+    }
+
+    /// Notes that the destination of a Unix socket has read everything, if so. Nothing waits either after the kernel has dropped
+    /// what a destination left unread; the socket is hung up by then.
+    fn note_read(&mut self) {
+        if self.waiting() == 0 && !self.is_hung_up() {
+            self.read = self.sent;
+        }
+    }
+
+    fn is_hung_up(&self) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        // Without requested events, poll reports only errors and hang-ups.
+        let mut polled = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+        poll(&mut polled, PollTimeout::ZERO).is_err() || polled[0].any() != Some(false)
+    }
+
+    /// The kernel's count of what waits for the destination.
+    fn waiting(&self) -> u64 {
         let Some(socket) = &self.socket else { return 0 };
         let mut bytes: libc::c_int = 0;
         // SAFETY: the kernel writes one int, which lives long enough.
@@ -206,6 +260,9 @@ impl Sink for Forward {
         if self.sending || self.link == Link::Finishing {
             return None;
         }
+        if self.is_unix() {
+            self.note_read();
+        }
         let fd = self.fd();
         let header = ptr::from_ref(self.outbox.list(pool)?);
         self.sending = true;
@@ -220,9 +277,12 @@ impl Sink for Forward {
             SinkOp::Write | SinkOp::Open | SinkOp::Close => {
                 self.sending = false;
                 match usize::try_from(result) {
-                    Ok(bytes) => self.outbox.written(bytes, storage),
+                    Ok(bytes) => {
+                        self.sent += bytes as u64;
+                        self.outbox.written(bytes, storage);
+                    }
                     Err(_) if is_transient(result) => {}
-                    Err(_) => return Step::Failed(-result),
+                    Err(_) => return self.fail(-result),
                 }
                 Step::Continue
             }
@@ -235,7 +295,7 @@ impl Sink for Forward {
         }
         if let Some(socket) = &self.socket {
             // Fails if the destination is gone: the read reports that.
-            socket.shutdown(std::net::Shutdown::Write).ok();
+            self.half_closed = socket.shutdown(std::net::Shutdown::Write).is_ok();
         }
         self.link = Link::Finishing;
         self.since = Instant::now();

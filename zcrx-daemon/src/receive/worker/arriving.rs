@@ -9,6 +9,7 @@ use super::state::{Ended, Phase, State};
 use super::timers::Timer;
 use crate::model::BackendKind;
 use crate::receive::connections::accept::{self, Accepted, Rearm};
+use crate::receive::connections::close::refuse;
 use crate::receive::connections::placement::read_queues;
 use crate::receive::connections::{Connection, peer};
 use crate::receive::error::errno_name;
@@ -19,6 +20,9 @@ use crate::receive::stats::Failed;
 impl State<'_> {
     pub(super) fn accepted(&mut self, listener: u32, result: i32, more: bool) {
         let (accepted, rearm) = accept::accepted(result, more);
+        if !more {
+            self.accepting -= 1;
+        }
         match accepted {
             Accepted::Connection(socket) => self.place(socket),
             Accepted::Failed(errno) if self.phase == Phase::Running => {
@@ -36,7 +40,7 @@ impl State<'_> {
 
     pub(super) fn accept(&mut self, listener: u32) {
         if self.phase == Phase::Running {
-            accept::arm(&self.plan.listeners, listener, &mut self.requests);
+            self.accepting += usize::from(accept::arm(&self.plan.listeners, listener, &mut self.requests));
         }
     }
 
@@ -47,6 +51,10 @@ impl State<'_> {
 
     /// Takes an accepted connection, or hands it to the thread of the queue on which it arrives.
     pub(super) fn place(&mut self, socket: Socket) {
+        if self.phase != Phase::Running {
+            self.deal(socket);
+            return;
+        }
         let device = self.ifindex.filter(|_| self.on_device());
         let placed = self.acceptor.place(socket, self.plan, device, &mut self.reporter.counters);
         match placed {
@@ -76,11 +84,13 @@ impl State<'_> {
             && !self.connections.has_room()
         {
             self.reporter.counters.ring.refused_connections += 1;
+            self.reporter.counters.ring.lost_bytes += refuse(&socket);
             self.acceptor.log_refused(self.plan, &socket, limit);
             return;
         }
-        let sink = AnySink::new(&self.plan.config.sink, &peer(&socket), self.addresses.as_ref());
-        let connection = Connection::new(socket, sink);
+        let peer = peer(&socket);
+        let sink = AnySink::new(&self.plan.config.sink, &peer, self.addresses.as_ref());
+        let connection = Connection::new(socket, peer, sink);
         if self.phase != Phase::Running {
             connection.cut();
         }

@@ -9,8 +9,10 @@ use super::op::{Op, SinkOp};
 use super::state::{Phase, State};
 use super::timers::Timer;
 use crate::receive::choices::SinkConfig;
+use crate::receive::connections::Connection;
 use crate::receive::error::errno_name;
 use crate::receive::inbox::Answer;
+use crate::receive::plan::Plan;
 use crate::receive::sinks::{Sink, Step, Storage};
 use crate::receive::stats::Failed;
 use crate::receive::target::Addresses;
@@ -101,8 +103,8 @@ impl State<'_> {
                 Some(file) => format!("cannot write to {file}"),
                 None => format!("lost {}", self.plan.destination()),
             };
-            let (peer, errno) = (connection.peer(), errno_name(errno));
-            error!(queue = self.plan.name, peer, errno, "{what}: ending the connection");
+            let errno = errno_name(errno);
+            error!(queue = self.plan.name, peer = connection.peer, errno, "{what}: ending the connection");
         }
         self.close_connection(index);
     }
@@ -143,18 +145,7 @@ impl State<'_> {
         let connections = self.connections.len();
         let Some(mut connection) = self.connections.remove(index) else { return true };
         self.retries.remove(index);
-        let lost = if connection.sink.is_done() { 0 } else { connection.lost() };
-        if lost > 0 {
-            self.reporter.counters.ring.lost_bytes += lost;
-            let sink = connection.sink.describe().unwrap_or_else(|| self.plan.destination());
-            warn!(
-                queue = self.plan.name,
-                peer = connection.peer(),
-                lost,
-                "connection closed: TCP acknowledged {lost} bytes that did not reach {sink}, or whose arrival {sink} did not \
-                 confirm"
-            );
-        }
+        self.reporter.counters.ring.lost_bytes += log_loss(self.plan, &connection);
         let mut storage = Storage {
             pool: &mut self.pool,
             backlog: &mut self.backlog,
@@ -168,4 +159,20 @@ impl State<'_> {
         debug!(queue = self.plan.name, "connection closed");
         true
     }
+}
+
+/// Returns how many acknowledged bytes a connection has lost, and logs them.
+pub(super) fn log_loss(plan: &Plan, connection: &Connection) -> u64 {
+    let lost = connection.lost();
+    if lost > 0 {
+        let sink = connection.sink.describe().unwrap_or_else(|| plan.destination());
+        warn!(
+            queue = plan.name,
+            peer = connection.peer,
+            lost,
+            "connection closed: TCP acknowledged {lost} bytes that did not reach {sink}, or whose arrival {sink} did not \
+             confirm"
+        );
+    }
+    lost
 }

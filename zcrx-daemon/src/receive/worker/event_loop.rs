@@ -55,6 +55,7 @@ impl<'p> EventLoop<'p> {
             crowded_out: Vec::new(),
             connections,
             acceptor: Acceptor::default(),
+            accepting: 0,
             backlog,
             reporter: Reporter::new(&counters),
             addresses: plan.addresses.clone(),
@@ -110,18 +111,9 @@ impl<'p> EventLoop<'p> {
         self.batch()
     }
 
-    /// Handles all waiting completions, and then the tasks that are due once per batch.
-    fn batch(&mut self) -> std::io::Result<()> {
-        let depth = self.ring.cq_depth();
+    /// Handles all waiting completions. Makes no system call, so it works on a ring that has failed.
+    pub(super) fn reap(&mut self) {
         let state = &mut self.state;
-        state.plan.stats.cq_depth(depth);
-        if depth > 0 {
-            state.reporter.counters.ring.cq_depth.observe(&ENTRIES, u64::from(depth), 1);
-        }
-        if self.ring.cq_overflows_now() {
-            state.reporter.counters.cq_overflows += 1;
-        }
-        state.pool.begin_batch();
         loop {
             let mut taken = 0;
             let mut completions = self.ring.completions();
@@ -138,6 +130,22 @@ impl<'p> EventLoop<'p> {
                 break;
             }
         }
+    }
+
+    /// Handles all waiting completions, and then the tasks that are due once per batch.
+    fn batch(&mut self) -> std::io::Result<()> {
+        let depth = self.ring.cq_depth();
+        let state = &mut self.state;
+        state.plan.stats.cq_depth(depth);
+        if depth > 0 {
+            state.reporter.counters.ring.cq_depth.observe(&ENTRIES, u64::from(depth), 1);
+        }
+        if self.ring.cq_overflows_now() {
+            state.reporter.counters.cq_overflows += 1;
+        }
+        state.pool.begin_batch();
+        self.reap();
+        let state = &mut self.state;
         let lost = self.ring.cq_lost();
         state.reporter.counters.cq_overflows +=
             u64::from(lost.wrapping_sub(mem::replace(&mut state.lost, lost)));

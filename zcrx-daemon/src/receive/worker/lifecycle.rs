@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, types};
 use tracing::{error, info, warn};
 
+use super::delivering::log_loss;
 use super::event_loop::EventLoop;
 use super::op::Op;
 use super::retired::RetiredRing;
 use super::state::{Carried, Phase, State};
 use super::timers::Timer;
+use crate::receive::connections::accept;
+use crate::receive::connections::close::refuse;
 use crate::receive::connections::table::Table;
 use crate::receive::plan::Plan;
 use crate::receive::sinks::{Backlog, Sink, Storage};
@@ -25,6 +28,11 @@ impl State<'_> {
         self.phase = Phase::Draining;
         for listener in 0..self.plan.listeners.len() as u32 {
             self.requests.cancel(Op::Accept(listener));
+        }
+        for listener in &self.plan.listeners {
+            for socket in accept::drain(listener) {
+                self.welcome(socket);
+            }
         }
         for socket in self.acceptor.take_unplaced() {
             self.welcome(socket);
@@ -105,6 +113,7 @@ impl EventLoop<'_> {
             }
             if let Err(error) = self.turn_within(left) {
                 error!(queue = self.state.plan.name, %error, "the ring's requests cannot be ended");
+                self.reap();
                 break;
             }
         }
@@ -114,10 +123,11 @@ impl EventLoop<'_> {
     /// Returns the last counters, the backlog, and memory that must be kept.
     fn leave(mut self) -> (Counters, Backlog, Option<RetiredRing>) {
         let state = &mut self.state;
-        let lost: u64 = state.connections.iter_mut().map(|(_, connection)| connection.lost()).sum();
-        if lost > 0 {
-            warn!(queue = state.plan.name, lost, "connections whose requests do not end lost {lost} bytes");
-            state.reporter.counters.ring.lost_bytes += lost;
+        for socket in state.acceptor.take_unplaced() {
+            state.reporter.counters.ring.lost_bytes += refuse(&socket);
+        }
+        for (_, connection) in state.connections.iter_mut() {
+            state.reporter.counters.ring.lost_bytes += log_loss(state.plan, connection);
         }
         state.finish_report();
         let mut counters = state.reporter.counters;
@@ -150,20 +160,27 @@ impl Carried {
     }
 
     /// Ends the connections without a ring. Counts what they lose.
-    pub(super) fn abandon(mut self, plan: &Plan) {
-        let mut lost = 0;
+    pub(super) fn abandon(mut self, plan: &Plan) -> Counters {
         for (_, connection) in self.connections.iter_mut() {
             connection.socket.shutdown(std::net::Shutdown::Both).ok();
-            lost += connection.lost();
+            self.counters.ring.lost_bytes += log_loss(plan, connection);
         }
-        if lost > 0 {
-            warn!(
-                queue = plan.name,
-                lost, "stopped while the queue had failed: its connections lost {lost} bytes"
-            );
-        }
-        self.counters.ring.lost_bytes += lost;
         self.counters.connections = 0;
-        plan.stats.publish(&self.counters, &mut Vec::new());
+        self.counters
     }
+}
+
+/// Refuses the connections that no loop took, because the queue ends: those in the listeners' queues and in the inbox. Counts
+/// what they lose, and publishes the last counters.
+pub(super) fn refuse_waiting(plan: &Plan, mut counters: Counters) {
+    let waiting = plan.listeners.iter().flat_map(accept::drain).chain(plan.inbox.end());
+    let lost: u64 = waiting.map(|socket| refuse(&socket)).sum();
+    if lost > 0 {
+        warn!(
+            queue = plan.name,
+            lost, "connections that waited while the queue ended lost {lost} acknowledged bytes"
+        );
+    }
+    counters.ring.lost_bytes += lost;
+    plan.stats.publish(&counters, &mut Vec::new());
 }

@@ -84,7 +84,7 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     let mut retired = RetiredRings::default();
     let mut event_loop = EventLoop::new(plan, prepared, None, Carried::new(plan, &Counters::default()));
     let mut started = Some(started);
-    loop {
+    let last = loop {
         announce(plan, &event_loop.state.selection);
         if let Some(started) = started.take() {
             let _gone = started.send(Ok(event_loop.state.selection.clone()));
@@ -94,9 +94,9 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
         plan.inbox.set_open(false);
         let (failure, carried) = match ended {
             Ended::Stopped | Ended::Left => {
-                let (_, ring) = event_loop.close();
+                let (counters, ring) = event_loop.close();
                 retired.keep(ring);
-                break;
+                break counters;
             }
             Ended::Upgrade(mut prepared) => {
                 info!(queue = plan.name, "a better backend is ready: moving the connections there");
@@ -123,15 +123,15 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
         }
         plan.stats.turned(QueueState::Failed, &failure.to_string());
         let Some((prepared, again)) = reopen(plan) else {
-            carried.abandon(plan);
-            break;
+            break carried.abandon(plan);
         };
         shared = again;
         event_loop = EventLoop::new(plan, prepared, None, carried);
-    }
+    };
     if let Some(slot) = &plan.slot {
         slot.group.close();
     }
+    lifecycle::refuse_waiting(plan, last);
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }
 

@@ -36,6 +36,7 @@ impl State<'_> {
             self.reporter.counters.completions += 1;
             self.reporter.counters.bytes += buffer.len() as u64;
             if connection.closing {
+                connection.dropped += buffer.len() as u64;
                 pool.give_back(buffer);
                 return;
             }
@@ -52,6 +53,7 @@ impl State<'_> {
             }
         });
         if !inside {
+            connection.dropped += u64::try_from(cqe.result()).unwrap_or(0);
             self.receive_failed(index, libc::EFAULT);
             return;
         }
@@ -122,7 +124,7 @@ impl State<'_> {
         self.reporter.counters.given_up += 1;
         warn!(
             queue = self.plan.name,
-            peer = connection.peer(),
+            peer = connection.peer,
             "connection given up: for 16 s its data could not be copied to a free buffer; it arrives by another queue than \
              this one, or area is less than the NIC's ring takes"
         );
@@ -133,8 +135,13 @@ impl State<'_> {
     pub(super) fn receive_failed(&mut self, index: u32, errno: i32) {
         self.reporter.failed(Failed::Receive, errno);
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let (peer, means) = (connection.peer(), meaning(errno));
-        warn!(queue = self.plan.name, peer, errno = errno_name(errno), "connection failed: {means}");
+        let means = meaning(errno);
+        warn!(
+            queue = self.plan.name,
+            peer = connection.peer,
+            errno = errno_name(errno),
+            "connection failed: {means}"
+        );
         if connection.sink.keeps_payload() {
             self.stream_ended(index);
         } else {

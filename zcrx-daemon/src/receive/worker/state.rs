@@ -70,6 +70,8 @@ pub(super) struct State<'p> {
     pub(super) crowded_out: Vec<u32>,
     pub(super) connections: Table,
     pub(super) acceptor: Acceptor,
+    /// Accept requests in flight.
+    pub(super) accepting: usize,
     pub(super) backlog: Backlog,
     pub(super) reporter: Reporter,
     pub(super) addresses: Option<Arc<Addresses>>,
@@ -209,7 +211,8 @@ impl State<'_> {
         if self.phase == Phase::Running {
             self.begin_drain();
         }
-        let over = self.connections.len() == 0 || self.drained || self.plan.wake.aborted();
+        let idle = self.connections.len() == 0 && self.accepting == 0;
+        let over = idle || self.drained || self.plan.wake.aborted();
         over.then_some(Ended::Stopped)
     }
 }

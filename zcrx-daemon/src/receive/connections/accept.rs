@@ -67,13 +67,21 @@ pub(in crate::receive) fn arm(listeners: &[TcpListener], listener: u32, requests
     true
 }
 
-/// Ends a listener. Returns the connections that wait in its queue: the kernel has acknowledged data of theirs already.
+/// Starts no further connection on a listener. Returns those that wait in its queue: the kernel has acknowledged data of theirs
+/// already. A handshake that is under way may still add one.
 pub(in crate::receive) fn drain(listener: &TcpListener) -> Vec<Socket> {
-    /// Classic BPF program that drops every packet.
-    const DROP: [SockFilter; 1] = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)];
-    // From here on no handshake completes, so the queue only shrinks. Without the filter (the host refuses it), a connection
-    // that completes between the last accept and the close is reset.
-    SockRef::from(listener).attach_filter(&DROP).ok();
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 2;
+    let step = |code: u32, jump, k| SockFilter::new(code as u16, jump, 0, k);
+    // Classic BPF program that drops each packet with SYN. Others pass: the listener resets connections that are gone.
+    let drop_syn = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, FLAGS),
+        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ];
+    // Without the filter (the host refuses it), connections that begin between the last accept and the close are reset.
+    SockRef::from(listener).attach_filter(&drop_syn).ok();
     if listener.set_nonblocking(true).is_err() {
         return Vec::new();
     }

@@ -5,6 +5,7 @@
 
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use socket2::Socket;
 
@@ -16,11 +17,24 @@ const TCP_CLOSE_WAIT: u8 = 8;
 impl Connection {
     /// Makes the stream end after the data that the kernel has acknowledged so far. Sinks get that data as usual.
     pub(in crate::receive) fn cut(&self) {
-        if self.receive == Receive::Ended || peer_has_finished(&self.socket) {
-            return;
+        if !self.has_finished() {
+            end(&self.socket);
         }
-        // Fails if the peer has closed the connection first: then the stream ends as well.
-        self.socket.shutdown(Shutdown::Both).ok();
+    }
+
+    /// Ends both directions of the connection.
+    pub(in crate::receive) fn shut_down(&self) {
+        if self.has_finished() {
+            // A verdict may be on its way. Fails if the peer has closed the connection first: then the requests end as well.
+            self.socket.shutdown(Shutdown::Both).ok();
+        } else {
+            end(&self.socket);
+        }
+    }
+
+    /// Whether the peer sends nothing more.
+    fn has_finished(&self) -> bool {
+        self.receive == Receive::Ended || peer_has_finished(&self.socket)
     }
 
     /// Acknowledged bytes that did not reach the destination. Valid once all requests of the connection have ended.
@@ -30,10 +44,19 @@ impl Connection {
     }
 }
 
-/// Shuts down a connection that gets no sink. Returns the number of bytes that the kernel has acknowledged and that are lost.
-pub(in crate::receive) fn refuse(socket: &Socket) -> u64 {
-    // Fails if the peer has closed the connection first: then nothing more is acknowledged either.
+/// Ends both directions of a socket whose peer may have more to send. What the kernel has acknowledged can still be received.
+///
+/// After the shutdown the kernel sends no window update. A sender whose window is closed would wait until the kernel forgets the
+/// socket, which takes minutes. Therefore closing the socket resets the connection.
+fn end(socket: &Socket) {
+    // Both fail if the peer has closed the connection first: then nothing more is acknowledged either.
     socket.shutdown(Shutdown::Both).ok();
+    socket.set_linger(Some(Duration::ZERO)).ok();
+}
+
+/// Ends a connection that gets no sink. Returns the number of bytes that the kernel has acknowledged and that are lost.
+pub(in crate::receive) fn refuse(socket: &Socket) -> u64 {
+    end(socket);
     unread(socket)
 }
 
@@ -92,6 +115,47 @@ mod tests {
         sender.write_all(b"late").ok();
         assert!(sender.read(&mut [0; 1]).is_ok_and(|end| end == 0) || sender.write_all(b"later").is_err());
         assert_eq!(connection.lost(), 0);
+        Ok(())
+    }
+
+    /// The receiver's window is closed when zcrxd shuts the socket down, and the kernel does not open it again.
+    #[test]
+    fn sender_without_a_window_learns_of_the_end_at_once() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        socket2::SockRef::from(&listener).set_recv_buffer_size(64 << 10)?;
+        let sender = TcpStream::connect(listener.local_addr()?)?;
+        let (receiver, _) = listener.accept()?;
+        sender.set_nonblocking(true)?;
+        let piece = vec![7; 65536];
+        let fill = |mut sender: &TcpStream| while sender.write(&piece).is_ok() {};
+        fill(&sender);
+        // The kernel uses the rest of a window that is smaller than a packet only after a while.
+        let (mut waiting, mut unchanged) = (0, 0);
+        while unchanged < 5 {
+            std::thread::sleep(Duration::from_millis(200));
+            fill(&sender);
+            let now = unread(&Socket::from(receiver.try_clone()?));
+            unchanged = if now == waiting { unchanged + 1 } else { 0 };
+            waiting = now;
+        }
+        let connection = Connection::new(
+            Socket::from(receiver.try_clone()?),
+            "peer".to_owned(),
+            AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
+        );
+        connection.cut();
+        let mut receiver = receiver;
+        assert_eq!(std::io::copy(&mut receiver, &mut std::io::sink())?, waiting);
+        drop((receiver, connection));
+        sender.set_nonblocking(false)?;
+        sender.set_write_timeout(Some(Duration::from_secs(10)))?;
+        let error = loop {
+            if let Err(error) = (&sender).write(&piece) {
+                break error;
+            }
+        };
+        let expected = [std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::BrokenPipe];
+        assert!(expected.contains(&error.kind()), "{error}");
         Ok(())
     }
 

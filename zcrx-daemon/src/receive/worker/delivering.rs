@@ -128,8 +128,7 @@ impl State<'_> {
         if mem::replace(&mut connection.closing, true) {
             return;
         }
-        // Fails if the peer has closed the connection first: then the requests end as well.
-        connection.socket.shutdown(std::net::Shutdown::Both).ok();
+        connection.shut_down();
         if let Some(op) = connection.sink.interrupt() {
             self.requests.cancel(Op::Sink(index, op));
         }

@@ -162,7 +162,7 @@ impl Carried {
     /// Ends the connections without a ring. Counts what they lose.
     pub(super) fn abandon(mut self, plan: &Plan) -> Counters {
         for (_, connection) in self.connections.iter_mut() {
-            connection.socket.shutdown(std::net::Shutdown::Both).ok();
+            connection.shut_down();
             self.counters.ring.lost_bytes += log_loss(plan, connection);
         }
         self.counters.connections = 0;

@@ -16,6 +16,7 @@ pub(crate) mod nic;
 pub(crate) mod page_pool;
 pub(crate) mod process;
 pub(crate) mod promptness;
+pub(crate) mod random;
 pub(crate) mod receiver;
 pub(crate) mod scenario;
 pub(crate) mod seccomp;

@@ -1,0 +1,210 @@
+//! Destinations of forward sinks with ledgers of their own: what each connection brought.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::stream::{Behaviour, HEADER_BYTES, Plan, first_difference, number_in};
+use crate::harness::namespace::Namespace;
+use crate::harness::traffic::reset;
+
+/// What arrived on one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrived {
+    /// Bytes that the destination read, or that its kernel had acknowledged when it died.
+    pub(super) bytes: u64,
+    /// The destination died.
+    pub(super) died: bool,
+    /// The destination has a Unix socket, of which zcrxd cannot know what was read.
+    pub(super) unix: bool,
+}
+
+/// The ledger of all destinations, by the connection's number.
+#[derive(Default)]
+pub(super) struct Ledger {
+    arrived: Mutex<BTreeMap<u64, Arrived>>,
+    /// The first wrong byte.
+    wrong: Mutex<Option<String>>,
+    open: Mutex<u32>,
+}
+
+impl Ledger {
+    /// What arrived so far. Fails if a byte is wrong, or a connection is open: zcrxd has closed all of its.
+    pub(super) fn take(&self) -> Result<BTreeMap<u64, Arrived>> {
+        crate::harness::eventually("every destination has read its end", Duration::from_mins(1), || {
+            Ok((*self.open.lock().unwrap_or_else(PoisonError::into_inner) == 0).then_some(()))
+        })?;
+        if let Some(wrong) = &*self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
+            bail!("{wrong}");
+        }
+        Ok(self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn note(&self, number: u64, arrived: Arrived) {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).insert(number, arrived);
+    }
+
+    fn serve(self: &Arc<Self>, seed: u64, queues: u16, stream: Stream) -> Result<()> {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let ledger = Arc::clone(self);
+        let work = move || {
+            if let Err(error) = serve(seed, queues, stream, &ledger) {
+                ledger
+                    .wrong
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(format!("{error:#}"));
+            }
+            *ledger.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        };
+        thread::Builder::new().stack_size(128 << 10).spawn(work).map(drop).context("cannot start a reader")
+    }
+}
+
+/// Accepts connections of zcrxd over TCP. Returns the port.
+pub(super) fn over_tcp(host: &Namespace, seed: u64, queues: u16, ledger: &Arc<Ledger>) -> Result<u16> {
+    let listener = host.enter(|| TcpListener::bind("127.0.0.1:0").context("cannot bind a destination"))?;
+    let port = listener.local_addr().context("no address")?.port();
+    let ledger = Arc::clone(ledger);
+    thread::spawn(move || -> Result<()> {
+        for stream in listener.incoming() {
+            ledger.serve(seed, queues, Stream::Tcp(stream.context("cannot accept")?))?;
+        }
+        Ok(())
+    });
+    Ok(port)
+}
+
+/// Accepts connections of zcrxd over a Unix socket.
+pub(super) fn over_unix(path: &Path, seed: u64, queues: u16, ledger: &Arc<Ledger>) -> Result<()> {
+    let listener = UnixListener::bind(path).context("cannot bind a destination")?;
+    let ledger = Arc::clone(ledger);
+    thread::spawn(move || -> Result<()> {
+        for stream in listener.incoming() {
+            ledger.serve(seed, queues, Stream::Unix(stream.context("cannot accept")?))?;
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+
+    fn reply(&mut self) {
+        // zcrxd may be gone: the next read shows that.
+        match self {
+            Self::Tcp(stream) => stream.write_all(&[b'r'; 500]).ok(),
+            Self::Unix(stream) => stream.write_all(&[b'r'; 500]).ok(),
+        };
+    }
+
+    fn half_close(&self) {
+        // As above.
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write).ok(),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write).ok(),
+        };
+    }
+
+    /// Dies, as a killed program's socket does. Returns the bytes that TCP had acknowledged and that are not read.
+    fn die(self) -> Result<u64> {
+        let Self::Tcp(stream) = self else { return Ok(0) };
+        refuse_packets(stream.as_raw_fd())?;
+        // What the kernel has taken so far is acknowledged within this time.
+        thread::sleep(Duration::from_millis(300));
+        let mut unread: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int to the address, and the descriptor is open.
+        if unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut unread) } != 0 {
+            bail!("cannot read what is unread: {}", io::Error::last_os_error());
+        }
+        reset(stream)?;
+        Ok(unread as u64)
+    }
+}
+
+/// Makes the kernel drop, and so not acknowledge, each packet of a socket from now on.
+fn refuse_packets(socket: RawFd) -> Result<()> {
+    let mut code = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut code };
+    // SAFETY: the kernel copies the program, which lives longer than the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()).context("cannot attach a filter") }
+}
+
+/// Reads a connection to its end, as its plan says.
+fn serve(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger) -> Result<()> {
+    let mut head = Vec::new();
+    let mut chunk = vec![0; 16 << 10];
+    while head.len() < HEADER_BYTES as usize {
+        let room = HEADER_BYTES as usize - head.len();
+        match stream.read(&mut chunk[..room]) {
+            // Too short to say which connection.
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(bytes) => head.extend_from_slice(&chunk[..bytes]),
+        }
+    }
+    let number = number_in(&head).with_context(|| format!("no header: {head:?}"))?;
+    let behaviour = Plan::of(seed, number, queues).behaviour;
+    let unix = matches!(stream, Stream::Unix(_));
+    let mut arrived = Arrived { bytes: HEADER_BYTES, died: false, unix };
+    if behaviour == Behaviour::HalfCloses {
+        stream.half_close();
+    }
+    loop {
+        let most = match behaviour {
+            Behaviour::Dies(after) => {
+                let left = after.saturating_sub(arrived.bytes);
+                if left == 0 {
+                    arrived.died = true;
+                    arrived.bytes += stream.die()?;
+                    break;
+                }
+                left.min(chunk.len() as u64) as usize
+            }
+            _ => chunk.len(),
+        };
+        // An error is the end: zcrxd has given the connection up.
+        let bytes = stream.read(&mut chunk[..most]).unwrap_or(0);
+        if bytes == 0 {
+            break;
+        }
+        if let Some(at) = first_difference(number, arrived.bytes, &chunk[..bytes]) {
+            bail!("connection {number}: byte {at} is not what was sent");
+        }
+        arrived.bytes += bytes as u64;
+        match behaviour {
+            Behaviour::Slow => thread::sleep(Duration::from_millis(25)),
+            Behaviour::Replies => stream.reply(),
+            _ => {}
+        }
+    }
+    ledger.note(number, arrived);
+    Ok(())
+}

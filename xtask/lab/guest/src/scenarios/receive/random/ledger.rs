@@ -130,7 +130,8 @@ mod tests {
 
     fn sent(number: u64, written: u64, acknowledged: u64) -> Sent {
         let plan = Plan::of(1, number, 1);
-        Sent { plan, port: 100 + number as u16, written, acknowledged, closed: true, verified: None }
+        let (port, now) = (100 + number as u16, std::time::Instant::now());
+        Sent { plan, port, written, acknowledged, closed: true, verified: None, began: now, ended: now }
     }
 
     fn arrived(number: u64, bytes: u64) -> BTreeMap<u64, Arrived> {

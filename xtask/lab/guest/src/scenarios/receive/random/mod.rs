@@ -1,6 +1,7 @@
 //! Random sinks, connection ends and configurations: what was acknowledged to senders arrives, or is counted as lost.
 
 mod destinations;
+mod interrupted;
 mod ledger;
 mod senders;
 mod stream;
@@ -25,7 +26,7 @@ use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, work};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED];
+pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED, interrupted::INTERRUPTED];
 
 /// Queues of the receiver.
 const QUEUES: u16 = 3;
@@ -52,9 +53,25 @@ const fn scenario(name: &'static str, limit: u64, default: bool, run: fn() -> Re
 const SHORT: Scenario = scenario("receive-random", 600, true, || run(1, 8));
 /// Takes seed and number of reloads from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
 const ANY_SEED: Scenario = scenario("receive-random-seed", 5400, false, || {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    run(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(60) as u32)
+    run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(60) as u32)
 });
+
+fn parameter(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn seed() -> u64 {
+    parameter("ZCRX_LAB_SEED").unwrap_or(1)
+}
+
+/// Steers the port of each queue to it.
+fn steer(nic: &Nic) -> Result<()> {
+    for queue in 0..QUEUES {
+        let (port, action) = ((FIRST_PORT + queue).to_string(), (1 + queue).to_string());
+        nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", &port, "action", &action])?;
+    }
+    Ok(())
+}
 
 /// Settings of one queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,10 +105,7 @@ struct Stage<'a> {
 
 fn run(seed: u64, steps: u32) -> Result<()> {
     let nic = Nic::with(&format!("queues={}", QUEUES + 1))?;
-    for queue in 0..QUEUES {
-        let (port, action) = ((FIRST_PORT + queue).to_string(), (1 + queue).to_string());
-        nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", &port, "action", &action])?;
-    }
+    steer(&nic)?;
     let ledger = Arc::new(Ledger::default());
     let socket = work().join("destination.sock");
     let port = over_tcp(&nic.rx, seed, QUEUES, &ledger)?;

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
@@ -32,6 +32,8 @@ pub(super) struct Sent {
     pub(super) closed: bool,
     /// Payload that zcrxd's `verify` sink says it compared, with the header.
     pub(super) verified: Option<u64>,
+    pub(super) began: Instant,
+    pub(super) ended: Instant,
 }
 
 /// Senders at work, one connection each at a time.
@@ -53,7 +55,8 @@ impl Senders {
                     while !stop.load(Ordering::Relaxed) {
                         let plan = Plan::of(seed, next.fetch_add(1, Ordering::Relaxed), queues);
                         let connection = || format!("sender of {plan:?}");
-                        if let Some(one) = send(plan).with_context(connection)? {
+                        if let Some(mut one) = send(plan).with_context(connection)? {
+                            one.ended = Instant::now();
                             sent.lock().unwrap_or_else(PoisonError::into_inner).push(one);
                         }
                     }
@@ -79,6 +82,7 @@ impl Senders {
 /// Sends one connection. Returns nothing if zcrxd did not listen, as between two registrations of a queue.
 fn send(plan: Plan) -> Result<Option<Sent>> {
     let to: SocketAddr = format!("{}:{}", nic::RX_ADDRESS, FIRST_PORT + plan.queue).parse()?;
+    let began = Instant::now();
     let Ok(mut stream) = TcpStream::connect_timeout(&to, Duration::from_secs(5)) else {
         thread::sleep(Duration::from_millis(20));
         return Ok(None);
@@ -86,7 +90,8 @@ fn send(plan: Plan) -> Result<Option<Sent>> {
     stream.set_write_timeout(Some(STALL)).context("cannot limit a write")?;
     stream.set_read_timeout(Some(STALL)).context("cannot limit a read")?;
     let port = stream.local_addr().context("no address")?.port();
-    let mut sent = Sent { plan, port, written: 0, acknowledged: 0, closed: false, verified: None };
+    let mut sent =
+        Sent { plan, port, written: 0, acknowledged: 0, closed: false, verified: None, began, ended: began };
     let whole = write(&mut stream, &mut sent)?;
     if whole && plan.end == End::Close {
         let half_closed = stream.shutdown(Shutdown::Write).is_ok();

@@ -22,7 +22,8 @@ pub(super) struct Sums {
     pub(super) with_loss: u64,
 }
 
-/// Losses in zcrxd's log, by the sender's port; under 0 those of connections whose peer was gone.
+/// Losses in zcrxd's log, by the sender's port; under 0 those without a peer, and those whose lines the log's rate limit
+/// suppressed: the line of stopped queues states the sum of all.
 pub(super) fn losses(log: &str) -> Result<BTreeMap<u16, u64>> {
     let mut losses = BTreeMap::new();
     for line in log.lines().filter(|line| line.contains(" lost=")) {
@@ -35,6 +36,13 @@ pub(super) fn losses(log: &str) -> Result<BTreeMap<u16, u64>> {
         let lost: u64 =
             field(" lost=").and_then(|lost| lost.parse().ok()).with_context(|| line.to_owned())?;
         *losses.entry(port).or_default() += lost;
+    }
+    let sums = log.lines().filter(|line| line.contains("stopped: ")).filter_map(|line| {
+        line.split_once(" acknowledged bytes lost")?.0.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    let unnamed = sums.sum::<u64>().saturating_sub(losses.values().sum());
+    if unnamed > 0 {
+        *losses.entry(0).or_default() += unnamed;
     }
     Ok(losses)
 }
@@ -153,6 +161,8 @@ mod tests {
         let log = "WARN zcrxd: connection closed: TCP acknowledged 12 bytes queue=\"zcn0:1\" peer=\"10.9.0.2:4711\" lost=12\n\
                    WARN zcrxd: waiting queue=\"zcn0:1\" lost=5\nINFO zcrxd: fine\n";
         assert_eq!(losses(log)?, BTreeMap::from([(4711, 12), (0, 5)]));
+        let suppressed = format!("{log}INFO zcrxd: stopped: 99 bytes; 20 acknowledged bytes lost\n");
+        assert_eq!(losses(&suppressed)?, BTreeMap::from([(4711, 12), (0, 8)]));
         Ok(())
     }
 

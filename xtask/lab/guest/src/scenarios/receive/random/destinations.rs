@@ -23,8 +23,6 @@ pub(super) struct Arrived {
     pub(super) bytes: u64,
     /// The destination died.
     pub(super) died: bool,
-    /// The destination has a Unix socket, of which zcrxd cannot know what was read.
-    pub(super) unix: bool,
 }
 
 /// The ledger of all destinations, by the connection's number.
@@ -172,8 +170,7 @@ fn serve(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger) -> Result<
     }
     let number = number_in(&head).with_context(|| format!("no header: {head:?}"))?;
     let behaviour = Plan::of(seed, number, queues).behaviour;
-    let unix = matches!(stream, Stream::Unix(_));
-    let mut arrived = Arrived { bytes: HEADER_BYTES, died: false, unix };
+    let mut arrived = Arrived { bytes: HEADER_BYTES, died: false };
     if behaviour == Behaviour::HalfCloses {
         stream.half_close();
     }

@@ -18,8 +18,9 @@ impl<'writer> FormatFields<'writer> for TextFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
         let mut line = Line::default();
         fields.record(&mut line);
-        writer.write_str(&line.message)?;
-        if line.is_event { Ok(()) } else { writer.write_str(&line.fields) }
+        let fields = if line.is_event { "" } else { line.fields.as_str() };
+        let text = format!("{}{fields}", line.message);
+        writer.write_str(text.trim_start())
     }
 }
 

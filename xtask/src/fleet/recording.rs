@@ -108,9 +108,12 @@ impl Recording {
                 None => Line::Comment(line.to_owned()),
                 Some((name, value)) => {
                     series += 1;
-                    let grows = goes_on(name);
                     let since = earlier.get(name).copied().unwrap_or(value);
-                    let growth = if grows { (value - since).max(0.0) / seconds } else { 0.0 };
+                    let growth = match Pace::of(name) {
+                        Pace::Clock if value > since => 1.0,
+                        Pace::Counter => (value - since).max(0.0) / seconds,
+                        Pace::Clock | Pace::Still => 0.0,
+                    };
                     let paced = !name.contains("_seconds");
                     Line::Series { series: name.to_owned(), value, growth, paced }
                 }
@@ -146,15 +149,40 @@ fn split(line: &str) -> Result<Option<(&str, f64)>> {
     Ok(Some((series, value.parse().with_context(|| format!("this is no value: {line}"))?)))
 }
 
-/// Whether a series goes on with the time, by its name: a counter, or the time of something that happens again and again.
-fn goes_on(series: &str) -> bool {
-    let name = series.split('{').next().unwrap_or_default();
-    ["_total", "_count", "_sum", "_bucket", "_timestamp_seconds"].iter().any(|suffix| name.ends_with(suffix))
+/// How a series goes on with the time.
+enum Pace {
+    /// As it did between two scrapes.
+    Counter,
+    /// With the clock, if it moved at all: when something happened last that happens again and again.
+    Clock,
+    /// Not at all.
+    Still,
+}
+
+impl Pace {
+    /// By the name of the series.
+    fn of(series: &str) -> Self {
+        let name = series.split('{').next().unwrap_or_default();
+        if name.ends_with("_timestamp_seconds") {
+            return Self::Clock;
+        }
+        let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+        if counts { Self::Counter } else { Self::Still }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_of_the_last_sample_follows_the_clock() -> Result<()> {
+        let scrape = |now| Scrape::parse(format!("a_timestamp_seconds {now}\nb_timestamp_seconds 5\n"));
+        let recording = Recording::between(&scrape(100)?, &scrape(109)?, 10.0)?;
+        let text = String::from_utf8(recording.scrape(7, 600.0))?;
+        assert_eq!(text, "a_timestamp_seconds 709\nb_timestamp_seconds 5\n");
+        Ok(())
+    }
 
     #[test]
     fn counters_go_on_and_gauges_stay() -> Result<()> {

@@ -9,7 +9,6 @@ mod ends;
 mod features;
 mod flows;
 mod pressure;
-mod random;
 mod recovery;
 mod workers;
 
@@ -25,7 +24,6 @@ pub(super) const FILES: &[&[Scenario]] = &[
     features::SCENARIOS,
     flows::SCENARIOS,
     pressure::SCENARIOS,
-    random::SCENARIOS,
     recovery::SCENARIOS,
     workers::SCENARIOS,
 ];

@@ -22,6 +22,8 @@ const STARVE_LIMIT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Recording {
     lines: Vec<Line>,
+    /// When the later scrape was made.
+    taken: Instant,
     /// Number of series.
     pub series: usize,
 }
@@ -39,6 +41,8 @@ enum Line {
         /// Whether a busier host counts faster: not what counts seconds.
         paced: bool,
     },
+    /// A time that follows the clock.
+    Clock { series: String, value: f64 },
 }
 
 /// The two states of a host.
@@ -104,32 +108,42 @@ impl Recording {
         let mut lines = Vec::new();
         let mut series = 0;
         for line in after.text.lines() {
-            lines.push(match split(line)? {
+            let line = match split(line)? {
                 None => Line::Comment(line.to_owned()),
                 Some((name, value)) => {
                     series += 1;
                     let since = earlier.get(name).copied().unwrap_or(value);
                     let growth = match Pace::of(name) {
-                        Pace::Clock if value > since => 1.0,
+                        Pace::Clock if value > since => {
+                            lines.push(Line::Clock { series: name.to_owned(), value });
+                            continue;
+                        }
                         Pace::Counter => (value - since).max(0.0) / seconds,
                         Pace::Clock | Pace::Still => 0.0,
                     };
                     let paced = !name.contains("_seconds");
                     Line::Series { series: name.to_owned(), value, growth, paced }
                 }
-            });
+            };
+            lines.push(line);
         }
-        Ok(Self { lines, series })
+        Ok(Self { lines, taken: Instant::now(), series })
     }
 
-    /// The scrape of a host after so many seconds. Hosts differ: a busier one counts faster.
+    /// The scrape of a host that has been in this state for so many seconds. Hosts differ: a busier one counts faster.
     pub(super) fn scrape(&self, host: usize, seconds: f64) -> Vec<u8> {
+        self.scrape_at(host, seconds, self.taken.elapsed().as_secs_f64())
+    }
+
+    /// The same, so many seconds after the recording.
+    fn scrape_at(&self, host: usize, seconds: f64, age: f64) -> Vec<u8> {
         let pace = 1.0 + host as f64 / 1000.0;
         let mut text = String::with_capacity(self.lines.len() * 96);
         for line in &self.lines {
             // Writing to a String cannot fail.
             match line {
                 Line::Comment(line) => writeln!(text, "{line}").ok(),
+                Line::Clock { series, value } => writeln!(text, "{series} {}", value + age).ok(),
                 Line::Series { series, value, growth, paced } => {
                     let pace = if *paced { pace } else { 1.0 };
                     writeln!(text, "{series} {}", value + growth * seconds * pace).ok()
@@ -179,7 +193,7 @@ mod tests {
     fn time_of_the_last_sample_follows_the_clock() -> Result<()> {
         let scrape = |now| Scrape::parse(format!("a_timestamp_seconds {now}\nb_timestamp_seconds 5\n"));
         let recording = Recording::between(&scrape(100)?, &scrape(109)?, 10.0)?;
-        let text = String::from_utf8(recording.scrape(7, 600.0))?;
+        let text = String::from_utf8(recording.scrape_at(7, 1.0, 600.0))?;
         assert_eq!(text, "a_timestamp_seconds 709\nb_timestamp_seconds 5\n");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The list of files in each folder of scenarios, so that a new scenario is one new file.
+//! The list of modules in each folder of scenarios, so that a new scenario is one new file or folder.
 
 use std::fmt::Write;
 use std::fs;
@@ -22,7 +22,8 @@ pub(super) fn files() -> Result<Vec<Generated>> {
         let current =
             fs::read_to_string(root().join(&path)).with_context(|| format!("cannot read {path}"))?;
         let (head, _) = split(&current, LAST_LINE, &path)?;
-        let modules = names(&format!("{SCENARIOS}/{folder}"), Path::is_file)?;
+        let modules =
+            names(&format!("{SCENARIOS}/{folder}"), |path| path.is_file() || path.join("mod.rs").is_file())?;
         files.push(Generated { path, text: format!("{head}{LAST_LINE}{}", list(&modules)) });
     }
     Ok(files)

@@ -9,6 +9,7 @@ mod ends;
 mod features;
 mod flows;
 mod pressure;
+mod random;
 mod recovery;
 mod workers;
 
@@ -24,6 +25,7 @@ pub(super) const FILES: &[&[Scenario]] = &[
     features::SCENARIOS,
     flows::SCENARIOS,
     pressure::SCENARIOS,
+    random::SCENARIOS,
     recovery::SCENARIOS,
     workers::SCENARIOS,
 ];

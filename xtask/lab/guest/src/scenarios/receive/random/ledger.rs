@@ -140,7 +140,7 @@ mod tests {
     fn sent(number: u64, written: u64, acknowledged: u64) -> Sent {
         let plan = Plan::of(1, number, 1);
         let (port, now) = (100 + number as u16, std::time::Instant::now());
-        Sent { plan, port, written, acknowledged, closed: true, verified: None, began: now, ended: now }
+        Sent { plan, port, written, acknowledged, closed: true, verified: None, ended: now }
     }
 
     fn arrived(number: u64, bytes: u64) -> BTreeMap<u64, Arrived> {

@@ -1,7 +1,6 @@
 //! Random sinks, connection ends and configurations: what was acknowledged to senders arrives, or is counted as lost.
 
 mod destinations;
-mod interrupted;
 mod ledger;
 mod senders;
 mod stream;
@@ -26,7 +25,7 @@ use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, work};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED, interrupted::INTERRUPTED];
+pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED];
 
 /// Queues of the receiver.
 const QUEUES: u16 = 3;

@@ -32,7 +32,6 @@ pub(super) struct Sent {
     pub(super) closed: bool,
     /// Payload that zcrxd's `verify` sink says it compared, with the header.
     pub(super) verified: Option<u64>,
-    pub(super) began: Instant,
     pub(super) ended: Instant,
 }
 
@@ -82,7 +81,7 @@ impl Senders {
 /// Sends one connection. Returns nothing if zcrxd did not listen, as between two registrations of a queue.
 fn send(plan: Plan) -> Result<Option<Sent>> {
     let to: SocketAddr = format!("{}:{}", nic::RX_ADDRESS, FIRST_PORT + plan.queue).parse()?;
-    let began = Instant::now();
+    let ended = Instant::now();
     let Ok(mut stream) = TcpStream::connect_timeout(&to, Duration::from_secs(5)) else {
         thread::sleep(Duration::from_millis(20));
         return Ok(None);
@@ -90,8 +89,7 @@ fn send(plan: Plan) -> Result<Option<Sent>> {
     stream.set_write_timeout(Some(STALL)).context("cannot limit a write")?;
     stream.set_read_timeout(Some(STALL)).context("cannot limit a read")?;
     let port = stream.local_addr().context("no address")?.port();
-    let mut sent =
-        Sent { plan, port, written: 0, acknowledged: 0, closed: false, verified: None, began, ended: began };
+    let mut sent = Sent { plan, port, written: 0, acknowledged: 0, closed: false, verified: None, ended };
     let whole = write(&mut stream, &mut sent)?;
     if whole && plan.end == End::Close {
         let half_closed = stream.shutdown(Shutdown::Write).is_ok();

@@ -6,9 +6,8 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 
 use super::Options;
-use super::servers::Server;
+use super::servers::{Server, sum};
 use super::storm::Notification;
-use xtask_tools::scrape::Series;
 use xtask_tools::workspace::root;
 
 const MIB: f64 = 1_048_576.0;
@@ -46,15 +45,11 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn of(server: &Server) -> Result<Self> {
         let metrics = server.metrics()?;
-        let sum = |name: &str, kind: &str| {
-            let series = metrics.all(name).filter(|series| series.label("type").starts_with(kind));
-            series.map(Series::value).sum::<f64>()
-        };
         Ok(Self {
             version: server.version.clone(),
-            memory: sum("process_resident_memory_bytes", ""),
-            samples: sum("vm_rows", "storage/"),
-            disk: sum("vm_data_size_bytes", "storage/"),
+            memory: sum(&metrics, "process_resident_memory_bytes", "")?,
+            samples: sum(&metrics, "vm_rows", "storage/")?,
+            disk: sum(&metrics, "vm_data_size_bytes", "storage/")?,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::demo::daemon::{die_with_parent, free_addresses};
@@ -71,8 +71,19 @@ impl Server {
 
     /// The sum of a metric that it exports of itself.
     pub(super) fn own(&self, name: &str) -> Result<f64> {
-        Ok(self.metrics()?.all(name).map(Series::value).sum())
+        sum(&self.metrics()?, name, "")
     }
+}
+
+/// The sum of a metric over the series whose label `type` begins so. A metric that is not there is not 0.
+pub(super) fn sum(metrics: &Scrape, name: &str, kind: &str) -> Result<f64> {
+    let values: Vec<_> = metrics
+        .all(name)
+        .filter(|series| series.label("type").starts_with(kind))
+        .map(Series::value)
+        .collect();
+    ensure!(!values.is_empty(), "the server exports no {name}: this version has another name for it");
+    Ok(values.iter().sum())
 }
 
 impl Drop for Server {
@@ -216,7 +227,8 @@ pub(super) fn count(prometheus: &Server, query: &str) -> Result<usize> {
     let encoded = query.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
     let answer = patient_get(prometheus.address, &format!("/api/v1/query?query={encoded}"))?;
     let answer: Value = serde_json::from_str(&answer).context("Prometheus' answer is not JSON")?;
-    Ok(answer["data"]["result"].as_array().map_or(0, Vec::len))
+    let found = answer["data"]["result"].as_array();
+    found.map(Vec::len).with_context(|| format!("Prometheus does not answer {query}: {answer}"))
 }
 
 fn version(path: &Path) -> String {

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::memory;
 use super::prepare::{Prepared, name_interfaces};
 use super::{DaemonError, events};
@@ -13,7 +15,6 @@ use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
 use crate::probe::{self, Probes};
 use crate::receive::{Change, QueueConfig, Receiver};
-use tokio::sync::oneshot;
 
 /// How often zcrxd checks whether a prepared interface was reset.
 const RESET_CHECK: Duration = Duration::from_secs(5);

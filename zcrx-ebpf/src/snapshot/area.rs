@@ -163,7 +163,7 @@ unsafe fn sum_1(counter: *const u32) -> Sum {
 }
 
 /// Defines the sum of twice as many counters. In place of a loop: the verifier keeps a state for each round of a loop and compares each
-/// new one with all of them, which took nine tenths of the instructions of zcrxd's start.
+/// new one with all of them, which took a quarter of the instructions of zcrxd's start.
 macro_rules! twice {
     ($half:ident, $counters:literal, $whole:ident) => {
         #[inline(always)]

@@ -1,5 +1,6 @@
 //! The vocabulary of the rules: what the history of a queue shows, computed once for all rules.
 
+mod entries;
 mod owner;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use super::history::History;
 use super::step::Step;
 use super::thresholds::{
     CONSIDERABLE, LASTING, LATEST, MOST, NOTHING_POSTED, PAUSE, POOL_CACHE, PROMPT, PROMPT_BEFORE, RECENT,
-    SHALLOW, THROUGHOUT, WASTED,
+    SHALLOW, THROUGHOUT,
 };
 use crate::model::QueueSample;
 
@@ -267,106 +268,7 @@ impl<'h> Facts<'h> {
         self.fullest_refill.is_some_and(|fullest| fullest >= 1.0)
             || self.history.steps().iter().any(|step| step.refill_full)
     }
-
-    /// The newest stretch of time in which refill entries were consumed: the recent past, else the whole window. A
-    /// queue that wasted all it had consumes nothing any more.
-    pub fn consuming(&self) -> Option<Change> {
-        [self.recent, self.whole].into_iter().find(|change| some(change.consumed))
-    }
-
-    /// The share of the refill entries consumed recently that gave no buffer back, 0 to 1.
-    pub fn wasted_share(&self) -> Option<f64> {
-        let change = self.consuming()?;
-        Some(change.wasted()? as f64 / change.consumed? as f64)
-    }
-
-    /// Whether buffers are delivered in fragments, so that one refill entry returns less than a buffer. `None` where
-    /// references are not counted.
-    pub fn fragmented(&self) -> Option<bool> {
-        self.most_fragments.map(|fragments| fragments > 1.05)
-    }
-
-    /// Refill entries consumed in the window that did nothing at all, and how many were consumed: neither gave a buffer
-    /// back nor dropped a reference. Judged by references where the ring's completions are zcrx's alone, else by the
-    /// buffers that did not come back, as far as what is held grew by them.
-    pub fn thrown_away(&self) -> Option<(u64, u64)> {
-        let change = [self.recent, self.whole]
-            .into_iter()
-            .find(|change| change.consumed.is_some_and(|consumed| consumed >= 64))?;
-        let consumed = change.consumed?;
-        let wasted = change.wasted();
-        let rejected = change.rejected();
-        let fragmented = self.fragmented()?;
-        // More completions than entries that can have been right: some are of another kind, and hide bad entries.
-        let others = change.posted.zip(change.references).is_some_and(|(posted, references)| {
-            posted.cast_signed() - references > (consumed + consumed / 50 + 64).cast_signed()
-        });
-        let thrown = match (rejected, wasted) {
-            // Buffers that come back with their packet only look bad.
-            (Some(rejected), Some(wasted)) if !fragmented && wasted > rejected * 2 => {
-                if others && self.entries_leave_references() { wasted } else { rejected }
-            }
-            (Some(rejected), Some(wasted)) => rejected.min(wasted),
-            (Some(rejected), None) if change.copied_bytes.is_none() || !some(change.copied_bytes) => rejected,
-            (None, Some(wasted)) if !fragmented && self.entries_leave_references() => wasted,
-            _ => return None,
-        };
-        Some((thrown, consumed))
-    }
-
-    /// Whether entries that gave no buffer back left their references behind: then they are bad. Where they did not, their buffers
-    /// came back with their packets, whatever else the owner keeps. True where references are not counted.
-    fn entries_leave_references(&self) -> bool {
-        let (mut all, mut left) = (0_u32, 0_u32);
-        for step in self.steps() {
-            let change = &step.change;
-            let Some((wasted, consumed)) = change.wasted().zip(change.consumed) else { continue };
-            if consumed < 64 || (wasted as f64) < WASTED * consumed as f64 {
-                continue;
-            }
-            let Some(references) = change.references else { return true };
-            // Entries that wait in the refill ring hold references too.
-            let waits = change
-                .returned
-                .zip(change.fetched)
-                .map_or(0, |(returned, fetched)| returned.cast_signed() - fetched.cast_signed());
-            let grown = (references - waits).max(0).unsigned_abs();
-            all += 1;
-            left += u32::from(grown.abs_diff(wasted) as f64 <= LEFT_BEHIND * wasted as f64);
-        }
-        f64::from(left) >= IN_MOST_STEPS * f64::from(all)
-    }
-
-    /// Whether entries may be thrown away where that cannot be counted: more of them gave no buffer back than the fragments of
-    /// buffers explain.
-    pub fn may_be_rejected(&self) -> bool {
-        let fragments = self.most_fragments.unwrap_or(1.0);
-        self.thrown_away().is_none()
-            && self.wasted_share().is_some_and(|share| share > 1.0 - 1.0 / fragments + WASTED)
-    }
-
-    /// Whether refill entries are thrown away.
-    pub fn entries_thrown_away(&self) -> bool {
-        // Two samples disagree by what moved while each was read.
-        let error = 2 * self.placement.error.unwrap_or(0);
-        self.thrown_away().is_some_and(|(thrown, consumed)| {
-            let considerable = thrown as f64 >= WASTED * consumed as f64 || self.thrown_are_lost(thrown);
-            considerable && thrown >= 32 + error
-        })
-    }
-
-    /// Whether so many entries that were thrown away took a considerable part of the area: few bad entries among many good ones
-    /// can lose all buffers between two samples.
-    fn thrown_are_lost(&self, thrown: u64) -> bool {
-        let grown = self.whole.references.unwrap_or(0).max(0).unsigned_abs();
-        self.placement.share(Some(thrown)) >= Some(CONSIDERABLE) && grown * 2 >= thrown
-    }
 }
-
-/// By which share the growth of references may differ from the entries that did nothing, and the share of the steps in which it must
-/// not: what an owner works on goes up and down.
-const LEFT_BEHIND: f64 = 0.5;
-const IN_MOST_STEPS: f64 = 0.6;
 
 /// How full the kernel found the refill ring at most when it came for entries, 0 to 1, if it found more than ever before
 /// within the window.

@@ -91,8 +91,11 @@ impl Needs {
     pub fn take(&mut self, sample: &QueueSample) {
         let first = *self.first.get_or_insert(sample.at);
         let at = sample.at.saturating_sub(first);
-        // After the end of a queue nothing is allocated.
+        // After the end of a queue nothing is allocated. What was, since the last sample before it, is not recorded.
         if sample.nic.pool_detached_for.is_some() {
+            self.unbounded.get_or_insert_with(|| {
+                format!("the queue ended before {}, after the last sample that shows its buffers", time(at))
+            });
             return;
         }
         let Some(earlier) = self.last.replace(sample.clone()) else {

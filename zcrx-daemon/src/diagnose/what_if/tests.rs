@@ -54,6 +54,19 @@ fn starved_queue_starves_with_fewer_buffers_and_says_how_long_more_last() {
 }
 
 #[test]
+fn queue_that_ended_between_samples_may_have_needed_more() {
+    let mut needs = Needs::default();
+    let mut queue = Queue { cadence: std::time::Duration::from_secs(1), ..Queue::default() };
+    queue.start(|sample| needs.take(&sample));
+    queue.run_with(2, |sample| needs.take(&sample));
+    queue.torn_down = true;
+    queue.run_with(10, |sample| needs.take(&sample));
+    let (outcome, text) = tried(&needs.need().expect("two samples"), "area=2048");
+    assert_eq!(outcome, Outcome::Unknown, "{text}");
+    assert!(text.contains("the queue ended before"), "{text}");
+}
+
+#[test]
 fn wrong_sizes_are_refused_with_what_to_write() {
     for (wrong, says) in [
         ("", "'' is not SIZE=NUMBER: write area=BUFFERS"),

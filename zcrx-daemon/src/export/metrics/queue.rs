@@ -65,7 +65,7 @@ pub(super) static SNAPSHOT: &[Metric<KernelSnapshot>] = &[
 pub(super) static STATE: &[Row] = &[
     Row::gauge(
         "zcrx_queue_info",
-        "A zcrx queue in the kernel and its oldest owner; fd is the owner's ring, pod_uid and container_id are its cgroup's. Always 1.",
+        "A zcrx queue in the kernel, and its oldest owner: fd is its ring, pod_uid and container_id are those of its cgroup. Always 1.",
         Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "fd", "cgroup", "pod_uid", "container_id"], |queue, series| {
             let Some(kernel) = &queue.kernel else { return };
             let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();

@@ -93,6 +93,12 @@ mod tests {
     use super::*;
     use crate::receive::sinks::AnySink;
 
+    /// A connection whose sink keeps nothing.
+    fn discarding(socket: Socket) -> Connection {
+        let sink = AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None);
+        Connection::new(socket, "peer".to_owned(), sink)
+    }
+
     #[test]
     fn cut_connection_still_delivers_what_was_acknowledged() -> std::io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -101,11 +107,7 @@ mod tests {
         sender.write_all(b"acknowledged")?;
         receiver.peek(&mut [0; 1])?;
         let socket = Socket::from(receiver.try_clone()?);
-        let connection = Connection::new(
-            socket,
-            "peer".to_owned(),
-            AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
-        );
+        let connection = discarding(socket);
         connection.cut();
         assert_eq!(connection.lost(), 12);
         let mut received = String::new();
@@ -138,11 +140,7 @@ mod tests {
             unchanged = if now == waiting { unchanged + 1 } else { 0 };
             waiting = now;
         }
-        let connection = Connection::new(
-            Socket::from(receiver.try_clone()?),
-            "peer".to_owned(),
-            AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
-        );
+        let connection = discarding(Socket::from(receiver.try_clone()?));
         connection.cut();
         let mut receiver = receiver;
         assert_eq!(std::io::copy(&mut receiver, &mut std::io::sink())?, waiting);
@@ -180,11 +178,7 @@ mod tests {
         while !peer_has_finished(&Socket::from(receiver.try_clone()?)) {
             std::thread::yield_now();
         }
-        let connection = Connection::new(
-            Socket::from(receiver.try_clone()?),
-            "peer".to_owned(),
-            AnySink::new(&crate::receive::SinkConfig::Discard, "peer", None),
-        );
+        let connection = discarding(Socket::from(receiver.try_clone()?));
         connection.cut();
         let mut receiver = receiver;
         receiver.write_all(b"verdict")?;

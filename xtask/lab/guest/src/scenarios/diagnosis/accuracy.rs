@@ -13,11 +13,11 @@ use zcrx_lab_guest::protocol::{JUDGED_CASE, JudgedCase};
 use self::case::{Case, Fault};
 use self::load::Load;
 use self::truth::{Counters, Truth};
-use super::view_random::random::Random;
 use crate::harness::daemon::Daemon;
 use crate::harness::diagnosis::{NEEDS, answer, causes, close, seconds, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
+use crate::harness::random::Random;
 use crate::harness::scenario::Scenario;
 use crate::harness::{STEP_LIMIT, facts};
 

@@ -1,17 +1,16 @@
 //! Random programs with queues: after each step every figure that zcrxd shows of every queue equals the owner's ledger.
 
-pub(super) mod random;
 mod sharing;
 
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::Need;
 
-use self::random::Random;
 pub(super) use self::sharing::SharedQueue;
 use super::foreign_snapshot::ForeignQueue;
 use crate::harness::STEP_LIMIT;
 use crate::harness::daemon::Daemon;
 use crate::harness::nic::{End, Nic};
+use crate::harness::random::Random;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;

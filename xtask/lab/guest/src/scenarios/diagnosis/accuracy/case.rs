@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::super::view_random::random::Random;
 use crate::harness::foreign::Foreign;
 use crate::harness::kernel_release;
 use crate::harness::nic::{self, Nic};
+use crate::harness::random::Random;
 
 /// A mistake of the program or the NIC, with its strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +145,6 @@ pub(super) struct Case {
     pub(super) healthy: u32,
 }
 
-fn of(random: &mut Random, choices: &[u32]) -> u32 {
-    choices[random.below(choices.len() as u32) as usize]
-}
-
 fn fault(random: &mut Random) -> Fault {
     // Linux 7.2 ignores the second return of a buffer: nothing is lost.
     let doubles = !kernel_release().starts_with("7.2.");
@@ -159,13 +155,13 @@ fn fault(random: &mut Random) -> Fault {
         7 => Fault::NotReading,
         8 => Fault::NeverReturned,
         9..=10 => Fault::Leak(3 + random.below(14)),
-        11 => Fault::RefillRingFull(of(random, &[8, 16, 32])),
+        11 => Fault::RefillRingFull(*random.one_of(&[8, 16, 32])),
         12 => Fault::SmallArea,
         13 => Fault::BadEntries { every: 2 + random.below(7), offset: random.below(2) == 0 },
         14 if doubles => Fault::DoubleEntries(2 + random.below(4)),
         14 => Fault::BadEntries { every: 2 + random.below(4), offset: true },
         15 => Fault::WrongQueue,
-        16 => Fault::SmallCompletionQueue(of(random, &[8, 16])),
+        16 => Fault::SmallCompletionQueue(*random.one_of(&[8, 16])),
         17 => Fault::Stopped,
         18 if random.below(2) == 0 => Fault::Blocked,
         18 => Fault::NoRetry,
@@ -176,9 +172,9 @@ fn fault(random: &mut Random) -> Fault {
 impl Case {
     pub(super) fn draw(random: &mut Random) -> Self {
         let fault = fault(random);
-        let ring = of(random, &[32, 64, 128]);
-        let connections = of(random, &[1, 2, 4, 8]);
-        let receive_buffer = u64::from(of(random, &[64, 128, 256])) << 10;
+        let ring = *random.one_of(&[32, 64, 128]);
+        let connections = *random.one_of(&[1, 2, 4, 8]);
+        let receive_buffer = *random.one_of(&[64_u64, 128, 256]) << 10;
         let posted = ring + 128;
         let in_sockets = connections * (receive_buffer >> 12) as u32;
         let area = match fault {
@@ -214,7 +210,7 @@ impl Case {
             receive_buffer,
             small_frames: random.below(3) == 0,
             shape,
-            calm: if fault.is_permanent() { 0 } else { of(random, &[3, 5, 8]) },
+            calm: if fault.is_permanent() { 0 } else { *random.one_of(&[3, 5, 8]) },
             healthy: 10 + random.below(20),
         }
     }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::super::foreign_snapshot::{figure, identity, in_pool, inflight, moved};
-use super::random::Random;
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::Metrics;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, End};
+use crate::harness::random::Random;
 use crate::harness::{eventually, features};
 
 /// Rings that a program has at one time.

@@ -21,8 +21,8 @@ use crate::harness::traffic::reset;
 pub(super) struct Arrived {
     /// Bytes that the destination read, or that its kernel had acknowledged when it died.
     pub(super) bytes: u64,
-    /// The destination died.
-    pub(super) died: bool,
+    /// A forward sink brought it. What its destination does not confirm in time counts as lost, and may arrive all the same.
+    pub(super) forwarded: bool,
 }
 
 /// The ledger of all destinations, by the connection's number.
@@ -170,7 +170,7 @@ fn serve(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger) -> Result<
     }
     let number = number_in(&head).with_context(|| format!("no header: {head:?}"))?;
     let behaviour = Plan::of(seed, number, queues).behaviour;
-    let mut arrived = Arrived { bytes: HEADER_BYTES, died: false };
+    let mut arrived = Arrived { bytes: HEADER_BYTES, forwarded: true };
     if behaviour == Behaviour::HalfCloses {
         stream.half_close();
     }
@@ -179,7 +179,6 @@ fn serve(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger) -> Result<
             Behaviour::Dies(after) => {
                 let left = after.saturating_sub(arrived.bytes);
                 if left == 0 {
-                    arrived.died = true;
                     arrived.bytes += stream.die()?;
                     break;
                 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
@@ -28,11 +28,8 @@ pub(super) struct Sent {
     pub(super) port: u16,
     pub(super) written: u64,
     pub(super) acknowledged: u64,
-    /// zcrxd ended the stream in good order after the sender did.
-    pub(super) closed: bool,
     /// Payload that zcrxd's `verify` sink says it compared, with the header.
     pub(super) verified: Option<u64>,
-    pub(super) ended: Instant,
 }
 
 /// Senders at work, one connection each at a time.
@@ -54,8 +51,7 @@ impl Senders {
                     while !stop.load(Ordering::Relaxed) {
                         let plan = Plan::of(seed, next.fetch_add(1, Ordering::Relaxed), queues);
                         let connection = || format!("sender of {plan:?}");
-                        if let Some(mut one) = send(plan).with_context(connection)? {
-                            one.ended = Instant::now();
+                        if let Some(one) = send(plan).with_context(connection)? {
                             sent.lock().unwrap_or_else(PoisonError::into_inner).push(one);
                         }
                     }
@@ -81,7 +77,6 @@ impl Senders {
 /// Sends one connection. Returns nothing if zcrxd did not listen, as between two registrations of a queue.
 fn send(plan: Plan) -> Result<Option<Sent>> {
     let to: SocketAddr = format!("{}:{}", nic::RX_ADDRESS, FIRST_PORT + plan.queue).parse()?;
-    let ended = Instant::now();
     let Ok(mut stream) = TcpStream::connect_timeout(&to, Duration::from_secs(5)) else {
         thread::sleep(Duration::from_millis(20));
         return Ok(None);
@@ -89,7 +84,7 @@ fn send(plan: Plan) -> Result<Option<Sent>> {
     stream.set_write_timeout(Some(STALL)).context("cannot limit a write")?;
     stream.set_read_timeout(Some(STALL)).context("cannot limit a read")?;
     let port = stream.local_addr().context("no address")?.port();
-    let mut sent = Sent { plan, port, written: 0, acknowledged: 0, closed: false, verified: None, ended };
+    let mut sent = Sent { plan, port, written: 0, acknowledged: 0, verified: None };
     let whole = write(&mut stream, &mut sent)?;
     if whole && plan.end == End::Close {
         let half_closed = stream.shutdown(Shutdown::Write).is_ok();
@@ -139,13 +134,11 @@ fn write(stream: &mut TcpStream, sent: &mut Sent) -> Result<bool> {
 /// Reads zcrxd's end of the stream, and the verdict if its sink verifies.
 fn read_end(stream: &mut TcpStream, sent: &mut Sent) -> Result<()> {
     let mut answer = String::new();
-    match stream.read_to_string(&mut answer) {
-        Ok(_) => sent.closed = true,
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            bail!("zcrxd does not close for {STALL:?} after {} bytes", sent.written)
-        }
-        // Reset: zcrxd lost the destination, or stopped.
-        Err(_) => {}
+    // Another error is a reset: zcrxd lost the destination, or stopped.
+    if let Err(error) = stream.read_to_string(&mut answer)
+        && error.kind() == std::io::ErrorKind::WouldBlock
+    {
+        bail!("zcrxd does not close for {STALL:?} after {} bytes", sent.written)
     }
     if let Some(line) = answer.lines().next() {
         let payload = line.strip_prefix("ok ").and_then(|bytes| bytes.parse::<u64>().ok());

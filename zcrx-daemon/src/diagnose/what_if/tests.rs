@@ -56,7 +56,7 @@ fn starved_queue_starves_with_fewer_buffers_and_says_how_long_more_last() {
 #[test]
 fn queue_that_ended_between_samples_may_have_needed_more() {
     let mut needs = Needs::default();
-    let mut queue = Queue { cadence: std::time::Duration::from_secs(1), ..Queue::default() };
+    let mut queue = Queue { cadence: Duration::from_secs(1), ..Queue::default() };
     queue.start(|sample| needs.take(&sample));
     queue.run_with(2, |sample| needs.take(&sample));
     queue.torn_down = true;

@@ -34,7 +34,7 @@ impl From<&DaemonError> for Exit {
     fn from(error: &DaemonError) -> Self {
         match error {
             DaemonError::Log(_) | DaemonError::Web(_) => Self::Usage,
-            DaemonError::Hung => Self::Bad,
+            DaemonError::Hung { .. } => Self::Bad,
             DaemonError::Instance(_)
             | DaemonError::Bind(_)
             | DaemonError::Receive(_)

@@ -11,6 +11,7 @@
 //! | `capabilities` | drops capabilities once the probes are attached |
 //! | `manager`, `watchdog` | notifications to systemd, and whether zcrxd feeds its watchdog |
 //! | `reload` | applies a new configuration at run time |
+//! | `stop` | the end of the queues, and what counts as a thread that hangs |
 //! | `log` | destination and rate limit of log lines |
 //! | `fault` | deliberate faults, for tests |
 
@@ -27,12 +28,12 @@ mod prepare;
 mod reload;
 mod sampler;
 mod sources;
+mod stop;
 mod totals;
 mod watchdog;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,7 +44,6 @@ use crate::config::Config;
 use crate::export::Phase;
 use crate::export::http::{Access, Connections, Endpoint, LOOK_EVERY, Limits, Server, SettingsError, router};
 use crate::kernel::Kernel;
-use crate::model::ReceiveSample;
 use crate::observe::{ServiceSample, ServiceSource, WebSource};
 use crate::receive::ReceiveError;
 
@@ -63,13 +63,6 @@ pub use fault::Fault;
 pub use instance::InstanceError;
 pub use local::{ask, request, socket};
 pub use reload::ReadAgain;
-
-/// Limit for stopping the queues, besides the time that sinks get; then the process exits without waiting.
-const STOP_LIMIT: Duration = Duration::from_millis(900);
-
-/// Time after the first signal in which another signal counts as its twin: GNU timeout and some supervisors signal the process
-/// and then its group.
-const TWIN_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Limit for the sample in progress at the stop, since a disk that hangs must not delay it.
 const LAST_SAMPLE_LIMIT: Duration = Duration::from_millis(300);
@@ -118,9 +111,15 @@ pub enum DaemonError {
         /// Names of the capabilities.
         capabilities: String,
     },
-    /// The receive threads did not stop in time.
-    #[error("the receive threads did not stop within {} ms after the time of their sinks; connections were cut off", STOP_LIMIT.as_millis())]
-    Hung,
+    /// Receive threads hang.
+    #[error(
+        "the receive threads of {queues} do not stop: zcrxd exits without them, which resets their connections, and what those \
+         lose is not counted; please report this with the log"
+    )]
+    Hung {
+        /// Names of the queues.
+        queues: String,
+    },
 }
 
 /// Runs the daemon until SIGINT or SIGTERM. `read_again` reads the configuration again for SIGHUP.
@@ -213,7 +212,7 @@ async fn live(
         tokio::time::timeout(LAST_SAMPLE_LIMIT, stopping).await.ok();
     }
     phase.send_replace(Phase::Stopping);
-    let ended = stop_receiving(&sources, &mut signals).await;
+    let ended = stop::stop_receiving(&sources, &mut signals).await;
     if let Some(looking) = looking {
         looking.abort();
     }
@@ -224,38 +223,6 @@ async fn live(
     started?;
     info!("stopped: {}", Totals::of(&ended?));
     Ok(())
-}
-
-/// Stops the queues, then restores their interfaces, whatever signals arrive.
-///
-/// A second signal ends the waits: that of the sinks for their destinations, and that for the kernel to release a queue. One
-/// attempt to restore the interfaces is always made, also if a receive thread did not end in time.
-async fn stop_receiving(
-    sources: &Arc<Sources>,
-    signals: &mut Signals,
-) -> Result<Vec<ReceiveSample>, DaemonError> {
-    let hurry = Arc::new(AtomicBool::new(false));
-    let ending = async {
-        let ended = sources.stop(STOP_LIMIT).await;
-        if ended.is_err() {
-            hurry.store(true, Ordering::Relaxed);
-        }
-        sources.put_back(Arc::clone(&hurry)).await;
-        ended
-    };
-    tokio::pin!(ending);
-    let begun = Instant::now();
-    loop {
-        tokio::select! {
-            ended = &mut ending => return ended,
-            name = signals.stop() => {
-                if begun.elapsed() >= TWIN_SIGNAL && !hurry.swap(true, Ordering::Relaxed) {
-                    info!("{name} again: no longer waiting for sinks, nor for the kernel to release queues");
-                    sources.abort();
-                }
-            }
-        }
-    }
 }
 
 /// Serves signals until one requests the end; returns its name.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::memory;
 use super::prepare::{Prepared, name_interfaces};
 use super::{DaemonError, events};
+use super::{memory, stop};
 use crate::kernel::Kernel;
 use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal};
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
@@ -206,12 +206,11 @@ impl Sources {
         }
     }
 
-    /// Stops the queues and returns their last samples; an error after `limit` and the time of their sinks.
-    pub(super) async fn stop(&self, limit: Duration) -> Result<Vec<ReceiveSample>, DaemonError> {
+    /// Stops the queues and returns their last samples. Fails if their threads hang after the time of their sinks, which ends when
+    /// `hurry` is set.
+    pub(super) async fn stop(&self, hurry: &AtomicBool) -> Result<Vec<ReceiveSample>, DaemonError> {
         let Some(receiver) = self.receiver() else { return Ok(Vec::new()) };
-        let limit = limit + receiver.drain_timeout();
-        let stopping = tokio::task::spawn_blocking(move || receiver.stop());
-        let Ok(Ok(last)) = tokio::time::timeout(limit, stopping).await else { return Err(DaemonError::Hung) };
+        let last = stop::wait(&receiver, hurry).await?;
         self.with_local(|local| *local = Local::Ended(last.clone()));
         Ok(last)
     }

@@ -109,6 +109,11 @@ impl Receiver {
         }
     }
 
+    /// Number of steps that all threads have taken towards their end. It rises while any of them gets on.
+    pub fn steps(&self) -> u64 {
+        self.queues().iter().flat_map(|queue| &queue.workers).map(|worker| worker.wake.steps()).sum()
+    }
+
     /// Longest time that stopping may wait for sinks.
     pub fn drain_timeout(&self) -> Duration {
         self.queues().iter().map(|queue| queue.config.drain_timeout).max().unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub(super) struct Wake {
     abort: AtomicBool,
     hang: AtomicBool,
     break_ring: AtomicBool,
+    /// Steps that the thread has taken towards its end.
+    steps: AtomicU64,
     /// When the question was asked that is not answered yet.
     asked: Mutex<Option<Instant>>,
     event: OwnedFd,
@@ -29,6 +31,7 @@ impl Wake {
             abort: AtomicBool::new(false),
             hang: AtomicBool::new(false),
             break_ring: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
             asked: Mutex::new(None),
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -54,6 +57,16 @@ impl Wake {
     /// Whether the thread was asked to end.
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// By the thread, once it was asked to end: it has handled a batch of completions or ended a connection.
+    pub(super) fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of steps that the thread has taken towards its end.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     /// Asks the thread to answer, unless it owes an answer already: then gives for how long.

@@ -25,8 +25,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Longest time without a confirmation after the half-close.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
-/// Interval at which unconfirmed bytes are checked.
-const CONFIRM_STEP: Duration = Duration::from_millis(20);
+/// Shortest and longest interval at which unconfirmed bytes are checked: a quarter of the time for which they have not changed. A
+/// destination that is slow, or that keeps its end open, costs a few checks and not fifty a second.
+const CONFIRM_STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Bytes read at once of a destination's reply, which zcrxd discards.
 const REPLY_BYTES: usize = 4096;
@@ -180,8 +181,9 @@ impl Forward {
         if unacknowledged != self.unacknowledged {
             (self.unacknowledged, self.since) = (unacknowledged, Instant::now());
         }
-        if self.since.elapsed() < CONFIRM_LIMIT {
-            return Step::PollAfter(CONFIRM_STEP);
+        let unchanged = self.since.elapsed();
+        if unchanged < CONFIRM_LIMIT {
+            return Step::PollAfter((unchanged / 4).clamp(CONFIRM_STEPS.0, CONFIRM_STEPS.1));
         }
         // A destination that has acknowledged everything and keeps its connection open has lost nothing.
         if unacknowledged == 0 {

@@ -18,7 +18,7 @@ use crate::receive::plan::Plan;
 use crate::receive::sinks::{Backlog, Sink, Storage};
 use crate::receive::stats::Counters;
 
-/// How long cancelled requests may take to end.
+/// How long zcrxd waits for cancelled requests while none of them ends.
 const CANCEL_LIMIT: Duration = Duration::from_millis(700);
 
 impl State<'_> {
@@ -56,6 +56,7 @@ impl EventLoop<'_> {
         self.state.phase = Phase::Closing;
         for index in self.state.connections.indices() {
             self.state.close_connection(index);
+            self.state.plan.wake.step();
         }
         self.cancel_all();
         let (counters, _, retired) = self.leave();
@@ -100,13 +101,17 @@ impl EventLoop<'_> {
         (Carried { counters, connections: kept, backlog }, retired)
     }
 
-    /// Cancels all requests, and reaps completions until no request is in flight or the time limit is reached.
+    /// Cancels all requests, and reaps completions until no request is in flight, or none ends within the time limit. Many
+    /// requests, or a busy machine, may need longer.
     fn cancel_all(&mut self) {
         let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build();
         // SAFETY: the request points to nothing.
         unsafe { self.state.requests.push(cancel, Op::Cancel) };
-        let end = Instant::now() + CANCEL_LIMIT;
+        let (mut end, mut fewest) = (Instant::now() + CANCEL_LIMIT, usize::MAX);
         while self.state.requests.in_flight() > 0 {
+            if self.state.requests.in_flight() < fewest {
+                (end, fewest) = (Instant::now() + CANCEL_LIMIT, self.state.requests.in_flight());
+            }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -116,6 +121,7 @@ impl EventLoop<'_> {
                 self.reap();
                 break;
             }
+            self.state.plan.wake.step();
         }
         self.state.pool.publish();
     }
@@ -128,6 +134,7 @@ impl EventLoop<'_> {
         }
         for (_, connection) in state.connections.iter_mut() {
             state.reporter.counters.ring.lost_bytes += log_loss(state.plan, connection);
+            state.plan.wake.step();
         }
         state.finish_report();
         let mut counters = state.reporter.counters;
@@ -164,6 +171,7 @@ impl Carried {
         for (_, connection) in self.connections.iter_mut() {
             connection.shut_down();
             self.counters.ring.lost_bytes += log_loss(plan, connection);
+            plan.wake.step();
         }
         self.counters.connections = 0;
         self.counters

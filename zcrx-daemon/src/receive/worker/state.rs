@@ -208,6 +208,7 @@ impl State<'_> {
         if !self.plan.wake.stopped() {
             return None;
         }
+        self.plan.wake.step();
         if self.phase == Phase::Running {
             self.begin_drain();
         }

@@ -97,6 +97,11 @@ impl Change {
         }
     }
 
+    /// Whether the owner did anything: received, read completions, or returned buffers.
+    pub fn shows_activity(&self) -> bool {
+        some(self.cq_read) || some(self.returned) || some(self.bytes)
+    }
+
     /// A count per second; `None` where the count is, or where no time passed.
     pub fn rate(&self, count: Option<u64>) -> Option<f64> {
         let seconds = self.span.as_secs_f64();

@@ -23,7 +23,7 @@ const SHOWN_STRETCHES: usize = 4;
 
 /// The share of what arrives that a leak keeps at most while the rest still comes back. An owner that keeps more is one
 /// that cannot keep up; a leak that keeps all shows by its returns, which end.
-const LEAKED_SHARE: f64 = 0.1;
+pub(super) const LEAKED_SHARE: f64 = 0.1;
 
 /// Over how much of the last day a slow leak must have grown, and by which share of the area.
 const SLOW_MINUTES: usize = 30;
@@ -295,6 +295,9 @@ fn slow_leak(minutes: &VecDeque<Stretch>, total: u64, held: u64) -> Option<Leak>
         sparse[(sparse.len() - 1) * (part + 1) / 3].0.saturating_sub(from)
     };
     let steady = (0..3).all(|part| third(part) * 5 >= growth);
+    // The least of what goes up and down at random rises a few times too: of 40 points, four times.
+    let rises = sparse.windows(2).filter(|pair| pair[1].0 > pair[0].0).count();
+    let often = rises * 4 >= sparse.len() - 1;
     let half = minutes.len() / 2;
     let returned =
         |stretches: &mut dyn Iterator<Item = &Stretch>| stretches.map(|one| one.returned).sum::<u64>();
@@ -303,13 +306,17 @@ fn slow_leak(minutes: &VecDeque<Stretch>, total: u64, held: u64) -> Option<Leak>
     // A queue that grows busier holds more.
     let busier = after as f64 > before as f64 * 1.25;
     let returned = before + after;
-    (steady && !busier && returned > 0 && growth >= 16 && growth as f64 >= SLOW_GROWTH * total as f64).then(
-        || Leak {
+    (steady
+        && often
+        && !busier
+        && returned > 0
+        && growth >= 16
+        && growth as f64 >= SLOW_GROWTH * total as f64)
+        .then(|| Leak {
             lost: last.0,
             per_second,
             span,
             share: growth as f64 / (growth + returned) as f64,
             refill_full: minutes.iter().any(|minute| minute.refill_full),
-        },
-    )
+        })
 }

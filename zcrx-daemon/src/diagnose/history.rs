@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::change::Change;
+use super::change::{Change, some};
 use super::floors::Floors;
 use super::placement::{Placement, available, held_references};
 use super::step::Step;
+use super::thresholds::CONSIDERABLE;
 use crate::model::{QueueKey, QueueSample, Window};
 
 /// When the owner returned buffers.
@@ -16,10 +17,25 @@ pub struct Returns {
     pub first: Option<Duration>,
     /// The last sample that shows a return.
     pub last: Option<Duration>,
-    /// The longest time without a return, while the owner held much, that ended with a return.
+    /// The longest time without a return, while the owner held much, that ended with a return; as long as it can have been by the
+    /// samples around it.
     pub longest_pause: Duration,
+    /// Time between the last sample that shows a return and the sample before.
+    last_span: Duration,
     /// Entries returned since the first sample.
     pub total: u64,
+}
+
+/// When the owner did nothing although work waited for it: allocations failed, or payload filled its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Absences {
+    /// The longest that ended with the owner's return, as long as it can have been by the samples around it. The window of samples
+    /// may be shorter than that.
+    pub longest: Duration,
+    /// Begin and end of the last step that shows the owner do something.
+    last_active: Option<(Duration, Duration)>,
+    /// Whether work has waited for the owner since then.
+    work_waited: bool,
 }
 
 /// One generation of one queue: its last samples, and a bounded memory of earlier ones.
@@ -29,8 +45,8 @@ pub struct History {
     steps: VecDeque<Step>,
     floors: Floors,
     returns: Returns,
-    /// References that piled up with the owner while it returned others, and that never came back.
-    piled_up: u64,
+    absences: Absences,
+    piled_up: PiledUp,
     /// Whether the owner ever received or read anything.
     received: bool,
     restarts: Option<(u64, Duration)>,
@@ -41,22 +57,54 @@ pub struct History {
 const RISES: usize = 4;
 const LARGEST_RISE: f64 = 0.4;
 
-/// The rise, in the steps of a window, of what the owner held from then on, in steps in which it returned as much.
-fn piled_up(steps: &VecDeque<Step>) -> u64 {
-    let Some(mut least) = steps.back().and_then(|step| step.held) else { return 0 };
-    let (mut sum, mut largest, mut rises) = (0, 0, 0);
-    // From the newest step back: what was held less later came back.
-    for (earlier, step) in steps.iter().zip(steps.iter().skip(1)).rev() {
-        let Some(held) = earlier.held else { break };
-        let rise = least.saturating_sub(held);
-        if rise > 0 && step.change.returned >= Some(rise) {
-            sum += rise;
-            largest = largest.max(rise);
-            rises += 1;
-        }
-        least = least.min(held);
+/// Samples over which rises and returns are compared: an owner that returns in batches returns nothing in some of them.
+const STRIDES: [usize; 3] = [1, 2, 4];
+
+/// References that piled up with the owner while it returned others, and that never came back.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PiledUp {
+    /// References.
+    pub references: u64,
+    /// Their share of all that was returned or piled up meanwhile, 0 to 1.
+    pub share: f64,
+    /// Rises that it piled up in.
+    pub rises: usize,
+}
+
+impl PiledUp {
+    /// The rise, in the steps of a window, of what the owner held from then on, in steps in which it returned about as much.
+    fn of(steps: &VecDeque<Step>) -> Self {
+        let of = STRIDES.map(|stride| Self::by(steps, stride));
+        of.into_iter().max_by_key(|piled_up| piled_up.references).unwrap_or_default()
     }
-    if rises >= RISES && largest as f64 <= LARGEST_RISE * sum as f64 { sum } else { 0 }
+
+    fn by(steps: &VecDeque<Step>, stride: usize) -> Self {
+        let Some(mut least) = steps.back().and_then(|step| step.held) else { return Self::default() };
+        let (mut sum, mut largest, mut rises, mut returned) = (0, 0, 0, 0);
+        // From the newest step back: what was held less later came back.
+        let newest = steps.len() - 1;
+        let ends = (stride..=newest).rev().step_by(stride);
+        for end in ends {
+            let Some(held) = steps[end - stride].held else { break };
+            let rise = least.saturating_sub(held);
+            let came_back: Option<u64> =
+                steps.range(end - stride + 1..=end).map(|step| step.change.returned).sum();
+            if let Some(came_back) = came_back
+                && rise > 0
+                && came_back * 2 >= rise
+            {
+                sum += rise;
+                returned += came_back;
+                largest = largest.max(rise);
+                rises += 1;
+            }
+            least = steps.range(end - stride..end).filter_map(|step| step.held).fold(least, u64::min);
+        }
+        if rises < RISES || largest as f64 > LARGEST_RISE * sum as f64 {
+            return Self::default();
+        }
+        Self { references: sum, share: sum as f64 / (sum + returned) as f64, rises }
+    }
 }
 
 /// The share of the area from which a pause of the owner matters.
@@ -72,7 +120,8 @@ impl History {
             steps,
             floors: Floors::default(),
             returns: Returns::default(),
-            piled_up: 0,
+            absences: Absences::default(),
+            piled_up: PiledUp::default(),
             received: false,
             restarts: None,
         }
@@ -104,9 +153,8 @@ impl History {
             software_starving: sample.local.as_ref().and_then(|local| local.starving) == Some(true),
         };
         self.returns.take(&step);
-        self.received |= change.bytes.is_some_and(|bytes| bytes > 0)
-            || change.cq_read.is_some_and(|read| read > 0)
-            || change.returned.is_some_and(|returned| returned > 0);
+        self.absences.take(&step);
+        self.received |= change.shows_activity();
         self.floors.take(&step);
         if self.steps.len() == self.window.capacity() {
             self.steps.pop_front();
@@ -115,11 +163,13 @@ impl History {
         self.steps.push_back(step);
         self.window.push(sample);
         // The window forgets the rise before the owner's pause is over.
-        self.piled_up = piled_up(&self.steps).max(if held < self.piled_up / 2 { 0 } else { self.piled_up });
+        let before = Some(self.piled_up).filter(|before| held >= before.references / 2).unwrap_or_default();
+        let now = PiledUp::of(&self.steps);
+        self.piled_up = if now.references >= before.references { now } else { before };
     }
 
     /// References that piled up with the owner while it returned others, and that never came back.
-    pub const fn piled_up(&self) -> u64 {
+    pub const fn piled_up(&self) -> PiledUp {
         self.piled_up
     }
 
@@ -163,6 +213,11 @@ impl History {
         &self.returns
     }
 
+    /// When the owner did nothing although work waited for it.
+    pub const fn absences(&self) -> &Absences {
+        &self.absences
+    }
+
     /// Whether a sample has ever shown the owner receive, read a completion or return a buffer.
     pub const fn received(&self) -> bool {
         self.received
@@ -181,6 +236,27 @@ fn refill_full(before: Option<&QueueSample>, now: &QueueSample) -> bool {
         && [Some(refill.pending()), most, risen].into_iter().flatten().any(|most| most >= refill.entries)
 }
 
+impl Absences {
+    fn take(&mut self, step: &Step) {
+        let lacked = some(step.change.failures) || step.starving_since.is_some();
+        let in_sockets = step.placement.share(step.placement.sockets);
+        let waits = lacked || in_sockets.is_some_and(|share| share >= CONSIDERABLE);
+        if step.change.shows_activity() {
+            let before = step.at.saturating_sub(step.change.span);
+            // In two steps in a row it did something all the time, as far as samples show.
+            if let Some((began, ended)) = self.last_active
+                && self.work_waited
+                && ended < before
+            {
+                self.longest = self.longest.max(step.at.saturating_sub(began));
+            }
+            self.last_active = Some((before, step.at));
+            self.work_waited = false;
+        }
+        self.work_waited |= waits;
+    }
+}
+
 impl Returns {
     fn take(&mut self, step: &Step) {
         let Some(returned) = step.change.returned else { return };
@@ -190,12 +266,16 @@ impl Returns {
         }
         let before = step.at.saturating_sub(step.change.span);
         let first = *self.first.get_or_insert(before);
-        let pause = before.saturating_sub(self.last.unwrap_or(first));
+        let last = self.last.unwrap_or(first);
+        // Two steps in a row with returns show no pause.
+        let pause =
+            if last < before { step.at.saturating_sub(last) + self.last_span } else { Duration::ZERO };
         let held_much = step.placement.share(step.placement.held).is_none_or(|share| share >= HOLDS_MUCH);
         if held_much {
             self.longest_pause = self.longest_pause.max(pause);
         }
         self.last = Some(step.at);
+        self.last_span = step.change.span;
     }
 
     /// Time for which the owner had returned buffers when it stopped.

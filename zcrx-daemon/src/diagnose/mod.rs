@@ -45,7 +45,7 @@ pub use episodes::{Event, Tally, Tracker};
 use facts::Facts;
 pub use floors::{Floors, Leak, Stretch};
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
-pub use history::{History, Returns};
+pub use history::{Absences, History, PiledUp, Returns};
 #[cfg(test)]
 pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::queue_model::Queue;
-use super::thresholds::{CALM, LASTING_WITHOUT_DROPS, PAUSE, PROMPT_BEFORE};
+use super::thresholds::{CALM, CALM_AFTER_EVENTS, LASTING, LASTING_WITHOUT_DROPS, PAUSE, PROMPT_BEFORE};
 use crate::model::{Cause, Confidence, Episode, Finding};
 use random::Random;
 use situations::Situation;
@@ -157,25 +157,27 @@ impl Accuracy {
         }
         let before = observed.queue.ledger();
         let mut harm = Harm::default();
-        let (mut said, mut allowed, mut findings) = (Vec::new(), None, Vec::new());
+        let (mut said, mut findings) = (vec![Vec::new()], Vec::new());
         observed.run(situation.trouble, |queue, tracker| {
             let shown = harm.shown(&situation, queue, &before);
-            if allowed.is_none() && shown {
-                allowed = Some(said.len());
+            // A queue that lost its last packet long ago has recovered: it is judged by what was said before. If it
+            // starves again, what is said then is judged too.
+            if harm.is_over(queue, &situation) && said.last().is_some_and(|said| !said.is_empty()) {
+                said.push(Vec::new());
             }
-            // A queue that lost its last packet long ago has recovered: it is judged by what was said before.
-            if queue.now().saturating_sub(harm.last_at) > (queue.cadence * SAMPLES as u32).max(CALM) {
+            if !shown {
                 return;
             }
-            said.push(tracker.open().and_then(Episode::cause));
+            said.last_mut().expect("one is there").push(tracker.open().and_then(Episode::cause));
             findings = tracker.open().map(|open| open.diagnosis.causes.clone()).unwrap_or_default();
         });
-        let Some(allowed) = allowed.filter(|&allowed| allowed + SAMPLES < said.len()) else {
+        said.retain(|said| said.len() > SAMPLES);
+        if said.is_empty() {
             self.harmless += 1;
             return;
-        };
+        }
         let truth = Self::truth(&situation, &observed.queue);
-        self.judge(case, &situation, &truth, &findings, &said[allowed..]);
+        self.judge(case, &situation, &truth, &findings, &said);
     }
 
     /// The causes by the ledger, the one that took most first; of single faults, what was done.
@@ -193,7 +195,7 @@ impl Accuracy {
         situation: &Situation,
         truth: &[Cause],
         findings: &[Finding],
-        said: &[Option<Cause>],
+        said: &[Vec<Option<Cause>>],
     ) {
         self.cases += 1;
         let first = findings.first();
@@ -208,7 +210,12 @@ impl Accuracy {
         }
         let is_right = |said: &Option<Cause>| *said == Some(truth[0]);
         if right {
-            let since = said.iter().rposition(|said| !is_right(said)).map_or(0, |wrong| wrong + 1);
+            // Of several starvations, the one in which it took longest.
+            let until_right = |said: &Vec<Option<Cause>>| {
+                said.iter().rposition(|said| !is_right(said)).map_or(0, |wrong| wrong + 1)
+            };
+            let slowest = said.iter().max_by_key(|said| until_right(said)).expect("one is there");
+            let since = until_right(slowest);
             self.samples.push(since);
             if since > SAMPLES {
                 *self.late.entry((truth[0], situation.form)).or_default() += 1;
@@ -218,7 +225,7 @@ impl Accuracy {
                     situation.form,
                     situation.calm,
                     situation.faulty.cadence.as_millis(),
-                    said[..since].iter().map(|said| said.map_or("nothing", Cause::name)).collect::<Vec<_>>()
+                    slowest[..since].iter().map(|said| said.map_or("nothing", Cause::name)).collect::<Vec<_>>()
                 ));
             }
         } else {
@@ -233,7 +240,8 @@ impl Accuracy {
                 first.map_or_else(String::new, |finding| format!(" ({})", finding.confidence.name()))
             ));
         }
-        let flickers = said.windows(2).filter(|pair| is_right(&pair[0]) && !is_right(&pair[1])).count();
+        let pairs = said.iter().flat_map(|said| said.windows(2));
+        let flickers = pairs.filter(|pair| is_right(&pair[0]) && !is_right(&pair[1])).count();
         self.flickers += flickers as u64;
     }
 
@@ -330,6 +338,8 @@ fn share(part: u64, whole: u64) -> f64 {
 #[derive(Default)]
 struct Harm {
     losing: u32,
+    /// Entries that the owner had returned at the first harm.
+    returned: Option<u64>,
     last: (u64, u64),
     since: Option<Duration>,
     last_at: Duration,
@@ -352,10 +362,18 @@ impl Harm {
         self.last = (errors, packets);
         let packets_count = errors == 0;
         if harmed {
+            if self.is_over(queue, situation) {
+                (self.losing, self.since) = (0, None);
+            }
             self.losing += 1;
             self.last_at = at;
             self.since.get_or_insert(at);
+            self.returned.get_or_insert(now.returned);
         }
+        // An owner that holds each buffer for long, or comes seldom, looks like one that lost all, or stopped, until it returns
+        // something.
+        let came_back = situation.causes[0] != Cause::SlowConsumer
+            || self.returned.is_some_and(|before| now.returned > before);
         // Alarms wait for a second of loss, a pool for 2.5 s, and a share of copies for four samples.
         let wait = match situation.causes[0] {
             Cause::MissteeredFlow => Duration::ZERO,
@@ -370,6 +388,23 @@ impl Harm {
             _ if packets_count && !queue.tells_drops => LASTING_WITHOUT_DROPS,
             _ => Duration::from_secs(1),
         };
-        self.losing >= 2 && self.since.is_some_and(|since| at.saturating_sub(since) >= wait)
+        came_back
+            && !self.is_over(queue, situation)
+            && self.losing >= 2
+            && self.since.is_some_and(|since| at.saturating_sub(since) >= wait)
+    }
+
+    /// Whether the last harm was done long ago.
+    fn is_over(&self, queue: &Queue, situation: &Situation) -> bool {
+        let calm = match situation.causes[0] {
+            Cause::MissteeredFlow | Cause::CopyFallback | Cause::CqExhaustion | Cause::NoDevice => {
+                CALM_AFTER_EVENTS
+            }
+            // New losses are an alarm only when they have lasted for as long as an alarm waits.
+            _ if queue.tells_drops => CALM.saturating_sub(LASTING),
+            _ => CALM.saturating_sub(LASTING_WITHOUT_DROPS),
+        };
+        let calm = calm.max(queue.cadence * SAMPLES as u32);
+        self.since.is_some() && queue.now().saturating_sub(self.last_at) > calm
     }
 }

@@ -30,13 +30,15 @@ pub(super) fn healthy(random: &mut Random) -> Queue {
     let load = random.between(1_000.0, 60_000.0);
     let quarter = buffers / 4;
     let bursts = random.chance(0.4).then(|| random.whole(2, (ring / 2).min(quarter)));
+    let fragments = if random.chance(0.15) { random.whole(2, 4) } else { 1 };
     Queue {
         buffers,
         ring,
         arrivals_per_second: load,
         bursts,
-        refill_entries: buffers.next_power_of_two().min(32_768),
-        cq_entries: (buffers * 2).next_power_of_two(),
+        // A healthy queue's rings have room for each fragment.
+        refill_entries: (buffers * fragments).next_power_of_two().min(32_768),
+        cq_entries: (buffers * fragments * 2).next_power_of_two().min(65_536),
         socket_limit: quarter,
         return_batch: random.whole(1, (quarter / 2).max(1)),
         hold_ms: if random.chance(0.3) {
@@ -44,7 +46,7 @@ pub(super) fn healthy(random: &mut Random) -> Queue {
         } else {
             0
         },
-        fragments: if random.chance(0.15) { random.whole(2, 4) } else { 1 },
+        fragments,
         packet_bytes: random.of(&[4096, 4096, 1448, 600]),
         other_completions: if random.chance(0.2) { load * random.share() } else { 0.0 },
         late: if random.chance(0.15) { random.between(0.02, 0.3) } else { 0.0 },

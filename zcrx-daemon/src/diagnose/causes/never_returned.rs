@@ -36,7 +36,8 @@ pub(super) fn lost_share(facts: &Facts<'_>) -> f64 {
         return 0.0;
     }
     let fragments = facts.placement.fragments.unwrap_or(1.0);
-    let shown = facts.leak().map(|leak| (leak.lost as f64 / fragments) as u64);
+    let lost = facts.leak().map(|leak| leak.lost).max(facts.fast_leak());
+    let shown = lost.map(|lost| (lost as f64 / fragments) as u64);
     // It goes on while allocations fail: what was held all the time since is lost too.
     let throughout = facts.held_throughout().filter(|_| shown.is_some() && !facts.leaves_completions());
     let dead = importer_died(facts).map(|(_, lost)| lost);
@@ -97,7 +98,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             || quiet >= LONGER_THAN_WORK
             || never && quiet >= LONGER_THAN_WORK / 2;
         (if sure { Confidence::High } else { Confidence::Medium }, share)
-    } else if leak.is_some() && shown > 0.0 {
+    } else if (leak.is_some() || facts.fast_leak().is_some()) && shown > 0.0 {
         let sure = shown * 2.0 >= share || !facts.starved();
         (if sure { Confidence::High } else { Confidence::Medium }, shown)
     } else if facts.starved()
@@ -218,5 +219,33 @@ mod tests {
         let mut queue = Queue { returns_per_second: 2_000.0, ..Queue::default() };
         let verdict = verdict(&queue.run(30));
         assert!(verdict.causes.iter().all(|finding| finding.cause != Cause::NeverReturned), "{verdict:?}");
+    }
+
+    #[test]
+    fn synthetic_leak_that_fills_the_area_in_seconds_is_named_while_buffers_come_back() {
+        let mut queue = Queue {
+            buffers: 4258,
+            ring: 128,
+            arrivals_per_second: 4_200.0,
+            hold_ms: 124,
+            return_batch: 4,
+            socket_limit: 1064,
+            cadence: Duration::from_secs(1),
+            ..Queue::default()
+        };
+        let mut history = crate::diagnose::History::new(60);
+        queue.run_with(30, |sample| history.push(sample));
+        queue.leak = 0.087;
+        let mut named = None;
+        queue.run_with(30, |sample| {
+            history.push(sample);
+            let facts = Facts::of(&history).expect("samples");
+            let returning = facts.starved() && facts.returning();
+            let cause = verdict(&history).cause().map(|found| found.cause);
+            if returning && cause == Some(Cause::NeverReturned) {
+                named.get_or_insert(facts.now.at);
+            }
+        });
+        assert!(named.is_some());
     }
 }

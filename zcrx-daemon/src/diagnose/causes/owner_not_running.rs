@@ -102,4 +102,28 @@ mod tests {
         assert_eq!(finding.confidence, Confidence::High, "{finding:?}");
         assert!(finding.evidence[0].contains("stopped by a signal"), "{finding:?}");
     }
+
+    #[test]
+    fn synthetic_owner_that_came_back_after_a_long_absence_is_slow() {
+        // Away for longer than the window of samples.
+        let mut queue = Queue {
+            buffers: 4730,
+            ring: 128,
+            arrivals_per_second: 1_050.0,
+            socket_limit: 20_000,
+            cadence: std::time::Duration::from_millis(250),
+            ..Queue::default()
+        };
+        let mut history = crate::diagnose::History::new(30);
+        queue.run_with(5, |sample| history.push(sample));
+        queue.visits_every_ms = 10_500;
+        let mut seconds = 0;
+        queue.run_with(60, |sample| {
+            history.push(sample);
+            seconds += 1;
+            let verdict = verdict(&history);
+            let away = verdict.causes.first().is_some_and(|found| found.cause == Cause::OwnerNotRunning);
+            assert!(seconds < 4 * 22 || !away, "{verdict:#?}");
+        });
+    }
 }

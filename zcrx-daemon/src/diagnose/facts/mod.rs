@@ -8,7 +8,7 @@ mod typical;
 
 use std::time::Duration;
 
-use super::floors::Leak;
+use super::floors::{LEAKED_SHARE, Leak};
 use super::history::History;
 use super::step::Step;
 use super::thresholds::{
@@ -47,6 +47,9 @@ pub struct Facts<'h> {
     /// The fullest the refill ring was seen in the window, 0 to 1.
     pub fullest_refill: Option<f64>,
 }
+
+/// Rises of a fast leak, at least: an owner that works in rounds is seen at growing points of its round a few times in a row.
+const FAST_LEAK_RISES: usize = 7;
 
 impl<'h> Facts<'h> {
     /// Of a history; `None` if that is empty.
@@ -185,7 +188,20 @@ impl<'h> Facts<'h> {
     /// Whether most of what the owner holds piled up while it returned buffers. What a pause piles up comes without returns.
     pub fn piled_up_beside_returns(&self) -> bool {
         let held = self.history.steps().back().and_then(|step| step.held).unwrap_or(0);
-        held > 0 && self.history.piled_up() as f64 >= MOST * held as f64
+        held > 0 && self.history.piled_up().references as f64 >= MOST * held as f64
+    }
+
+    /// References that were lost too fast for the floors to show: most of what the owner of a starved queue holds piled up in small
+    /// rises beside many returns.
+    pub fn fast_leak(&self) -> Option<u64> {
+        let piled_up = self.history.piled_up();
+        let is_leak = self.now.local.is_none()
+            && self.starved()
+            && self.returning()
+            && self.piled_up_beside_returns()
+            && piled_up.rises >= FAST_LEAK_RISES
+            && piled_up.share <= LEAKED_SHARE;
+        is_leak.then_some(piled_up.references)
     }
 
     /// The share of the unread payload in sockets for which no receive is armed, 0 to 1; `None` where the kernel does not

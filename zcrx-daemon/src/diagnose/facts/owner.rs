@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::diagnose::change::{Change, some};
+use crate::diagnose::change::Change;
 use crate::diagnose::history::History;
-use crate::diagnose::step::Step;
 use crate::diagnose::thresholds::{LASTING, RECENT, WITHOUT_CPU};
 use crate::model::{QueueRing, QueueSample, RunState};
 
@@ -18,7 +17,7 @@ pub struct OwnerActivity {
     pub ever_active: bool,
     /// For how long it has done nothing, as far as samples go.
     pub idle_for: Duration,
-    /// The longest time for which it did nothing, and then came back.
+    /// The longest time for which it did nothing although work waited for it, and then came back.
     pub longest_absence: Duration,
     /// Why its thread does not run, where the scheduler says so.
     pub halt: Option<Halt>,
@@ -41,22 +40,18 @@ pub enum Halt {
 
 impl OwnerActivity {
     pub(super) fn of(history: &History, recent: &Change) -> Self {
-        let did = |change: &Change| some(change.cq_read) || some(change.returned) || some(change.bytes);
         let known = recent.cq_read.is_some() || recent.returned.is_some();
         let steps = history.steps();
         let now = history.last();
         let at = now.map_or(Duration::ZERO, |sample| sample.at);
-        let last = steps.iter().rev().find(|step| did(&step.change)).or_else(|| steps.front());
-        let acted: Vec<_> = steps.iter().filter(|step| did(&step.change)).collect();
-        let absence =
-            |pair: &[&Step]| pair[1].at.saturating_sub(pair[1].change.span).saturating_sub(pair[0].at);
-        let longest_absence = acted.windows(2).map(absence).max().unwrap_or_default();
+        let last = steps.iter().rev().find(|step| step.change.shows_activity()).or_else(|| steps.front());
         let rings = now.and_then(|sample| sample.kernel.as_ref()).map(|kernel| kernel.rings.as_slice());
         let rings = rings.unwrap_or_default();
         Self {
-            active: (known && recent.span >= RECENT / 2 || did(recent)).then(|| did(recent)),
+            active: (known && recent.span >= RECENT / 2 || recent.shows_activity())
+                .then(|| recent.shows_activity()),
             ever_active: history.received(),
-            longest_absence,
+            longest_absence: history.absences().longest,
             idle_for: last.map_or(Duration::ZERO, |step| at.saturating_sub(step.at)),
             halt: halt(history),
             waits_in_ring: rings

@@ -21,7 +21,8 @@ pub struct Typical {
     pub completed: Option<f64>,
     /// In sockets.
     pub sockets: Option<f64>,
-    /// Minimum and maximum in sockets: payload without an armed receive does not leave them.
+    /// Minimum and maximum in sockets: payload without an armed receive does not leave them. Of an owner that comes and goes, over
+    /// all samples.
     pub sockets_between: Option<(f64, f64)>,
     /// In the refill ring.
     pub pending: Option<f64>,
@@ -50,12 +51,15 @@ impl Typical {
             let sum = chosen.iter().map(|step| step.placement.share(read(step))).sum::<Option<f64>>();
             Some(sum? / chosen.len() as f64)
         };
+        // Each sample may find the owner away, at any point of its round.
+        let comes_and_goes: Vec<&Step> =
+            if history.absences().longest.is_zero() { chosen.clone() } else { steps.iter().collect() };
         Self {
             held: average(|step| step.placement.held),
             stashed: average(|step| step.placement.stashed),
             completed: average(|step| step.placement.completed),
             sockets: average(|step| step.placement.sockets),
-            sockets_between: chosen
+            sockets_between: comes_and_goes
                 .iter()
                 .map(|step| step.placement.share(step.placement.sockets))
                 .map(|share| share.map(|share| (share, share)))

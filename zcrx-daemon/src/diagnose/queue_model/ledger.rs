@@ -12,6 +12,8 @@ pub struct Ledger {
     pub dropped_returns: u64,
     /// Buffers whose refill entry the kernel threw away.
     pub bad: u64,
+    /// Refill entries that the owner published.
+    pub returned: u64,
     /// Packets that found no posted buffer.
     pub packets_lost: u64,
     /// Milliseconds in which packets were lost.

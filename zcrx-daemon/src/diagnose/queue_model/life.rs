@@ -23,7 +23,8 @@ impl Queue {
             self.arrive();
         }
         let round = self.visits_every_ms;
-        if round == 0 || self.state.milliseconds.is_multiple_of(round) {
+        let enters = round == 0 || self.state.milliseconds.is_multiple_of(round);
+        if enters {
             self.state.entered_at = self.state.milliseconds;
             self.receive();
             self.give_back();
@@ -34,7 +35,9 @@ impl Queue {
         let missteered = self.whole(0, self.missteered_per_second / 1000.0);
         *self.state.errors.entry(libc::EFAULT).or_default() += missteered;
         self.state.ledger.errors += missteered;
-        let others = self.whole(8, self.other_completions / 1000.0);
+        // Work of other kinds is done by the owner's system calls too.
+        self.state.others_due += self.whole(8, self.other_completions / 1000.0);
+        let others = if enters { std::mem::take(&mut self.state.others_due) } else { 0 };
         self.state.cq_tail = self.state.cq_tail.wrapping_add(others as u32);
         self.state.others += others;
         if self.owner_runs {
@@ -276,6 +279,7 @@ impl Queue {
         self.state.ledger.bad += bad;
         self.state.pending += published - bad;
         self.state.pending_bad += bad + double;
+        self.state.ledger.returned += published + double;
         self.state.tail = self.state.tail.wrapping_add((published + double) as u32);
     }
 }

@@ -138,6 +138,8 @@ pub struct State {
     cq_head: u32,
     cq_tail: u32,
     others: u64,
+    /// Completions of other kinds that the owner's next system call makes.
+    others_due: u64,
     pool: u32,
     /// Extremes since the last sample: the least that could be allocated, the most that was pending, the longest starvation.
     marks: (Option<u64>, u64, Duration),

@@ -172,11 +172,16 @@ fn fault(random: &mut Random) -> Fault {
 impl Case {
     pub(super) fn draw(random: &mut Random) -> Self {
         let fault = fault(random);
-        let ring = *random.one_of(&[32, 64, 128]);
+        let ring = match fault {
+            // All connections send a window at once: a small ring drops packets of a healthy queue.
+            Fault::None => *random.one_of(&[512, 1024]),
+            _ => *random.one_of(&[32, 64, 128]),
+        };
         let connections = *random.one_of(&[1, 2, 4, 8]);
         let receive_buffer = *random.one_of(&[64_u64, 128, 256]) << 10;
         let posted = ring + 128;
-        let in_sockets = connections * (receive_buffer >> 12) as u32;
+        // A small frame takes a whole buffer.
+        let in_sockets = connections * (receive_buffer >> 10) as u32;
         let area = match fault {
             Fault::SmallArea => ring + random.below(64),
             // What the program works on is not bounded by its sockets: there is room for as much again.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::memory;
 use super::prepare::{Prepared, name_interfaces};
 use super::{DaemonError, events};
-use super::{memory, stop};
 use crate::kernel::Kernel;
 use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal};
 use crate::observe::{Memory, Observer, ServiceSource, WebSource};
@@ -192,7 +192,8 @@ impl Sources {
         }
     }
 
-    fn receiver(&self) -> Option<Arc<Receiver>> {
+    /// The receive path, unless it has not started or has ended.
+    pub(super) fn receiver(&self) -> Option<Arc<Receiver>> {
         self.with_local(|local| match local {
             Local::Running(receiver) => Some(Arc::clone(receiver)),
             Local::NotYet | Local::Ended(_) => None,
@@ -206,13 +207,9 @@ impl Sources {
         }
     }
 
-    /// Stops the queues and returns their last samples. Fails if their threads hang after the time of their sinks, which ends when
-    /// `hurry` is set.
-    pub(super) async fn stop(&self, hurry: &AtomicBool) -> Result<Vec<ReceiveSample>, DaemonError> {
-        let Some(receiver) = self.receiver() else { return Ok(Vec::new()) };
-        let last = stop::wait(&receiver, hurry).await?;
-        self.with_local(|local| *local = Local::Ended(last.clone()));
-        Ok(last)
+    /// Keeps the last samples of queues that have stopped.
+    pub(super) fn ended(&self, last: &[ReceiveSample]) {
+        self.with_local(|local| *local = Local::Ended(last.to_vec()));
     }
 
     /// Restores the prepared interfaces, after the queues have stopped. Once `hurry` is set, does not wait for the kernel to

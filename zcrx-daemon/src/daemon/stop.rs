@@ -14,7 +14,6 @@ use tracing::info;
 use super::sources::Sources;
 use super::{DaemonError, Signals};
 use crate::model::{QueueState, ReceiveSample};
-use crate::receive::Receiver;
 
 /// Time after the first signal in which another signal counts as its twin: GNU timeout and some supervisors signal the process
 /// and then its group.
@@ -38,7 +37,7 @@ pub(super) async fn stop_receiving(
 ) -> Result<Vec<ReceiveSample>, DaemonError> {
     let hurry = Arc::new(AtomicBool::new(false));
     let ending = async {
-        let ended = sources.stop(&hurry).await;
+        let ended = stop(sources, &hurry).await;
         if ended.is_err() {
             hurry.store(true, Ordering::Relaxed);
         }
@@ -60,19 +59,20 @@ pub(super) async fn stop_receiving(
     }
 }
 
-/// Stops all receive threads and returns the last samples of their queues. The limits hold after the time of the sinks, which
-/// ends early when `hurry` is set.
-pub(super) async fn wait(
-    receiver: &Arc<Receiver>,
-    hurry: &AtomicBool,
-) -> Result<Vec<ReceiveSample>, DaemonError> {
+/// Stops all receive threads and returns the last samples of their queues. Fails if the threads hang after the time of the sinks,
+/// which ends early when `hurry` is set.
+async fn stop(sources: &Sources, hurry: &AtomicBool) -> Result<Vec<ReceiveSample>, DaemonError> {
+    let Some(receiver) = sources.receiver() else { return Ok(Vec::new()) };
     let drained_by = Instant::now() + receiver.drain_timeout();
-    let stopped = Arc::clone(receiver);
+    let stopped = Arc::clone(&receiver);
     let mut stopping = tokio::task::spawn_blocking(move || stopped.stop());
     let mut limit = Limit::default();
     loop {
         match tokio::time::timeout(CHECK, &mut stopping).await {
-            Ok(Ok(last)) => return Ok(last),
+            Ok(Ok(last)) => {
+                sources.ended(&last);
+                return Ok(last);
+            }
             // A panic has been printed.
             Ok(Err(_)) => break,
             Err(_) if Instant::now() < drained_by && !hurry.load(Ordering::Relaxed) => {}

@@ -152,6 +152,7 @@ def main():
             backend = "copy"
             listen = ["127.0.0.1:{slow}"]
             area = "256MiB"
+            hold_limit = "256MiB"
             sink = "forward:127.0.0.1:{deaf.getsockname()[1]}"
         """)
     daemon = subprocess.Popen([program, "run", "--config", config], stderr=subprocess.DEVNULL)

@@ -69,11 +69,12 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     // What an owner holds all the time, whose ring was full, may be returns that it dropped.
     let throughout = facts.held_throughout().filter(|_| facts.refill_was_full() && !accounted);
     let dropped = placement.share(throughout).unwrap_or(0.0);
+    let unread = match completed {
+        0 => String::new(),
+        some => format!(", another {some} in completions that it has not read"),
+    };
     Case::new(confidence, share)
-        .evidence(format!(
-            "the owner holds {}, another {completed} in completions that it has not read",
-            words::buffers(facts, held)
-        ))
+        .evidence(format!("the owner holds {}{unread}", words::buffers(facts, held)))
         .evidence_if(in_bursts.then(|| "it returns in bursts, with as long a pause between them before".to_owned()))
         .evidence_if((pausing && !returning).then(|| {
             format!(

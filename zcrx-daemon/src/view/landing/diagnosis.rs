@@ -68,7 +68,8 @@ fn causes(report: &Report) -> Markup {
                 }
                 @if position == 0 {
                     @if !verdict.run.is_empty() {
-                        p { strong { "Run: " } @for command in &verdict.run { code { (command) } " " } }
+                        p { strong { "Run:" } }
+                        ul { @for command in &verdict.run { li { code { (command) } } } }
                     }
                     @if let Some(change) = &verdict.change { p { strong { "Do: " } (change) } }
                 }

@@ -88,6 +88,8 @@ pub struct Ring {
     pub address: u64,
     /// Cgroup id, 0 if it could not be read.
     pub cgroup: u64,
+    /// `bpf_ktime_get_ns` when a ring entered the registry; 0 for one that is not there.
+    pub since_ns: u64,
     /// File descriptor, or [`REGISTERED`].
     pub fd: u32,
     /// Completion queue capacity, slots; 0 if the ring's shared memory could not be read.
@@ -300,7 +302,7 @@ pub struct Sockets {
 const _: () = assert!(size_of::<SocketsKey>() == 24);
 const _: () = assert!(size_of::<Sockets>() == 40);
 const _: () = assert!(size_of::<Config>() == 32);
-const _: () = assert!(size_of::<Ring>() == 72);
+const _: () = assert!(size_of::<Ring>() == 80);
 const _: () = assert!(size_of::<Consumer>() == 88);
 const _: () = assert!(size_of::<Member>() == 24);
 const _: () = assert!(size_of::<Queue>() == 128);

@@ -125,7 +125,7 @@ fn watch_and(
 
 fn sample(local: zcrx_daemon::model::ReceiveSample) -> QueueSample {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
-    QueueSample { local: Some(local.clone()), ..QueueSample::unknown(local.key, 1, now.into()) }
+    QueueSample { local: Some(Box::new(local.clone())), ..QueueSample::unknown(local.key, 1, now.into()) }
 }
 
 fn began(events: &[Event]) -> Result<&Episode, String> {

@@ -30,6 +30,13 @@ pub(crate) fn add(ring: u64) {
     }
 }
 
+/// When a ring entered the registry, by `bpf_ktime_get_ns`; 0 for one that is not there.
+#[inline(always)]
+pub(crate) fn since(ring: u64) -> u64 {
+    // SAFETY: the entry is copied at once, and never changes.
+    unsafe { REGISTERED_RINGS.get(ring) }.map_or(0, |entry| entry.since_ns)
+}
+
 /// Whether a ring is there.
 #[inline(always)]
 pub(crate) fn has(ring: u64) -> bool {

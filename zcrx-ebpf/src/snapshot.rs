@@ -258,6 +258,7 @@ extern "C" fn snapshot_ring(task: u64, fd: u32, ring: u64, flags: u32, generatio
         holders::note_found(record.pid, generation);
         record.known = known;
         record.cq_unread = unread;
+        record.since_ns = registry::since(ring);
         if shared != 0 {
             record.cq_entries = read(ring, offset!(ring_cq_entries));
             record.cq_head = read(shared, offset!(cq_head));

@@ -142,12 +142,15 @@ impl History {
             self.restarts = Some((self.restarts.map_or(1, |(count, _)| count + 1), sample.at));
         }
         let change = self.window.last().map_or_else(Change::default, |last| Change::between(last, &sample));
+        let (placement, available) = (Placement::of(&sample), available(&sample));
         let step = Step {
             at: sample.at,
-            placement: Placement::of(&sample),
+            placement,
             change,
             held: held_references(&sample),
-            available: available(&sample),
+            available,
+            available_percent: placement.share(available).map(|share| (share * 100.0).round() as u8),
+            bytes_per_second: change.rate(change.bytes).map(|rate| rate.round() as u64),
             refill_full: refill_full(self.window.last(), &sample),
             starving_since: sample.kernel.as_ref().and_then(|kernel| kernel.allocation?.starving_since),
             software_starving: sample.local.as_ref().and_then(|local| local.starving) == Some(true),

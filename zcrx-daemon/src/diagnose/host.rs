@@ -119,6 +119,9 @@ impl HostWatch {
         mut tell: impl FnMut(&Life, &Tracker, &[Event]),
     ) -> HostDiagnosis {
         for sample in &samples {
+            if self.watch.follows(&(sample.key.clone(), sample.generation)) {
+                continue;
+            }
             // The counts of a renamed queue continue under its new name.
             let before =
                 self.watch.trackers().find(|(life, _)| life.1 == sample.generation && life.0 != sample.key);

@@ -18,6 +18,10 @@ pub struct Step {
     pub held: Option<u64>,
     /// Buffers that an allocation could still get.
     pub available: Option<u64>,
+    /// The same, percent of the area.
+    pub available_percent: Option<u8>,
+    /// Payload received since the previous sample, bytes a second.
+    pub bytes_per_second: Option<u64>,
     /// Begin of the failed allocations, by the probe's time stamp.
     pub starving_since: Option<Duration>,
     /// Whether a receive of the software interface queue waited for a buffer.

@@ -52,7 +52,7 @@ fn local(second: u64, held: u64, stashed: u64) -> QueueSample {
         workers: Vec::new(),
         ring: None,
     };
-    QueueSample { local: Some(local), ..QueueSample::unknown(key, 1, Duration::from_secs(second)) }
+    QueueSample { local: Some(Box::new(local)), ..QueueSample::unknown(key, 1, Duration::from_secs(second)) }
 }
 
 /// A queue of zcrxd's own whose connections are all paused, because its destination does not read.

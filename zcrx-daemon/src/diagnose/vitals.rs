@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Placement};
 use super::history::History;
-use super::step::Step;
 use crate::model::QueueSample;
 
 /// Key figures of one queue.
@@ -86,19 +85,19 @@ impl Trace {
             let from = step * (samples.len() - 1) / steps;
             let to = (step + 1) * (samples.len() - 1) / steps;
             let within = history.steps().range(from + 1..=to);
+            // Almost always a step of the trace is one of the history.
+            if let (Some(step), 1) = (within.clone().next(), within.len()) {
+                trace.bytes.push(step.bytes_per_second);
+                trace.available.push(step.available_percent);
+                continue;
+            }
             let bytes = within.clone().map(|step| step.change.bytes).sum::<Option<u64>>();
             let seconds = samples[to].at.saturating_sub(samples[from].at).as_secs_f64();
             trace.bytes.push(bytes.map(|bytes| (bytes as f64 / seconds).round() as u64));
-            trace.available.push(within.filter_map(share_available).min());
+            trace.available.push(within.filter_map(|step| step.available_percent).min());
         }
         trace
     }
-}
-
-/// Allocatable buffers, percent of the area.
-fn share_available(step: &Step) -> Option<u8> {
-    let share = step.placement.share(Some(step.available?))?;
-    Some((share * 100.0).round() as u8)
 }
 
 #[cfg(test)]

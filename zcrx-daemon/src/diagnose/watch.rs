@@ -25,11 +25,16 @@ impl Watch {
         self.trackers.iter()
     }
 
+    /// Whether the queue was there the last time, under this name.
+    pub fn follows(&self, life: &Life) -> bool {
+        self.trackers.contains_key(life)
+    }
+
     /// Follows queues whose interface got another name: their generation stays.
     fn rename(&mut self, lives: &[Life]) {
         for life in lives {
             // Almost always all are known: only for a new one the list is searched.
-            if self.trackers.contains_key(life) {
+            if self.follows(life) {
                 continue;
             }
             let before = self.trackers.keys().find(|old| old.1 == life.1 && !lives.contains(old)).cloned();

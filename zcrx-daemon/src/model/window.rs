@@ -26,9 +26,10 @@ pub struct QueueSample {
     pub buffer_bytes: Option<u64>,
     /// State of the queue in the kernel; `None` without a snapshot, and after the queue's end.
     pub kernel: Option<KernelQueue>,
-    /// Figures of zcrxd's receive path; `None` for queues of other programs.
+    /// Figures of zcrxd's receive path; `None` for queues of other programs. Allocated apart: few queues have them, and
+    /// a window holds many samples.
     #[serde(alias = "own")]
-    pub local: Option<ReceiveSample>,
+    pub local: Option<Box<ReceiveSample>>,
     /// Figures of its interface.
     #[serde(default)]
     pub nic: NicFigures,

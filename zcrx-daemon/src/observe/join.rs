@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::cgroup::Cgroups;
 use super::identity::{Identities, Life};
 use super::nic::{NicSample, buffer_bytes};
-use super::process::cgroup_of;
 use crate::model::{
     BackendKind, CopyCount, KernelQueue, KernelSnapshot, Owner, QueueKey, QueueSample, ReceiveSample,
     RunState,
@@ -33,6 +33,7 @@ pub struct Join {
     identities: Identities,
     /// The queue of each page pool: a pool may outlive its queue.
     pools: BTreeMap<u32, PoolOwner>,
+    cgroups: Cgroups,
 }
 
 impl Join {
@@ -47,10 +48,13 @@ impl Join {
         let kernel = snapshot.map(|snapshot| snapshot.queues.as_slice()).unwrap_or_default();
         let seen = lay_side_by_side(receive, kernel, nic.netns);
         let names = self.identities.name(seen.iter().map(life).collect());
+        self.cgroups.refresh(at);
         let mut samples: Vec<_> = seen
             .iter()
             .zip(names)
-            .map(|(seen, (key, generation))| sample(seen, QueueSample::unknown(key, generation, at), nic))
+            .map(|(seen, (key, generation))| {
+                sample(seen, QueueSample::unknown(key, generation, at), nic, &mut self.cgroups)
+            })
             .collect();
         for sample in &samples {
             if let Some(kernel) = &sample.kernel
@@ -186,18 +190,17 @@ fn name(queue: &KernelQueue) -> QueueKey {
     QueueKey { interface: queue.interface.clone().or_else(unnamed), queue: queue.queue.unwrap_or(0) }
 }
 
-fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample {
-    let local = |local: &ReceiveSample| (Some(local.buffer_bytes), Some(local.clone()));
-    let oldest_held = |local: &Option<ReceiveSample>| local.as_ref()?.ring?.oldest_held;
+fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample, cgroups: &mut Cgroups) -> QueueSample {
+    let local = |local: &ReceiveSample| (Some(local.buffer_bytes), Some(Box::new(local.clone())));
+    let oldest_held = |local: &Option<Box<ReceiveSample>>| local.as_ref()?.ring?.oldest_held;
     match *seen {
         Seen::ByItself(by_itself) => {
             let (buffer_bytes, local) = local(by_itself);
-            let pid = std::process::id();
-            let owner = Some(Owner { pid, comm: "zcrxd".to_owned(), fd: None, cgroup: None });
+            let owner = Owner { pid: std::process::id(), comm: "zcrxd".to_owned(), fd: None, cgroup: None };
             QueueSample {
                 oldest_held: oldest_held(&local),
-                owner,
-                owner_cgroup: cgroup_of(pid),
+                owner_cgroup: cgroups.of(&owner),
+                owner: Some(owner),
                 buffer_bytes,
                 local,
                 ..unknown
@@ -209,7 +212,7 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample) -> QueueSample
             let pool = queue.pool.and_then(|pool| nic.ok()?.pool(pool.id));
             let owner = owner(queue).cloned();
             QueueSample {
-                owner_cgroup: owner.as_ref().and_then(|owner| cgroup_of(owner.pid)),
+                owner_cgroup: owner.as_ref().and_then(|owner| cgroups.of(owner)),
                 owner,
                 buffer_bytes: by_itself.or(queue.buffer_bytes.map(u64::from)).or_else(|| buffer_bytes(pool?)),
                 kernel: Some(queue.clone()),

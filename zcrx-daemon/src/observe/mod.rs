@@ -3,6 +3,7 @@
 //! A source is a closure that answers at any time from any thread: the daemon hands in the receive path and the
 //! probes, a test hands in a recording.
 
+mod cgroup;
 mod container;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use procfs::process::{LimitValue, Process};
 
-use crate::model::escaped;
-
 /// Resources that zcrxd uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessSample {
@@ -50,10 +48,4 @@ impl ProcessSample {
 
 fn from_ticks(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
-}
-
-/// The cgroup (v2) of a process, as its mount has it: `/system.slice/ingest.service`.
-pub(super) fn cgroup_of(pid: u32) -> Option<String> {
-    let cgroups = Process::new(pid.try_into().ok()?).ok()?.cgroups().ok()?;
-    cgroups.0.into_iter().find(|group| group.hierarchy == 0).map(|group| escaped(group.pathname))
 }

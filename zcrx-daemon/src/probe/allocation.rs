@@ -55,9 +55,9 @@ impl Reader {
     /// Forgets queues that two whole snapshots have missed: not every end of a queue is seen. Returns whether a queue has counts and
     /// is in no snapshot for the first time.
     pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) -> bool {
-        let counted = self.states.keys().filter_map(Result::ok);
+        let found: BTreeSet<u64> = snapshot.queues.iter().map(|queue| queue.ifq).collect();
         let missed: BTreeSet<u64> =
-            counted.filter(|ifq| snapshot.queues.iter().all(|queue| queue.ifq != *ifq)).collect();
+            self.states.keys().filter_map(Result::ok).filter(|ifq| !found.contains(ifq)).collect();
         let new = missed.difference(&self.missed).next().is_some();
         if snapshot.incomplete.is_empty() {
             for ifq in missed.intersection(&self.missed) {

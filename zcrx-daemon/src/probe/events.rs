@@ -69,9 +69,9 @@ impl Reader {
     /// two references at once), and the kernel reuses the address. One miss is not enough, because a queue may be younger than the
     /// snapshot. Returns the forgotten queues, and whether a queue with counts is missing in a snapshot for the first time.
     pub(super) fn forget_missed(&mut self, snapshot: &KernelSnapshot) -> (BTreeSet<u64>, bool) {
-        let counted = self.events.keys().filter_map(Result::ok);
+        let found: BTreeSet<u64> = snapshot.queues.iter().map(|queue| queue.ifq).collect();
         let missed: BTreeSet<u64> =
-            counted.filter(|ifq| snapshot.queues.iter().all(|queue| queue.ifq != *ifq)).collect();
+            self.events.keys().filter_map(Result::ok).filter(|ifq| !found.contains(ifq)).collect();
         let new = missed.difference(&self.missed).next().is_some();
         let mut gone = BTreeSet::new();
         if snapshot.incomplete.is_empty() {

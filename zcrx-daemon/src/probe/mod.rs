@@ -250,8 +250,7 @@ impl Attached {
             reader.walk_next("a ring with queues ended");
         }
         self.rings_ended = lives.rings_ended;
-        let registered = reader.registered();
-        self.identities.replace(snapshot, &registered);
+        self.identities.replace(snapshot, reader.registered());
         if is_kept {
             self.stacks.fill(snapshot, &self.ebpf);
         }

@@ -46,6 +46,7 @@ pub(super) struct Reader {
     config: Array<MapData, Config>,
     records: RingBuf<MapData>,
     rings: HashMap<MapData, u64, RegisteredRing>,
+    registered: BTreeMap<u64, u64>,
     asked: Config,
     known: Known,
     sockets: Option<sockets::Reader>,
@@ -73,6 +74,7 @@ impl Reader {
             records: object::map(ebpf, "SNAPSHOT_RECORDS")
                 .ok_or("the eBPF object has no SNAPSHOT_RECORDS")?,
             rings: object::map(ebpf, "REGISTERED_RINGS").ok_or("the eBPF object has no REGISTERED_RINGS")?,
+            registered: BTreeMap::new(),
             asked: Config { most_buffers: MOST_BUFFERS, ..Config::default() },
             known: Known::of(fields),
             sockets: None,
@@ -244,6 +246,7 @@ impl Reader {
             None => Err("the probe for sockets is not attached".to_owned()),
         };
         let ended = monotonic();
+        self.registered = assembly.take_registered();
         let mut snapshot = assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str));
         snapshot.discovery = Some(discovery);
         if snapshot.queues.iter().any(|queue| queue.rings.is_empty()) {
@@ -286,9 +289,9 @@ impl Reader {
         }
     }
 
-    /// When each ring entered the registry, by address: another ring at the same address has another time.
-    pub(super) fn registered(&self) -> BTreeMap<u64, u64> {
-        self.rings.iter().filter_map(Result::ok).map(|(ring, entry)| (ring, entry.since_ns)).collect()
+    /// When each ring of the last snapshot entered the registry, by address.
+    pub(super) const fn registered(&self) -> &BTreeMap<u64, u64> {
+        &self.registered
     }
 
     /// The functions that a thread is in, innermost first.

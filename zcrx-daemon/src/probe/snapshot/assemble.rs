@@ -31,6 +31,8 @@ pub(super) struct Assembly {
     owners: BTreeMap<u64, Vec<Owner>>,
     /// By address of ring.
     cqs: BTreeMap<u64, CqState>,
+    /// When each ring entered the registry, by address.
+    registered: BTreeMap<u64, u64>,
     /// By address of ring.
     consumers: BTreeMap<u64, Consumer>,
     /// Rings of each queue, in the order in which they were met, by address.
@@ -51,6 +53,7 @@ impl Assembly {
             known,
             owners: BTreeMap::new(),
             cqs: BTreeMap::new(),
+            registered: BTreeMap::new(),
             consumers: BTreeMap::new(),
             members: BTreeMap::new(),
             queues: BTreeMap::new(),
@@ -105,6 +108,9 @@ impl Assembly {
             return;
         }
         self.more_ids |= ring.known & HAS_MORE_IDS != 0;
+        if ring.since_ns != 0 {
+            self.registered.insert(ring.address, ring.since_ns);
+        }
         if ring.cq_entries != 0 && self.known.cq {
             let cq = CqState {
                 entries: ring.cq_entries,
@@ -151,6 +157,11 @@ impl Assembly {
     /// Processes by address of ring or exported queue.
     pub(super) const fn owners(&self) -> &BTreeMap<u64, Vec<Owner>> {
         &self.owners
+    }
+
+    /// When each ring entered the registry, by address: another ring at the same address has another time.
+    pub(super) fn take_registered(&mut self) -> BTreeMap<u64, u64> {
+        std::mem::take(&mut self.registered)
     }
 
     /// Processes that hold any ring or exported queue.

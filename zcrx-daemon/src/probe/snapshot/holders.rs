@@ -51,8 +51,9 @@ impl Holders {
     /// Adds the holders of rings that are still there, as far as they live.
     pub(super) fn add_to(&mut self, assembly: &mut Assembly) {
         self.by_ring.retain(|ring, _| assembly.has_ring(*ring));
+        let mut living = BTreeMap::new();
         for (ring, owners) in &mut self.by_ring {
-            owners.retain(|owner| lives(owner.pid));
+            owners.retain(|owner| *living.entry(owner.pid).or_insert_with(|| lives(owner.pid)));
             assembly.add_holders(*ring, owners);
         }
     }

@@ -29,7 +29,14 @@ pub fn escaped(text: impl Into<String>) -> String {
 /// Escapes a zero-terminated name of the kernel's. Bytes that are no UTF-8 become U+FFFD.
 pub fn from_kernel(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    escaped(String::from_utf8_lossy(&bytes[..end]))
+    let name = &bytes[..end];
+    // Most names need no second look.
+    if name.iter().all(|&byte| byte.is_ascii_graphic() || byte == b' ')
+        && let Ok(name) = str::from_utf8(name)
+    {
+        return name.to_owned();
+    }
+    escaped(String::from_utf8_lossy(name))
 }
 
 fn controls(character: char) -> bool {

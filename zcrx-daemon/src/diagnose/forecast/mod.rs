@@ -66,8 +66,11 @@ pub fn forecast(history: &History) -> Option<Forecast> {
 /// The same from facts that are known already.
 pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
     let since = facts.now.at.saturating_sub(PAST);
-    let past = || facts.history.steps().iter().skip_while(move |step| step.at < since);
-    let oldest = facts.history.samples().find(|sample| sample.at >= since)?;
+    let steps = facts.history.steps();
+    let from = steps.partition_point(|step| step.at < since);
+    let past = || steps.range(from..);
+    // Each sample has its step.
+    let oldest = facts.history.samples().nth(from)?;
     let change = Change::between(oldest, facts.now);
     let per_second = |count: f64| {
         let seconds = change.span.as_secs_f64();

@@ -83,7 +83,9 @@ fn outlook(facts: &Facts<'_>, available: f64) -> Result<Option<Foretold>, String
     let levels = levels.ok_or("what user space holds is unknown")?;
     let lowest = levels.iter().map(|level| level.1).fold(f64::INFINITY, f64::min);
     let near = |level: &(f64, f64)| level.1 <= lowest + total * NEAR;
-    let Some(begin) = levels.iter().rposition(near) else { return Ok(None) };
+    let Some(begin) = levels.iter().rposition(near).filter(|&begin| begin + 1 < levels.len()) else {
+        return Ok(None);
+    };
     let rise = &levels[begin..];
     let lasted = rise[rise.len() - 1].0 - rise[0].0;
     // What rose before and came back: the longest time between two low levels.

@@ -148,6 +148,10 @@ pub(super) fn label(text: &mut String, name: &str, value: &str) {
 }
 
 fn escape(value: &str, quotes: bool, text: &mut String) {
+    if !value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        text.push_str(value);
+        return;
+    }
     for character in value.chars() {
         match character {
             '\\' => text.push_str("\\\\"),

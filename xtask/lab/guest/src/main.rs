@@ -14,6 +14,8 @@ mod service;
 
 use anyhow::{Context, Result, bail};
 
+use service::Plan;
+
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
@@ -32,14 +34,20 @@ fn main() -> Result<()> {
             demo::run(seconds.context("demo needs its length in seconds")?)
         }
         "hello" => init::hello(),
-        "list-service" => {
-            println!("{}", serde_json::to_string(&service::list()).context("cannot write the list")?);
-            Ok(())
-        }
-        "service" => service::run(),
+        "list-service" => list(Plan::Life),
+        "list-quick-start" => list(Plan::QuickStart),
+        "service" => service::run(Plan::Life),
+        "quick-start" => service::run(Plan::QuickStart),
+        "list-container" => list(Plan::Container),
+        "container" => service::run(Plan::Container),
         "scenario" => scenarios::run(names.first().context("which scenario?")?),
         other => bail!(
-            "unknown command {other:?}: list, run, here, shell, demo, hello, scenario, list-service or service"
+            "unknown command {other:?}: list, run, here, shell, demo, hello, scenario, list-service, list-quick-start, list-container, service, quick-start or container"
         ),
     }
+}
+
+fn list(plan: Plan) -> Result<()> {
+    println!("{}", serde_json::to_string(&service::list(plan)).context("cannot write the list")?);
+    Ok(())
 }

@@ -31,6 +31,7 @@ use self::nics::{EmulatedNics, NicKind};
 use self::programs::Programs;
 use self::session::Ground;
 use self::session::Report;
+use self::systemd::Plan;
 use xtask_tools::apt::Network;
 use xtask_tools::cache::Cache;
 use xtask_tools::command::{find, require};
@@ -84,6 +85,10 @@ enum LabCommand {
     },
     /// Install the Debian package in a guest with systemd, Prometheus and Alertmanager, and put the service through its life
     Systemd,
+    /// Follow docs/quick-start.md in such a guest, command by command, from the package to a first alert
+    QuickStart,
+    /// Build the container image with podman in such a guest, and run it with the chart's capabilities
+    Container,
     /// Open a shell in a guest
     Shell {
         /// Series to boot; the newest if none is named
@@ -98,7 +103,7 @@ enum LabCommand {
 impl LabArguments {
     /// Whether the command installs zcrxd's Debian package in a guest.
     pub fn needs_package(&self) -> bool {
-        matches!(self.command, LabCommand::Systemd)
+        matches!(self.command, LabCommand::Systemd | LabCommand::QuickStart | LabCommand::Container)
     }
 }
 
@@ -126,9 +131,9 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
         }
         LabCommand::Accuracy(options) => accuracy::run(&options, network),
         LabCommand::Matrix { check } => matrix::run(&Lab::open(network)?, check),
-        LabCommand::Systemd => {
-            systemd::run_steps(network, package.context("the steps need the Debian package")?)
-        }
+        LabCommand::Systemd => systemd::run_steps(Plan::Life, network, package),
+        LabCommand::QuickStart => systemd::run_steps(Plan::QuickStart, network, package),
+        LabCommand::Container => systemd::run_steps(Plan::Container, network, package),
         LabCommand::Shell { kernel, nic } => {
             let lab = Lab { nic, ..Lab::open(network)? };
             let rows = lab.rows(&kernel.into_iter().collect::<Vec<_>>())?;

@@ -1,4 +1,5 @@
-//! `cargo xtask lab systemd`: the package and the service on a real Debian with systemd, Prometheus and Alertmanager.
+//! `cargo xtask lab systemd` and `quick-start`: the package and the service on a real Debian with systemd, Prometheus
+//! and Alertmanager.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,36 +15,81 @@ use super::{Lab, Tally};
 use xtask_tools::apt::{Apt, Network};
 use xtask_tools::cache::{Cache, Key};
 use xtask_tools::command::{output, require, run};
+use xtask_tools::workspace::root;
 
-/// The release that the package is for.
+/// Debian release of the guest.
 const SUITE: &str = "trixie";
 
-/// What the system consists of, beside what is essential.
-const PACKAGES: &str = "systemd-sysv,dbus,udev,iproute2,ethtool,prometheus,prometheus-alertmanager";
+/// Packages of every plan's system.
+const PACKAGES: &str = "systemd-sysv,dbus,udev,iproute2,ethtool";
 
-/// Its root file system lies in memory, twice while the kernel unpacks it.
+/// Memory of the guest: the root file system lies in memory, twice while the kernel unpacks it.
 const MEMORY_MIB: u32 = 3072;
 
-/// Runs this program in the guest once everything else is up.
-const UNIT: &str = "\
-[Unit]
-Description=zcrxd's lab
-After=multi-user.target
+/// What the guest does.
+#[derive(Clone, Copy)]
+pub(super) enum Plan {
+    /// Puts the service through its life.
+    Life,
+    /// Follows docs/quick-start.md.
+    QuickStart,
+    /// Builds and runs the container image.
+    Container,
+}
 
-[Service]
-ExecStart=/lab/guest service
-StandardOutput=journal+console
-";
+impl Plan {
+    /// The command of the guest's program.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Life => "service",
+            Self::QuickStart => "quick-start",
+            Self::Container => "container",
+        }
+    }
 
-/// The guest has no logins and no hotplug; the lab starts the servers itself, with its own configuration.
-const MASKED: [&str; 6] = [
+    /// What the system consists of, beside what is essential.
+    fn packages(self) -> String {
+        let servers = "prometheus,prometheus-alertmanager";
+        let more = match self {
+            Self::Life => servers.to_owned(),
+            Self::QuickStart => format!("{servers},curl"),
+            Self::Container => "podman,crun,netavark,ca-certificates,curl".to_owned(),
+        };
+        format!("{PACKAGES},{more}")
+    }
+
+    /// Runs the guest's program once everything else is up.
+    fn unit(self) -> String {
+        format!(
+            "[Unit]\nDescription=zcrxd's lab\nAfter=multi-user.target\n\n\
+             [Service]\nExecStart=/lab/guest {}\nStandardOutput=journal+console\n",
+            self.command()
+        )
+    }
+}
+
+/// The guest has no logins and no hotplug.
+const MASKED: [&str; 4] = [
     "serial-getty@ttyS0.service",
     "systemd-hwdb-update.service",
     "systemd-firstboot.service",
-    "prometheus.service",
-    "prometheus-alertmanager.service",
     "apt-daily.timer",
 ];
+
+/// In the service's life, the lab starts the servers itself, with its own configuration.
+const SERVERS: [&str; 2] = ["prometheus.service", "prometheus-alertmanager.service"];
+
+/// Alertmanager's members find each other by an address of the host, and the guest has none.
+const ONE_ALERTMANAGER: &str = "ARGS=\"--cluster.listen-address=\"\n";
+
+/// The root of a guest is a RAM disk, which cannot be pivoted.
+const ON_A_RAM_DISK: &str = "[engine]\nno_pivot_root = true\n";
+
+/// A RAM disk cannot be the upper layer of an overlay.
+const STORAGE: &str = "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"/var/lib/containers/storage\"\n";
+
+/// The document that [`Plan::QuickStart`] follows.
+const QUICK_START: &str = "docs/quick-start.md";
 
 /// Panels and rules whose queries may have no answer in the guest, though their series are not said to be absent at
 /// times, and why. The step fails if one of these has an answer.
@@ -52,16 +98,17 @@ const MAY_BE_EMPTY: [(&str, &str); 1] = [(
     "an alert whose query answers is an alert, and only one thing is made wrong in the guest",
 )];
 
-/// Goes through the life of the package in a guest; fails if a step does.
-pub(super) fn run_steps(network: Network, package: &Path) -> Result<()> {
+/// Runs the steps of the plan in a guest; fails if a step fails.
+pub(super) fn run_steps(plan: Plan, network: Network, package: Option<&Path>) -> Result<()> {
+    let package = package.context("the steps need zcrxd's Debian package")?;
     let lab = Lab::open(network)?;
     let kernel = lab.kernels.newest()?.clone();
-    let root = system(&lab.cache, network)?;
-    let steps = output(Command::new(lab.programs.guest()).arg("list-service"))?;
+    let system = debian(&lab.cache, network, &plan.packages())?;
+    let steps = output(Command::new(lab.programs.guest()).arg(format!("list-{}", plan.command())))?;
     let steps: Vec<_> = serde_json::from_str(&steps).context("the guest's list of steps cannot be read")?;
-    let boot = |directory: &Path| machine(&lab, &kernel, &root, package, directory);
-    let directory = lab.directory.join("systemd");
-    let report = session::run("systemd", Ground::Guest(&boot), &steps, false, &directory)?;
+    let boot = |directory: &Path| machine(plan, &lab, &kernel, &system, package, directory);
+    let directory = lab.directory.join(plan.command());
+    let report = session::run(plan.command(), Ground::Guest(&boot), &steps, false, &directory)?;
     for (name, value) in &report.facts {
         println!("{name}: {value}");
     }
@@ -70,24 +117,59 @@ pub(super) fn run_steps(network: Network, package: &Path) -> Result<()> {
     lab.close(&tally)
 }
 
-fn machine(lab: &Lab, kernel: &Kernel, root: &Path, deb: &Path, directory: &Path) -> Result<Machine> {
+fn machine(
+    plan: Plan,
+    lab: &Lab,
+    kernel: &Kernel,
+    system: &Path,
+    deb: &Path,
+    directory: &Path,
+) -> Result<Machine> {
     let mut archive = Archive::new();
     archive.link("/init", "usr/lib/systemd/systemd");
     archive.file("/lab/guest", &lab.programs.guest())?;
     archive.file("/lab/faulty-app", &lab.programs.foreign())?;
     lab.nic.equip(&lab.cache, lab.network, &lab.kernels, kernel, &mut archive)?;
-    archive.file("/lab/zcrxd.deb", deb)?;
-    archive.text("/lab/queries.jsonl", &zcrx_dashboards::queries()?);
-    let reasons = serde_json::to_string(&MAY_BE_EMPTY).context("cannot write the reasons")?;
-    archive.text("/lab/may-be-empty.json", &reasons);
+    let mask = |archive: &mut Archive, unit| {
+        archive.link(format!("/etc/systemd/system/{unit}"), "/dev/null");
+    };
+    match plan {
+        Plan::Life => {
+            archive.file("/lab/zcrxd.deb", deb)?;
+            archive.text("/lab/queries.jsonl", &zcrx_dashboards::queries()?);
+            let reasons = serde_json::to_string(&MAY_BE_EMPTY).context("cannot write the reasons")?;
+            archive.text("/lab/may-be-empty.json", &reasons);
+            for unit in SERVERS {
+                mask(&mut archive, unit);
+            }
+        }
+        Plan::QuickStart => {
+            // Where the user has put the package, under the name that `cargo xtask dist` gives it.
+            archive.file(Path::new("/root").join(deb.file_name().context("a package has a name")?), deb)?;
+            archive.file("/lab/quick-start.md", &root().join(QUICK_START))?;
+            archive.text("/etc/default/prometheus-alertmanager", ONE_ALERTMANAGER);
+        }
+        Plan::Container => {
+            let distributed = deb.parent().context("a package lies in a folder")?.join("root");
+            for file in ["usr/bin/zcrxd", "etc/zcrxd/zcrxd.toml"] {
+                let inside = Path::new("/root/zcrxd/target/dist/root").join(file);
+                archive.file(inside, &distributed.join(file))?;
+            }
+            archive.file("/root/zcrxd/deploy/Containerfile", &root().join("deploy/Containerfile"))?;
+            archive.file("/lab/install.md", &root().join("docs/install.md"))?;
+            archive.text("/lab/capabilities", &chart_capabilities()?);
+            archive.text("/etc/containers/containers.conf", ON_A_RAM_DISK);
+            archive.text("/etc/containers/storage.conf", STORAGE);
+        }
+    }
     archive.text("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
-    archive.text("/etc/systemd/system/zcrx-lab.service", UNIT);
+    archive.text("/etc/systemd/system/zcrx-lab.service", &plan.unit());
     archive.link("/etc/systemd/system/multi-user.target.wants/zcrx-lab.service", "../zcrx-lab.service");
     for unit in MASKED {
-        archive.link(format!("/etc/systemd/system/{unit}"), "/dev/null");
+        mask(&mut archive, unit);
     }
     // The kernel unpacks one archive after another.
-    let mut bytes = fs::read(root).with_context(|| format!("cannot read {}", root.display()))?;
+    let mut bytes = fs::read(system).with_context(|| format!("cannot read {}", system.display()))?;
     bytes.extend(archive.finish());
     let image = lab.kernels.image(kernel)?;
     let mut machine = Machine::new(&image, bytes, directory)?;
@@ -96,9 +178,9 @@ fn machine(lab: &Lab, kernel: &Kernel, root: &Path, deb: &Path, directory: &Path
     Ok(machine)
 }
 
-/// The system's root as an archive, made once.
-fn system(cache: &Cache, network: Network) -> Result<PathBuf> {
-    let key = Key::new().bytes(SUITE).bytes(PACKAGES).name();
+/// Returns the path of the system's root as an archive, which is made once.
+fn debian(cache: &Cache, network: Network, packages: &str) -> Result<PathBuf> {
+    let key = Key::new().bytes(SUITE).bytes(packages).name();
     let directory = cache.build("lab/system", &key, |directory| {
         if network == Network::Offline {
             bail!("the system with systemd was not fetched before");
@@ -108,14 +190,14 @@ fn system(cache: &Cache, network: Network) -> Result<PathBuf> {
             bail!("making a system with systemd needs root");
         }
         let mmdebstrap = require("mmdebstrap", "mmdebstrap")?;
-        eprintln!("lab: preparing a Debian {SUITE} with systemd and Prometheus");
+        eprintln!("lab: preparing a Debian {SUITE} with systemd: {packages}");
         let apt = Apt::open(cache, &[SUITE], network)?;
         let sources = directory.join("sources.list");
         fs::write(&sources, apt.sources()).with_context(|| format!("cannot write {}", sources.display()))?;
         let root = directory.join("root");
         run(Command::new(mmdebstrap)
             .args(["--variant=minbase", "--mode=root"])
-            .arg(format!("--include={PACKAGES}"))
+            .arg(format!("--include={packages}"))
             .arg(SUITE)
             .arg(&root)
             .arg(&sources)
@@ -135,4 +217,12 @@ fn system(cache: &Cache, network: Network) -> Result<PathBuf> {
         fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))
     })?;
     Ok(directory.join("root.cpio"))
+}
+
+/// The capabilities that the chart asks for, one a line.
+fn chart_capabilities() -> Result<String> {
+    const CHART: &str = "deploy/helm/zcrxd/values.yaml";
+    let values = fs::read_to_string(root().join(CHART)).with_context(|| format!("cannot read {CHART}"))?;
+    let list = values.lines().find_map(|line| line.strip_prefix("capabilities: [")?.strip_suffix(']'));
+    Ok(list.with_context(|| format!("{CHART} lists no capabilities"))?.replace(", ", "\n"))
 }

@@ -1,9 +1,13 @@
-//! The package and the service on a real Debian with systemd: a unit of that system runs this program, which goes
-//! through the lifecycle of the package, step by step. Each step starts from what the one before it left.
+//! The package and the service on a real Debian with systemd: a unit of that system runs this program, which runs the steps
+//! of a plan. Each step starts from the state that the step before it left.
 
+mod container;
+mod document;
 mod monitoring;
 mod package;
 mod queries;
+mod quick_start;
+mod shell;
 mod stages;
 mod webhook;
 mod wire;
@@ -29,8 +33,32 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-/// Every step, in their order.
-const STEPS: [Step; 9] = [
+/// Steps that one machine goes through.
+#[derive(Clone, Copy)]
+pub(crate) enum Plan {
+    /// The life of the package and of the service.
+    Life,
+    /// What a new user does.
+    QuickStart,
+    /// zcrxd in a container.
+    Container,
+}
+
+impl Plan {
+    fn steps(self) -> &'static [Step] {
+        match self {
+            Self::Life => &LIFE,
+            Self::QuickStart => &QUICK_START,
+            Self::Container => &CONTAINER,
+        }
+    }
+}
+
+const CONTAINER: [Step; 1] = [container::RUN];
+
+const QUICK_START: [Step; 1] = [quick_start::FOLLOWED];
+
+const LIFE: [Step; 9] = [
     package::INSTALLED,
     package::LEAST_PRIVILEGE,
     stages::RECEIVES,
@@ -42,8 +70,8 @@ const STEPS: [Step; 9] = [
     package::PURGED,
 ];
 
-/// What the host may know.
-pub(crate) fn list() -> Vec<ScenarioInfo> {
+/// Returns the steps of a plan for the host.
+pub(crate) fn list(plan: Plan) -> Vec<ScenarioInfo> {
     let info = |step: &Step| ScenarioInfo {
         name: step.name.to_owned(),
         about: step.about.to_owned(),
@@ -53,23 +81,23 @@ pub(crate) fn list() -> Vec<ScenarioInfo> {
         default: true,
         drivers: false,
     };
-    STEPS.iter().map(info).collect()
+    plan.steps().iter().map(info).collect()
 }
 
-/// Goes through the steps until one fails, and ends the machine.
-pub(crate) fn run() -> Result<()> {
-    let ran = Results::port().and_then(steps);
+/// Runs the steps until one fails, then powers the machine off.
+pub(crate) fn run(plan: Plan) -> Result<()> {
+    let ran = Results::port().and_then(|results| steps(plan, results));
     if let Err(error) = ran {
         println!("zcrx-lab: {error:#}");
     }
     init::power_off()
 }
 
-fn steps(mut results: Results) -> Result<()> {
+fn steps(plan: Plan, mut results: Results) -> Result<()> {
     harness::clear_work()?;
     results
         .say(&Message::Hello { release: harness::kernel_release(), needs: features::needs(Place::Guest) })?;
-    let mut steps = STEPS.iter();
+    let mut steps = plan.steps().iter();
     for step in steps.by_ref() {
         results.say(&Message::Begin { scenario: step.name.to_owned() })?;
         let started = Instant::now();

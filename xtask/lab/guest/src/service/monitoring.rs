@@ -1,4 +1,4 @@
-//! Real Prometheus and Alertmanager with the package's rules, while a queue starves.
+//! A real Prometheus and Alertmanager with the package's rules, while a queue starves.
 
 use std::fs;
 use std::io::Read;
@@ -22,16 +22,18 @@ pub(super) const PROMETHEUS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const ALERTMANAGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9093);
 /// Where the package's Alertmanager configuration sends notifications.
-const WEBHOOK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9099);
+pub(super) const WEBHOOK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9099);
 const PACKAGED: &str = "/usr/share/zcrxd/prometheus";
 
-/// The one alert that must come.
+/// The alert that must fire.
 const ALERT: &str = "ZcrxQueueStarving";
-/// And what it must name.
+/// The cause that the alert must name.
 const CAUSE: &str = "slow_consumer";
 
-/// The times in the package's files that would take minutes, and what they are made here. Nothing else is changed.
-const SHORTER: [(&str, &str); 7] = [
+/// Times in the package's files that would take minutes, and their replacements. Nothing else is changed.
+pub(super) const SHORTER: [(&str, &str); 8] = [
+    ("scrape_interval: 15s", "scrape_interval: 1s"),
     ("interval: 30s", "interval: 1s"),
     ("for: 1m\n", "for: 3s\n"),
     ("group_wait: 10s", "group_wait: 1s"),
@@ -50,7 +52,7 @@ scrape_configs:
     static_configs: [{targets: ['127.0.0.1:9965']}]
 ";
 
-/// As open as without one.
+/// A web configuration that restricts nothing.
 const WEB_CONFIG: &str = "/etc/zcrxd/web.yml";
 
 /// The two queues of the earlier steps; one of the NIC that verifies; one of the NIC whose sink may hold all of a small area;
@@ -114,7 +116,7 @@ pub(super) const ALERTED: Step = Step {
             Ok(queries::series("up{job=\"zcrxd\"} == 1").ok().filter(|found| *found > 0))
         })?;
 
-        // What else panels are of.
+        // Other panels need traffic, failures and registrations.
         send()?;
         wire::send()?;
         wire::fail()?;
@@ -131,7 +133,7 @@ pub(super) const ALERTED: Step = Step {
             Err(error) => Err(error).context("no connection from the forward sink"),
         })?;
         slow.set_nonblocking(false).context("cannot set a socket up")?;
-        // Not a byte is read from it until the alert has come.
+        // Nothing reads from this connection until the alert has fired.
         let mut notices = Vec::new();
         let mut sent = 0_u64;
         let deadline = Instant::now() + LIMIT;
@@ -159,7 +161,7 @@ pub(super) const ALERTED: Step = Step {
             "its runbook is not named: {alert}"
         );
         facts::add("alert", &text("description"))?;
-        // Series of a starving queue exist now, and not in the next step.
+        // The series of a starving queue exist only now.
         queries::ask_while_starving()?;
 
         // The remedy: the reader reads, until the sender has ended and all has come through.
@@ -197,7 +199,7 @@ pub(super) const QUERIED: Step = Step {
     },
 };
 
-/// Both servers, with the package's files, whose times are shortened.
+/// Starts both servers with the package's files, whose times are shortened.
 fn start_servers() -> Result<()> {
     let place = work().join("monitoring");
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
@@ -231,7 +233,7 @@ fn start_servers() -> Result<()> {
     })
 }
 
-/// Sends what goes without waiting; how much that was.
+/// Sends until the socket is full; returns the number of bytes.
 fn push(mut stream: &TcpStream) -> Result<u64> {
     use std::io::Write;
     let mut sent = 0;
@@ -244,8 +246,8 @@ fn push(mut stream: &TcpStream) -> Result<u64> {
     }
 }
 
-/// The alert in what came, in that state.
-fn find(notices: &[(String, Value)], state: &str) -> Option<(String, Value)> {
+/// Returns the path and the alert of the first notification with the alert in `state`.
+pub(super) fn find(notices: &[(String, Value)], state: &str) -> Option<(String, Value)> {
     notices.iter().find_map(|(path, notice)| {
         let alert = notice["alerts"]
             .as_array()?

@@ -1,4 +1,4 @@
-//! The package comes, is what it says, and goes.
+//! The package: installed, with the privileges that it states, and purged.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ use super::Step;
 use super::stages::{LIMIT, allow_slow_starts, metrics, property, ready, systemctl};
 use crate::harness::{eventually, facts, output};
 
-/// What `systemd-analyze security` may find at most.
+/// Exposure that `systemd-analyze security` may report at most.
 const EXPOSURE: f64 = 2.0;
 
-/// Files that a user looks for.
+/// Files that users look for in the package.
 const FILES: [&str; 8] = [
     "/usr/share/man/man1/zcrxd.1.gz",
     "/usr/share/man/man1/zcrxd-run.1.gz",

@@ -12,7 +12,7 @@ use super::monitoring::PROMETHEUS;
 use crate::harness::metrics::get;
 use crate::harness::{artefacts, facts, work};
 
-/// Hard stop for what has no data yet.
+/// Limit for queries that have no data yet.
 const DATA_LIMIT: Duration = Duration::from_mins(2);
 
 /// A query of a panel or rule, as `cargo xtask monitoring queries` lists it.
@@ -31,7 +31,7 @@ impl Listed {
     }
 }
 
-/// Asks everything, and keeps how many series each answer has, for [`judge`].
+/// Runs every query and keeps the number of series of each answer for [`judge`].
 pub(super) fn ask_while_starving() -> Result<()> {
     let counts = listed()?.iter().map(|listed| series(&listed.query)).collect::<Result<Vec<_>>>()?;
     let text = serde_json::to_string(&counts).context("cannot write the answers")?;
@@ -104,7 +104,7 @@ fn kept() -> std::path::PathBuf {
     work().join("series-while-starving.json")
 }
 
-/// How many series Prometheus answers with.
+/// Returns the number of series in Prometheus' answer.
 pub(super) fn series(expression: &str) -> Result<usize> {
     let encoded = expression.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
     let (_, body) = get(PROMETHEUS, &format!("/api/v1/query?query={encoded}"))?;

@@ -1,4 +1,4 @@
-//! The service through what happens to services.
+//! The service: it receives, reloads, restarts, and is started again by the watchdog.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,18 +11,18 @@ use super::Step;
 use crate::harness::metrics::{Metrics, get};
 use crate::harness::{eventually, output};
 
-/// How long anything may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
+/// Limit of each wait. Attaching probes to an emulated kernel on a busy machine takes a minute.
 pub(super) const LIMIT: Duration = Duration::from_mins(3);
 
 const CONFIGURATION: &str = "/etc/zcrxd/zcrxd.toml";
 
-/// Where the service is made to differ from the package.
+/// Directory of the lab's changes to the unit.
 const DROP_IN: &str = "/run/systemd/system/zcrxd.service.d";
 
 /// Seconds that a start may take here: as long as [`LIMIT`].
 const SLOW_START: &str = "[Service]\nTimeoutStartSec=180\n";
 
-/// What each transfer carries.
+/// Payload of each transfer, bytes.
 const BYTES: u64 = 4 << 20;
 
 /// Two queues that verify: one software interface queue, one zcrx queue without a device.
@@ -48,7 +48,7 @@ pub(super) const RECEIVES: Step = Step {
         systemctl(&["restart", "zcrxd.service"])?;
         ready()?;
         send()?;
-        // Seen by the snapshot probe, long after zcrxd dropped the capabilities for attaching it.
+        // The snapshot probe sees the queue long after zcrxd dropped the capabilities for attaching the probe.
         eventually("the kernel's side of the zcrx queue is in the metrics", LIMIT, || {
             Ok(metrics()?.sum("zcrx_queue_area_buffers").filter(|buffers| *buffers > 0.0))
         })?;
@@ -81,7 +81,7 @@ pub(super) const RELOADED: Step = Step {
         configure(GOOD)?;
         systemctl(&["reload", "zcrxd.service"])?;
         eventually("the old address is back", LIMIT, || Ok(transfer(7001).ok()))?;
-        ensure!(property("MainPID")? == pid, "a reload restarted it");
+        ensure!(property("MainPID")? == pid, "a reload restarted zcrxd");
         Ok(())
     },
 };
@@ -120,7 +120,10 @@ pub(super) const WATCHED: Step = Step {
         systemctl(&["kill", "--kill-whom=main", "--signal=SIGUSR1", "zcrxd.service"])?;
         another(&pid, &restarts)?;
         let journal = output(Command::new("journalctl").args(["--no-pager", "--unit=zcrxd.service"]))?;
-        ensure!(journal.contains("Watchdog timeout"), "it was started again, but not for its watchdog");
+        ensure!(
+            journal.contains("Watchdog timeout"),
+            "systemd started zcrxd again, but not because of the watchdog"
+        );
         fs::remove_file(&drop_in).with_context(|| format!("cannot remove {drop_in}"))?;
         systemctl(&["daemon-reload"])?;
         systemctl(&["restart", "zcrxd.service"])?;
@@ -129,25 +132,25 @@ pub(super) const WATCHED: Step = Step {
     },
 };
 
-/// Lets the service take its time to start: attaching probes to an emulated kernel is slow. Nothing else is changed.
+/// Raises the limit for the start of the service: attaching probes to an emulated kernel is slow.
 pub(super) fn allow_slow_starts() -> Result<()> {
     fs::create_dir_all(DROP_IN).with_context(|| format!("cannot make {DROP_IN}"))?;
     let path = format!("{DROP_IN}/emulated.conf");
     fs::write(&path, SLOW_START).with_context(|| format!("cannot write {path}"))
 }
 
-/// Asks systemd; what it says.
+/// Runs systemctl and returns its output.
 pub(super) fn systemctl(arguments: &[&str]) -> Result<String> {
     output(Command::new("systemctl").arg("--no-pager").args(arguments))
 }
 
-/// A property of the service.
+/// Returns a property of the service.
 pub(super) fn property(name: &str) -> Result<String> {
     let said = systemctl(&["show", "--value", "--property", name, "zcrxd.service"])?;
     Ok(said.trim().to_owned())
 }
 
-/// Writes the service's configuration; the web endpoint is as the package has it.
+/// Writes the service's configuration. The web endpoint keeps its default address.
 pub(super) fn configure(queues: &str) -> Result<()> {
     fs::write(CONFIGURATION, queues).with_context(|| format!("cannot write {CONFIGURATION}"))
 }
@@ -156,7 +159,7 @@ pub(super) fn web() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9965))
 }
 
-/// Waits until the service says that it is ready.
+/// Waits until `/readyz` answers 200.
 pub(super) fn ready() -> Result<()> {
     let mut said = String::new();
     let ready = eventually("zcrxd is ready", LIMIT, || {
@@ -175,7 +178,7 @@ pub(super) fn ready() -> Result<()> {
     ready.with_context(|| format!("/readyz says {said}"))
 }
 
-/// Scrapes the service; the last scrape becomes an artefact.
+/// Scrapes the service, and keeps the scrape as an artefact.
 pub(super) fn metrics() -> Result<Metrics> {
     let metrics = Metrics::scrape(web())?;
     fs::write(crate::harness::artefacts().join("metrics.prom"), &metrics.text)
@@ -183,7 +186,7 @@ pub(super) fn metrics() -> Result<Metrics> {
     Ok(metrics)
 }
 
-/// Waits until systemd has started another process for the one that was there.
+/// Waits until systemd has started another process in place of `pid`.
 fn another(pid: &str, restarts: &str) -> Result<()> {
     eventually("systemd starts it again", LIMIT, || {
         let now = property("MainPID")?;
@@ -193,7 +196,7 @@ fn another(pid: &str, restarts: &str) -> Result<()> {
     ready()
 }
 
-/// Sends to both queues what they verify.
+/// Sends data to both verifying queues.
 pub(super) fn send() -> Result<()> {
     transfer(7000)?;
     transfer(7001)

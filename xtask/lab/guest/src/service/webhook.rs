@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Listens; each notification's path and what it says come out of the channel.
+/// Listens, and sends each notification's path and body through the channel.
 pub(super) fn listen(address: SocketAddr) -> Result<Receiver<(String, Value)>> {
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let (sender, receiver) = channel();

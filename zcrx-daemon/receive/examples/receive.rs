@@ -1,8 +1,7 @@
 //! Receives TCP payload with zero copy and counts it: `receive INTERFACE QUEUE PORT [BYTES]`, until so many bytes have come.
 
 use std::collections::HashMap;
-use std::env;
-use std::error::Error;
+use std::ffi::CString;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -13,15 +12,17 @@ const ACCEPT: u64 = u64::MAX;
 /// Completions after which buffers are published.
 const BATCH: usize = 128;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [interface, queue, port, rest @ ..] = &arguments[..] else {
         return Err("usage: receive INTERFACE QUEUE PORT [BYTES]".into());
     };
     let enough: u64 = rest.first().map_or(Ok(u64::MAX), |bytes| bytes.parse())?;
-    let index = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))?;
+    let name = CString::new(interface.as_str())?;
+    // SAFETY: the name lives longer than the call. Without such an interface this is 0, which the registration refuses.
+    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
     let options = Options {
-        ifindex: index.trim().parse()?,
+        ifindex,
         rx_queue: queue.parse()?,
         area_bytes: 64 << 20,
         refill_entries: 16384,

@@ -37,9 +37,11 @@ impl Programs {
         self.directory.join("devices")
     }
 
-    /// All of them: the guest's init, the daemon, the foreign program, and the one that compares queues.
-    pub(crate) fn all(&self) -> [PathBuf; 4] {
-        ["guest", "zcrxd", "faulty-app", "conformance"].map(|name| self.directory.join(name))
+    /// All of them: the guest's init, the daemon, the foreign program, the one that compares queues, and the example of the crate
+    /// `zcrx-receive`.
+    pub(crate) fn all(&self) -> [PathBuf; 5] {
+        ["guest", "zcrxd", "faulty-app", "conformance", "receive-example"]
+            .map(|name| self.directory.join(name))
     }
 
     /// The scenarios, as the guest's program knows them.

@@ -6,6 +6,7 @@ mod backends;
 mod completions;
 mod cost;
 mod ends;
+mod example;
 mod features;
 mod flows;
 mod pressure;
@@ -22,6 +23,7 @@ pub(super) const FILES: &[&[Scenario]] = &[
     completions::SCENARIOS,
     cost::SCENARIOS,
     ends::SCENARIOS,
+    example::SCENARIOS,
     features::SCENARIOS,
     flows::SCENARIOS,
     pressure::SCENARIOS,

@@ -172,8 +172,14 @@ fn watch(
             }
         };
         if is_over {
-            judged.healthy_seconds = if harm.is_none() { at - first } else { since - first };
-            let unfounded = look.trouble.take().filter(|_| harm.is_none() && truth.marks(case).is_none());
+            judged.healthy_seconds = match harm {
+                Some(_) => since - first,
+                None if quiet => at - first,
+                None => 0.0,
+            };
+            // An alarm may still be about packets that were lost before the fault.
+            let healthy = quiet && harm.is_none() && truth.marks(case).is_none();
+            let unfounded = look.trouble.take().filter(|_| healthy);
             if let Some(trouble) = unfounded {
                 judged.false_alarms.push(format!("without a lost packet: {trouble}"));
             }
@@ -184,8 +190,8 @@ fn watch(
                 Some(_) if allowed.is_some() => judged.made = case.fault.cause().map(str::to_owned),
                 Some(_) => judged.left_out = Some("the fault did no harm that lasted".to_owned()),
                 None if case.fault == Fault::None => {
-                    let lost = harm.map(|_| "packets were lost without a fault".to_owned());
-                    judged.left_out = lost;
+                    let lost = harm.is_some() || !quiet;
+                    judged.left_out = lost.then(|| "packets were lost without a fault".to_owned());
                 }
                 None => {
                     judged.left_out = Some(format!("the ledger does not show the fault: {}", truth.words()));

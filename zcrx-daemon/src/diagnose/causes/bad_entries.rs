@@ -149,4 +149,33 @@ mod tests {
         let verdict = verdict(&queue.run(8));
         first(&verdict, Cause::BadEntries);
     }
+
+    #[test]
+    fn synthetic_bad_entries_beside_other_completions_are_told_from_a_leak_by_what_was_usual() {
+        // A third of the entries gives no buffer back at any time: packets lie in sockets, or buffers come in fragments.
+        for (fragments, late) in [(1, 0.25), (1, 0.0), (2, 0.0), (3, 0.1)] {
+            for (leak, bad_entries, right) in
+                [(0.32, 0.0, Cause::NeverReturned), (0.0, 0.4, Cause::BadEntries)]
+            {
+                let mut queue = Queue {
+                    buffers: 2804,
+                    ring: 256,
+                    arrivals_per_second: 1_600.0,
+                    return_batch: 150,
+                    socket_limit: 700,
+                    other_completions: 1_200.0,
+                    refill_entries: 16_384,
+                    cq_entries: 32_768,
+                    fragments,
+                    late,
+                    ..Queue::default()
+                };
+                let mut history = crate::diagnose::History::new(60);
+                queue.run_with(12, |sample| history.push(sample));
+                (queue.leak, queue.bad_entries) = (leak, bad_entries);
+                queue.run_with(14, |sample| history.push(sample));
+                first(&verdict(&history), right);
+            }
+        }
+    }
 }

@@ -10,6 +10,32 @@ const LEFT_BEHIND: f64 = 0.5;
 /// Steps with entries without effect that tell bad ones from what the owner happens to hold more of.
 const FEWEST_STEPS: u32 = 2;
 
+/// Entries consumed, and those of them that gave no buffer back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waste {
+    steps: u32,
+    consumed: f64,
+    wasted: f64,
+}
+
+impl Waste {
+    /// Of a step in which enough entries were consumed for a share of them to mean something.
+    fn of(change: &Change) -> Option<Self> {
+        let (wasted, consumed) = change.wasted().zip(change.consumed.filter(|&consumed| consumed >= FEW))?;
+        Some(Self { steps: 1, consumed: consumed as f64, wasted: wasted as f64 })
+    }
+
+    fn add(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.consumed += other.consumed;
+        self.wasted += other.wasted;
+    }
+
+    fn share(&self) -> f64 {
+        self.wasted / self.consumed.max(1.0)
+    }
+}
+
 impl Facts<'_> {
     /// The newest stretch of time in which refill entries were consumed: the recent past, else the whole window. A
     /// queue that wasted all it had consumes nothing any more.
@@ -44,43 +70,62 @@ impl Facts<'_> {
         let others = change.posted.zip(change.references).is_some_and(|(posted, references)| {
             posted.cast_signed() - references > (consumed + consumed / 50 + 64).cast_signed()
         });
+        let beyond = |wasted: u64, usual: f64| wasted.saturating_sub((usual * consumed as f64) as u64);
         let thrown = match (rejected, wasted) {
             // Buffers that come back with their packet only look bad.
             (Some(rejected), Some(wasted)) if !fragmented && wasted > rejected * 2 => {
-                if others && self.entries_leave_references() { wasted } else { rejected }
+                let usual = self.usual_waste_beside_bad().filter(|_| others);
+                usual.map_or(rejected, |usual| beyond(wasted, usual))
             }
             (Some(rejected), Some(wasted)) => rejected.min(wasted),
             (Some(rejected), None) if change.copied_bytes.is_none() || !some(change.copied_bytes) => rejected,
-            (None, Some(wasted)) if !fragmented && self.entries_leave_references() => wasted,
+            (None, Some(wasted)) => {
+                // Where fragments are usual but no time without bad entries was seen, nothing tells them apart.
+                let usual = self.usual_waste_beside_bad().filter(|&usual| usual > 0.0 || !fragmented)?;
+                beyond(wasted, usual)
+            }
             _ => return None,
         };
         Some((thrown, consumed))
     }
 
-    /// Whether entries that gave no buffer back left their references behind: then they are bad. Where they did not, their buffers
-    /// came back with their packets. What the owner holds for a while does not count: only what it never held less of again. True where
-    /// references are not counted. Only a queue that starved is judged by this: an owner that fills a cache looks the same.
-    fn entries_leave_references(&self) -> bool {
+    /// The share of entries without effect that is usual for this queue, 0 to 1, if those beyond it left their references behind: then
+    /// these are bad. Where they did not, their buffers came back with their packets. What the owner holds for a while does not count:
+    /// only what it never held less of again. Only a queue that starved is judged by this: an owner that fills a cache looks the same.
+    fn usual_waste_beside_bad(&self) -> Option<f64> {
         if !self.starved() {
-            return false;
+            return None;
         }
         let steps = self.history.steps();
-        let Some(mut least) = steps.back().and_then(|step| step.held) else { return true };
-        let (mut wasteful, mut all_wasted, mut left) = (0_u32, 0, 0);
-        // From the newest step back: what was held less later came back.
-        for (earlier, step) in steps.iter().zip(steps.iter().skip(1)).rev() {
-            let Some(held) = earlier.held else { break };
-            if let Some((wasted, consumed)) = step.change.wasted().zip(step.change.consumed)
-                && consumed >= FEW
-                && wasted as f64 >= WASTED * consumed as f64
-            {
-                wasteful += 1;
-                all_wasted += wasted;
-                left += least.saturating_sub(held).min(2 * wasted);
-            }
+        let Some(mut least) = steps.back().and_then(|step| step.held) else { return Some(0.0) };
+        // The least held from each step on, the newest step first: what was held less later came back.
+        let mut floors = Vec::with_capacity(steps.len());
+        for step in steps.iter().rev() {
+            let Some(held) = step.held else { break };
             least = least.min(held);
+            floors.push((least, step));
         }
-        wasteful >= FEWEST_STEPS && left as f64 >= LEFT_BEHIND * all_wasted as f64
+        let (lowest, highest) = (floors.last()?.0, floors.first()?.0);
+        let risen = lowest + (highest - lowest) / 10;
+        let (mut before, mut after) = (Waste::default(), Vec::new());
+        for (floor, step) in &floors[..floors.len() - 1] {
+            let Some(waste) = Waste::of(&step.change) else { continue };
+            if *floor > risen {
+                after.push(waste);
+            } else {
+                before.add(waste);
+            }
+        }
+        let known = before.steps >= FEWEST_STEPS;
+        let usual = if known { before.share() } else { 0.0 };
+        let excess = |waste: &Waste| waste.wasted - usual * waste.consumed;
+        let wasteful = after.iter().filter(|waste| excess(waste) >= WASTED * waste.consumed).count();
+        let bad = after.iter().map(excess).sum::<f64>();
+        let left = (highest - lowest) as f64;
+        // A bad entry leaves one reference of a buffer, or all.
+        let explains = bad * self.most_fragments.unwrap_or(1.0) >= LEFT_BEHIND * left;
+        let enough = if known { 1 } else { FEWEST_STEPS as usize };
+        (wasteful >= enough && left >= LEFT_BEHIND * bad && explains).then_some(usual)
     }
 
     /// Whether entries may be thrown away where that cannot be counted: more of them gave no buffer back than the fragments of

@@ -35,6 +35,10 @@ const EIGHTY_PERCENT: f64 = 1.28;
 const NEAR: f64 = 0.02;
 const NOISE: f64 = 0.001;
 
+/// The part of a rise that counts as its latest, and the share of the whole rise's rate below which that part has slackened.
+const LATEST_PART: usize = 4;
+const SLACKENED: f64 = 0.5;
+
 /// A time that is foretold no better than within this factor is not foretold.
 const WIDEST: f64 = 3.0;
 
@@ -102,6 +106,11 @@ fn outlook(facts: &Facts<'_>, available: f64) -> Result<Option<Foretold>, String
     }
     if slope <= total * NOISE || slope <= error * EIGHTY_PERCENT {
         return Ok(None);
+    }
+    // A limit of the owner's own may have ended the rise.
+    let (latest, latest_error) = fit(&rise[rise.len() - (rise.len() / LATEST_PART).max(LEAST_SAMPLES)..]);
+    if latest + latest_error * EIGHTY_PERCENT < slope * SLACKENED {
+        return Err("what rose has risen more slowly in the last seconds".to_owned());
     }
     let (fast, slow) = (slope + error * EIGHTY_PERCENT, slope - error * EIGHTY_PERCENT);
     if fast / slow > WIDEST {

@@ -63,6 +63,26 @@ fn a_load_that_has_just_begun_is_judged_by_what_it_does_since() {
 }
 
 #[test]
+fn a_rise_that_has_ended_is_not_carried_on() {
+    let mut queue = Queue {
+        buffers: 16_384,
+        refill_entries: 16_384,
+        arrivals_per_second: 5_000.0,
+        returns_per_second: 4_000.0,
+        ..Queue::default()
+    };
+    let mut window = queue.run(6);
+    // As with `hold_limit`: the owner holds no more, and returns as much as arrives.
+    queue.arrivals_per_second = queue.returns_per_second;
+    for second in 1..=60 {
+        queue.run_with(1, |sample| window.push(sample));
+        let starvation = forecast(&window).expect("samples").starvation;
+        let foretold = matches!(starvation, Answer::Known(Starvation::In(_)));
+        assert!(second < 3 || !foretold, "{second} s after the end of the rise: {starvation:?}");
+    }
+}
+
+#[test]
 fn a_leak_is_foreseen_too() {
     let leaky = Queue { leak: 0.01, buffers: 8_192, ..Queue::default() };
     let mut queue = leaky.clone();

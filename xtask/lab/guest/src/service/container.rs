@@ -1,6 +1,7 @@
 //! zcrxd in a container: the image is built and run by the commands of docs/install.md.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::Step;
 use super::document;
 use super::shell::Shell;
-use crate::harness::{artefacts, facts, output};
+use crate::harness::{artefacts, facts};
 
 /// The document, as the host has it.
 const DOCUMENT: &str = "/lab/install.md";
@@ -70,12 +71,12 @@ fn judge_capabilities(command: &str) -> Result<()> {
     let chart: Vec<&str> = chart.lines().collect();
     let asked = format!("--cap-drop all --cap-add {} ", chart.join(","));
     ensure!(command.contains(&asked), "the chart asks for {chart:?}: {command}");
-    let pid = output(std::process::Command::new("podman").args([
-        "inspect",
-        "--format",
-        "{{.State.Pid}}",
-        "zcrxd",
-    ]))?;
+    let pid = podman(&["inspect", "--format", "{{.State.Pid}}", "zcrxd"])?;
+    if pid.trim() == "0" {
+        let (state, log) =
+            (podman(&["inspect", "--format", "{{json .State}}", "zcrxd"])?, podman(&["logs", "zcrxd"])?);
+        bail!("the container ended: {state}\n{log}");
+    }
     let path = format!("/proc/{}/status", pid.trim());
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or_default();
@@ -86,4 +87,11 @@ fn judge_capabilities(command: &str) -> Result<()> {
         "the container may have {bounding:x}, the chart asks for {chart:?}"
     );
     Ok(())
+}
+
+/// Runs podman and returns what it printed.
+fn podman(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("podman").args(arguments).output().context("cannot start podman")?;
+    ensure!(output.status.success(), "podman {}: {output:?}", arguments.join(" "));
+    Ok([output.stdout, output.stderr].iter().map(|bytes| String::from_utf8_lossy(bytes)).collect())
 }

@@ -295,9 +295,10 @@ fn slow_leak(minutes: &VecDeque<Stretch>, total: u64, held: u64) -> Option<Leak>
         sparse[(sparse.len() - 1) * (part + 1) / 3].0.saturating_sub(from)
     };
     let steady = (0..3).all(|part| third(part) * 5 >= growth);
-    // The least of what goes up and down at random rises a few times too: of 40 points, four times.
-    let rises = sparse.windows(2).filter(|pair| pair[1].0 > pair[0].0).count();
-    let often = rises * 4 >= sparse.len() - 1;
+    // The least of what goes up and down at random rises a few times too: of 20 pairs of points, seven times. A leak of as many
+    // buffers shows in almost all of them.
+    let rises = sparse.windows(2).filter(|pair| pair[1].0 > pair[0].0).count() as u64;
+    let often = rises * 2 >= growth.min(sparse.len() as u64 - 1);
     let half = minutes.len() / 2;
     let returned =
         |stretches: &mut dyn Iterator<Item = &Stretch>| stretches.map(|one| one.returned).sum::<u64>();

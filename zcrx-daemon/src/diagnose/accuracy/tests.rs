@@ -29,6 +29,13 @@ fn healthy_hours_with_entries_without_effect_raise_no_alarm() {
 }
 
 #[test]
+fn healthy_hour_whose_floor_rose_at_random_raises_no_alarm() {
+    let mut found = Healthy::default();
+    found.hour(300, 11, 3600);
+    assert_eq!(found.false_alarms, [""; 0]);
+}
+
+#[test]
 fn healthy_hours_raise_no_alarm() {
     let mut found = Healthy::default();
     for number in 0..12 {

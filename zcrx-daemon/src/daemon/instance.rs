@@ -5,9 +5,9 @@
 //! Daemons of different users do not exclude each other: an ordinary user must not be able to block root's daemon. A
 //! second daemon of one user needs another directory and other addresses.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -95,24 +95,52 @@ pub(super) fn default_dir() -> PathBuf {
 }
 
 /// Creates the directory if it is absent. Refuses a directory that another user can write to, since that user could take
-/// the lock.
+/// the lock, unless it can be made zcrxd's own.
 fn prepare(dir: &Path) -> Result<(), String> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error.to_string()),
     }
-    let found = std::fs::symlink_metadata(dir).map_err(|error| error.to_string())?;
-    if !found.is_dir() {
-        return Err("it is not a directory".to_owned());
-    }
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(dir);
+    let open = open.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOTDIR | libc::ELOOP) => "it is not a directory".to_owned(),
+        _ => error.to_string(),
+    })?;
+    let found = open.metadata().map_err(|error| error.to_string())?;
     if found.uid() != geteuid().as_raw() {
         return Err(format!("it belongs to user {}, and zcrxd runs as user {}", found.uid(), geteuid()));
     }
-    if found.mode() & 0o022 != 0 {
-        return Err("other users can write to it; run `chmod go-w` on it".to_owned());
+    if found.mode() & WRITABLE_BY_OTHERS != 0 {
+        take_from_others(dir, &open, found.mode())?;
     }
     Ok(())
+}
+
+/// Mode bits with which users other than the owner can write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Makes a directory that zcrxd's user owns writable for that user alone. Container engines give a container an empty directory
+/// that all can write to (`--tmpfs`, `emptyDir`). A directory that anybody else uses, such as `/tmp`, stays as it is.
+fn take_from_others(dir: &Path, open: &File, mode: u32) -> Result<(), String> {
+    const REMEDY: &str = "other users can write to it; run `chmod go-w` on it";
+    let is_own = || -> io::Result<bool> {
+        let (mut empty, mut lock, mut own) = (true, false, true);
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            empty = false;
+            lock |= entry.file_name() == LOCK;
+            own &= entry.metadata()?.uid() == geteuid().as_raw();
+        }
+        Ok(empty || lock && own)
+    };
+    let refuse = |error: io::Error| format!("{REMEDY} ({error})");
+    if !is_own().map_err(refuse)? {
+        return Err(REMEDY.to_owned());
+    }
+    open.set_permissions(Permissions::from_mode(mode & 0o7777 & !WRITABLE_BY_OTHERS)).map_err(refuse)?;
+    // Another user may have been faster.
+    if is_own().map_err(refuse)? { Ok(()) } else { Err("another user has just written to it".to_owned()) }
 }
 
 fn write_pid(lock: &mut File) -> io::Result<()> {
@@ -128,8 +156,6 @@ fn read_pid(lock: &mut File) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -173,8 +199,22 @@ mod tests {
     #[test]
     fn directory_that_others_can_write_to_is_refused() -> Outcome {
         let place = TestDirectory::new("open")?;
-        std::fs::set_permissions(&place.0, PermissionsExt::from_mode(0o777))?;
+        std::fs::write(place.0.join("of somebody"), "")?;
+        std::fs::set_permissions(&place.0, Permissions::from_mode(0o1777))?;
         assert!(refusal(&place.0).contains("other users can write to it"));
+        assert_eq!(std::fs::metadata(&place.0)?.mode() & 0o7777, 0o1777, "it is not zcrxd's to change");
+        Ok(())
+    }
+
+    #[test]
+    fn empty_directory_of_a_container_engine_becomes_the_daemons_own() -> Outcome {
+        let place = TestDirectory::new("empty")?;
+        // The kubelet opens the directory again when it restarts.
+        for _ in 0..2 {
+            std::fs::set_permissions(&place.0, Permissions::from_mode(0o777))?;
+            Instance::claim(Some(&place.0))?;
+            assert_eq!(std::fs::metadata(&place.0)?.mode() & 0o7777, 0o755);
+        }
         Ok(())
     }
 

@@ -15,8 +15,8 @@ fn tolerance(name: &str) -> f64 {
 }
 
 /// Figures that are shown and not gated: the allocator and the number of metrics decide memory and length; the whole machine has the
-/// sender in it, and differs by 2 % between boots.
-const UNGATED: [&str; 3] = ["resident-bytes", "scrape-bytes", "machine"];
+/// sender in it, and differs by 2 % between boots; the bare loop is no part of zcrxd, and differs by 3 %.
+const UNGATED: [&str; 4] = ["resident-bytes", "scrape-bytes", "machine", "receive/bare/1/receiver"];
 
 /// What was measured last.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     const RELEASE: &str = "7.3.4";
-    const NAME: &str = "receive/bare/1/receiver";
+    const NAME: &str = "receive/discard/1/receiver";
 
     fn record(value: f64) -> Record {
         Record { release: RELEASE.to_owned(), figures: figures(value) }
@@ -104,7 +104,7 @@ mod tests {
         assert!(record(100.0).compare(RELEASE, &figures(50.0)).is_ok());
         let error =
             record(100.0).compare(RELEASE, &figures(103.1)).expect_err("3.1 % is more than 3 %").to_string();
-        assert!(error.contains("receive/bare/1/receiver grew from 100.0 to 103.1"), "{error}");
+        assert!(error.contains("receive/discard/1/receiver grew from 100.0 to 103.1"), "{error}");
         assert!(!error.contains("resident"), "{error}");
     }
 

@@ -102,17 +102,18 @@ fn prepare(dir: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error.to_string()),
     }
-    let open = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(dir);
-    let open = open.map_err(|error| match error.raw_os_error() {
+    let directory =
+        OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(dir);
+    let directory = directory.map_err(|error| match error.raw_os_error() {
         Some(libc::ENOTDIR | libc::ELOOP) => "it is not a directory".to_owned(),
         _ => error.to_string(),
     })?;
-    let found = open.metadata().map_err(|error| error.to_string())?;
+    let found = directory.metadata().map_err(|error| error.to_string())?;
     if found.uid() != geteuid().as_raw() {
         return Err(format!("it belongs to user {}, and zcrxd runs as user {}", found.uid(), geteuid()));
     }
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
-        take_from_others(dir, &open, found.mode())?;
+        take_from_others(dir, &directory, found.mode())?;
     }
     Ok(())
 }
@@ -122,8 +123,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Makes a directory that zcrxd's user owns writable for that user alone. Container engines give a container an empty directory
 /// that all can write to (`--tmpfs`, `emptyDir`). A directory that anybody else uses, such as `/tmp`, stays as it is.
-fn take_from_others(dir: &Path, open: &File, mode: u32) -> Result<(), String> {
-    const REMEDY: &str = "other users can write to it; run `chmod go-w` on it";
+fn take_from_others(dir: &Path, directory: &File, mode: u32) -> Result<(), String> {
+    const WRITABLE: &str = "other users can write to it; run `chmod go-w` on it";
     let is_own = || -> io::Result<bool> {
         let (mut empty, mut lock, mut own) = (true, false, true);
         for entry in std::fs::read_dir(dir)? {
@@ -134,13 +135,17 @@ fn take_from_others(dir: &Path, open: &File, mode: u32) -> Result<(), String> {
         }
         Ok(empty || lock && own)
     };
-    let refuse = |error: io::Error| format!("{REMEDY} ({error})");
+    let refuse = |error: io::Error| format!("{WRITABLE} ({error})");
     if !is_own().map_err(refuse)? {
-        return Err(REMEDY.to_owned());
+        return Err(WRITABLE.to_owned());
     }
-    open.set_permissions(Permissions::from_mode(mode & 0o7777 & !WRITABLE_BY_OTHERS)).map_err(refuse)?;
+    directory.set_permissions(Permissions::from_mode(mode & 0o7777 & !WRITABLE_BY_OTHERS)).map_err(refuse)?;
     // Another user may have been faster.
-    if is_own().map_err(refuse)? { Ok(()) } else { Err("another user has just written to it".to_owned()) }
+    if is_own().map_err(refuse)? {
+        Ok(())
+    } else {
+        Err("another user has just written to it; remove what is in it".to_owned())
+    }
 }
 
 fn write_pid(lock: &mut File) -> io::Result<()> {
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn directory_that_others_can_write_to_is_refused() -> Outcome {
         let place = TestDirectory::new("open")?;
-        std::fs::write(place.0.join("of somebody"), "")?;
+        std::fs::write(place.0.join("other"), "")?;
         std::fs::set_permissions(&place.0, Permissions::from_mode(0o1777))?;
         assert!(refusal(&place.0).contains("other users can write to it"));
         assert_eq!(std::fs::metadata(&place.0)?.mode() & 0o7777, 0o1777, "it is not zcrxd's to change");

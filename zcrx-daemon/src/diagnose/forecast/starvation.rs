@@ -110,7 +110,7 @@ fn outlook(facts: &Facts<'_>, available: f64) -> Result<Option<Foretold>, String
     // A limit of the owner's own may have ended the rise.
     let (latest, latest_error) = fit(&rise[rise.len() - (rise.len() / LATEST_PART).max(LEAST_SAMPLES)..]);
     if latest + latest_error * EIGHTY_PERCENT < slope * SLACKENED {
-        return Err("what rose has risen more slowly in the last seconds".to_owned());
+        return Err("the rise has slowed down in the last seconds".to_owned());
     }
     let (fast, slow) = (slope + error * EIGHTY_PERCENT, slope - error * EIGHTY_PERCENT);
     if fast / slow > WIDEST {

@@ -25,9 +25,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Longest time without a confirmation after the half-close.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
-/// Shortest and longest interval at which unconfirmed bytes are checked: a quarter of the time for which they have not changed. A
+/// Interval at which unconfirmed bytes are checked at first. It grows to a quarter of the time for which they have not changed: a
 /// destination that is slow, or that keeps its end open, costs a few checks and not fifty a second.
-const CONFIRM_STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const CONFIRM_STEP: Duration = Duration::from_millis(20);
+/// Longest such interval.
+const LONGEST_CONFIRM_STEP: Duration = Duration::from_secs(1);
 
 /// Bytes read at once of a destination's reply, which zcrxd discards.
 const REPLY_BYTES: usize = 4096;
@@ -183,7 +185,7 @@ impl Forward {
         }
         let unchanged = self.since.elapsed();
         if unchanged < CONFIRM_LIMIT {
-            return Step::PollAfter((unchanged / 4).clamp(CONFIRM_STEPS.0, CONFIRM_STEPS.1));
+            return Step::PollAfter((unchanged / 4).clamp(CONFIRM_STEP, LONGEST_CONFIRM_STEP));
         }
         // A destination that has acknowledged everything and keeps its connection open has lost nothing.
         if unacknowledged == 0 {

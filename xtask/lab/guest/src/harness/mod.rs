@@ -26,6 +26,7 @@ pub(crate) mod symbols;
 pub(crate) mod traffic;
 pub(crate) mod xdp;
 pub(crate) mod xsk;
+pub(crate) mod zero_copy;
 
 use std::fs;
 use std::path::PathBuf;

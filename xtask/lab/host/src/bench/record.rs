@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Figures;
 
-/// By how much a gated figure may exceed the recorded one. Boots differ by 0.6 % in receive loops, and by 2.5 % in what a daemon with
-/// 16 queues does in 100 seconds.
+/// By how much a gated figure may exceed the recorded one. Boots differ by 0.6 % in zcrxd's receive loop, by 3 % in the bare loop (406
+/// to 419 instructions), and by 2.5 % in what a daemon with 16 queues does in 100 seconds.
 fn tolerance(name: &str) -> f64 {
-    if name.starts_with("queues/") { 0.05 } else { 0.03 }
+    if name.starts_with("queues/") || name.starts_with("receive/bare/") { 0.05 } else { 0.03 }
 }
 
 /// Figures that are shown and not gated: the allocator and the number of metrics decide memory and length; the whole machine has the
-/// sender in it, and differs by 2 % between boots; the bare loop is no part of zcrxd, and differs by 3 %.
-const UNGATED: [&str; 4] = ["resident-bytes", "scrape-bytes", "machine", "receive/bare/1/receiver"];
+/// sender in it, and differs by 2 % between boots.
+const UNGATED: [&str; 3] = ["resident-bytes", "scrape-bytes", "machine"];
 
 /// What was measured last.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,11 +6,11 @@ use std::net::{Shutdown, TcpStream};
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use crate::harness::kprobe::Kprobe;
 use crate::harness::nic::{self, Nic};
 use crate::harness::process::Process;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
+use crate::harness::zero_copy::ZeroCopy;
 use crate::harness::{STEP_LIMIT, eventually, program};
 
 /// What this file shows.
@@ -28,7 +28,7 @@ const EXAMPLE: Scenario = Scenario {
     default: false,
     run: || {
         let nic = Nic::pair()?;
-        let copies = Kprobe::count("io_zcrx_copy_chunk");
+        let zero_copy = ZeroCopy::watch(&nic)?;
         let (queue, port) = (nic::QUEUE.to_string(), nic::PORT.to_string());
         let mut command = nic.rx.command(program("receive-example"));
         let mut example =
@@ -43,20 +43,7 @@ const EXAMPLE: Scenario = Scenario {
         let printed = example.finish(TRANSFER_LIMIT)?;
         print!("{printed}");
         ensure!(printed.starts_with(&format!("received {BYTES} bytes ")), "the example prints {printed:?}");
-        let (written, resent) = (nic.stat("rx1_niov_bytes")?, nic.segments_resent()?);
-        ensure!(
-            written == BYTES || (resent > 0 && written > BYTES),
-            "the NIC wrote {written} bytes to buffers of the area, {resent} segments resent"
-        );
-        for ordinary in ["rx1_page_bytes", "rx1_unsplit_bytes"] {
-            let bytes = nic.stat_if_counted(ordinary)?.unwrap_or(0);
-            ensure!(bytes == 0, "{ordinary} is {bytes}: not all went into the area");
-        }
-        if let Some(copies) = copies {
-            let hits = copies.hits()?;
-            ensure!(hits == 0, "the kernel copied {hits} chunks");
-        }
-        Ok(())
+        zero_copy.verify(BYTES)
     },
 };
 

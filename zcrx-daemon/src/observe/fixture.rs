@@ -1,5 +1,7 @@
 //! A host on which everything that can be known is known: what the tests of exports and views look at.
 
+mod kernel;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +18,9 @@ use crate::model::{
     Registration, RegistrationCount, ResidenceCount, RingStatistics, RunState, Selection, SelfCheck,
     SocketBacklog, TaskState, Watermarks, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
+
+pub(crate) use self::kernel::kernel_queue;
+use self::kernel::{ring, zcrx};
 
 /// A queue on a device in good health, every optional value known.
 pub(crate) fn queue() -> ReceiveSample {
@@ -75,186 +80,6 @@ pub(crate) fn queue() -> ReceiveSample {
         workers: vec![WorkerSample { receives: true, completions: 70, connections: 2 }; 2],
         ring: Some(ring()),
     }
-}
-
-/// Ring statistics, every optional value known.
-fn ring() -> RingStatistics {
-    let mut ring = RingStatistics {
-        oldest_held: Some(Duration::from_millis(40)),
-        flushes: Some(3),
-        retries: 1,
-        connect_retries: 3,
-        unreported_ends: 1,
-        lost_bytes: 4096,
-        refused_connections: 2,
-        connection_limit: Some(512),
-        socket_buffer_bytes: Some(1 << 20),
-        busy_poll: Some(Duration::from_micros(50)),
-        backlog: BacklogStatistics {
-            hold_limit: Some(4096),
-            copy_out_limit_bytes: 64 << 20,
-            ..BacklogStatistics::default()
-        },
-        ..RingStatistics::default()
-    };
-    ring.hold.observe(&MICROSECONDS, 700, 8900);
-    ring.refill_depth.observe(&ENTRIES, 1000, 100);
-    ring.published.observe(&ENTRIES, 89, 100);
-    ring.cq_depth.observe(&ENTRIES, 90, 100);
-    ring
-}
-
-/// A kernel with many features that reports all counters.
-fn zcrx() -> ZcrxSample {
-    ZcrxSample {
-        offered: vec![ZcrxFeature::FlushRq, ZcrxFeature::Events, ZcrxFeature::Statistics],
-        fallbacks: vec![Fallback {
-            feature: ZcrxFeature::AddArea,
-            reason: "the area stays at 67108864 bytes: this kernel adds none".to_owned(),
-        }],
-        area_limit_bytes: 64 << 20,
-        counts: ZcrxCounts {
-            events: Some(EventCounts { alloc_fail: 3, copy: 5 }),
-            copies: Some(CopyCounts { fragments: 30_000, bytes: 123_456_789 }),
-            areas: 1,
-            areas_added: 0,
-            areas_refused: 0,
-            given_up: 1,
-        },
-    }
-}
-
-/// A queue of another program that starves since 2.5 s, every optional value known.
-pub(crate) fn kernel_queue() -> KernelQueue {
-    KernelQueue {
-        ifq: 2,
-        ring: Some(1),
-        zcrx_id: Some(0),
-        ifindex: Some(2),
-        interface: Some("eth0".to_owned()),
-        netns: Some(4_026_531_840),
-        queue: Some(7),
-        owners: vec![
-            Owner { pid: 4243, comm: "<child>".to_owned(), fd: Some(5), cgroup: Some(99) },
-            Owner { pid: 4242, comm: "receiver".to_owned(), fd: Some(5), cgroup: Some(99) },
-        ],
-        refill: Some(RefillState { entries: 1024, cached_head: u32::MAX - 4, tail: 100 }),
-        areas: vec![AreaState {
-            buffers: 2048,
-            free: 0,
-            user_buffers: Some(1900),
-            user_references: Some(2000),
-            user_buffers_error: Some(0),
-            dmabuf: Some(false),
-        }],
-        pool: Some(PoolState { id: 17, cache: Some(64), ring: Some(0), held: 2050, released: 5 }),
-        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2, unread: None }),
-        napi_id: Some(8193),
-        sockets_unknown: None,
-        sockets: Some(socket_backlog()),
-        allocation: Some(AllocationCount {
-            calls: 500,
-            failures: 40,
-            buffers: 30_000,
-            consumed: 31_000,
-            fullest: 1024,
-            from_freelist: 2048,
-            last_success: Some(Duration::from_millis(997_400)),
-            starving_since: Some(Duration::from_millis(997_500)),
-            starvations: 3,
-            starved: Duration::from_millis(1500),
-        }),
-        delivery: Some(DeliveryCount {
-            calls: 9000,
-            empty: 700,
-            bytes: 123_000_000,
-            last: Some(Duration::from_millis(997_450)),
-            errors: BTreeMap::from([(libc::ENOMEM, 6)]),
-        }),
-        fallback: Some(FallbackCount {
-            calls: 30,
-            failures: 6,
-            no_buffer: Some(5),
-            cq_full: Some(1),
-            partial: Some(2),
-            bytes: 90_000,
-            buffers: 31,
-        }),
-        control: Some(ControlCount {
-            results: vec![
-                ControlResult { operation: ControlOperation::FlushRq, errno: 0, count: 4 },
-                ControlResult { operation: ControlOperation::AddArea, errno: libc::EFAULT, count: 1 },
-            ],
-            flushed: 77,
-        }),
-        notifications: Some(vec![NotificationCount {
-            kind: NotificationKind::AllocFail,
-            raised: 40,
-            sent: 1,
-        }]),
-        residence: Some(residence()),
-        rings: vec![ring_of_queue()],
-        watermarks: Some(Watermarks {
-            calls: 9,
-            least_allocatable: Some(0),
-            most_pending: Some(1024),
-            longest_starvation: Some(Duration::from_millis(400)),
-        }),
-        distributions: Some(distributions()),
-        buffer_bytes: Some(4096),
-        physical: None,
-        moved: Some(3),
-    }
-}
-
-/// Its ring, whose thread is stopped.
-fn ring_of_queue() -> QueueRing {
-    QueueRing {
-        id: 1,
-        zcrx_id: Some(0),
-        owners: vec![Owner { pid: 4242, comm: "receiver".to_owned(), fd: Some(5), cgroup: Some(99) }],
-        consumer: Some(TaskState {
-            pid: 4242,
-            tid: 4243,
-            comm: "receiver".to_owned(),
-            run: Some(RunState::Stopped),
-            cpu_time: Some(Duration::from_secs(12)),
-            run_delay: Some(Duration::from_millis(30)),
-            throttled: Some(Duration::ZERO),
-            kernel_stack: Some(vec!["do_signal_stop+0x1a0/0x2f0".to_owned()]),
-        }),
-        cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2, unread: None }),
-        work_pending: Some(true),
-        waiting: Some(false),
-        sockets: Some(socket_backlog()),
-        sockets_unknown: None,
-    }
-}
-
-fn socket_backlog() -> SocketBacklog {
-    SocketBacklog {
-        sockets: 3,
-        unread_bytes: 65536,
-        limit_bytes: 6_291_456,
-        armed: Some(2),
-        unarmed_unread_bytes: Some(4096),
-        buffered_bytes: Some(131_072),
-    }
-}
-
-fn distributions() -> AllocationDistributions {
-    AllocationDistributions {
-        starvation_us: Log2Histogram { counts: vec![0, 0, 1, 2], sum: 14 },
-        consumed: Log2Histogram { counts: vec![40, 0, 0, 0, 0, 0, 0, 460], sum: 31_000 },
-        yielded: Log2Histogram { counts: vec![40, 0, 0, 0, 0, 0, 0, 460], sum: 30_000 },
-    }
-}
-
-fn residence() -> ResidenceCount {
-    let mut times = Histogram::default();
-    times.observe(&MICROSECONDS, 10, 1);
-    times.observe(&MICROSECONDS, 2_000_000, 5);
-    ResidenceCount { sampled: 20, unseen: 3, lost: 1, times }
 }
 
 /// The same, as it is joined.

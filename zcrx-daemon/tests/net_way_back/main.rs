@@ -1,5 +1,6 @@
 //! Wherever preparing an interface stops, it can be put back: random interfaces, wishes, drivers' habits, refusals,
 //! deaths of the process and meddlers, on a model that answers as drivers do.
+mod disk;
 mod model;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,8 @@ use proptest::test_runner::TestCaseResult;
 use zcrx_daemon::model::{Channels, Feature, FlowRules, HeaderSplit, Reading, Rings, Rss, Setup};
 use zcrx_daemon::net::{ApplyError, Flow, NTUPLE, Plan, Spread, Step, Verdict, Wanted, plan, plan_after};
 
-use model::{Disk, Fuse, Habits, ModelNic, SplitHabit, interface, known};
+use disk::{Disk, Fuse};
+use model::{Habits, ModelNic, SplitHabit, interface, known};
 
 prop_compose! {
     fn habits()(any_place_only: bool, table_follows_queues: bool, split_needs_gro: bool, ntuple_flushes: bool,

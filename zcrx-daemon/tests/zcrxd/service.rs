@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::harness::{Daemon, Outcome, TestDirectory, WAIT_LIMIT, output, zcrxd};
+use crate::harness::{Daemon, Outcome, TestDirectory, WAIT_LIMIT, zcrxd};
 
 /// The receiving end of a service manager.
 struct Manager(UnixDatagram);
@@ -335,50 +335,6 @@ fn sockets_from_systemd_are_used() -> Outcome {
     let (code, said) = crate::harness::refusal(refused)?;
     assert_eq!(code, Some(3));
     assert!(said.contains("systemd passed no socket"), "{said}");
-    Ok(())
-}
-
-/// OpenMetrics is the same figures in another form, and gzip the same bytes in fewer.
-#[test]
-fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
-    let place = TestDirectory::new("service-negotiation")?;
-    let mut daemon = Daemon::spawn(run(&place, &["--listen", "127.0.0.1:0", "--backend", "copy"]), place)?;
-    let names = |text: &str| -> std::collections::BTreeSet<String> {
-        let series = text.lines().filter(|line| !line.starts_with('#'));
-        series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
-    };
-    // Series that need the daemon's first sample are absent at the start.
-    let mut text = daemon.get("/metrics")?.body;
-    loop {
-        std::thread::sleep(Duration::from_secs(2));
-        let next = daemon.get("/metrics")?.body;
-        if names(&next) == names(&std::mem::replace(&mut text, next)) {
-            break;
-        }
-    }
-    daemon.headers = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n".to_owned();
-    let open = daemon.get("/metrics")?;
-    assert!(
-        open.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        "{}",
-        open.head
-    );
-    assert!(open.body.ends_with("\n# EOF\n"));
-    assert_eq!(names(&open.body), names(&text));
-    assert!(open.body.contains("# TYPE zcrxd_receiver_received_bytes counter\n"), "{}", open.body);
-    assert!(!open.body.contains("# TYPE zcrxd_receiver_received_bytes_total"));
-
-    let url = format!("http://{}/metrics", daemon.web);
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "-D-", "-o/dev/null", "-H", "Accept-Encoding: gzip", &url]);
-    let Ok(zipped) = output(curl) else {
-        println!("skipped in part: curl is not installed");
-        return Ok(());
-    };
-    assert!(String::from_utf8(zipped.stdout)?.to_ascii_lowercase().contains("content-encoding: gzip"));
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "--compressed", &url]);
-    assert_eq!(names(&String::from_utf8(output(curl)?.stdout)?), names(&text));
     Ok(())
 }
 

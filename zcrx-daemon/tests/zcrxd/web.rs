@@ -1,10 +1,13 @@
 //! The web endpoint, as clients of all kinds see it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use crate::harness::{Daemon, Outcome, request};
+use crate::harness::{Daemon, Outcome, output, request};
 
 #[test]
 fn every_path_has_its_content_type() -> Outcome {
@@ -125,5 +128,49 @@ fn promtool_accepts_a_live_scrape() -> Outcome {
     let output = promtool.wait_with_output()?;
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    Ok(())
+}
+
+/// OpenMetrics is the same figures in another form, and gzip the same bytes in fewer.
+#[test]
+fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
+    let mut daemon =
+        Daemon::start("web-negotiation", &["--no-probes", "--listen", "127.0.0.1:0", "--backend", "copy"])?;
+    let names = |text: &str| -> BTreeSet<String> {
+        let series = text.lines().filter(|line| !line.starts_with('#'));
+        series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+    };
+    // Series that need the daemon's first sample are absent at the start.
+    let mut text = daemon.get("/metrics")?.body;
+    loop {
+        thread::sleep(Duration::from_secs(2));
+        let next = daemon.get("/metrics")?.body;
+        if names(&next) == names(&std::mem::replace(&mut text, next)) {
+            break;
+        }
+    }
+    daemon.headers = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n".to_owned();
+    let open = daemon.get("/metrics")?;
+    assert!(
+        open.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{}",
+        open.head
+    );
+    assert!(open.body.ends_with("\n# EOF\n"));
+    assert_eq!(names(&open.body), names(&text));
+    assert!(open.body.contains("# TYPE zcrxd_receiver_received_bytes counter\n"), "{}", open.body);
+    assert!(!open.body.contains("# TYPE zcrxd_receiver_received_bytes_total"));
+
+    let url = format!("http://{}/metrics", daemon.web);
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-D-", "-o/dev/null", "-H", "Accept-Encoding: gzip", &url]);
+    let Ok(zipped) = output(curl) else {
+        println!("skipped in part: curl is not installed");
+        return Ok(());
+    };
+    assert!(String::from_utf8(zipped.stdout)?.to_ascii_lowercase().contains("content-encoding: gzip"));
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--compressed", &url]);
+    assert_eq!(names(&String::from_utf8(output(curl)?.stdout)?), names(&text));
     Ok(())
 }

@@ -1,20 +1,20 @@
 //! `zcrxd nic`: preparing an interface, and putting it back to the byte, as ethtool sees it.
 
+mod steps;
+
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, bail, ensure};
-use netlink_bindings::ethtool;
-use netlink_socket2::NetlinkSocket;
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use self::steps::{
+    SPLIT_OFF, WANTED, apply, by_ethtool, done, header_split, killed, planned, restore, run, text, zcrxd,
+};
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
-use crate::harness::process::Process;
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
@@ -26,7 +26,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[APPLY_AND_RESTORE, KILLED, MEDDLED, 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 /// Kills of each sort, the first after one writing of the journal, each of the others after one more.
 const KILLS: u32 = 8;
-const WANTED: [&str; 6] = ["--queues", "1,3", "--flow", "tcp4:7777", "--flow", "tcp6:7777"];
 
 /// There and back, by zcrxd and by hand.
 const APPLY_AND_RESTORE: Scenario = Scenario {
@@ -285,125 +284,4 @@ pub(super) fn same(when: &str, expected: &[String], found: &[String]) -> Result<
         .collect();
     ensure!(differences.is_empty() && expected.len() == found.len(), "{when}: {}", differences.join("; "));
     Ok(())
-}
-
-const SPLIT_OFF: u8 = 1;
-
-/// Header split and its threshold, without zcrxd's or ethtool's help.
-fn header_split(nic: &Nic) -> Result<(u8, u32)> {
-    const RINGS_GET: u8 = 15;
-    nic.rx.enter(|| {
-        let mut request = ethtool::Request::new().op_rings_get_do();
-        request.header_mut().cmd = RINGS_GET;
-        drop(request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()));
-        let mut socket = NetlinkSocket::new();
-        let mut reply = socket.request(&request).context("cannot ask for the rings")?;
-        let rings = reply.recv_one().context("the rings are refused")?;
-        let split = rings.get_tcp_data_split().context("no header split in the answer")?;
-        Ok((split, rings.get_hds_thresh().context("no threshold in the answer")?))
-    })
-}
-
-/// Runs one command of a plan as a person would.
-fn by_ethtool(nic: &Nic, command: &str) -> Result<()> {
-    let mut words = command.split_whitespace();
-    ensure!(words.next() == Some("ethtool"), "{command} is no ethtool command");
-    let arguments: Vec<&str> = words.collect();
-    if arguments.contains(&"tcp-data-split") {
-        // Older ethtools do not know the word.
-        ensure!(command.contains("tcp-data-split on"), "{command} is no header split");
-        return nic.header_split(true, 0);
-    }
-    nic.ethtool(&arguments).map(drop)
-}
-
-fn zcrxd(nic: &Nic, command: &str) -> Command {
-    let mut zcrxd = nic.rx.command(program("zcrxd"));
-    zcrxd.args(["nic", command]);
-    if command != "show" {
-        zcrxd.arg("--state-dir").arg(work().join("state"));
-    }
-    zcrxd
-}
-
-fn apply(nic: &Nic) -> Command {
-    let mut command = zcrxd(nic, "apply");
-    command.arg(nic::RX).args(WANTED);
-    command
-}
-
-fn restore(nic: &Nic) -> Command {
-    let mut command = zcrxd(nic, "restore");
-    command.arg(nic::RX);
-    command
-}
-
-/// The commands of the plan; none if nothing is to be changed.
-fn planned(nic: &Nic) -> Result<Vec<String>> {
-    let mut command = zcrxd(nic, "plan");
-    let output = run_by(command.arg(nic::RX).args(WANTED).args(["--format", "json"]))?;
-    let plan: Value = serde_json::from_slice(&output.stdout).with_context(|| text(&output))?;
-    let commands = plan["commands"].as_array().context("a plan has commands")?;
-    let commands: Vec<String> = commands.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    ensure!(output.status.code() == Some(i32::from(!commands.is_empty())), "plan: {}", text(&output));
-    Ok(commands)
-}
-
-fn run(mut command: Command) -> Result<Output> {
-    run_by(&mut command)
-}
-
-fn run_by(command: &mut Command) -> Result<Output> {
-    command.output().context("cannot run zcrxd")
-}
-
-/// Runs it to its good end; what it said.
-fn done(command: Command) -> Result<String> {
-    let output = run(command)?;
-    let said = text(&output);
-    ensure!(output.status.success(), "zcrxd ended with {}: {said}", output.status);
-    Ok(said)
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// Kills it as soon as it has written its journal so many times; whether it was still running.
-///
-/// It writes before and after each step. Progress is what decides when to strike, and not time, which is another on
-/// each machine.
-fn killed(command: &mut Command, writes: u32) -> Result<bool> {
-    let mut seen = journal()?;
-    let mut process = Process::start("zcrxd", command)?;
-    let mut left = writes;
-    while left > 0 && process.ended()?.is_none() {
-        let now = journal()?;
-        if now != seen {
-            (seen, left) = (now, left - 1);
-        }
-    }
-    if process.ended()?.is_none() {
-        process.signal(libc::SIGKILL)?;
-    }
-    let status = process.wait(STEP_LIMIT)?;
-    match (status.signal(), status.success()) {
-        (Some(libc::SIGKILL), _) => Ok(true),
-        (None, true) => Ok(false),
-        _ => bail!("zcrxd ended with {status}: {}", process.stderr()),
-    }
-}
-
-/// Which writing of the journal is there: each is a file of its own, renamed into place.
-fn journal() -> Result<Option<(u64, i64)>> {
-    let directory = work().join("state");
-    let Ok(entries) = fs::read_dir(&directory) else { return Ok(None) };
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            // It may be gone or replaced between the two reads.
-            return Ok(fs::metadata(path).ok().map(|found| (found.ino(), found.mtime_nsec())));
-        }
-    }
-    Ok(None)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::area::Area;
+use super::contract::{Backend, Completion};
 use super::posted::{GROUP, Posted};
-use super::{Backend, Completion};
 use crate::model::{BackendKind, Refusal};
 use crate::receive::config::QueueConfig;
 use crate::receive::pool::{Buffer, Pool};

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::EVENT_USER_DATA;
+use super::contract::EVENT_USER_DATA;
 use super::features::Features;
 use crate::model::{CopyCounts, EventCounts, ZcrxFeature};
 use crate::receive::mapping::Mapping;

@@ -1,9 +1,9 @@
 //! Takes the best backend that works, and keeps the reasons against better ones.
 
 use std::fs;
-use std::time::Duration;
 
-use super::AnyBackend;
+use super::any::AnyBackend;
+use super::contract::Pause;
 use super::copy::CopyBackend;
 use super::zcrx::ZcrxBackend;
 use crate::model::{BackendKind, Refusal, Selection};
@@ -20,9 +20,6 @@ pub(in crate::receive) struct Selected {
     pub(in crate::receive) pool: Pool,
     pub(in crate::receive) selection: Selection,
 }
-
-/// Waits before a busy queue is tried again; returns whether to go on at all.
-pub(in crate::receive) type Pause<'a> = &'a dyn Fn(Duration) -> bool;
 
 const BEST_FIRST: [BackendKind; 3] = [BackendKind::Device, BackendKind::Nodev, BackendKind::Copy];
 

@@ -4,9 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::AnyBackend;
 use super::features::Features;
-use super::zcrx::ZcrxBackend;
 use crate::model::BackendKind;
 use crate::receive::mapping::Mapping;
 use crate::receive::pool::{Pool, Turn};
@@ -35,14 +33,14 @@ impl Shared {
         self.kind
     }
 
-    /// Lets a ring, whose thread must be the calling one, receive into the queue.
-    pub(in crate::receive) fn join(&self, ring: &Ring) -> io::Result<(AnyBackend, Pool)> {
+    /// Lets a ring, whose thread must be the calling one, receive into the queue. Returns the queue's id on that ring, and its pool.
+    pub(super) fn join(&self, ring: &Ring) -> io::Result<(u32, Pool)> {
         let zcrx_id = register::zcrx_import(ring.fd(), self.exported.as_fd())?;
         let mut pool = Pool::of_several(self.refill.clone(), self.buffer_bytes, Arc::clone(&self.turn));
         for (id, area) in (0_u64..).zip(&self.areas) {
             pool.add_area(Arc::clone(area), id << zcrx_uapi::zcrx::IORING_ZCRX_AREA_SHIFT)
                 .map_err(io::Error::other)?;
         }
-        Ok((AnyBackend::Zcrx(ZcrxBackend::joined(self, zcrx_id, &pool)), pool))
+        Ok((zcrx_id, pool))
     }
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::area::Area;
+use super::contract::{Backend, Completion, Pause};
 use super::features::Features;
 use super::growth::Growth;
 use super::notifications::KernelNotifications;
-use super::select::Pause;
-use super::{Backend, Completion, Shared};
+use super::shared::Shared;
 use crate::model::{BackendKind, Fallback, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
 use crate::net;
 use crate::receive::completion::{self, Answer};

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::thread;
 use crate::model::Selection;
 use crate::receive::ReceiveError;
-use crate::receive::backend::{Backend, Selected, Shared, select};
+use crate::receive::backend::{AnyBackend, Backend, Selected, Shared, select};
 use crate::receive::group::Joined;
 use crate::receive::plan::Plan;
 use crate::receive::prepared::{Prepared, ifindex, with_current_name};
@@ -40,7 +40,7 @@ pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveErr
 pub(super) fn joined(plan: &Plan, joined: &Joined) -> Result<Prepared, ReceiveError> {
     let ring = Ring::new(plan.config.cq_entries)?;
     let busy_poll = thread::busy_poll(plan, &ring);
-    let (backend, pool) = joined.shared.join(&ring)?;
+    let (backend, pool) = AnyBackend::join(&joined.shared, &ring)?;
     let selection = Selection { backend: Some(joined.shared.kind()), refused: Vec::new() };
     Ok(Prepared { ring, backend, pool, selection, ifindex: None, busy_poll })
 }

@@ -8,8 +8,9 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::Socket;
+use tracing::warn;
 
-use super::{Connection, Receive};
+use super::{Connection, Receive, peer};
 
 /// State of a socket whose peer has sent its FIN: nothing more will come. `TCP_CLOSE_WAIT` of the kernel.
 const TCP_CLOSE_WAIT: u8 = 8;
@@ -54,10 +55,20 @@ fn end(socket: &Socket) {
     socket.set_linger(Some(Duration::ZERO)).ok();
 }
 
-/// Ends a connection that gets no sink. Returns the number of bytes that the kernel has acknowledged and that are lost.
-pub(in crate::receive) fn refuse(socket: &Socket) -> u64 {
+/// Ends a connection that gets no sink. Returns the number of bytes that the kernel has acknowledged and that are lost, and logs
+/// them.
+pub(in crate::receive) fn refuse(queue: &str, socket: &Socket) -> u64 {
+    // The kernel may no longer report the address of a connection that has ended.
+    let peer = peer(socket);
     end(socket);
-    unread(socket)
+    let lost = unread(socket);
+    if lost > 0 {
+        warn!(
+            queue,
+            peer, lost, "connection refused: TCP acknowledged {lost} bytes that zcrxd did not receive"
+        );
+    }
+    lost
 }
 
 /// Whether the peer's FIN has arrived, read or not.
@@ -89,6 +100,7 @@ fn unread(socket: &Socket) -> u64 {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
 
     use super::*;
     use crate::receive::sinks::AnySink;
@@ -158,14 +170,37 @@ mod tests {
     }
 
     #[test]
-    fn refused_connection_counts_what_was_acknowledged() -> std::io::Result<()> {
+    fn refused_connection_counts_and_logs_what_was_acknowledged() -> std::io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let mut sender = TcpStream::connect(listener.local_addr()?)?;
-        sender.write_all(b"acknowledged")?;
-        let (receiver, _) = listener.accept()?;
-        receiver.peek(&mut [0; 1])?;
-        assert_eq!(refuse(&Socket::from(receiver)), 12);
+        let refused = |bytes: &[u8]| {
+            let mut sender = TcpStream::connect(listener.local_addr()?)?;
+            let (receiver, peer) = listener.accept()?;
+            sender.write_all(bytes)?;
+            if !bytes.is_empty() {
+                receiver.peek(&mut [0; 1])?;
+            }
+            let mut lost = 0;
+            let log = logged(|| lost = refuse("eth0:3", &Socket::from(receiver)))?;
+            std::io::Result::Ok((lost, log, peer))
+        };
+        let (lost, log, peer) = refused(b"acknowledged")?;
+        assert_eq!(lost, 12);
+        for field in ["queue=\"eth0:3\"".to_owned(), format!("peer=\"{peer}\""), "lost=12".to_owned()] {
+            assert!(log.contains(&field), "no {field}: {log}");
+        }
+        let (lost, log, _) = refused(b"")?;
+        assert_eq!((lost, log.as_str()), (0, ""), "nothing is lost");
         Ok(())
+    }
+
+    /// Returns what a task logs.
+    fn logged(task: impl FnOnce()) -> std::io::Result<String> {
+        let (mut reader, writer) = std::io::pipe()?;
+        let subscriber = tracing_subscriber::fmt().with_writer(Arc::new(writer)).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, task);
+        let mut text = String::new();
+        reader.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl State<'_> {
             && !self.connections.has_room()
         {
             self.reporter.counters.ring.refused_connections += 1;
-            self.reporter.counters.ring.lost_bytes += refuse(&socket);
             self.acceptor.log_refused(self.plan, &socket, limit);
+            self.reporter.counters.ring.lost_bytes += refuse(&self.plan.name, &socket);
             return;
         }
         let peer = peer(&socket);

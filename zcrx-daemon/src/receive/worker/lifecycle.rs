@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::delivering::log_loss;
 use super::event_loop::EventLoop;
@@ -130,7 +130,7 @@ impl EventLoop<'_> {
     fn leave(mut self) -> (Counters, Backlog, Option<RetiredRing>) {
         let state = &mut self.state;
         for socket in state.acceptor.take_unplaced() {
-            state.reporter.counters.ring.lost_bytes += refuse(&socket);
+            state.reporter.counters.ring.lost_bytes += refuse(&state.plan.name, &socket);
         }
         for (_, connection) in state.connections.iter_mut() {
             state.reporter.counters.ring.lost_bytes += log_loss(state.plan, connection);
@@ -182,13 +182,6 @@ impl Carried {
 /// what they lose, and publishes the last counters.
 pub(super) fn refuse_waiting(plan: &Plan, mut counters: Counters) {
     let waiting = plan.listeners.iter().flat_map(accept::drain).chain(plan.inbox.end());
-    let lost: u64 = waiting.map(|socket| refuse(&socket)).sum();
-    if lost > 0 {
-        warn!(
-            queue = plan.name,
-            lost, "connections that waited while the queue ended lost {lost} acknowledged bytes"
-        );
-    }
-    counters.ring.lost_bytes += lost;
+    counters.ring.lost_bytes += waiting.map(|socket| refuse(&plan.name, &socket)).sum::<u64>();
     plan.stats.publish(&counters, &mut Vec::new());
 }

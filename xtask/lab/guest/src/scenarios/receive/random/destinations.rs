@@ -6,14 +6,17 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::stream::{Behaviour, HEADER_BYTES, Plan, first_difference, number_in};
+use crate::harness::eventually;
 use crate::harness::namespace::Namespace;
+use crate::harness::steal::set;
 use crate::harness::traffic::reset;
 
 /// What arrived on one connection.
@@ -25,45 +28,100 @@ pub(super) struct Arrived {
     pub(super) forwarded: bool,
 }
 
+/// What a reader does with one connection, for the report of those that do not end.
+#[derive(Clone, Debug, Default)]
+#[expect(dead_code, reason = "printed")]
+struct Reading {
+    stream: String,
+    plan: Option<Plan>,
+    bytes: u64,
+}
+
 /// The ledger of all destinations, by the connection's number.
 #[derive(Default)]
 pub(super) struct Ledger {
     arrived: Mutex<BTreeMap<u64, Arrived>>,
-    /// The first wrong byte.
+    /// The first wrong byte, or the first failure of a reader.
     wrong: Mutex<Option<String>>,
-    open: Mutex<u32>,
+    /// Connections that are not read to their end, by the order of their arrival.
+    open: Mutex<BTreeMap<u64, Reading>>,
+    served: AtomicU64,
 }
 
 impl Ledger {
     /// What arrived so far. Fails if a byte is wrong, or a connection is open: zcrxd has closed all of its.
     pub(super) fn take(&self) -> Result<BTreeMap<u64, Arrived>> {
-        crate::harness::eventually("every destination has read its end", Duration::from_mins(1), || {
-            Ok((*self.open.lock().unwrap_or_else(PoisonError::into_inner) == 0).then_some(()))
-        })?;
-        if let Some(wrong) = &*self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
-            bail!("{wrong}");
-        }
+        let over = eventually("every destination has read its end", Duration::from_mins(2), || {
+            self.check()?;
+            Ok(self.open().is_empty().then_some(()))
+        });
+        over.with_context(|| format!("open: {:#?}", self.open()))?;
+        // A reader notes its failure before its end.
+        self.check()?;
         Ok(self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn check(&self) -> Result<()> {
+        match &*self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(wrong) => bail!("{wrong}"),
+            None => Ok(()),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Reading>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, number: u64, arrived: Arrived) {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner).insert(number, arrived);
     }
 
-    fn serve(self: &Arc<Self>, seed: u64, queues: u16, stream: Stream) -> Result<()> {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    fn failed(&self, error: &anyhow::Error) {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(format!("{error:#}"));
+    }
+
+    /// Notes how far a reader is.
+    fn progress(&self, reader: u64, plan: Plan, bytes: u64) {
+        if let Some(reading) = self.open().get_mut(&reader) {
+            (reading.plan, reading.bytes) = (Some(plan), bytes);
+        }
+    }
+
+    /// Starts a reader of each connection that a listener accepts.
+    fn serve(
+        self: &Arc<Self>,
+        seed: u64,
+        queues: u16,
+        accept: impl Fn() -> io::Result<Stream> + Send + 'static,
+    ) {
+        let ledger = Arc::clone(self);
+        thread::spawn(move || {
+            loop {
+                let started =
+                    accept().context("cannot accept").and_then(|stream| ledger.read(seed, queues, stream));
+                if let Err(error) = started {
+                    return ledger.failed(&error);
+                }
+            }
+        });
+    }
+
+    /// Starts a reader.
+    fn read(self: &Arc<Self>, seed: u64, queues: u16, stream: Stream) -> Result<()> {
+        let reader = self.served.fetch_add(1, Ordering::Relaxed);
+        self.open().insert(reader, Reading { stream: format!("{stream:?}"), ..Reading::default() });
         let ledger = Arc::clone(self);
         let work = move || {
-            if let Err(error) = serve(seed, queues, stream, &ledger) {
-                ledger
-                    .wrong
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(format!("{error:#}"));
+            if let Err(error) = read(seed, queues, stream, &ledger, reader) {
+                ledger.failed(&error);
             }
-            *ledger.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+            ledger.open().remove(&reader);
         };
-        thread::Builder::new().stack_size(128 << 10).spawn(work).map(drop).context("cannot start a reader")
+        let started = thread::Builder::new().stack_size(128 << 10).spawn(work);
+        if started.is_err() {
+            self.open().remove(&reader);
+        }
+        started.map(drop).context("cannot start a reader")
     }
 }
 
@@ -71,29 +129,18 @@ impl Ledger {
 pub(super) fn over_tcp(host: &Namespace, seed: u64, queues: u16, ledger: &Arc<Ledger>) -> Result<u16> {
     let listener = host.enter(|| TcpListener::bind("127.0.0.1:0").context("cannot bind a destination"))?;
     let port = listener.local_addr().context("no address")?.port();
-    let ledger = Arc::clone(ledger);
-    thread::spawn(move || -> Result<()> {
-        for stream in listener.incoming() {
-            ledger.serve(seed, queues, Stream::Tcp(stream.context("cannot accept")?))?;
-        }
-        Ok(())
-    });
+    ledger.serve(seed, queues, move || Ok(Stream::Tcp(listener.accept()?.0)));
     Ok(port)
 }
 
 /// Accepts connections of zcrxd over a Unix socket.
 pub(super) fn over_unix(path: &Path, seed: u64, queues: u16, ledger: &Arc<Ledger>) -> Result<()> {
     let listener = UnixListener::bind(path).context("cannot bind a destination")?;
-    let ledger = Arc::clone(ledger);
-    thread::spawn(move || -> Result<()> {
-        for stream in listener.incoming() {
-            ledger.serve(seed, queues, Stream::Unix(stream.context("cannot accept")?))?;
-        }
-        Ok(())
-    });
+    ledger.serve(seed, queues, move || Ok(Stream::Unix(listener.accept()?.0)));
     Ok(())
 }
 
+#[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -157,7 +204,11 @@ fn refuse_packets(socket: RawFd) -> Result<()> {
 }
 
 /// Reads a connection to its end, as its plan says.
-fn serve(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger) -> Result<()> {
+fn read(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger, reader: u64) -> Result<()> {
+    if let Stream::Tcp(stream) = &stream {
+        // As senders do.
+        set(stream, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &[1])?;
+    }
     let mut head = Vec::new();
     let mut chunk = vec![0; 16 << 10];
     while head.len() < HEADER_BYTES as usize {
@@ -169,12 +220,14 @@ fn serve(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger) -> Result<
         }
     }
     let number = number_in(&head).with_context(|| format!("no header: {head:?}"))?;
-    let behaviour = Plan::of(seed, number, queues).behaviour;
+    let plan = Plan::of(seed, number, queues);
+    let behaviour = plan.behaviour;
     let mut arrived = Arrived { bytes: HEADER_BYTES, forwarded: true };
     if behaviour == Behaviour::HalfCloses {
         stream.half_close();
     }
     loop {
+        ledger.progress(reader, plan, arrived.bytes);
         let most = match behaviour {
             Behaviour::Dies(after) => {
                 let left = after.saturating_sub(arrived.bytes);

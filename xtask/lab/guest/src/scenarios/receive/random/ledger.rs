@@ -138,7 +138,8 @@ mod tests {
 
     fn sent(number: u64, written: u64, acknowledged: u64) -> Sent {
         let plan = Plan::of(1, number, 1);
-        Sent { plan, port: 100 + number as u16, written, acknowledged, verified: None }
+        let began = std::time::Instant::now();
+        Sent { plan, port: 100 + number as u16, written, acknowledged, verified: None, began }
     }
 
     #[test]

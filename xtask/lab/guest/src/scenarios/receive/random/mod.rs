@@ -1,6 +1,7 @@
 //! Random sinks, connection ends and configurations: what was acknowledged to senders arrives, or is counted as lost.
 
 mod destinations;
+mod interrupted;
 mod ledger;
 mod senders;
 mod stream;
@@ -25,7 +26,7 @@ use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, work};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED];
+pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED, interrupted::SHORT, interrupted::MANY];
 
 /// Queues of the receiver.
 const QUEUES: u16 = 3;
@@ -49,7 +50,7 @@ const fn scenario(name: &'static str, limit: u64, default: bool, run: fn() -> Re
     }
 }
 
-const SHORT: Scenario = scenario("receive-random", 600, false, || run(1, 8));
+const SHORT: Scenario = scenario("receive-random", 600, true, || run(1, 8));
 /// Takes seed and number of reloads from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
 const ANY_SEED: Scenario = scenario("receive-random-seed", 5400, false, || {
     run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(60) as u32)

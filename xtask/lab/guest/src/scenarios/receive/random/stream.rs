@@ -75,14 +75,16 @@ impl Plan {
 
 /// Fills `into` with the stream of a connection from byte `offset` on.
 pub(super) fn fill(number: u64, offset: u64, into: &mut [u8]) {
-    for (at, byte) in (offset..).zip(into) {
-        *byte = byte_at(number, at);
+    for (byte, expected) in into.iter_mut().zip(bytes_from(number, offset)) {
+        *byte = expected;
     }
 }
 
 /// The offset of the first byte that is not the stream's.
 pub(super) fn first_difference(number: u64, offset: u64, bytes: &[u8]) -> Option<u64> {
-    (offset..).zip(bytes).find(|(at, byte)| byte_at(number, *at) != **byte).map(|(at, _)| at)
+    let different =
+        bytes.iter().zip(bytes_from(number, offset)).position(|(byte, expected)| *byte != expected);
+    different.map(|at| offset + at as u64)
 }
 
 /// The number in a header.
@@ -92,13 +94,17 @@ pub(super) fn number_in(header: &[u8]) -> Option<u64> {
     (magic == MAGIC).then(|| u64::from_le_bytes(seed) >> 32)
 }
 
-fn byte_at(number: u64, at: u64) -> u8 {
+/// The bytes of a stream from byte `offset` on.
+fn bytes_from(number: u64, offset: u64) -> impl Iterator<Item = u8> {
+    (offset / 8..).flat_map(move |index| word(number, index)).skip((offset % 8) as usize)
+}
+
+fn word(number: u64, index: u64) -> [u8; 8] {
     // Streams of neighbours have no word in common.
     let seed = number << 32;
-    let word = match at / 8 {
+    match index {
         0 => MAGIC,
         1 => seed.to_le_bytes(),
         index => splitmix64(seed.wrapping_add(index - 2)).to_le_bytes(),
-    };
-    word[(at % 8) as usize]
+    }
 }

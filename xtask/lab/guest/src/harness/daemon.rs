@@ -1,4 +1,4 @@
-//! zcrxd, the real one.
+//! The real zcrxd as a child process.
 
 use std::fmt::Write;
 use std::io;
@@ -17,10 +17,10 @@ use super::process::Process;
 use super::seccomp;
 use super::{artefacts, eventually, program, work};
 
-/// Where its web endpoint listens, in its own network namespace.
+/// Address of the web endpoint in the daemon's network namespace.
 const WEB: &str = "127.0.0.1:9965";
 
-/// How long starting and stopping may take. Attaching probes to an emulated kernel on a busy machine takes a minute.
+/// Longest time of a start or a stop. Attaching probes to an emulated kernel on a busy machine takes a minute.
 const LIMIT: Duration = Duration::from_mins(3);
 
 fn runtime_directory() -> PathBuf {
@@ -35,12 +35,12 @@ pub(crate) struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Starts it with further arguments of `zcrxd run` and waits until it answers.
+    /// Starts zcrxd with further arguments of `zcrxd run` and waits until it is ready.
     pub(crate) fn start(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
         Self::spawn(namespace, namespace.command(program("zcrxd")), WEB, arguments)
     }
 
-    /// Like [`Daemon::start`], in a kernel whose io_uring_register knows no opcode from this one on, as older ones do.
+    /// As [`Daemon::start`], with a filter that refuses this and later opcodes of io_uring_register, as older kernels do.
     pub(crate) fn start_in_older_kernel(
         namespace: &'a Namespace,
         opcode: u32,
@@ -51,12 +51,12 @@ impl<'a> Daemon<'a> {
         Self::spawn(namespace, command, WEB, arguments)
     }
 
-    /// Like [`Daemon::start`], with its web endpoint open to all interfaces of its namespace.
+    /// As [`Daemon::start`], with a web endpoint on all interfaces of the namespace.
     pub(crate) fn start_public(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
         Self::spawn(namespace, namespace.command(program("zcrxd")), "0.0.0.0:9965", arguments)
     }
 
-    /// Like [`Daemon::start`], as a user with no privileges at all.
+    /// As [`Daemon::start`], as a user without privileges.
     pub(crate) fn start_unprivileged(namespace: &'a Namespace, arguments: &[&str]) -> Result<Self> {
         const UNPRIVILEGED_USER: u32 = 65534;
         let directory = runtime_directory();
@@ -64,7 +64,7 @@ impl<'a> Daemon<'a> {
         std::os::unix::fs::chown(&directory, Some(UNPRIVILEGED_USER), Some(UNPRIVILEGED_USER))
             .context("cannot change the owner of the runtime directory")?;
         let mut command = namespace.command(program("zcrxd"));
-        // Not uid(), which would come before the namespace is entered.
+        // Command::uid would take effect before the child enters the namespace.
         // SAFETY: between fork and exec only setgid and setuid are called, which are async-signal-safe.
         unsafe {
             command.pre_exec(|| {
@@ -81,7 +81,7 @@ impl<'a> Daemon<'a> {
         command.args(["run", "--web.listen-address", web, "--runtime-dir"]).arg(directory);
         let process = Process::start("zcrxd", command.args(arguments))?;
         let mut daemon = Self { process, namespace };
-        // It answers before it has attached its probes and opened its queues.
+        // zcrxd answers other requests before it has attached its probes and opened its queues.
         let ready = eventually("zcrxd is ready", LIMIT, || {
             daemon.process.alive()?;
             Ok(daemon.get("/readyz").ok().filter(|(status, _)| *status == 200))
@@ -97,7 +97,7 @@ impl<'a> Daemon<'a> {
         self.namespace.enter(|| get(address, path))
     }
 
-    /// One of its pages, which must be there.
+    /// Returns a page of the web endpoint. Fails unless the status is 200.
     pub(crate) fn page(&self, path: &str) -> Result<String> {
         let (status, body) = self.get(path)?;
         ensure!(status == 200, "{path} answers {status}");
@@ -123,7 +123,7 @@ impl<'a> Daemon<'a> {
         serde_json::from_slice(&answer.stdout).with_context(said)
     }
 
-    /// Scrapes it; the last scrape becomes an artefact.
+    /// Scrapes the metrics. The last scrape becomes an artefact.
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         let address: SocketAddr = WEB.parse().context("an address is an address")?;
         let metrics = self.namespace.enter(|| Metrics::scrape(address))?;
@@ -131,7 +131,7 @@ impl<'a> Daemon<'a> {
         Ok(metrics)
     }
 
-    /// Scrapes it until the metrics say so.
+    /// Scrapes the metrics until they pass the test.
     pub(crate) fn until(
         &mut self,
         what: &str,
@@ -144,7 +144,7 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Makes an artefact of what the kernel says of the connections in the daemon's network namespace.
+    /// Keeps the kernel's list of connections in the daemon's network namespace as an artefact.
     pub(crate) fn keep_connections(&self) -> Result<()> {
         for (from, to) in [("tcp", "tcp.txt"), ("netstat", "netstat.txt")] {
             let path = format!("/proc/thread-self/net/{from}");
@@ -152,7 +152,7 @@ impl<'a> Daemon<'a> {
                 self.namespace.enter(|| std::fs::read_to_string(&path).with_context(|| path.clone()))?;
             std::fs::write(artefacts().join(to), text).context("cannot keep the list of connections")?;
         }
-        // What is in flight on its rings.
+        // Requests in flight on the daemon's rings.
         let mut rings = String::new();
         let folder = format!("/proc/{}/fdinfo", self.process.id());
         for entry in std::fs::read_dir(&folder).context("cannot read fdinfo")?.flatten() {
@@ -169,7 +169,7 @@ impl<'a> Daemon<'a> {
         &mut self.process
     }
 
-    /// Asks it to stop and fails unless it does so in good order; what it logged.
+    /// Stops zcrxd with SIGTERM and returns its log. Fails unless the exit status is 0.
     pub(crate) fn stop(mut self) -> Result<String> {
         self.process.signal(libc::SIGTERM)?;
         let status = self.process.wait(LIMIT)?;
@@ -178,7 +178,7 @@ impl<'a> Daemon<'a> {
         Ok(log)
     }
 
-    /// Kills it.
+    /// Kills zcrxd with SIGKILL.
     pub(crate) fn kill(self) -> Result<()> {
         self.process.kill()
     }

@@ -10,10 +10,10 @@ use super::metrics::{Metrics, Sample};
 use super::nic::{self, Nic};
 use super::scenario::Skip;
 
-/// How long a transfer may take. An emulated machine on a busy host is slow.
+/// Longest time of a transfer. An emulated machine on a busy host is slow.
 pub(crate) const TRANSFER_LIMIT: Duration = Duration::from_secs(150);
 
-/// A daemon that receives on the NIC's zcrx queue.
+/// Starts a daemon that receives on the NIC's zcrx queue.
 pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
@@ -22,7 +22,7 @@ pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>
     Daemon::start(&nic.rx, &arguments)
 }
 
-/// Waits until every connection is over and every buffer is back.
+/// Waits until every connection is closed and every buffer returned.
 pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
     let settled =
         daemon.until("all connections are closed and all buffers returned", TRANSFER_LIMIT, |metrics| {
@@ -36,7 +36,7 @@ pub(crate) fn settled(daemon: &mut Daemon<'_>) -> Result<Metrics> {
     settled
 }
 
-/// Checks what a queue with sink `verify` says after so many payload bytes.
+/// Checks the metrics of a queue with sink `verify` after this number of payload bytes.
 pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()> {
     let used =
         metrics.label("zcrxd_receiver_info", "backend").context("zcrxd_receiver_info has no backend")?;
@@ -52,8 +52,7 @@ pub(crate) fn expect(metrics: &Metrics, backend: &str, bytes: u64) -> Result<()>
     Ok(())
 }
 
-/// Waits until the kernel counts no reference of user space but those in the refill rings: its own word that every buffer
-/// came back.
+/// Waits until the kernel counts no reference of user space except those in the refill rings: every buffer is returned.
 pub(crate) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
     if daemon.metrics()?.sum("zcrx_queue_user_references").is_none() {
         return Err(Skip("the snapshot probe cannot count references here".to_owned()).into());
@@ -64,7 +63,7 @@ pub(crate) fn kernel_agrees(daemon: &mut Daemon<'_>) -> Result<()> {
     daemon.until("the kernel counts no buffer that is with user space", STEP_LIMIT, agrees).map(drop)
 }
 
-/// How often something on a queue of zcrxd's ended with that errno.
+/// Number of receives of zcrxd that ended with this errno.
 pub(crate) fn errors(metrics: &Metrics, errno: &str) -> u64 {
     metrics
         .of("zcrxd_receiver_receive_errors_total")

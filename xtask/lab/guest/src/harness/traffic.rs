@@ -17,24 +17,24 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Begins to send.
+    /// Starts to send.
     pub(crate) fn start(from: &Namespace, to: &str, bytes: u64, arguments: &[&str]) -> Result<Self> {
         let mut command = from.command(program("zcrxd"));
         command.args(["send", "--to", to, "--bytes", &bytes.to_string()]).args(arguments);
         Ok(Self { process: Process::start("send", &mut command)? })
     }
 
-    /// Whether it is still under way.
+    /// Whether the transfer is still running.
     pub(crate) fn running(&mut self) -> Result<bool> {
         self.process.ended().map(|ended| ended.is_none())
     }
 
-    /// Waits until all is sent and verified by the receiver; fails if it is not.
+    /// Waits until the receiver has verified everything. Fails otherwise.
     pub(crate) fn finish(self, limit: Duration) -> Result<String> {
         self.process.finish(limit)
     }
 
-    /// Ends it, unless it has ended by itself because its receiver is gone.
+    /// Kills the sender, unless it has ended because its receiver is gone.
     pub(crate) fn abandon(mut self) -> Result<()> {
         if self.process.ended()?.is_some() {
             return Ok(());
@@ -44,10 +44,10 @@ impl Traffic {
     }
 }
 
-/// Closes so that the peer gets a reset.
+/// Closes a connection with a reset.
 pub(crate) fn reset(stream: TcpStream) -> Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option is as long as it is said to be, and the descriptor is open.
+    // SAFETY: the size is that of the option, and the descriptor is open.
     let result = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),

@@ -13,10 +13,10 @@ use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::zero_copy::ZeroCopy;
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[COPY, NODEV, AUTO, ZERO_COPY, CONNECTIONS];
 
-/// The claim that gives the project its name.
+/// Zero copy on a hardware queue.
 const ZERO_COPY: Scenario = Scenario {
     name: "zero-copy",
     about: "64 MiB cross the wire into a zcrx queue: every byte verified, none copied, every buffer returned",
@@ -28,7 +28,7 @@ const ZERO_COPY: Scenario = Scenario {
         const BYTES: u64 = 64 << 20;
         let nic = Nic::pair()?;
         let mut daemon = on_device(&nic, &[])?;
-        // Not before zcrxd is ready: its check of the snapshot receives on a queue without a device, by copies.
+        // Counted only once zcrxd is ready: its self-check copies payload on a queue without a device.
         let zero_copy = ZeroCopy::watch(&nic)?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
@@ -38,7 +38,7 @@ const ZERO_COPY: Scenario = Scenario {
     },
 };
 
-/// Buffers are accounted for also when there are many ends.
+/// Accounting of buffers with many connections.
 const CONNECTIONS: Scenario = Scenario {
     name: "zero-copy-connections",
     about: "16 connections at once on one zcrx queue, every byte verified, every buffer returned",
@@ -79,7 +79,7 @@ const COPY: Scenario = Scenario {
     run: || loopback("copy"),
 };
 
-/// The backend that `auto` chooses.
+/// The backend that `auto` selects.
 const AUTO: Scenario = Scenario {
     name: "best-backend",
     about: "without an interface the best backend this kernel has is chosen, and the better ones are said to be refused",

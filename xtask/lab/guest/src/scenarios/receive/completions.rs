@@ -1,4 +1,4 @@
-//! Every way a receive can end, and what zcrxd does about it.
+//! Every completion that can end a receive, and how zcrxd handles it.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -18,10 +18,10 @@ use crate::harness::steal::{self, Sockmap};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually, output, program, work};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[REQUESTS, ENDS, ELSEWHERE];
 
-/// Requests that zcrxd never makes.
+/// Receive requests that the kernel refuses and that zcrxd never makes.
 const REQUESTS: Scenario = Scenario {
     name: "refused-receives",
     about: "receives from what is no connected TCP socket, or not asked for as the kernel wants it, end with the documented \
@@ -41,7 +41,7 @@ const REQUESTS: Scenario = Scenario {
             ("not-multishot", "EINVAL"),
             ("unknown-queue", "EINVAL"),
             ("cancelled", "ECANCELED"),
-            // It waited, although the socket is non-blocking.
+            // The receive waited, although the socket is non-blocking.
             ("nothing-there", "ECANCELED"),
         ] {
             ensure!(said[what] == errno, "{what} should end with {errno}: {said}");
@@ -50,7 +50,7 @@ const REQUESTS: Scenario = Scenario {
     },
 };
 
-/// zcrxd's own connections, each with an end of its own.
+/// Connections of zcrxd that end in different ways.
 const ENDS: Scenario = Scenario {
     name: "ends-of-receives",
     about: "connections that are reset, dead, taken by a sockmap, or whose completions find no room: zcrxd says which, ends \
@@ -78,10 +78,10 @@ const ENDS: Scenario = Scenario {
         let counted = metrics.count("zcrxd_receiver_verified_bytes_total")?;
         ensure!(counted == verified, "{counted} bytes of {verified} were verified after the queue was full");
 
-        // One that stays, to see that it is none of its business.
+        // A connection that stays open: the ends of others must not affect it.
         let mut bystander = connect(&nic, &mut daemon)?;
         let reset = connect(&nic, &mut daemon)?;
-        // On, and for no time.
+        // Linger enabled, with a timeout of 0: the close sends a reset.
         steal::set(&reset, libc::SOL_SOCKET, libc::SO_LINGER, &[1, 0])?;
         drop(reset);
         ends_with(&mut daemon, "ECONNRESET")?;
@@ -102,7 +102,7 @@ const ENDS: Scenario = Scenario {
         })?;
         drop(bystander);
 
-        // The peer falls silent. Its address stays known: the answer shall be missing, not the way.
+        // The peer stops answering. Its link-layer address stays known, so that only the answer is missing.
         let dead = connect(&nic, &mut daemon)?;
         remember_neighbour(&nic)?;
         nic.knob("drop_every", "1")?;
@@ -137,7 +137,7 @@ const ELSEWHERE: Scenario = Scenario {
         const BYTES: u64 = 1 << 20;
         let nic = Nic::pair()?;
         let mut text = String::new();
-        // Other sinks: a connection cannot be handed over.
+        // The queues have different sinks, so zcrxd cannot hand the connection over.
         for (queue, port, sink) in [(nic::QUEUE, nic::PORT, "verify"), (2, 9002, "discard")] {
             write!(
                 text,
@@ -206,7 +206,7 @@ fn ends_with(daemon: &mut Daemon<'_>, errno: &str) -> Result<()> {
         .map(drop)
 }
 
-/// A connection that zcrxd has accepted and received something from.
+/// Opens a connection and waits until zcrxd has received a byte from it.
 fn connect(nic: &Nic, daemon: &mut Daemon<'_>) -> Result<TcpStream> {
     let before = daemon.metrics()?.count("zcrxd_receiver_received_bytes_total")?;
     let to: SocketAddr = Nic::address().parse().context("an address is an address")?;
@@ -218,7 +218,7 @@ fn connect(nic: &Nic, daemon: &mut Daemon<'_>) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Lets the receiving end know the sending end's address for good.
+/// Makes the sending end's link-layer address permanent on the receiving end.
 fn remember_neighbour(nic: &Nic) -> Result<()> {
     let link = nic.tx.run("ip", &["link", "show", "dev", nic::TX])?;
     let mut words = link.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);

@@ -1,4 +1,4 @@
-//! What zcrxd's receive loop costs, counted in instructions.
+//! Cost of zcrxd's receive loop in instructions.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,16 +13,16 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[COST];
 
 /// Bytes of each connection of a transfer.
 const BYTES: usize = 32 << 20;
 
-/// Transfers of each kind. The first of them warms up, and does not count.
+/// Transfers of each kind. The first one warms up and does not count.
 const TRANSFERS: usize = 4;
 
-/// Where a machine's clock counts instructions.
+/// Instructions per completion; needs a machine whose clock counts instructions.
 const COST: Scenario = Scenario {
     name: "receive-cost",
     about: "instructions per completion of zcrxd's receive thread, user and kernel, with zero copy and the sink discard: one \
@@ -32,7 +32,7 @@ const COST: Scenario = Scenario {
     limit: 1500,
     default: false,
     run: || {
-        // Machines that count have one processor, the others have two.
+        // A machine that counts instructions has one processor, others have two.
         if available_parallelism().is_ok_and(|processors| processors.get() > 1) {
             return Err(Skip(
                 "the machine does not count instructions: lab run --count-instructions".to_owned(),
@@ -52,7 +52,7 @@ const COST: Scenario = Scenario {
     },
 };
 
-/// Instructions per completion, of each transfer that counts.
+/// Instructions per completion for each transfer that counts.
 fn measure(nic: &Nic, daemon: &mut Daemon<'_>, listen: &str, connections: usize) -> Result<Vec<u64>> {
     let mut measured = Vec::new();
     for _ in 0..TRANSFERS {
@@ -69,7 +69,7 @@ fn measure(nic: &Nic, daemon: &mut Daemon<'_>, listen: &str, connections: usize)
     Ok(measured)
 }
 
-/// Sends on so many connections at once, and waits until the other end has taken everything and closes.
+/// Sends on this number of connections at once, and waits until the receiver has received everything and closes.
 fn send(to: &str, connections: usize) -> Result<()> {
     let mut streams = Vec::new();
     for _ in 0..connections {
@@ -102,7 +102,7 @@ fn receive_thread(pid: u32) -> Result<String> {
     anyhow::bail!("zcrxd has no receive thread")
 }
 
-/// What a thread has run for: nanoseconds, each of them an instruction.
+/// Run time of a thread in nanoseconds, each of which is an instruction.
 fn instructions(thread: &str) -> Result<u64> {
     let path = format!("{thread}/schedstat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

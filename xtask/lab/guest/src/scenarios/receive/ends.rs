@@ -1,4 +1,4 @@
-//! Ends of connections that are easily missed.
+//! Ends of connections that the kernel may not report.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -15,10 +15,10 @@ use crate::harness::scenario::Scenario;
 use crate::harness::traffic::reset;
 use crate::harness::{eventually, facts};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[RESETS];
 
-/// How long data may take to arrive.
+/// Longest time until data arrives.
 const ARRIVAL: Duration = Duration::from_mins(1);
 
 /// Resets behind data that takes several calls to receive.
@@ -39,7 +39,7 @@ const RESETS: Scenario = Scenario {
     },
 };
 
-/// Of a queue with so many threads; the number of ends that the kernel did not report.
+/// Resets connections of a queue with this number of threads. Returns the number of ends that the kernel did not report.
 fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
     const CONNECTIONS: u64 = 8;
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
@@ -47,14 +47,15 @@ fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
     let further = ["--backend", "device", "--sink", "discard", "--area", "64MiB", "--no-probes"];
     let mut daemon = Daemon::start(&nic.rx, &[&arguments[..], &further].concat())?;
 
-    // Its listener takes connections and data on while it stands still.
+    // The kernel accepts connections and data for the listener while zcrxd is stopped.
     daemon.process().signal(libc::SIGSTOP)?;
     let sent: u64 = nic
         .tx
         .enter(|| (0..CONNECTIONS).map(|number| reset_behind((1 << 20) + (number << 18), &listen)).sum())?;
     daemon.process().signal(libc::SIGCONT)?;
 
-    // Until it has taken them, it has no connection either: that it has none would not say that all are over.
+    // Before zcrxd has accepted the connections it has none either, so the number of open connections alone does not show that all
+    // have ended.
     daemon.until("every connection is accepted", ARRIVAL, |metrics| {
         metrics.sum("zcrxd_receiver_accepted_connections_total") == Some(CONNECTIONS as f64)
     })?;
@@ -67,7 +68,7 @@ fn every_end_is_found(nic: &Nic, workers: &str) -> Result<u64> {
     Ok(unreported)
 }
 
-/// Sends so much, waits until it has arrived, and resets the connection.
+/// Sends this number of bytes, waits until they have arrived, and resets the connection.
 fn reset_behind(bytes: u64, to: &str) -> Result<u64> {
     let mut stream = TcpStream::connect(to).context("cannot connect")?;
     stream.set_write_timeout(Some(ARRIVAL)).context("cannot limit a write")?;

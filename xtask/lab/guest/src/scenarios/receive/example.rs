@@ -1,4 +1,4 @@
-//! The example program of the crate `zcrx-receive`: a whole receiver of its own.
+//! The example program of the crate `zcrx-receive`: a complete receiver.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,7 +13,7 @@ use crate::harness::scenario::Scenario;
 use crate::harness::zero_copy::ZeroCopy;
 use crate::harness::{STEP_LIMIT, eventually, program};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[EXAMPLE];
 
 const BYTES: u64 = 1 << 30;

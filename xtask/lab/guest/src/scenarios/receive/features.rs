@@ -1,4 +1,4 @@
-//! What newer kernels let a queue do, and what is done where they do not.
+//! Features of newer kernels, and what zcrxd does without them.
 
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
@@ -14,7 +14,7 @@ use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, output, program};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] =
     &[ALLOC_FAIL, COPIES, GROWTH, LARGE_BUFFERS, NO_LARGE_BUFFERS, SHARED];
 
@@ -22,10 +22,10 @@ const BYTES: u64 = 16 << 20;
 
 const ON_NIC: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 
-/// An area that cannot fill the NIC's ring of 256 entries.
+/// Size of an area that cannot fill the NIC's ring of 256 entries.
 const SMALL: &str = "512KiB";
 
-/// The NIC finds no buffer, and says so.
+/// The kernel's event for a failed allocation.
 const ALLOC_FAIL: Scenario = Scenario {
     name: "event-alloc-fail",
     about: "the kernel's event says that the NIC found no buffer, again and again; a healthy queue reports none",
@@ -59,7 +59,7 @@ const ALLOC_FAIL: Scenario = Scenario {
     },
 };
 
-/// All data comes by another queue, and there is less memory to copy it to than there is data.
+/// All data arrives on another queue, and the area is smaller than the data.
 const COPIES: Scenario = Scenario {
     name: "copy-fallback",
     about: "a flow that is steered elsewhere is copied into few buffers: all of it arrives, without a livelock, and the \
@@ -70,9 +70,9 @@ const COPIES: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        // Half of it fills the ring of queue 0, to which nothing is sent. The rest must be used again and again.
+        // Half of the area fills the ring of queue 0, which receives nothing. The rest must be reused.
         let mut daemon = device(&nic, 0, &["--area", "2MiB"])?;
-        // Not before zcrxd is ready: its check of the snapshot flushes.
+        // Counted only once zcrxd is ready: its self-check flushes refill rings.
         let flushes = Kprobe::count("io_zcrx_ctrl");
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
@@ -80,7 +80,7 @@ const COPIES: Scenario = Scenario {
         let (copied, ordinary) =
             (metrics.count("zcrxd_receiver_copied_bytes_total")?, nic.stat("rx1_page_bytes")?);
         let received = metrics.count("zcrxd_receiver_received_bytes_total")?;
-        // Payload in the linear part of a packet is copied uncounted: never more than a header's length of each.
+        // The kernel does not count copies from the linear part of a packet, which holds at most a header's length.
         ensure!(
             copied <= received && received - copied < received / 100,
             "{copied} bytes were copied of {received}"
@@ -90,7 +90,7 @@ const COPIES: Scenario = Scenario {
         ensure!((1..=copied).contains(&fragments), "{copied} bytes were copied in {fragments} fragments");
         let reported = event(&metrics, "copy").unwrap_or(0);
         ensure!(reported >= 1, "no event reports the copies");
-        // Naively armed again, a receive without a buffer spins half a million times.
+        // A receive that is armed again at once without a buffer completes half a million times.
         let rearms = metrics.count("zcrxd_receiver_rearms_total")?;
         ensure!(rearms < BYTES / 4096, "receives were armed again {rearms} times");
         let wanting = metrics
@@ -107,7 +107,7 @@ const COPIES: Scenario = Scenario {
     },
 };
 
-/// Memory for a queue that is short of it.
+/// Growth of an area under pressure.
 const GROWTH: Scenario = Scenario {
     name: "area-grows",
     about: "a queue with a small area starves under traffic; with area_max it grows and stops starving, or says that \
@@ -137,7 +137,7 @@ const GROWTH: Scenario = Scenario {
             ensure!(metrics.count("zcrxd_receiver_areas")? == 1, "an area was added where there can be none");
             return daemon.stop().map(drop);
         }
-        // What was in flight while it grew may still have found nothing.
+        // Packets in flight during the growth may still have found no buffer.
         starves(&mut daemon)?;
         daemon.until("an area is added", STEP_LIMIT, |metrics| {
             metrics.count("zcrxd_receiver_areas").is_ok_and(|areas| areas > 1)
@@ -180,7 +180,7 @@ const LARGE_BUFFERS: Scenario = Scenario {
     },
 };
 
-/// Buffers larger than a page where there can be none.
+/// Buffers larger than a page where the kernel refuses them.
 const NO_LARGE_BUFFERS: Scenario = Scenario {
     name: "large-buffers-refused",
     about: "without a device there are no buffers larger than a page: zcrxd explains the refusal, and data arrives anyway",
@@ -206,7 +206,7 @@ const NO_LARGE_BUFFERS: Scenario = Scenario {
     },
 };
 
-/// A daemon that verifies what comes by a hardware queue.
+/// Starts a daemon that verifies the payload of a hardware queue.
 fn device<'a>(nic: &'a Nic, queue: u32, further: &[&str]) -> Result<Daemon<'a>> {
     let (listen, queue) = (Nic::address(), queue.to_string());
     let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
@@ -215,7 +215,7 @@ fn device<'a>(nic: &'a Nic, queue: u32, further: &[&str]) -> Result<Daemon<'a>> 
     Daemon::start(&nic.rx, &arguments)
 }
 
-/// How often the kernel reported an event.
+/// Number of times that the kernel reported an event.
 fn event(metrics: &Metrics, event: &str) -> Option<u64> {
     let of_event = |sample: &&crate::harness::metrics::Sample| {
         sample.labels.get("notification").is_some_and(|name| name == event)
@@ -223,13 +223,13 @@ fn event(metrics: &Metrics, event: &str) -> Option<u64> {
     metrics.of("zcrxd_receiver_notifications_total").find(of_event).map(|sample| sample.value as u64)
 }
 
-/// Whether the queue says that it does without this feature.
+/// Whether zcrxd reports that the queue lacks this feature.
 fn falls_back(metrics: &Metrics, feature: &str) -> bool {
     let mut samples = metrics.of("zcrxd_receiver_feature_fallback_info");
     samples.any(|sample| sample.labels.get("feature").is_some_and(|name| name == feature))
 }
 
-/// One queue, two rings.
+/// A queue that two rings share.
 const SHARED: Scenario = Scenario {
     name: "shared-queue",
     about: "an exported queue is imported by another thread's ring and outlives the ring that registered it",

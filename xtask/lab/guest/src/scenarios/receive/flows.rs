@@ -14,10 +14,10 @@ use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, work};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISPLACED];
 
-/// The ring that is always full.
+/// A refill ring that is always full.
 const SMALL_REFILL_RING: Scenario = Scenario {
     name: "small-refill-ring",
     about: "a refill ring of 8 entries, 4096 buffers and a buffer for each small frame: what does not fit is flushed or \
@@ -42,7 +42,7 @@ const SMALL_REFILL_RING: Scenario = Scenario {
         let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
         ensure!(delivered > 2 * 4096, "{delivered} buffers: not enough to go round twice");
         let full = metrics.count("zcrxd_receiver_refill_ring_full_total")?;
-        // What does not fit is flushed where the kernel can (Linux 6.19), else stashed.
+        // zcrxd flushes the ring where the kernel supports that (Linux 6.19), and stashes entries otherwise.
         let flushed = metrics.count("zcrx_queue_flushed_refill_entries_total").unwrap_or(0);
         ensure!(full > 0 || flushed > delivered / 2, "the refill ring was never full: this shows nothing");
         kernel_agrees(&mut daemon)?;
@@ -50,7 +50,7 @@ const SMALL_REFILL_RING: Scenario = Scenario {
     },
 };
 
-/// A crowd with laggards in it.
+/// Many connections, some of which have a slow sink.
 const TWO_HUNDRED: Scenario = Scenario {
     name: "two-hundred-connections",
     about: "200 connections over 4 queues that end as they please, 20 of them with a sink that reads nothing until the other \
@@ -76,7 +76,7 @@ const TWO_HUNDRED: Scenario = Scenario {
                 "action",
                 &queue.to_string(),
             ])?;
-            // Little room for copies: the laggards shall fill it.
+            // The slow sinks must fill the limit for copies.
             write!(
                 text,
                 "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\nlisten = [\"{}:{port}\"]\n\
@@ -122,7 +122,7 @@ const TWO_HUNDRED: Scenario = Scenario {
     },
 };
 
-/// Connections that come by another queue than their listener's.
+/// Connections that arrive on another queue than their listener's.
 const MISPLACED: Scenario = Scenario {
     name: "misplaced-connections",
     about: "a connection that arrives on another local queue than the listener's is handed over and not copied; one that arrives \
@@ -162,7 +162,7 @@ const MISPLACED: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         let verified = of_queue(&metrics, "zcrxd_receiver_verified_bytes_total", "2");
         ensure!(verified == BYTES, "queue 2 verified {verified} bytes of {BYTES}");
-        // Each thread publishes its own counters: queue 1's may be older than queue 2's.
+        // Each thread publishes its own counters: those of queue 1 may be older than those of queue 2.
         let metrics =
             daemon.until("queue 1 counts the connection as handed over", STEP_LIMIT, |metrics| {
                 of_queue(metrics, "zcrxd_receiver_handed_over_connections_total", "1") == 1

@@ -1,4 +1,4 @@
-//! zcrxd's receive path when it is short of everything, when its sink is slow, and when it is stopped under load.
+//! zcrxd's receive path with too few buffers, with a slow sink, and when it is stopped under load.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,11 +16,11 @@ use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] =
     &[WANT_DEVICE, WANT_NODEV, SLOW_DEVICE, SLOW_NODEV, STOP_DEVICE, STOP_NODEV];
 
-/// More than the area holds, and than the sockets do.
+/// More bytes than area and sockets hold.
 const BYTES: usize = 16 << 20;
 
 const ON_NIC: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
@@ -36,7 +36,7 @@ macro_rules! both {
             limit: 300,
             default: false,
             run: || {
-                // A ring that leaves most of a small area to others.
+                // The NIC's ring takes a small part of the area.
                 let nic = Nic::with("ring_size=64")?;
                 $run(&Place { receiver: &nic.rx, sender: &nic.tx, listen: Nic::address(), backend: "device" })
             },
@@ -73,7 +73,7 @@ both!(
 );
 both!(STOP_DEVICE, STOP_NODEV, "stop", "stopped under load, zcrxd ends in good order", stop);
 
-/// Where traffic comes from, and where it goes.
+/// Source and destination of the traffic.
 struct Place<'a> {
     receiver: &'a Namespace,
     sender: &'a Namespace,
@@ -114,7 +114,7 @@ fn slow_destination(place: &Place<'_>) -> Result<()> {
     let sent: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
     let mut source = place.connect()?;
     let data = sent.clone();
-    // The source is closed when all is written.
+    // The source closes once everything is written.
     let sender = thread::spawn(move || source.write_all(&data));
     let (mut slow, _) = destination.accept().context("zcrxd does not connect to the destination")?;
     daemon.until("the destination's slowness holds buffers", STEP_LIMIT, |metrics| {

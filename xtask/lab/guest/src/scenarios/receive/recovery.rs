@@ -1,4 +1,4 @@
-//! zcrxd's local queue after something under it has failed, and what its thread is asked for besides receiving.
+//! Recovery of a local queue from failures of its ring and of its sink, and the placement of its thread.
 
 use std::ffi::CString;
 use std::fs;
@@ -22,10 +22,10 @@ use crate::harness::traffic::Traffic;
 use crate::harness::work;
 use crate::harness::{STEP_LIMIT, eventually};
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[RING, DISK, THREAD];
 
-/// The ring is no ring any more.
+/// A ring that fails.
 const RING: Scenario = Scenario {
     name: "ring-fails",
     about: "the ring of a zcrx queue fails amid a transfer, three times: the queue is registered again, its listener kept, \
@@ -37,7 +37,7 @@ const RING: Scenario = Scenario {
     run: || {
         const BYTES: u64 = 4 << 20;
         const LIVES: u64 = 4;
-        /// What a failed ring may still use is kept for ten seconds.
+        /// zcrxd keeps the memory of a failed ring for ten seconds.
         const KEPT: Duration = Duration::from_secs(11);
         let nic = Nic::pair()?;
         let mut daemon = on_device(&nic, &["--fault", "break-ring"])?;
@@ -93,7 +93,7 @@ const RING: Scenario = Scenario {
     },
 };
 
-/// The disk is full.
+/// A file sink whose disk is full.
 const DISK: Scenario = Scenario {
     name: "sink-disk-full",
     about: "the file system of a file sink is full: the connection that filled it ends with a clear error; the others and the \
@@ -122,7 +122,8 @@ const DISK: Scenario = Scenario {
 
         let mut filling = connect()?;
         filling.set_write_timeout(Some(STEP_LIMIT)).context("cannot limit a write")?;
-        // It ends when zcrxd ends it. Until the disk reports that it is full, buffers and sockets take much more than there is room for.
+        // The sender ends when zcrxd closes the connection. Until the disk reports that it is full, buffers and sockets take much
+        // more than the disk has room for.
         let (block, deadline) = (vec![9; ROOM], Instant::now() + STEP_LIMIT);
         while filling.write_all(&block).is_ok() {
             ensure!(Instant::now() < deadline, "a connection with a full disk goes on");
@@ -157,7 +158,7 @@ const DISK: Scenario = Scenario {
     },
 };
 
-/// Where the thread runs, and whether it polls.
+/// CPU affinity and busy polling of a queue's thread.
 const THREAD: Scenario = Scenario {
     name: "thread-placement",
     about: "the kernel runs a queue's thread on the CPU that is configured and polls its NIC for it while it waits; \
@@ -193,7 +194,7 @@ const THREAD: Scenario = Scenario {
     },
 };
 
-/// The CPUs that the kernel lets the queue's thread run on.
+/// CPUs on which the kernel lets the queue's thread run.
 fn allowed_cpus(daemon: &mut Daemon<'_>) -> Result<String> {
     let tasks = format!("/proc/{}/task", daemon.process().id());
     for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
@@ -211,7 +212,7 @@ fn in_state(metrics: &Metrics, state: &str) -> bool {
     metrics.of("zcrxd_receiver_state").any(|sample| sample.value > 0.0 && sample.has("state", state))
 }
 
-/// A small file system; gone when dropped.
+/// A small file system, unmounted when dropped.
 struct Tmpfs {
     path: PathBuf,
 }
@@ -222,13 +223,13 @@ impl Tmpfs {
         let target = CString::new(path.as_os_str().as_bytes()).context("paths hold no NUL")?;
         let options = CString::new(format!("size={bytes}")).context("numbers hold no NUL")?;
         let kind = c"tmpfs".as_ptr();
-        // SAFETY: all are terminated strings that live to the end of the call.
+        // SAFETY: all strings are terminated and live to the end of the call.
         let result = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.as_ptr().cast()) };
         ensure!(result == 0, "cannot mount a tmpfs: {}", std::io::Error::last_os_error());
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Its files and their sizes.
+    /// Names and sizes of the files.
     fn files(&self) -> Result<Vec<(PathBuf, u64)>> {
         let list = fs::read_dir(&self.path).context("cannot read the file system")?.map(|entry| {
             let entry = entry?;
@@ -241,8 +242,8 @@ impl Tmpfs {
 impl Drop for Tmpfs {
     fn drop(&mut self) {
         let Ok(path) = CString::new(self.path.as_os_str().as_bytes()) else { return };
-        // Later scenarios clear the folder that it is in.
-        // SAFETY: a terminated string that lives to the end of the call.
+        // Later scenarios clear the folder of the mount point.
+        // SAFETY: the string is terminated and lives to the end of the call.
         unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
     }
 }

@@ -1,4 +1,4 @@
-//! Several threads of zcrxd's, each with a ring of its own, on one queue.
+//! Several threads of zcrxd, each with its own ring, on one queue.
 
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
@@ -12,14 +12,14 @@ use crate::harness::receiver::{TRANSFER_LIMIT, expect, kernel_agrees, on_device,
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 
-/// What this file shows.
+/// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[DEVICE, NODEV, ALONE];
 
 const WORKERS: u64 = 4;
 const CONNECTIONS: u64 = 32;
 const EACH: u64 = 1 << 20;
 
-/// On the NIC's queue, and once more after a ring has failed.
+/// Threads that share a hardware queue, also after a ring has failed.
 const DEVICE: Scenario = Scenario {
     name: "workers",
     about: "4 threads share one queue of the NIC: 32 connections verified, every thread with completions of its own, every \
@@ -61,7 +61,7 @@ const DEVICE: Scenario = Scenario {
     },
 };
 
-/// Without a device.
+/// Threads that share a queue without a device.
 const NODEV: Scenario = Scenario {
     name: "workers-nodev",
     about: "4 threads share one queue without a device: 32 connections verified, every thread with completions of its own",
@@ -86,7 +86,7 @@ const NODEV: Scenario = Scenario {
 /// IORING_REGISTER_QUERY, of Linux 6.18; the next is IORING_REGISTER_ZCRX_CTRL, by which queues are exported, of 6.19.
 const QUERY: u32 = 35;
 
-/// Where no ring can have another's queue.
+/// Kernels on which a ring cannot import another ring's queue.
 const ALONE: Scenario = Scenario {
     name: "workers-alone",
     about: "a kernel that neither answers questions nor exports queues, as before Linux 6.18 (a filter refuses both here): of 4 \
@@ -121,7 +121,7 @@ fn all_receive(daemon: &mut Daemon<'_>) -> Result<()> {
         .map(drop)
 }
 
-/// Completions of each thread, all of which had some since `before`; together they are the queue's.
+/// Completions of each thread. Fails unless every thread had some since `before` and they add up to the queue's.
 fn each_had_some(metrics: &Metrics, before: &[u64]) -> Result<Vec<u64>> {
     let each = (0..WORKERS).map(|worker| {
         let worker = worker.to_string();

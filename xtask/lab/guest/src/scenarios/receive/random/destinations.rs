@@ -1,4 +1,4 @@
-//! Destinations of forward sinks with ledgers of their own: what each connection brought.
+//! Destinations of forward sinks that record what arrived on each connection.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -19,16 +19,16 @@ use crate::harness::namespace::Namespace;
 use crate::harness::steal::set;
 use crate::harness::traffic::reset;
 
-/// What arrived on one connection.
+/// Bytes that arrived on one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrived {
     /// Bytes that the destination read, or that its kernel had acknowledged when it died.
     pub(super) bytes: u64,
-    /// A forward sink brought it. What its destination does not confirm in time counts as lost, and may arrive all the same.
+    /// Whether a forward sink sent them. Bytes that the destination does not confirm in time count as lost and may still arrive.
     pub(super) forwarded: bool,
 }
 
-/// What a reader does with one connection, for the report of those that do not end.
+/// Progress of a reader, for the report of connections that do not end.
 #[derive(Clone, Debug, Default)]
 #[expect(dead_code, reason = "printed")]
 struct Reading {
@@ -49,7 +49,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// What arrived so far. Fails if a byte is wrong, or a connection is open: zcrxd has closed all of its.
+    /// Returns what arrived. Fails if a byte is wrong, or if a connection stays open: zcrxd has closed all of them.
     pub(super) fn take(&self) -> Result<BTreeMap<u64, Arrived>> {
         let over = eventually("every destination has read its end", Duration::from_mins(2), || {
             self.check()?;
@@ -80,7 +80,7 @@ impl Ledger {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(format!("{error:#}"));
     }
 
-    /// Notes how far a reader is.
+    /// Records the progress of a reader.
     fn progress(&self, reader: u64, plan: Plan, bytes: u64) {
         if let Some(reading) = self.open().get_mut(&reader) {
             (reading.plan, reading.bytes) = (Some(plan), bytes);
@@ -155,7 +155,7 @@ impl Stream {
     }
 
     fn reply(&mut self) {
-        // zcrxd may be gone: the next read shows that.
+        // Fails if zcrxd is gone: the next read shows that.
         match self {
             Self::Tcp(stream) => stream.write_all(&[b'r'; 500]).ok(),
             Self::Unix(stream) => stream.write_all(&[b'r'; 500]).ok(),
@@ -170,11 +170,11 @@ impl Stream {
         };
     }
 
-    /// Dies, as a killed program's socket does. Returns the bytes that TCP had acknowledged and that are not read.
+    /// Closes the socket as the kernel does for a killed program. Returns the acknowledged bytes that were not read.
     fn die(self) -> Result<u64> {
         let Self::Tcp(stream) = self else { return Ok(0) };
         refuse_packets(stream.as_raw_fd())?;
-        // What the kernel has taken so far is acknowledged within this time.
+        // The kernel acknowledges within this time what it has accepted so far.
         thread::sleep(Duration::from_millis(300));
         let mut unread: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int to the address, and the descriptor is open.
@@ -186,7 +186,7 @@ impl Stream {
     }
 }
 
-/// Makes the kernel drop, and so not acknowledge, each packet of a socket from now on.
+/// Makes the kernel drop, and therefore not acknowledge, all further packets of a socket.
 fn refuse_packets(socket: RawFd) -> Result<()> {
     let mut code = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: &raw mut code };
@@ -203,10 +203,10 @@ fn refuse_packets(socket: RawFd) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()).context("cannot attach a filter") }
 }
 
-/// Reads a connection to its end, as its plan says.
+/// Reads a connection to its end in the way of its plan.
 fn read(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger, reader: u64) -> Result<()> {
     if let Stream::Tcp(stream) = &stream {
-        // As senders do.
+        // As in senders: the reset of a killed zcrxd may be dropped.
         set(stream, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &[1])?;
     }
     let mut head = Vec::new();
@@ -214,7 +214,7 @@ fn read(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger, reader: u64
     while head.len() < HEADER_BYTES as usize {
         let room = HEADER_BYTES as usize - head.len();
         match stream.read(&mut chunk[..room]) {
-            // Too short to say which connection.
+            // Too short to identify the connection.
             Ok(0) | Err(_) => return Ok(()),
             Ok(bytes) => head.extend_from_slice(&chunk[..bytes]),
         }
@@ -239,7 +239,7 @@ fn read(seed: u64, queues: u16, mut stream: Stream, ledger: &Ledger, reader: u64
             }
             _ => chunk.len(),
         };
-        // An error is the end: zcrxd has given the connection up.
+        // An error is an end: zcrxd has reset the connection.
         let bytes = stream.read(&mut chunk[..most]).unwrap_or(0);
         if bytes == 0 {
             break;

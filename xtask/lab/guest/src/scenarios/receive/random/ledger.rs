@@ -1,4 +1,4 @@
-//! Holds the senders' ledgers against the destinations' and against the losses that zcrxd logs.
+//! Compares the senders' ledgers with the destinations' ledgers and with the losses that zcrxd logs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,8 +22,8 @@ pub(super) struct Sums {
     pub(super) with_loss: u64,
 }
 
-/// Losses in zcrxd's log, by the sender's port; under 0 those without a peer, and those whose lines the log's rate limit
-/// suppressed: the line of stopped queues states the sum of all.
+/// Losses in zcrxd's log by the sender's port. Port 0 has those without a peer and those whose lines the log's rate limit
+/// suppressed: the line that zcrxd logs when it has stopped has the sum of all.
 pub(super) fn losses(log: &str) -> Result<BTreeMap<u16, u64>> {
     let mut losses = BTreeMap::new();
     for line in log.lines().filter(|line| line.contains(" lost=")) {
@@ -47,7 +47,7 @@ pub(super) fn losses(log: &str) -> Result<BTreeMap<u16, u64>> {
     Ok(losses)
 }
 
-/// Adds what lies in the files of a directory, which must be what was sent.
+/// Adds the content of the files of a directory. Fails if a byte is not what was sent.
 pub(super) fn read_files(directory: &Path, arrived: &mut BTreeMap<u64, Arrived>) -> Result<()> {
     let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
     for entry in entries {
@@ -69,8 +69,8 @@ pub(super) fn read_files(directory: &Path, arrived: &mut BTreeMap<u64, Arrived>)
 /// Checks every connection: the bytes that were acknowledged to its sender are those that its destination got and those that
 /// zcrxd says are lost, and no byte more than was sent.
 ///
-/// What `discard` got is not known, and what `verify` got only where that ended with a verdict: `unknown` says of a connection
-/// that its sink may have been one of these.
+/// The sink `discard` keeps no record, and `verify` reports only with a verdict: `unknown` returns whether a connection's sink may
+/// have been one of these.
 pub(super) fn check(
     sent: &[Sent],
     arrived: &BTreeMap<u64, Arrived>,
@@ -121,7 +121,7 @@ pub(super) fn check(
     }
     let nameless = losses.get(&0).copied().unwrap_or(0);
     sums.lost += nameless;
-    // What arrived without a header: the destination does not know whose that is.
+    // A destination cannot attribute bytes that arrived without a header.
     short.retain(|(missing, _)| *missing >= HEADER_BYTES);
     let missing: u64 = short.iter().map(|(missing, _)| missing).sum();
     ensure!(

@@ -1,4 +1,4 @@
-//! Random sinks, connection ends and configurations: what was acknowledged to senders arrives, or is counted as lost.
+//! Random sinks, connection ends and configurations: acknowledged bytes arrive, or zcrxd counts them as lost.
 
 mod destinations;
 mod interrupted;
@@ -25,14 +25,14 @@ use crate::harness::receiver::{kernel_agrees, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, work};
 
-/// What this file shows.
+/// Scenarios of this folder.
 pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED, interrupted::SHORT, interrupted::MANY];
 
 /// Queues of the receiver.
 const QUEUES: u16 = 3;
-/// Connections at one time.
+/// Connections at the same time.
 const SENDERS: u32 = 12;
-/// How long a configuration may take to be applied: a queue that ends gives its sinks 5 s.
+/// Longest time until a configuration is applied: a queue that ends waits for its sinks.
 const RELOAD_LIMIT: Duration = Duration::from_mins(2);
 
 const fn scenario(name: &'static str, limit: u64, default: bool, run: fn() -> Result<()>) -> Scenario {
@@ -64,7 +64,7 @@ fn seed() -> u64 {
     parameter("ZCRX_LAB_SEED").unwrap_or(1)
 }
 
-/// Steers the port of each queue to it.
+/// Steers the port of each queue to that queue.
 fn steer(nic: &Nic) -> Result<()> {
     for queue in 0..QUEUES {
         let (port, action) = ((FIRST_PORT + queue).to_string(), (1 + queue).to_string());
@@ -86,20 +86,20 @@ impl Queue {
         Self { sink: "discard".to_owned(), area_mib: 8, further: "" }
     }
 
-    /// Whether the destinations' ledgers do not say what this queue's connections brought.
+    /// Whether no ledger of a destination records this queue's connections.
     fn is_silent(&self) -> bool {
         self.sink == "discard" || self.sink == "verify"
     }
 }
 
-/// The receiver, and what may become of it.
+/// The receiver, and the choices for its configuration.
 struct Stage<'a> {
     daemon: Daemon<'a>,
     queues: Vec<Queue>,
     /// Sinks to choose from.
     sinks: Vec<String>,
     random: Random,
-    /// Whether a queue ever had a sink of which no ledger speaks.
+    /// Whether a queue ever had a sink without a ledger.
     silent: Vec<bool>,
 }
 
@@ -127,7 +127,7 @@ fn run(seed: u64, steps: u32) -> Result<()> {
     let silent = vec![true; queues.len()];
     let mut stage = Stage { daemon, queues, sinks, random: Random::new(seed), silent };
 
-    // Once, so that what a program makes at its first connection and reload is there.
+    // The first connections and reloads allocate what the program keeps.
     let senders = Senders::start(&nic.tx, seed ^ u64::MAX, QUEUES, SENDERS)?;
     thread::sleep(Duration::from_secs(1));
     senders.finish()?;
@@ -138,7 +138,7 @@ fn run(seed: u64, steps: u32) -> Result<()> {
     settled(&mut stage.daemon)?;
     let before = stage.used()?;
 
-    // Every queue has a sink whose destination keeps a ledger at first.
+    // At first, every queue has a sink whose destination keeps a ledger.
     for queue in 0..stage.queues.len() {
         let chosen = 2 + stage.random.below(4) as usize;
         stage.queues[queue].sink.clone_from(&stage.sinks[chosen]);
@@ -202,12 +202,11 @@ impl Stage<'_> {
         Ok((list("fd")?.count(), threads, self.daemon.metrics()?.count("process_resident_memory_bytes")?))
     }
 
-    /// Waits until the receiver uses no more than it did before. Helper threads end by themselves after a while, and so do
-    /// descriptors of rings that the kernel still takes apart.
+    /// Waits until the receiver uses no more than before. Helper threads end after a while, and the kernel frees rings later.
     fn used_no_more_than(&mut self, before: (usize, usize, u64)) -> Result<()> {
-        /// Of an allocator that keeps what it has.
+        /// Memory that the allocator keeps.
         const ROOM_BYTES: u64 = 32 << 20;
-        /// A web server keeps a connection, and so its descriptor, for a moment after its answer.
+        /// The web server closes a connection some time after its answer.
         const ROOM_FILES: usize = 2;
         let mut now = before;
         let rest = eventually("what the receiver uses falls", Duration::from_mins(1), || {
@@ -218,12 +217,12 @@ impl Stage<'_> {
         rest.with_context(|| format!("descriptors, threads, bytes: {before:?} before, {now:?} at the end"))
     }
 
-    /// Lets traffic flow for a while, and changes something.
+    /// Lets traffic flow for a while, and changes the configuration.
     fn step(&mut self) -> Result<String> {
         let pause = Duration::from_millis(300 + u64::from(self.random.below(2500)));
         thread::sleep(pause);
         let queue = self.random.below(self.queues.len() as u32) as usize;
-        // Connections wait in the listeners' queues, data in sockets, and completions in the rings.
+        // A stopped process: connections wait in the listeners' queues, data in sockets, and completions in the rings.
         let still = self.random.once_in(3);
         if still {
             self.daemon.process().signal(libc::SIGSTOP)?;
@@ -260,7 +259,7 @@ impl Stage<'_> {
         Ok(if still { format!("after a standstill, {done}") } else { done })
     }
 
-    /// Applies the configuration in `queues`.
+    /// Applies the configuration of `queues`.
     fn reload(&mut self) -> Result<()> {
         write_configuration(&self.queues)?;
         for (silent, queue) in self.silent.iter_mut().zip(&self.queues) {
@@ -269,7 +268,7 @@ impl Stage<'_> {
         self.signal("applied the new configuration")
     }
 
-    /// Offers a configuration that must be refused and change nothing.
+    /// Applies a configuration that zcrxd must refuse and that changes nothing.
     fn refused(&mut self) -> Result<String> {
         let mut queues = self.queues.clone();
         queues[0].further = "hold_limit = \"1GiB\"";

@@ -1,4 +1,4 @@
-//! Senders with ledgers of their own: what they wrote, and what the other end's kernel acknowledged.
+//! Senders that record what they wrote and what the receiver's kernel acknowledged.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 250;
 /// Port of the first queue.
 pub(super) const FIRST_PORT: u16 = 9001;
 
-/// What one sender knows of one connection at its end.
+/// A sender's record of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) plan: Plan,
@@ -32,7 +32,7 @@ pub(super) struct Sent {
     pub(super) port: u16,
     pub(super) written: u64,
     pub(super) acknowledged: u64,
-    /// Payload that zcrxd's `verify` sink says it compared, with the header.
+    /// Bytes that zcrxd's sink `verify` reports to have compared, and the header.
     pub(super) verified: Option<u64>,
     /// Just before the attempt to connect.
     pub(super) began: Instant,

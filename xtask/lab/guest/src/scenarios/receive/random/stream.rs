@@ -30,11 +30,11 @@ pub(super) enum Behaviour {
     Replies,
     /// Sends its FIN before it reads.
     HalfCloses,
-    /// Dies after so many bytes with a reset.
+    /// Resets the connection after this number of bytes.
     Dies(u64),
 }
 
-/// What happens on one connection.
+/// Behaviour of both ends of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) number: u64,
@@ -44,7 +44,7 @@ pub(super) struct Plan {
     pub(super) bytes: u64,
     pub(super) end: End,
     pub(super) behaviour: Behaviour,
-    /// The sender pauses once after so many bytes.
+    /// The sender pauses once after this number of bytes.
     pub(super) pause_at: Option<u64>,
 }
 
@@ -100,7 +100,7 @@ fn bytes_from(number: u64, offset: u64) -> impl Iterator<Item = u8> {
 }
 
 fn word(number: u64, index: u64) -> [u8; 8] {
-    // Streams of neighbours have no word in common.
+    // Neighbouring streams have no word in common.
     let seed = number << 32;
     match index {
         0 => MAGIC,

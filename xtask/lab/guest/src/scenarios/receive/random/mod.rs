@@ -214,7 +214,9 @@ impl Stage<'_> {
             let fits = now.0 <= before.0 + ROOM_FILES && now.1 <= before.1 && now.2 <= before.2 + ROOM_BYTES;
             Ok(fits.then_some(()))
         });
-        rest.with_context(|| format!("descriptors, threads, bytes: {before:?} before, {now:?} at the end"))
+        let used = format!("descriptors, threads, bytes: {before:?} before, {now:?} at the end");
+        println!("{used}");
+        rest.context(used)
     }
 
     /// Lets traffic flow for a while, and changes the configuration.

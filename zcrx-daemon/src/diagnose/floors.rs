@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::change::some;
 use super::step::Step;
 
 /// The least time of a stretch, and the least number of samples in it: a single sample may catch the owner at any point of
@@ -163,7 +164,9 @@ impl Floors {
             self.minutes.push_back(minute);
             self.slow = slow_leak(&self.minutes, total, held).or(self.slow);
         }
-        if step.starving_since.is_none()
+        // While allocations or copies fail, an owner holds all that it can get.
+        let starves = step.starving_since.is_some() || some(step.change.enomem);
+        if !starves
             && let Some(leak) = leak(&self.stretches, held, total)
             && leak.lost as f64 >= SHOWN_GROWTH * total as f64
             && self.shown.is_none_or(|shown| leak.lost > shown.lost)

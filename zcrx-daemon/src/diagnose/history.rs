@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::change::{Change, some};
-use super::floors::Floors;
+use super::floors::{Floors, LEAKED_SHARE};
+use super::losses::Losses;
 use super::placement::{Placement, available, held_references};
 use super::step::Step;
 use super::thresholds::CONSIDERABLE;
@@ -50,6 +51,7 @@ pub struct History {
     /// Whether the owner ever received or read anything.
     received: bool,
     restarts: Option<(u64, Duration)>,
+    losses: Losses,
 }
 
 /// Rises of what is held that make it pile up, at least, and the share of all of them that the largest may be. One rise between two
@@ -69,6 +71,8 @@ pub struct PiledUp {
     pub share: f64,
     /// Rises that it piled up in.
     pub rises: usize,
+    /// Of the references, those in rises beside so many returns that a leak explains them: an owner that cannot keep up keeps more.
+    pub in_small_rises: u64,
 }
 
 impl PiledUp {
@@ -80,7 +84,7 @@ impl PiledUp {
 
     fn by(steps: &VecDeque<Step>, stride: usize) -> Self {
         let Some(mut least) = steps.back().and_then(|step| step.held) else { return Self::default() };
-        let (mut sum, mut largest, mut rises, mut returned) = (0, 0, 0, 0);
+        let (mut sum, mut largest, mut rises, mut returned, mut in_small_rises) = (0, 0, 0, 0, 0);
         // From the newest step back: what was held less later came back.
         let newest = steps.len() - 1;
         let ends = (stride..=newest).rev().step_by(stride);
@@ -97,13 +101,16 @@ impl PiledUp {
                 returned += came_back;
                 largest = largest.max(rise);
                 rises += 1;
+                if rise as f64 <= LEAKED_SHARE * (rise + came_back) as f64 {
+                    in_small_rises += rise;
+                }
             }
             least = steps.range(end - stride..end).filter_map(|step| step.held).fold(least, u64::min);
         }
         if rises < RISES || largest as f64 > LARGEST_RISE * sum as f64 {
             return Self::default();
         }
-        Self { references: sum, share: sum as f64 / (sum + returned) as f64, rises }
+        Self { references: sum, share: sum as f64 / (sum + returned) as f64, rises, in_small_rises }
     }
 }
 
@@ -124,6 +131,7 @@ impl History {
             piled_up: PiledUp::default(),
             received: false,
             restarts: None,
+            losses: Losses::default(),
         }
     }
 
@@ -159,6 +167,7 @@ impl History {
         self.absences.take(&step);
         self.received |= change.shows_activity();
         self.floors.take(&step);
+        self.losses.take(&step);
         if self.steps.len() == self.window.capacity() {
             self.steps.pop_front();
         }
@@ -174,6 +183,11 @@ impl History {
     /// References that piled up with the owner while it returned others, and that never came back.
     pub const fn piled_up(&self) -> PiledUp {
         self.piled_up
+    }
+
+    /// Moments in which packets were lost.
+    pub const fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Renames the queue.

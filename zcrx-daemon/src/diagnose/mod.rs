@@ -18,6 +18,7 @@ mod floors;
 mod forecast;
 mod history;
 mod host;
+mod losses;
 mod placement;
 #[cfg(any(test, feature = "queue-model"))]
 #[expect(missing_docs, reason = "test code: its fields are named after what they are")]
@@ -49,6 +50,7 @@ pub use history::{Absences, History, PiledUp, Returns};
 #[cfg(test)]
 pub(crate) use host::fixture::troubled;
 pub use host::{HostDiagnosis, HostWatch, Past};
+pub use losses::Losses;
 pub use reference::{explain, reference};
 pub use replay::{Replayed, replay};
 pub use report::{Report, When, title, write_episode, write_report};

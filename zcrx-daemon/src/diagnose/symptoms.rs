@@ -38,10 +38,6 @@ pub(super) struct Activity {
     pub(super) steps: usize,
     /// Total time of these steps.
     pub(super) time: Duration,
-    /// Runs of such steps, with steps between them that do not show it.
-    pub(super) moments: usize,
-    /// Longest time between two of them.
-    pub(super) longest_gap: Duration,
 }
 
 impl Activity {
@@ -61,12 +57,7 @@ impl Activity {
                     last: step.at,
                     steps: 0,
                     time: Duration::ZERO,
-                    moments: 0,
-                    longest_gap: Duration::ZERO,
                 });
-                let gap = so_far.first.saturating_sub(step.at);
-                so_far.moments += usize::from(so_far.moments == 0 || !gap.is_zero());
-                so_far.longest_gap = so_far.longest_gap.max(gap);
                 so_far.first = begin;
                 so_far.steps += 1;
                 so_far.time += step.change.span;
@@ -175,13 +166,16 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
         seen.time >= LASTING && (seen.steps >= 2 || newest_starved.is_none_or(|share| share >= STARVED_SHARE))
     });
     let repeated = || {
-        let seen = Activity::within(facts, REPEATED, lost)?;
+        let losses = facts.history.losses();
+        let (first, last) = losses.span()?;
         // The problem continues as long as the next loss is not overdue.
-        let overdue = facts.now.at.saturating_sub(seen.last) > seen.longest_gap * 2;
-        (seen.moments >= REPEATED_MOMENTS && !overdue).then_some(seen)
+        let overdue = facts.now.at.saturating_sub(last) > losses.longest_gap() * 2;
+        (losses.moments() >= REPEATED_MOMENTS && !overdue).then_some((first, last))
     };
-    if let Some(seen) = steady.or_else(repeated) {
-        return Some(seen.alarm(Trouble::DroppingPackets, lost_words(facts, seen)));
+    let steady = steady.map(|seen| (seen.first, seen.last));
+    if let Some((since, last)) = steady.or_else(repeated) {
+        let words = lost_words(facts, since);
+        return Some(Alarm { trouble: Trouble::DroppingPackets, since, last, words });
     }
     let counted = facts.now.nic.hw_drops.is_some()
         || facts.now.local.as_ref().is_some_and(|local| local.starvations.is_some());
@@ -206,8 +200,8 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
 }
 
 /// Packets lost since then, and the share of the time without a free buffer.
-fn lost_words(facts: &Facts<'_>, seen: Activity) -> String {
-    let begin = facts.history.samples().rev().find(|sample| sample.at <= seen.first);
+fn lost_words(facts: &Facts<'_>, since: Duration) -> String {
+    let begin = facts.history.samples().rev().find(|sample| sample.at <= since);
     let change = begin.map_or(facts.whole, |begin| Change::between(begin, facts.now));
     let mut words = format!(
         "{} failed in {}, and the NIC dropped {}",

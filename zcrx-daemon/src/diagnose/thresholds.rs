@@ -55,8 +55,8 @@ pub(super) const NEGLIGIBLE: f64 = 0.02;
 /// The share of the NIC's receive ring up to which nothing counts as posted: drivers keep a descriptor or two unused.
 pub(super) const NOTHING_POSTED: f64 = 0.02;
 
-/// How far back repeated moments of loss are one problem.
-pub(super) const REPEATED: Duration = Duration::from_secs(30);
+/// How far back repeated moments of loss are one problem: holds three moments ten seconds apart, whatever the sampling.
+pub(super) const REPEATED: Duration = Duration::from_secs(40);
 
 /// Moments of loss within [`REPEATED`] from which they are no coincidence. Two may be the begin and the end of one.
 pub(super) const REPEATED_MOMENTS: usize = 3;

@@ -34,6 +34,8 @@ impl Harm {
             Cause::MissteeredFlow | Cause::CopyFallback | Cause::CqExhaustion | Cause::NoDevice => {
                 errors > self.last.0
             }
+            // What is copied waits in sockets: no packet is lost, and receives fail.
+            _ if !queue.device => errors > self.last.0,
             _ => packets > self.last.1,
         };
         self.last = (errors, packets);

@@ -5,8 +5,8 @@
 
 mod harm;
 mod healthy;
-mod random;
-mod situations;
+pub(super) mod random;
+pub(super) mod situations;
 mod sizes;
 #[cfg(test)]
 mod tests;

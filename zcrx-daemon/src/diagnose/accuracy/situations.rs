@@ -24,7 +24,7 @@ pub(super) struct Situation {
 }
 
 /// A load and an area that carries it.
-pub(super) fn healthy(random: &mut Random) -> Queue {
+pub(in crate::diagnose) fn healthy(random: &mut Random) -> Queue {
     let ring = random.of(&[64, 128, 256, 512, 1024]);
     let buffers = ((ring as f64 + 300.0) * random.between(2.5, 16.0)) as u64;
     let load = random.between(1_000.0, 60_000.0);
@@ -47,7 +47,7 @@ pub(super) fn healthy(random: &mut Random) -> Queue {
             0
         },
         fragments,
-        packet_bytes: random.of(&[4096, 4096, 1448, 600]),
+        packet_bytes: random.of(&[4096, 4096, 1448, 600, 66]),
         other_completions: if random.chance(0.2) { load * random.share() } else { 0.0 },
         late: if random.chance(0.15) { random.between(0.02, 0.3) } else { 0.0 },
         tells_owner: random.chance(0.8),
@@ -63,6 +63,30 @@ type Fault = (&'static str, Cause, fn(&mut Queue, &mut Random));
 /// A socket that takes whatever arrives: senders do not wait.
 fn unbounded(queue: &mut Queue) {
     queue.socket_limit = queue.buffers * 4;
+}
+
+/// Longer than any situation, milliseconds.
+const NEVER: u64 = 1 << 40;
+
+/// An owner that is as slow as the CPU time it gets.
+fn seldom_runs(queue: &mut Queue, random: &mut Random) {
+    unbounded(queue);
+    queue.tells_owner = true;
+    queue.hold_ms = 0;
+    queue.return_batch = 1;
+    queue.returns_per_second = queue.arrivals_per_second * random.between(0.1, 0.7);
+}
+
+/// A queue whose payload is all copied, and whose owner flushes its refill ring.
+fn without_device(queue: &mut Queue) {
+    queue.device = false;
+    queue.copied = 1.0;
+    queue.fragments = 1;
+    queue.late = 0.0;
+    queue.hold_ms = 0;
+    queue.bursts = None;
+    queue.other_completions = 0.0;
+    queue.flushes_every_ms = 1;
 }
 
 /// How fast the area must be taken: within so many seconds, the load being what it is.
@@ -178,6 +202,32 @@ const FAULTS: &[Fault] = &[
             RunState::Frozen,
         ]));
     }),
+    ("throttled", Cause::OwnerNotRunning, |queue, random| {
+        seldom_runs(queue, random);
+        queue.throttled = random.between(0.55, 0.95);
+    }),
+    ("no CPU", Cause::OwnerNotRunning, |queue, random| {
+        seldom_runs(queue, random);
+        queue.no_cpu = random.between(0.55, 0.95);
+    }),
+    ("enters no more", Cause::OwnerNotRunning, |queue, _| {
+        unbounded(queue);
+        queue.visits_every_ms = NEVER;
+    }),
+    ("slow without device", Cause::SlowConsumer, |queue, random| {
+        without_device(queue);
+        queue.return_batch = 1;
+        queue.returns_per_second = queue.arrivals_per_second * random.between(0.1, 0.75);
+    }),
+    ("leak without device", Cause::NeverReturned, |queue, random| {
+        without_device(queue);
+        queue.leak = share_that_fills(queue, 20.0) * random.between(0.5, 4.0);
+    }),
+    ("seldom flushed", Cause::NoDevice, |queue, random| {
+        without_device(queue);
+        let full = queue.buffers as f64 / queue.arrivals_per_second * 1000.0;
+        queue.flushes_every_ms = (full * random.between(1.6, 4.0)) as u64 + 1;
+    }),
     ("copied", Cause::NoZeroCopy, |queue, _| {
         queue.fragments = 1;
         queue.copied = 0.7;
@@ -216,6 +266,10 @@ pub(super) fn faulty(random: &mut Random) -> Situation {
     if matches!((cause, form), (Cause::SlowConsumer, "rate")) && random.chance(0.15) {
         faulty.leak = share_that_fills(&faulty, 30.0);
         causes.push(Cause::NeverReturned);
+    }
+    if !faulty.device {
+        // A queue has a device or has none: the healthy one keeps up.
+        without_device(&mut healthy);
     }
     if from_the_begin(cause) {
         healthy = faulty.clone();

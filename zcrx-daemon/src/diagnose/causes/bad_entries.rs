@@ -53,7 +53,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     }
     let share = thrown as f64 / consumed as f64;
     let held = facts.typical.held.unwrap_or(0.0);
-    let contribution = if facts.starved() { share.max(held) } else { share };
+    let lost = facts.starved() || facts.thrown_explain_held();
+    let contribution = if lost { share.max(held) } else { share };
     Case::new(Confidence::High, contribution)
         .evidence(format!(
             "of {consumed} refill entries consumed, {thrown} ({} %) neither gave a buffer back nor dropped a reference",

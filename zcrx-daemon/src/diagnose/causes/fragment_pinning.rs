@@ -51,18 +51,20 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Not;
     }
     // Fragments alone are no problem: calls must look at entries and come back without a buffer, or leave many behind.
-    let waits_in_vain = facts
-        .steps()
-        .rev()
-        .take(6)
-        .any(|step| step.starving_since.is_some() && step.placement.refill_depth > Some(64));
+    // Most samples that find the queue starved show that.
+    let starved = || facts.steps().rev().take(6).filter(|step| step.starving_since.is_some());
+    let waits_in_vain =
+        starved().filter(|step| step.placement.refill_depth > Some(64)).count() * 2 > starved().count();
     // A sample may have caught entries that the next call consumes; and where the owner holds most buffers, few entries are not
     // what the queue lacks.
     let typical = &facts.typical;
     let fills_ring = |step: &&Step| step.placement.refill_fullness() >= Some(MOST);
     let more_wait = typical.pending >= typical.held && typical.pending >= Some(CONSIDERABLE)
         || facts.steps().rev().take(6).filter(fills_ring).count() >= 2;
-    let many_wait = waits_in_vain && more_wait && waiting > 64 && some(facts.recent.consumed);
+    // An owner that comes to its ring seldom returns much at once, right before a starvation ends.
+    let seldom_comes = facts.awaited_in_sockets() >= CONSIDERABLE;
+    let many_wait =
+        waits_in_vain && !seldom_comes && more_wait && waiting > 64 && some(facts.recent.consumed);
     if !in_vain && !many_wait {
         return Judgement::Not;
     }

@@ -3,7 +3,7 @@
 use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::symptoms::quiet_for;
-use crate::diagnose::thresholds::LASTING;
+use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, THROUGHOUT};
 use crate::diagnose::words;
 use crate::model::{Alarm, Cause, Confidence, Trouble};
 
@@ -53,17 +53,35 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let waiting = facts.placement.refill_depth.unwrap_or(0);
     let nothing_free = facts.placement.free == Some(0) || facts.placement.free.is_none();
     let fails = some(facts.recent.enomem) || none(facts.recent.bytes) && facts.recent_is_long_enough();
-    if waiting == 0 || !nothing_free || !fails {
+    // Between two flushes of an owner that flushes too seldom, a sample may find any number of free buffers.
+    let most_pending = most_pending(facts);
+    let seldom = some(facts.recent.enomem) && most_pending >= CONSIDERABLE && !facts.mostly_with_user();
+    if !(waiting > 0 && nothing_free && fails || seldom) {
         return Judgement::Not;
     }
-    let share = facts.typical.pending.or(facts.placement.share(facts.placement.pending)).unwrap_or(1.0);
+    let typical = facts.typical.pending.or(facts.placement.share(facts.placement.pending)).unwrap_or(1.0);
+    let share = if nothing_free { typical } else { typical.max(most_pending) };
+    let free = facts.placement.free.unwrap_or(0);
     Case::new(Confidence::High, share)
-        .evidence(format!("{waiting} returned entries wait in the refill ring, and no buffer is free"))
+        .evidence(match free {
+            0 => format!("{waiting} returned entries wait in the refill ring, and no buffer is free"),
+            _ => format!(
+                "up to {:.0} % of the area waited in the refill ring for a flush within the last seconds",
+                most_pending * 100.0
+            ),
+        })
         .evidence_if(facts.recent.enomem.filter(|&enomem| enomem > 0).map(|enomem| {
             format!("{} ended with ENOMEM in {}", words::count(enomem, "receive"), words::recently(facts))
         }))
         .evidence("the queue has no device that would consume the ring".to_owned())
         .fits()
+}
+
+/// The largest share of the area that waited in the refill ring in a sample of the last seconds.
+fn most_pending(facts: &Facts<'_>) -> f64 {
+    let since = facts.now.at.saturating_sub(THROUGHOUT);
+    let steps = facts.history.steps().iter().rev().take_while(|step| step.at >= since);
+    steps.filter_map(|step| step.placement.share(step.placement.pending)).fold(0.0, f64::max)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::diagnose::facts::{Facts, Halt};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, LASTING};
+use crate::diagnose::thresholds::CONSIDERABLE;
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence, RunState};
 
@@ -51,16 +51,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
 
 /// The thread may run, but it does not enter the kernel for its ring.
 fn silent(facts: &Facts<'_>, share: f64) -> Judgement {
+    if !facts.owner_went_silent() {
+        return Judgement::Not;
+    }
     let owner = &facts.owner;
-    let shallow = facts.cq_shallow() == Some(true);
-    let awaited = facts.awaited_in_sockets() >= CONSIDERABLE;
-    if owner.active != Some(false) || owner.idle_for < LASTING || !owner.ever_active || !shallow || !awaited {
-        return Judgement::Not;
-    }
-    // An owner that was away for about as long before, and came back, is slow.
-    if owner.idle_for <= owner.longest_absence * 2 {
-        return Judgement::Not;
-    }
     let pending = owner.work_pending;
     let confidence = if pending == Some(true) { Confidence::High } else { Confidence::Medium };
     Case::new(confidence, share)

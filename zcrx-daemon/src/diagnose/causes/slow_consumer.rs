@@ -111,6 +111,10 @@ fn judge(facts: &Facts<'_>) -> Judgement {
                 dropped * 100.0
             )
         })
+        .doubt_if(facts.owner_went_silent(), || {
+            format!("the owner has not entered its ring for {}: it may have stopped", words::time(facts.owner.idle_for))
+        })
+        .doubt_if(facts.owner.halt.is_some(), || "its thread gets too little CPU time, or none".to_owned())
         .doubt_if(lost >= share, || {
             format!("a leak was seen to take {:.0} % of the area before allocations failed", lost * 100.0)
         })

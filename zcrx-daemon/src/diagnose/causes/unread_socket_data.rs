@@ -46,7 +46,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
     // Which of it no receive is armed for, where the kernel shows that.
     let unarmed = facts.unarmed();
-    let stays = facts.typical.sockets_between.map_or(in_sockets, |(least, _)| least);
+    let stays = facts.stays_in_sockets().map_or(in_sockets, |stays| stays.min(in_sockets));
     let share = unarmed.map_or(stays, |unarmed| in_sockets * unarmed);
     if share < CONSIDERABLE {
         return Judgement::Not;

@@ -1,10 +1,12 @@
 //! Whether refill entries did what they are for: gave a buffer back, or dropped a reference.
 
 use super::{Change, Facts, some};
-use crate::diagnose::thresholds::{CONSIDERABLE, WASTED};
+use crate::diagnose::thresholds::{CONSIDERABLE, MOST, WASTED};
 
 /// Consumed entries of which a share says nothing yet.
 const FEW: u64 = 64;
+/// Consumed entries of which a considerable share shows.
+const ENOUGH: u64 = 1_280;
 /// The share of the entries without effect whose references stay, at least, if they are bad.
 const LEFT_BEHIND: f64 = 0.5;
 /// Steps with entries without effect that tell bad ones from what the owner happens to hold more of.
@@ -59,9 +61,19 @@ impl Facts<'_> {
     /// back nor dropped a reference. Judged by references where the ring's completions are zcrx's alone, else by the
     /// buffers that did not come back, as far as what is held grew by them.
     pub fn thrown_away(&self) -> Option<(u64, u64)> {
-        let change = [self.recent, self.whole]
-            .into_iter()
-            .find(|change| change.consumed.is_some_and(|consumed| consumed >= FEW))?;
+        let enough =
+            |few: u64| move |change: &&Change| change.consumed.is_some_and(|consumed| consumed >= few);
+        let [recent, whole] = [&self.recent, &self.whole];
+        // A queue that lost almost all of its buffers consumes too few entries for its newest ones to say anything.
+        let change = if self.starved() && self.placement.share(self.placement.held) >= Some(MOST) {
+            Some(recent).filter(enough(ENOUGH)).or(Some(whole).filter(enough(FEW)))
+        } else {
+            [recent, whole].into_iter().find(enough(FEW))
+        };
+        self.thrown_in(change?)
+    }
+
+    fn thrown_in(&self, change: &Change) -> Option<(u64, u64)> {
         let consumed = change.consumed?;
         let wasted = change.wasted();
         let rejected = change.rejected();
@@ -151,5 +163,13 @@ impl Facts<'_> {
     fn thrown_are_lost(&self, thrown: u64) -> bool {
         let grown = self.whole.references.unwrap_or(0).max(0).unsigned_abs();
         self.placement.share(Some(thrown)) >= Some(CONSIDERABLE) && grown * 2 >= thrown
+    }
+
+    /// Whether the entries that were thrown away in the window explain most of what the owner seems to hold since.
+    pub fn thrown_explain_held(&self) -> bool {
+        let grown = self.whole.references.unwrap_or(0).max(0).unsigned_abs();
+        self.thrown_in(&self.whole).is_some_and(|(thrown, _)| {
+            thrown as f64 * self.most_fragments.unwrap_or(1.0) * 2.0 >= grown as f64
+        })
     }
 }

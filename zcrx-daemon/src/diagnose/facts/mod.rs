@@ -13,7 +13,7 @@ use super::history::History;
 use super::step::Step;
 use super::thresholds::{
     CONSIDERABLE, LASTING, LATEST, MOST, NOTHING_POSTED, PAUSE, POOL_CACHE, PROMPT, PROMPT_BEFORE, RECENT,
-    SHALLOW, THROUGHOUT,
+    SHALLOW, STARVED_SHARE, THROUGHOUT,
 };
 use crate::model::QueueSample;
 
@@ -120,6 +120,12 @@ impl<'h> Facts<'h> {
             && (few && some(self.recent.enomem) || self.placement.free == Some(0) && waits)
     }
 
+    /// Whether user space has most of the area, not in a moment but on average.
+    pub fn mostly_with_user(&self) -> bool {
+        let typical = &self.typical;
+        [typical.held, typical.completed, typical.stashed].into_iter().flatten().sum::<f64>() >= MOST
+    }
+
     /// How long the recent starvations lasted on average, where they began and ended. Buffers that come back so late were
     /// with an owner, whatever the moments of the samples show.
     pub fn starvation_lasts(&self) -> Option<Duration> {
@@ -200,7 +206,8 @@ impl<'h> Facts<'h> {
             && self.returning()
             && self.piled_up_beside_returns()
             && piled_up.rises >= FAST_LEAK_RISES
-            && piled_up.share <= LEAKED_SHARE;
+            && piled_up.share <= LEAKED_SHARE
+            && piled_up.in_small_rises as f64 >= MOST * piled_up.references as f64;
         is_leak.then_some(piled_up.references)
     }
 
@@ -220,8 +227,24 @@ impl<'h> Facts<'h> {
             Some(unarmed) => in_sockets * (1.0 - unarmed),
             None if self.owner.ever_active && self.owner.active == Some(false) => in_sockets,
             // What no receive is armed for stays; what comes and goes waits for the owner.
-            None => self.typical.sockets_between.map_or(0.0, |(least, _)| in_sockets - least),
+            None => (in_sockets - self.stays_in_sockets().unwrap_or(in_sockets)).max(0.0),
         }
+    }
+
+    /// The share of the area that stays in sockets at most, as far as samples and allocations show it: payload without an armed
+    /// receive does not leave them.
+    pub fn stays_in_sockets(&self) -> Option<f64> {
+        let (least, _) = self.typical.sockets_between?;
+        Some(least.min(1.0 - self.turned_over().unwrap_or(0.0)))
+    }
+
+    /// The share of the area that was allocated between one starvation and the next, on average, if the queue starves for a
+    /// considerable part of the time: no buffer of it stays where it is.
+    fn turned_over(&self) -> Option<f64> {
+        let recent = &self.recent;
+        let (yielded, starvations) = recent.yielded.zip(recent.starvations.filter(|&count| count > 0))?;
+        let starved = recent.starved?.as_secs_f64() >= STARVED_SHARE * recent.span.as_secs_f64();
+        self.placement.share(Some(yielded / starvations)).filter(|_| starved)
     }
 
     /// The least that the owner held in the last seconds, in buffers: what it works on goes up and down, what it lost

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::Facts;
 use crate::diagnose::change::Change;
 use crate::diagnose::history::History;
-use crate::diagnose::thresholds::{LASTING, RECENT, WITHOUT_CPU};
+use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, RECENT, WITHOUT_CPU};
 use crate::model::{QueueRing, QueueSample, RunState};
 
 /// What the owner does.
@@ -65,6 +66,20 @@ impl OwnerActivity {
                 .reduce(|any, one| Some(any? || one?))
                 .flatten(),
         }
+    }
+}
+
+impl Facts<'_> {
+    /// Whether an owner that received before no longer enters the kernel for its ring, though data waits for it: for longer than it was
+    /// ever away before and came back.
+    pub fn owner_went_silent(&self) -> bool {
+        let owner = &self.owner;
+        owner.active == Some(false)
+            && owner.ever_active
+            && owner.idle_for >= LASTING
+            && owner.idle_for > owner.longest_absence * 2
+            && self.cq_shallow() == Some(true)
+            && self.awaited_in_sockets() >= CONSIDERABLE
     }
 }
 

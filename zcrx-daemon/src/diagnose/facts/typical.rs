@@ -9,7 +9,7 @@ use crate::diagnose::step::Step;
 /// Time over which places are averaged: a single sample may show any point of the owner's loop.
 const AVERAGED: Duration = Duration::from_secs(5);
 
-/// Shares of the area, 0 to 1, averaged over the samples of the last seconds in which allocations failed; over the newest
+/// Shares of the area, 0 to 1, averaged over the samples of the last seconds in which allocations or copies failed; over the newest
 /// alone where none did. `None` where a place is unknown in one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Typical {
@@ -40,7 +40,10 @@ impl Typical {
         let Some(newest) = steps.back() else { return Self::default() };
         let since = newest.at.saturating_sub(AVERAGED);
         let lacked = |step: &&Step| {
-            some(step.change.failures) || step.starving_since.is_some() || step.software_starving
+            some(step.change.failures)
+                || step.starving_since.is_some()
+                || step.software_starving
+                || some(step.change.enomem)
         };
         let recent = || steps.iter().rev().take_while(|step| step.at >= since);
         let mut chosen: Vec<&Step> = recent().filter(lacked).collect();

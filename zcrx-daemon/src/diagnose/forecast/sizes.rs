@@ -51,7 +51,7 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
             observed: facts.whole.span,
         })
     };
-    if facts.starved() && mostly_with_user(facts) {
+    if facts.starved() && facts.mostly_with_user() {
         // A ring with an entry for each reference there can be never has a return that does not fit; what of the area is
         // away for other reasons, such an owner does not show.
         if let (true, None, Some(total)) = (facts.refill_was_full(), &facts.now.local, facts.placement.total)
@@ -131,12 +131,6 @@ fn most_in_use(facts: &Facts<'_>, total: u64) -> Option<u64> {
 fn entries_for(facts: &Facts<'_>, buffers: u64) -> u32 {
     let references = buffers as f64 * facts.most_fragments.unwrap_or(1.0);
     (references.ceil() as u64).max(64).next_power_of_two().min(MOST_REFILL_ENTRIES) as u32
-}
-
-/// Whether user space has most of the area, not in a moment but on average.
-fn mostly_with_user(facts: &Facts<'_>) -> bool {
-    let typical = &facts.typical;
-    [typical.held, typical.completed, typical.stashed].into_iter().flatten().sum::<f64>() >= MOST
 }
 
 /// Whether allocations failed and packets were lost in the window.

@@ -12,6 +12,8 @@ impl Queue {
 
     pub(super) fn millisecond(&mut self) {
         self.state.cache += std::mem::take(&mut self.state.with_packet);
+        self.state.throttled += self.throttled;
+        self.state.no_cpu += self.no_cpu;
         if self.torn_down {
             self.state.torn_down_at.get_or_insert(self.state.milliseconds);
             return;

@@ -65,6 +65,10 @@ pub struct Queue {
     pub leaks_at_once: (u64, u64),
     /// What its thread does, where that is not what `owner_runs` says.
     pub run_state: Option<RunState>,
+    /// Share of the time for which `cpu.max` holds its thread back, 0 to 1.
+    pub throttled: f64,
+    /// Share of the time for which its thread is ready and has no CPU, 0 to 1.
+    pub no_cpu: f64,
     /// Share of the arrivals on connections on which no receive is armed.
     pub unarmed: f64,
     /// Payload of a packet, bytes.
@@ -124,6 +128,9 @@ pub struct State {
     unread_unarmed: u64,
     interface_down_at: Option<u64>,
     entered_at: u64,
+    /// Milliseconds for which the owner's thread was throttled, and for which it waited for a CPU.
+    throttled: f64,
+    no_cpu: f64,
     stashed: u64,
     pending: u64,
     pending_bad: u64,
@@ -183,6 +190,8 @@ impl Default for Queue {
             visits_every_ms: 0,
             leaks_at_once: (0, 0),
             run_state: None,
+            throttled: 0.0,
+            no_cpu: 0.0,
             unarmed: 0.0,
             packet_bytes: BUFFER_BYTES,
             other_completions: 0.0,

@@ -74,6 +74,8 @@ impl Queue {
                 comm: "model".to_owned(),
                 run: Some(run),
                 cpu_time: Some(Duration::from_millis(if self.owner_runs { state.milliseconds } else { 0 })),
+                throttled: Some(Duration::from_millis(state.throttled as u64)),
+                run_delay: Some(Duration::from_millis(state.no_cpu as u64)),
                 ..TaskState::default()
             }),
             cq: Some(cq),

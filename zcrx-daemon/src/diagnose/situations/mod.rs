@@ -8,6 +8,7 @@ mod leak;
 mod outlook;
 mod owner;
 mod starvation;
+mod varied;
 
 use super::episodes::{Event, Tracker};
 use super::forecast::{Answer, Forecast, Starvation};

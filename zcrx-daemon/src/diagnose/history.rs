@@ -12,7 +12,7 @@ use super::thresholds::CONSIDERABLE;
 use crate::model::{QueueKey, QueueSample, Window};
 
 /// When the owner returned buffers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Returns {
     /// The first sample that shows a return.
     pub first: Option<Duration>,
@@ -23,6 +23,8 @@ pub struct Returns {
     pub longest_pause: Duration,
     /// Time between the last sample that shows a return and the sample before.
     last_span: Duration,
+    /// The share of the area that was held in the sample before.
+    held_before: Option<f64>,
     /// Entries returned since the first sample.
     pub total: u64,
 }
@@ -276,6 +278,9 @@ impl Absences {
 
 impl Returns {
     fn take(&mut self, step: &Step) {
+        let held = step.placement.share(step.placement.held);
+        // An owner that returns all at once holds nothing when the sample shows the return.
+        let held_before = std::mem::replace(&mut self.held_before, held);
         let Some(returned) = step.change.returned else { return };
         self.total += returned;
         if returned == 0 {
@@ -287,8 +292,8 @@ impl Returns {
         // Two steps in a row with returns show no pause.
         let pause =
             if last < before { step.at.saturating_sub(last) + self.last_span } else { Duration::ZERO };
-        let held_much = step.placement.share(step.placement.held).is_none_or(|share| share >= HOLDS_MUCH);
-        if held_much {
+        let much = |held: Option<f64>| held.is_none_or(|share| share >= HOLDS_MUCH);
+        if much(held) || much(held_before) {
             self.longest_pause = self.longest_pause.max(pause);
         }
         self.last = Some(step.at);

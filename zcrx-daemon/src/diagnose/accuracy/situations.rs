@@ -105,7 +105,7 @@ const FAULTS: &[Fault] = &[
         unbounded(queue);
         queue.return_batch = 1;
         let full = queue.buffers as f64 / queue.arrivals_per_second * 1000.0;
-        queue.hold_ms = (full * random.between(1.6, 4.0)).clamp(50.0, 1500.0).max(full * 1.6) as u64;
+        queue.hold_ms = (full * 1.6).max(random.between(50.0, 4000.0)) as u64;
     }),
     ("visits", Cause::SlowConsumer, |queue, random| {
         unbounded(queue);

@@ -1,8 +1,10 @@
 //! The thread that must receive does not run.
 
+use std::time::Duration;
+
 use crate::diagnose::facts::{Facts, Halt};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::CONSIDERABLE;
+use crate::diagnose::thresholds::{CONSIDERABLE, LASTING};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence, RunState};
 
@@ -35,17 +37,29 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
-    let said = match facts.owner.halt {
-        Some(Halt::State(run)) => state(run).to_owned(),
-        Some(Halt::Throttled(share)) => {
-            format!("cpu.max of its cgroup held it back {:.0} % of the time", share * 100.0)
+    let (said, idle) = match facts.owner.halt {
+        Some(Halt::State(run)) => {
+            (format!("the thread that must receive does not run: {}", state(run)), facts.owner.idle_for)
         }
-        Some(Halt::NoCpu(share)) => format!("it was ready and had no CPU {:.0} % of the time", share * 100.0),
+        Some(Halt::Throttled(share)) => (
+            format!(
+                "the thread that must receive seldom runs: cpu.max of its cgroup held it back {:.0} % of the time",
+                share * 100.0
+            ),
+            Duration::ZERO,
+        ),
+        Some(Halt::NoCpu(share)) => (
+            format!(
+                "the thread that must receive seldom runs: it was ready and had no CPU {:.0} % of the time",
+                share * 100.0
+            ),
+            Duration::ZERO,
+        ),
         None => return silent(facts, share),
     };
     Case::new(Confidence::High, share)
-        .evidence(format!("the thread that must receive does not run: {said}"))
-        .evidence(format!("it last did something {} ago", words::time(facts.owner.idle_for)))
+        .evidence(said)
+        .evidence_if((idle >= LASTING).then(|| format!("it last did something {} ago", words::time(idle))))
         .fits()
 }
 
@@ -105,7 +119,7 @@ mod tests {
             ring: 128,
             arrivals_per_second: 1_050.0,
             socket_limit: 20_000,
-            cadence: std::time::Duration::from_millis(250),
+            cadence: Duration::from_millis(250),
             ..Queue::default()
         };
         let mut history = crate::diagnose::History::new(30);

@@ -9,6 +9,8 @@ const FEW: u64 = 64;
 const ENOUGH: u64 = 1_280;
 /// The share of the entries without effect whose references stay, at least, if they are bad.
 const LEFT_BEHIND: f64 = 0.5;
+/// How far the references left behind in each step may be from that step's bad entries, in all, as a share of the bad entries.
+const APART: f64 = 0.85;
 /// Steps with entries without effect that tell bad ones from what the owner happens to hold more of.
 const FEWEST_STEPS: u32 = 2;
 
@@ -36,6 +38,15 @@ impl Waste {
     fn share(&self) -> f64 {
         self.wasted / self.consumed.max(1.0)
     }
+}
+
+/// References that stayed with the owner for good, and the entries without effect before that and meanwhile.
+#[derive(Debug, Default)]
+struct LeftBehind {
+    references: f64,
+    before: Waste,
+    /// Of each step, with the references that stay since.
+    meanwhile: Vec<(Waste, f64)>,
 }
 
 impl Facts<'_> {
@@ -101,15 +112,11 @@ impl Facts<'_> {
         Some((thrown, consumed))
     }
 
-    /// The share of entries without effect that is usual for this queue, 0 to 1, if those beyond it left their references behind: then
-    /// these are bad. Where they did not, their buffers came back with their packets. What the owner holds for a while does not count:
-    /// only what it never held less of again. Only a queue that starved is judged by this: an owner that fills a cache looks the same.
-    fn usual_waste_beside_bad(&self) -> Option<f64> {
-        if !self.starved() {
-            return None;
-        }
+    /// What never came back in the window, and the entries without effect before that and meanwhile. `None` where what is held is
+    /// unknown.
+    fn left_behind(&self) -> Option<LeftBehind> {
         let steps = self.history.steps();
-        let Some(mut least) = steps.back().and_then(|step| step.held) else { return Some(0.0) };
+        let mut least = steps.back()?.held?;
         // The least held from each step on, the newest step first: what was held less later came back.
         let mut floors = Vec::with_capacity(steps.len());
         for step in steps.iter().rev() {
@@ -119,32 +126,58 @@ impl Facts<'_> {
         }
         let (lowest, highest) = (floors.last()?.0, floors.first()?.0);
         let risen = lowest + (highest - lowest) / 10;
-        let (mut before, mut after) = (Waste::default(), Vec::new());
-        for (floor, step) in &floors[..floors.len() - 1] {
+        let mut found = LeftBehind { references: (highest - lowest) as f64, ..LeftBehind::default() };
+        for pair in floors.windows(2) {
+            let [(floor, step), (earlier, _)] = pair else { break };
             let Some(waste) = Waste::of(&step.change) else { continue };
             if *floor > risen {
-                after.push(waste);
+                found.meanwhile.push((waste, (floor - earlier) as f64));
             } else {
-                before.add(waste);
+                found.before.add(waste);
             }
         }
+        Some(found)
+    }
+
+    /// The share of entries without effect that is usual for this queue, 0 to 1, if those beyond it left their references behind: then
+    /// these are bad. Where they did not, their buffers came back with their packets. What the owner holds for a while does not count:
+    /// only what it never held less of again. Only a queue that starved is judged by this: an owner that fills a cache looks the same.
+    fn usual_waste_beside_bad(&self) -> Option<f64> {
+        if !self.starved() {
+            return None;
+        }
+        let Some(LeftBehind { references: left, before, meanwhile }) = self.left_behind() else {
+            return Some(0.0);
+        };
         let known = before.steps >= FEWEST_STEPS;
         let usual = if known { before.share() } else { 0.0 };
         let excess = |waste: &Waste| waste.wasted - usual * waste.consumed;
-        let wasteful = after.iter().filter(|waste| excess(waste) >= WASTED * waste.consumed).count();
-        let bad = after.iter().map(excess).sum::<f64>();
-        let left = (highest - lowest) as f64;
+        let wasteful = meanwhile.iter().filter(|(waste, _)| excess(waste) >= WASTED * waste.consumed).count();
+        let bad = meanwhile.iter().map(|(waste, _)| excess(waste)).sum::<f64>();
+        // Each bad entry leaves its reference behind in the step that consumes it; what an owner piles up rises on its own.
+        let fragments = self.most_fragments.unwrap_or(1.0);
+        let apart = meanwhile.iter().map(|(waste, rise)| {
+            let excess = excess(waste).max(0.0);
+            (rise - excess * fragments).max(excess - rise).max(0.0)
+        });
+        let together = apart.sum::<f64>() <= APART * bad;
         // A bad entry leaves one reference of a buffer, or all.
-        let explains = bad * self.most_fragments.unwrap_or(1.0) >= LEFT_BEHIND * left;
+        let explains = bad * fragments >= LEFT_BEHIND * left;
         let enough = if known { 1 } else { FEWEST_STEPS as usize };
-        (wasteful >= enough && left >= LEFT_BEHIND * bad && explains).then_some(usual)
+        (wasteful >= enough && left >= LEFT_BEHIND * bad && explains && together).then_some(usual)
     }
 
     /// Whether entries may be thrown away where that cannot be counted: more of them gave no buffer back than the fragments of
     /// buffers explain.
     pub fn may_be_rejected(&self) -> bool {
         let fragments = self.most_fragments.unwrap_or(1.0);
-        self.thrown_away().is_none()
+        // Entries that were consumed before anything was left behind did no harm.
+        let explain = self.left_behind().is_none_or(|found| {
+            let wasted = found.meanwhile.iter().map(|(waste, _)| waste.wasted).sum::<f64>();
+            wasted * fragments >= LEFT_BEHIND * found.references
+        });
+        explain
+            && self.thrown_away().is_none()
             && self.wasted_share().is_some_and(|share| share > 1.0 - 1.0 / fragments + WASTED)
     }
 

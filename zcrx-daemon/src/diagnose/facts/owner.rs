@@ -69,14 +69,17 @@ impl OwnerActivity {
     }
 }
 
+/// For how long an owner must not have entered its ring to have gone silent: longer than it takes to see that packets are lost.
+const SILENT: Duration = Duration::from_millis(1500);
+
 impl Facts<'_> {
     /// Whether an owner that received before no longer enters the kernel for its ring, though data waits for it: for longer than it was
     /// ever away before and came back.
     pub fn owner_went_silent(&self) -> bool {
         let owner = &self.owner;
-        owner.active == Some(false)
+        owner.active.is_some()
             && owner.ever_active
-            && owner.idle_for >= LASTING
+            && owner.idle_for >= SILENT
             && owner.idle_for > owner.longest_absence * 2
             && self.cq_shallow() == Some(true)
             && self.awaited_in_sockets() >= CONSIDERABLE

@@ -117,10 +117,11 @@ impl Change {
         Some(self.consumed?.saturating_sub(recycled).saturating_sub(copies))
     }
 
-    /// Refill entries that dropped no reference: bad ones. What was posted and is not out any more was returned rightly.
+    /// Refill entries that dropped no reference: bad ones. What was posted and is not out any more was returned rightly. Counts the
+    /// entries by the ring's head, which the snapshot reads with completions and references: the probe's counts are read later.
     /// `None` also where more was posted than can be zcrx's: the ring is used for other things.
     pub fn rejected(&self) -> Option<u64> {
-        let consumed = self.consumed?;
+        let consumed = self.fetched.or(self.consumed)?;
         let returned_rightly = self.posted?.cast_signed() - self.references?;
         let other_things = returned_rightly > (consumed + consumed / 10 + 64).cast_signed();
         (!other_things).then(|| consumed.saturating_sub(u64::try_from(returned_rightly).unwrap_or(0)))

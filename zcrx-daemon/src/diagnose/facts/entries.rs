@@ -91,7 +91,8 @@ impl Facts<'_> {
         let fragmented = self.fragmented()?;
         // More completions than entries that can have been right: some are of another kind, and hide bad entries.
         let others = change.posted.zip(change.references).is_some_and(|(posted, references)| {
-            posted.cast_signed() - references > (consumed + consumed / 50 + 64).cast_signed()
+            let entries = change.fetched.unwrap_or(consumed);
+            posted.cast_signed() - references > (entries + entries / 50 + 64).cast_signed()
         });
         let beyond = |wasted: u64, usual: f64| wasted.saturating_sub((usual * consumed as f64) as u64);
         let thrown = match (rejected, wasted) {

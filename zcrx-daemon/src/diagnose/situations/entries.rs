@@ -106,3 +106,31 @@ fn figures_that_moved_while_they_were_read_are_doubted() {
     leaky.run(120);
     leaky.names(Cause::NeverReturned);
 }
+
+#[test]
+fn allocation_counts_that_are_read_later_than_the_ring_are_no_bad_entries() {
+    // A loaded host reads the probe's counts 200 ms after the snapshot, in one sample of six. Packets lie in sockets for a while.
+    let queue = Queue {
+        buffers: 171,
+        ring: 128,
+        arrivals_per_second: 1_000.0,
+        bursts: Some(180),
+        late: 0.15,
+        refill_entries: 256,
+        cq_entries: 512,
+        ..Queue::default()
+    };
+    let mut scene = Scene::altered(queue, |sample| {
+        let count = sample.kernel.as_mut().and_then(|kernel| kernel.allocation.as_mut());
+        if let Some(count) = count.filter(|_| sample.at.as_millis() % 3000 == 0) {
+            count.consumed += 240;
+            count.buffers += 204;
+        }
+    });
+    for _ in 0..40 {
+        scene.run(1);
+        let mut causes = scene.diagnosis().causes.iter();
+        assert!(causes.all(|found| found.cause != Cause::BadEntries), "{}", scene.words());
+    }
+    scene.names(Cause::AreaTooSmall);
+}

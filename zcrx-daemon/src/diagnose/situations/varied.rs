@@ -8,7 +8,7 @@ use crate::diagnose::accuracy::situations::healthy;
 use crate::model::RunState;
 
 /// Random queues that each situation is played with.
-const VARIATIONS: u64 = 12;
+const VARIATIONS: u64 = 5;
 
 /// A queue that keeps up, all of whose figures are known.
 fn known(random: &mut Random) -> Queue {
@@ -107,7 +107,7 @@ fn leak_after_a_refill_ring_that_was_full_once_is_a_leak() {
         scene.then(|queue| queue.return_batch = refill_entries + refill_entries / 4).run(5);
         // What it keeps from then on lets the ring run empty.
         scene.then(|queue| (queue.return_batch, queue.keeps) = (1, refill_entries * 3 / 2));
-        scene.run(random.whole(300, 900));
+        scene.run(random.whole(120, 300));
         let seconds = random.between(10.0, 40.0);
         scene.then(|queue| {
             queue.leak = (queue.buffers as f64 / queue.arrivals_per_second / seconds).clamp(0.002, 1.0);

@@ -45,18 +45,22 @@ kernel and the NIC, not on the owner. K and M have scenarios of their own (`diag
 
 ## What zcrxd does not name
 
-These conditions can starve a queue or slow it down. zcrxd has no rule for them, and names another cause or none:
+These conditions can starve a queue or slow it down. zcrxd raises no alarm of their own for them:
 
-* **Receive ring larger than the area**: not reported before it does harm. Then it is C, whose evidence compares ring and area.
-  Compare them with `ethtool -g IF`.
-* **Small packets**: each takes a whole buffer. zcrxd names B or A, and B's evidence says how few bytes a buffer holds.
+* **Receive ring larger than the area**: zcrxd says so with the first sample of the queue, in `zcrxd diagnose`, in `zcrxd top` and on
+  the page, and raises no alarm. Once packets are lost because of that, it is C.
+* **Small packets**: each takes a whole buffer. zcrxd names what keeps the buffers (A, B or C), and B's evidence says how few bytes a
+  buffer holds.
 * **TCP memory pressure**: the kernel then drops queued data and shrinks receive windows. It counts that for a whole network
-  namespace, not for a queue: `nstat -az TcpExtTCPMemoryPressures TcpExtPruneCalled TcpExtTCPRcvCollapsed`.
+  namespace, not for a queue, so that zcrxd cannot tell which queue it hits: `nstat -az TcpExtTCPMemoryPressures TcpExtPruneCalled TcpExtTCPRcvCollapsed`.
 * **NAPI without CPU time** (softirqs deferred to ksoftirqd): the NIC drops packets although buffers are free, so that no queue
   starves and zcrxd raises no alarm. The third column of `/proc/net/softnet_stat` rises. zcrxd counts no NAPI polls, because a
   probe there costs too much.
 * **NUMA distance**: buffers on another node than the NIC slow the owner down, and zcrxd names A at most. Compare
-  `/sys/class/net/IF/device/numa_node` with the node of the owner's memory in `/proc/PID/numa_maps`.
+  `/sys/class/net/IF/device/numa_node` with the node of the owner's memory in `/proc/PID/numa_maps`. The lab's machine has one node,
+  so that nothing shows there how much slower an owner gets.
+* **Driver reset or link flap**: the queue stays one queue with its history, and the verdict says how often the driver restarted it.
+  A reset takes less than 2.5 s and is no alarm; a longer one is `interface_down`, which ends by itself.
 ";
 
 /// The table of causes, as Markdown.

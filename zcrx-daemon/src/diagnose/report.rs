@@ -116,6 +116,9 @@ pub fn write_report(out: &mut impl Write, report: &Report, when: When<'_>) -> fm
         writeln!(out, "  {alarm}")?;
     }
     write_causes(out, verdict)?;
+    for note in &verdict.notes {
+        writeln!(out, "  {note}")?;
+    }
     write_vitals(out, &report.vitals)?;
     write_forecast(out, &report.forecast)
 }

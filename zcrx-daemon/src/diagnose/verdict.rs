@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::causes::RULES;
-use super::facts::{Facts, Placement};
+use super::facts::{Facts, Placement, without_device};
 use super::forecast::{Forecast, Starvation};
 use super::rule::Rule;
+use super::thresholds::POOL_CACHE;
 use super::vitals::Vitals;
 use super::words;
 use crate::model::{Alarm, Cause, Diagnosis, Episode, Finding, Owner, QueueSample, Trouble};
@@ -33,6 +34,8 @@ pub struct Verdict {
     pub change: Option<String>,
     /// Unknown figures that would help to find the cause.
     pub missing: Vec<String>,
+    /// Sizes that will do harm under load, in sentences: known at the first sample, before any harm.
+    pub notes: Vec<String>,
     /// Earlier events, in sentences: changes of the cause during the episode, restarts by the driver.
     pub history: Vec<String>,
 }
@@ -87,6 +90,7 @@ impl Verdict {
         let mut verdict =
             Self { urgency, line: line(now, alarm, episode, vitals, forecast, soon), ..Self::default() };
         verdict.history.extend(restarts(facts));
+        verdict.notes.extend(ring_larger_than_area(facts));
         verdict.alarms = diagnosis.alarms.iter().map(|alarm| alarm.words.clone()).collect();
         if alarm.is_none() && episode.is_none() {
             return verdict;
@@ -134,6 +138,24 @@ fn restarts(facts: &Facts<'_>) -> Option<String> {
     (ago <= RESTART_IS_NEWS).then(|| match count {
         1 => format!("{} the driver restarted the receive queue", words::ago(ago)),
         count => format!("{} the driver restarted the receive queue, {count} times so far", words::ago(ago)),
+    })
+}
+
+/// Sentence on a receive ring that can take the whole area.
+fn ring_larger_than_area(facts: &Facts<'_>) -> Option<String> {
+    if without_device(facts.now) != Some(false) {
+        return None;
+    }
+    let (ring, total) = facts.now.nic.ring.map(u64::from).zip(facts.placement.total)?;
+    let needed = ring + POOL_CACHE;
+    (total <= needed).then(|| {
+        let smaller = facts.now.key.interface.as_deref().map_or_else(String::new, |interface| {
+            format!(", or a smaller ring (ethtool -G {} rx N)", quoted(interface))
+        });
+        format!(
+            "the receive ring of {ring} buffers and the page pool's cache of {POOL_CACHE} can take all {total} buffers of the area: \
+             nothing is left for data on its way to the application; use an area of more than {needed} buffers{smaller}"
+        )
     })
 }
 

@@ -239,12 +239,13 @@ impl<'h> Facts<'h> {
     }
 
     /// The share of the area that was allocated between one starvation and the next, on average, if the queue starves for a
-    /// considerable part of the time: no buffer of it stays where it is.
+    /// considerable part of the time: no buffer of it stays where it is. What was allocated before the first starvation may.
     fn turned_over(&self) -> Option<f64> {
         let recent = &self.recent;
-        let (yielded, starvations) = recent.yielded.zip(recent.starvations.filter(|&count| count > 0))?;
+        let between = recent.starvations?.checked_sub(1).filter(|&count| count > 0)?;
+        let yielded = recent.yielded?.saturating_sub(self.placement.total?);
         let starved = recent.starved?.as_secs_f64() >= STARVED_SHARE * recent.span.as_secs_f64();
-        self.placement.share(Some(yielded / starvations)).filter(|_| starved)
+        self.placement.share(Some(yielded / between)).filter(|_| starved)
     }
 
     /// The least that the owner held in the last seconds, in buffers: what it works on goes up and down, what it lost

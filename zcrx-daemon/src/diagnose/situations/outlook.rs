@@ -56,3 +56,16 @@ fn idle_connections_do_not_ask_for_millions_of_buffers() {
     let sizes = *scene.forecast().sizes.known().unwrap_or_else(|| panic!("{}", scene.words()));
     assert!(sizes.area_buffers <= 16 * 700, "{sizes:?}");
 }
+
+#[test]
+fn receive_ring_larger_than_the_area_is_known_at_the_first_sample() {
+    let mut scene =
+        Scene::new(Queue { buffers: 600, ring: 512, arrivals_per_second: 0.0, ..Queue::default() });
+    scene.queue.start(|sample| drop(scene.tracker.feed(sample)));
+    scene.says("the receive ring of 512 buffers and the page pool's cache of 128 can take all 600 buffers");
+    scene.says("use an area of more than 640 buffers, or a smaller ring (ethtool -G eth0 rx N)");
+    assert!(!scene.report().troubled());
+    let mut roomy = Scene::new(Queue { buffers: 641, ring: 512, ..Queue::default() });
+    roomy.queue.start(|sample| drop(roomy.tracker.feed(sample)));
+    assert!(roomy.report().verdict.notes.is_empty(), "{}", roomy.words());
+}

@@ -48,6 +48,7 @@ fn card(report: &Report) -> Markup {
             }
             p.quiet { (words::owner(report)) }
             @for alarm in &report.verdict.alarms { p { (alarm) "." } }
+            @for note in &report.verdict.notes { p { (note) "." } }
             @if report.troubled() { (causes(report)) }
             (bars(report))
             p.quiet.outlook { (words::outlook(report).join("; ")) "." }

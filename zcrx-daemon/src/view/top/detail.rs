@@ -85,6 +85,9 @@ fn verdict(text: &mut Text, report: &Report) {
             cause.map_or_else(|| "Cause: unknown".to_owned(), |cause| format!("Cause: {}", cause.line));
         text.say(&said, 2, Style::new().bold());
     }
+    for note in &verdict.notes {
+        text.plain(&format!("  {note}"), 4);
+    }
 }
 
 fn lifecycle(text: &mut Text, report: &Report) {

@@ -23,6 +23,8 @@ pub struct Returns {
     pub longest_pause: Duration,
     /// Time between the last sample that shows a return and the sample before.
     last_span: Duration,
+    /// Since when much is held, before the first return.
+    held_much_since: Option<Duration>,
     /// The share of the area that was held in the sample before.
     held_before: Option<f64>,
     /// Entries returned since the first sample.
@@ -281,14 +283,19 @@ impl Returns {
         let held = step.placement.share(step.placement.held);
         // An owner that returns all at once holds nothing when the sample shows the return.
         let held_before = std::mem::replace(&mut self.held_before, held);
+        let before = step.at.saturating_sub(step.change.span);
+        if self.first.is_none() && held.is_some_and(|share| share >= HOLDS_MUCH) {
+            self.held_much_since.get_or_insert(before);
+        }
         let Some(returned) = step.change.returned else { return };
         self.total += returned;
         if returned == 0 {
             return;
         }
-        let before = step.at.saturating_sub(step.change.span);
+        // What an owner held before its first return ended with a return too.
+        let begin = self.held_much_since.take().unwrap_or(before);
         let first = *self.first.get_or_insert(before);
-        let last = self.last.unwrap_or(first);
+        let last = self.last.unwrap_or(begin.min(first));
         // Two steps in a row with returns show no pause.
         let pause =
             if last < before { step.at.saturating_sub(last) + self.last_span } else { Duration::ZERO };

@@ -250,3 +250,30 @@ fn slowness_that_becomes_a_leak_is_a_leak_in_the_end() {
         assert_eq!(scene.episodes(), 1, "{:#?}", scene.events);
     });
 }
+
+#[test]
+fn owner_that_returns_all_at_once_every_few_seconds_is_slow_and_no_leak() {
+    for number in 0..40 {
+        let mut random = Random::new(48, number);
+        let buffers = random.whole(300, 1_500);
+        let hold = random.whole(1_500, 3_500);
+        let mut scene = Scene::new(unbounded(Queue {
+            buffers,
+            ring: random.of(&[32, 64, 128]),
+            hold_ms: hold,
+            bursts: random.chance(0.5).then(|| random.whole(50, 300)),
+            // After a return it takes a while until it holds much again.
+            arrivals_per_second: buffers as f64 * random.between(0.6, 20.0),
+            cadence: Duration::from_millis(random.of(&[500, 970, 1_000, 1_030])),
+            ..Queue::default()
+        }));
+        scene.run(50);
+        // Until the first buffer comes back it looks like one that returns none.
+        let named: Vec<Cause> =
+            scene.named().into_iter().skip_while(|&cause| cause == Cause::NeverReturned).collect();
+        if scene.queue.ledger().packets_lost > 0 {
+            assert!(named.contains(&Cause::SlowConsumer), "{number}: hold {hold} ms, {}", scene.words());
+        }
+        assert!(!named.contains(&Cause::NeverReturned), "{number}: hold {hold} ms, {named:?}");
+    }
+}

@@ -15,7 +15,7 @@ use zcrx_uapi::zcrx::IO_RQ_MAX_ENTRIES;
 const AREA_MAX_BYTES: u64 = 1 << 40;
 /// Largest completion queue of the kernel: `IORING_MAX_CQ_ENTRIES`.
 const CQ_MAX_ENTRIES: u32 = 65536;
-/// Size of a buffer of the `copy` backend where none is asked for, and the buffers that an area has at least then.
+/// Default size of a buffer of the `copy` backend, and the smallest number of buffers of its area.
 const COPY_BUFFER_BYTES: u64 = 16 << 10;
 const COPY_LEAST_BUFFERS: u64 = 1024;
 /// Largest number of threads of a queue: more threads mostly wait for each other.
@@ -81,7 +81,7 @@ pub struct QueueConfig {
     pub sink: SinkConfig,
 }
 
-/// Size of an area where none is asked for, bytes.
+/// Default size of an area, bytes.
 pub const DEFAULT_AREA_BYTES: u64 = 16 << 20;
 
 const fn default_area_bytes() -> u64 {

@@ -1,4 +1,4 @@
-//! Several threads, each with a ring of its own, on one queue (Linux 6.19).
+//! Several threads, each with its own ring, on one queue (Linux 6.19).
 //!
 //! The first thread, the leader, registers the queue, accepts connections and distributes them; the other threads join the
 //! queue as members. When the ring of any thread fails, the whole queue fails: all threads leave, the kernel takes the buffers
@@ -60,7 +60,7 @@ pub(super) struct Joined {
 }
 
 impl WorkerGroup {
-    /// A group of these threads, the leader first.
+    /// Creates a group of these threads, the leader first.
     pub(super) fn new(workers: Vec<(Arc<Wake>, Arc<ConnectionInbox>)>) -> Arc<Self> {
         let workers =
             workers.into_iter().map(|(wake, inbox)| WorkerHandle { wake, inbox, holds: AtomicU64::new(0) });

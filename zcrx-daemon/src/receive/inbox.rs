@@ -69,7 +69,7 @@ impl Exchange {
         }
     }
 
-    /// Adds a queue's inbox, which is there as long as its queue.
+    /// Adds a queue's inbox, which lives as long as the queue.
     pub(super) fn open(&self, inbox: ConnectionInbox) -> Arc<ConnectionInbox> {
         let inbox = Arc::new(inbox);
         let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +78,7 @@ impl Exchange {
         inbox
     }
 
-    /// The inbox whose thread connections are for that arrive on that hardware queue, for that sink.
+    /// Returns the inbox of the thread that takes connections of that hardware queue for that sink.
     pub(super) fn find(&self, ifindex: u32, queue: u32, sink: &SinkConfig) -> Option<Arc<ConnectionInbox>> {
         let inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
         inboxes.iter().filter_map(Weak::upgrade).find(|inbox| inbox.serves(ifindex, queue, sink))

@@ -82,7 +82,7 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
         retries,
         connect_retries,
         unreported_ends,
-        // The queue is registered by the leader alone, and each thread is configured to poll alike.
+        // Only the leader registers the queue, and all threads have the same configuration for polling.
         registrations: _,
         busy_poll: _,
         handed_over,
@@ -90,7 +90,7 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
         lost_bytes,
         refused_connections,
         connection_limit,
-        // Each thread gives its sockets the same share of what is its own.
+        // Each thread gives its sockets the same share of its part of the area.
         socket_buffer_bytes,
         backlog,
     } = more;

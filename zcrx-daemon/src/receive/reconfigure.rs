@@ -1,4 +1,4 @@
-//! Other queues than before, without disturbing those that stay.
+//! Applies a new set of queues without disturbing those that stay.
 
 use std::net::SocketAddr;
 
@@ -13,23 +13,23 @@ use crate::model::ReceiveSample;
 /// Result of a reconfiguration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// Queues that were not touched.
+    /// Number of queues that were not touched.
     pub kept: usize,
-    /// Queues that were started.
+    /// Number of queues that were started.
     pub started: usize,
-    /// Last samples of those that were ended.
+    /// Last samples of the queues that were stopped.
     pub ended: Vec<ReceiveSample>,
 }
 
 impl Receiver {
-    /// Makes these the queues. One that is asked for as it runs is not touched: its connections go on, not a byte is lost.
+    /// Replaces the queues. Does not touch a queue whose configuration stays the same: its connections continue.
     ///
-    /// A queue whose place another one takes (the same hardware queue, the same port) ends before that one starts; all
-    /// others start before any ends.
+    /// A queue whose hardware queue or port a new one takes stops before that one starts. All other queues start before any
+    /// stops.
     ///
     /// # Errors
     ///
-    /// If one of them cannot start. Then all is as it was before, but for connections of queues that had to end first.
+    /// A queue cannot start. The previous queues run again, without the connections of those that had to stop first.
     pub fn reconfigure(&self, configs: Vec<QueueConfig>) -> Result<Change, ReceiveError> {
         for config in &configs {
             config.check()?;
@@ -52,7 +52,7 @@ impl Receiver {
         Ok(Change { kept, started: started.len(), ended })
     }
 
-    /// Starts queues. If one cannot, those in `started` are ended again.
+    /// Starts queues. If one fails, stops those in `started`.
     fn start_each(
         &self,
         configs: Vec<QueueConfig>,
@@ -75,7 +75,7 @@ impl Receiver {
 
     fn end(&self, configs: &[QueueConfig]) -> Vec<ReceiveSample> {
         let taken: Vec<_> = self.queues().extract_if(.., |queue| configs.contains(&queue.config)).collect();
-        // Without the lock: a sample does not wait for this.
+        // Without the lock, so that samples do not wait.
         taken.into_iter().filter_map(Queue::stop).collect()
     }
 
@@ -84,19 +84,22 @@ impl Receiver {
             match Queue::start(config, &self.exchange) {
                 Ok(queue) => self.queues().push(queue),
                 Err(failure) => {
-                    error!(%failure, "a queue that had to end for a new one cannot be brought back");
+                    error!(
+                        %failure,
+                        "cannot start a previous queue again: it receives nothing until the next reload or restart"
+                    );
                 }
             }
         }
-        info!("the queues are those of before");
+        info!("the previous queues run again");
     }
 }
 
 struct Plan {
     kept: usize,
-    /// To be started.
+    /// Queues to start.
     fresh: Vec<QueueConfig>,
-    /// To be ended.
+    /// Queues to stop.
     gone: Vec<QueueConfig>,
 }
 
@@ -138,7 +141,7 @@ fn same(old: &QueueConfig, new: &QueueConfig) -> bool {
 fn in_the_way(old: &QueueConfig, new: &QueueConfig) -> bool {
     let place = |config: &QueueConfig| config.interface.clone().map(|interface| (interface, config.queue));
     let same_place = place(old).is_some_and(|old| place(new) == Some(old));
-    // Port 0 is a new port each time. An address that covers the other's is as much in the way as the same.
+    // Port 0 is a new port each time. An address that covers the other address conflicts with it too.
     let ports = |config: &QueueConfig| -> Vec<u16> {
         config.listen.iter().map(SocketAddr::port).filter(|port| *port != 0).collect()
     };

@@ -1,4 +1,4 @@
-//! `docs/receive.md`: what the receive path does about every answer of the kernel's, written for people.
+//! Writes `docs/receive.md`: how the receive path handles every answer of the kernel.
 
 use std::fmt::{Result, Write};
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// A stop request or a question, and the eventfd that wakes the thread for it.
+/// Stop requests and heartbeat requests for a thread, and the eventfd that wakes the thread.
 ///
-/// Being asked costs a thread one wake-up every few seconds; a heartbeat of its own would cost the hot path a clock.
+/// A request costs the thread one wake-up every few seconds. A heartbeat without request would cost the hot path a clock read.
 #[derive(Debug)]
 pub(super) struct Wake {
     stop: AtomicBool,
@@ -19,7 +19,7 @@ pub(super) struct Wake {
     break_ring: AtomicBool,
     /// Steps that the thread has taken towards its end.
     steps: AtomicU64,
-    /// When the question was asked that is not answered yet.
+    /// Time of the heartbeat request that the thread has not answered.
     asked: Mutex<Option<Instant>>,
     event: OwnedFd,
 }
@@ -37,29 +37,29 @@ impl Wake {
         })
     }
 
-    /// Asks the thread to end.
+    /// Requests the end of the thread.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.notify();
     }
 
-    /// Asks the thread to end at once, without waiting for sinks.
+    /// Requests the end of the thread without waiting for sinks.
     pub(super) fn abort(&self) {
         self.abort.store(true, Ordering::Release);
         self.stop();
     }
 
-    /// Whether the thread was asked to end at once.
+    /// Whether the thread must end without waiting for sinks.
     pub(super) fn aborted(&self) -> bool {
         self.abort.load(Ordering::Acquire)
     }
 
-    /// Whether the thread was asked to end.
+    /// Whether the thread must end.
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// By the thread, once it was asked to end: it has handled a batch of completions or ended a connection.
+    /// Called by a thread that must end: it has handled a batch of completions or ended a connection.
     pub(super) fn step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
@@ -69,7 +69,7 @@ impl Wake {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Asks the thread to answer, unless it owes an answer already: then gives for how long.
+    /// Requests a heartbeat. If the thread has not answered the previous request, returns the time since then.
     pub(super) fn ask(&self) -> Option<Duration> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(since) = *asked {
@@ -80,26 +80,26 @@ impl Wake {
         None
     }
 
-    /// A fault on purpose, for tests of the watchdog: the thread goes no further once it notices.
+    /// For tests of the watchdog: the thread hangs once it notices.
     pub(super) fn hang(&self) {
         self.hang.store(true, Ordering::Release);
         self.notify();
     }
 
-    /// A fault on purpose: the thread breaks its ring once it notices.
+    /// For tests of the recovery: the thread breaks its ring once it notices.
     pub(super) fn break_ring(&self) {
         self.break_ring.store(true, Ordering::Release);
         self.notify();
     }
 
-    /// By the thread: whether it is to break its ring now.
+    /// Called by the thread: whether it must break its ring now.
     pub(super) fn breaks_ring(&self) -> bool {
         self.break_ring.swap(false, Ordering::AcqRel)
     }
 
-    /// By the thread, when it was woken: answers, and makes the eventfd ready for the next time.
+    /// Called by the woken thread: answers, and resets the eventfd.
     pub(super) fn answer(&self) {
-        // Nothing to read is fine: the wake-up was for nothing.
+        // A read that finds nothing is harmless: the wake-up was spurious.
         let _count = rustix::io::read(&self.event, &mut [0; 8]);
         while self.hang.load(Ordering::Acquire) && !self.stopped() {
             std::thread::park_timeout(Duration::from_millis(100));
@@ -107,12 +107,12 @@ impl Wake {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Becomes readable when the thread is asked for something.
+    /// Descriptor that becomes readable when the thread has a request.
     pub(super) fn fd(&self) -> RawFd {
         self.event.as_raw_fd()
     }
 
-    /// Sleeps, but not beyond a stop request; answers meanwhile.
+    /// Sleeps until the time is over or the thread must end. Answers heartbeat requests meanwhile.
     pub(super) fn sleep(&self, duration: Duration) {
         let end = Instant::now() + duration;
         while !self.stopped() {
@@ -120,13 +120,13 @@ impl Wake {
             let timeout = Timespec::try_from(left).ok();
             match poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref()) {
                 Ok(1..) => self.answer(),
-                // An interrupted sleep is a short one: the caller only meant not to hurry.
+                // A signal shortens the sleep, which callers tolerate.
                 _ => return,
             }
         }
     }
 
-    /// Waits until the thread is asked for something, at most so long, and answers.
+    /// Waits for a request, at most for the given time, and answers it.
     pub(super) fn wait(&self, at_most: Duration) {
         let timeout = Timespec::try_from(at_most).ok();
         if let Ok(1..) = poll(&mut [PollFd::new(&self.event.as_fd(), PollFlags::IN)], timeout.as_ref()) {
@@ -152,7 +152,7 @@ mod tests {
         assert!(wake.ask().is_some(), "asked, and not answered");
         wake.answer();
         assert_eq!(wake.ask(), None);
-        // A sleeping thread answers too, and does not sleep shorter for it.
+        // A sleeping thread answers too, and sleeps as long as before.
         let begin = Instant::now();
         wake.sleep(Duration::from_millis(30));
         assert!(begin.elapsed() >= Duration::from_millis(30));

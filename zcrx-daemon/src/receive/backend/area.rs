@@ -52,7 +52,7 @@ pub(in crate::receive) fn map(bytes: u64, buffer_bytes: u64) -> io::Result<Mappi
     if buffer_bytes > page_bytes() as u64 { Mapping::huge(bytes) } else { Mapping::new(bytes) }
 }
 
-/// What [`map`] rounds up to, bytes.
+/// Unit to which [`map`] rounds up, bytes.
 pub(super) fn granule(buffer_bytes: u64) -> u64 {
     (if buffer_bytes > page_bytes() as u64 { HUGE_BYTES } else { page_bytes() }) as u64
 }

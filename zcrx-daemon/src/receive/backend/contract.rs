@@ -1,4 +1,4 @@
-//! What each backend does, whatever it runs on.
+//! Interface of all backends.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -10,7 +10,8 @@ use crate::receive::pool::Pool;
 use crate::receive::ring::Ring;
 use zcrx_uapi::register;
 
-/// The most that one step adds: the queue gets it soon, and not more than it needs. Bigger limits take bigger steps, because the kernel takes no more than 1024 areas.
+/// Largest step: small enough to be mapped soon and not to exceed the need. Larger limits take larger steps, because the
+/// kernel accepts at most 1024 areas.
 const STEP_BYTES: u64 = 64 << 20;
 const STEPS: u64 = 512;
 

@@ -1,4 +1,4 @@
-//! What the kernel reports of a queue by itself: events, and statistics in the refill region (Linux 7.2).
+//! Notifications of the kernel about a queue: events, and statistics in the refill region (Linux 7.2).
 
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl KernelNotifications {
         &self.region
     }
 
-    /// What to register; `None` where the kernel reports nothing.
+    /// Registration of the notifications; `None` where the kernel has none.
     pub(super) fn describe(&self, features: &Features) -> Option<ZcrxEventDesc> {
         (self.events.is_some() || self.statistics.is_some()).then(|| ZcrxEventDesc {
             user_data: EVENT_USER_DATA,

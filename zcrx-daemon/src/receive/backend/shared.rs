@@ -1,4 +1,4 @@
-//! A queue that rings of several threads receive from (Linux 6.19): what one that joins must know.
+//! A queue that rings of several threads share (Linux 6.19): what a joining thread needs.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +28,7 @@ pub(in crate::receive) struct Shared {
 }
 
 impl Shared {
-    /// What the queue runs on.
+    /// The queue's backend.
     pub(in crate::receive) const fn kind(&self) -> BackendKind {
         self.kind
     }

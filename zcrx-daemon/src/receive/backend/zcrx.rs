@@ -24,7 +24,7 @@ use crate::receive::ring::Ring;
 use zcrx_uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
 use zcrx_uapi::{ZcrxIfqReg, ZcrxStats, errno, register, registration};
 
-/// The kernel takes its time to let go of a queue whose ring was closed: until then it is EEXIST to the next one.
+/// The kernel releases the queue of a closed ring with a delay. Until then a registration fails with EEXIST.
 const BUSY_ATTEMPTS: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -187,7 +187,7 @@ impl ZcrxBackend {
         }
     }
 
-    /// Has the kernel consume the refill ring. What that freed makes room for what was stashed.
+    /// Makes the kernel consume the refill ring, which makes room for stashed entries.
     fn flush(&mut self, ring: &Ring, pool: &mut Pool) -> io::Result<()> {
         register::zcrx_flush_rq(ring.fd(), self.zcrx_id)?;
         self.flushes += 1;
@@ -368,7 +368,7 @@ impl Backend for ZcrxBackend {
 /// Describes a refused registration.
 fn refusal(config: &QueueConfig, kind: BackendKind, step: &str, error: &io::Error) -> Refusal {
     let explanation = registration::explain(error.raw_os_error().unwrap_or(0), table(kind));
-    // What the interface shows is nearer to the truth than what the errno can mean.
+    // The state of the interface is more specific than the errno.
     let shown = match (&config.interface, error.raw_os_error(), kind) {
         (Some(interface), Some(errno), BackendKind::Device) => net::hint(interface, config.queue, errno),
         _ => Vec::new(),

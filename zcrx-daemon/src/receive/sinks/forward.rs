@@ -28,7 +28,7 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 /// Interval at which unconfirmed bytes are checked at first. It grows to a quarter of the time for which they have not changed: a
 /// destination that is slow, or that keeps its end open, costs a few checks and not fifty a second.
 const CONFIRM_STEP: Duration = Duration::from_millis(20);
-/// Longest such interval.
+/// Longest interval between two checks of unconfirmed bytes.
 const LONGEST_CONFIRM_STEP: Duration = Duration::from_secs(1);
 
 /// Bytes read at once of a destination's reply, which zcrxd discards.

@@ -28,7 +28,7 @@ use file::FileSink;
 use forward::Forward;
 use verify::Verify;
 
-/// What a sink may use while it handles payload.
+/// Resources of the ring that a sink uses while it handles payload.
 pub(super) struct Storage<'a> {
     pub(super) pool: &'a mut Pool,
     pub(super) backlog: &'a mut Backlog,
@@ -38,32 +38,32 @@ pub(super) struct Storage<'a> {
     pub(super) connections: usize,
 }
 
-/// What `verify` sinks compared.
+/// Counters of the comparisons by `verify` sinks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Verified {
     pub(super) bytes: u64,
     pub(super) mismatched: u64,
 }
 
-/// What the connection does after its sink took payload.
+/// Next step of a connection whose sink took payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Goes on.
+    /// Continue.
     Continue,
-    /// Goes on, and the sink may have a request to submit.
+    /// Continue, and submit a request if the sink has one.
     Submit,
-    /// As `Submit`, and brings no more payload until the sink has caught up.
+    /// As `Submit`, but receive nothing until the sink has caught up.
     Pause,
 }
 
-/// What follows from a request of a sink that ended, or from a poll.
+/// Result of a sink's request or poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Goes on.
+    /// Continue.
     Continue,
-    /// Polls the sink again after a pause.
+    /// Poll the sink again after a pause.
     PollAfter(Duration),
-    /// Polls the sink again after a pause, because the destination refused the connection with this errno.
+    /// Poll the sink again after a pause, because the destination refused the connection with this errno.
     ConnectAfter(Duration, i32),
     /// All addresses of the destination have failed: its name is resolved again.
     Resolve(Duration, i32),
@@ -76,22 +76,22 @@ pub(super) trait Sink {
     /// Takes the payload of one completion. A buffer that the sink keeps goes back to the pool later.
     fn consume(&mut self, buffer: Buffer, storage: &mut Storage<'_>) -> Flow;
 
-    /// The stream has ended: no more payload comes.
+    /// The stream has ended: no more payload follows.
     fn finish(&mut self);
 
-    /// The next request to submit, `None` if there is none now. What it points to belongs to the sink, which stays where it
-    /// is and leaves it alone until [`Self::completed`].
+    /// Returns the next request to submit; `None` if there is none now. The request points to memory of the sink, which neither moves
+    /// nor changes before [`Self::completed`].
     fn next(&mut self, socket: RawFd, pool: &Pool) -> Option<(squeue::Entry, SinkOp)>;
 
     /// A request ended with this result.
     fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step;
 
-    /// Does what its state calls for after payload, the end of the stream, or a result.
+    /// Takes the next step after payload, the end of the stream, or a result.
     fn advance(&mut self) -> Step {
         Step::Continue
     }
 
-    /// A pause that the sink asked for is over.
+    /// The pause that the sink requested is over.
     fn poll(&mut self) -> Step {
         Step::Continue
     }

@@ -35,7 +35,7 @@ pub(super) struct Outbox {
     list: Box<List>,
 }
 
-/// What a request points to.
+/// Memory that a request points to.
 struct List {
     header: libc::msghdr,
     iovecs: [libc::iovec; PIECES_AT_ONCE],
@@ -102,7 +102,7 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// Lists the first pieces; `None` if there are none. What is pointed to stays as it is until [`Self::written`] or
+    /// Lists the first pieces; `None` if there are none. The list and its memory stay unchanged until [`Self::written`] or
     /// [`Self::clear`]: neither may be called while a request uses it.
     pub(super) fn list(&mut self, pool: &Pool) -> Option<&libc::msghdr> {
         if self.pieces.is_empty() {

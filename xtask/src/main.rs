@@ -22,7 +22,7 @@ use zcrx_lab_host as lab;
 #[command(bin_name = "cargo xtask")]
 enum Command {
     /// Make this machine able to build the eBPF object
-    Setup,
+    Setup(setup::Options),
     /// Receive real TCP data, provoke a starvation, and show the verdict
     Demo(demo::Options),
     /// Write every file that is generated: reference pages, rules, dashboards, lists of scenarios
@@ -38,7 +38,7 @@ enum Command {
     /// Many simulated hosts in a real Prometheus and Alertmanager: what they cost, and what a page storm leads to
     Fleet(fleet::Options),
     /// Build the Debian package, and the files that other packages are made of
-    Dist,
+    Dist(dist::Options),
     /// Recording rules, alerts, dashboards and their runbook
     Monitoring(zcrx_dashboards::Arguments),
 }
@@ -59,20 +59,20 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let cache = Cache::open()?;
     match command {
-        Command::Setup => setup::run(&cache).map(drop),
+        Command::Setup(options) => setup::run_with(&cache, &options),
         Command::Demo(options) => demo::run(&cache, &options),
         Command::Accuracy(options) => accuracy::run(&options),
         Command::Regenerate => regenerate::run(),
         Command::Test(options) => test::run(&cache, &options),
         Command::Fleet(options) => fleet::run(&cache, &options),
-        Command::Dist => dist::run(&cache),
+        Command::Dist(options) => dist::run(&cache, &options),
         Command::Bench(options) => {
             setup::run(&cache)?;
             lab::bench(&options)
         }
         Command::Lab(arguments) => {
-            let package = if arguments.needs_package() {
-                Some(dist::make(&cache)?)
+            let package = if let Some(architecture) = arguments.needs_package() {
+                Some(dist::make(&cache, architecture)?)
             } else {
                 if let Err(error) = setup::run(&cache) {
                     eprintln!("lab: {error:#}\nlab: going on without: zcrxd will have no probes");

@@ -8,11 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::{Package, documents, tree};
+use xtask_tools::architecture::Architecture;
 use xtask_tools::command::{find, output, require, run};
 use xtask_tools::workspace::root;
-
-/// Debian's name of the one architecture that the programs are built for.
-const ARCHITECTURE: &str = "amd64";
 
 /// What lintian would report, and why it is right here.
 const OVERRIDES: &str = "# Names of functions stay in the program for backtraces; debugging information is stripped.\n\
@@ -22,7 +20,12 @@ const OVERRIDES: &str = "# Names of functions stay in the program for backtraces
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Makes the package from the files below `tree`.
-pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<PathBuf> {
+pub(super) fn pack(
+    dist: &Path,
+    tree: &Path,
+    package: &Package,
+    architecture: Architecture,
+) -> Result<PathBuf> {
     let staged = dist.join("deb");
     run(Command::new("cp").args(["--recursive", "--preserve=mode"]).arg(tree).arg(&staged))?;
     let control = staged.join("DEBIAN");
@@ -35,7 +38,7 @@ pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<PathBu
     };
     changelog(&staged, package)?;
     tree::write(&staged.join("usr/share/lintian/overrides/zcrxd"), OVERRIDES)?;
-    write("control", &fields(package, installed_kib(tree)?)?, 0o644)?;
+    write("control", &fields(package, architecture, installed_kib(tree)?)?, 0o644)?;
     write("md5sums", &checksums(&staged)?, 0o644)?;
     write("conffiles", "/etc/zcrxd/zcrxd.toml\n", 0o644)?;
     for name in SCRIPTS {
@@ -43,7 +46,7 @@ pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<PathBu
         let script = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         write(name, &script, 0o755)?;
     }
-    let deb = dist.join(format!("zcrxd_{}_{ARCHITECTURE}.deb", package.version));
+    let deb = dist.join(format!("zcrxd_{}_{}.deb", package.version, architecture.debian()));
     run(Command::new(require("dpkg-deb", "dpkg")?)
         .args(["--root-owner-group", "--build"])
         .arg(&staged)
@@ -91,12 +94,12 @@ fn check(deb: &Path) -> Result<()> {
         .context("lintian finds errors in the package")
 }
 
-fn fields(package: &Package, kib: u64) -> Result<String> {
+fn fields(package: &Package, architecture: Architecture, kib: u64) -> Result<String> {
     let path = root().join("deploy/debian/control");
     let template = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(template
         .replace("@VERSION@", &package.version)
-        .replace("@ARCHITECTURE@", ARCHITECTURE)
+        .replace("@ARCHITECTURE@", architecture.debian())
         .replace("@SIZE@", &kib.to_string())
         .replace("@DESCRIPTION@", &package.description))
 }

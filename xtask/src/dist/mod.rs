@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde::Deserialize;
 
 use crate::setup;
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::Cache;
 use xtask_tools::command::output;
 use xtask_tools::progress::step;
-use xtask_tools::workspace::{TARGET, build_static, cargo, target};
+use xtask_tools::workspace::{build_static, cargo, target};
 
 /// What was made.
 #[derive(Debug)]
@@ -38,9 +40,17 @@ struct Package {
     description: String,
 }
 
+/// What to build.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Build for these machines: amd64 or arm64; this machine's own kind if none is named
+    #[arg(long, default_value = Architecture::HERE.debian())]
+    architecture: Architecture,
+}
+
 /// Builds everything and says where it lies.
-pub(crate) fn run(cache: &Cache) -> Result<()> {
-    let made = make(cache)?;
+pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
+    let made = make(cache, options.architecture)?;
     println!("files:  {}\nDebian: {}", made.tree.display(), made.deb.display());
     match &made.rpm {
         Some(rpm) => println!("RPM:    {}", rpm.display()),
@@ -49,23 +59,29 @@ pub(crate) fn run(cache: &Cache) -> Result<()> {
     Ok(())
 }
 
-/// Builds everything into `target/dist`.
-pub(crate) fn make(cache: &Cache) -> Result<Made> {
+/// Builds everything into `target/dist`, for other machines than this one into a folder named after them beside it.
+pub(crate) fn make(cache: &Cache, architecture: Architecture) -> Result<Made> {
     // A package without probes would be half of zcrxd: no fallback here.
     setup::run(cache).context("packages carry the eBPF programs")?;
     let package = package()?;
-    step("building zcrxd", build_static)?;
-    let program = target()?.join(TARGET).join("release/zcrxd");
-    let dist = target()?.join("dist");
+    let program = step("building zcrxd", || build_static(architecture))?.join("zcrxd");
+    let (runs_here, dist) = if architecture == Architecture::HERE {
+        (program.clone(), target()?.join("dist"))
+    } else {
+        // The manual pages are what the program itself says, so one that runs here is needed too.
+        let here =
+            step("building zcrxd for this machine, to write its pages", || build_static(Architecture::HERE))?;
+        (here.join("zcrxd"), target()?.join(format!("dist-{}", architecture.debian())))
+    };
     if dist.exists() {
         fs::remove_dir_all(&dist).with_context(|| format!("cannot remove {}", dist.display()))?;
     }
     let pages = dist.join("pages");
-    output(Command::new(&program).arg("pages").arg(&pages))?;
+    output(Command::new(runs_here).arg("pages").arg(&pages))?;
     let tree = dist.join("root");
     tree::lay_out(&tree, &program, &pages, &package)?;
-    let deb = deb::pack(&dist, &tree, &package)?;
-    let rpm = rpm::pack(&dist, &tree, &package)?;
+    let deb = deb::pack(&dist, &tree, &package, architecture)?;
+    let rpm = rpm::pack(&dist, &tree, &package, architecture)?;
     Ok(Made { tree, deb, rpm })
 }
 

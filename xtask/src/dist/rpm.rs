@@ -8,17 +8,20 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::Package;
+use xtask_tools::architecture::Architecture;
 use xtask_tools::command::{find, output};
 use xtask_tools::workspace::root;
-
-/// RPM's name of the one architecture that the programs are built for.
-const ARCHITECTURE: &str = "x86_64";
 
 /// Where a file lies in this package, if not where it lies in the tree.
 const MOVED: (&str, &str) = ("/usr/share/zsh/vendor-completions/", "/usr/share/zsh/site-functions/");
 
 /// Makes the package from the files below `tree`, and sees that it has all of them; `None` without rpmbuild.
-pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<Option<PathBuf>> {
+pub(super) fn pack(
+    dist: &Path,
+    tree: &Path,
+    package: &Package,
+    architecture: Architecture,
+) -> Result<Option<PathBuf>> {
     let Some(rpmbuild) = find("rpmbuild") else { return Ok(None) };
     let template = root().join("deploy/rpm/zcrxd.spec");
     let template =
@@ -34,12 +37,12 @@ pub(super) fn pack(dist: &Path, tree: &Path, package: &Package) -> Result<Option
     fs::write(&spec, filled).with_context(|| format!("cannot write {}", spec.display()))?;
     output(
         Command::new(rpmbuild)
-            .args(["-bb", "--quiet", "--target", ARCHITECTURE, "--define"])
+            .args(["-bb", "--quiet", "--target", architecture.machine(), "--define"])
             .arg(format!("_topdir {}", staged.display()))
             .args(["--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"])
             .arg(&spec),
     )?;
-    let name = format!("zcrxd-{}-1.{ARCHITECTURE}.rpm", package.version);
+    let name = format!("zcrxd-{}-1.{}.rpm", package.version, architecture.machine());
     let rpm = dist.join(&name);
     fs::rename(staged.join("RPMS").join(&name), &rpm).with_context(|| format!("rpmbuild made no {name}"))?;
     fs::remove_dir_all(&staged).with_context(|| format!("cannot remove {}", staged.display()))?;

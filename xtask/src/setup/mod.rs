@@ -11,16 +11,35 @@ mod record;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::Args;
 
 use self::compiler::Compiler;
 pub(crate) use self::record::Record;
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::Cache;
 use xtask_tools::progress::step;
 
 /// Where the project's things are in the cache.
 const KIND: &str = "ebpf";
 
-/// Does what is missing, says so, and returns what builds the eBPF object.
+/// What to set up.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Also make this machine able to build for these: amd64 or arm64
+    #[arg(long, value_name = "ARCHITECTURE")]
+    target: Option<Architecture>,
+}
+
+/// Does what is missing, for the eBPF object and for building for other machines.
+pub(crate) fn run_with(cache: &Cache, options: &Options) -> Result<()> {
+    run(cache)?;
+    if let Some(architecture) = options.target {
+        step(&format!("looking for what builds for {}", architecture.debian()), || architecture.require())?;
+    }
+    Ok(())
+}
+
+/// Does what is missing for the eBPF object, says so, and returns what builds the eBPF object.
 pub(crate) fn run(cache: &Cache) -> Result<Record> {
     let begin = Instant::now();
     let _lock = cache.lock(&format!("{KIND}/setup"))?;

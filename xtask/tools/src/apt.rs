@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::architecture::Architecture;
 use super::cache::Cache;
 use super::command::{find, output, run};
 
@@ -47,16 +48,31 @@ pub struct Apt {
     mirror: String,
     keyring: PathBuf,
     suites: Vec<String>,
+    architecture: Architecture,
     network: Network,
 }
 
 impl Apt {
-    /// Opens the root in the cache and fetches the suites' lists if they are absent or a day old.
+    /// Opens the root for this machine's packages in the cache and fetches the suites' lists if they are absent or a day old.
     pub fn open(cache: &Cache, suites: &[&str], network: Network) -> Result<Self> {
+        Self::open_for(Architecture::HERE, cache, suites, network)
+    }
+
+    /// Likewise for the packages of another kind of machine.
+    pub fn open_for(
+        architecture: Architecture,
+        cache: &Cache,
+        suites: &[&str],
+        network: Network,
+    ) -> Result<Self> {
         if find("apt-get").is_none() {
             bail!("apt-get is not installed: packages of other suites need Debian or a derivative");
         }
-        let name = format!("apt/{}", suites.join("+"));
+        let folder = match architecture {
+            Architecture::HERE => "apt".to_owned(),
+            other => format!("apt-{}", other.debian()),
+        };
+        let name = format!("{folder}/{}", suites.join("+"));
         let root = cache.directory(&name)?;
         let _lock = cache.lock(&name)?;
         let apt = Self {
@@ -64,6 +80,7 @@ impl Apt {
             keyring: keyring()?,
             suites: suites.iter().map(|&suite| suite.to_owned()).collect(),
             root,
+            architecture,
             network,
         };
         for directory in ["lists/partial", "cache/archives/partial"] {
@@ -181,6 +198,8 @@ impl Apt {
             // The sandbox user cannot write into a user's cache; what is fetched is checked by signature all the same.
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Retries=3".to_owned(),
+            format!("APT::Architecture={}", self.architecture.debian()),
+            format!("APT::Architectures={}", self.architecture.debian()),
         ] {
             command.arg("-o").arg(option);
         }

@@ -2,6 +2,7 @@
 //! whose failure explains itself, packages of other Debian suites without touching the machine's own apt, and scrapes.
 
 pub mod apt;
+pub mod architecture;
 pub mod cache;
 pub mod command;
 pub mod deb;

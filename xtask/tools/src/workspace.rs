@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::architecture::Architecture;
 use super::command::output;
 
 /// The folder of the workspace.
@@ -41,22 +42,21 @@ pub fn target() -> Result<PathBuf> {
     Ok(metadata.target_directory)
 }
 
-/// What static programs are built for. Named, so that cargo does not build its own helpers static too.
-pub const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// All packages whose programs run elsewhere. They are built together even where one is wanted: another set of packages
 /// is another set of features, and so another build of everything.
 const ELSEWHERE: [&str; 5] =
     ["zcrx-daemon", "zcrx-lab-guest", "zcrx-lab-faulty-app", "zcrx-lab-conformance", "zcrx-lab-devices"];
 
-/// Builds the programs that run elsewhere without any library to rely on, into `TARGET/release`.
-pub fn build_static() -> Result<()> {
+/// Builds the programs that run elsewhere without any library to rely on, and returns their folder.
+pub fn build_static(architecture: Architecture) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--target", TARGET]);
+    // Named even where it is this machine's, so that cargo does not build its own helpers static too.
+    command.args(["build", "--quiet", "--release", "--target", architecture.rust()]);
+    architecture.prepare(&mut command)?;
     command.args(ELSEWHERE.iter().flat_map(|package| ["--package", *package]));
     let status = command.env("RUSTFLAGS", "-C target-feature=+crt-static").status();
     if !status.context("cannot run cargo")?.success() {
         bail!("{} cannot be built: see cargo's messages above", ELSEWHERE.join(", "));
     }
-    Ok(())
+    Ok(target()?.join(architecture.rust()).join("release"))
 }

@@ -5,13 +5,16 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// Size of the huge pages that hold buffers larger than a page, bytes. Reserved and transparent huge pages have this size on
-/// every machine with pages of 4 KiB.
-pub const HUGE_BYTES: usize = 2 << 20;
-
 /// Size of a page on this kernel, bytes.
 pub fn page_bytes() -> usize {
     rustix::param::page_size()
+}
+
+/// Size of the huge pages that hold buffers larger than a page, bytes: 2 MiB on a kernel with pages of 4 KiB, 32 MiB with pages
+/// of 16 KiB, 512 MiB with pages of 64 KiB. Reserved huge pages have this size by default, and transparent ones have it.
+pub fn huge_bytes() -> usize {
+    // One page full of page table entries maps as many pages.
+    page_bytes() * (page_bytes() / size_of::<u64>())
 }
 
 /// `bytes` rounded up to whole pages; `None` if that overflows.
@@ -58,9 +61,9 @@ impl Mapping {
     ///
     /// Errors as [`Self::new`]. The kernel does not report whether it provided transparent huge pages.
     pub fn huge(bytes: usize) -> io::Result<Self> {
-        let bytes = bytes.checked_next_multiple_of(HUGE_BYTES).filter(|bytes| *bytes > 0);
+        let bytes = bytes.checked_next_multiple_of(huge_bytes()).filter(|bytes| *bytes > 0);
         let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
-        let flags = MapFlags::PRIVATE | MapFlags::POPULATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        let flags = MapFlags::PRIVATE | MapFlags::POPULATE | MapFlags::HUGETLB;
         // SAFETY: no address is asked for, so nothing that exists is replaced.
         let reserved =
             unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) };
@@ -73,9 +76,10 @@ impl Mapping {
         }
     }
 
-    /// `bytes` is a multiple of [`HUGE_BYTES`].
+    /// `bytes` is a multiple of [`huge_bytes`].
     fn transparent_huge(bytes: usize) -> io::Result<Self> {
-        let room = bytes.checked_add(HUGE_BYTES).ok_or(io::ErrorKind::InvalidInput)?;
+        let huge = huge_bytes();
+        let room = bytes.checked_add(huge).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: no address is asked for, so nothing that exists is replaced.
         let whole = unsafe {
             mmap_anonymous(
@@ -85,7 +89,7 @@ impl Mapping {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
-        let before = whole.cast::<u8>().align_offset(HUGE_BYTES);
+        let before = whole.cast::<u8>().align_offset(huge);
         // SAFETY: this unmaps less than one huge page before `start` and the rest of it behind the area, both in the mapping
         // just made, to which no other code has a pointer.
         let start = unsafe {
@@ -93,8 +97,8 @@ impl Mapping {
             if before > 0 {
                 munmap(whole, before)?;
             }
-            if before < HUGE_BYTES {
-                munmap(start.add(bytes).cast(), HUGE_BYTES - before)?;
+            if before < huge {
+                munmap(start.add(bytes).cast(), huge - before)?;
             }
             start
         };
@@ -146,12 +150,13 @@ mod tests {
     #[test]
     fn huge_mappings_are_aligned_and_can_be_written_to_the_end() {
         for map in [Mapping::huge, Mapping::transparent_huge] {
-            let mapping = map(3 * HUGE_BYTES).expect("6 MiB can be mapped");
-            assert_eq!((mapping.bytes(), mapping.address() as usize % HUGE_BYTES), (3 * HUGE_BYTES, 0));
+            let huge = huge_bytes();
+            let mapping = map(3 * huge).expect("three huge pages can be mapped");
+            assert_eq!((mapping.bytes(), mapping.address() as usize % huge), (3 * huge, 0));
             // SAFETY: the last byte of an own mapping.
             unsafe { mapping.start().add(mapping.bytes() - 1).write(1) };
         }
-        assert_eq!(Mapping::huge(1).expect("2 MiB can be mapped").bytes(), HUGE_BYTES);
+        assert_eq!(Mapping::huge(1).expect("one huge page can be mapped").bytes(), huge_bytes());
         assert!(Mapping::huge(0).is_err() && Mapping::huge(usize::MAX).is_err());
     }
 

@@ -223,7 +223,7 @@ impl<'a> Battery<'a> {
     fn area_bytes(&self) -> u64 {
         let rings = self.before.setup.rings.known();
         let ring = rings.and_then(crate::model::Rings::payload).unwrap_or(1024);
-        (4 * u64::from(ring) * 4096).clamp(4 << 20, 64 << 20)
+        (4 * u64::from(ring) * procfs::page_size()).clamp(4 << 20, 64 << 20)
     }
 
     /// Registers the queue, as soon as the kernel has released an earlier registration.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ReceiveError;
 use super::choices::{BackendChoice, SinkConfig};
-use super::mapping::{HUGE_BYTES, page_bytes};
+use super::mapping::{huge_bytes, page_bytes};
 use crate::model::BackendKind;
 use zcrx_uapi::zcrx::IO_RQ_MAX_ENTRIES;
 
@@ -184,8 +184,9 @@ impl QueueConfig {
             return bad("area_max_bytes", what, "give what the host can spare; 0 for no growth");
         }
         let buffer = self.buffer_bytes;
-        if buffer != 0 && !(buffer.is_power_of_two() && (page..=HUGE_BYTES as u64).contains(&buffer)) {
-            let what = format!("{buffer} is no power of two within {page}..={HUGE_BYTES} bytes");
+        let most = huge_bytes() as u64;
+        if buffer != 0 && !(buffer.is_power_of_two() && (page..=most).contains(&buffer)) {
+            let what = format!("{buffer} is no power of two within {page}..={most} bytes");
             return bad("buffer_bytes", what, "32768 is what some NICs take; 0 for the page size");
         }
         if !(1..=IO_RQ_MAX_ENTRIES).contains(&self.refill_entries) {

@@ -34,7 +34,10 @@ pub(crate) struct AccuracyOptions {
 /// Runs the cases on each kernel, one boot each, and prints or writes the figures.
 pub(crate) fn run(options: &AccuracyOptions, network: Network) -> Result<()> {
     let numbers = [options.seed, options.cases];
-    let lab = Lab { parameters: PARAMETERS.into_iter().zip(numbers).collect(), ..Lab::open(network)? };
+    let lab = Lab {
+        parameters: PARAMETERS.into_iter().zip(numbers).collect(),
+        ..Lab::open(network, &options.kernels)?
+    };
     let scenarios = lab.scenarios(&["accuracy".to_owned()])?;
     let mut tally = Tally::default();
     let mut page = vec![made_by(options)];

@@ -6,13 +6,14 @@ mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use xtask_tools::apt::Network;
 use xtask_tools::workspace::root;
 
-use self::record::Record;
+use self::record::{Elsewhere, Record};
 use super::{Lab, Tally};
 
 /// The page that the figures are written to.
@@ -63,6 +64,9 @@ pub struct BenchOptions {
     /// Measure the gated figures only, write nothing, and fail if one has grown in each of three boots by more than 3 % (observing: 5 %)
     #[arg(long, conflicts_with = "tables")]
     check: bool,
+    /// Measure the probes on this series, as in 7.3-arm64, instead of the newest, and show them beside the others
+    #[arg(long, conflicts_with_all = ["tables", "check"])]
+    kernel: Option<String>,
     /// Use only what was fetched before
     #[arg(long)]
     offline: bool,
@@ -71,36 +75,48 @@ pub struct BenchOptions {
 /// Measures and writes the record and docs/overhead.md, or compares the gated figures with the recorded ones.
 pub fn bench(options: &BenchOptions) -> Result<()> {
     let network = if options.offline { Network::Offline } else { Network::Online };
-    let lab = Lab { counts: true, ..Lab::open(network)? };
+    let names: Vec<_> = options.kernel.iter().cloned().collect();
+    let lab = Lab { counts: true, ..Lab::open(network, &names)? };
     let path = root().join(RECORD);
     if options.check {
         return check(&lab, &Record::read(&path)?);
     }
-    let tables = if options.tables.is_empty() { Table::value_variants() } else { &options.tables };
     let mut record = if path.exists() { Record::read(&path)? } else { Record::default() };
+    if let Some(series) = &options.kernel {
+        let (release, mut figures) = measure(&lab, &names, Table::Probes.scenario())?;
+        take_least(&mut figures, measure(&lab, &names, Table::Probes.scenario())?.1);
+        record.elsewhere.insert(series.clone(), Elsewhere { release, figures });
+        return write(&record, &path);
+    }
+    let tables = if options.tables.is_empty() { Table::value_variants() } else { &options.tables };
     for table in tables {
-        let (release, mut figures) = measure(&lab, table.scenario())?;
+        let (release, mut figures) = measure(&lab, &[], table.scenario())?;
         if *table != Table::Observe {
-            take_least(&mut figures, measure(&lab, table.scenario())?.1);
+            take_least(&mut figures, measure(&lab, &[], table.scenario())?.1);
         }
         record.update(release, figures);
         // After each table: a later one that fails does not take the figures of this one with it.
-        record.write(&path)?;
-        fs::write(root().join(DOCUMENT), page::render(&record.release, &record.figures))
-            .with_context(|| format!("cannot write {DOCUMENT}"))?;
+        write(&record, &path)?;
     }
+    Ok(())
+}
+
+fn write(record: &Record, path: &Path) -> Result<()> {
+    record.write(path)?;
+    fs::write(root().join(DOCUMENT), page::render(record))
+        .with_context(|| format!("cannot write {DOCUMENT}"))?;
     println!("written to {RECORD} and {DOCUMENT}");
     Ok(())
 }
 
 /// Compares the gated figures with the recorded ones; measures again where one has grown.
 fn check(lab: &Lab, record: &Record) -> Result<()> {
-    let (release, mut figures) = measure(lab, GATES)?;
+    let (release, mut figures) = measure(lab, &[], GATES)?;
     let mut compared = record.compare(&release, &figures);
     for _ in 1..BOOTS {
         let Err(error) = &compared else { break };
         println!("measured again: {error}");
-        take_least(&mut figures, measure(lab, GATES)?.1);
+        take_least(&mut figures, measure(lab, &[], GATES)?.1);
         compared = record.compare(&release, &figures);
     }
     compared
@@ -114,13 +130,13 @@ fn take_least(figures: &mut Figures, again: Figures) {
     }
 }
 
-/// Runs a cost scenario on the newest kernel; returns the kernel's release, and the figures.
-fn measure(lab: &Lab, scenario: &str) -> Result<(String, Figures)> {
+/// Runs a cost scenario on the named kernel, or the newest; returns the kernel's release, and the figures.
+fn measure(lab: &Lab, names: &[String], scenario: &str) -> Result<(String, Figures)> {
     let scenarios = lab.scenarios(&[scenario.to_owned()])?;
     let mut tally = Tally::default();
     let mut figures = Figures::new();
     let mut release = String::new();
-    for row in lab.rows(&[])? {
+    for row in lab.rows(names)? {
         let report = lab.run_row(&row, &scenarios, false)?;
         tally.add(&report);
         for (name, value) in &report.facts {

@@ -24,7 +24,7 @@ const SILENCE_LIMIT: Duration = Duration::from_mins(4);
 /// Boots the newest kernel that has the software NIC and shows rounds of traffic and starvation for that long after it
 /// is ready. Fails if a byte is wrong, or zcrxd does not name the cause that was made.
 pub fn demo(duration: Duration) -> Result<()> {
-    let lab = Lab::open(Network::Online)?;
+    let lab = Lab::open(Network::Online, &[])?;
     let kernel = lab.kernels.newest()?;
     let (mut archive, nics) = lab.archive(kernel)?;
     for (name, module) in MODULES.iter().zip(lab.kernels.own_modules(kernel, &MODULES)?) {

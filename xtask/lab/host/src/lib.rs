@@ -13,6 +13,8 @@ mod programs;
 mod session;
 mod systemd;
 mod table;
+mod tally;
+mod userland;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,21 +22,23 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use zcrx_lab_guest::protocol::{Outcome, ScenarioInfo};
+use zcrx_lab_guest::protocol::ScenarioInfo;
 
 pub use self::bench::{BenchOptions, bench};
 pub use self::demo::demo;
 use self::initramfs::Archive;
-use self::kernels::{Kernel, Kernels, Row};
+use self::kernels::{Kernel, Kernels, Row, architectures_of};
 use self::machine::{Accelerator, Machine};
 use self::nics::{EmulatedNics, NicKind};
 use self::programs::Programs;
 use self::session::Ground;
 use self::session::Report;
 use self::systemd::Plan;
+use self::tally::Tally;
 use xtask_tools::apt::Network;
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::Cache;
-use xtask_tools::command::{find, require};
+use xtask_tools::command::require;
 use xtask_tools::workspace::target;
 
 /// The name of the row for the machine's own kernel.
@@ -84,7 +88,11 @@ enum LabCommand {
         check: bool,
     },
     /// Install the Debian package in a guest with systemd, Prometheus and Alertmanager, and put the service through its life
-    Systemd,
+    Systemd {
+        /// Series to boot, as in 7.3-arm64; the newest if none is named
+        #[arg(long)]
+        kernel: Option<String>,
+    },
     /// Follow docs/quick-start.md in such a guest, command by command, from the package to a first alert
     QuickStart,
     /// Build the container image with podman in such a guest, and run it with the chart's capabilities
@@ -101,9 +109,15 @@ enum LabCommand {
 }
 
 impl LabArguments {
-    /// Whether the command installs zcrxd's Debian package in a guest.
-    pub fn needs_package(&self) -> bool {
-        matches!(self.command, LabCommand::Systemd | LabCommand::QuickStart | LabCommand::Container)
+    /// What zcrxd's Debian package is to be built for, for a command that installs it in a guest.
+    pub fn needs_package(&self) -> Option<Architecture> {
+        match &self.command {
+            LabCommand::Systemd { kernel: Some(name) } => kernels::architecture_of(name),
+            LabCommand::Systemd { kernel: None } | LabCommand::QuickStart | LabCommand::Container => {
+                Some(Architecture::HERE)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -113,7 +127,7 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
     match arguments.command {
         LabCommand::List => list(network),
         LabCommand::Run { names, kernels, scenarios, nics, keep_going, count_instructions } => {
-            let mut lab = Lab { counts: count_instructions, ..Lab::open(network)? };
+            let mut lab = Lab { counts: count_instructions, ..Lab::open(network, &kernels)? };
             let named = [names, scenarios].concat();
             let rows = lab.rows(&kernels)?;
             let mut tally = Tally::default();
@@ -130,13 +144,14 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
             lab.close(&tally)
         }
         LabCommand::Accuracy(options) => accuracy::run(&options, network),
-        LabCommand::Matrix { check } => matrix::run(&Lab::open(network)?, check),
-        LabCommand::Systemd => systemd::run_steps(Plan::Life, network, package),
-        LabCommand::QuickStart => systemd::run_steps(Plan::QuickStart, network, package),
-        LabCommand::Container => systemd::run_steps(Plan::Container, network, package),
+        LabCommand::Matrix { check } => matrix::run(&Lab::open(network, &kernels::names())?, check),
+        LabCommand::Systemd { kernel } => systemd::run_steps(Plan::Life, network, kernel, package),
+        LabCommand::QuickStart => systemd::run_steps(Plan::QuickStart, network, None, package),
+        LabCommand::Container => systemd::run_steps(Plan::Container, network, None, package),
         LabCommand::Shell { kernel, nic } => {
-            let lab = Lab { nic, ..Lab::open(network)? };
-            let rows = lab.rows(&kernel.into_iter().collect::<Vec<_>>())?;
+            let names: Vec<_> = kernel.into_iter().collect();
+            let lab = Lab { nic, ..Lab::open(network, &names)? };
+            let rows = lab.rows(&names)?;
             let row = rows.first().context("one kernel is chosen")?;
             let kernel = row.kernel.as_ref().map_err(|reason| anyhow::anyhow!("{}: {reason}", row.series))?;
             let mut machine = lab.machine(&nic.kernel(kernel), &lab.directory.join("shell"))?;
@@ -148,7 +163,7 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
 
 fn list(network: Network) -> Result<()> {
     let cache = Cache::open()?;
-    let kernels = Kernels::choose(&cache, network)?;
+    let kernels = Kernels::choose(&cache, network, &Architecture::ALL)?;
     println!("Kernels:");
     for row in kernels.rows() {
         let state = match &row.kernel {
@@ -159,11 +174,11 @@ fn list(network: Network) -> Result<()> {
             }
             Err(reason) => format!("not available: {reason}"),
         };
-        println!("  {:<5} {state}\n        {}", row.series, row.about);
+        println!("  {:<14} {state}\n  {:<14} {}", row.series, "", row.about);
     }
-    println!("  {HOST:<5} {}\n        this machine's own kernel", host_release());
+    println!("  {HOST:<14} {}\n  {:<14} this machine's own kernel", host_release(), "");
     println!("\nScenarios:");
-    for scenario in Programs::build()?.scenarios()? {
+    for scenario in Programs::build(Architecture::HERE)?.scenarios()? {
         let needs: Vec<_> = scenario.needs.iter().map(|need| need.name()).collect();
         let needs = if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") };
         println!(
@@ -179,7 +194,10 @@ struct Lab {
     cache: Cache,
     network: Network,
     kernels: Kernels,
+    /// The programs for this machine: those of guests of the same architecture, and what serves emulated NICs.
     programs: Programs,
+    /// The programs for guests of another architecture, if there are any.
+    foreign_programs: Option<Programs>,
     directory: PathBuf,
     started: Instant,
     /// Whether machines count instructions.
@@ -191,11 +209,18 @@ struct Lab {
 }
 
 impl Lab {
-    fn open(network: Network) -> Result<Self> {
+    /// Prepares everything for these kernels, and for the newest one.
+    fn open(network: Network, names: &[String]) -> Result<Self> {
+        if Architecture::HERE != Architecture::Amd64 {
+            bail!("the lab runs on x86-64 machines; its guests may be of other kinds");
+        }
         require("qemu-system-x86_64", "qemu-system-x86")?;
         let cache = Cache::open()?;
-        let kernels = Kernels::choose(&cache, network)?;
-        let programs = Programs::build()?;
+        let architectures = architectures_of(names);
+        let kernels = Kernels::choose(&cache, network, &architectures)?;
+        let programs = Programs::build(Architecture::HERE)?;
+        let foreign = architectures.iter().find(|&&architecture| architecture != Architecture::HERE);
+        let foreign_programs = foreign.map(|&architecture| Programs::build(architecture)).transpose()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let directory = target()?.join("lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -206,6 +231,7 @@ impl Lab {
             network,
             kernels,
             programs,
+            foreign_programs,
             directory,
             started,
             counts: false,
@@ -296,33 +322,37 @@ impl Lab {
         directory: &Path,
     ) -> Result<Machine> {
         let image = self.kernels.image(kernel)?;
-        let mut machine = Machine::new(&image, archive.finish(), directory)?;
+        let architecture = kernel.architecture();
+        let mut machine = Machine::new(architecture, &image, archive.finish(), directory)?;
         machine.accelerator = if self.counts {
             Accelerator::Counting
         } else {
-            Accelerator::probe(&self.cache, &image, &self.programs.guest())?
+            Accelerator::probe(&self.cache, architecture, &image, &self.programs_for(kernel)?.guest())?
         };
         machine.parameters.extend(&self.parameters);
         machine.nics = nics.map(|nics| (nics, self.programs.devices()));
         Ok(machine)
     }
 
+    /// The programs for a guest with this kernel.
+    fn programs_for(&self, kernel: &Kernel) -> Result<&Programs> {
+        if kernel.architecture() == Architecture::HERE {
+            return Ok(&self.programs);
+        }
+        let programs = self.foreign_programs.as_ref();
+        programs.with_context(|| format!("no programs were built for {}", kernel.architecture().debian()))
+    }
+
     /// The guest's files, and the devices that QEMU adds.
     fn archive(&self, kernel: &Kernel) -> Result<(Archive, Option<EmulatedNics>)> {
         let mut archive = Archive::new();
         archive.link("/init", "lab/guest");
-        for program in self.programs.all() {
+        for program in self.programs_for(kernel)?.all() {
             if program.exists() {
                 archive.file(Path::new("/lab").join(program.file_name().unwrap_or_default()), &program)?;
             }
         }
-        let busybox = find("busybox").context("busybox is not installed: apt-get install busybox-static")?;
-        archive.program("/bin/busybox", &busybox)?;
-        for applet in ["sh", "cat", "ls", "dmesg", "ps", "grep", "mount", "vi", "less", "top", "kill"] {
-            archive.link(format!("/bin/{applet}"), "busybox");
-        }
-        archive.program("/sbin/ethtool", &require("ethtool", "ethtool")?)?;
-        archive.program("/sbin/ip", &require("ip", "iproute2")?)?;
+        userland::add(&self.cache, self.network, kernel.architecture(), &mut archive)?;
         let nics = self.nic.equip(&self.cache, self.network, &self.kernels, kernel, &mut archive)?;
         Ok((archive, nics))
     }
@@ -349,27 +379,4 @@ fn host_release() -> String {
 
 fn host_row() -> Row {
     Row { series: HOST.to_owned(), about: "this machine's own kernel", kernel: Err(String::new()) }
-}
-
-/// How many went how.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
-    /// Of all these, scenarios that took a second attempt through no fault of theirs.
-    repeated: usize,
-}
-
-impl Tally {
-    fn add(&mut self, report: &Report) {
-        self.repeated += report.repeated.len();
-        for verdict in &report.verdicts {
-            match verdict.outcome {
-                Outcome::Passed => self.passed += 1,
-                Outcome::Failed(_) => self.failed += 1,
-                Outcome::Skipped(_) => self.skipped += 1,
-            }
-        }
-    }
 }

@@ -13,6 +13,7 @@ use zcrx_lab_guest::protocol::PORT;
 
 use super::nics::{EmulatedNics, Qemu};
 
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::{Cache, Key};
 use xtask_tools::command::output;
 
@@ -59,36 +60,43 @@ impl Accelerator {
     }
 
     /// The processors.
-    fn processors(self) -> &'static [&'static str] {
-        match self {
-            Self::Kvm | Self::Tcg => &["-cpu", "max", "-smp", "2"],
+    fn processors(self, architecture: Architecture) -> Vec<&'static str> {
+        let model = match (self, architecture) {
+            (Self::Kvm, _) | (Self::Tcg, Architecture::Amd64) => "max",
             // Without instructions that count once for each byte that they copy.
-            Self::Counting => &[
-                "-cpu",
-                "max,-rdrand,-rdseed,-erms,-fsrm",
-                "-smp",
-                "1",
-                "-icount",
-                "shift=0,sleep=off",
-                "-rtc",
-                "base=2026-01-01T00:00:00,clock=vm",
-            ],
-        }
+            (Self::Counting, Architecture::Amd64) => "max,-rdrand,-rdseed,-erms,-fsrm",
+            // Pointers are signed by a hash that QEMU can compute quickly.
+            (Self::Tcg | Self::Counting, Architecture::Arm64) => "max,pauth-impdef=on",
+        };
+        let processors = match self {
+            Self::Kvm | Self::Tcg => &["-smp", "2"][..],
+            Self::Counting => {
+                &["-smp", "1", "-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
+            }
+        };
+        ["-cpu", model].into_iter().chain(processors.iter().copied()).collect()
     }
 
     /// KVM if a machine really boots with it, else emulation. The answer is kept for this kernel and QEMU.
-    pub(crate) fn probe(cache: &Cache, kernel: &Path, guest: &Path) -> Result<Self> {
-        if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+    pub(crate) fn probe(
+        cache: &Cache,
+        architecture: Architecture,
+        kernel: &Path,
+        guest: &Path,
+    ) -> Result<Self> {
+        if architecture != Architecture::HERE
+            || File::options().read(true).write(true).open("/dev/kvm").is_err()
+        {
             return Ok(Self::Tcg);
         }
-        let qemu = output(Qemu::Installed.command()?.arg("--version"))?;
+        let qemu = output(Qemu::Installed.command(architecture)?.arg("--version"))?;
         let host = fs::read_to_string("/proc/sys/kernel/version").unwrap_or_default();
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let key = Key::new().bytes(qemu).bytes(host).bytes(release).name();
         let directory = cache.build("lab/accelerator", &key, |directory| {
             let mut archive = super::initramfs::Archive::new();
             archive.file("/init", guest)?;
-            let mut machine = Machine::new(kernel, archive.finish(), directory)?;
+            let mut machine = Machine::new(architecture, kernel, archive.finish(), directory)?;
             machine.accelerator = Self::Kvm;
             machine.memory_mib = 256;
             machine.init = vec!["hello".to_owned()];
@@ -109,6 +117,7 @@ impl Accelerator {
 /// A machine to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
+    architecture: Architecture,
     kernel: PathBuf,
     directory: PathBuf,
     /// What runs its instructions.
@@ -127,9 +136,15 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A machine whose files lie in `directory`.
-    pub(crate) fn new(kernel: &Path, archive: Vec<u8>, directory: &Path) -> Result<Self> {
+    pub(crate) fn new(
+        architecture: Architecture,
+        kernel: &Path,
+        archive: Vec<u8>,
+        directory: &Path,
+    ) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let machine = Self {
+            architecture,
             kernel: kernel.to_owned(),
             directory: directory.to_owned(),
             accelerator: Accelerator::Tcg,
@@ -191,36 +206,52 @@ impl Machine {
     }
 
     fn append(&self, kernel: &str) -> String {
-        // The kernel takes the time of interrupts off the time of tasks, and takes what is left over of it off the next task's:
-        // a receiver that an interrupt wakes would lose most of its instructions.
-        let counting = if self.accelerator == Accelerator::Counting { "tsc=noirqtime " } else { "" };
         // The kernel puts parameters that it does not know into the environment of process 1, where scenarios read them.
         let numbers = self.parameters.iter().map(|(name, value)| format!("{name}={value} "));
-        // tsc=reliable and the like save the calibrations that an emulated clock makes slow.
         format!(
-            "console=ttyS0 panic=-1 {kernel} tsc=reliable {counting}no_timer_check lpj=4000000 random.trust_cpu=on audit=0 \
-             mitigations=off {}-- {}",
+            "{} panic=-1 {kernel} random.trust_cpu=on audit=0 mitigations=off {}-- {}",
+            self.hardware(),
             numbers.collect::<String>(),
             self.init.join(" ")
         )
     }
 
+    /// What the kernel is to know of the machine: its console and its clock.
+    fn hardware(&self) -> &'static str {
+        match (self.architecture, self.accelerator) {
+            // tsc=reliable and the like save the calibrations that an emulated clock makes slow.
+            (Architecture::Amd64, Accelerator::Kvm | Accelerator::Tcg) => {
+                "console=ttyS0 tsc=reliable no_timer_check lpj=4000000"
+            }
+            // The kernel takes the time of interrupts off the time of tasks, and takes what is left over of it off the next
+            // task's: a receiver that an interrupt wakes would lose most of its instructions.
+            (Architecture::Amd64, Accelerator::Counting) => {
+                "console=ttyS0 tsc=reliable tsc=noirqtime no_timer_check lpj=4000000"
+            }
+            (Architecture::Arm64, _) => "console=ttyAMA0",
+        }
+    }
+
     fn command(&self) -> Result<Command> {
         let qemu = self.nics.as_ref().map_or(&Qemu::Installed, |(nics, _)| &nics.qemu);
-        let mut command = qemu.command()?;
+        let mut command = qemu.command(self.architecture)?;
         command.current_dir(&self.directory);
         command.args(["-accel", self.accelerator.argument()]);
+        let board = match self.architecture {
+            Architecture::Amd64 => "q35",
+            Architecture::Arm64 => "virt,gic-version=3",
+        };
         if self.nics.is_some() {
             // The devices' process maps the guest's memory.
             command.args([
                 "-object",
                 &format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib),
             ]);
-            command.args(["-machine", "q35,memory-backend=memory"]);
+            command.arg("-machine").arg(format!("{board},memory-backend=memory"));
         } else {
-            command.args(["-machine", "q35"]);
+            command.args(["-machine", board]);
         }
-        command.args(self.accelerator.processors());
+        command.args(self.accelerator.processors(self.architecture));
         command.args(["-m", &self.memory_mib.to_string()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.arg("-kernel").arg(&self.kernel).args(["-initrd", "initramfs.cpio"]);

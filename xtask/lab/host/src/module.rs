@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::kernels::{Kernel, SUITES};
 use xtask_tools::apt::{Apt, Network};
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::{Cache, Key};
 use xtask_tools::command::{require, run};
 
@@ -87,21 +88,29 @@ fn compile(kernel: &Kernel, files: &[PathBuf], root: &Path, directory: &Path) ->
         let target = directory.join(file.file_name().context("a source has a name")?);
         fs::copy(file, &target).with_context(|| format!("cannot copy {}", file.display()))?;
     }
+    in_build_root(kernel, root, directory, "")
+        .with_context(|| format!("the software NIC cannot be built for Linux {}", kernel.release))
+}
+
+/// Builds the modules in a folder; `options` are further ones for make.
+pub(crate) fn in_build_root(kernel: &Kernel, root: &Path, sources: &Path, options: &str) -> Result<()> {
     // A mount namespace of its own hides the two mounts from other processes and undoes them at the end.
     let script = r#"set -e
         mount --bind "$1" "$2/mnt"
         mount -t proc proc "$2/proc"
-        chroot "$2" make -s -C "/usr/src/linux-headers-$3" M=/mnt modules
-        chroot "$2" sh -c 'x86_64-linux-gnu-strip --strip-debug /mnt/*.ko'"#;
+        chroot "$2" make -s -j2 "ARCH=$4" "CROSS_COMPILE=$5-" -C "/usr/src/linux-headers-$3" M=/mnt $6 modules
+        chroot "$2" sh -c "$5-strip --strip-debug /mnt/*.ko""#;
+    let architecture = kernel.architecture();
     run(Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-        .arg(directory)
+        .arg(sources)
         .arg(root)
-        .arg(&kernel.release))
-    .with_context(|| format!("the software NIC cannot be built for Linux {}", kernel.release))
+        .args([&kernel.release, architecture.kbuild(), architecture.gnu(), options]))
 }
 
 /// A folder with the kernel's headers and the compiler that made it, to change root into.
+///
+/// For another kind of machine that is a cross compiler of this one's: nothing in there is emulated.
 pub(crate) fn build_root(cache: &Cache, network: Network, kernel: &Kernel, headers: &str) -> Result<PathBuf> {
     let key = Key::new().bytes(headers).bytes(&kernel.version).name();
     let directory = cache.build("lab/build-root", &key, |directory| {
@@ -113,9 +122,16 @@ pub(crate) fn build_root(cache: &Cache, network: Network, kernel: &Kernel, heade
         let apt = Apt::open(cache, &SUITES, network)?;
         let sources = directory.join("sources.list");
         fs::write(&sources, apt.sources()).with_context(|| format!("cannot write {}", sources.display()))?;
+        let (here, there) = (Architecture::HERE, kernel.architecture());
+        let (architectures, compiler) = if here == there {
+            (here.debian().to_owned(), "gcc-14".to_owned())
+        } else {
+            (format!("{},{}", here.debian(), there.debian()), format!("gcc-14-{}", there.gnu()))
+        };
         run(Command::new(mmdebstrap)
             .args(["--variant=essential", "--mode=root"])
-            .arg(format!("--include=make,gcc-14,{headers}={}", kernel.version))
+            .arg(format!("--architectures={architectures}"))
+            .arg(format!("--include=make,{compiler},{headers}:{}={}", there.debian(), kernel.version))
             .arg(SUITES[0])
             .arg(directory.join("root"))
             .arg(&sources)

@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::ScenarioInfo;
 
+use xtask_tools::architecture::Architecture;
 use xtask_tools::command::output;
-use xtask_tools::workspace::{TARGET, build_static, target};
+use xtask_tools::workspace::build_static;
 
 /// Where the static programs lie.
 #[derive(Clone, Debug)]
@@ -17,9 +18,8 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// Builds them.
-    pub(crate) fn build() -> Result<Self> {
-        build_static()?;
-        Ok(Self { directory: target()?.join(TARGET).join("release") })
+    pub(crate) fn build(architecture: Architecture) -> Result<Self> {
+        Ok(Self { directory: build_static(architecture)? })
     }
 
     /// The guest's init.
@@ -44,7 +44,7 @@ impl Programs {
             .map(|name| self.directory.join(name))
     }
 
-    /// The scenarios, as the guest's program knows them.
+    /// The scenarios, as the guest's program knows them: if these programs run on this machine.
     pub(crate) fn scenarios(&self) -> Result<Vec<ScenarioInfo>> {
         let list = output(Command::new(self.guest()).arg("list"))?;
         serde_json::from_str(&list).context("the guest's list of scenarios cannot be read")

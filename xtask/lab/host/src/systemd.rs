@@ -13,6 +13,7 @@ use super::machine::{Accelerator, Machine};
 use super::session::{self, Ground};
 use super::{Lab, Tally};
 use xtask_tools::apt::{Apt, Network};
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::{Cache, Key};
 use xtask_tools::command::{output, require, run};
 use xtask_tools::workspace::root;
@@ -69,8 +70,9 @@ impl Plan {
 }
 
 /// The guest has no logins and no hotplug.
-const MASKED: [&str; 4] = [
+const MASKED: [&str; 5] = [
     "serial-getty@ttyS0.service",
+    "serial-getty@ttyAMA0.service",
     "systemd-hwdb-update.service",
     "systemd-firstboot.service",
     "apt-daily.timer",
@@ -99,11 +101,19 @@ const MAY_BE_EMPTY: [(&str, &str); 1] = [(
 )];
 
 /// Runs the steps of the plan in a guest; fails if a step fails.
-pub(super) fn run_steps(plan: Plan, network: Network, package: Option<&Path>) -> Result<()> {
+pub(super) fn run_steps(
+    plan: Plan,
+    network: Network,
+    kernel: Option<String>,
+    package: Option<&Path>,
+) -> Result<()> {
+    let names: Vec<_> = kernel.into_iter().collect();
+    let lab = Lab::open(network, &names)?;
+    let rows = lab.rows(&names)?;
+    let row = rows.first().context("one kernel is chosen")?;
+    let kernel = row.kernel.clone().map_err(|reason| anyhow::anyhow!("{}: {reason}", row.series))?;
     let package = package.context("the steps need zcrxd's Debian package")?;
-    let lab = Lab::open(network)?;
-    let kernel = lab.kernels.newest()?.clone();
-    let system = debian(&lab.cache, network, &plan.packages())?;
+    let system = debian(&lab.cache, network, kernel.architecture(), &plan.packages())?;
     let steps = output(Command::new(lab.programs.guest()).arg(format!("list-{}", plan.command())))?;
     let steps: Vec<_> = serde_json::from_str(&steps).context("the guest's list of steps cannot be read")?;
     let boot = |directory: &Path| machine(plan, &lab, &kernel, &system, package, directory);
@@ -127,8 +137,9 @@ fn machine(
 ) -> Result<Machine> {
     let mut archive = Archive::new();
     archive.link("/init", "usr/lib/systemd/systemd");
-    archive.file("/lab/guest", &lab.programs.guest())?;
-    archive.file("/lab/faulty-app", &lab.programs.foreign())?;
+    let programs = lab.programs_for(kernel)?;
+    archive.file("/lab/guest", &programs.guest())?;
+    archive.file("/lab/faulty-app", &programs.foreign())?;
     lab.nic.equip(&lab.cache, lab.network, &lab.kernels, kernel, &mut archive)?;
     let mask = |archive: &mut Archive, unit| {
         archive.link(format!("/etc/systemd/system/{unit}"), "/dev/null");
@@ -172,15 +183,19 @@ fn machine(
     let mut bytes = fs::read(system).with_context(|| format!("cannot read {}", system.display()))?;
     bytes.extend(archive.finish());
     let image = lab.kernels.image(kernel)?;
-    let mut machine = Machine::new(&image, bytes, directory)?;
-    machine.accelerator = Accelerator::probe(&lab.cache, &image, &lab.programs.guest())?;
+    let mut machine = Machine::new(kernel.architecture(), &image, bytes, directory)?;
+    machine.accelerator = Accelerator::probe(&lab.cache, kernel.architecture(), &image, &programs.guest())?;
     machine.memory_mib = MEMORY_MIB;
     Ok(machine)
 }
 
 /// Returns the path of the system's root as an archive, which is made once.
-fn debian(cache: &Cache, network: Network, packages: &str) -> Result<PathBuf> {
-    let key = Key::new().bytes(SUITE).bytes(packages).name();
+fn debian(cache: &Cache, network: Network, architecture: Architecture, packages: &str) -> Result<PathBuf> {
+    let mut key = Key::new().bytes(SUITE).bytes(packages);
+    if architecture != Architecture::HERE {
+        key = key.bytes(architecture.debian());
+    }
+    let key = key.name();
     let directory = cache.build("lab/system", &key, |directory| {
         if network == Network::Offline {
             bail!("the system with systemd was not fetched before");
@@ -191,12 +206,17 @@ fn debian(cache: &Cache, network: Network, packages: &str) -> Result<PathBuf> {
         }
         let mmdebstrap = require("mmdebstrap", "mmdebstrap")?;
         eprintln!("lab: preparing a Debian {SUITE} with systemd: {packages}");
-        let apt = Apt::open(cache, &[SUITE], network)?;
+        if architecture != Architecture::HERE {
+            // mmdebstrap runs the packages' scripts, which are programs of that architecture.
+            require(&format!("qemu-{}-static", architecture.machine()), "qemu-user-static binfmt-support")?;
+        }
+        let apt = Apt::open_for(architecture, cache, &[SUITE], network)?;
         let sources = directory.join("sources.list");
         fs::write(&sources, apt.sources()).with_context(|| format!("cannot write {}", sources.display()))?;
         let root = directory.join("root");
         run(Command::new(mmdebstrap)
             .args(["--variant=minbase", "--mode=root"])
+            .arg(format!("--architectures={}", architecture.debian()))
             .arg(format!("--include={packages}"))
             .arg(SUITE)
             .arg(&root)

@@ -20,7 +20,7 @@ const MAX_CQ_ENTRIES: u32 = 65536;
 const MAX_REFILL_ENTRIES: u32 = 32768;
 /// The kernel refuses areas above this.
 const MAX_AREA_BYTES: u64 = bytesize::TIB;
-/// Buffers larger than a page are cut from huge pages of this size.
+/// Buffers larger than a page are cut from huge pages, which have at least this size on every kernel.
 const MAX_BUFFER_BYTES: u64 = 2 * bytesize::MIB;
 /// ALTIFNAMSIZ less its terminator: names of 16 and more characters are alternative names.
 const MAX_INTERFACE_NAME: usize = 127;

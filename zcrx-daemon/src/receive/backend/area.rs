@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::receive::config::QueueConfig;
-use crate::receive::mapping::{HUGE_BYTES, Mapping, page_bytes, whole_pages};
+use crate::receive::mapping::{Mapping, huge_bytes, page_bytes, whole_pages};
 use zcrx_uapi::zcrx::IORING_MEM_REGION_TYPE_USER;
 use zcrx_uapi::{RegionDesc, ZcrxAreaReg, ZcrxRqe};
 
@@ -54,7 +54,7 @@ pub(in crate::receive) fn map(bytes: u64, buffer_bytes: u64) -> io::Result<Mappi
 
 /// Unit to which [`map`] rounds up, bytes.
 pub(super) fn granule(buffer_bytes: u64) -> u64 {
-    (if buffer_bytes > page_bytes() as u64 { HUGE_BYTES } else { page_bytes() }) as u64
+    (if buffer_bytes > page_bytes() as u64 { huge_bytes() } else { page_bytes() }) as u64
 }
 
 /// An area to register.

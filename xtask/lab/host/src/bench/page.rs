@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Figures;
+use super::record::Record;
 use super::targets::{TARGETS, Target, Unit};
 
 /// liburing's example on the same software NIC, measured once by hand: total and user instructions per completion.
@@ -11,13 +12,18 @@ const LIBURING: (u32, u32) = (1224, 62);
 const COMPLETION_BYTES: f64 = 3854.0;
 
 /// Returns the page.
-pub(super) fn render(release: &str, figures: &Figures) -> String {
-    let mut page = Page { text: String::new(), figures };
-    page.introduction(release);
+pub(super) fn render(record: &Record) -> String {
+    let mut page = Page { text: String::new(), figures: &record.figures };
+    page.introduction(&record.release);
     page.targets();
     page.receiving();
     page.copies();
     page.probes();
+    for elsewhere in record.elsewhere.values() {
+        page.line(&format!("On Linux {}:\n", elsewhere.release));
+        page.table_of_probes(&elsewhere.figures);
+        page.line("");
+    }
     page.observing();
     page.extrapolation();
     page.text
@@ -124,6 +130,16 @@ impl Page<'_> {
             "Instructions per completion while another program receives with the bare loop: in that program, and in the whole machine (sender, \
              network stack, receiver; without zcrxd's own samples).\n",
         );
+        self.table_of_probes(self.figures);
+        self.line(
+            "\nFor comparison, a bpftrace one-liner that counts completions (`fentry:io_zcrx_queue_cqe { @ = count(); }`) added 12 % to the \
+             receiver with bpftrace 0.23 and 21 % with bpftrace 0.27, and one with `hist()` 24 % and 28 %; an empty fentry program on each \
+             completion added 10 %. These were measured once, by hand, in November 2026.\n",
+        );
+    }
+
+    /// The cost of the probes by what they are attached with.
+    fn table_of_probes(&mut self, figures: &Figures) {
         self.line("| Probes | receiver | added | whole machine | added |");
         self.line("|---|---:|---:|---:|---:|");
         for (name, label) in [
@@ -134,7 +150,7 @@ impl Page<'_> {
         ] {
             let mut row = format!("| {label} ");
             for part in ["receiver", "machine"] {
-                let of = |name: &str| self.of(&format!("probes/{name}/{part}"));
+                let of = |name: &str| figures.get(&format!("probes/{name}/{part}")).copied();
                 let added = of(name).zip(of("none")).map(|(cost, none)| (cost / none - 1.0) * 100.0);
                 let added = added.map_or_else(|| "-".to_owned(), |added| format!("{added:+.1} %"));
                 write!(row, "| {} | {added} ", number(of(name)))
@@ -142,11 +158,6 @@ impl Page<'_> {
             }
             self.line(&format!("{row}|"));
         }
-        self.line(
-            "\nFor comparison, a bpftrace one-liner that counts completions (`fentry:io_zcrx_queue_cqe { @ = count(); }`) added 12 % to the \
-             receiver with bpftrace 0.23 and 21 % with bpftrace 0.27, and one with `hist()` 24 % and 28 %; an empty fentry program on each \
-             completion added 10 %. These were measured once, by hand, in November 2026.\n",
-        );
     }
 
     fn observing(&mut self) {
@@ -284,7 +295,7 @@ mod tests {
     fn target_is_missed_by_the_share_above_its_limit() {
         let start = |instructions| Figures::from([("start/default/instructions".to_owned(), instructions)]);
         let row = |instructions| {
-            let page = render("7.3", &start(instructions));
+            let page = render(&Record { figures: start(instructions), ..Record::default() });
             page.lines().find(|line| line.starts_with("| From start to ready")).map(str::to_owned)
         };
         let missed =
@@ -295,7 +306,7 @@ mod tests {
 
     #[test]
     fn page_without_figures_claims_none() {
-        let page = render("7.3", &Figures::new());
+        let page = render(&Record::default());
         let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| zcrxd, sink")).collect();
         assert_eq!(rows.len(), 2);
         assert!(rows.iter().all(|row| row.ends_with("| - | - | - | - |")), "{rows:?}");

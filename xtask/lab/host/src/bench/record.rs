@@ -1,5 +1,6 @@
 //! The recorded figures, and the comparison of new ones with them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -24,6 +25,18 @@ pub(super) struct Record {
     /// Release of the kernel of the last table measured.
     pub(super) release: String,
     /// All figures.
+    pub(super) figures: Figures,
+    /// Those of the probes on kernels that were asked for by name, by series. They are shown beside the others, and not gated.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) elsewhere: BTreeMap<String, Elsewhere>,
+}
+
+/// What was measured on another kernel than the newest.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Elsewhere {
+    /// Its release.
+    pub(super) release: String,
+    /// The figures.
     pub(super) figures: Figures,
 }
 
@@ -91,7 +104,7 @@ mod tests {
     const NAME: &str = "receive/discard/1/receiver";
 
     fn record(value: f64) -> Record {
-        Record { release: RELEASE.to_owned(), figures: figures(value) }
+        Record { release: RELEASE.to_owned(), figures: figures(value), elsewhere: BTreeMap::new() }
     }
 
     fn figures(value: f64) -> Figures {
@@ -129,5 +142,10 @@ mod tests {
     fn written_record_is_read_back() {
         let text = toml::to_string(&record(1196.4)).expect("figures are TOML");
         assert_eq!(toml::from_str::<Record>(&text).expect("TOML is read back"), record(1196.4));
+        let mut two = record(1196.4);
+        let other = Elsewhere { release: "7.3.4-arm64".to_owned(), figures: figures(2.0) };
+        two.elsewhere.insert("7.3-arm64".to_owned(), other);
+        let text = toml::to_string(&two).expect("figures are TOML");
+        assert_eq!(toml::from_str::<Record>(&text).expect("TOML is read back"), two);
     }
 }

@@ -10,7 +10,7 @@ use xtask_tools::cache::{Cache, Key};
 use xtask_tools::command::run;
 
 use crate::kernels::{Kernel, SUITES};
-use crate::module::build_root;
+use crate::module::{build_root, in_build_root};
 
 const FOLDER: &str = "drivers/net/ethernet/meta/fbnic";
 
@@ -27,7 +27,8 @@ pub(super) fn build(cache: &Cache, network: Network, kernel: &Kernel) -> Result<
         let apt = Apt::open(cache, &SUITES, network)?;
         let root = build_root(cache, network, kernel, headers)?;
         eprintln!("lab: building fbnic for Linux {}", kernel.release);
-        let package = format!("linux-source-{}", kernel.series);
+        let (major, minor) = kernel.version_of_series();
+        let package = format!("linux-source-{major}.{minor}");
         let source = apt.download(&package, &kernel.version, directory)?;
         unpack(&source, directory)?;
         compile(kernel, &root, directory)
@@ -51,20 +52,11 @@ fn unpack(package: &Path, directory: &Path) -> Result<()> {
 }
 
 fn compile(kernel: &Kernel, root: &Path, directory: &Path) -> Result<()> {
-    // A separate mount namespace hides the two mounts from other processes and removes them at the end. No headers package has
-    // phylink's symbols; therefore they cause warnings instead of errors, and the kernel resolves them when it loads the module.
-    let script = r#"set -e
-        mount --bind "$1" "$2/mnt"
-        mount -t proc proc "$2/proc"
-        chroot "$2" make -s -j2 -C "/usr/src/linux-headers-$3" M=/mnt KBUILD_MODPOST_WARN=1 modules
-        chroot "$2" sh -c 'x86_64-linux-gnu-strip --strip-debug /mnt/fbnic.ko'"#;
     let sources = directory.join(FOLDER);
-    run(Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-        .arg(&sources)
-        .arg(root)
-        .arg(&kernel.release))
-    .with_context(|| format!("fbnic cannot be built for Linux {}", kernel.release))?;
+    // No headers package has phylink's symbols; therefore they cause warnings instead of errors, and the kernel resolves them
+    // when it loads the module.
+    in_build_root(kernel, root, &sources, "KBUILD_MODPOST_WARN=1")
+        .with_context(|| format!("fbnic cannot be built for Linux {}", kernel.release))?;
     let module = sources.join("fbnic.ko");
     fs::rename(&module, directory.join("fbnic.ko"))
         .with_context(|| format!("cannot move {}", module.display()))?;

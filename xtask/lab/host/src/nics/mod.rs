@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 use xtask_tools::apt::Network;
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::Cache;
 use xtask_tools::workspace::root;
 
@@ -79,6 +80,9 @@ impl NicKind {
         let equipment = match self {
             Self::Software => module::build(cache, network, kernel, &root().join("xtask/lab/nic"))?
                 .map(|module| (vec![module], None)),
+            Self::Gve | Self::Fbnic if kernel.architecture() != Architecture::Amd64 => {
+                Err(Unavailable(format!("the NIC kind {} is emulated for x86-64 guests only", self.name())))
+            }
             Self::Gve => self.emulated(cache, network, || kernels.own_modules(kernel, &["gve"])),
             Self::Fbnic => self.emulated(cache, network, || {
                 let mut modules = kernels.own_modules(kernel, &["phylink", "pcs_xpcs"])?;

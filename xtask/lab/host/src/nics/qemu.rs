@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use xtask_tools::apt::{Apt, Network};
+use xtask_tools::architecture::Architecture;
 use xtask_tools::cache::{Cache, Key};
 use xtask_tools::command::{output, require, run};
 
@@ -60,10 +61,13 @@ impl Qemu {
         Ok(qemu)
     }
 
-    /// A command line that begins with this QEMU.
-    pub(crate) fn command(&self) -> Result<Command> {
+    /// A command line that begins with this QEMU, for a guest of this kind. The unpacked one emulates x86-64 alone.
+    pub(crate) fn command(&self, architecture: Architecture) -> Result<Command> {
         match self {
-            Self::Installed => Ok(Command::new(require(PROGRAM, PACKAGE)?)),
+            Self::Installed => Ok(Command::new(match architecture {
+                Architecture::Amd64 => require(PROGRAM, PACKAGE)?,
+                Architecture::Arm64 => require("qemu-system-aarch64", "qemu-system-arm")?,
+            })),
             Self::Unpacked(root) => {
                 let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
                 let libraries: Vec<_> =
@@ -80,7 +84,8 @@ impl Qemu {
 
     fn has_vfio_user(&self) -> Result<bool> {
         // Not a list of all devices, for which QEMU loads every module. The exit status is the same for unknown devices.
-        let options = output(self.command()?.args(["-device", &format!("{DEVICE},help")]))?;
+        let options =
+            output(self.command(Architecture::Amd64)?.args(["-device", &format!("{DEVICE},help")]))?;
         Ok(options.contains(&format!("{DEVICE} options")))
     }
 }

@@ -68,7 +68,8 @@ fn uname() -> Part<(String, String)> {
         return Err(format!("uname failed: {}", std::io::Error::last_os_error()));
     }
     let text = |field: &[libc::c_char]| {
-        let bytes: Vec<u8> = field.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8).collect();
+        let bytes: Vec<u8> =
+            field.iter().take_while(|&&byte| byte != 0).map(|&byte| byte.to_ne_bytes()[0]).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ok((text(&name.release), text(&name.machine)))

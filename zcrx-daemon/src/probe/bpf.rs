@@ -51,7 +51,7 @@ pub(super) fn load_kprobe_multi(
         // The last byte stays zero.
         let room = load.prog_name.len() - 1;
         for (place, byte) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
-            *place = byte as libc::c_char;
+            *place = libc::c_char::from_ne_bytes([byte]);
         }
         if !log.is_empty() {
             load.log_level = 1;

@@ -37,23 +37,33 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes`, rounded up to whole pages.
+    /// Maps `bytes`, rounded up to whole pages. For a huge page and more, asks the kernel for huge pages: the CPU then translates
+    /// addresses faster. It is no error if there are none.
     ///
     /// Errors: ENOMEM; EINVAL for zero bytes or an overflow.
     pub fn new(bytes: usize) -> io::Result<Self> {
         let bytes = whole_pages(bytes).filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: no address is asked for, so nothing that exists is replaced.
         let start = unsafe {
-            // Populated, so that the first packet does not wait for page faults.
-            mmap_anonymous(
-                ptr::null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::POPULATE,
-            )
+            mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         }?;
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes })
+        let mapping = Self { start: NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
+        mapping.populate(bytes >= huge_bytes())?;
+        Ok(mapping)
+    }
+
+    /// Makes every page present, so that the first packet does not wait for page faults.
+    fn populate(&self, by_huge_pages: bool) -> io::Result<()> {
+        let start = self.start.as_ptr().cast();
+        // SAFETY: neither advice changes the content of the mapping.
+        unsafe {
+            if by_huge_pages {
+                // A kernel without transparent huge pages refuses this.
+                let _without = madvise(start, self.bytes, Advice::LinuxHugepage);
+            }
+            madvise(start, self.bytes, Advice::LinuxPopulateWrite)?;
+        }
+        Ok(())
     }
 
     /// Maps `bytes`, rounded up to whole huge pages, so that each huge page is contiguous in physical memory. Uses the host's
@@ -103,12 +113,8 @@ impl Mapping {
             start
         };
         let mapping = Self { start: NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
-        // SAFETY: neither advice changes the content of the new mapping.
-        unsafe {
-            // A kernel without transparent huge pages refuses this, and then refuses the buffers.
-            let _without = madvise(start.cast(), bytes, Advice::LinuxHugepage);
-            madvise(start.cast(), bytes, Advice::LinuxPopulateWrite)?;
-        }
+        // A kernel without transparent huge pages then refuses buffers larger than a page.
+        mapping.populate(true)?;
         Ok(mapping)
     }
 

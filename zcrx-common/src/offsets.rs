@@ -270,8 +270,9 @@ offsets! {
     page_pool_provider_state: pointer = "page_pool" "mp_priv";
     /// Buffers in a page pool's allocation cache.
     page_pool_cache: integer 4 = "page_pool" "alloc.count";
-    /// The buffers themselves.
-    page_pool_cached: array 512 of 8 = "page_pool" "alloc.cache";
+    /// The buffers themselves: 128 places, from 7.3 on 32 with pages of 16 KiB and 8 with pages of 64 KiB. `zcrx-ebpf` reads as many as a call has
+    /// filled.
+    page_pool_cached: array 64 of 8 = "page_pool" "alloc.cache";
     /// Where the next buffer enters the ring that a page pool keeps buffers in which came back outside its NAPI instance.
     page_pool_ring_producer: integer 4 = "page_pool" "ring.producer";
     /// Where the next buffer leaves it.

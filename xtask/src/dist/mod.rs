@@ -79,7 +79,7 @@ pub(crate) fn make(cache: &Cache, architecture: Architecture) -> Result<Made> {
     let pages = dist.join("pages");
     output(Command::new(runs_here).arg("pages").arg(&pages))?;
     let tree = dist.join("root");
-    tree::lay_out(&tree, &program, &pages, &package)?;
+    tree::lay_out(&tree, &program, &pages, &package, architecture)?;
     let deb = deb::pack(&dist, &tree, &package, architecture)?;
     let rpm = rpm::pack(&dist, &tree, &package, architecture)?;
     Ok(Made { tree, deb, rpm })

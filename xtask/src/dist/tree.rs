@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::{Package, documents, manual};
+use xtask_tools::architecture::Architecture;
 use xtask_tools::command::{require, run};
 use xtask_tools::workspace::root;
 
@@ -44,13 +45,20 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Copies everything to its place below `tree`.
-pub(super) fn lay_out(tree: &Path, program: &Path, pages: &Path, package: &Package) -> Result<()> {
+pub(super) fn lay_out(
+    tree: &Path,
+    program: &Path,
+    pages: &Path,
+    package: &Package,
+    architecture: Architecture,
+) -> Result<()> {
     let repository = root();
     let installed = tree.join("usr/bin/zcrxd");
     copy(program, &installed)?;
     fs::set_permissions(&installed, fs::Permissions::from_mode(0o755)).context("cannot make it a program")?;
     // Names of functions stay for backtraces; line tables are ten times as large as the program.
-    run(Command::new(require("strip", "binutils")?).arg("--strip-debug").arg(&installed))?;
+    let strip = architecture.gnu_tool("strip");
+    run(Command::new(require(&strip, "binutils")?).arg("--strip-debug").arg(&installed))?;
     for (from, to) in FILES {
         copy(&repository.join(from), &tree.join(to))?;
     }

@@ -78,6 +78,11 @@ impl Architecture {
         }
     }
 
+    /// The name of one of GNU's tools for it: this machine's own has no prefix.
+    pub fn gnu_tool(self, name: &str) -> String {
+        if self == Self::HERE { name.to_owned() } else { format!("{}-{name}", self.gnu()) }
+    }
+
     /// Makes this machine able to build for it: fetches Rust's standard library where rustup can.
     ///
     /// An error says what to install.
@@ -92,7 +97,7 @@ impl Architecture {
         if self == Self::HERE {
             return Ok(());
         }
-        let linker = format!("{}-gcc", self.gnu());
+        let linker = self.gnu_tool("gcc");
         require(&linker, &format!("gcc-{} libc6-dev-{}-cross", self.gnu(), self.debian()))?;
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
         let library = Path::new(sysroot.trim_end()).join("lib/rustlib").join(self.rust());
@@ -110,7 +115,7 @@ impl Architecture {
         let variable = self.rust().replace('-', "_");
         cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &linker);
         cargo.env(format!("CC_{variable}"), &linker);
-        cargo.env(format!("AR_{variable}"), format!("{}-ar", self.gnu()));
+        cargo.env(format!("AR_{variable}"), self.gnu_tool("ar"));
         Ok(())
     }
 }

@@ -5,11 +5,27 @@
 
 use std::time::{Duration, Instant};
 
+/// Free memory at the end of an arena that is kept for the next allocation, bytes.
+const KEPT_BYTES: i32 = 2 << 20;
+
+/// Makes the kernel and the allocator give no more memory than is used. Comes before threads start.
+pub(super) fn save() {
+    use_small_pages();
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt sets numbers of the allocator, which no other thread uses yet.
+    unsafe {
+        // Without these, glibc raises both to what the largest freed block was: a block of type information lets it keep 12 MiB at the end of
+        // an arena, which malloc_trim does not look at.
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
+    }
+}
+
 /// Asks for pages of the ordinary size wherever zcrxd does not ask for huge ones itself, as it does for areas.
 ///
 /// Where transparent huge pages are given to everybody, 2 MiB count as used as soon as a byte of them is: zcrxd's stacks and heap then
 /// take 5 to 21 MiB, depending on the addresses that the kernel chose. Linux 6.18; an older kernel refuses this, and zcrxd is larger.
-pub(super) fn use_small_pages() {
+fn use_small_pages() {
     // Of the kernel's include/uapi/linux/prctl.h.
     const PR_THP_DISABLE_EXCEPT_ADVISED: libc::c_ulong = 1 << 1;
     const NONE: libc::c_ulong = 0;

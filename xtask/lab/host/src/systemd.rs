@@ -208,7 +208,10 @@ fn debian(cache: &Cache, network: Network, architecture: Architecture, packages:
         eprintln!("lab: preparing a Debian {SUITE} with systemd: {packages}");
         if architecture != Architecture::HERE {
             // mmdebstrap runs the packages' scripts, which are programs of that architecture.
-            require(&format!("qemu-{}-static", architecture.machine()), "qemu-user-static binfmt-support")?;
+            require(
+                &format!("qemu-{}-static", architecture.machine()),
+                "qemu-user-static binfmt-support arch-test",
+            )?;
         }
         let apt = Apt::open_for(architecture, cache, &[SUITE], network)?;
         let sources = directory.join("sources.list");

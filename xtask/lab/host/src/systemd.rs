@@ -229,6 +229,10 @@ fn debian(cache: &Cache, network: Network, architecture: Architecture, packages:
         for folder in
             ["bin", "sbin", "lib", "lib64", "etc", "usr", "var", "root", "run", "tmp", "dev", "proc", "sys"]
         {
+            // Not every architecture has lib64.
+            if !root.join(folder).exists() {
+                continue;
+            }
             archive.tree(
                 folder,
                 &root.join(folder),

@@ -7,7 +7,7 @@ use super::change::some;
 use super::step::Step;
 use super::thresholds::REPEATED;
 
-/// Moments in which packets were lost, within [`REPEATED`]: the window of samples may be shorter than that.
+/// Moments in which packets were lost, within `REPEATED`: the window of samples may be shorter than that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Begin of the first step and end of the last one of each moment, oldest first.

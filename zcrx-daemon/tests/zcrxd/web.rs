@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use crate::harness::{Daemon, Outcome, output, request};
 
@@ -131,33 +129,45 @@ fn promtool_accepts_a_live_scrape() -> Outcome {
     Ok(())
 }
 
+/// Names of the series of a page.
+fn names(page: &str) -> BTreeSet<String> {
+    let series = page.lines().filter(|line| !line.starts_with('#'));
+    series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+/// Another form of the page, and the names of the page's series before and after it, which are the same: series that need some samples are
+/// absent at first.
+fn amid_equal_pages<T>(
+    daemon: &mut Daemon,
+    mut other: impl FnMut(&mut Daemon) -> Outcome<T>,
+) -> Outcome<(T, BTreeSet<String>)> {
+    loop {
+        daemon.headers.clear();
+        let before = names(&daemon.get("/metrics")?.body);
+        let amid = other(daemon)?;
+        daemon.headers.clear();
+        if names(&daemon.get("/metrics")?.body) == before {
+            return Ok((amid, before));
+        }
+    }
+}
+
 /// OpenMetrics is the same figures in another form, and gzip the same bytes in fewer.
 #[test]
 fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
     let mut daemon =
         Daemon::start("web-negotiation", &["--no-probes", "--listen", "127.0.0.1:0", "--backend", "copy"])?;
-    let names = |text: &str| -> BTreeSet<String> {
-        let series = text.lines().filter(|line| !line.starts_with('#'));
-        series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
-    };
-    // Series that need the daemon's first sample are absent at the start.
-    let mut text = daemon.get("/metrics")?.body;
-    loop {
-        thread::sleep(Duration::from_secs(2));
-        let next = daemon.get("/metrics")?.body;
-        if names(&next) == names(&std::mem::replace(&mut text, next)) {
-            break;
-        }
-    }
-    daemon.headers = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n".to_owned();
-    let open = daemon.get("/metrics")?;
+    let (open, plain) = amid_equal_pages(&mut daemon, |daemon| {
+        daemon.headers = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n".to_owned();
+        daemon.get("/metrics")
+    })?;
     assert!(
         open.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
         "{}",
         open.head
     );
     assert!(open.body.ends_with("\n# EOF\n"));
-    assert_eq!(names(&open.body), names(&text));
+    assert_eq!(names(&open.body), plain);
     assert!(open.body.contains("# TYPE zcrxd_receiver_received_bytes counter\n"), "{}", open.body);
     assert!(!open.body.contains("# TYPE zcrxd_receiver_received_bytes_total"));
 
@@ -169,8 +179,11 @@ fn openmetrics_and_gzip_are_served_on_request() -> Outcome {
         return Ok(());
     };
     assert!(String::from_utf8(zipped.stdout)?.to_ascii_lowercase().contains("content-encoding: gzip"));
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "--compressed", &url]);
-    assert_eq!(names(&String::from_utf8(output(curl)?.stdout)?), names(&text));
+    let (unzipped, plain) = amid_equal_pages(&mut daemon, |_| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--compressed", &url]);
+        Ok(String::from_utf8(output(curl)?.stdout)?)
+    })?;
+    assert_eq!(names(&unzipped), plain);
     Ok(())
 }

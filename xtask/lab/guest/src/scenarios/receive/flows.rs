@@ -17,6 +17,15 @@ use crate::harness::{STEP_LIMIT, work};
 /// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISPLACED];
 
+/// The size of an area that is not configured.
+const AREA_BYTES: u64 = 16 << 20;
+
+/// Returns the size of a page on this kernel.
+fn page_bytes() -> u64 {
+    // SAFETY: sysconf takes a number and has no effect.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
 /// A refill ring that is always full.
 const SMALL_REFILL_RING: Scenario = Scenario {
     name: "small-refill-ring",
@@ -34,13 +43,14 @@ const SMALL_REFILL_RING: Scenario = Scenario {
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
-        ensure!(metrics.count("zcrxd_receiver_area_buffers")? == 4096, "the area has another size");
+        let buffers = metrics.count("zcrxd_receiver_area_buffers")?;
+        ensure!(buffers == AREA_BYTES / page_bytes(), "the area has {buffers} buffers");
         ensure!(
             metrics.count("zcrxd_receiver_refill_ring_capacity_entries")? == 8,
             "the refill ring has another size"
         );
         let delivered = metrics.count("zcrxd_receiver_delivered_buffers_total")?;
-        ensure!(delivered > 2 * 4096, "{delivered} buffers: not enough to go round twice");
+        ensure!(delivered > 2 * buffers, "{delivered} buffers: not enough to go round twice");
         let full = metrics.count("zcrxd_receiver_refill_ring_full_total")?;
         // zcrxd flushes the ring where the kernel supports that (Linux 6.19), and stashes entries otherwise.
         let flushed = metrics.count("zcrx_queue_flushed_refill_entries_total").unwrap_or(0);

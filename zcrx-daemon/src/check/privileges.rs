@@ -2,9 +2,7 @@
 
 use super::{Finding, Group, Verdict};
 use crate::kernel::{Capability, Kernel, Lockdown, Part, Privileges};
-
-/// Default size of an area in bytes, which must fit into the limit of locked memory.
-const AREA_BYTES: u64 = crate::receive::DEFAULT_AREA_BYTES;
+use crate::receive::default_area_bytes;
 
 /// A purpose that needs capabilities.
 struct Purpose {
@@ -164,7 +162,7 @@ fn memlock(privileges: &Privileges) -> Finding {
     match privileges.memlock_bytes {
         Err(ref reason) => finding(NAME, Verdict::Skip, reason),
         Ok(u64::MAX) => finding(NAME, Verdict::Pass, "no limit"),
-        Ok(limit) if limit >= AREA_BYTES => {
+        Ok(limit) if limit >= default_area_bytes() => {
             finding(NAME, Verdict::Pass, format!("limit of locked memory: {}", bytesize::ByteSize(limit)))
         }
         Ok(limit) => finding(
@@ -173,7 +171,7 @@ fn memlock(privileges: &Privileges) -> Finding {
             format!(
                 "limit of locked memory: {}; an area of the default size ({}) does not fit",
                 bytesize::ByteSize(limit),
-                bytesize::ByteSize(AREA_BYTES)
+                bytesize::ByteSize(default_area_bytes())
             ),
         )
         .remedy(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const KEPT_BYTES: i32 = 2 << 20;
 
 /// Makes the kernel and the allocator give no more memory than is used. Comes before threads start.
-pub(super) fn save() {
+pub(super) fn keep_small() {
     use_small_pages();
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt sets numbers of the allocator, which no other thread uses yet.

@@ -124,7 +124,7 @@ pub enum DaemonError {
 
 /// Runs the daemon until SIGINT or SIGTERM. `read_again` reads the configuration again for SIGHUP.
 pub fn run(config: Config, read_again: &ReadAgain<'_>, fault: Option<Fault>) -> Result<(), DaemonError> {
-    memory::save();
+    memory::keep_small();
     let logging = Logging::install(&config.log).map_err(DaemonError::Log)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

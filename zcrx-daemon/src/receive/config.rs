@@ -81,11 +81,12 @@ pub struct QueueConfig {
     pub sink: SinkConfig,
 }
 
-/// Default size of an area, bytes.
-pub const DEFAULT_AREA_BYTES: u64 = 16 << 20;
+/// Buffers of an area that is not configured: what matters is how they compare with the NIC's ring, whatever the size of a page.
+const DEFAULT_AREA_BUFFERS: u64 = 4096;
 
-const fn default_area_bytes() -> u64 {
-    DEFAULT_AREA_BYTES
+/// Default size of an area, bytes: 16 MiB with pages of 4 KiB.
+pub fn default_area_bytes() -> u64 {
+    DEFAULT_AREA_BUFFERS * page_bytes() as u64
 }
 
 const fn default_copy_out_bytes() -> u64 {

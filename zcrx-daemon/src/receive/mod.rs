@@ -53,7 +53,7 @@ use zcrx_receive::memory as mapping;
 pub use zcrx_receive::refill;
 
 pub use choices::{BackendChoice, Destination, ParseChoiceError, SinkConfig};
-pub use config::{DEFAULT_AREA_BYTES, MAX_WORKERS, QueueConfig};
+pub use config::{MAX_WORKERS, QueueConfig, default_area_bytes};
 pub use error::ReceiveError;
 pub use inbox::BeforeRegistration;
 pub use receiver::Receiver;

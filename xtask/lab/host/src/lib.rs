@@ -196,8 +196,8 @@ struct Lab {
     kernels: Kernels,
     /// The programs for this machine: those of guests of the same architecture, and what serves emulated NICs.
     programs: Programs,
-    /// The programs for guests of another architecture, if there are any.
-    foreign_programs: Option<Programs>,
+    /// The programs for guests of another architecture, or why there are none.
+    foreign_programs: Result<Programs, String>,
     directory: PathBuf,
     started: Instant,
     /// Whether machines count instructions.
@@ -220,7 +220,12 @@ impl Lab {
         let kernels = Kernels::choose(&cache, network, &architectures)?;
         let programs = Programs::build(Architecture::HERE)?;
         let foreign = architectures.iter().find(|&&architecture| architecture != Architecture::HERE);
-        let foreign_programs = foreign.map(|&architecture| Programs::build(architecture)).transpose()?;
+        let foreign_programs = match foreign {
+            Some(&architecture) => {
+                Programs::for_emulation(architecture).map_err(|error| format!("{error:#}"))
+            }
+            None => Err("no kernel of another architecture was named".to_owned()),
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let directory = target()?.join("lab").join(format!("{}-{}", now.as_secs(), std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -274,8 +279,7 @@ impl Lab {
             if name == HOST {
                 return Ok(host_row());
             }
-            let known =
-                || self.kernels.rows().iter().map(|row| row.series.as_str()).collect::<Vec<_>>().join(", ");
+            let known = || kernels::names().join(", ");
             let found = self.kernels.rows().iter().find(|row| row.series == *name).cloned();
             found.with_context(|| format!("there is no kernel {name}; there are {}, {HOST}", known()))
         };
@@ -293,6 +297,7 @@ impl Lab {
         // A kernel that is not available is skipped; anything else that goes wrong is an error.
         let had = row.kernel.clone().map_err(anyhow::Error::msg).and_then(|kernel| {
             let kernel = self.nic.kernel(&kernel);
+            self.programs_for(&kernel)?;
             self.kernels.image(&kernel)?;
             Ok(kernel)
         });
@@ -339,8 +344,7 @@ impl Lab {
         if kernel.architecture() == Architecture::HERE {
             return Ok(&self.programs);
         }
-        let programs = self.foreign_programs.as_ref();
-        programs.with_context(|| format!("no programs were built for {}", kernel.architecture().debian()))
+        self.foreign_programs.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))
     }
 
     /// The guest's files, and the devices that QEMU adds.

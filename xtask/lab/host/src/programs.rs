@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::ScenarioInfo;
 
+use super::nics::Qemu;
 use xtask_tools::architecture::Architecture;
 use xtask_tools::command::output;
 use xtask_tools::workspace::build_static;
@@ -20,6 +21,12 @@ impl Programs {
     /// Builds them.
     pub(crate) fn build(architecture: Architecture) -> Result<Self> {
         Ok(Self { directory: build_static(architecture)? })
+    }
+
+    /// Builds those for guests of another architecture than this machine's; an error says what to install.
+    pub(crate) fn for_emulation(architecture: Architecture) -> Result<Self> {
+        Qemu::Installed.command(architecture)?;
+        Self::build(architecture)
     }
 
     /// The guest's init.

@@ -1,7 +1,7 @@
 //! Other projects' programs that a guest has: a shell with its tools, ethtool and iproute2.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -21,9 +21,6 @@ const SUITE: &str = "trixie";
 /// Packages of these programs.
 const PACKAGES: [&str; 3] = ["busybox-static", "ethtool", "iproute2"];
 
-/// What programs do not need of the packages that they depend on.
-const LEFT_OUT: [&str; 5] = ["usr/share", "usr/lib/aarch64-linux-gnu/gconv", "usr/lib/locale", "etc", "var"];
-
 /// Adds them: this machine's own, or those of Debian's packages.
 pub(super) fn add(
     cache: &Cache,
@@ -42,7 +39,9 @@ pub(super) fn add(
         for folder in ["bin", "sbin", "lib"] {
             archive.link(format!("/{folder}"), &format!("usr/{folder}"));
         }
-        archive.tree("usr", &root.join("usr"), &LEFT_OUT)?;
+        // Tables of the C library for other character sets.
+        let tables = format!("usr/lib/{}/gconv", architecture.gnu());
+        archive.tree("usr", &root.join("usr"), &["usr/share", "usr/lib/locale", &tables])?;
     }
     for applet in APPLETS {
         archive.link(format!("/bin/{applet}"), "busybox");
@@ -51,7 +50,7 @@ pub(super) fn add(
 }
 
 /// The packages and all that they depend on, unpacked into one folder.
-fn packages(cache: &Cache, network: Network, architecture: Architecture) -> Result<std::path::PathBuf> {
+fn packages(cache: &Cache, network: Network, architecture: Architecture) -> Result<PathBuf> {
     let key = Key::new().bytes(SUITE).bytes(architecture.debian()).bytes(PACKAGES.join(" ")).name();
     let directory = cache.build("lab/userland", &key, |directory| {
         eprintln!("lab: fetching {} for {}", PACKAGES.join(", "), architecture.debian());
@@ -68,7 +67,7 @@ fn packages(cache: &Cache, network: Network, architecture: Architecture) -> Resu
     Ok(directory.join("root"))
 }
 
-/// Moves what a package holds in a folder of the root into the folder of the same name in usr, where the guest looks.
+/// Copies what a package holds in a folder of the root into the folder of the same name in usr, where the guest looks.
 fn merge(root: &Path) -> Result<()> {
     for folder in ["bin", "sbin", "lib"] {
         let from = root.join(folder);

@@ -71,6 +71,17 @@ pub(crate) fn program(name: &str) -> PathBuf {
     own.with_file_name(name)
 }
 
+/// Size of a page on this kernel, bytes.
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: sysconf takes a number and has no effect.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// The size of an area of so many pages, as zcrxd's configuration has it.
+pub(crate) fn area(pages: u64) -> String {
+    format!("{}KiB", pages * page_bytes() / 1024)
+}
+
 /// The running kernel's release.
 pub(crate) fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease")

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::STEP_LIMIT;
 use super::daemon::Daemon;
 use super::metrics::{Metrics, Sample};
 use super::nic::{self, Nic};
 use super::scenario::Skip;
+use super::{STEP_LIMIT, area};
 
 /// Longest time of a transfer. An emulated machine on a busy host is slow.
 pub(crate) const TRANSFER_LIMIT: Duration = Duration::from_secs(150);
@@ -16,8 +16,9 @@ pub(crate) const TRANSFER_LIMIT: Duration = Duration::from_secs(150);
 /// Starts a daemon that receives on the NIC's zcrx queue.
 pub(crate) fn on_device<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let area = area(4096);
     let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
-    arguments.extend(["--backend", "device", "--sink", "verify", "--area", "16MiB"]);
+    arguments.extend(["--backend", "device", "--sink", "verify", "--area", &area]);
     arguments.extend(further);
     Daemon::start(&nic.rx, &arguments)
 }

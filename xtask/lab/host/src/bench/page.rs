@@ -165,7 +165,8 @@ impl Page<'_> {
         self.line(
             "zcrxd with its default probes and interval, by the number of queues without a device on the host. Idle means that no data flows \
              and no client scrapes. Stacks and heap have ordinary pages and little free memory (decision 0087; Linux 6.18 for the \
-             former): six starts without queues had 13.4 to 13.6 MiB.\n",
+             former): six starts without queues, looked at once, by \
+             hand, had 13.4 to 13.6 MiB.\n",
         );
         self.line("| Host | idle, per second | a scrape | a scrape, bytes | resident | BPF maps |");
         self.line("|---|---:|---:|---:|---:|---:|");

@@ -11,7 +11,7 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::sockets::sockets_of;
 use crate::harness::traffic::Traffic;
-use crate::harness::{STEP_LIMIT, work};
+use crate::harness::{STEP_LIMIT, area, work};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[OWN_SLOW, OWN_SMALL_AREA, OWN_COPIES, OWN_MISSTEERED, OWN_PINNED];
@@ -75,7 +75,7 @@ const OWN_MISSTEERED: Scenario = Scenario {
         let queue = nic::QUEUE.to_string();
         let holder = ["--interface", nic::RX, "--queue", &queue, "--listen", "127.0.0.1:9998"];
         let holder = Foreign::start(&nic.rx, &holder)?;
-        flow_to(&nic, 2, "missteered_flow", &["--sink", "discard", "--area", "16MiB"])?;
+        flow_to(&nic, 2, "missteered_flow", &["--sink", "discard", "--area", &area(4096)])?;
         holder.quit()
     },
 };
@@ -94,11 +94,12 @@ const OWN_PINNED: Scenario = Scenario {
         let destination = nic.rx.enter(|| TcpListener::bind(DESTINATION).context("cannot listen"))?;
         let file = work().join("zcrxd.toml");
         let with_queue = format!(
-            "[[queue]]\ninterface = {:?}\nqueue = {}\nbackend = \"device\"\nlisten = [\"{}\"]\narea = \"16MiB\"\n\
+            "[[queue]]\ninterface = {:?}\nqueue = {}\nbackend = \"device\"\nlisten = [\"{}\"]\narea = \"{}\"\n\
              copy_out = \"0\"\nsink = \"forward:{DESTINATION}\"\n",
             nic::RX,
             nic::QUEUE,
-            Nic::address()
+            Nic::address(),
+            area(4096)
         );
         fs::write(&file, with_queue).context("cannot write the configuration")?;
         let path = file.to_str().context("a path that is no text")?;

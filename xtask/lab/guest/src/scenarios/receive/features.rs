@@ -12,7 +12,7 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
-use crate::harness::{STEP_LIMIT, output, program};
+use crate::harness::{STEP_LIMIT, area, output, page_bytes, program};
 
 /// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] =
@@ -47,7 +47,7 @@ const ALLOC_FAIL: Scenario = Scenario {
         daemon.stop()?;
 
         let before = nic.stat("rx1_alloc_fail")?;
-        let mut daemon = device(&nic, nic::QUEUE, &["--area", "16MiB"])?;
+        let mut daemon = device(&nic, nic::QUEUE, &["--area", &area(4096)])?;
         Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
         let (reported, failed) = (event(&metrics, "alloc_fail"), nic.stat("rx1_alloc_fail")? - before);
@@ -198,7 +198,7 @@ const NO_LARGE_BUFFERS: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "nodev", 1 << 20)?;
         let buffer = metrics.count("zcrxd_receiver_buffer_bytes")?;
-        ensure!(buffer == 4096, "buffers have {buffer} bytes");
+        ensure!(buffer == page_bytes(), "buffers have {buffer} bytes");
         ensure!(falls_back(&metrics, "rx_buf_len"), "zcrxd does not report that the buffers are small");
         let log = daemon.stop()?;
         ensure!(log.contains("EOPNOTSUPP"), "the log does not say why: {log}");

@@ -12,19 +12,10 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, kernel_agrees, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
-use crate::harness::{STEP_LIMIT, work};
+use crate::harness::{STEP_LIMIT, area, work};
 
 /// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISPLACED];
-
-/// The size of an area that is not configured.
-const AREA_BYTES: u64 = 16 << 20;
-
-/// Returns the size of a page on this kernel.
-fn page_bytes() -> u64 {
-    // SAFETY: sysconf takes a number and has no effect.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
-}
 
 /// A refill ring that is always full.
 const SMALL_REFILL_RING: Scenario = Scenario {
@@ -44,7 +35,7 @@ const SMALL_REFILL_RING: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         expect(&metrics, "device", BYTES)?;
         let buffers = metrics.count("zcrxd_receiver_area_buffers")?;
-        ensure!(buffers == AREA_BYTES / page_bytes(), "the area has {buffers} buffers");
+        ensure!(buffers == 4096, "the area has {buffers} buffers");
         ensure!(
             metrics.count("zcrxd_receiver_refill_ring_capacity_entries")? == 8,
             "the refill ring has another size"
@@ -90,9 +81,10 @@ const TWO_HUNDRED: Scenario = Scenario {
             write!(
                 text,
                 "[[queue]]\ninterface = {:?}\nqueue = {queue}\nbackend = \"device\"\nlisten = [\"{}:{port}\"]\n\
-                 area = \"16MiB\"\ncopy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
+                 area = \"{}\"\ncopy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
                 nic::RX,
                 nic::RX_ADDRESS,
+                area(4096),
                 socket.display()
             )?;
         }

@@ -11,7 +11,9 @@ use super::rule::Rule;
 use super::thresholds::POOL_CACHE;
 use super::vitals::Vitals;
 use super::words;
-use crate::model::{Alarm, Cause, Diagnosis, Episode, Finding, Owner, QueueSample, Trouble};
+use crate::model::{
+    Alarm, Cause, Diagnosis, Episode, Finding, Owner, QueueSample, Trouble, on_interface, quoted,
+};
 
 /// zcrxd reports a starvation in advance if it will come within this time.
 pub const SOON: Duration = Duration::from_mins(5);
@@ -98,7 +100,7 @@ impl Verdict {
         verdict.causes = told.causes.iter().map(cause_words).collect();
         if let Some(rule) = told.cause().and_then(|finding| rule_of(finding.cause)) {
             verdict.run = rule.run.iter().filter_map(|command| filled_in(command, now)).collect();
-            verdict.change = Some(rule.remedy.to_owned());
+            verdict.change = Some(on_interface(rule.remedy, now.key.interface.as_deref()));
         }
         verdict.missing.clone_from(&told.missing);
         let changes = episode.into_iter().flat_map(|episode| &episode.history);
@@ -117,7 +119,8 @@ impl Verdict {
 impl Verdict {
     /// Creates the verdict of an episode alone: its causes and their remedy.
     pub(super) fn of_episode(episode: &Episode) -> Self {
-        let change = episode.cause().and_then(rule_of).map(|rule| rule.remedy.to_owned());
+        let rule = episode.cause().and_then(rule_of);
+        let change = rule.map(|rule| on_interface(rule.remedy, episode.key.interface.as_deref()));
         Self {
             urgency: Urgency::Alarm,
             causes: episode.diagnosis.causes.iter().map(cause_words).collect(),
@@ -245,16 +248,6 @@ fn destination(now: &QueueSample) -> Option<String> {
     now.local.as_ref()?.sink_destination.clone()
 }
 
-/// A value as a word of a shell command. Other users choose names of interfaces and paths of sockets, and an administrator runs
-/// the command.
-fn quoted(value: &str) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.:/@%+".contains(character);
-    if !value.is_empty() && value.chars().all(is_plain) {
-        return value.to_owned();
-    }
-    format!("'{}'", value.replace('\'', "'\\''"))
-}
-
 /// Fills the values into a command; `None` if one of them is unknown.
 fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
     let mut text = command.to_owned();
@@ -286,27 +279,4 @@ fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
         };
     }
     Some(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_words_of_a_shell_stay_as_they_are() {
-        for plain in ["eth0", "10.0.0.9:7000", "/run/ingest/in.sock", "eth0.100", "ens1f0np0@2"] {
-            assert_eq!(quoted(plain), plain);
-        }
-        for (value, word) in [
-            ("", "''"),
-            ("eth0;reboot", "'eth0;reboot'"),
-            ("$(reboot)", "'$(reboot)'"),
-            ("a b", "'a b'"),
-            ("it's", r"'it'\''s'"),
-            ("~root", "'~root'"),
-            ("[::1]:7000", "'[::1]:7000'"),
-        ] {
-            assert_eq!(quoted(value), word);
-        }
-    }
 }

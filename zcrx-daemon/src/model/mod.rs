@@ -3,6 +3,7 @@
 //! Units are in the field names or their comments. A value that this kernel does not report is `None`, and the metric made
 //! of it is absent: unknown is not zero.
 
+mod command;
 mod cost;
 mod episode;
 mod event;
@@ -21,6 +22,7 @@ mod text;
 mod window;
 mod zcrx;
 
+pub use command::{on_interface, quoted};
 pub use cost::{MapCost, ProbeCost, ProgramCost};
 pub use episode::{Alarm, Cause, CauseChange, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use event::{

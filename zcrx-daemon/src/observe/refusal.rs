@@ -1,6 +1,6 @@
 //! Why a registration failed, and what would remedy it.
 
-use crate::model::Registration;
+use crate::model::{Registration, on_interface};
 use zcrx_uapi::registration::{Kind, explain, remedy_by_words};
 
 /// Explanation of a refused registration.
@@ -26,12 +26,7 @@ pub fn refusal(registration: &Registration) -> Option<Refusal> {
     let words = registration.words.as_deref();
     let remedy = words.and_then(remedy_by_words).unwrap_or(explanation.remedy);
     // The commands are there to be pasted.
-    let remedy = match registration.interface.as_deref() {
-        Some(interface) => {
-            remedy.replace(" IF ", &format!(" {interface} ")).replace(" IF`", &format!(" {interface}`"))
-        }
-        None => remedy.to_owned(),
-    };
+    let remedy = on_interface(remedy, registration.interface.as_deref());
     let why = words.unwrap_or(explanation.meaning).to_owned();
     Some(Refusal { why, said_by_kernel: words.is_some(), remedy })
 }

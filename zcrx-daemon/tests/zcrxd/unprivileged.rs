@@ -140,6 +140,9 @@ fn refused_bpf_is_one_finding() -> Outcome {
         assert_eq!(of_probes.len(), 1, "{of_probes:?}");
         let found = of_probes[0]["found"].as_str().ok_or("no text")?;
         assert!(found.contains("system call bpf") && found.contains("seccomp filter"), "{found}");
+        let last = findings.last().ok_or("no findings")?;
+        assert_eq!(last["group"], "causes", "the report ends with what can be diagnosed: {last}");
+        assert_eq!(last["verdict"], "warn", "{last}");
         for command in ["queues", "diagnose"] {
             let refused = output(without_bpf(&[command]))?;
             let said = String::from_utf8(refused.stderr)?;

@@ -14,9 +14,9 @@ pub(super) const RULE: Rule = Rule {
     title: "NAPI not rescheduled",
     signature: "the last allocation failed; refill entries wait now, but NAPI does not run, and the kernel does not call the \
                 provider",
-    remedy: "FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI: make any interrupt of that queue happen \
-             (ethtool --show-coalesce and the driver's own restart), and see the driver's notes: some end NAPI without \
-             scheduling it again after a failed allocation",
+    remedy: "restart the receive queue: `ethtool -G IF rx N` with another N, or the interface down and up; the program keeps its \
+             registration. FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI. Some drivers end NAPI after a failed \
+             allocation and do not schedule it again: docs/nics.md",
     run: &["ethtool --show-coalesce {interface}", "ethtool -S {interface} | grep -i alloc"],
     produced: Produced::Lab {
         how: "a NIC that does not try again after a failed allocation (`alloc_retry_never`), and an application that is slow for a moment",

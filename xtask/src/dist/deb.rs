@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Package, documents, tree};
+use super::{Package, documents, source_date, tree};
 use xtask_tools::architecture::Architecture;
 use xtask_tools::command::{find, output, require, run};
 use xtask_tools::workspace::root;
@@ -50,6 +50,7 @@ pub(super) fn pack(
     }
     let deb = dist.join(format!("zcrxd_{}_{}.deb", package.version, architecture.debian()));
     run(Command::new(require("dpkg-deb", "dpkg")?)
+        .env("SOURCE_DATE_EPOCH", source_date()?)
         .args(["--root-owner-group", "--build"])
         .arg(&staged)
         .arg(&deb))?;

@@ -7,13 +7,17 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Package;
+use super::{Package, source_date};
 use xtask_tools::architecture::Architecture;
 use xtask_tools::command::{find, output};
 use xtask_tools::workspace::root;
 
 /// Where a file lies in this package, if not where it lies in the tree.
 const MOVED: (&str, &str) = ("/usr/share/zsh/vendor-completions/", "/usr/share/zsh/site-functions/");
+
+/// The same files make the same package, whenever and wherever it is made.
+const DATED: [&str; 3] =
+    ["use_source_date_epoch_as_buildtime 1", "clamp_mtime_to_source_date_epoch 1", "_buildhost zcrxd"];
 
 /// Makes the package from the files below `tree`, and sees that it has all of them; `None` without rpmbuild.
 pub(super) fn pack(
@@ -39,6 +43,8 @@ pub(super) fn pack(
         Command::new(rpmbuild)
             .args(["-bb", "--quiet", "--target", architecture.machine(), "--define"])
             .arg(format!("_topdir {}", staged.display()))
+            .args(DATED.iter().flat_map(|define| ["--define", *define]))
+            .env("SOURCE_DATE_EPOCH", source_date()?)
             .args(["--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"])
             .arg(&spec),
     )?;

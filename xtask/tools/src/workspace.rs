@@ -1,6 +1,6 @@
 //! This workspace, and cargo working on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -49,7 +49,13 @@ const ELSEWHERE: [&str; 5] =
 
 /// Builds the programs that run elsewhere without any library to rely on, and returns their folder.
 pub fn build_static(architecture: Architecture) -> Result<PathBuf> {
+    build_static_in(&target()?, architecture)
+}
+
+/// [`build_static`] with another folder for what cargo builds.
+pub fn build_static_in(target: &Path, architecture: Architecture) -> Result<PathBuf> {
     let mut command = cargo();
+    command.env("CARGO_TARGET_DIR", target);
     // Named even where it is this machine's, so that cargo does not build its own helpers static too.
     command.args(["build", "--quiet", "--release", "--target", architecture.rust()]);
     architecture.prepare(&mut command)?;
@@ -58,5 +64,5 @@ pub fn build_static(architecture: Architecture) -> Result<PathBuf> {
     if !status.context("cannot run cargo")?.success() {
         bail!("{} cannot be built: see cargo's messages above", ELSEWHERE.join(", "));
     }
-    Ok(target()?.join(architecture.rust()).join("release"))
+    Ok(target.join(architecture.rust()).join("release"))
 }

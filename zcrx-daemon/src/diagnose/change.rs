@@ -35,7 +35,7 @@ pub struct Change {
     pub cq_overflows: Option<u64>,
     /// Payload received, bytes.
     pub bytes: Option<u64>,
-    /// Packets dropped by the NIC.
+    /// Packets dropped by the NIC; where its driver counts none but drops a packet for each failed allocation, those.
     pub drops: Option<u64>,
     /// Runs of the NAPI poll function.
     pub polls: Option<u64>,
@@ -83,7 +83,8 @@ impl Change {
             cq_overflows: counter(|sample| Some(sample.local.as_ref()?.cq_overflows))
                 .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.cq?.overflow))),
             bytes: counter(bytes),
-            drops: counter(|sample| sample.nic.hw_drops),
+            drops: counter(|sample| sample.nic.hw_drops)
+                .or_else(|| counter(failures).filter(|_| later.nic.keeps_posted)),
             polls: counter(|sample| sample.napi_polls),
             copies: counter(|sample| Some(sample.copies?.calls)),
             copied_bytes: counter(|sample| Some(sample.copies?.bytes))

@@ -85,6 +85,9 @@ pub(super) fn quiet_for(facts: &Facts<'_>, quiet: impl Fn(&Change) -> bool) -> D
 
 /// Whether the problem has done harm since then: dropped packets, or no posted buffers. `None` where neither is known.
 pub(super) fn harmed_since(facts: &Facts<'_>, since: Duration) -> Option<bool> {
+    if facts.drops_every_packet() {
+        return Some(true);
+    }
     let after = facts.steps().filter(|step| step.at > since);
     let drops = after.map(|step| step.change.drops).reduce(|so_far, drops| Some(so_far? + drops?)).flatten();
     match (drops, facts.nothing_posted()) {
@@ -178,6 +181,7 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
         return Some(Alarm { trouble: Trouble::DroppingPackets, since, last, words });
     }
     let counted = facts.now.nic.hw_drops.is_some()
+        || facts.now.nic.keeps_posted
         || facts.now.local.as_ref().is_some_and(|local| local.starvations.is_some());
     if counted {
         return None;

@@ -59,6 +59,10 @@ pub struct NicFigures {
     pub alloc_fail: Option<u64>,
     /// Packets that the NIC dropped (qstats `rx-hw-drops`).
     pub hw_drops: Option<u64>,
+    /// Whether the driver leaves a buffer posted until it has another one for it, and drops the packet otherwise (bnxt_en): then a
+    /// failed allocation is a dropped packet, although the receive ring stays full. False for unknown drivers.
+    #[serde(default)]
+    pub keeps_posted: bool,
     /// Receive ring, descriptors.
     pub ring: Option<u32>,
     /// Buffers the page pool is responsible for (`page-pool-get` `inflight`).

@@ -2,6 +2,8 @@
 //!
 //! An unknown driver gets [`Driver::GENERIC`]: what the kernel demands of every driver, and no more.
 
+use super::{interface_name, ioctl};
+
 /// What a driver does to a queue whose buffers ran out, once buffers are free again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
@@ -38,6 +40,12 @@ pub struct Driver {
     pub counter: Option<&'static str>,
 }
 
+/// What is known of the driver of an interface of this network namespace; the generic driver where it cannot be asked.
+pub fn driver_of(index: u32) -> Driver {
+    let name = interface_name(index).and_then(|name| ioctl::Ethtool::open(&name).ok()?.driver().ok());
+    name.map_or(Driver::GENERIC, |(name, _)| Driver::named(&name))
+}
+
 impl Driver {
     /// A driver of which nothing is known.
     pub const GENERIC: Self = Self {
@@ -51,6 +59,11 @@ impl Driver {
         area_above_ring: false,
         counter: None,
     };
+
+    /// Whether a starved queue keeps its buffers posted and drops packets.
+    pub fn keeps_posted(&self) -> bool {
+        self.restart == Restart::NeverEmpty
+    }
 
     /// What is known of the driver of that name.
     pub fn named(name: &str) -> Self {

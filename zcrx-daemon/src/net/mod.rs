@@ -34,7 +34,7 @@ mod wanted;
 pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
 pub use checks::{Check, Verdict};
 pub use device::Nic;
-pub use driver::Driver;
+pub use driver::{Driver, driver_of};
 pub use error::NetError;
 pub use flow::{Flow, FlowError};
 pub use header_split::{RingRequests, configure};

@@ -20,6 +20,8 @@ pub struct NicSample {
     pub pools: Vec<PagePool>,
     /// Sizes of the ring that payload buffers are posted in, by interface index, descriptors.
     pub rings: BTreeMap<u32, u32>,
+    /// Interfaces whose drivers keep buffers posted while the queue starves, by index.
+    pub keep_posted: BTreeSet<u32>,
     /// Samples of other network namespaces with queues, by inode; or why zcrxd could not read one.
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
     /// Requests that failed, other than for what the driver or the kernel does not offer.
@@ -53,6 +55,9 @@ impl NicSample {
             let rings = sample.known(netlink.rings(ifindex));
             if let Some(ring) = rings.and_then(|rings| rings.payload()) {
                 sample.rings.insert(ifindex, ring);
+            }
+            if net::driver_of(ifindex).keeps_posted() {
+                sample.keep_posted.insert(ifindex);
             }
             let stats = sample.known(netlink.queue_stats(Some(ifindex)));
             sample.stats.extend(stats.unwrap_or_default());
@@ -118,6 +123,7 @@ impl NicSample {
             rx_bytes: stats.and_then(|stats| stats.bytes),
             alloc_fail: stats.and_then(|stats| stats.alloc_fail),
             hw_drops: stats.and_then(|stats| stats.hw_drops),
+            keeps_posted: device(queue).is_some_and(|ifindex| self.keep_posted.contains(&ifindex)),
             ring: device(queue).and_then(|ifindex| self.rings.get(&ifindex)).copied(),
             ..pool.map(|pool| self.pool_figures(pool)).unwrap_or_default()
         }

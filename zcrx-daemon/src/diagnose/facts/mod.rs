@@ -112,6 +112,14 @@ impl<'h> Facts<'h> {
         some(self.recent.drops) && self.nothing_posted() == Some(true)
     }
 
+    /// Whether the driver keeps its buffers posted for want of others, and there is none that it could get: it drops what comes.
+    pub fn drops_every_packet(&self) -> bool {
+        let allocatable = self.placement.free.zip(self.placement.refill_depth);
+        self.now.nic.keeps_posted
+            && self.starving_since().is_some()
+            && allocatable.is_some_and(|(free, pending)| free + pending == 0)
+    }
+
     /// Whether a queue without a device has next to no buffer to copy into, and data to copy.
     pub(in crate::diagnose) fn copies_starve(&self) -> bool {
         let few = self.placement.share(self.placement.free).is_some_and(|share| share <= SHALLOW);

@@ -71,8 +71,12 @@ impl Queue {
         let mut placed = arriving - copied;
         let interrupted = placed > 0 && self.state.posted > 0;
         while placed > 0 && self.state.posted > 0 {
-            let batch = placed.min(self.state.posted).min(CALL);
-            self.state.posted -= batch;
+            if self.keeps_posted && self.state.cache == 0 && !self.allocate() {
+                break;
+            }
+            let ready = if self.keeps_posted { &mut self.state.cache } else { &mut self.state.posted };
+            let batch = placed.min(*ready).min(CALL);
+            *ready -= batch;
             self.state.sockets += batch;
             let unread = unarmed_left.min(batch);
             self.state.unread_unarmed += unread;

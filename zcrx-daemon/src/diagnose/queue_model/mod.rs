@@ -83,6 +83,8 @@ pub struct Queue {
     pub keeps: u64,
     // What happens.
     pub napi_restarts: bool,
+    /// Its driver leaves a buffer posted until it has another one, and drops the packet otherwise.
+    pub keeps_posted: bool,
     pub missteered_per_second: f64,
     pub torn_down: bool,
     pub interface_down: bool,
@@ -199,6 +201,7 @@ impl Default for Queue {
             flushes_every_ms: 0,
             keeps: 0,
             napi_restarts: true,
+            keeps_posted: false,
             missteered_per_second: 0.0,
             torn_down: false,
             interface_down: false,

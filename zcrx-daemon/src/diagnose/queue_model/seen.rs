@@ -45,6 +45,7 @@ impl Queue {
             rx_bytes: None,
             alloc_fail: self.tells_allocation.then_some(state.allocation.failures),
             hw_drops: self.tells_drops.then_some(state.drops),
+            keeps_posted: self.keeps_posted,
             ring: self.tells_ring.then_some(self.ring as u32),
             pool_inflight: Some(in_pool),
             pool_detached_for: None,

@@ -52,6 +52,19 @@ fn queue_whose_last_allocation_failed_and_that_nobody_sends_to_is_idle() {
 }
 
 #[test]
+fn driver_that_keeps_its_buffers_posted_starves_with_a_full_ring() {
+    // bnxt_en drops a packet that it has no new buffers for; it counts no drops. The senders' retries get rarer and rarer.
+    let mut queue = Queue { keeps_posted: true, tells_drops: false, ..unbounded() };
+    queue.run(20);
+    let mut scene = Scene::new(queue);
+    scene.then(|queue| queue.leak = 1.0).run(10);
+    scene.names(Cause::NeverReturned);
+    scene.then(|queue| queue.arrivals_per_second = 0.02).run(300);
+    assert!(!scene.diagnosis().alarms.is_empty(), "{}", scene.words());
+    scene.names(Cause::NeverReturned);
+}
+
+#[test]
 fn losses_in_short_moments_seconds_apart_are_one_problem() {
     // Every 4 s a burst twice as large as the area arrives: a third of all packets is lost, within milliseconds.
     for cadence in [500, 1000] {

@@ -38,13 +38,12 @@ fn nic() -> NicSample {
         ..PagePool::default()
     };
     NicSample {
-        elsewhere: BTreeMap::new(),
-        failed_requests: 0,
         netns: Some(NETNS),
         boottime: Duration::from_secs(100),
         stats: vec![stats],
         pools: vec![pool],
         rings: BTreeMap::from([(2, 512)]),
+        ..NicSample::default()
     }
 }
 

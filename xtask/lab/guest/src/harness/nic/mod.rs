@@ -77,7 +77,7 @@ impl Nic {
     }
 
     /// [`Nic::plug_in`] without settings for zcrx.
-    fn connect(&self, parameters: &str) -> Result<()> {
+    pub(crate) fn connect(&self, parameters: &str) -> Result<()> {
         let driver = Driver::of_this_guest()?;
         driver.load(parameters)?;
         for (namespace, interface, host) in [(&self.rx, RX, "1"), (&self.tx, TX, "2")] {

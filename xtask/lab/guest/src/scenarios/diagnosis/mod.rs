@@ -18,6 +18,7 @@ mod probes;
 mod residence;
 mod residence_cost;
 mod sizes;
+mod sizes_random;
 mod starvation;
 mod stories;
 mod teardown;
@@ -44,6 +45,7 @@ pub(super) const FILES: &[&[Scenario]] = &[
     residence::SCENARIOS,
     residence_cost::SCENARIOS,
     sizes::SCENARIOS,
+    sizes_random::SCENARIOS,
     starvation::SCENARIOS,
     stories::SCENARIOS,
     teardown::SCENARIOS,

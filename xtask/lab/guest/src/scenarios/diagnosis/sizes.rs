@@ -28,12 +28,12 @@ const RECEIVE_BUFFER: u64 = 64 << 10;
 const AFTERWARDS: Duration = Duration::from_secs(4);
 
 /// Sizes that zcrxd recommends for its queue.
-struct Sizes {
-    area_buffers: u64,
+pub(super) struct Sizes {
+    pub(super) area_buffers: u64,
     area_bytes: u64,
-    refill_entries: u64,
+    pub(super) refill_entries: u64,
     /// A queue that loses packets does not show how much more it would take.
-    at_least: bool,
+    pub(super) at_least: bool,
 }
 
 /// How often larger sizes may be recommended until they carry the load.
@@ -130,7 +130,7 @@ fn dropping(nic: &Nic, area_buffers: &str, refill_entries: &str) -> Result<Forei
 }
 
 /// What is recommended for the queue that starves.
-fn recommended(daemon: &Daemon<'_>) -> Result<Sizes> {
+pub(super) fn recommended(daemon: &Daemon<'_>) -> Result<Sizes> {
     let sizes = eventually("sizes are recommended", STEP_LIMIT, || {
         let answer = answer(daemon)?;
         let sizes = answer["queues"].get(0).map(|queue| &queue["forecast"]["sizes"]);

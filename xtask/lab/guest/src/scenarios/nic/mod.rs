@@ -4,6 +4,7 @@
 
 mod check;
 mod drivers;
+mod personalities;
 mod preparation;
 mod qualified;
 mod reloading;
@@ -15,6 +16,7 @@ use crate::harness::scenario::Scenario;
 pub(super) const FILES: &[&[Scenario]] = &[
     check::SCENARIOS,
     drivers::SCENARIOS,
+    personalities::SCENARIOS,
     preparation::SCENARIOS,
     qualified::SCENARIOS,
     reloading::SCENARIOS,

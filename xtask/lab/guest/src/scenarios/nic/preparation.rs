@@ -9,9 +9,8 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use self::steps::{
-    SPLIT_OFF, WANTED, apply, by_ethtool, done, header_split, killed, planned, restore, run, text, zcrxd,
-};
+use self::steps::{SPLIT_OFF, WANTED, apply, by_ethtool, header_split, planned};
+pub(super) use self::steps::{done, killed, restore, run, text, zcrxd};
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};

@@ -47,7 +47,7 @@ pub(super) fn by_ethtool(nic: &Nic, command: &str) -> Result<()> {
     nic.ethtool(&arguments).map(drop)
 }
 
-pub(super) fn zcrxd(nic: &Nic, command: &str) -> Command {
+pub(in crate::scenarios::nic) fn zcrxd(nic: &Nic, command: &str) -> Command {
     let mut zcrxd = nic.rx.command(program("zcrxd"));
     zcrxd.args(["nic", command]);
     if command != "show" {
@@ -62,7 +62,7 @@ pub(super) fn apply(nic: &Nic) -> Command {
     command
 }
 
-pub(super) fn restore(nic: &Nic) -> Command {
+pub(in crate::scenarios::nic) fn restore(nic: &Nic) -> Command {
     let mut command = zcrxd(nic, "restore");
     command.arg(nic::RX);
     command
@@ -79,7 +79,7 @@ pub(super) fn planned(nic: &Nic) -> Result<Vec<String>> {
     Ok(commands)
 }
 
-pub(super) fn run(mut command: Command) -> Result<Output> {
+pub(in crate::scenarios::nic) fn run(mut command: Command) -> Result<Output> {
     run_by(&mut command)
 }
 
@@ -88,14 +88,14 @@ pub(super) fn run_by(command: &mut Command) -> Result<Output> {
 }
 
 /// Runs it to its good end; what it said.
-pub(super) fn done(command: Command) -> Result<String> {
+pub(in crate::scenarios::nic) fn done(command: Command) -> Result<String> {
     let output = run(command)?;
     let said = text(&output);
     ensure!(output.status.success(), "zcrxd ended with {}: {said}", output.status);
     Ok(said)
 }
 
-pub(super) fn text(output: &Output) -> String {
+pub(in crate::scenarios::nic) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -103,7 +103,7 @@ pub(super) fn text(output: &Output) -> String {
 ///
 /// It writes before and after each step. Progress is what decides when to strike, and not time, which is another on
 /// each machine.
-pub(super) fn killed(command: &mut Command, writes: u32) -> Result<bool> {
+pub(in crate::scenarios::nic) fn killed(command: &mut Command, writes: u32) -> Result<bool> {
     let mut seen = journal()?;
     let mut process = Process::start("zcrxd", command)?;
     let mut left = writes;

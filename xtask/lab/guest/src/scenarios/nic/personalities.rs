@@ -1,0 +1,193 @@
+//! `zcrxd nic`, zcrxd and its verdicts on the ways of several drivers, which the software NIC imitates.
+
+mod settings;
+mod walk;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use zcrx_lab_guest::protocol::Need;
+
+use self::walk::Walk;
+use super::preparation::done;
+use crate::harness::daemon::Daemon;
+use crate::harness::diagnosis::{named_in_the_end, watching};
+use crate::harness::foreign::Foreign;
+use crate::harness::nic::{self, Nic};
+use crate::harness::random::Random;
+use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
+use crate::harness::scenario::Scenario;
+use crate::harness::traffic::Traffic;
+use crate::harness::{STEP_LIMIT, eventually, program};
+
+/// What this file shows.
+pub(super) const SCENARIOS: &[Scenario] = &[RESTORED, RESTORED_MANY, FACTORY, STARVED];
+
+const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
+/// Drivers whose ways the NIC has.
+const ALL: [&str; 4] = ["plain", "bnxt", "mlx5", "ice"];
+const QUEUES: u32 = 8;
+
+/// A few random states.
+const RESTORED: Scenario = Scenario {
+    name: "personalities-restored",
+    about: "on the ways of plain, bnxt, mlx5 and ice, in 3 random states each, zcrxd nic apply and restore, also killed at random \
+            moments, leave every setting as it was",
+    needs: NEEDS,
+    proves: &[],
+    limit: 600,
+    default: true,
+    run: || restored(1, 3),
+};
+
+/// Takes seed and number of states from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
+const RESTORED_MANY: Scenario = Scenario {
+    name: "personalities-restored-seed",
+    about: "personalities-restored with 100 random states each, or as many as ZCRX_LAB_STEPS says, from ZCRX_LAB_SEED",
+    needs: NEEDS,
+    proves: &[],
+    limit: 3000,
+    default: false,
+    run: || {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        restored(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(100) as u32)
+    },
+};
+
+fn restored(seed: u64, states: u32) -> Result<()> {
+    for (index, personality) in ALL.iter().enumerate() {
+        let nic = Nic::unprepared(&format!("personality={personality} queues={QUEUES} channels=4"))?;
+        let random = Random::new(seed.wrapping_mul(ALL.len() as u64).wrapping_add(index as u64));
+        let mut walk = Walk::new(&nic, random, *personality != "ice");
+        for state in 1..=states {
+            walk.step().with_context(|| format!("{personality}, seed {seed}, state {state}"))?;
+        }
+        println!("{personality}, seed {seed}: {}", walk.summary());
+        ensure!(walk.applied > 0, "{personality}: no state could be prepared, so this shows nothing");
+        drop(nic);
+        nic::remove(STEP_LIMIT)?;
+    }
+    Ok(())
+}
+
+/// From the state after loading, and again after the driver is loaded anew.
+const FACTORY: Scenario = Scenario {
+    name: "personalities-prepared",
+    about: "on the ways of plain, bnxt and mlx5 as loaded, zcrxd run with prepare = true receives without a copy, does so again \
+            after the driver is reloaded under it, and leaves the settings as they were",
+    needs: NEEDS,
+    proves: &[],
+    limit: 900,
+    default: false,
+    run: || {
+        for personality in ["plain", "bnxt", "mlx5"] {
+            from_factory(personality).with_context(|| personality.to_owned())?;
+            nic::remove(STEP_LIMIT)?;
+        }
+        Ok(())
+    },
+};
+
+fn from_factory(personality: &str) -> Result<()> {
+    const BYTES: u64 = 8 << 20;
+    let parameters = format!("personality={personality} queues={QUEUES} channels=2");
+    let nic = Nic::unprepared(&parameters)?;
+    let original = settings::shown(&nic)?;
+    let address = Nic::address();
+    let arguments =
+        ["--interface", nic::RX, "--queue", "3", "--prepare", "--listen", &address, "--sink", "verify"];
+    let mut daemon =
+        Daemon::start(&nic.rx, &[&arguments[..], &["--backend", "device", "--no-probes"]].concat())?;
+    Traffic::start(&nic.tx, &address, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+    expect(&settled(&mut daemon)?, "device", BYTES)?;
+    let written = nic.stat("rx3_niov_bytes")?;
+    ensure!(written >= BYTES, "the NIC wrote {written} bytes into the area");
+
+    let before = daemon.metrics()?.count("zcrxd_receiver_registrations_total")?;
+    nic::unload(STEP_LIMIT)?;
+    nic.connect(&parameters)?;
+    daemon.until("the queue is registered on the new driver", TRANSFER_LIMIT, |metrics| {
+        metrics.count("zcrxd_receiver_registrations_total").is_ok_and(|count| count > before)
+    })?;
+    Traffic::start(&nic.tx, &address, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+    expect(&settled(&mut daemon)?, "device", 2 * BYTES)?;
+    let written = nic.stat("rx3_niov_bytes")?;
+    ensure!(written >= BYTES, "after the reload the NIC wrote {written} bytes into the area");
+    daemon.stop()?;
+    settings::same("after the run", &original, &settings::shown(&nic)?)
+}
+
+/// How a driver's queue comes back once buffers are there.
+struct Recovery {
+    personality: &'static str,
+    /// Its own counter that moves while the queue starves.
+    counter: &'static str,
+    /// Without anybody's help.
+    by_itself: bool,
+}
+
+const RECOVERIES: [Recovery; 3] = [
+    Recovery { personality: "plain", counter: "rx3_alloc_fail", by_itself: true },
+    Recovery { personality: "bnxt", counter: "rx_total_oom_discards", by_itself: true },
+    Recovery { personality: "mlx5", counter: "rx3_buff_alloc_err", by_itself: false },
+];
+
+/// A foreign queue starves, and comes back as its driver lets it.
+const STARVED: Scenario = Scenario {
+    name: "personalities-starved",
+    about: "on the ways of plain, bnxt and mlx5 a foreign queue starved by a leak is named as one, with its failures counted as \
+            the driver counts them; once all is returned the queue comes back by itself or, on mlx5, is called stalled with the \
+            command that revives it",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
+    limit: 1200,
+    default: false,
+    run: || {
+        for recovery in &RECOVERIES {
+            starved(recovery).with_context(|| recovery.personality.to_owned())?;
+            nic::remove(STEP_LIMIT)?;
+        }
+        Ok(())
+    },
+};
+
+fn starved(recovery: &Recovery) -> Result<()> {
+    const LIMIT: Duration = Duration::from_mins(2);
+    const BYTES: u64 = 32 << 20;
+    let nic = Nic::unprepared(&format!("personality={} queues={QUEUES} channels=2", recovery.personality))?;
+    nic.receive_buffers(128 << 10, 1 << 20)?;
+    let mut prepare = nic.rx.command(program("zcrxd"));
+    let flow = format!("tcp4:{}", nic::PORT);
+    prepare.args(["nic", "apply", nic::RX, "--queues", "3", "--flow", &flow]);
+    done(prepare)?;
+
+    let mut daemon = watching(&nic.rx, &[])?;
+    let listen = Nic::address();
+    let arguments = ["--interface", nic::RX, "--queue", "3", "--listen", &listen, "--area-buffers", "2048"];
+    let fault = ["--fault", "never-return", "--fault-after", "1000000"];
+    let mut foreign = Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())?;
+    let before = nic.stat(recovery.counter)?;
+    let mut traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
+    eventually("the driver's counter moves", LIMIT, || {
+        Ok((nic.stat(recovery.counter)? > before).then_some(()))
+    })?;
+    named_in_the_end(&daemon, "never_returned")?;
+    daemon.until("the starvation shows", LIMIT, |metrics| metrics.sum("zcrx_queue_starving") == Some(1.0))?;
+
+    foreign.order("resume")?;
+    if !recovery.by_itself {
+        named_in_the_end(&daemon, "lazy_consumption")?;
+        ensure!(traffic.running()?, "the transfer went on although this driver does not retry");
+        let said = daemon.page("/diagnose.json")?;
+        let revive = format!("ethtool -G {}", nic::RX);
+        ensure!(said.contains(&revive), "no command that revives the queue: {said}");
+        nic.ethtool(&["-G", nic::RX, "rx", "512"])?;
+    }
+    traffic.finish(TRANSFER_LIMIT)?;
+    let truth = foreign.until("what has room in the refill ring is back", STEP_LIMIT, |truth| {
+        truth["held"] == truth["stashed"]
+    })?;
+    ensure!(truth["mismatched_bytes"] == 0, "bytes are not what was sent: {truth}");
+    foreign.quit()?;
+    daemon.stop().map(drop)
+}

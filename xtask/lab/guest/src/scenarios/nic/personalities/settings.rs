@@ -1,0 +1,112 @@
+//! Everything of an interface that preparing it for zcrx may change, read without zcrxd's help.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use netlink_bindings::ethtool;
+use netlink_socket2::NetlinkSocket;
+
+use crate::harness::nic::{self, Nic};
+
+/// What ethtool shows, RSS key and transformation of every context, the threshold of header split, and what the stack keeps as
+/// header split's configuration: drivers report something else.
+pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
+    let mut shown = Vec::new();
+    for option in ["-g", "-l", "-x", "-n", "-k"] {
+        let lines = nic.ethtool(&[option, nic::RX])?;
+        shown.extend(lines.lines().map(|line| format!("ethtool {option}: {}", line.trim())));
+    }
+    shown.push(format!("hds_thresh: {:?}", threshold(nic)?));
+    shown.extend(rss(nic)?);
+    shown.push(format!("hds_config: {}", configured_split(nic)?));
+    Ok(shown)
+}
+
+/// Fails with the lines that differ.
+pub(super) fn same(when: &str, expected: &[String], found: &[String]) -> Result<()> {
+    let gone: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
+    let new: Vec<_> = found.iter().filter(|line| !expected.contains(line)).collect();
+    ensure!(expected == found, "{when}: {gone:?} became {new:?}");
+    Ok(())
+}
+
+fn configured_split(nic: &Nic) -> Result<String> {
+    let path = Path::new("/sys/kernel/debug/zcnic").join(nic::RX).join("hds_config");
+    nic.rx.enter(|| {
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    })
+}
+
+/// `None` where the driver has no threshold.
+fn threshold(nic: &Nic) -> Result<Option<u32>> {
+    const RINGS_GET: u8 = 15;
+    nic.rx.enter(|| {
+        let mut request = ethtool::Request::new().op_rings_get_do();
+        // The bindings number ethtool's commands by place in the specification, which leaves some out.
+        request.header_mut().cmd = RINGS_GET;
+        drop(request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()));
+        let mut socket = NetlinkSocket::new();
+        let mut reply = socket.request(&request).context("cannot ask for the rings")?;
+        Ok(reply.recv_one().context("the rings are refused")?.get_hds_thresh().ok())
+    })
+}
+
+/// One line for each RSS context.
+fn rss(nic: &Nic) -> Result<Vec<String>> {
+    const RSS_GET: u8 = 38;
+    nic.rx.enter(|| {
+        let mut request = ethtool::Request::new().op_rss_get_dump();
+        request.header_mut().cmd = RSS_GET;
+        drop(request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()));
+        let mut socket = NetlinkSocket::new();
+        let mut replies = socket.request(&request).context("cannot ask for RSS")?;
+        let mut contexts = Vec::new();
+        while let Some(reply) = replies.recv() {
+            let reply = reply.context("RSS is refused")?;
+            contexts.push(format!(
+                "RSS context {}: function {:?}, input_xfrm {:?}, key {:?}, table {:?}",
+                reply.get_context().unwrap_or(0),
+                reply.get_hfunc().ok(),
+                reply.get_input_xfrm().ok(),
+                reply.get_hkey().ok(),
+                reply.get_indir().ok(),
+            ));
+        }
+        ensure!(!contexts.is_empty(), "the kernel lists no RSS context");
+        Ok(contexts)
+    })
+}
+
+/// Sets symmetric hashing, of which old ethtools know nothing.
+pub(super) fn set_symmetric_hashing(nic: &Nic, input_xfrm: u32) -> Result<()> {
+    const RSS_SET: u8 = 48;
+    nic.rx.enter(|| {
+        let mut request = ethtool::Request::new().op_rss_set_do();
+        request.header_mut().cmd = RSS_SET;
+        let header = request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()).end_nested();
+        drop(header.push_input_xfrm(input_xfrm));
+        let mut socket = NetlinkSocket::new();
+        let mut reply = socket.request(&request).context("cannot ask for symmetric hashing")?;
+        reply.recv_ack().context("symmetric hashing is refused")
+    })
+}
+
+/// Sets header split and, if given, its threshold.
+pub(super) fn set_header_split(nic: &Nic, split: u8, threshold: Option<u32>) -> Result<()> {
+    const RINGS_SET: u8 = 16;
+    nic.rx.enter(|| {
+        let mut request = ethtool::Request::new().op_rings_set_do();
+        request.header_mut().cmd = RINGS_SET;
+        let header = request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()).end_nested();
+        let with_split = header.push_tcp_data_split(split);
+        drop(match threshold {
+            Some(threshold) => with_split.push_hds_thresh(threshold),
+            None => with_split,
+        });
+        let mut socket = NetlinkSocket::new();
+        let mut reply = socket.request(&request).context("cannot ask for header split")?;
+        reply.recv_ack().context("header split is refused")
+    })
+}

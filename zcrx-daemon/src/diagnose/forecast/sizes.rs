@@ -19,8 +19,8 @@ pub struct Sizes {
     pub area_bytes: Option<u64>,
     /// Refill ring, entries: a power of two.
     pub refill_entries: u32,
-    /// Packets were lost because no buffer was free: how many more would have been in use at once is not seen, and
-    /// the area may have to be larger yet.
+    /// An allocation failed: how many more buffers would have been in use at once is not seen, and the area may have to be
+    /// larger yet.
     #[serde(default)]
     pub at_least: bool,
     /// The time over which the load was observed.
@@ -47,7 +47,7 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
             area_buffers,
             area_bytes: facts.now.buffer_bytes.map(|buffer| area_buffers * buffer),
             refill_entries,
-            at_least: harmed(facts),
+            at_least: some(facts.whole.failures),
             observed: facts.whole.span,
         })
     };
@@ -105,8 +105,9 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
                 sockets.map_or(0, |(backlog, buffer)| backlog.limit_bytes / buffer.max(1)).min(total);
             area_buffers = area_buffers.max(total * 2 + lost).max(by_samples + 2 * may_wait);
         } else if let Some(used) = most_in_use(facts, total) {
-            // The kernel's own mark of what was in use at once: no burst can hide from it.
-            area_buffers = (used as f64 * SPARE).ceil() as u64;
+            // The kernel's own mark of what was in use at once: no burst can hide from it, unless it found the area empty.
+            let marked = (used as f64 * SPARE).ceil() as u64;
+            area_buffers = if some(facts.whole.failures) { marked.max(by_samples) } else { marked };
         } else {
             area_buffers = area_buffers.max(total.min(by_samples * 2));
         }

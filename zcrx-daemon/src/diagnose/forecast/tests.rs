@@ -144,6 +144,21 @@ fn sizes_recommended_end_the_starvation() {
 }
 
 #[test]
+fn sizes_of_a_queue_whose_allocations_failed_are_lower_bounds() {
+    // What is posted outlasts each burst: no packet is lost. The whole area was in use at once, which is no measure of what would
+    // have been.
+    let queue = |buffers| Queue { buffers, ring: 512, bursts: Some(300), hold_ms: 12, ..Queue::default() };
+    let window = queue(700).run(10);
+    let forecast_of_small = forecast(&window).expect("samples");
+    let sizes = *forecast_of_small.sizes.known().unwrap_or_else(|| panic!("{forecast_of_small:?}"));
+    assert_eq!(window.last().and_then(|last| last.nic.hw_drops), Some(0), "{sizes:?}");
+    assert!(sizes.at_least, "{sizes:?}");
+    let forecast_of_large = forecast(&queue(16_384).run(10)).expect("samples");
+    let sizes = *forecast_of_large.sizes.known().unwrap_or_else(|| panic!("{forecast_of_large:?}"));
+    assert!(!sizes.at_least, "{sizes:?}");
+}
+
+#[test]
 fn a_refill_ring_that_drops_returns_gets_an_entry_for_each_buffer() {
     let mut queue = Queue {
         refill_entries: 64,

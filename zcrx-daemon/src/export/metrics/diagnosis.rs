@@ -143,7 +143,7 @@ pub(super) static PAST: &[Metric<Past>] = &[
             // All kinds from the start: a counter that appears with its first event shows no increase.
             for alarm in Trouble::ALL {
                 let time = past.alarmed.get(&alarm).copied().unwrap_or_default();
-                series.push(&[alarm.name()], time.as_secs_f64());
+                series.push_kind(alarm.name(), time.as_secs_f64());
             }
         }),
     )
@@ -155,7 +155,7 @@ pub(super) static PAST: &[Metric<Past>] = &[
             // As above.
             for cause in Cause::ALL.into_iter().map(Some).chain([None]) {
                 let count = past.ended.get(&cause).copied().unwrap_or(0);
-                series.push(&[cause.map_or(UNKNOWN, Cause::name)], count as f64);
+                series.push_kind(cause.map_or(UNKNOWN, Cause::name), count as f64);
             }
         }),
     )

@@ -18,6 +18,8 @@ pub(super) struct Series<'a> {
     further: &'static [&'static str],
     subjects: &'a [String],
     subject: usize,
+    /// Whether no other subject has the same labels.
+    distinct: bool,
     /// First point that can be the same series as a new one.
     from: usize,
     points: &'a mut Vec<Point>,
@@ -37,7 +39,7 @@ impl<'a> Series<'a> {
     ) -> Self {
         let from = if distinct { writer.points.len() } else { 0 };
         let Writer { points, labels, epoch, .. } = writer;
-        Self { kind, further, subjects, subject, from, points, labels, epoch: *epoch }
+        Self { kind, further, subjects, subject, distinct, from, points, labels, epoch: *epoch }
     }
 
     /// Adds a value. `values` are those of the row's own labels, in their order; an empty one leaves the label out,
@@ -69,6 +71,22 @@ impl<'a> Series<'a> {
         }
     }
 
+    /// Adds the value of one of the kinds that this program distinguishes, for a row with one label of its own. Each kind comes once, and
+    /// its name has no character to escape: neither need be looked for.
+    pub(super) fn push_kind(&mut self, kind: &'static str, value: f64) {
+        debug_assert!(kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{kind}");
+        let ([name], true) = (self.further, self.distinct) else {
+            self.push(&[kind], value);
+            return;
+        };
+        let begin = self.labels.len();
+        for part in [name, "=\"", kind, "\","] {
+            self.labels.push_str(part);
+        }
+        let labels = begin..self.labels.len();
+        self.points.push(Point { subject: self.subject, labels, value: Value::Number(value) });
+    }
+
     /// Adds a moment of CLOCK_MONOTONIC as seconds since the Unix epoch. Milliseconds: two clocks are read one after
     /// the other, and finer digits would change with each scrape.
     pub(super) fn push_moment(&mut self, moment: Duration) {
@@ -78,8 +96,11 @@ impl<'a> Series<'a> {
     /// Adds a distribution. Subjects of such rows have distinct labels; of two that have not, the first stays.
     pub(super) fn spread(&mut self, spread: Histogram, scale: &'static Scale) {
         let begin = self.labels.len();
-        let point =
-            Point { subject: self.subject, labels: begin..begin, value: Value::Spread(spread, scale) };
+        let point = Point {
+            subject: self.subject,
+            labels: begin..begin,
+            value: Value::Spread(Box::new(spread), scale),
+        };
         if !self.points[self.from..].iter().any(|other| self.is_twin(other, &point)) {
             self.points.push(point);
         }
@@ -88,7 +109,9 @@ impl<'a> Series<'a> {
     fn is_twin(&self, one: &Point, other: &Point) -> bool {
         #[cfg(test)]
         COMPARISONS.set(COMPARISONS.get() + 1);
-        self.labels[one.labels.clone()] == self.labels[other.labels.clone()]
+        // Most differ in length: then their text need not be looked at.
+        one.labels.len() == other.labels.len()
+            && self.labels[one.labels.clone()] == self.labels[other.labels.clone()]
             && self.subjects[one.subject] == self.subjects[other.subject]
     }
 }

@@ -1,9 +1,8 @@
 //! A row of a metric table, and how rows become text.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use super::exposition::Writer;
+use super::exposition::{Family, Writer};
 pub(super) use super::kind::Kind;
 use super::series::Series;
 use crate::model::{Histogram, Scale};
@@ -130,11 +129,14 @@ impl Visitor for Writer<'_> {
         let labels: Vec<String> =
             subjects.iter().map(|subject| label_text(S::LABELS, &subject.label_values())).collect();
         // Subjects with equal labels become one series: Prometheus rejects a scrape with duplicates.
-        let distinct = labels.iter().collect::<HashSet<_>>().len() == labels.len();
+        let mut sorted: Vec<&str> = labels.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        let distinct = sorted.windows(2).all(|pair| pair[0] != pair[1]);
         for metric in table {
             if !self.wants(metric.name, metric.on_request) {
                 continue;
             }
+            let mut family = Family::new(metric.name, metric.kind, metric.help);
             for (index, subject) in subjects.iter().enumerate() {
                 let mut series = Series::new(self, metric.kind, metric.labels(), &labels, index, distinct);
                 match metric.read {
@@ -155,8 +157,12 @@ impl Visitor for Writer<'_> {
                         }
                     }
                 }
+                // No other subject has a series like these.
+                if distinct {
+                    self.write(&mut family, &labels);
+                }
             }
-            self.family(metric.name, metric.kind, metric.help, &labels);
+            self.write(&mut family, &labels);
         }
     }
 }

@@ -88,6 +88,10 @@ impl PiledUp {
 
     fn by(steps: &VecDeque<Step>, stride: usize) -> Self {
         let Some(mut least) = steps.back().and_then(|step| step.held) else { return Self::default() };
+        // Nothing piled up with an owner that holds nothing.
+        if least == 0 {
+            return Self::default();
+        }
         let (mut sum, mut largest, mut rises, mut returned, mut in_small_rises) = (0, 0, 0, 0, 0);
         // From the newest step back: what was held less later came back.
         let newest = steps.len() - 1;
@@ -154,7 +158,8 @@ impl History {
             self.restarts = Some((self.restarts.map_or(1, |(count, _)| count + 1), sample.at));
         }
         let change = self.window.last().map_or_else(Change::default, |last| Change::between(last, &sample));
-        let (placement, available) = (Placement::of(&sample), available(&sample));
+        let placement = Placement::of(&sample);
+        let available = available(&sample, &placement);
         let step = Step {
             at: sample.at,
             placement,

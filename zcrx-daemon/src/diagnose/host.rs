@@ -135,7 +135,8 @@ impl HostWatch {
             past.or_insert_with(|| Past::new(sample.key.clone(), now));
         }
         let (past, recent) = (&mut self.past, &mut self.recent);
-        self.watch.feed(samples, |life, tracker, events| {
+        let mut reports: Vec<(Life, Report)> = Vec::with_capacity(samples.len());
+        let count = |life: &Life, tracker: &Tracker, events: &[Event]| {
             for event in events {
                 let Event::Ended(episode) = event else { continue };
                 let key = &life.0;
@@ -146,9 +147,16 @@ impl HostWatch {
                 recent.push_back(episode.clone());
             }
             tell(life, tracker, events);
+        };
+        self.watch.feed_and(samples, count, |life, facts, diagnosis, open| {
+            if let Some(report) = Report::with(facts, diagnosis.clone(), open) {
+                reports.push((life.clone(), report));
+            }
         });
-        let reports = self.watch.trackers().filter_map(|(_, tracker)| Report::of_tracker(tracker));
-        let reports: Vec<_> = reports.collect();
+        reports.sort_by(|one, other| one.0.cmp(&other.0));
+        // Two page pools of a queue that ended are two samples of one generation.
+        reports.dedup_by(|one, other| one.0 == other.0);
+        let reports: Vec<Report> = reports.into_iter().map(|(_, report)| report).collect();
         for report in &reports {
             if let Some(past) = self.past.get_mut(&report.key) {
                 past.follow(report);

@@ -163,9 +163,8 @@ pub(super) fn out(placement: &Placement) -> Option<u64> {
 }
 
 /// Buffers that an allocation could still get: free, in the pool's cache and its ring, in the refill ring. Without a device nothing
-/// takes entries out of that ring: copies get free buffers alone.
-pub(super) fn available(sample: &QueueSample) -> Option<u64> {
-    let placement = Placement::of(sample);
+/// takes entries out of that ring: copies get free buffers alone. `placement` is that of the sample.
+pub(super) fn available(sample: &QueueSample, placement: &Placement) -> Option<u64> {
     match (placement.free, &sample.kernel) {
         (Some(free), Some(_)) if without_device(sample) == Some(true) => Some(free),
         (Some(free), Some(kernel)) => {
@@ -175,6 +174,6 @@ pub(super) fn available(sample: &QueueSample) -> Option<u64> {
             Some(free + pool + placement.pending?)
         }
         // The software interface queue posts nothing: what is not out is there.
-        _ => Some(placement.total?.saturating_sub(out(&placement)?)),
+        _ => Some(placement.total?.saturating_sub(out(placement)?)),
     }
 }

@@ -58,7 +58,8 @@ impl Report {
         Self::with(&Facts::of(tracker.history())?, tracker.diagnosis().clone(), tracker.open())
     }
 
-    fn with(facts: &Facts<'_>, diagnosis: Diagnosis, episode: Option<&Episode>) -> Option<Self> {
+    /// Of facts that are known already, and the diagnosis and the open episode that follow from them.
+    pub(super) fn with(facts: &Facts<'_>, diagnosis: Diagnosis, episode: Option<&Episode>) -> Option<Self> {
         let now = facts.now;
         let (vitals, forecast) = (Vitals::of(facts), ahead(facts)?);
         let verdict = Verdict::of(facts, &diagnosis, episode, &vitals, &forecast);

@@ -197,7 +197,7 @@ fn line(
     let free = forecast
         .headroom
         .zip(placement.total)
-        .map(|(share, total)| format!("{:.0} of {total} buffers free", (share * total as f64).round()));
+        .map(|(share, total)| format!("{} of {total} buffers free", (share * total as f64).round() as u64));
     let head = match (alarm, episode) {
         (Some(alarm), _) => {
             let lasted = words::seconds(now.at.saturating_sub(alarm.since));

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Placement};
 use super::history::History;
-use crate::model::QueueSample;
 
 /// Key figures of one queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,16 +75,28 @@ impl Vitals {
 
 impl Trace {
     fn of(history: &History) -> Self {
-        let samples: Vec<&QueueSample> = history.samples().collect();
-        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Self::default() };
+        // Each sample has its step.
+        let samples = history.steps();
+        let (Some(first), Some(last)) = (samples.front(), samples.back()) else { return Self::default() };
         let steps = samples.len().saturating_sub(1).min(STEPS);
-        let mut trace = Self { span: last.at.saturating_sub(first.at), ..Self::default() };
+        let mut trace = Self {
+            span: last.at.saturating_sub(first.at),
+            available: Vec::with_capacity(steps),
+            bytes: Vec::with_capacity(steps),
+        };
+        if steps + 1 == samples.len() {
+            // A step of the trace is one of the history.
+            for step in samples.iter().skip(1) {
+                trace.bytes.push(step.bytes_per_second);
+                trace.available.push(step.available_percent);
+            }
+            return trace;
+        }
         for step in 0..steps {
             // Neighbours share a sample, so that no time is lost between them.
             let from = step * (samples.len() - 1) / steps;
             let to = (step + 1) * (samples.len() - 1) / steps;
-            let within = history.steps().range(from + 1..=to);
-            // Almost always a step of the trace is one of the history.
+            let within = samples.range(from + 1..=to);
             if let (Some(step), 1) = (within.clone().next(), within.len()) {
                 trace.bytes.push(step.bytes_per_second);
                 trace.available.push(step.available_percent);
@@ -135,7 +146,7 @@ mod tests {
     fn one_sample_has_no_past() {
         let key = crate::model::QueueKey { interface: None, queue: 0 };
         let mut window = History::new(8);
-        window.push(QueueSample::unknown(key, 1, Duration::from_secs(1)));
+        window.push(crate::model::QueueSample::unknown(key, 1, Duration::from_secs(1)));
         let vitals = Vitals::of(&Facts::of(&window).expect("a sample"));
         assert_eq!(vitals, Vitals::default());
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::episodes::{Event, Tracker};
-use crate::model::{QueueKey, QueueSample};
+use super::facts::Facts;
+use crate::model::{Diagnosis, Episode, QueueKey, QueueSample};
 
 /// One generation of one queue.
 pub type Life = (QueueKey, u64);
@@ -49,7 +50,17 @@ impl Watch {
 
     /// Adds one sample of each existing queue and passes its events with its tracker. A queue of which there
     /// is no sample any more has ended: its episode ends with a last event, and its history is dropped.
-    pub fn feed(&mut self, samples: Vec<QueueSample>, mut tell: impl FnMut(&Life, &Tracker, &[Event])) {
+    pub fn feed(&mut self, samples: Vec<QueueSample>, tell: impl FnMut(&Life, &Tracker, &[Event])) {
+        self.feed_and(samples, tell, |_, _, _, _| {});
+    }
+
+    /// Like [`Self::feed`], and passes on the facts of each sample, as [`Tracker::feed_and`] does.
+    pub(super) fn feed_and(
+        &mut self,
+        samples: Vec<QueueSample>,
+        mut tell: impl FnMut(&Life, &Tracker, &[Event]),
+        mut show: impl FnMut(&Life, &Facts<'_>, &Diagnosis, Option<&Episode>),
+    ) {
         let lives: Vec<Life> = samples.iter().map(|sample| (sample.key.clone(), sample.generation)).collect();
         self.rename(&lives);
         let there: BTreeSet<&Life> = lives.iter().collect();
@@ -64,7 +75,8 @@ impl Watch {
         drop(there);
         for (life, sample) in lives.into_iter().zip(samples) {
             let tracker = self.trackers.entry(life.clone()).or_insert_with(|| Tracker::new(self.samples));
-            let events = tracker.feed(sample);
+            let events =
+                tracker.feed_and(sample, |facts, diagnosis, open| show(&life, facts, diagnosis, open));
             tell(&life, tracker, &events);
         }
     }

@@ -1,11 +1,11 @@
 //! Identities of queues across samples.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::QueueKey;
 
 /// Identity of one registration of a queue: constant while the queue exists, different after a new registration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Life {
     /// A queue in the kernel. A driver that restarts the hardware queue makes a new page pool for it, and an interface may be
     /// renamed: the registration, its area and its owner stay.
@@ -18,7 +18,7 @@ pub(super) enum Life {
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     /// By life: the wanted name, the name that was given, and the generation.
-    known: HashMap<Life, (QueueKey, QueueKey, u64)>,
+    known: BTreeMap<Life, (QueueKey, QueueKey, u64)>,
     last_generation: u64,
 }
 
@@ -27,15 +27,15 @@ impl Identities {
     /// that lives on keeps its generation, and its name as long as it is wanted to have that one; queues that are gone are
     /// forgotten.
     pub(super) fn name(&mut self, queues: Vec<(Life, QueueKey)>) -> Vec<(QueueKey, u64)> {
-        let same = |known: &HashMap<Life, (QueueKey, QueueKey, u64)>, (life, wanted): &(Life, QueueKey)| {
+        let same = |known: &BTreeMap<Life, (QueueKey, QueueKey, u64)>, (life, wanted): &(Life, QueueKey)| {
             known
                 .get(life)
                 .filter(|known| known.0 == *wanted)
                 .map(|(_, name, generation)| (name.clone(), *generation))
         };
-        let mut taken: HashSet<QueueKey> =
+        let mut taken: BTreeSet<QueueKey> =
             queues.iter().filter_map(|queue| same(&self.known, queue)).map(|(name, _)| name).collect();
-        let mut known = HashMap::with_capacity(queues.len());
+        let mut known = BTreeMap::new();
         let mut named = Vec::with_capacity(queues.len());
         for queue in queues {
             let name = same(&self.known, &queue).unwrap_or_else(|| {
@@ -57,7 +57,7 @@ impl Identities {
 
 /// Returns the wanted name, or the next free one. A hardware queue has only one provider, so two queues of one name are in
 /// two network namespaces: the second becomes `eth0~1:3`. Queues without a device are numbered.
-fn free_name(wanted: &QueueKey, taken: &HashSet<QueueKey>) -> QueueKey {
+fn free_name(wanted: &QueueKey, taken: &BTreeSet<QueueKey>) -> QueueKey {
     let mut key = wanted.clone();
     let mut next = 0;
     while taken.contains(&key) {

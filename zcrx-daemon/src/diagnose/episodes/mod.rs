@@ -257,6 +257,16 @@ impl Tracker {
 
     /// Takes a sample in; what it changes is the answer.
     pub fn feed(&mut self, sample: QueueSample) -> Vec<Event> {
+        self.feed_and(sample, |_, _, _| {})
+    }
+
+    /// Like [`Self::feed`], and passes on the facts, the diagnosis and the open episode after the sample: they need not be computed
+    /// again for a report.
+    pub(super) fn feed_and(
+        &mut self,
+        sample: QueueSample,
+        show: impl FnOnce(&Facts<'_>, &Diagnosis, Option<&Episode>),
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         let before = self.window().last();
         if before.is_some_and(|last| last.key != sample.key || last.generation != sample.generation) {
@@ -266,6 +276,9 @@ impl Tracker {
         let now = sample.at;
         let older = self.window().last().is_some_and(|last| last.key == sample.key && now <= last.at);
         if older {
+            if let Some(facts) = Facts::of(&self.history) {
+                show(&facts, &self.diagnosis, self.open());
+            }
             return events;
         }
         self.history.push(sample);
@@ -284,38 +297,43 @@ impl Tracker {
         let alarm = diagnosis.alarms.first().cloned();
         let idle = none(facts.recent.returned) && !some(facts.recent.consumed);
         let still = still_starving(&facts, self.open.as_ref().map(|open| open.last_alarm));
-        let Some(open) = &mut self.open else {
+        if let Some(open) = &mut self.open {
+            open.since = open.since.plus(Meanwhile::of(&change));
+            let alarmed = alarm.is_some();
+            if let Some(last) = alarm.map(|alarm| alarm.last).or(still) {
+                if open.go_on(last, alarmed.then_some(diagnosis), idle, now) {
+                    events.push(Event::Reconsidered(open.episode.clone()));
+                }
+            } else if now.saturating_sub(open.last_alarm) >= open.calm {
+                events.extend(end(&mut self.open, &mut self.tally));
+            }
+        } else {
             self.tally.healed_failures += change.failures.unwrap_or(0);
-            if let (Some(alarm), Some(sample)) = (alarm, self.history.last()) {
-                let open = Open::begin(&alarm, diagnosis, &self.history, sample);
+            if let Some(alarm) = alarm {
+                let open = Open::begin(&alarm, diagnosis, &self.history, facts.now);
                 let failures = open.episode.failed_allocations.unwrap_or(0);
                 self.tally.healed_failures = self.tally.healed_failures.saturating_sub(failures);
                 self.tally.begun += 1;
                 events.push(Event::Began(open.episode.clone()));
                 self.open = Some(open);
             }
-            return events;
-        };
-
-        open.since = open.since.plus(Meanwhile::of(&change));
-        let alarmed = alarm.is_some();
-        if let Some(last) = alarm.map(|alarm| alarm.last).or(still) {
-            if open.go_on(last, alarmed.then_some(diagnosis), idle, now) {
-                events.push(Event::Reconsidered(open.episode.clone()));
-            }
-        } else if now.saturating_sub(open.last_alarm) >= open.calm {
-            events.extend(self.end());
         }
+        show(&facts, &self.diagnosis, self.open.as_ref().map(|open| &open.episode));
         events
     }
 
     /// The queue is gone, or nothing samples it any more: ends the open episode.
     pub fn end(&mut self) -> Option<Event> {
-        let episode = self.open.take()?.end();
-        *self.tally.ended.entry(episode.cause()).or_default() += 1;
-        self.tally.starved += episode.lasted(episode.began);
-        Some(Event::Ended(episode))
+        end(&mut self.open, &mut self.tally)
     }
+}
+
+/// Ends the open episode, and counts it.
+fn end(open: &mut Option<Open>, tally: &mut Tally) -> Option<Event> {
+    let episode = open.take()?.end();
+    *tally.ended.entry(episode.cause()).or_default() += 1;
+    tally.starved += episode.lasted(episode.began);
+    Some(Event::Ended(episode))
 }
 
 /// A queue whose last allocation failed before the last alarm, and that had no success since, still starves, even if no data

@@ -88,6 +88,11 @@ impl<'h> Facts<'h> {
         self.history.steps().iter().skip(1)
     }
 
+    /// Buffers that an allocation could still get now.
+    pub fn available(&self) -> Option<u64> {
+        self.history.steps().back().and_then(|step| step.available)
+    }
+
     /// Since when allocations have failed without a success, as the kernel's probe stamps it.
     pub fn starving_since(&self) -> Option<Duration> {
         self.now.kernel.as_ref()?.allocation?.starving_since

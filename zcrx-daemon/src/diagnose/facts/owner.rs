@@ -96,14 +96,14 @@ fn busiest_ring(sample: &QueueSample) -> Option<&QueueRing> {
 }
 
 /// What keeps the consumer's thread from running, if it was so in each sample of the recent past.
-fn halt(history: &History) -> Option<Halt> {
+fn halt<'h>(history: &'h History) -> Option<Halt> {
     let now = history.last()?;
     let ring = busiest_ring(now)?;
     let task = ring.consumer.as_ref()?;
     let since = now.at.saturating_sub(LASTING);
-    let same = |sample: &QueueSample| {
+    let same = |sample: &'h QueueSample| {
         let rings = &sample.kernel.as_ref()?.rings;
-        rings.iter().find(|other| other.id == ring.id)?.consumer.clone()
+        rings.iter().find(|other| other.id == ring.id)?.consumer.as_ref()
     };
     let stopped = |run: RunState| {
         matches!(

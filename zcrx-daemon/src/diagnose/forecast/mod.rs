@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Change, Facts};
 use super::history::History;
-use super::placement::{available, out, user};
+use super::placement::{out, user};
 
 pub use sizes::Sizes;
 pub use starvation::Starvation;
@@ -92,7 +92,7 @@ pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
     Some(Forecast {
         starvation,
         starvation_range,
-        headroom: available(facts.now).and_then(|available| facts.placement.share(Some(available))),
+        headroom: facts.placement.share(facts.available()),
         arrivals,
         returns,
         hold_time,

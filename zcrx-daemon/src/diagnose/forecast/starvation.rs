@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Answer;
 use crate::diagnose::facts::{Facts, some};
-use crate::diagnose::placement::{available, out};
+use crate::diagnose::placement::out;
 use crate::diagnose::words;
 
 /// When a queue starves.
@@ -53,7 +53,7 @@ pub(super) fn starvation(facts: &Facts<'_>) -> (Answer<Starvation>, Option<(Dura
     if span < Duration::from_secs(2) {
         return (Answer::Unknown(format!("watched for {} only", words::time(span))), None);
     }
-    let Some(available) = available(facts.now) else {
+    let Some(available) = facts.available() else {
         return (Answer::Unknown("what is free is unknown: no kernel snapshot".to_owned()), None);
     };
     match outlook(facts, available as f64) {
@@ -78,22 +78,25 @@ type Foretold = (Duration, (Duration, Duration));
 /// The rise that lasts, carried on: when nothing is left, and the range for it. `None` where nothing rises.
 fn outlook(facts: &Facts<'_>, available: f64) -> Result<Option<Foretold>, String> {
     let total = facts.placement.total.unwrap_or(0) as f64;
-    let levels: Option<Vec<(f64, f64)>> = facts
-        .history
-        .steps()
+    let steps = facts.history.steps();
+    let lowest = steps
         .iter()
-        .map(|step| Some((step.at.as_secs_f64(), out(&step.placement)? as f64)))
-        .collect();
-    let levels = levels.ok_or("what user space holds is unknown")?;
-    let lowest = levels.iter().map(|level| level.1).fold(f64::INFINITY, f64::min);
-    let near = |level: &(f64, f64)| level.1 <= lowest + total * NEAR;
-    let Some(begin) = levels.iter().rposition(near).filter(|&begin| begin + 1 < levels.len()) else {
+        .map(|step| out(&step.placement))
+        .reduce(|lowest, level| Some(lowest?.min(level?)))
+        .flatten()
+        .ok_or("what user space holds is unknown")? as f64;
+    let near = |level: f64| level <= lowest + total * NEAR;
+    // Most queues are at their lowest level: nothing rises, and there is nothing to carry on.
+    if steps.back().and_then(|step| out(&step.placement)).is_none_or(|newest| near(newest as f64)) {
         return Ok(None);
-    };
+    }
+    let levels: Vec<(f64, f64)> =
+        steps.iter().filter_map(|step| Some((step.at.as_secs_f64(), out(&step.placement)? as f64))).collect();
+    let Some(begin) = levels.iter().rposition(|level| near(level.1)) else { return Ok(None) };
     let rise = &levels[begin..];
     let lasted = rise[rise.len() - 1].0 - rise[0].0;
     // What rose before and came back: the longest time between two low levels.
-    let low: Vec<f64> = levels[..=begin].iter().filter(|level| near(level)).map(|level| level.0).collect();
+    let low: Vec<f64> = levels[..=begin].iter().filter(|level| near(level.1)).map(|level| level.0).collect();
     let before = low.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     let sampled = levels.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
     if before > sampled * 1.5 && lasted < before * LONGER {

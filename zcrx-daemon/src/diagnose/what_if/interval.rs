@@ -40,7 +40,9 @@ impl Interval {
         let slack = error + if device { POOL_CACHE } else { 0 };
         let marks = later.kernel.as_ref().and_then(|kernel| kernel.watermarks);
         let mark = marks.and_then(|marks| marks.least_allocatable).map(u64::from);
-        let sampled = available(earlier).zip(available(later)).map(|(before, after)| before.min(after));
+        let sampled = available(earlier, &before)
+            .zip(available(later, &after))
+            .map(|(before, after)| before.min(after));
         let fewest = [mark, sampled].into_iter().flatten().min();
         let copies_none = change.copied_bytes == Some(0);
         let mut fragments = [before.fragments, after.fragments].into_iter().flatten();

@@ -116,7 +116,7 @@ impl Needs {
         self.shape(sample);
         let placement = Placement::of(sample);
         self.entries.0 = placement.refill_depth.unwrap_or(0);
-        if let Some((total, available)) = placement.total.zip(available(sample)) {
+        if let Some((total, available)) = placement.total.zip(available(sample, &placement)) {
             let slack = POOL_CACHE + 2 * placement.error.unwrap_or(0);
             self.least_at.push((Duration::ZERO, total.saturating_sub(available + slack)));
         }

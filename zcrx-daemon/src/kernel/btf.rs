@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod blob;
+mod names;
 mod query;
 
 use std::collections::HashMap;

@@ -35,7 +35,7 @@ use tracing::{debug, warn};
 
 use self::{attach::Hooks, multi::Multi};
 use crate::{
-    kernel::{Kernel, Symbols},
+    kernel::{Kernel, Part, Symbols},
     model::{Attempt, KernelSnapshot, Lives, Obstacle, ProbeSample, ProbeStatus, Scope, SelfCheck},
 };
 
@@ -95,8 +95,7 @@ impl Probes {
         let host = attach::Host {
             kernel,
             fields: &fields,
-            // For aya, which has to find the same types by its own means.
-            btf: aya::Btf::from_sys_fs().map_err(|error| error.to_string()),
+            btf: types_for_aya(kernel),
             symbols: LazyCell::new(|| Symbols::look_up(&catalogue::function_names())),
             only: options.mechanism.only(),
         };
@@ -255,6 +254,13 @@ impl Attached {
             self.stacks.fill(snapshot, &self.ebpf);
         }
     }
+}
+
+/// The types that aya looks for, by name.
+fn types_for_aya(kernel: &Kernel) -> Part<aya::Btf> {
+    let btf = kernel.btf.as_ref().map_err(Clone::clone)?;
+    let blob = btf.only_named(&catalogue::type_names()).map_err(|error| error.to_string())?;
+    aya::Btf::parse(&blob, aya::Endianness::default()).map_err(|error| error.to_string())
 }
 
 /// Whether a probe is attached before the self-check, which uses it.

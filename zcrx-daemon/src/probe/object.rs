@@ -40,6 +40,8 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<E
         loader.map_max_entries("RESIDENTS", 1);
     }
     loader
+        // The programs have no relocations by type: aya would read the kernel's type information for nothing.
+        .btf(None)
         .override_global("OFFSETS", offsets, true)
         .override_global("RESIDENCE_LIMIT", &limit, true)
         .override_global("PAGE_SHIFT", &page_shift, true)

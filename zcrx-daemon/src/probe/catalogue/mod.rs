@@ -216,6 +216,17 @@ pub(super) fn function_names() -> Vec<&'static str> {
         .collect()
 }
 
+/// Every type of the kernel that a program is loaded for: functions, and what the kernel calls tracepoints and iterators.
+pub(super) fn type_names() -> Vec<String> {
+    let programs = CATALOGUE.iter().flat_map(|probe| probe.alternatives).flat_map(|one| one.programs);
+    let of_hooks = programs.filter_map(|program| match program.hook {
+        Hook::TpBtf(tracepoint) => Some(format!("btf_trace_{tracepoint}")),
+        Hook::Iterator(kind) => Some(format!("bpf_iter_{kind}")),
+        Hook::Entry | Hook::Exit | Hook::RawTracepoint(_) => None,
+    });
+    function_names().into_iter().map(str::to_owned).chain(of_hooks).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -14,6 +14,9 @@ use crate::kernel::{Capability, Kernel, Lockdown};
 /// The compiled programs; empty if the daemon was built without them.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/zcrx-ebpf"));
 
+/// Room for what the programs log until the next sample: a line for each refused registration, at the level debug.
+const LOG_BYTES: u32 = 16 << 10;
+
 /// Creates the maps and prepares the programs. No program is handed to the kernel yet: one that is refused
 /// must not take the others down.
 ///
@@ -42,6 +45,7 @@ pub(super) fn load(kernel: &Kernel, offsets: &Offsets, sampled: u32) -> Result<E
     loader
         // The programs have no relocations by type: aya would read the kernel's type information for nothing.
         .btf(None)
+        .map_max_entries("AYA_LOGS", LOG_BYTES)
         .override_global("OFFSETS", offsets, true)
         .override_global("RESIDENCE_LIMIT", &limit, true)
         .override_global("PAGE_SHIFT", &page_shift, true)

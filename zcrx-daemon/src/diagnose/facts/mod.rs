@@ -117,7 +117,7 @@ impl<'h> Facts<'h> {
         some(self.recent.drops) && self.nothing_posted() == Some(true)
     }
 
-    /// Whether the driver keeps its buffers posted for want of others, and there is none that it could get: it drops what comes.
+    /// Whether the driver keeps its buffers posted because it lacks others, and there is none that it could get: it drops what comes.
     pub fn drops_every_packet(&self) -> bool {
         let allocatable = self.placement.free.zip(self.placement.refill_depth);
         self.now.nic.keeps_posted

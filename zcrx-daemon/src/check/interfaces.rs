@@ -14,11 +14,18 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         Err(reason) => return vec![Finding::new(Group::Interfaces, "interfaces", Verdict::Warn, reason)],
     };
     let queues = facts.probe.snapshot.as_ref().map(|snapshot| snapshot.queues.as_slice());
-    let findings = interfaces.iter().flat_map(|interface| judge_interface(interface, queues, facts.named));
+    let release = facts.kernel.release.as_deref().unwrap_or_default();
+    let findings =
+        interfaces.iter().flat_map(|interface| judge_interface(interface, queues, facts.named, release));
     findings.collect()
 }
 
-fn judge_interface(interface: &Interface, queues: Option<&[KernelQueue]>, named: bool) -> Vec<Finding> {
+fn judge_interface(
+    interface: &Interface,
+    queues: Option<&[KernelQueue]>,
+    named: bool,
+    release: &str,
+) -> Vec<Finding> {
     let lacking = if named { Verdict::Fail } else { Verdict::Warn };
     let mut findings = if let Some(why) = without_hardware(interface) {
         let verdict = if named { Verdict::Fail } else { Verdict::Skip };
@@ -39,7 +46,7 @@ fn judge_interface(interface: &Interface, queues: Option<&[KernelQueue]>, named:
             need("steering", needs::steering(interface), Verdict::Warn),
             need("xdp", needs::xdp(interface), lacking),
         ]);
-        findings.extend(restart(interface));
+        findings.extend(restart(interface, release));
         findings.extend(pause(interface));
         findings.extend(owners(interface, queues.unwrap_or_default()));
         findings
@@ -91,8 +98,8 @@ fn driver(interface: &Interface) -> Finding {
 }
 
 /// What the driver does to a queue that starved; nothing of drivers that zcrxd does not know.
-fn restart(interface: &Interface) -> Option<Finding> {
-    let driver = Driver::named(interface.driver.known()?);
+fn restart(interface: &Interface, release: &str) -> Option<Finding> {
+    let driver = Driver::of_kernel(interface.driver.known()?, release);
     let verdict = match driver.restart {
         Restart::Unknown => return None,
         Restart::Never => Verdict::Warn,
@@ -172,7 +179,7 @@ mod tests {
     use crate::observe::fixture::kernel_queue;
 
     fn verdicts(interface: &Interface, named: bool) -> Vec<(String, Verdict)> {
-        let findings = judge_interface(interface, None, named);
+        let findings = judge_interface(interface, None, named, "7.3.4");
         assert!(findings.iter().all(|finding| finding.interface.as_ref() == Some(&interface.name)));
         findings.into_iter().map(|finding| (finding.name, finding.verdict)).collect()
     }
@@ -203,7 +210,7 @@ mod tests {
     fn what_the_driver_does_when_a_queue_starves_is_said() {
         let said = |driver: &str| {
             let interface = Interface { driver: Reading::Known(driver.to_owned()), ..ready() };
-            let findings = judge_interface(&interface, None, false);
+            let findings = judge_interface(&interface, None, false, "7.3.4");
             let found = findings.into_iter().find(|finding| finding.name == "starvation");
             found.map(|finding| (finding.verdict, finding.found))
         };
@@ -244,7 +251,7 @@ mod tests {
             queues[2].af_xdp = true;
         }
         let queue = KernelQueue { ifindex: Some(2), netns: None, queue: Some(1), ..kernel_queue() };
-        let findings = judge_interface(&interface, Some(&[queue]), false);
+        let findings = judge_interface(&interface, Some(&[queue]), false, "7.3.4");
         let found =
             |name: &str| findings.iter().find(|finding| finding.name == name).map(|one| one.found.as_str());
         assert_eq!(

@@ -30,8 +30,10 @@ pub struct Driver {
     pub first_queue_reason: &'static str,
     /// Whether it has queue management operations at all; `None` if unknown.
     pub gives_queues: Option<bool>,
-    /// How a starved queue starts again.
+    /// How a starved queue starts again, from [`Self::restart_since`] on.
     pub restart: Restart,
+    /// The first kernel, major and minor number, whose driver does so; with older ones a starved queue stays dead.
+    pub restart_since: (u32, u32),
     /// Fewest buffers with which a queue receives; 0 if unknown.
     pub least_buffers: u32,
     /// Whether the area has to be larger than the receive ring, or nothing is received.
@@ -55,6 +57,7 @@ impl Driver {
         first_queue_reason: "",
         gives_queues: None,
         restart: Restart::Unknown,
+        restart_since: (0, 0),
         least_buffers: 0,
         area_above_ring: false,
         counter: None,
@@ -68,6 +71,19 @@ impl Driver {
     /// What is known of the driver of that name.
     pub fn named(name: &str) -> Self {
         ALL.iter().find(|driver| driver.name == name).copied().unwrap_or(Self::GENERIC)
+    }
+
+    /// The driver of that name as this kernel release has it.
+    pub fn of_kernel(name: &str, release: &str) -> Self {
+        let driver = Self::named(name);
+        let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+        let version = numbers.next().zip(numbers.next());
+        let Some((Ok(major), Ok(minor))) = version else { return driver };
+        if (major, minor) < driver.restart_since {
+            Self { restart: Restart::Never, ..driver }
+        } else {
+            driver
+        }
     }
 
     /// What a starved queue does when buffers are free again, and what revives it where it does not.
@@ -119,8 +135,8 @@ pub const ALL: &[Driver] = &[
         first_queue: 1,
         first_queue_reason: "gve cannot stop queue 0 while others run (DQO format)",
         gives_queues: Some(true),
-        // Linux 7.2 and later; before, a starved queue stays dead.
         restart: Restart::Timer(20),
+        restart_since: (7, 2),
         least_buffers: 40,
         counter: Some("rx_buf_alloc_fail"),
         ..Driver::GENERIC
@@ -145,6 +161,17 @@ mod tests {
         assert_eq!(Driver::named("e1000e"), Driver::GENERIC);
         assert_eq!(Driver::named("mlx5_core").split_needs, Some("rx-gro-hw"));
         assert_eq!(Driver::named("gve").first_queue, 1);
+    }
+
+    #[test]
+    fn an_older_kernels_driver_may_leave_a_starved_queue_dead() {
+        for (release, dead) in
+            [("6.18.15+deb13-cloud-amd64", true), ("7.1.13", true), ("7.2.0-rc1", false), ("next", false)]
+        {
+            let words = Driver::of_kernel("gve", release).after_starvation("eth0");
+            assert_eq!(words.contains("stays dead"), dead, "{release}: {words}");
+        }
+        assert_eq!(Driver::of_kernel("fbnic", "6.18.15"), Driver::named("fbnic"));
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(super) const RULE: Rule = Rule {
     signature: "the last allocation failed; refill entries wait now, but NAPI does not run, and the kernel does not call the \
                 provider",
     remedy: "restart the receive queue: `ethtool -G IF rx N` with another N, or the interface down and up; the program keeps its \
-             registration. FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI. Some drivers end NAPI after a failed \
+             registration. Restart it again some seconds later if nothing arrives: buffers that were out during the restart \
+             come back by way of the old page pool, after the new ring has looked for them. FLUSH_RQ frees the entries (Linux 6.19) but does not start NAPI. Some drivers end NAPI after a failed \
              allocation and do not schedule it again: docs/nics.md",
     run: &["ethtool --show-coalesce {interface}", "ethtool -S {interface} | grep -i alloc"],
     produced: Produced::Lab {

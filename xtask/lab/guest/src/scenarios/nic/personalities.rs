@@ -5,7 +5,7 @@ mod walk;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use self::walk::Walk;
@@ -122,7 +122,7 @@ struct Recovery {
     personality: &'static str,
     /// Its own counter that moves while the queue starves.
     counter: &'static str,
-    /// Without anybody's help.
+    /// Whether the driver looks for buffers again by itself.
     by_itself: bool,
 }
 
@@ -150,6 +150,22 @@ const STARVED: Scenario = Scenario {
         Ok(())
     },
 };
+
+/// Gives the queue new rings until it has buffers.
+fn restart(nic: &Nic) -> Result<()> {
+    /// Within this time the kernel empties the page pool of the old ring.
+    const OLD_POOL: Duration = Duration::from_secs(3);
+    for size in ["512", "256", "512"] {
+        nic.ethtool(&["-G", nic::RX, "rx", size])?;
+        std::thread::sleep(OLD_POOL);
+        let posted = nic.stat("rx3_posted")?;
+        println!("{posted} buffers are posted after a restart with a ring of {size}");
+        if posted > 0 {
+            return Ok(());
+        }
+    }
+    bail!("three restarts of the queue found no buffer")
+}
 
 fn starved(recovery: &Recovery) -> Result<()> {
     const LIMIT: Duration = Duration::from_mins(2);
@@ -181,7 +197,7 @@ fn starved(recovery: &Recovery) -> Result<()> {
         let said = daemon.page("/diagnose.json")?;
         let revive = format!("ethtool -G {}", nic::RX);
         ensure!(said.contains(&revive), "no command that revives the queue: {said}");
-        nic.ethtool(&["-G", nic::RX, "rx", "512"])?;
+        restart(&nic)?;
     }
     traffic.finish(TRANSFER_LIMIT)?;
     let truth = foreign.until("what has room in the refill ring is back", STEP_LIMIT, |truth| {

@@ -17,6 +17,8 @@ use zcrx_uapi::{QueryZcrx, QueryZcrxEvent, errno, query};
 pub struct Offer {
     /// Whether the kernel has RECV_ZC, or the errno of the refused ring.
     pub receive: Result<bool, i32>,
+    /// Whether a wait can have a shortest time (Linux 6.12); `None` if no ring could be created.
+    pub min_wait: Option<bool>,
     /// Features of zcrx, or the errno of the query (Linux 6.19).
     pub zcrx: Result<QueryZcrx, i32>,
     /// Features of zcrx's events, or the errno of the query (Linux 7.2).
@@ -27,8 +29,10 @@ impl Offer {
     /// Queries the kernel. Creates a ring of two entries and closes it.
     pub fn ask() -> Self {
         let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        let ring = IoUring::new(2);
         Self {
-            receive: has_receive().map_err(number),
+            min_wait: ring.as_ref().ok().map(|ring| ring.params().is_feature_min_timeout()),
+            receive: ring.and_then(|ring| has_receive(&ring)).map_err(number),
             zcrx: query::zcrx().map_err(number),
             events: query::zcrx_event().map_err(number),
         }
@@ -40,8 +44,7 @@ impl Offer {
     }
 }
 
-fn has_receive() -> io::Result<bool> {
-    let ring = IoUring::new(2)?;
+fn has_receive(ring: &IoUring) -> io::Result<bool> {
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;
     Ok(probe.is_supported(opcode::RecvZc::CODE))
@@ -104,6 +107,7 @@ impl Offer {
 
 pub(super) fn judge(offer: &Offer, kernel: &Kernel) -> Vec<Finding> {
     let mut findings = vec![ring(offer, kernel)];
+    findings.extend(offer.min_wait.map(min_wait));
     let zcrx = |verdict, found: &str| Finding::new(Group::IoUring, "zcrx", verdict, found);
     match offer.receive {
         Err(_) => {
@@ -174,6 +178,15 @@ fn ring(offer: &Offer, kernel: &Kernel) -> Finding {
     }
 }
 
+fn min_wait(supported: bool) -> Finding {
+    let gives = "waits that gather completions (min_wait)";
+    if supported {
+        return Finding::new(Group::IoUring, "min_wait", Verdict::Pass, gives);
+    }
+    Finding::new(Group::IoUring, "min_wait", Verdict::Warn, format!("not supported by this kernel: {gives}"))
+        .remedy("use Linux 6.12 or later, or leave min_wait out")
+}
+
 /// No query reports this feature. Kernels with the query have it; on others the field `zcrx_ctxs` shows it.
 fn many_queues(offer: &Offer, kernel: &Kernel) -> Option<Finding> {
     let by_type =
@@ -206,14 +219,23 @@ mod tests {
 
     #[test]
     fn kernel_without_the_query_has_only_the_first_version() {
-        let offer = Offer { receive: Ok(true), zcrx: Err(libc::EINVAL), events: Err(libc::EINVAL) };
+        let offer = Offer {
+            receive: Ok(true),
+            min_wait: Some(false),
+            zcrx: Err(libc::EINVAL),
+            events: Err(libc::EINVAL),
+        };
         let verdicts = verdicts(&offer);
         assert_eq!(
-            verdicts[..2],
-            [("io_uring".to_owned(), Verdict::Pass), ("zcrx".to_owned(), Verdict::Pass)]
+            verdicts[..3],
+            [
+                ("io_uring".to_owned(), Verdict::Pass),
+                ("min_wait".to_owned(), Verdict::Warn),
+                ("zcrx".to_owned(), Verdict::Pass)
+            ]
         );
-        assert_eq!(verdicts.len(), 2 + FEATURES.len());
-        assert!(verdicts[2..].iter().all(|(_, verdict)| *verdict == Verdict::Warn), "{verdicts:?}");
+        assert_eq!(verdicts.len(), 3 + FEATURES.len());
+        assert!(verdicts[3..].iter().all(|(_, verdict)| *verdict == Verdict::Warn), "{verdicts:?}");
     }
 
     #[test]
@@ -225,14 +247,24 @@ mod tests {
             ..QueryZcrx::default()
         };
         let events = QueryZcrxEvent { event_flags: 3, stats_size: 16, ..QueryZcrxEvent::default() };
-        let verdicts = verdicts(&Offer { receive: Ok(true), zcrx: Ok(zcrx), events: Ok(events) });
+        let verdicts = verdicts(&Offer {
+            receive: Ok(true),
+            min_wait: Some(true),
+            zcrx: Ok(zcrx),
+            events: Ok(events),
+        });
         let warned: Vec<_> = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Warn).collect();
         assert_eq!(warned, [&("more_areas".to_owned(), Verdict::Warn)]);
     }
 
     #[test]
     fn without_a_ring_zcrx_is_not_judged() {
-        let offer = Offer { receive: Err(libc::EPERM), zcrx: Err(libc::EPERM), events: Err(libc::EPERM) };
+        let offer = Offer {
+            receive: Err(libc::EPERM),
+            min_wait: None,
+            zcrx: Err(libc::EPERM),
+            events: Err(libc::EPERM),
+        };
         assert_eq!(
             verdicts(&offer),
             [("io_uring".to_owned(), Verdict::Fail), ("zcrx".to_owned(), Verdict::Skip)]

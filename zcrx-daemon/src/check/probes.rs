@@ -126,7 +126,12 @@ mod tests {
     fn one_reason_for_all_probes_is_one_finding() {
         let mut kernel = Kernel::inspect();
         kernel.privileges.capabilities = Err("not read".to_owned());
-        let offer = Offer { receive: Ok(true), zcrx: Err(libc::EINVAL), events: Err(libc::EINVAL) };
+        let offer = Offer {
+            receive: Ok(true),
+            min_wait: Some(false),
+            zcrx: Err(libc::EINVAL),
+            events: Err(libc::EINVAL),
+        };
         let judge = |probes: &[ProbeStatus]| judge(probes, &kernel, &offer);
         let mut probes = vec![probe("registration", false), probe("snapshot", false)];
         let findings = judge(&probes);

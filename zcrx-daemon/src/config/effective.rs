@@ -90,6 +90,8 @@ struct Queue<'a> {
     cpus: &'a [u32],
     #[serde(skip_serializing_if = "Option::is_none")]
     napi_busy_poll: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_wait: Option<String>,
     hold_limit: String,
     copy_out: String,
     drain_timeout: String,
@@ -116,6 +118,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             workers: config.workers,
             cpus: &config.cpus,
             napi_busy_poll: config.napi_busy_poll.map(write_interval),
+            min_wait: config.min_wait.map(write_interval),
             hold_limit: write_size(config.hold_limit()),
             copy_out: write_size(config.copy_out_bytes),
             drain_timeout: write_interval(config.drain_timeout),

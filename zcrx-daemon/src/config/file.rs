@@ -84,6 +84,7 @@ pub(super) struct QueueDraft {
     pub(super) workers: Option<Said<i64>>,
     pub(super) cpus: Option<Said<Vec<u32>>>,
     pub(super) napi_busy_poll: Option<Said<String>>,
+    pub(super) min_wait: Option<Said<String>>,
     pub(super) hold_limit: Option<Said<SizeDraft>>,
     pub(super) copy_out: Option<Said<SizeDraft>>,
     pub(super) drain_timeout: Option<Said<String>>,

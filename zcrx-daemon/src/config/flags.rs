@@ -93,6 +93,9 @@ pub struct QueueFlags {
     /// How long a waiting thread polls the NIC's queue before it sleeps, such as 50us [default: no polling]
     #[arg(long, value_name = "TIME")]
     pub napi_busy_poll: Option<String>,
+    /// How long a wait for completions lasts while fewer than 128 have arrived, such as 50us (Linux 6.12) [default: no minimum]
+    #[arg(long, value_name = "TIME")]
+    pub min_wait: Option<String>,
     /// Part of the area that slow sinks may hold before zcrxd copies their data to ordinary memory [default: a quarter]
     #[arg(long, value_name = "SIZE")]
     pub hold_limit: Option<String>,
@@ -199,6 +202,7 @@ impl QueueFlags {
             workers: number(self.workers, "--workers"),
             cpus: (!self.cpus.is_empty()).then(|| Said::by_flag(self.cpus.clone(), "--cpu")),
             napi_busy_poll: said(self.napi_busy_poll.as_ref(), "--napi-busy-poll"),
+            min_wait: said(self.min_wait.as_ref(), "--min-wait"),
             hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
             copy_out: size(self.copy_out.as_ref(), "--copy-out"),
             drain_timeout: said(self.drain_timeout.as_ref(), "--drain-timeout"),
@@ -223,6 +227,7 @@ impl QueueDraft {
         self.workers = flags.workers.or(self.workers.take());
         self.cpus = flags.cpus.or(self.cpus.take());
         self.napi_busy_poll = flags.napi_busy_poll.or(self.napi_busy_poll.take());
+        self.min_wait = flags.min_wait.or(self.min_wait.take());
         self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
         self.copy_out = flags.copy_out.or(self.copy_out.take());
         self.drain_timeout = flags.drain_timeout.or(self.drain_timeout.take());
@@ -250,6 +255,7 @@ impl QueueDraft {
             source(self.workers.as_ref()),
             source(self.cpus.as_ref()),
             source(self.napi_busy_poll.as_ref()),
+            source(self.min_wait.as_ref()),
             source(self.hold_limit.as_ref()),
             source(self.copy_out.as_ref()),
             source(self.drain_timeout.as_ref()),

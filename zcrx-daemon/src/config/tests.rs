@@ -127,7 +127,7 @@ fn what_check_config_prints_is_a_file_that_says_the_same() -> Outcome {
         )?;
     }
     file.push_str(
-        "[[queue]]\ninterface = \"eth0\"\nqueue = 2\nlisten = [\"[::1]:7000\"]\nbackend = \"device\"\n",
+        "[[queue]]\ninterface = \"eth0\"\nqueue = 2\nlisten = [\"[::1]:7000\"]\nbackend = \"device\"\nmin_wait = \"50us\"\n",
     );
     let first = load(&file, &[])?.to_string();
     let second = load(&first, &[])?.to_string();
@@ -201,6 +201,10 @@ fn bad_values_get_their_place_and_a_remedy() {
             "napi_busy_poll = \"1s\"",
             "zcrxd.toml:3:18: napi_busy_poll \"1s\" is out of range; write a time from 1us to 10ms; 50us is a good start"
                 .to_owned(),
+        ),
+        (
+            "min_wait = \"1s\"",
+            "zcrxd.toml:3:12: min_wait \"1s\" is out of range; write a time from 1us to 10ms; 50us is a good start".to_owned(),
         ),
         (
             "prepare = true",

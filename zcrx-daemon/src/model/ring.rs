@@ -35,6 +35,8 @@ pub struct RingStatistics {
     pub registrations: u64,
     /// Time for which a wait polls the NIC before it sleeps; `None` without busy polling.
     pub busy_poll: Option<Duration>,
+    /// Shortest time for which a wait gathers completions; `None` if the first one ends each wait.
+    pub min_wait: Option<Duration>,
     /// Connections handed to the thread of another local queue, on which they arrive.
     pub handed_over: u64,
     /// Connections that arrive on a hardware queue that is not zcrxd's: the kernel copies their data, or cannot receive it.

@@ -66,6 +66,10 @@ pub struct QueueConfig {
     /// Time for which a wait for completions polls the NIC's queue before it sleeps (Linux 6.9); `None` for no polling.
     #[serde(default)]
     pub napi_busy_poll: Option<Duration>,
+    /// Shortest time for which a wait gathers completions before the loop handles fewer than 128 (Linux 6.12); `None`: the first
+    /// one ends the wait.
+    #[serde(default)]
+    pub min_wait: Option<Duration>,
     /// How much of the area sinks may hold together before their data is copied out, bytes: a quarter of it if `None`, without
     /// limit if it is all of it.
     #[serde(default)]
@@ -126,6 +130,7 @@ impl QueueConfig {
             workers: default_workers(),
             cpus: Vec::new(),
             napi_busy_poll: None,
+            min_wait: None,
             hold_limit_bytes: None,
             copy_out_bytes: default_copy_out_bytes(),
             drain_timeout: default_drain_timeout(),

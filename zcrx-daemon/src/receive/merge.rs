@@ -82,9 +82,10 @@ fn add_ring(ring: &mut RingStatistics, more: &RingStatistics) {
         retries,
         connect_retries,
         unreported_ends,
-        // Only the leader registers the queue, and all threads have the same configuration for polling.
+        // Only the leader registers the queue, and all threads have the same configuration for waits.
         registrations: _,
         busy_poll: _,
+        min_wait: _,
         handed_over,
         misplaced,
         lost_bytes,

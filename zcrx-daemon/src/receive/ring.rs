@@ -19,6 +19,9 @@ const SQ_ENTRIES: u32 = 256;
 /// Wait for completions while requests remain that the kernel could not accept.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(5);
 
+/// Longest wait of a ring that gathers completions.
+const LONGEST_GATHERING: Duration = Duration::from_mins(1);
+
 /// Setup flags of [`Ring::new`].
 pub(super) const SETUP_FLAGS: u32 =
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQE32 | IORING_SETUP_CLAMP;
@@ -26,6 +29,15 @@ pub(super) const SETUP_FLAGS: u32 =
 /// A ring that belongs to one thread.
 pub(super) struct Ring {
     uring: IoUring<squeue::Entry, cqueue::Entry32>,
+    min_wait: Option<MinWait>,
+}
+
+/// How a wait gathers completions.
+#[derive(Clone, Copy, Debug)]
+struct MinWait {
+    time: Duration,
+    /// Completions that end the wait before its time.
+    completions: u32,
 }
 
 impl Ring {
@@ -50,7 +62,7 @@ impl Ring {
         if disabled {
             builder.setup_r_disabled();
         }
-        Ok(Self { uring: builder.build(SQ_ENTRIES).map_err(explain)? })
+        Ok(Self { uring: builder.build(SQ_ENTRIES).map_err(explain)?, min_wait: None })
     }
 
     /// Makes the calling thread the owner of a disabled ring.
@@ -58,13 +70,30 @@ impl Ring {
         self.uring.submitter().register_enable_rings()
     }
 
-    /// Submits requests and waits for a completion. Requests that the kernel cannot accept now stay in
+    /// Makes waits gather completions: for this time, or until so many wait, whichever comes first. A completion after that time
+    /// ends the wait at once. Returns whether the kernel supports that (Linux 6.12).
+    pub(super) fn gather(&mut self, time: Duration, completions: u32) -> bool {
+        // A wait for more would outlast a full completion queue.
+        let completions = completions.min(self.cq_entries() / 2);
+        let supported = self.uring.params().is_feature_min_timeout();
+        self.min_wait = supported.then_some(MinWait { time, completions });
+        supported
+    }
+
+    /// Shortest time of a wait; `None` if the first completion ends each wait.
+    pub(super) fn min_wait(&self) -> Option<Duration> {
+        self.min_wait.map(|wait| wait.time)
+    }
+
+    /// Submits requests and waits for completions. Requests that the kernel cannot accept now stay in
     /// `pending`: then the wait is short.
     pub(super) fn submit_and_wait(&mut self, pending: &mut Vec<squeue::Entry>) -> io::Result<()> {
-        if pending.is_empty() || self.queue(pending)? {
-            self.enter(None)
-        } else {
-            self.enter(Some(LEFTOVER_WAIT))
+        if !pending.is_empty() && !self.queue(pending)? {
+            return self.enter(Some(LEFTOVER_WAIT));
+        }
+        match self.min_wait {
+            None => self.enter(None),
+            Some(wait) => self.enter_and_gather(wait),
         }
     }
 
@@ -112,10 +141,16 @@ impl Ring {
                 submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
             }
         };
-        match result {
-            Err(error) if error.raw_os_error() == Some(libc::ETIME) || is_transient(&error) => Ok(()),
-            other => other.map(drop),
-        }
+        forgive(result)
+    }
+
+    /// Submits the submission queue and gathers completions.
+    fn enter_and_gather(&self, wait: MinWait) -> io::Result<()> {
+        let micros = u32::try_from(wait.time.as_micros()).unwrap_or(u32::MAX);
+        // Without a longest time, the kernel ends the wait after the shortest one even if nothing has completed.
+        let longest = Timespec::from(LONGEST_GATHERING);
+        let args = SubmitArgs::new().min_wait_usec(micros).timespec(&longest);
+        forgive(self.uring.submitter().submit_with_args(wait.completions as usize, &args))
     }
 
     /// The waiting completions. Dropping the iterator returns their slots to the kernel.
@@ -172,6 +207,14 @@ impl Ring {
     }
 }
 
+/// Takes an end of a wait without completions for success: the time is over, or the loop must reap first.
+fn forgive(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ETIME) || is_transient(&error) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// Errors of io_uring_enter after which the loop reaps and retries: a signal; completions to be reaped first; no
 /// memory for a request right now.
 fn is_transient(error: &io::Error) -> bool {
@@ -205,4 +248,63 @@ fn explain(source: io::Error) -> ReceiveError {
         _ => (source.to_string(), "io_uring_setup(2) lists the reasons"),
     };
     ReceiveError::Ring { source, meaning, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::thread;
+
+    use io_uring::{opcode, types};
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    /// A request that completes when the descriptor is written to.
+    fn poll(file: &OwnedFd) -> squeue::Entry {
+        opcode::PollAdd::new(types::Fd(file.as_raw_fd()), libc::POLLIN as u32).build()
+    }
+
+    /// Polls one descriptor that is ready and one that another thread makes ready during the wait, or before it. Returns the number
+    /// of completions after one wait.
+    fn completions_of_a_wait(ring: &mut Ring) -> usize {
+        let [first, second] = [1, 0].map(|value| eventfd(value, EventfdFlags::CLOEXEC).expect("an eventfd"));
+        let mut pending = vec![poll(&first), poll(&second)];
+        let second = &second;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Long enough for the other thread to wait. Too short a time does not change the result.
+                thread::sleep(Duration::from_millis(20));
+                rustix::io::write(second, &1_u64.to_ne_bytes()).expect("an eventfd takes a number");
+            });
+            ring.submit_and_wait(&mut pending).expect("a wait");
+            ring.completions().count()
+        })
+    }
+
+    #[test]
+    fn ring_that_gathers_takes_several_completions_with_one_wait() {
+        let mut ring = Ring::new(8).expect("a ring");
+        if !ring.gather(Duration::from_mins(10), 2) {
+            assert_eq!(ring.min_wait(), None, "a kernel before Linux 6.12");
+            return;
+        }
+        assert_eq!(completions_of_a_wait(&mut ring), 2);
+    }
+
+    #[test]
+    fn completion_after_the_shortest_wait_ends_it() {
+        let mut ring = Ring::new(8).expect("a ring");
+        ring.gather(Duration::from_micros(1), 2);
+        let late = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        let mut pending = vec![poll(&late)];
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(20));
+                rustix::io::write(&late, &1_u64.to_ne_bytes()).expect("an eventfd takes a number");
+            });
+            ring.submit_and_wait(&mut pending).expect("a wait");
+            assert_eq!(ring.completions().count(), 1);
+        });
+    }
 }

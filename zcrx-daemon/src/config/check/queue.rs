@@ -28,8 +28,8 @@ const MAX_INTERFACE_NAME: usize = 127;
 const MAX_CPUS: u32 = 1024;
 /// Longest time that sinks get at the end.
 const MAX_DRAIN_TIMEOUT: Duration = Duration::from_hours(1);
-/// Times to poll for.
-const BUSY_POLLS: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_millis(10);
+/// Times for which a wait may poll, and for which it may gather completions.
+const WAITS: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_millis(10);
 impl Checker<'_> {
     fn address(&mut self, said: &Said<String>) -> Option<SocketAddr> {
         parse_address(&said.value).map_err(|what| self.refuse(&said.source, what, FORMS)).ok()
@@ -61,7 +61,8 @@ impl Checker<'_> {
             area_bytes: self.area("area", draft.area.as_ref()).unwrap_or(default.area_bytes),
             workers: self.number("workers", draft.workers.as_ref(), 1..=MAX_WORKERS, default.workers),
             cpus: self.cpus(draft.cpus.as_ref()),
-            napi_busy_poll: self.busy_poll(draft.napi_busy_poll.as_ref()),
+            napi_busy_poll: self.wait("napi_busy_poll", draft.napi_busy_poll.as_ref()),
+            min_wait: self.wait("min_wait", draft.min_wait.as_ref()),
             hold_limit_bytes: None,
             copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
             drain_timeout: self.drain_timeout(draft.drain_timeout.as_ref()).unwrap_or(default.drain_timeout),
@@ -177,16 +178,16 @@ impl Checker<'_> {
         said.value.clone()
     }
 
-    fn busy_poll(&mut self, said: Option<&Said<String>>) -> Option<Duration> {
+    fn wait(&mut self, key: &str, said: Option<&Said<String>>) -> Option<Duration> {
         let said = said?;
         match parse_interval(&said.value) {
-            Ok(time) if BUSY_POLLS.contains(&time) => return Some(time),
+            Ok(time) if WAITS.contains(&time) => return Some(time),
             Ok(_) => self.refuse(
                 &said.source,
-                format!("napi_busy_poll {:?} is out of range", said.value),
+                format!("{key} {:?} is out of range", said.value),
                 "write a time from 1us to 10ms; 50us is a good start",
             ),
-            Err(what) => self.refuse(&said.source, format!("napi_busy_poll {what}"), ""),
+            Err(what) => self.refuse(&said.source, format!("{key} {what}"), ""),
         }
         None
     }

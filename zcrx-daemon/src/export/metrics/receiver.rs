@@ -278,6 +278,12 @@ pub(super) static RECEIVER: &[Row] = &[
         One(|queue| Some(queue.ring?.busy_poll?.as_secs_f64())),
     )
     .absent("busy polling is not configured, or was refused by the kernel"),
+    Row::gauge(
+        "zcrxd_receiver_min_wait_seconds",
+        "Time in seconds for which a wait gathers completions before the receiver handles fewer than 128.",
+        One(|queue| Some(queue.ring?.min_wait?.as_secs_f64())),
+    )
+    .absent("min_wait is not configured, or the kernel does not support it (before Linux 6.12)"),
     Row::counter(
         "zcrxd_receiver_misplaced_connections_total",
         "Connections that arrive on a hardware queue which zcrxd does not receive on: copied, or not received at all.",

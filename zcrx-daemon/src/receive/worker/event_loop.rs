@@ -20,7 +20,7 @@ use crate::receive::prepared::Prepared;
 use crate::receive::ring::Ring;
 
 /// Largest number of completions before the loop publishes buffers: draining a full completion queue must not hold the area.
-const PUBLISH_EVERY: u32 = 128;
+pub(super) const PUBLISH_EVERY: u32 = 128;
 
 /// Pause before the loop arms an event again whose reason may persist: a starving NIC would raise it again at once, and a queue
 /// without a device copies all payload.
@@ -77,6 +77,7 @@ impl<'p> EventLoop<'p> {
             state.reporter.counters.ring.registrations += 1;
         }
         state.reporter.counters.ring.busy_poll = plan.config.napi_busy_poll.filter(|_| busy_poll);
+        state.reporter.counters.ring.min_wait = ring.min_wait();
         state.area_changed();
         state.report();
         Self { ring, state }

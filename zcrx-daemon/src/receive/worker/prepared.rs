@@ -17,7 +17,8 @@ use crate::receive::ring::Ring;
 /// Creates a ring for the calling thread and registers a queue on the best backend. The second value lets other threads join the
 /// queue. Returns early when the thread must stop.
 pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveError> {
-    let ring = Ring::new(plan.config.cq_entries)?;
+    let mut ring = Ring::new(plan.config.cq_entries)?;
+    thread::gather(plan, &mut ring);
     let busy_poll = thread::busy_poll(plan, &ring);
     // Before registering: an interface that changes in between is noticed.
     let config = with_current_name(&plan.config, plan.stats.ifindex());
@@ -38,7 +39,8 @@ pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveErr
 
 /// Creates a ring that receives from another thread's queue.
 pub(super) fn joined(plan: &Plan, joined: &Joined) -> Result<Prepared, ReceiveError> {
-    let ring = Ring::new(plan.config.cq_entries)?;
+    let mut ring = Ring::new(plan.config.cq_entries)?;
+    thread::gather(plan, &mut ring);
     let busy_poll = thread::busy_poll(plan, &ring);
     let (backend, pool) = AnyBackend::join(&joined.shared, &ring)?;
     let selection = Selection { backend: Some(joined.shared.kind()), refused: Vec::new() };
@@ -48,6 +50,7 @@ pub(super) fn joined(plan: &Plan, joined: &Joined) -> Result<Prepared, ReceiveEr
 /// Makes the calling thread the owner of a ring that a helper prepared.
 pub(super) fn enable(prepared: &mut Prepared, plan: &Plan) -> io::Result<()> {
     prepared.ring.enable()?;
+    thread::gather(plan, &mut prepared.ring);
     prepared.busy_poll = thread::busy_poll(plan, &prepared.ring);
     Ok(())
 }

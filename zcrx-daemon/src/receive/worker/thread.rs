@@ -1,8 +1,9 @@
-//! CPUs and busy polling of a queue's thread. A failure of either does not stop the queue.
+//! CPUs, busy polling and waits of a queue's thread. A failure of any of these does not stop the queue.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tracing::warn;
 
+use super::event_loop::PUBLISH_EVERY;
 use crate::receive::plan::Plan;
 use crate::receive::ring::Ring;
 use zcrx_uapi::napi;
@@ -38,5 +39,16 @@ pub(super) fn busy_poll(plan: &Plan, ring: &Ring) -> bool {
             );
             false
         }
+    }
+}
+
+/// Makes waits gather completions if it is configured: as many as the loop handles before it returns buffers.
+pub(super) fn gather(plan: &Plan, ring: &mut Ring) {
+    let Some(time) = plan.config.min_wait else { return };
+    if !ring.gather(time, PUBLISH_EVERY) {
+        warn!(
+            queue = plan.name,
+            "min_wait has no effect: this kernel's waits have no shortest time; use Linux 6.12 or later"
+        );
     }
 }

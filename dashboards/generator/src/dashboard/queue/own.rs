@@ -39,6 +39,10 @@ pub(super) fn times() -> Row {
                 .ask("zcrxd_receiver_napi_busy_poll_seconds{QUEUE}", "")
                 .value("polls for")
                 .wide(8),
+            Panel::table("Shortest wait", SECONDS, "Time for which a wait of zcrxd's queue gathers completions: fewer system calls, later completions. No line: the first completion ends each wait.")
+                .ask("zcrxd_receiver_min_wait_seconds{QUEUE}", "")
+                .value("waits for")
+                .wide(8),
         ],
     }
 }

@@ -12,6 +12,7 @@ mod flows;
 mod pressure;
 mod random;
 mod recovery;
+mod waits;
 mod workers;
 
 use crate::harness::scenario::Scenario;
@@ -29,5 +30,6 @@ pub(super) const FILES: &[&[Scenario]] = &[
     pressure::SCENARIOS,
     random::SCENARIOS,
     recovery::SCENARIOS,
+    waits::SCENARIOS,
     workers::SCENARIOS,
 ];

@@ -247,12 +247,8 @@ mod tests {
             ..QueryZcrx::default()
         };
         let events = QueryZcrxEvent { event_flags: 3, stats_size: 16, ..QueryZcrxEvent::default() };
-        let verdicts = verdicts(&Offer {
-            receive: Ok(true),
-            min_wait: Some(true),
-            zcrx: Ok(zcrx),
-            events: Ok(events),
-        });
+        let verdicts =
+            verdicts(&Offer { receive: Ok(true), min_wait: Some(true), zcrx: Ok(zcrx), events: Ok(events) });
         let warned: Vec<_> = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Warn).collect();
         assert_eq!(warned, [&("more_areas".to_owned(), Verdict::Warn)]);
     }

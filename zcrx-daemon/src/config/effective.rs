@@ -94,6 +94,7 @@ struct Queue<'a> {
     min_wait: Option<String>,
     hold_limit: String,
     copy_out: String,
+    forward_zero_copy: bool,
     drain_timeout: String,
     sink: String,
 }
@@ -121,6 +122,7 @@ impl<'a> From<&'a QueueConfig> for Queue<'a> {
             min_wait: config.min_wait.map(write_interval),
             hold_limit: write_size(config.hold_limit()),
             copy_out: write_size(config.copy_out_bytes),
+            forward_zero_copy: config.forward_zero_copy,
             drain_timeout: write_interval(config.drain_timeout),
             sink: match &config.sink {
                 SinkConfig::Forward(destination) => format!("forward:{destination}"),

@@ -87,6 +87,7 @@ pub(super) struct QueueDraft {
     pub(super) min_wait: Option<Said<String>>,
     pub(super) hold_limit: Option<Said<SizeDraft>>,
     pub(super) copy_out: Option<Said<SizeDraft>>,
+    pub(super) forward_zero_copy: Option<Said<bool>>,
     pub(super) drain_timeout: Option<Said<String>>,
     pub(super) sink: Option<Said<String>>,
 }

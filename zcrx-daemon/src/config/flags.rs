@@ -102,6 +102,9 @@ pub struct QueueFlags {
     /// Ordinary memory for such copies of slow sinks' data [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub copy_out: Option<String>,
+    /// Forward from the area without a copy (Linux 6.15)
+    #[arg(long)]
+    pub forward_zero_copy: bool,
     /// How long sinks may take to pass on received data when the queue stops [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub drain_timeout: Option<String>,
@@ -205,6 +208,7 @@ impl QueueFlags {
             min_wait: said(self.min_wait.as_ref(), "--min-wait"),
             hold_limit: size(self.hold_limit.as_ref(), "--hold-limit"),
             copy_out: size(self.copy_out.as_ref(), "--copy-out"),
+            forward_zero_copy: self.forward_zero_copy.then(|| Said::by_flag(true, "--forward-zero-copy")),
             drain_timeout: said(self.drain_timeout.as_ref(), "--drain-timeout"),
             sink: said(self.sink.as_ref(), "--sink"),
         };
@@ -230,6 +234,7 @@ impl QueueDraft {
         self.min_wait = flags.min_wait.or(self.min_wait.take());
         self.hold_limit = flags.hold_limit.or(self.hold_limit.take());
         self.copy_out = flags.copy_out.or(self.copy_out.take());
+        self.forward_zero_copy = flags.forward_zero_copy.or(self.forward_zero_copy.take());
         self.drain_timeout = flags.drain_timeout.or(self.drain_timeout.take());
         self.sink = flags.sink.or(self.sink.take());
     }
@@ -258,6 +263,7 @@ impl QueueDraft {
             source(self.min_wait.as_ref()),
             source(self.hold_limit.as_ref()),
             source(self.copy_out.as_ref()),
+            source(self.forward_zero_copy.as_ref()),
             source(self.drain_timeout.as_ref()),
             source(self.sink.as_ref()),
         ]

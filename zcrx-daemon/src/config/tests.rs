@@ -203,8 +203,10 @@ fn bad_values_get_their_place_and_a_remedy() {
                 .to_owned(),
         ),
         (
-            "min_wait = \"1s\"",
-            "zcrxd.toml:3:12: min_wait \"1s\" is out of range; write a time from 1us to 10ms; 50us is a good start".to_owned(),
+            "forward_zero_copy = true",
+            "zcrxd.toml:3:21: forward_zero_copy has no effect on the sink discard; set sink to forward:HOST:PORT, or leave \
+             forward_zero_copy out"
+                .to_owned(),
         ),
         (
             "prepare = true",

@@ -67,6 +67,10 @@ pub struct BacklogStatistics {
     pub copy_out_limit_bytes: u64,
     /// Payload copied to ordinary memory since the start, bytes.
     pub copied_out_bytes: u64,
+    /// Payload that sinks sent from the area without a copy of zcrxd's, bytes.
+    pub zero_copy_bytes: u64,
+    /// Sends among them whose payload the kernel copied.
+    pub zero_copy_copied: u64,
     /// Times that a connection reached its share of the buffers, so that zcrxd began to copy its payload.
     pub limit_reached: u64,
     /// Times that zcrxd stopped receiving from a connection, because the memory for copies was full too.

@@ -77,6 +77,9 @@ pub struct QueueConfig {
     /// Ordinary memory for copied payload, bytes. With 0 zcrxd copies nothing and pauses slow connections at once.
     #[serde(default = "default_copy_out_bytes")]
     pub copy_out_bytes: u64,
+    /// Whether forward sinks send from the area without a copy (Linux 6.15).
+    #[serde(default)]
+    pub forward_zero_copy: bool,
     /// How long sinks may take to pass on what has been received when the queue stops.
     #[serde(default = "default_drain_timeout")]
     pub drain_timeout: Duration,
@@ -133,6 +136,7 @@ impl QueueConfig {
             min_wait: None,
             hold_limit_bytes: None,
             copy_out_bytes: default_copy_out_bytes(),
+            forward_zero_copy: false,
             drain_timeout: default_drain_timeout(),
             sink: SinkConfig::default(),
         }

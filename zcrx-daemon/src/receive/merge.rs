@@ -121,6 +121,8 @@ fn add_backlog(ours: &mut BacklogStatistics, theirs: &BacklogStatistics) {
         copy_out_bytes,
         copy_out_limit_bytes,
         copied_out_bytes,
+        zero_copy_bytes,
+        zero_copy_copied,
         limit_reached,
         pauses,
         paused,
@@ -130,6 +132,8 @@ fn add_backlog(ours: &mut BacklogStatistics, theirs: &BacklogStatistics) {
     ours.copy_out_bytes += copy_out_bytes;
     ours.copy_out_limit_bytes += copy_out_limit_bytes;
     ours.copied_out_bytes += copied_out_bytes;
+    ours.zero_copy_bytes += zero_copy_bytes;
+    ours.zero_copy_copied += zero_copy_copied;
     ours.limit_reached += limit_reached;
     ours.pauses += pauses;
     ours.paused += paused;

@@ -62,6 +62,8 @@ pub(super) type Turn = Arc<Mutex<()>>;
 pub(super) struct Pool {
     /// Areas by id: one, unless the queue has grown.
     areas: Vec<Area>,
+    /// Whether the first area is the ring's registered buffer, from which the kernel sends without a copy.
+    lends: bool,
     /// Taken for each publication where other threads have pools of the same queue.
     turn: Option<Turn>,
     area_bytes: u64,
@@ -86,6 +88,7 @@ impl Pool {
     pub(super) fn new(refill: MappedRing, buffer_bytes: u64) -> Self {
         Self {
             areas: Vec::new(),
+            lends: false,
             turn: None,
             area_bytes: 0,
             refill: Producer::new(refill),
@@ -123,6 +126,21 @@ impl Pool {
         self.buffers = self.area_bytes / self.buffer_bytes;
         self.areas.push(Area { bytes: memory.bytes(), memory });
         if token == (id as u64) << IORING_ZCRX_AREA_SHIFT { Ok(()) } else { Err(BadToken { id, token }) }
+    }
+
+    /// Memory of the first area.
+    pub(super) fn first_area(&self) -> Option<&Mapping> {
+        self.areas.first().map(|area| &*area.memory)
+    }
+
+    /// Lets sinks send from the first area, or not. Returns whether they could until now.
+    pub(super) const fn set_lends(&mut self, lends: bool) -> bool {
+        std::mem::replace(&mut self.lends, lends)
+    }
+
+    /// Whether the kernel can send from the buffer without a copy.
+    pub(super) const fn is_lendable(&self, buffer: &Buffer) -> bool {
+        self.lends && split(buffer.off).0 == 0
     }
 
     /// Begins a batch of completions.

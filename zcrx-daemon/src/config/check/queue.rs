@@ -12,7 +12,7 @@ use crate::config::interval::parse_interval;
 use crate::config::said::Said;
 use crate::config::size::parse_size;
 use crate::model::BackendKind;
-use crate::receive::{BackendChoice, MAX_WORKERS, QueueConfig};
+use crate::receive::{BackendChoice, MAX_WORKERS, QueueConfig, SinkConfig};
 
 /// IORING_MAX_CQ_ENTRIES: twice the 32768 submission entries that io_uring allows.
 const MAX_CQ_ENTRIES: u32 = 65536;
@@ -65,6 +65,7 @@ impl Checker<'_> {
             min_wait: self.wait("min_wait", draft.min_wait.as_ref()),
             hold_limit_bytes: None,
             copy_out_bytes: self.size("copy_out", draft.copy_out.as_ref()).unwrap_or(default.copy_out_bytes),
+            forward_zero_copy: draft.forward_zero_copy.as_ref().is_some_and(|said| said.value),
             drain_timeout: self.drain_timeout(draft.drain_timeout.as_ref()).unwrap_or(default.drain_timeout),
             area_max_bytes: self.area("area_max", draft.area_max.as_ref()).unwrap_or(default.area_max_bytes),
             buffer_bytes: self.buffer(draft.buffer.as_ref()).unwrap_or(default.buffer_bytes),
@@ -91,6 +92,7 @@ impl Checker<'_> {
         config.hold_limit_bytes = self.hold_limit(draft.hold_limit.as_ref(), config.area_bytes);
         self.device_matches_backend(said, config.backend);
         self.area_grows(said, &config);
+        self.forwards(said, &config);
         (self.problems.len() == before).then_some(config)
     }
 
@@ -278,6 +280,20 @@ impl Checker<'_> {
                 &most.source,
                 format!("area_max {} is less than area {}", config.area_max_bytes, config.area_bytes),
                 "write more than area, or leave area_max out",
+            );
+        }
+    }
+
+    /// Only a forward sink sends.
+    fn forwards(&mut self, said: &Said<QueueDraft>, config: &QueueConfig) {
+        if let Some(zero_copy) = &said.value.forward_zero_copy
+            && zero_copy.value
+            && !matches!(config.sink, SinkConfig::Forward(_))
+        {
+            self.refuse(
+                &zero_copy.source,
+                format!("forward_zero_copy has no effect on the sink {}", config.sink.name()),
+                "set sink to forward:HOST:PORT, or leave forward_zero_copy out",
             );
         }
     }

@@ -315,6 +315,16 @@ pub(super) static RECEIVER: &[Row] = &[
         "Payload in bytes that was copied from the area to ordinary memory because of a slow sink.",
         One(|queue| Some(queue.ring?.backlog.copied_out_bytes as f64)),
     ),
+    Row::counter(
+        "zcrxd_receiver_forwarded_zero_copy_bytes_total",
+        "Payload in bytes that forward sinks sent from the area without a copy (forward_zero_copy).",
+        One(|queue| Some(queue.ring?.backlog.zero_copy_bytes as f64)),
+    ),
+    Row::counter(
+        "zcrxd_receiver_forwarded_zero_copy_copied_sends_total",
+        "Sends of forward sinks without a copy whose payload the kernel copied, as for destinations on this host.",
+        One(|queue| Some(queue.ring?.backlog.zero_copy_copied as f64)),
+    ),
     Row::gauge(
         "zcrxd_receiver_copy_out_memory_bytes",
         "Memory in bytes that payload copied out of the area uses.",

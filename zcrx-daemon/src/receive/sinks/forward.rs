@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, squeue, types};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
+use tracing::warn;
 
 use super::outbox::Outbox;
 use super::{Backlog, Flow, Sink, Step, Storage, is_transient};
+use crate::receive::error::errno_name;
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::target::Addresses;
 use crate::receive::worker::op::SinkOp;
@@ -33,6 +35,13 @@ const LONGEST_CONFIRM_STEP: Duration = Duration::from_secs(1);
 
 /// Bytes read at once of a destination's reply, which zcrxd discards.
 const REPLY_BYTES: usize = 4096;
+
+/// `IORING_RECVSEND_FIXED_BUF`: the payload lies in the ring's registered buffer (SENDMSG_ZC: Linux 6.15).
+const FIXED_BUFFER: u16 = 1 << 2;
+/// `IORING_SEND_ZC_REPORT_USAGE`: the notification says whether the kernel had to copy.
+const REPORT_USAGE: u16 = 1 << 3;
+/// `IORING_NOTIF_USAGE_ZC_COPIED`, the answer to that.
+const USAGE_COPIED: u32 = 1 << 31;
 
 /// The connection to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +86,8 @@ pub(in crate::receive) struct Forward {
     read: u64,
     /// The connection to the destination failed.
     failed: bool,
+    /// Bytes without acknowledgement when zcrxd aborted the connection to the destination.
+    aborted: Option<u64>,
 }
 
 impl Forward {
@@ -101,6 +112,7 @@ impl Forward {
             sent: 0,
             read: 0,
             failed: false,
+            aborted: None,
         }
     }
 
@@ -206,6 +218,9 @@ impl Forward {
 
     /// Bytes that zcrxd sent and that the destination has not acknowledged (TCP) or possibly not read (Unix).
     fn unacknowledged(&self) -> u64 {
+        if let Some(bytes) = self.aborted {
+            return bytes;
+        }
         let waiting = self.waiting();
         if !self.is_unix() {
             return waiting.saturating_sub(u64::from(self.half_closed));
@@ -228,6 +243,35 @@ impl Forward {
         // Without requested events, poll reports only errors and hang-ups.
         let mut polled = [PollFd::new(socket.as_fd(), PollFlags::empty())];
         poll(&mut polled, PollTimeout::ZERO).is_err() || polled[0].any() != Some(false)
+    }
+
+    /// Sends from the area, where the kernel can.
+    fn send_without_copy(&mut self, pool: &Pool) -> Option<(squeue::Entry, SinkOp)> {
+        if self.is_unix() {
+            return None;
+        }
+        let fd = self.fd();
+        let (header, slot) = self.outbox.lend(pool)?;
+        let send = opcode::SendMsgZc::new(fd, header)
+            .flags(libc::MSG_NOSIGNAL as u32)
+            .ioprio(FIXED_BUFFER | REPORT_USAGE);
+        Some((send.build(), SinkOp::Send(slot)))
+    }
+
+    /// Drops what the destination has not acknowledged, with a reset. A destination that no longer answers would occupy the
+    /// buffers until TCP gives up, which takes a quarter of an hour.
+    fn abort(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        self.aborted = Some(self.unacknowledged());
+        let family = libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or(0);
+        // SAFETY: the kernel reads the family only, from memory that lives long enough. A failure leaves the connection to TCP.
+        unsafe {
+            libc::connect(
+                socket.as_raw_fd(),
+                (&raw const family).cast(),
+                size_of::<libc::sa_family_t>() as libc::socklen_t,
+            )
+        };
     }
 
     /// The kernel's count of what waits for the destination.
@@ -267,30 +311,54 @@ impl Sink for Forward {
         if self.is_unix() {
             self.note_read();
         }
-        let fd = self.fd();
-        let header = ptr::from_ref(self.outbox.list(pool)?);
-        self.sending = true;
-        let send = opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32);
-        Some((send.build(), SinkOp::Write))
+        let request = self.send_without_copy(pool).or_else(|| {
+            let fd = self.fd();
+            let header = ptr::from_ref(self.outbox.list(pool)?);
+            let send = opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32);
+            Some((send.build(), SinkOp::Write))
+        });
+        self.sending = request.is_some();
+        request
     }
 
     fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step {
         match op {
             SinkOp::Connect => self.connected(result),
             SinkOp::Read => self.replied(result),
-            SinkOp::Write | SinkOp::Open | SinkOp::Close => {
+            SinkOp::Write | SinkOp::Send(_) | SinkOp::Open | SinkOp::Close => {
                 self.sending = false;
                 match usize::try_from(result) {
                     Ok(bytes) => {
                         self.sent += bytes as u64;
+                        if matches!(op, SinkOp::Send(_)) {
+                            storage.statistics.zero_copy_bytes += bytes as u64;
+                        }
                         self.outbox.written(bytes, storage);
                     }
                     Err(_) if is_transient(result) => {}
+                    Err(_) if matches!(op, SinkOp::Send(_)) && is_refused(result) => {
+                        if storage.pool.set_lends(false) {
+                            let errno = errno_name(-result);
+                            warn!(
+                                errno,
+                                "forward_zero_copy has no effect: the kernel refuses to send from the area"
+                            );
+                        }
+                    }
                     Err(_) => return self.fail(-result),
                 }
                 Step::Continue
             }
         }
+    }
+
+    fn released(&mut self, slot: u8, result: i32, storage: &mut Storage<'_>) {
+        storage.statistics.zero_copy_copied += u64::from(result as u32 & USAGE_COPIED != 0);
+        self.outbox.released(slot, storage);
+    }
+
+    fn lending(&self) -> u32 {
+        self.outbox.lending()
     }
 
     fn advance(&mut self) -> Step {
@@ -320,7 +388,9 @@ impl Sink for Forward {
     }
 
     fn interrupt(&mut self) -> Option<SinkOp> {
-        if let Some(socket) = &self.socket {
+        if self.lending() > 0 && self.link != Link::Confirmed {
+            self.abort();
+        } else if let Some(socket) = &self.socket {
             // Fails if the destination has closed the connection first: then the requests end as well.
             socket.shutdown(std::net::Shutdown::Both).ok();
         }
@@ -346,4 +416,9 @@ impl Sink for Forward {
     fn clear(&mut self, storage: &mut Storage<'_>) {
         self.outbox.clear(storage);
     }
+}
+
+/// Whether the kernel cannot send this way: the request is unknown (before Linux 6.15), or the socket or its route does not support it.
+const fn is_refused(result: i32) -> bool {
+    matches!(-result, libc::EINVAL | libc::EOPNOTSUPP)
 }

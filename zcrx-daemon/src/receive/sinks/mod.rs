@@ -7,6 +7,9 @@ mod backlog;
 mod discard;
 mod file;
 mod forward;
+#[cfg(test)]
+mod lending_tests;
+mod lent;
 mod outbox;
 mod verify;
 
@@ -85,6 +88,14 @@ pub(super) trait Sink {
 
     /// A request ended with this result.
     fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step;
+
+    /// The kernel does not use the memory of a send without a copy any more: its notification arrived with this result.
+    fn released(&mut self, _slot: u8, _result: i32, _storage: &mut Storage<'_>) {}
+
+    /// Number of sends without a copy whose notification is outstanding. They count as requests in flight.
+    fn lending(&self) -> u32 {
+        0
+    }
 
     /// Takes the next step after payload, the end of the stream, or a result.
     fn advance(&mut self) -> Step {
@@ -188,6 +199,14 @@ impl Sink for AnySink {
 
     fn completed(&mut self, op: SinkOp, result: i32, storage: &mut Storage<'_>) -> Step {
         each!(self, sink => sink.completed(op, result, storage))
+    }
+
+    fn released(&mut self, slot: u8, result: i32, storage: &mut Storage<'_>) {
+        each!(self, sink => sink.released(slot, result, storage));
+    }
+
+    fn lending(&self) -> u32 {
+        each!(self, sink => sink.lending())
     }
 
     fn advance(&mut self) -> Step {

@@ -4,11 +4,15 @@ use std::collections::VecDeque;
 use std::ptr;
 
 use super::backlog::{Backlog, Place};
+use super::lent::Lent;
 use super::{Flow, Storage};
 use crate::receive::pool::{Buffer, Pool};
 
 /// Most pieces handed to one request.
 const PIECES_AT_ONCE: usize = 64;
+
+/// Payload from which on a send without a copy is worth its notification, bytes.
+const LEAST_TO_LEND: usize = 16 << 10;
 
 /// Room that a paused connection waits for, bytes.
 const RESUME_BYTES: usize = 64 << 10;
@@ -24,8 +28,9 @@ enum Piece {
 /// The payload of one connection on its way out.
 pub(super) struct Outbox {
     pieces: VecDeque<Piece>,
-    /// Pieces that hold a buffer.
+    /// Buffers of pieces, and lent buffers.
     held: u64,
+    lent: Lent,
     /// Pieces that are copies.
     copies: u64,
     /// Bytes of the first piece that are written.
@@ -49,6 +54,7 @@ impl Outbox {
         Self {
             pieces: VecDeque::new(),
             held: 0,
+            lent: Lent::default(),
             copies: 0,
             done_of_first: 0,
             bytes: 0,
@@ -105,23 +111,59 @@ impl Outbox {
     /// Lists the first pieces; `None` if there are none. The list and its memory stay unchanged until [`Self::written`] or
     /// [`Self::clear`]: neither may be called while a request uses it.
     pub(super) fn list(&mut self, pool: &Pool) -> Option<&libc::msghdr> {
-        if self.pieces.is_empty() {
+        let listed = self.fill(pool, |_| true);
+        (listed > 0).then_some(&self.list.header)
+    }
+
+    /// As [`Self::list`], for a send without a copy: lists the first pieces as far as the kernel can send from them. Returns the
+    /// send's slot too, which is occupied until [`Self::released`]. `None` if there are too few such bytes or no slot is free.
+    pub(super) fn lend(&mut self, pool: &Pool) -> Option<(&libc::msghdr, u8)> {
+        let lendable = |piece: &Piece| matches!(piece, Piece::Held(buffer) if pool.is_lendable(buffer));
+        if self.fill(pool, lendable) < LEAST_TO_LEND {
             return None;
         }
+        let slot = self.lent.begin()?;
+        Some((&self.list.header, slot))
+    }
+
+    /// Lists the first pieces up to one that `takes` refuses. Returns their bytes.
+    fn fill(&mut self, pool: &Pool, takes: impl Fn(&Piece) -> bool) -> usize {
         let mut skip = self.done_of_first;
-        let mut count = 0;
-        for (piece, iovec) in self.pieces.iter().zip(&mut self.list.iovecs) {
+        let (mut count, mut listed) = (0, 0);
+        let first = self.pieces.iter().take_while(|piece| takes(piece));
+        for (piece, iovec) in first.zip(&mut self.list.iovecs) {
             let bytes = &piece.bytes(pool)[skip..];
             *iovec = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
             skip = 0;
             count += 1;
+            listed += bytes.len();
         }
         self.list.header.msg_iov = self.list.iovecs.as_mut_ptr();
         self.list.header.msg_iovlen = count;
-        Some(&self.list.header)
+        listed
     }
 
-    /// Notes that `bytes` are written. Returns the buffers, and frees the copies, that are written to their end.
+    /// Ends a send without a copy: its notification has arrived. Returns the buffers that no send uses any more.
+    pub(super) fn released(&mut self, slot: u8, storage: &mut Storage<'_>) {
+        self.lent.end(slot);
+        self.take_back(storage);
+    }
+
+    /// Number of sends without a copy whose notification is outstanding.
+    pub(super) fn lending(&self) -> u32 {
+        self.lent.sends()
+    }
+
+    fn take_back(&mut self, storage: &mut Storage<'_>) {
+        while let Some(buffer) = self.lent.take_free() {
+            self.held -= 1;
+            storage.backlog.release();
+            storage.pool.give_back(buffer);
+        }
+    }
+
+    /// Notes that `bytes` are written. Returns the buffers, and frees the copies, that are written to their end. Buffers that the
+    /// kernel still sends from are returned by [`Self::released`].
     pub(super) fn written(&mut self, mut bytes: usize, storage: &mut Storage<'_>) {
         while let Some(first) = self.pieces.front() {
             let left = first.len() - self.done_of_first;
@@ -135,8 +177,14 @@ impl Outbox {
         }
     }
 
-    /// Copies all buffers to ordinary memory, whatever the limits: the area goes away.
+    /// Copies all buffers to ordinary memory, whatever the limits: the area goes away. The kernel keeps the memory of lent buffers
+    /// as long as it sends from them.
     pub(super) fn leave_area(&mut self, storage: &mut Storage<'_>) {
+        while self.lent.take_any().is_some() {
+            self.held -= 1;
+            storage.backlog.release();
+        }
+        self.lent = Lent::default();
         for piece in &mut self.pieces {
             let Piece::Held(buffer) = piece else { continue };
             let copy: Box<[u8]> = storage.pool.bytes(buffer).into();
@@ -162,10 +210,9 @@ impl Outbox {
     fn drop_first(&mut self, storage: &mut Storage<'_>) {
         match self.pieces.pop_front() {
             Some(Piece::Held(buffer)) => {
-                self.held -= 1;
                 self.bytes -= buffer.len();
-                storage.backlog.release();
-                storage.pool.give_back(buffer);
+                self.lent.lend(buffer);
+                self.take_back(storage);
             }
             Some(Piece::Copied(copy)) => {
                 self.copies -= 1;

@@ -3,6 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
+use io_uring::cqueue;
 use tracing::{debug, error, warn};
 
 use super::op::{Op, SinkOp};
@@ -41,11 +42,12 @@ impl State<'_> {
         }
     }
 
-    /// Handles the end of a sink's request.
-    pub(super) fn sink_completed(&mut self, index: u32, op: SinkOp, result: i32) {
+    /// Handles a completion of a sink's request: its result, its notification, or both.
+    pub(super) fn sink_completed(&mut self, index: u32, op: SinkOp, cqe: &cqueue::Entry32) {
+        let (result, last) = (cqe.result(), !cqueue::more(cqe.flags()));
         let connections = self.connections.len();
         let Some(connection) = self.connections.get_mut(index) else { return };
-        connection.in_flight -= 1;
+        connection.in_flight -= u32::from(last);
         let mut storage = Storage {
             pool: &mut self.pool,
             backlog: &mut self.backlog,
@@ -53,7 +55,18 @@ impl State<'_> {
             verified: &mut self.reporter.verified,
             connections,
         };
-        let step = connection.sink.completed(op, result, &mut storage);
+        let is_notification = cqueue::notif(cqe.flags());
+        let step = if is_notification {
+            Step::Continue
+        } else {
+            connection.sink.completed(op, result, &mut storage)
+        };
+        if let SinkOp::Send(slot) = op
+            && last
+        {
+            // A send that failed at once has no notification, and its result says nothing about copies.
+            connection.sink.released(slot, if is_notification { result } else { 0 }, &mut storage);
+        }
         if self.forget_if_closed(index) {
             return;
         }

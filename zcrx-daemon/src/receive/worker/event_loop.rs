@@ -6,6 +6,7 @@
 use std::mem;
 use std::time::Duration;
 
+use super::lending;
 use super::report::Reporter;
 use super::requests::Requests;
 use super::retired::RetiredRings;
@@ -41,7 +42,8 @@ pub(super) struct EventLoop<'p> {
 impl<'p> EventLoop<'p> {
     /// Creates a loop for a queue that is registered on `prepared`'s ring.
     pub(super) fn new(plan: &'p Plan, prepared: Prepared, joined: Option<u64>, carried: Carried) -> Self {
-        let Prepared { ring, backend, pool, selection, ifindex, busy_poll } = prepared;
+        let Prepared { ring, backend, mut pool, selection, ifindex, busy_poll } = prepared;
+        lending::lend_area(plan, &ring, &mut pool);
         let Carried { counters, connections, backlog } = carried;
         plan.stats.registered(&selection, backend.zcrx(), &pool, ring.cq_entries());
         let mut state = State {

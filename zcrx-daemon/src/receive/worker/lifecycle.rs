@@ -71,11 +71,9 @@ impl EventLoop<'_> {
         let state = &mut self.state;
         let mut kept = Table::default();
         for index in state.connections.indices() {
-            if state
-                .connections
-                .get(index)
-                .is_none_or(|connection| connection.in_flight > 0 || connection.closing)
-            {
+            if state.connections.get(index).is_none_or(|connection| {
+                connection.in_flight > connection.sink.lending() || connection.closing
+            }) {
                 continue;
             }
             let connections = state.connections.len();
@@ -88,6 +86,8 @@ impl EventLoop<'_> {
                 connections,
             };
             connection.sink.leave_area(&mut storage);
+            // Notifications that are outstanding arrive at this ring, if at all.
+            connection.in_flight = 0;
             kept.insert(connection);
         }
         let paused = state.reporter.counters.ring.backlog.paused;

@@ -6,6 +6,7 @@
 //! | `event_loop` | one turn: submit, wait, handle a batch |
 //! | `state` | the state that handlers change, and the dispatch of completions to handlers |
 //! | `arriving`, `receiving`, `delivering`, `helping` | the handlers |
+//! | `lending` | registers the area, so that sinks send from it without a copy |
 //! | `lifecycle` | the end of a loop: drained, closed, or continued by the next loop |
 //! | `requests`, `op` | queued requests, and the request that a completion belongs to |
 //! | `timers`, `retry` | due times |
@@ -16,6 +17,7 @@ mod arriving;
 mod delivering;
 mod event_loop;
 mod helping;
+mod lending;
 mod lifecycle;
 pub(super) mod op;
 mod prepared;

@@ -7,6 +7,8 @@ use crate::receive::backend::EVENT_USER_DATA;
 pub(in crate::receive) enum SinkOp {
     /// Sends or writes payload.
     Write,
+    /// Sends payload without a copy; the slot distinguishes sends that the kernel has not finished with.
+    Send(u8),
     /// Connects to the destination.
     Connect,
     /// Reads what the destination sends.
@@ -40,6 +42,9 @@ impl Op {
     /// `user_data >> 32` of a receive.
     pub(in crate::receive) const RECEIVE: u64 = 2;
 
+    /// `user_data >> 32` of a send in slot 0. The slot is above the lowest byte.
+    const SEND: u64 = 10;
+
     /// Kind in the upper half, index in the lower.
     pub(in crate::receive) const fn encode(self) -> u64 {
         let (kind, index) = match self {
@@ -53,6 +58,7 @@ impl Op {
             Self::Sink(index, SinkOp::Read) => (7, index),
             Self::Sink(index, SinkOp::Open) => (8, index),
             Self::Sink(index, SinkOp::Close) => (9, index),
+            Self::Sink(index, SinkOp::Send(slot)) => (Self::SEND | (slot as u64) << 8, index),
             Self::Event => return EVENT_USER_DATA,
         };
         kind << 32 | index as u64
@@ -75,6 +81,9 @@ impl Op {
             7 => Some(Self::Sink(index, SinkOp::Read)),
             8 => Some(Self::Sink(index, SinkOp::Open)),
             9 => Some(Self::Sink(index, SinkOp::Close)),
+            kind if kind & 0xff == Self::SEND && kind >> 16 == 0 => {
+                Some(Self::Sink(index, SinkOp::Send((kind >> 8) as u8)))
+            }
             _ => None,
         }
     }
@@ -95,6 +104,8 @@ mod tests {
             Op::Sink(1, SinkOp::Read),
             Op::Sink(2, SinkOp::Open),
             Op::Sink(3, SinkOp::Close),
+            Op::Sink(4, SinkOp::Send(0)),
+            Op::Sink(u32::MAX, SinkOp::Send(u8::MAX)),
             Op::Timeout,
             Op::Cancel,
             Op::Event,

@@ -126,7 +126,7 @@ impl State<'_> {
             Op::Timeout => self.timers.fired(),
             Op::Accept(listener) => self.accepted(listener, cqe.result(), more),
             Op::Receive(index) => self.received(index, cqe, more),
-            Op::Sink(index, op) => self.sink_completed(index, op, cqe.result()),
+            Op::Sink(index, op) => self.sink_completed(index, op, cqe),
         }
     }
 

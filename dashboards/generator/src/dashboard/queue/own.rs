@@ -82,6 +82,10 @@ pub(super) fn slow_sinks() -> Row {
                 .ask("zcrxd_receiver_sink_hold_limit_buffers{QUEUE}", queue!("limit")),
             Panel::lines("Copied out", BYTE_RATE, "Payload copied out of the area to ordinary memory because of a slow sink.")
                 .ask("rate(zcrxd_receiver_copied_out_bytes_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Forwarded without a copy", BYTE_RATE, "Payload that forward sinks sent from the area without a copy (forward_zero_copy).")
+                .ask("rate(zcrxd_receiver_forwarded_zero_copy_bytes_total{QUEUE}[$__rate_interval])", queue!("")),
+            Panel::lines("Copied by the kernel nevertheless", RATE, "Sends without a copy whose payload the kernel copied: the destination is on this host, or its NIC sends no separate pieces.")
+                .ask("rate(zcrxd_receiver_forwarded_zero_copy_copied_sends_total{QUEUE}[$__rate_interval])", queue!("")),
             Panel::lines("Memory of what was copied out", BYTES, "Memory in use by payload that was copied out, and the most that may be.")
                 .ask("zcrxd_receiver_copy_out_memory_bytes{QUEUE}", queue!("in use"))
                 .ask("zcrxd_receiver_copy_out_memory_limit_bytes{QUEUE}", queue!("limit")),

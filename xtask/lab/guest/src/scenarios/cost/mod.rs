@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask regenerate` writes what follows.
 
+mod forwarding;
 mod gates;
 mod observing;
 mod receiving;
@@ -11,6 +12,7 @@ use crate::harness::scenario::Scenario;
 /// The scenarios of each file.
 #[rustfmt::skip]
 pub(super) const FILES: &[&[Scenario]] = &[
+    forwarding::SCENARIOS,
     gates::SCENARIOS,
     observing::SCENARIOS,
     receiving::SCENARIOS,

@@ -74,7 +74,7 @@ const PROBES: Scenario = Scenario {
 };
 
 /// A program that receives.
-trait Receiver {
+pub(super) trait Receiver {
     /// Returns the instructions that it has run so far for receiving.
     fn ran(&mut self) -> Result<u64>;
     /// Returns the completions with data so far, or the bytes where there are no completions.
@@ -152,7 +152,7 @@ impl Receiver for CopyDaemon<'_> {
 
 /// Instructions per completion, or per byte.
 #[derive(Clone, Copy, Debug)]
-struct Cost {
+pub(super) struct Cost {
     receiver: f64,
     machine: f64,
 }
@@ -242,7 +242,7 @@ fn bare(nic: &Nic, transfers: usize, observer: Option<u32>) -> Result<Cost> {
     Ok(cost)
 }
 
-fn zcrxd<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
+pub(super) fn zcrxd<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
     arguments.extend(["--backend", "device", "--area", AREA, "--no-probes"]);
@@ -250,14 +250,14 @@ fn zcrxd<'a>(nic: &'a Nic, further: &[&str]) -> Result<Daemon<'a>> {
     Daemon::start(&nic.rx, &arguments)
 }
 
-fn keep(name: &str, cost: Cost) -> Result<()> {
+pub(super) fn keep(name: &str, cost: Cost) -> Result<()> {
     figure(&format!("{name}/receiver"), cost.receiver)?;
     figure(&format!("{name}/machine"), cost.machine)
 }
 
 /// Returns the median of several transfers; the first of all warms up and does not count. The instructions of `observer`, a
 /// process, do not belong to the machine's.
-fn measure(
+pub(super) fn measure(
     nic: &Nic,
     receiver: &mut impl Receiver,
     connections: usize,

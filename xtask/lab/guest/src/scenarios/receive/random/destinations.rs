@@ -125,9 +125,9 @@ impl Ledger {
     }
 }
 
-/// Accepts connections of zcrxd over TCP. Returns the port.
+/// Accepts connections of zcrxd over TCP, on any address of the host. Returns the port.
 pub(super) fn over_tcp(host: &Namespace, seed: u64, queues: u16, ledger: &Arc<Ledger>) -> Result<u16> {
-    let listener = host.enter(|| TcpListener::bind("127.0.0.1:0").context("cannot bind a destination"))?;
+    let listener = host.enter(|| TcpListener::bind("0.0.0.0:0").context("cannot bind a destination"))?;
     let port = listener.local_addr().context("no address")?.port();
     ledger.serve(seed, queues, move || Ok(Stream::Tcp(listener.accept()?.0)));
     Ok(port)

@@ -26,7 +26,8 @@ use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, work};
 
 /// Scenarios of this folder.
-pub(super) const SCENARIOS: &[Scenario] = &[SHORT, ANY_SEED, interrupted::SHORT, interrupted::MANY];
+pub(super) const SCENARIOS: &[Scenario] =
+    &[SHORT, ANY_SEED, ZERO_COPY, interrupted::SHORT, interrupted::MANY];
 
 /// Queues of the receiver.
 const QUEUES: u16 = 3;
@@ -50,11 +51,24 @@ const fn scenario(name: &'static str, limit: u64, default: bool, run: fn() -> Re
     }
 }
 
-const SHORT: Scenario = scenario("receive-random", 600, true, || run(1, 8));
+const SHORT: Scenario = scenario("receive-random", 600, true, || run(1, 8, Destinations::OnThisHost));
 /// Takes seed and number of reloads from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
 const ANY_SEED: Scenario = scenario("receive-random-seed", 5400, false, || {
-    run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(60) as u32)
+    run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(60) as u32, Destinations::OnThisHost)
 });
+/// As above, and forward sinks send from the area.
+const ZERO_COPY: Scenario = scenario("receive-random-zero-copy", 600, true, || {
+    run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(8) as u32, Destinations::BehindTheNic)
+});
+
+/// Where forward sinks send to over TCP.
+#[derive(Clone, Copy, PartialEq)]
+enum Destinations {
+    /// Over loopback, where the kernel always copies.
+    OnThisHost,
+    /// Over the NIC, without a copy.
+    BehindTheNic,
+}
 
 fn parameter(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -101,22 +115,28 @@ struct Stage<'a> {
     random: Random,
     /// Whether a queue ever had a sink without a ledger.
     silent: Vec<bool>,
+    /// Most bytes sent without a copy, and most sends among them that the kernel copied, as seen at the steps.
+    without_copy: (u64, u64),
 }
 
-fn run(seed: u64, steps: u32) -> Result<()> {
+fn run(seed: u64, steps: u32, destinations: Destinations) -> Result<()> {
     let nic = Nic::with(&format!("queues={}", QUEUES + 1))?;
     steer(&nic)?;
     let ledger = Arc::new(Ledger::default());
     let socket = work().join("destination.sock");
-    let port = over_tcp(&nic.rx, seed, QUEUES, &ledger)?;
+    let (host, address) = match destinations {
+        Destinations::OnThisHost => (&nic.rx, "127.0.0.1"),
+        Destinations::BehindTheNic => (&nic.tx, nic::TX_ADDRESS),
+    };
+    let port = over_tcp(host, seed, QUEUES, &ledger)?;
     over_unix(&socket, seed, QUEUES, &ledger)?;
     let files = work().join("files");
     let sinks = vec![
         "discard".to_owned(),
         "verify".to_owned(),
         format!("file:{}", files.display()),
-        format!("forward:127.0.0.1:{port}"),
-        format!("forward:127.0.0.1:{port}"),
+        format!("forward:{address}:{port}"),
+        format!("forward:{address}:{port}"),
         format!("forward:unix:{}", socket.display()),
     ];
     let queues = vec![Queue::plain(); usize::from(QUEUES)];
@@ -125,7 +145,7 @@ fn run(seed: u64, steps: u32) -> Result<()> {
     let path = path.to_str().context("a path that is no text")?;
     let daemon = Daemon::start(&nic.rx, &["--config", path])?;
     let silent = vec![true; queues.len()];
-    let mut stage = Stage { daemon, queues, sinks, random: Random::new(seed), silent };
+    let mut stage = Stage { daemon, queues, sinks, random: Random::new(seed), silent, without_copy: (0, 0) };
 
     // The first connections and reloads allocate what the program keeps.
     let senders = Senders::start(&nic.tx, seed ^ u64::MAX, QUEUES, SENDERS)?;
@@ -150,6 +170,12 @@ fn run(seed: u64, steps: u32) -> Result<()> {
         let done = stage.step().with_context(|| format!("seed {seed}, step {step}"))?;
         println!("step {step}: {done}");
     }
+    println!("bytes sent without a copy, and copied sends: {:?}", stage.without_copy);
+    ensure!(
+        (stage.without_copy.0 > 0) == (destinations == Destinations::BehindTheNic),
+        "seed {seed}: sinks sent {} bytes without a copy",
+        stage.without_copy.0
+    );
     let sent = senders.finish().with_context(|| format!("seed {seed}"))?;
     let silent = stage.silent.clone();
     stage.queues = vec![Queue::plain(); usize::from(QUEUES)];
@@ -179,11 +205,12 @@ fn write_configuration(queues: &[Queue]) -> Result<()> {
         write!(
             text,
             "[[queue]]\ninterface = {:?}\nqueue = {}\nbackend = \"device\"\nlisten = [\"{}:{}\"]\narea = \"{area_mib}MiB\"\n\
-             drain_timeout = \"2s\"\nsink = {sink:?}\n{further}\n",
+             drain_timeout = \"2s\"\nsink = {sink:?}\nforward_zero_copy = {}\n{further}\n",
             nic::RX,
             1 + index,
             nic::RX_ADDRESS,
-            FIRST_PORT + index
+            FIRST_PORT + index,
+            sink.contains(nic::TX_ADDRESS)
         )?;
     }
     fs::write(configuration(), text).context("cannot write the configuration")
@@ -223,6 +250,11 @@ impl Stage<'_> {
     fn step(&mut self) -> Result<String> {
         let pause = Duration::from_millis(300 + u64::from(self.random.below(2500)));
         thread::sleep(pause);
+        let metrics = self.daemon.metrics()?;
+        let sum = |name: &str| metrics.sum(name).unwrap_or(0.0) as u64;
+        let bytes = sum("zcrxd_receiver_forwarded_zero_copy_bytes_total");
+        let copied = sum("zcrxd_receiver_forwarded_zero_copy_copied_sends_total");
+        self.without_copy = (self.without_copy.0.max(bytes), self.without_copy.1.max(copied));
         let queue = self.random.below(self.queues.len() as u32) as usize;
         // A stopped process: connections wait in the listeners' queues, data in sockets, and completions in the rings.
         let still = self.random.once_in(3);
@@ -233,13 +265,13 @@ impl Stage<'_> {
         let done = match self.random.below(10) {
             0 => self.refused()?,
             1..=5 => {
-                self.queues[queue].sink = self.random.one_of(&self.sinks).clone();
+                self.queues[queue].sink.clone_from(self.random.one_of(&self.sinks));
                 self.reload()?;
                 format!("queue {queue}: {:?}", self.queues[queue])
             }
             6 => {
                 for other in 0..self.queues.len() {
-                    self.queues[other].sink = self.random.one_of(&self.sinks).clone();
+                    self.queues[other].sink.clone_from(self.random.one_of(&self.sinks));
                 }
                 self.reload()?;
                 format!("{:?}", self.queues)

@@ -195,46 +195,12 @@ fn number(text: &mut String, value: f64, whole: bool) {
     } else if value.is_infinite() {
         text.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
     } else if value.fract() == 0.0 && value.abs() < EXACT {
-        integer(text, value as i64);
+        // Most values are whole, and `write!` takes several times as long.
+        text.push_str(itoa::Buffer::new().format(value as i64));
         if whole {
             text.push_str(".0");
         }
     } else {
         let _ = write!(text, "{value}");
-    }
-}
-
-/// Appends a whole number. By hand, since most values are whole and `write!` takes several times as long.
-fn integer(text: &mut String, value: i64) {
-    /// Digits of the largest value.
-    const MOST: usize = 20;
-    let mut digits = [0; MOST];
-    let mut begin = MOST;
-    let mut rest = value.unsigned_abs();
-    loop {
-        begin -= 1;
-        digits[begin] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        text.push('-');
-    }
-    text.extend(digits[begin..].iter().map(|&digit| char::from(digit)));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_numbers_are_written_as_the_standard_library_writes_them() {
-        for value in [0, 1, 9, 10, 4096, 123_456_789, i64::MAX, -1, -10, -4096, i64::MIN] {
-            let mut text = "x".to_owned();
-            integer(&mut text, value);
-            assert_eq!(text, format!("x{value}"));
-        }
     }
 }

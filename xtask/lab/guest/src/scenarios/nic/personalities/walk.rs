@@ -85,7 +85,11 @@ impl<'a> Walk<'a> {
         let mut wanted = vec!["--queues".to_owned(), queues];
         for _ in 0..=self.random.below(2) {
             let protocol = *self.random.one_of(&["tcp4", "tcp6"]);
-            wanted.extend(["--flow".to_owned(), format!("{protocol}:{}", 7000 + self.random.below(8))]);
+            let flow = format!("{protocol}:{}", 7000 + self.random.below(8));
+            // zcrxd refuses a flow that is named twice.
+            if !wanted.contains(&flow) {
+                wanted.extend(["--flow".to_owned(), flow]);
+            }
         }
         wanted
     }

@@ -17,10 +17,11 @@ const QUEUE_NAME: &str = "{{ $labels.interface }}:{{ $labels.queue }}";
 const MATCHERS: &str = "{cluster=%q,job=%q,instance=%q,interface=%q,queue=%q}";
 const ARGUMENTS: &str = "$labels.cluster $labels.job $labels.instance $labels.interface $labels.queue";
 
-/// The most likely cause, and the owner of the queue.
+/// The most likely cause, and the owner of the queue. Where the alarm pauses at the moment of the query, the last cause before.
 fn why() -> String {
     [
-        "{{ with printf `topk(1, zcrx_queue_cause_contribution_ratio$matchers)` $arguments | query }}",
+        "{{ with printf `topk(1, zcrx_queue_cause_contribution_ratio$matchers) or on () topk(1, ",
+        "last_over_time(zcrx_queue_cause_contribution_ratio$matchers[5m]))` $arguments $arguments | query }}",
         "{{ with first . }} Most likely cause: {{ .Labels.cause }}{{ if gt .Value 0.0 }}, which explains ",
         "{{ .Value | humanizePercentage }} of the missing buffers{{ end }}.{{ end }}{{ end }}",
         "{{ with printf `zcrx_queue_info$matchers` $arguments | query }}",

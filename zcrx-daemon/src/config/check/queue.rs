@@ -187,7 +187,7 @@ impl Checker<'_> {
             Ok(_) => self.refuse(
                 &said.source,
                 format!("{key} {:?} is out of range", said.value),
-                "write a time from 1us to 10ms; 50us is a good start",
+                "write a time from 1us to 10ms, such as 50us",
             ),
             Err(what) => self.refuse(&said.source, format!("{key} {what}"), ""),
         }

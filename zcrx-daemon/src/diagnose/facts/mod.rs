@@ -117,12 +117,9 @@ impl<'h> Facts<'h> {
         some(self.recent.drops) && self.nothing_posted() == Some(true)
     }
 
-    /// Whether the driver keeps its buffers posted because it lacks others, and there is none that it could get: it drops what comes.
+    /// Whether the driver keeps its buffers posted because it can get no others: then it drops every packet.
     pub fn drops_every_packet(&self) -> bool {
-        let allocatable = self.placement.free.zip(self.placement.refill_depth);
-        self.now.nic.keeps_posted
-            && self.starving_since().is_some()
-            && allocatable.is_some_and(|(free, pending)| free + pending == 0)
+        self.now.nic.keeps_posted && self.starving_since().is_some() && self.available() == Some(0)
     }
 
     /// Whether a queue without a device has next to no buffer to copy into, and data to copy.

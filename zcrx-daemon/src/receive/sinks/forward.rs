@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::warn;
 
 use super::outbox::Outbox;
-use super::{Backlog, Flow, Sink, Step, Storage, is_transient};
+use super::{Backlog, Flow, Sink, Step, Storage, is_transient, zero_copy};
 use crate::receive::error::errno_name;
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::target::Addresses;
@@ -35,13 +35,6 @@ const LONGEST_CONFIRM_STEP: Duration = Duration::from_secs(1);
 
 /// Bytes read at once of a destination's reply, which zcrxd discards.
 const REPLY_BYTES: usize = 4096;
-
-/// `IORING_RECVSEND_FIXED_BUF`: the payload lies in the ring's registered buffer (SENDMSG_ZC: Linux 6.15).
-const FIXED_BUFFER: u16 = 1 << 2;
-/// `IORING_SEND_ZC_REPORT_USAGE`: the notification says whether the kernel had to copy.
-const REPORT_USAGE: u16 = 1 << 3;
-/// `IORING_NOTIF_USAGE_ZC_COPIED`, the answer to that.
-const USAGE_COPIED: u32 = 1 << 31;
 
 /// The connection to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,10 +245,7 @@ impl Forward {
         }
         let fd = self.fd();
         let (header, slot) = self.outbox.lend(pool)?;
-        let send = opcode::SendMsgZc::new(fd, header)
-            .flags(libc::MSG_NOSIGNAL as u32)
-            .ioprio(FIXED_BUFFER | REPORT_USAGE);
-        Some((send.build(), SinkOp::Send(slot)))
+        Some((zero_copy::send(fd, header), SinkOp::Send(slot)))
     }
 
     /// Drops what the destination has not acknowledged, with a reset. A destination that no longer answers would occupy the
@@ -263,15 +253,7 @@ impl Forward {
     fn abort(&mut self) {
         let Some(socket) = &self.socket else { return };
         self.aborted = Some(self.unacknowledged());
-        let family = libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or(0);
-        // SAFETY: the kernel reads the family only, from memory that lives long enough. A failure leaves the connection to TCP.
-        unsafe {
-            libc::connect(
-                socket.as_raw_fd(),
-                (&raw const family).cast(),
-                size_of::<libc::sa_family_t>() as libc::socklen_t,
-            )
-        };
+        zero_copy::disconnect(socket);
     }
 
     /// The kernel's count of what waits for the destination.
@@ -336,12 +318,13 @@ impl Sink for Forward {
                         self.outbox.written(bytes, storage);
                     }
                     Err(_) if is_transient(result) => {}
-                    Err(_) if matches!(op, SinkOp::Send(_)) && is_refused(result) => {
+                    Err(_) if matches!(op, SinkOp::Send(_)) && zero_copy::is_refused(result) => {
                         if storage.pool.set_lends(false) {
                             let errno = errno_name(-result);
                             warn!(
                                 errno,
-                                "forward_zero_copy has no effect: the kernel refuses to send from the area"
+                                "forward_zero_copy has no effect: the kernel refuses to send from the area; use Linux 6.15 or later, or \
+                                 leave forward_zero_copy out"
                             );
                         }
                     }
@@ -353,7 +336,7 @@ impl Sink for Forward {
     }
 
     fn released(&mut self, slot: u8, result: i32, storage: &mut Storage<'_>) {
-        storage.statistics.zero_copy_copied += u64::from(result as u32 & USAGE_COPIED != 0);
+        storage.statistics.zero_copy_copied += u64::from(zero_copy::was_copied(result));
         self.outbox.released(slot, storage);
     }
 
@@ -416,9 +399,4 @@ impl Sink for Forward {
     fn clear(&mut self, storage: &mut Storage<'_>) {
         self.outbox.clear(storage);
     }
-}
-
-/// Whether the kernel cannot send this way: the request is unknown (before Linux 6.15), or the socket or its route does not support it.
-const fn is_refused(result: i32) -> bool {
-    matches!(-result, libc::EINVAL | libc::EOPNOTSUPP)
 }

@@ -12,6 +12,7 @@ mod lending_tests;
 mod lent;
 mod outbox;
 mod verify;
+mod zero_copy;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::namespace::Namespace;
 use super::process::Process;
-use super::{eventually, program};
+use super::{STEP_LIMIT, eventually, program};
 
 /// How long it may take to answer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -85,6 +85,17 @@ impl Foreign {
     pub(crate) fn quit(mut self) -> Result<()> {
         self.order("quit")?;
         self.process.finish(LIMIT).map(drop)
+    }
+
+    /// Waits until it has returned all that the refill ring has room for, checks that it received what was sent, and lets it leave.
+    ///
+    /// Without traffic the driver consumes nothing: what finds the refill ring full stays stashed.
+    pub(crate) fn settle_and_quit(mut self) -> Result<()> {
+        let truth = self.until("what has room in the refill ring is back", STEP_LIMIT, |truth| {
+            truth["held"] == truth["stashed"]
+        })?;
+        ensure!(number(&truth, "mismatched_bytes")? == 0, "bytes are not what was sent: {truth}");
+        self.quit()
     }
 
     /// Kills it.

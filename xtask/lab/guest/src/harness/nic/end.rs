@@ -18,6 +18,11 @@ use crate::harness::namespace::Namespace;
 /// How long a link may take to come up.
 const LIMIT: Duration = Duration::from_mins(1);
 
+/// `ETHTOOL_TCP_DATA_SPLIT_DISABLED`.
+pub(crate) const SPLIT_OFF: u8 = 1;
+/// `ETHTOOL_TCP_DATA_SPLIT_ENABLED`.
+const SPLIT_ON: u8 = 2;
+
 /// One end of the wire.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End<'a> {
@@ -90,24 +95,44 @@ impl End<'_> {
         })
     }
 
-    /// Sets header split and its threshold. Over netlink: ethtool's program learned it late.
+    /// Switches header split on or off and sets its threshold.
     pub(crate) fn header_split(self, on: bool, threshold: u32) -> Result<()> {
-        const OFF: u8 = 1;
-        const ON: u8 = 2;
-        const RINGS_SET: u8 = 16;
         // gve refuses a request that names a threshold.
         let has_threshold = Driver::of_this_guest()? != Driver::Gve;
+        self.set_header_split(if on { SPLIT_ON } else { SPLIT_OFF }, has_threshold.then_some(threshold))
+    }
+
+    /// Sets header split (`ETHTOOL_TCP_DATA_SPLIT_*`) and, if given, its threshold. Over netlink: ethtool's program learned it late.
+    pub(crate) fn set_header_split(self, split: u8, threshold: Option<u32>) -> Result<()> {
+        const RINGS_SET: u8 = 16;
         self.namespace.enter(|| {
             let mut request = ethtool::Request::new().op_rings_set_do();
             // The bindings number ethtool's commands by place in the specification, which leaves some out.
             request.header_mut().cmd = RINGS_SET;
             let name = self.interface.as_bytes();
             let header = request.encode().nested_header().push_dev_name_bytes(name).end_nested();
-            let with_split = header.push_tcp_data_split(if on { ON } else { OFF });
-            drop(if has_threshold { with_split.push_hds_thresh(threshold) } else { with_split });
+            let with_split = header.push_tcp_data_split(split);
+            drop(match threshold {
+                Some(threshold) => with_split.push_hds_thresh(threshold),
+                None => with_split,
+            });
             let mut socket = NetlinkSocket::new();
             let mut reply = socket.request(&request).context("cannot ask for header split")?;
             reply.recv_ack().context("header split is refused")
+        })
+    }
+
+    /// Header split and its threshold as the driver reports them; `None` for what it does not report.
+    pub(crate) fn reported_header_split(self) -> Result<(Option<u8>, Option<u32>)> {
+        const RINGS_GET: u8 = 15;
+        self.namespace.enter(|| {
+            let mut request = ethtool::Request::new().op_rings_get_do();
+            request.header_mut().cmd = RINGS_GET;
+            drop(request.encode().nested_header().push_dev_name_bytes(self.interface.as_bytes()));
+            let mut socket = NetlinkSocket::new();
+            let mut reply = socket.request(&request).context("cannot ask for the rings")?;
+            let rings = reply.recv_one().context("the rings are refused")?;
+            Ok((rings.get_tcp_data_split().ok(), rings.get_hds_thresh().ok()))
         })
     }
 

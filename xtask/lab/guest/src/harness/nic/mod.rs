@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub(crate) use self::driver::{insert, missing, other, remove, unload};
-pub(crate) use self::end::End;
+pub(crate) use self::end::{End, SPLIT_OFF};
 
 use self::device::Device;
 use self::driver::Driver;

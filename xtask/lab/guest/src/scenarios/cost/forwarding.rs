@@ -7,15 +7,13 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use super::receiving::{keep, measure, zcrxd};
+use super::receiving::{TRANSFERS, keep, measure, zcrxd};
 use crate::harness::instructions::require_counting;
 use crate::harness::nic::{self, Nic};
 use crate::harness::scenario::Scenario;
 
 /// The scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[FORWARD];
-
-const TRANSFERS: usize = 3;
 
 /// A forward sink whose destination is behind the NIC.
 const FORWARD: Scenario = Scenario {

@@ -22,7 +22,7 @@ use crate::harness::{eventually, program};
 pub(super) const SCENARIOS: &[Scenario] = &[RECEIVE, COPY, PROBES];
 
 /// Transfers that count; one before them does not.
-const TRANSFERS: usize = 3;
+pub(super) const TRANSFERS: usize = 3;
 /// Bytes of a transfer over all its connections together.
 const BYTES: usize = 32 << 20;
 /// The area holds more than a transfer, so that no receive loop can be too slow for the sender.

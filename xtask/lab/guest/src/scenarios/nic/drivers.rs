@@ -120,12 +120,7 @@ const RECOVERY: Scenario = Scenario {
         };
         traffic.finish(TRANSFER_LIMIT)?;
         facts::add("restart after starvation", by)?;
-        // Without traffic the driver consumes nothing: what finds the refill ring full then stays stashed.
-        let truth = foreign.until("what has room in the refill ring is back", STEP_LIMIT, |truth| {
-            truth["held"] == truth["stashed"]
-        })?;
-        ensure!(truth["mismatched_bytes"] == 0, "bytes are not what was sent: {truth}");
-        foreign.quit()?;
+        foreign.settle_and_quit()?;
         daemon.stop().map(drop)
     },
 };

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use self::steps::{SPLIT_OFF, WANTED, apply, by_ethtool, header_split, planned};
+use self::steps::{WANTED, apply, by_ethtool, header_split, planned};
 pub(super) use self::steps::{done, killed, restore, run, text, zcrxd};
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::Foreign;
@@ -101,7 +101,7 @@ const MEDDLED: Scenario = Scenario {
         ensure!(nic.ethtool(&["-x", nic::RX])? == table, "the RSS table of the other program is gone");
         let rules = nic.ethtool(&["-n", nic::RX])?;
         ensure!(rules.contains("Total 1 rules"), "rules beside that of the other program are left: {rules}");
-        ensure!(header_split(&nic)? == (SPLIT_OFF, 0), "header split is not off again");
+        ensure!(header_split(&nic)? == (nic::SPLIT_OFF, 0), "header split is not off again");
         Ok(())
     },
 };

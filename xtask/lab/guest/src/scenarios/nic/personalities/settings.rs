@@ -17,7 +17,8 @@ pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
         let lines = nic.ethtool(&[option, nic::RX])?;
         shown.extend(lines.lines().map(|line| format!("ethtool {option}: {}", line.trim())));
     }
-    shown.push(format!("hds_thresh: {:?}", threshold(nic)?));
+    let (split, threshold) = nic.receiving().reported_header_split()?;
+    shown.push(format!("tcp-data-split {split:?}, hds-thresh {threshold:?}"));
     shown.extend(rss(nic)?);
     shown.push(format!("hds_config: {}", configured_split(nic)?));
     Ok(shown)
@@ -39,25 +40,12 @@ fn configured_split(nic: &Nic) -> Result<String> {
     })
 }
 
-/// `None` where the driver has no threshold.
-fn threshold(nic: &Nic) -> Result<Option<u32>> {
-    const RINGS_GET: u8 = 15;
-    nic.rx.enter(|| {
-        let mut request = ethtool::Request::new().op_rings_get_do();
-        // The bindings number ethtool's commands by place in the specification, which leaves some out.
-        request.header_mut().cmd = RINGS_GET;
-        drop(request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()));
-        let mut socket = NetlinkSocket::new();
-        let mut reply = socket.request(&request).context("cannot ask for the rings")?;
-        Ok(reply.recv_one().context("the rings are refused")?.get_hds_thresh().ok())
-    })
-}
-
 /// One line for each RSS context.
 fn rss(nic: &Nic) -> Result<Vec<String>> {
     const RSS_GET: u8 = 38;
     nic.rx.enter(|| {
         let mut request = ethtool::Request::new().op_rss_get_dump();
+        // The bindings number ethtool's commands by place in the specification, which leaves some out.
         request.header_mut().cmd = RSS_GET;
         drop(request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()));
         let mut socket = NetlinkSocket::new();
@@ -90,23 +78,5 @@ pub(super) fn set_symmetric_hashing(nic: &Nic, input_xfrm: u32) -> Result<()> {
         let mut socket = NetlinkSocket::new();
         let mut reply = socket.request(&request).context("cannot ask for symmetric hashing")?;
         reply.recv_ack().context("symmetric hashing is refused")
-    })
-}
-
-/// Sets header split and, if given, its threshold.
-pub(super) fn set_header_split(nic: &Nic, split: u8, threshold: Option<u32>) -> Result<()> {
-    const RINGS_SET: u8 = 16;
-    nic.rx.enter(|| {
-        let mut request = ethtool::Request::new().op_rings_set_do();
-        request.header_mut().cmd = RINGS_SET;
-        let header = request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()).end_nested();
-        let with_split = header.push_tcp_data_split(split);
-        drop(match threshold {
-            Some(threshold) => with_split.push_hds_thresh(threshold),
-            None => with_split,
-        });
-        let mut socket = NetlinkSocket::new();
-        let mut reply = socket.request(&request).context("cannot ask for header split")?;
-        reply.recv_ack().context("header split is refused")
     })
 }

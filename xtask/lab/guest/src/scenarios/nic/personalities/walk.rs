@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::settings::{same, set_header_split, set_symmetric_hashing, shown};
+use super::settings::{same, set_symmetric_hashing, shown};
 use crate::harness::nic::{self, Nic};
 use crate::harness::program;
 use crate::harness::random::Random;
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
                 let split = *self.random.one_of(&SPLITS);
                 let threshold = self.random.once_in(2).then(|| self.random.below(1024));
                 let words = format!("tcp-data-split {split}, hds-thresh {threshold:?}");
-                (words, set_header_split(self.nic, split, threshold).is_ok())
+                (words, self.nic.receiving().set_header_split(split, threshold).is_ok())
             }
             _ => {
                 let arguments = self.command();

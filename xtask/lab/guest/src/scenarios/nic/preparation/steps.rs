@@ -6,8 +6,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
-use netlink_bindings::ethtool;
-use netlink_socket2::NetlinkSocket;
 use serde_json::Value;
 
 use crate::harness::nic::{self, Nic};
@@ -17,21 +15,10 @@ use crate::harness::{STEP_LIMIT, program, work};
 /// What the interface is prepared for.
 pub(super) const WANTED: [&str; 6] = ["--queues", "1,3", "--flow", "tcp4:7777", "--flow", "tcp6:7777"];
 
-pub(super) const SPLIT_OFF: u8 = 1;
-
 /// Header split and its threshold, without zcrxd's or ethtool's help.
 pub(super) fn header_split(nic: &Nic) -> Result<(u8, u32)> {
-    const RINGS_GET: u8 = 15;
-    nic.rx.enter(|| {
-        let mut request = ethtool::Request::new().op_rings_get_do();
-        request.header_mut().cmd = RINGS_GET;
-        drop(request.encode().nested_header().push_dev_name_bytes(nic::RX.as_bytes()));
-        let mut socket = NetlinkSocket::new();
-        let mut reply = socket.request(&request).context("cannot ask for the rings")?;
-        let rings = reply.recv_one().context("the rings are refused")?;
-        let split = rings.get_tcp_data_split().context("no header split in the answer")?;
-        Ok((split, rings.get_hds_thresh().context("no threshold in the answer")?))
-    })
+    let (split, threshold) = nic.receiving().reported_header_split()?;
+    Ok((split.context("no header split in the answer")?, threshold.context("no threshold in the answer")?))
 }
 
 /// Runs one command of a plan as a person would.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::config::{Web, WebAddress};
@@ -40,10 +40,10 @@ pub enum BindError {
     NothingInherited,
 }
 
-/// Binds every address, or none.
-pub(super) async fn bind_all(web: &Web) -> Result<Vec<Listener>, BindError> {
+/// Binds every address, or none. `inherited` are the sockets that systemd passed.
+pub(super) async fn bind_all(web: &Web, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, BindError> {
     if web.systemd_socket {
-        return inherit();
+        return inherit(inherited);
     }
     let mut listeners = Vec::with_capacity(web.listen.len());
     for address in &web.listen {
@@ -59,15 +59,11 @@ pub(super) async fn bind_all(web: &Web) -> Result<Vec<Listener>, BindError> {
 }
 
 /// Takes the sockets from systemd.
-fn inherit() -> Result<Vec<Listener>, BindError> {
+fn inherit(sockets: Vec<OwnedFd>) -> Result<Vec<Listener>, BindError> {
     let failed = |source| BindError::Inherited { source };
-    let listeners = sd_notify::listen_fds()
-        .map_err(failed)?
-        .map(|fd| {
-            // SAFETY: the protocol gives these descriptors to this process alone, and this is called once.
-            let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-            Listener::inherited(socket).map_err(failed)
-        })
+    let listeners = sockets
+        .into_iter()
+        .map(|socket| Listener::inherited(socket).map_err(failed))
         .collect::<Result<Vec<_>, _>>()?;
     if listeners.is_empty() { Err(BindError::NothingInherited) } else { Ok(listeners) }
 }

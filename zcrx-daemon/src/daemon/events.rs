@@ -18,6 +18,10 @@ pub(super) fn stopping(signal: &str) {
     info!(event = "stopping", signal, "stopping on {signal}");
 }
 
+pub(super) fn restarting() {
+    info!(event = "restarting", "systemd starts zcrxd again: new connections wait for the next zcrxd");
+}
+
 pub(super) fn web_listens(address: &str) {
     info!(event = "web_listens", address, "web endpoint on {address}");
 }

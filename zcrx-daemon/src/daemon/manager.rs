@@ -6,13 +6,16 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -20,30 +23,46 @@ use tracing::{info, warn};
 /// Pause between two attempts to send.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
-/// Largest number of kept messages. Beyond it the oldest is dropped, since a later one has the current state.
+/// Largest number of kept messages about zcrxd's state. Beyond it the oldest is dropped, since a later one has the current state.
 const MOST_PENDING: usize = 8;
+
+/// Makes systemd keep a stored descriptor whatever its state: by default it closes those that report a hang-up.
+const KEEP_HUNG_UP: NotifyState<'_> = NotifyState::Custom("FDPOLL=0");
 
 /// The service manager.
 pub(super) struct Manager {
     /// Path of its socket, or the abstract name after an `@`; `None` without a manager.
     socket: Option<OsString>,
-    pending: Mutex<VecDeque<String>>,
+    /// Number of descriptors that it keeps for zcrxd while zcrxd restarts (`FileDescriptorStoreMax=`, systemd 254).
+    capacity: u32,
+    pending: Mutex<VecDeque<Message>>,
     full: Notify,
+}
+
+/// A message of the protocol.
+struct Message {
+    text: String,
+    /// Descriptor for the manager's store.
+    stored: Option<OwnedFd>,
+    /// Whether a later message makes this one superfluous.
+    droppable: bool,
 }
 
 impl Manager {
     /// Returns the manager named by `NOTIFY_SOCKET`.
     pub(super) fn find() -> Arc<Self> {
-        Arc::new(Self::at(std::env::var_os("NOTIFY_SOCKET")))
+        let socket = std::env::var_os("NOTIFY_SOCKET");
+        let capacity = std::env::var("FDSTORE").ok().and_then(|number| number.parse().ok());
+        Arc::new(Self::at(socket, capacity.unwrap_or(0)))
     }
 
-    fn at(socket: Option<OsString>) -> Self {
-        Self { socket, pending: Mutex::default(), full: Notify::new() }
+    fn at(socket: Option<OsString>, capacity: u32) -> Self {
+        Self { socket, capacity, pending: Mutex::default(), full: Notify::new() }
     }
 
     /// Reports that every configured part runs; `systemctl status` shows `status`.
     pub(super) fn ready(&self, status: &str) {
-        self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.report(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// Reports that zcrxd applies a new configuration, until [`Manager::ready`].
@@ -51,12 +70,29 @@ impl Manager {
         let mut states = vec![NotifyState::Reloading, NotifyState::Status("applying a new configuration")];
         // With Type=notify-reload the manager matches the clock with its request. Every Linux has this clock.
         states.extend(NotifyState::monotonic_usec_now());
-        self.send(&states);
+        self.report(&states);
     }
 
     /// Reports that zcrxd is stopping.
     pub(super) fn stopping(&self) {
-        self.send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        self.report(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    }
+
+    /// Whether the manager keeps descriptors while zcrxd restarts.
+    pub(super) const fn stores(&self) -> bool {
+        self.socket.is_some() && self.capacity > 0
+    }
+
+    /// Gives the manager a descriptor, which it keeps until [`Manager::discard`] and passes to each start of zcrxd.
+    pub(super) fn store(&self, name: &str, descriptor: OwnedFd) {
+        let text = message(&[NotifyState::FdStore, NotifyState::FdName(name), KEEP_HUNG_UP]);
+        self.send(Message { text, stored: Some(descriptor), droppable: false });
+    }
+
+    /// Makes the manager close the descriptors that it keeps under this name.
+    pub(super) fn discard(&self, name: &str) {
+        let text = message(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+        self.send(Message { text, stored: None, droppable: false });
     }
 
     /// Feeds the watchdog. The message is never kept, since it is valid for this moment only.
@@ -64,7 +100,8 @@ impl Manager {
         let Some(socket) = &self.socket else { return };
         let mut pending = self.pending();
         if send_all(socket, &mut pending).is_ok() && pending.is_empty() {
-            send_all(socket, &mut VecDeque::from([message(&[NotifyState::Watchdog])])).ok();
+            let alive = Message::report(&[NotifyState::Watchdog]);
+            send_all(socket, &mut VecDeque::from([alive])).ok();
         }
     }
 
@@ -89,14 +126,20 @@ impl Manager {
         }
     }
 
-    fn send(&self, states: &[NotifyState<'_>]) {
+    fn report(&self, states: &[NotifyState<'_>]) {
+        self.send(Message::report(states));
+    }
+
+    fn send(&self, message: Message) {
         let Some(socket) = &self.socket else { return };
         let mut pending = self.pending();
         let first = pending.is_empty();
-        if pending.len() == MOST_PENDING {
-            pending.pop_front();
+        if pending.iter().filter(|message| message.droppable).count() >= MOST_PENDING
+            && let Some(oldest) = pending.iter().position(|message| message.droppable)
+        {
+            pending.remove(oldest);
         }
-        pending.push_back(message(states));
+        pending.push_back(message);
         match send_all(socket, &mut pending) {
             Ok(()) if first && !pending.is_empty() => self.full.notify_one(),
             Ok(()) => {}
@@ -107,8 +150,14 @@ impl Manager {
         }
     }
 
-    fn pending(&self) -> MutexGuard<'_, VecDeque<String>> {
+    fn pending(&self) -> MutexGuard<'_, VecDeque<Message>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Message {
+    fn report(states: &[NotifyState<'_>]) -> Self {
+        Self { text: message(states), stored: None, droppable: true }
     }
 }
 
@@ -128,7 +177,7 @@ fn message(states: &[NotifyState<'_>]) -> String {
 
 /// Sends messages in order and leaves those for which the socket is full. Connects each time, since another manager may have
 /// taken over the address.
-fn send_all(socket: &OsStr, messages: &mut VecDeque<String>) -> io::Result<()> {
+fn send_all(socket: &OsStr, messages: &mut VecDeque<Message>) -> io::Result<()> {
     if messages.is_empty() {
         return Ok(());
     }
@@ -140,12 +189,24 @@ fn send_all(socket: &OsStr, messages: &mut VecDeque<String>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.connect_addr(&address)?;
     while let Some(message) = messages.front() {
-        match socket.send(message.as_bytes()) {
-            Ok(_) => messages.pop_front(),
+        match send_one(&socket, message) {
+            Ok(()) => messages.pop_front(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         };
     }
+    Ok(())
+}
+
+fn send_one(socket: &UnixDatagram, message: &Message) -> io::Result<()> {
+    let stored = message.stored.as_ref().map(AsFd::as_fd);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !stored.as_slice().is_empty() {
+        // The space is as large as one descriptor needs.
+        ancillary.push(SendAncillaryMessage::ScmRights(stored.as_slice()));
+    }
+    sendmsg(socket, &[IoSlice::new(message.text.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -170,7 +231,7 @@ mod tests {
         other.set_nonblocking(true)?;
         other.connect_addr(&SocketAddr::from_abstract_name(&name)?)?;
         while other.send(b"X_OTHER=1\n").is_ok() {}
-        Ok((Manager::at(Some(format!("@{name}").into())), socket))
+        Ok((Manager::at(Some(format!("@{name}").into()), 8), socket))
     }
 
     #[test]
@@ -219,7 +280,7 @@ mod tests {
 
     #[test]
     fn without_a_manager_no_message_is_kept() {
-        let manager = Manager::at(None);
+        let manager = Manager::at(None, 8);
         manager.ready("receiving");
         manager.alive();
         assert!(manager.pending().is_empty());

@@ -10,6 +10,7 @@
 //! | `sources`, `sampler` | probes and local queues, and the thread that samples them |
 //! | `capabilities` | drops capabilities once the probes are attached |
 //! | `manager`, `watchdog` | notifications to systemd, and whether zcrxd feeds its watchdog |
+//! | `store`, `restart` | descriptors that systemd keeps, and whether it restarts zcrxd |
 //! | `reload` | applies a new configuration at run time |
 //! | `stop` | the end of the queues, and what counts as a thread that hangs |
 //! | `log` | destination and rate limit of log lines |
@@ -26,9 +27,11 @@ mod manager;
 mod memory;
 mod prepare;
 mod reload;
+mod restart;
 mod sampler;
 mod sources;
 mod stop;
+mod store;
 mod totals;
 mod watchdog;
 
@@ -55,6 +58,8 @@ use manager::Manager;
 use reload::Current;
 use sampler::{Sampler, Sampling};
 use sources::Sources;
+use stop::Next;
+use store::Store;
 use totals::Totals;
 use watchdog::{Heartbeat, Watchdog};
 
@@ -150,7 +155,11 @@ async fn live(
     let instance = Instance::claim(config.runtime_dir.as_deref())?;
     let access = Access::load(config.web.config_file.as_deref())?;
     let access = Arc::new(access.with_open_health_paths(config.web.open_health_paths));
-    let listeners = bind::bind_all(&config.web).await?;
+    let manager = Manager::find();
+    let store = Store::open(Arc::clone(&manager))
+        .map_err(|source| DaemonError::System { what: "take the descriptors from systemd", source })?;
+    let store = Arc::new(store);
+    let listeners = bind::bind_all(&config.web, store.take_web()).await?;
     let scheme = if access.encrypts() { "https" } else { "http" };
     let addresses: Vec<_> = listeners.iter().map(|listener| url(scheme, &listener.to_string())).collect();
     let kernel = Kernel::inspect();
@@ -160,7 +169,6 @@ async fn live(
     // Before any other thread starts, except the one that attaches the probes: capabilities belong to threads.
     let dropped = capabilities::drop_unneeded(&config);
     let connections = Arc::new(Connections::default());
-    let manager = Manager::find();
     let notifying = tokio::spawn(Arc::clone(&manager).send_pending());
     let watchdog = Arc::new(Watchdog::default());
     let current = Arc::new(Current::new(config.clone(), dropped, Arc::clone(&manager)));
@@ -188,7 +196,8 @@ async fn live(
         // A panic of the thread has been printed; the daemon continues without probes.
         attached.await.ok();
     }
-    let started = sources.start(config.queues.clone()).await;
+    let started = sources.start(config.queues.clone(), Arc::clone(&store)).await;
+    let mut next = Next::Nothing;
     if started.is_ok() {
         phase.send_replace(Phase::Running);
         announce(&addresses, &sources);
@@ -207,13 +216,14 @@ async fn live(
             () = sources.keep_prepared() => "nothing",
         };
         events::stopping(name);
+        next = Next::after(name, &store).await;
         manager.stopping();
         // Before the queues stop, so their end does not look like a problem of the queues.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());
         tokio::time::timeout(LAST_SAMPLE_LIMIT, stopping).await.ok();
     }
     phase.send_replace(Phase::Stopping);
-    let ended = stop::stop_receiving(&sources, &mut signals).await;
+    let ended = stop::stop_receiving(&sources, &mut signals, next).await;
     if let Some(looking) = looking {
         looking.abort();
     }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::memory;
 use super::prepare::{Prepared, name_interfaces};
+use super::store::Store;
 use super::{DaemonError, events};
 use crate::kernel::Kernel;
 use crate::model::{ProbeSample, ProbeStatus, QueueKey, QueueState, ReceiveSample, Scope, common_refusal};
@@ -81,8 +82,12 @@ impl Sources {
         Ok(attached)
     }
 
-    /// Starts the queues on another thread, so the event loop keeps serving.
-    pub(super) async fn start(self: &Arc<Self>, mut queues: Vec<QueueConfig>) -> Result<(), DaemonError> {
+    /// Starts the queues on another thread, so the event loop keeps serving. Takes listening sockets from the store.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        mut queues: Vec<QueueConfig>,
+        store: Arc<Store>,
+    ) -> Result<(), DaemonError> {
         let sources = Arc::clone(self);
         let start = move || {
             name_interfaces(&mut queues, &[]);
@@ -95,7 +100,9 @@ impl Sources {
                     sources.prepare_again(queue);
                 }
             });
-            let local = Local::Running(Arc::new(Receiver::start_with(queues, before_registration)?));
+            let receiver = Receiver::start_with(queues, before_registration, Arc::<Store>::clone(&store))?;
+            store.close_unused();
+            let local = Local::Running(Arc::new(receiver));
             sources.with_local(|state| *state = local);
             Ok(())
         };

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::sources::Sources;
-use super::{DaemonError, Signals};
+use super::store::Store;
+use super::{DaemonError, Signals, events, restart};
 use crate::model::{QueueState, ReceiveSample};
 
 /// Time after the first signal in which another signal counts as its twin: GNU timeout and some supervisors signal the process
@@ -27,6 +28,30 @@ const CHECKS_WITHOUT_A_STEP: u32 = 30;
 /// default time for sinks, the stop then ends before systemd's `TimeoutStopSec`.
 const CHECKS: u32 = 133;
 
+/// What follows the end of zcrxd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Nothing,
+    /// systemd starts zcrxd again at once, with the listening sockets of this one.
+    Restart,
+}
+
+impl Next {
+    /// What follows the end that a signal requests. systemd sends SIGTERM.
+    pub(super) async fn after(signal: &str, store: &Store) -> Self {
+        if signal != "SIGTERM" || !store.is_open() {
+            return Self::Nothing;
+        }
+        match tokio::task::spawn_blocking(restart::is_requested).await {
+            Ok(true) => {
+                events::restarting();
+                Self::Restart
+            }
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// Stops the queues, then restores their interfaces, whatever signals arrive.
 ///
 /// A second signal ends the waits: that of the sinks for their destinations, and that for the kernel to release a queue. One
@@ -34,10 +59,11 @@ const CHECKS: u32 = 133;
 pub(super) async fn stop_receiving(
     sources: &Arc<Sources>,
     signals: &mut Signals,
+    next: Next,
 ) -> Result<Vec<ReceiveSample>, DaemonError> {
     let hurry = Arc::new(AtomicBool::new(false));
     let ending = async {
-        let ended = stop(sources, &hurry).await;
+        let ended = stop(sources, &hurry, next).await;
         if ended.is_err() {
             hurry.store(true, Ordering::Relaxed);
         }
@@ -61,11 +87,14 @@ pub(super) async fn stop_receiving(
 
 /// Stops all receive threads and returns the last samples of their queues. Fails if the threads hang after the time of the sinks,
 /// which ends early when `hurry` is set.
-async fn stop(sources: &Sources, hurry: &AtomicBool) -> Result<Vec<ReceiveSample>, DaemonError> {
+async fn stop(sources: &Sources, hurry: &AtomicBool, next: Next) -> Result<Vec<ReceiveSample>, DaemonError> {
     let Some(receiver) = sources.receiver() else { return Ok(Vec::new()) };
     let drained_by = Instant::now() + receiver.drain_timeout();
     let stopped = Arc::clone(&receiver);
-    let mut stopping = tokio::task::spawn_blocking(move || stopped.stop());
+    let mut stopping = tokio::task::spawn_blocking(move || match next {
+        Next::Nothing => stopped.stop(),
+        Next::Restart => stopped.stop_before_restart(),
+    });
     let mut limit = Limit::default();
     loop {
         match tokio::time::timeout(CHECK, &mut stopping).await {

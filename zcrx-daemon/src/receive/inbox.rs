@@ -16,6 +16,7 @@ use tracing::warn;
 use super::choices::SinkConfig;
 use super::config::QueueConfig;
 use super::connections::placement::HardwareQueue;
+use super::listening::ListenerStore;
 use super::mapping::Mapping;
 use super::prepared::Prepared;
 use super::target::Addresses;
@@ -40,6 +41,7 @@ pub(super) enum Answer {
 pub(super) struct Exchange {
     inboxes: Mutex<Vec<Weak<ConnectionInbox>>>,
     before_registration: Option<BeforeRegistration>,
+    listeners: Option<Arc<dyn ListenerStore>>,
 }
 
 /// Called before a queue is registered again, with its configuration under the interface's current name. May block.
@@ -52,9 +54,15 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    /// Creates an exchange that calls `before_registration` before a queue is registered again.
-    pub(super) fn new(before_registration: BeforeRegistration) -> Self {
-        Self { before_registration: Some(before_registration), ..Self::default() }
+    /// Creates an exchange that calls `before_registration` before a queue is registered again. Listening sockets come from
+    /// `listeners` and are kept there.
+    pub(super) fn new(before_registration: BeforeRegistration, listeners: Arc<dyn ListenerStore>) -> Self {
+        Self { before_registration: Some(before_registration), listeners: Some(listeners), ..Self::default() }
+    }
+
+    /// Where listening sockets outlive zcrxd; `None` if nowhere.
+    pub(super) fn listeners(&self) -> Option<&dyn ListenerStore> {
+        self.listeners.as_deref()
     }
 
     /// Whether announcements are heard.

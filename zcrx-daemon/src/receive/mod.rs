@@ -15,6 +15,7 @@
 //! | `backend` | device, nodev, copy, and the choice between them |
 //! | `pool` | the area, and buffers that can be returned only once |
 //! | `inbox` | connections and results that other threads leave for a receive thread |
+//! | `listening` | listening sockets, and where they outlive zcrxd |
 //! | `group` | several threads on one queue |
 //! | `merge` | joins the samples of a queue's threads |
 //! | `hold_times` | how long buffers are held |
@@ -31,6 +32,7 @@ mod error;
 mod group;
 mod hold_times;
 mod inbox;
+mod listening;
 mod merge;
 pub mod pattern;
 mod plan;
@@ -56,6 +58,7 @@ pub use choices::{BackendChoice, Destination, ParseChoiceError, SinkConfig};
 pub use config::{MAX_WORKERS, QueueConfig, default_area_bytes};
 pub use error::ReceiveError;
 pub use inbox::BeforeRegistration;
+pub use listening::ListenerStore;
 pub use receiver::Receiver;
 pub use reconfigure::Change;
 pub use reference::reference;

@@ -1,13 +1,11 @@
 //! All local queues: started together, sampled from any thread, stopped together.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tracing::error;
 
 use super::backend::check_interface;
@@ -16,6 +14,7 @@ use super::config::QueueConfig;
 use super::error::ReceiveError;
 use super::group::{WorkerGroup, WorkerSlot};
 use super::inbox::{BeforeRegistration, ConnectionInbox, Exchange};
+use super::listening::{ListenerStore, listen};
 use super::merge::merge;
 use super::plan::Plan;
 use super::stats::Stats;
@@ -52,12 +51,14 @@ impl Receiver {
         Self::start_on(configs, Arc::default())
     }
 
-    /// [`Receiver::start`], with a call before a queue that failed, or that found a better backend, is registered again.
+    /// [`Receiver::start`], with a call before a queue that failed, or that found a better backend, is registered again, and
+    /// with a store in which listening sockets outlive the process.
     pub fn start_with(
         configs: Vec<QueueConfig>,
         before_registration: BeforeRegistration,
+        listeners: Arc<dyn ListenerStore>,
     ) -> Result<Self, ReceiveError> {
-        Self::start_on(configs, Arc::new(Exchange::new(before_registration)))
+        Self::start_on(configs, Arc::new(Exchange::new(before_registration, listeners)))
     }
 
     /// Refuses configurations that cannot work, so nothing is changed for them. Preparation may still add queues to an
@@ -100,6 +101,15 @@ impl Receiver {
     pub fn stop(&self) -> Vec<ReceiveSample> {
         self.stop_all();
         self.sample()
+    }
+
+    /// As [`Receiver::stop`], for a zcrxd that starts next: listening sockets stay as they are, and connections that no zcrxd has
+    /// accepted wait there.
+    pub fn stop_before_restart(&self) -> Vec<ReceiveSample> {
+        for worker in self.queues().iter().flat_map(|queue| &queue.workers) {
+            worker.wake.keep_listening();
+        }
+        self.stop()
     }
 
     /// Ends a stop in progress at once, without waiting for sinks.
@@ -199,11 +209,12 @@ impl Queue {
     }
 
     pub(super) fn start(config: QueueConfig, exchange: &Arc<Exchange>) -> Result<Self, ReceiveError> {
+        let store = exchange.listeners();
         let listeners = config
             .listen
             .iter()
             .map(|address| {
-                listen(*address).map_err(|source| ReceiveError::Listen { address: *address, source })
+                listen(*address, store).map_err(|source| ReceiveError::Listen { address: *address, source })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let addresses = match &config.sink {
@@ -280,14 +291,6 @@ impl Queue {
             }
         }
     }
-}
-
-/// Creates a listener with TCP keepalive, so that connections end when the peer disappears. Without keepalive a receiver would
-/// not notice that, because it sends no data. The host's `net.ipv4.tcp_keepalive_time` sets the time.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    SockRef::from(&listener).set_keepalive(true)?;
-    Ok(listener)
 }
 
 /// The kernel keeps 15 bytes of a thread's name. The queue's number at its end matters more than the whole interface.

@@ -66,6 +66,7 @@ impl Receiver {
                 }
                 Err(failure) => {
                     self.end(started);
+                    self.forget_unused(&[config]);
                     return Err(failure);
                 }
             }
@@ -76,7 +77,20 @@ impl Receiver {
     fn end(&self, configs: &[QueueConfig]) -> Vec<ReceiveSample> {
         let taken: Vec<_> = self.queues().extract_if(.., |queue| configs.contains(&queue.config)).collect();
         // Without the lock, so that samples do not wait.
-        taken.into_iter().filter_map(Queue::stop).collect()
+        let last = taken.into_iter().filter_map(Queue::stop).collect();
+        self.forget_unused(configs);
+        last
+    }
+
+    /// Takes the listening sockets of these queues out of the store, except those that another queue uses.
+    fn forget_unused(&self, configs: &[QueueConfig]) {
+        let Some(store) = self.exchange.listeners() else { return };
+        let used: Vec<_> = self.queues().iter().flat_map(|queue| queue.config.listen.clone()).collect();
+        for address in configs.iter().flat_map(|config| &config.listen) {
+            if !used.contains(address) {
+                store.forget(*address);
+            }
+        }
     }
 
     fn bring_back(&self, configs: Vec<QueueConfig>) {

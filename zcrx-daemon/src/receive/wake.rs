@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub(super) struct Wake {
     stop: AtomicBool,
     abort: AtomicBool,
+    keep_listening: AtomicBool,
     hang: AtomicBool,
     break_ring: AtomicBool,
     /// Steps that the thread has taken towards its end.
@@ -29,6 +30,7 @@ impl Wake {
         Ok(Self {
             stop: AtomicBool::new(false),
             abort: AtomicBool::new(false),
+            keep_listening: AtomicBool::new(false),
             hang: AtomicBool::new(false),
             break_ring: AtomicBool::new(false),
             steps: AtomicU64::new(0),
@@ -47,6 +49,16 @@ impl Wake {
     pub(super) fn abort(&self) {
         self.abort.store(true, Ordering::Release);
         self.stop();
+    }
+
+    /// At its end, the thread leaves connections that no zcrxd has accepted to the next zcrxd.
+    pub(super) fn keep_listening(&self) {
+        self.keep_listening.store(true, Ordering::Release);
+    }
+
+    /// Whether the listening sockets outlive the thread.
+    pub(super) fn keeps_listening(&self) -> bool {
+        self.keep_listening.load(Ordering::Acquire)
     }
 
     /// Whether the thread must end without waiting for sinks.

@@ -21,7 +21,9 @@ pub(crate) const WAIT_LIMIT: Duration = Duration::from_mins(1);
 pub(crate) fn zcrxd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zcrxd"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["RUST_LOG", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "JOURNAL_STREAM"] {
+    for variable in
+        ["RUST_LOG", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "FDSTORE", "JOURNAL_STREAM"]
+    {
         command.env_remove(variable);
     }
     command

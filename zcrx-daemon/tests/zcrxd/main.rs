@@ -4,6 +4,8 @@ mod config;
 mod diagnosis;
 mod harness;
 mod lifecycle;
+mod manager;
+mod restart;
 mod service;
 mod stuck_log;
 mod tls;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
+use socket2::Socket;
 use tracing::{error, info};
 
 use super::delivering::log_loss;
@@ -29,10 +30,8 @@ impl State<'_> {
         for listener in 0..self.plan.listeners.len() as u32 {
             self.requests.cancel(Op::Accept(listener));
         }
-        for listener in &self.plan.listeners {
-            for socket in accept::drain(listener) {
-                self.welcome(socket);
-            }
+        for socket in waiting(self.plan) {
+            self.welcome(socket);
         }
         for socket in self.acceptor.take_unplaced() {
             self.welcome(socket);
@@ -178,10 +177,19 @@ impl Carried {
     }
 }
 
+/// Starts no further connection on the listening sockets, and returns those that wait there. Leaves them to the next zcrxd if the
+/// sockets outlive this one.
+fn waiting(plan: &Plan) -> Vec<Socket> {
+    if plan.wake.keeps_listening() {
+        return Vec::new();
+    }
+    plan.listeners.iter().flat_map(accept::drain).collect()
+}
+
 /// Refuses the connections that no loop took, because the queue ends: those in the listeners' queues and in the inbox. Counts
 /// what they lose, and publishes the last counters.
 pub(super) fn refuse_waiting(plan: &Plan, mut counters: Counters) {
-    let waiting = plan.listeners.iter().flat_map(accept::drain).chain(plan.inbox.end());
+    let waiting = waiting(plan).into_iter().chain(plan.inbox.end());
     counters.ring.lost_bytes += waiting.map(|socket| refuse(&plan.name, &socket)).sum::<u64>();
     plan.stats.publish(&counters, &mut Vec::new());
 }

@@ -1,11 +1,13 @@
 //! The service: it receives, reloads, restarts, and is started again by the watchdog.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::Step;
 use crate::harness::metrics::{Metrics, get};
@@ -21,6 +23,9 @@ const DROP_IN: &str = "/run/systemd/system/zcrxd.service.d";
 
 /// Seconds that a start may take here: as long as [`LIMIT`].
 const SLOW_START: &str = "[Service]\nTimeoutStartSec=180\n";
+
+/// Pause between two attempts to connect. Listening sockets keep few connections while no zcrxd accepts.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Payload of each transfer, bytes.
 const BYTES: u64 = 4 << 20;
@@ -88,12 +93,17 @@ pub(super) const RELOADED: Step = Step {
 
 pub(super) const RESTARTED: Step = Step {
     name: "service-restarted",
-    about: "the service is back after a restart, and after it was killed",
+    about: "a restart refuses no connection, and the service is back after it and after it was killed",
     limit: 300,
     run: || {
-        systemctl(&["restart", "zcrxd.service"])?;
+        while_connecting(|| systemctl(&["restart", "zcrxd.service"]).map(drop))?;
         ready()?;
         send()?;
+        let journal = output(Command::new("journalctl").args(["--no-pager", "--unit=zcrxd.service"]))?;
+        ensure!(
+            journal.contains("new connections wait for the next zcrxd"),
+            "zcrxd took the restart for a stop"
+        );
         let pid = property("MainPID")?;
         let restarts = property("NRestarts")?;
         systemctl(&["kill", "--signal=SIGKILL", "zcrxd.service"])?;
@@ -131,6 +141,29 @@ pub(super) const WATCHED: Step = Step {
         send()
     },
 };
+
+/// Connects to both queues again and again during a task. Fails if a connect does.
+fn while_connecting(task: impl FnOnce() -> Result<()>) -> Result<()> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            let mut connected = 0_u32;
+            while !over.load(Ordering::Relaxed) {
+                for port in [7000, 7001] {
+                    TcpStream::connect(("127.0.0.1", port))
+                        .with_context(|| format!("after {connected} connections to zcrxd"))?;
+                    connected += 1;
+                }
+                thread::sleep(CONNECT_PAUSE);
+            }
+            Ok(())
+        });
+        let done = task();
+        over.store(true, Ordering::Relaxed);
+        let connected = connecting.join().map_err(|_| anyhow!("the client panicked"))?;
+        done.and(connected)
+    })
+}
 
 /// Raises the limit for the start of the service: attaching probes to an emulated kernel is slow.
 pub(super) fn allow_slow_starts() -> Result<()> {

@@ -1,0 +1,133 @@
+//! Descriptors that systemd passed to zcrxd, and those that it keeps while zcrxd restarts (its file descriptor store).
+//!
+//! systemd passes both kinds together. The store's have names that zcrxd gave them; all others are sockets of the web endpoint.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::{info, warn};
+
+use super::manager::Manager;
+use crate::receive::ListenerStore;
+
+/// Begin of the names in the store that are listening sockets.
+const LISTENER: &str = "zcrxd-listen-";
+
+/// systemd's file descriptor store, as zcrxd uses it.
+pub(super) struct Store {
+    manager: Arc<Manager>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sockets for the web endpoint.
+    web: Vec<OwnedFd>,
+    /// Listening sockets of an earlier process that no queue has taken yet.
+    inherited: Vec<(String, TcpListener)>,
+    /// Names of the listening sockets in the store that queues use.
+    kept: BTreeSet<String>,
+}
+
+impl Store {
+    /// Takes the descriptors that systemd passed. Called once, before any other code uses them.
+    pub(super) fn open(manager: Arc<Manager>) -> io::Result<Self> {
+        let mut state = State::default();
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        for number in sd_notify::listen_fds()? {
+            let name = names.next().unwrap_or_default().to_owned();
+            // SAFETY: the protocol gives these descriptors to this process alone, and this is called once.
+            let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+            if name.starts_with(LISTENER) {
+                state.inherited.push((name, TcpListener::from(descriptor)));
+            } else {
+                state.web.push(descriptor);
+            }
+        }
+        Ok(Self { manager, state: Mutex::new(state) })
+    }
+
+    /// Takes the sockets of the web endpoint.
+    pub(super) fn take_web(&self) -> Vec<OwnedFd> {
+        mem::take(&mut self.state().web)
+    }
+
+    /// Whether descriptors outlive this process.
+    pub(super) fn is_open(&self) -> bool {
+        self.manager.stores()
+    }
+
+    /// Closes listening sockets of an earlier process that no queue has taken.
+    pub(super) fn close_unused(&self) {
+        for (name, listener) in mem::take(&mut self.state().inherited) {
+            if let Ok(address) = listener.local_addr() {
+                info!("no queue listens on {address} any more: closing the socket of the zcrxd before");
+            }
+            self.manager.discard(&name);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock is harmless: each change adds or removes a whole entry.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ListenerStore for Store {
+    fn take(&self, address: SocketAddr) -> Option<TcpListener> {
+        let mut state = self.state();
+        let bound = |(_, listener): &(String, TcpListener)| listener.local_addr().ok() == Some(address);
+        let found = state.inherited.iter().position(bound)?;
+        let (name, listener) = state.inherited.swap_remove(found);
+        state.kept.insert(name);
+        Some(listener)
+    }
+
+    fn keep(&self, address: SocketAddr, listener: &TcpListener) {
+        if !self.is_open() {
+            return;
+        }
+        match listener.try_clone() {
+            Ok(copy) => {
+                let name = name(address);
+                self.manager.store(&name, copy.into());
+                self.state().kept.insert(name);
+            }
+            Err(error) => warn!(%error, "a restart will refuse connections to {address} for a moment"),
+        }
+    }
+
+    fn forget(&self, address: SocketAddr) {
+        let name = name(address);
+        if self.state().kept.remove(&name) {
+            self.manager.discard(&name);
+        }
+    }
+}
+
+/// Name of a listening socket in the store, where a colon is not allowed.
+fn name(address: SocketAddr) -> String {
+    format!("{LISTENER}{}", address.to_string().replace(':', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_addresses_have_two_names_without_a_colon() -> Result<(), std::net::AddrParseError> {
+        let texts = ["127.0.0.1:7000", "[::]:7000", "[::7000]:80", "[::]:80", "[fe80::1%2]:80"];
+        let mut names = BTreeSet::new();
+        for text in texts {
+            names.insert(name(text.parse()?));
+        }
+        assert_eq!(names.len(), texts.len());
+        assert!(names.iter().all(|name| !name.contains(':') && name.is_ascii()), "{names:?}");
+        Ok(())
+    }
+}

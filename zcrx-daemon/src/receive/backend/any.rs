@@ -44,13 +44,12 @@ impl Backend for AnyBackend {
     }
 
     #[inline]
-    fn payload(
-        &mut self,
-        cqe: &cqueue::Entry32,
-        pool: &mut Pool,
-        take: impl FnMut(Buffer, &mut Pool),
-    ) -> bool {
-        each!(self, backend => backend.payload(cqe, pool, take))
+    fn payload(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Option<Buffer> {
+        each!(self, backend => backend.payload(cqe, pool))
+    }
+
+    fn more_payload(&mut self, left: u32, pool: &mut Pool) -> Option<Buffer> {
+        each!(self, backend => backend.more_payload(left, pool))
     }
 
     fn completion(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Completion {

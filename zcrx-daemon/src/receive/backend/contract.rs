@@ -23,14 +23,14 @@ pub(in crate::receive) trait Backend {
     /// The multishot request that receives from a socket.
     fn receive(&self, socket: RawFd) -> squeue::Entry;
 
-    /// Hands the buffers of a completion with payload to `take`. Returns false for a completion that names no buffer of the
-    /// area: the kernel is faulty.
-    fn payload(
-        &mut self,
-        cqe: &cqueue::Entry32,
-        pool: &mut Pool,
-        take: impl FnMut(Buffer, &mut Pool),
-    ) -> bool;
+    /// Takes the first buffer of a completion with payload, and mostly the only one. `None` for a completion that names no buffer
+    /// of the area: the kernel is faulty.
+    fn payload(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Option<Buffer>;
+
+    /// Takes the next buffer of that completion, which has `left` more bytes. `None` as above.
+    fn more_payload(&mut self, _left: u32, _pool: &mut Pool) -> Option<Buffer> {
+        None
+    }
 
     /// Meaning of a completion without payload.
     fn completion(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Completion;

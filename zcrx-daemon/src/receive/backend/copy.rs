@@ -25,6 +25,8 @@ pub(in crate::receive) struct CopyBackend {
     area_address: u64,
     /// Whether one completion may bring several buffers (Linux 6.10).
     bundles: bool,
+    /// Buffer that follows the last one taken: a bundle fills buffers in the order in which they were posted.
+    next: u16,
     starvations: u64,
     starving: bool,
 }
@@ -66,7 +68,8 @@ impl CopyBackend {
         pool.add_area(area.memory, area.reg.rq_area_token)
             .expect("the software queue's first area is area 0");
         let bundles = ring.has_bundles();
-        let mut backend = Self { context, posted, area_address, bundles, starvations: 0, starving: false };
+        let mut backend =
+            Self { context, posted, area_address, bundles, next: 0, starvations: 0, starving: false };
         backend.post();
         Ok((backend, pool))
     }
@@ -102,30 +105,20 @@ impl Backend for CopyBackend {
         }
     }
 
-    #[inline]
-    fn payload(
-        &mut self,
-        cqe: &cqueue::Entry32,
-        pool: &mut Pool,
-        mut take: impl FnMut(Buffer, &mut Pool),
-    ) -> bool {
-        let (Some(ifq), Some(first)) = (self.context.ifq(), cqueue::buffer_select(cqe.flags())) else {
-            return false;
-        };
-        let mut id = first;
-        let mut left = cqe.result() as u32;
-        // A bundle fills the buffers that follow the first in the order in which they were posted.
-        while left > 0 {
-            let Some(niov) = self.posted.take(id) else { return false };
-            let bytes = left.min(ifq.allocator.niov_bytes());
-            let data = ifq.allocator.dispense(niov, 0);
-            ifq.allocator.release(niov);
-            let Ok(buffer) = pool.dispense(data.off, bytes) else { return false };
-            take(buffer, pool);
-            left -= bytes;
-            id = self.posted.after(id);
-        }
-        true
+    // Out of line: it would fill the registers of the loop that both backends share, and costs little beside the kernel's copy.
+    #[inline(never)]
+    fn payload(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Option<Buffer> {
+        self.next = cqueue::buffer_select(cqe.flags())?;
+        self.more_payload(cqe.result() as u32, pool)
+    }
+
+    fn more_payload(&mut self, left: u32, pool: &mut Pool) -> Option<Buffer> {
+        let ifq = self.context.ifq()?;
+        let niov = self.posted.take(self.next)?;
+        self.next = self.posted.after(self.next);
+        let data = ifq.allocator.dispense(niov, 0);
+        ifq.allocator.release(niov);
+        pool.dispense(data.off, left.min(ifq.allocator.niov_bytes())).ok()
     }
 
     fn completion(&mut self, cqe: &cqueue::Entry32, _pool: &mut Pool) -> Completion {

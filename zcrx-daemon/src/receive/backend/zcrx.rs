@@ -218,17 +218,10 @@ impl Backend for ZcrxBackend {
     }
 
     #[inline]
-    fn payload(
-        &mut self,
-        cqe: &cqueue::Entry32,
-        pool: &mut Pool,
-        mut take: impl FnMut(Buffer, &mut Pool),
-    ) -> bool {
+    fn payload(&mut self, cqe: &cqueue::Entry32, pool: &mut Pool) -> Option<Buffer> {
         // `struct io_uring_zcrx_cqe`: the offset, and padding.
         let [off, _] = *cqe.big_cqe();
-        let Ok(buffer) = pool.dispense(off, cqe.result() as u32) else { return false };
-        take(buffer, pool);
-        true
+        pool.dispense(off, cqe.result() as u32).ok()
     }
 
     fn completion(&mut self, cqe: &cqueue::Entry32, _pool: &mut Pool) -> Completion {

@@ -164,6 +164,12 @@ impl AnySink {
         }
     }
 
+    /// Whether it returns each buffer at once, without a look at the data.
+    #[inline]
+    pub(super) const fn discards(&self) -> bool {
+        matches!(self, Self::Discard(_))
+    }
+
     /// Gives a forward sink the addresses that its destination has now.
     pub(super) fn readdress(&mut self, addresses: &Arc<Addresses>) {
         if let Self::Forward(forward) = self {

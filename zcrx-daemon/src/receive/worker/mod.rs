@@ -20,6 +20,7 @@ mod helping;
 mod lending;
 mod lifecycle;
 pub(super) mod op;
+mod payload;
 mod prepared;
 mod receiving;
 mod report;

@@ -1,4 +1,4 @@
-//! Hands the payload of receives to sinks, and handles each way in which a receive can end.
+//! Arms receives, and handles each way in which a receive can end.
 
 use std::time::{Duration, Instant};
 
@@ -14,59 +14,13 @@ use crate::receive::error::errno_name;
 use crate::receive::group::WorkerSlot;
 use crate::receive::inbox::Answer;
 use crate::receive::ring::Ring;
-use crate::receive::sinks::{Flow, Sink, Storage};
+use crate::receive::sinks::Sink;
 use crate::receive::stats::Failed;
 
 /// Pause before the worker publishes stashed entries again, where zcrxd cannot flush the refill ring.
 const STASH_PAUSE: Duration = Duration::from_millis(10);
 
 impl State<'_> {
-    /// Hands the payload of a completion to the connection's sink.
-    #[inline]
-    pub(super) fn payload(&mut self, index: u32, cqe: &cqueue::Entry32) {
-        let connections = self.connections.len();
-        let Some(connection) = self.connections.get_mut(index) else {
-            error!(queue = self.plan.name, index, "a receive completed on no connection");
-            return;
-        };
-        connection.heard = true;
-        connection.attempts.progress();
-        let mut flow = Flow::Continue;
-        let inside = self.backend.payload(cqe, &mut self.pool, |buffer, pool| {
-            self.reporter.counters.completions += 1;
-            self.reporter.counters.bytes += buffer.len() as u64;
-            if connection.closing {
-                connection.dropped += buffer.len() as u64;
-                pool.give_back(buffer);
-                return;
-            }
-            let mut storage = Storage {
-                pool,
-                backlog: &mut self.backlog,
-                statistics: &mut self.reporter.counters.ring.backlog,
-                verified: &mut self.reporter.verified,
-                connections,
-            };
-            let next = connection.sink.consume(buffer, &mut storage);
-            if next != Flow::Continue && flow != Flow::Pause {
-                flow = next;
-            }
-        });
-        if !inside {
-            connection.dropped += u64::try_from(cqe.result()).unwrap_or(0);
-            self.receive_failed(index, libc::EFAULT);
-            return;
-        }
-        match flow {
-            Flow::Continue => {}
-            Flow::Submit => self.drive(index),
-            Flow::Pause => {
-                self.pause(index);
-                self.drive(index);
-            }
-        }
-    }
-
     /// Handles a completion that ends a receive or brings no payload.
     pub(super) fn received(&mut self, index: u32, cqe: &cqueue::Entry32, more: bool) {
         let Some(connection) = self.connections.get_mut(index) else {

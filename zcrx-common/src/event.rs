@@ -4,7 +4,7 @@
 pub const QUEUES: u32 = 512;
 
 /// Threads that are inside one kind of call at one time; beyond that, the one longest unused makes room.
-pub const THREADS: u32 = 1024;
+pub const THREADS: u32 = 512;
 
 /// Number of distinct outcomes of one kind that are counted for each queue. Further outcomes count as lost.
 pub const OUTCOMES: usize = 8;

@@ -20,8 +20,10 @@ pub const RESIDENCE_STAMP: u32 = 7;
 pub const REGISTRY_RING: u32 = 8;
 /// A process that holds a ring, or one whose files changed, for which the table had no room. The next snapshot walks all files.
 pub const HOLDER_CHANGE: u32 = 9;
+/// A socket of an owner for whose sum the table had no room.
+pub const SOCKET_SUM: u32 = 10;
 /// Number of slots.
-pub const SLOTS: u32 = 10;
+pub const SLOTS: u32 = 11;
 
 /// What each slot counts, in a word.
 pub const NAMES: [&str; SLOTS as usize] = [
@@ -35,4 +37,5 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "residence_stamp",
     "registry_ring",
     "holder_change",
+    "socket_sum",
 ];

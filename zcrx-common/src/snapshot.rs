@@ -263,8 +263,14 @@ pub struct After {
     pub cq_tail: u32,
 }
 
-/// Owners of queues, and sums of their sockets, that are kept at one time.
+/// Owners of queues that are kept at one time.
 pub const OWNERS: u32 = 4096;
+
+/// Processes whose files may have changed that are kept between two snapshots. With fewer than this many user space walks already.
+pub const CHANGES: u32 = 256;
+
+/// Sums of owners' sockets that are kept at one time. Each snapshot reads every bucket of the table.
+pub const SOCKET_SUMS: u32 = 2048;
 
 /// The connected TCP sockets of one owner whose data came by one NAPI instance: those with a receive armed for one queue by one
 /// ring, and those without.

@@ -12,7 +12,10 @@ use aya_ebpf::{
     maps::HashMap,
     programs::BtfTracePointContext,
 };
-use zcrx_common::{loss::HOLDER_CHANGE, snapshot::OWNERS};
+use zcrx_common::{
+    loss::HOLDER_CHANGE,
+    snapshot::{CHANGES, OWNERS},
+};
 
 use crate::{
     kernel::{offset, read},
@@ -26,7 +29,7 @@ pub(crate) static SNAPSHOT_OWNERS: HashMap<u32, u64> = HashMap::with_max_entries
 
 /// Processes whose files user space is to read, with the time of the change.
 #[map]
-static HOLDER_CHANGES: HashMap<u32, u64> = HashMap::with_max_entries(OWNERS, ON_DEMAND);
+static HOLDER_CHANGES: HashMap<u32, u64> = HashMap::with_max_entries(CHANGES, ON_DEMAND);
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: the child has its files already.
 #[btf_tracepoint(function = "sched_process_fork")]

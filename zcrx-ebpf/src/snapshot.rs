@@ -61,9 +61,10 @@ static SNAPSHOT_CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 static SNAPSHOT_SEEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 
 /// The generation in which a holder of a ring or of an exported queue was last recorded, by address and process. A process may
-/// duplicate a descriptor as often as it likes.
+/// duplicate a descriptor as often as it likes. Files are read process by process, so a holder that the table has forgotten is rarely met
+/// again.
 #[map]
-static SNAPSHOT_RECORDED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(4096, 0);
+static SNAPSHOT_RECORDED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(1024, 0);
 
 #[map]
 static SNAPSHOT_RECORDS: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);

@@ -13,7 +13,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
 };
 use zcrx_common::{
-    loss::{HOLDER_CHANGE, REGISTRY_RING, SNAPSHOT_RECORD},
+    loss::{HOLDER_CHANGE, REGISTRY_RING, SNAPSHOT_RECORD, SOCKET_SUM},
     snapshot::{Config, RegisteredRing},
 };
 
@@ -241,7 +241,10 @@ impl Reader {
             Some(_) if idle => Ok(sockets::Sums::new()),
             Some(sockets) => {
                 let owners = self.initial_namespace.then(|| assembly.processes());
-                sockets.read(ebpf, self.asked.generation, owners.as_ref())
+                let lost = || lost.and_then(|lost| slot(lost, SOCKET_SUM));
+                let before = lost();
+                let sums = sockets.read(ebpf, self.asked.generation, owners.as_ref());
+                if lost() == before { sums } else { Err("the table of sums is full".to_owned()) }
             }
             None => Err("the probe for sockets is not attached".to_owned()),
         };

@@ -5,13 +5,18 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::map, maps::LruHashMap};
-use zcrx_common::snapshot::{OWNERS, Sockets, SocketsKey};
+use aya_ebpf::{macros::map, maps::HashMap};
+use zcrx_common::{
+    loss::SOCKET_SUM,
+    snapshot::{SOCKET_SUMS, Sockets, SocketsKey},
+};
 
 use super::{REGISTERED_RINGS, SNAPSHOT_CONFIG, Task, each, first_visit};
 use crate::{
     holders::SNAPSHOT_OWNERS,
     kernel::{has, offset, read},
+    loss,
+    memory::ON_DEMAND,
 };
 
 /// Files of one table that are looked at: the kernel's default limit (`fs.nr_open`).
@@ -39,8 +44,9 @@ const MOST_WAITERS: u32 = 6;
 /// The low bits of what io_uring keeps in a waiter, which are flags.
 const WAITER_FLAGS: u64 = 3;
 
+/// User space removes sums of earlier snapshots.
 #[map]
-static SNAPSHOT_SOCKETS: LruHashMap<SocketsKey, Sockets> = LruHashMap::with_max_entries(OWNERS, 0);
+static SNAPSHOT_SOCKETS: HashMap<SocketsKey, Sockets> = HashMap::with_max_entries(SOCKET_SUMS, ON_DEMAND);
 
 #[repr(C)]
 struct FileWalk {
@@ -182,7 +188,9 @@ fn visit_file(file: u64, walk: &FileWalk) {
         sockets: 1,
         reserved: 0,
     };
-    let _ = SNAPSHOT_SOCKETS.insert(key, first, 0);
+    if SNAPSHOT_SOCKETS.insert(key, first, 0).is_err() {
+        loss::count(SOCKET_SUM);
+    }
 }
 
 /// The zero-copy receive that is armed on a socket, 0 if there is none: one of those who wait for the socket is then a request of that

@@ -79,13 +79,20 @@ impl Reader {
             None => iterator::run(ebpf, PROGRAM)?,
         }
         let mut sums = Sums::new();
+        let mut stale = Vec::new();
         for entry in &self.sums {
             let (key, sum) = entry.map_err(|error| format!("SNAPSHOT_SOCKETS: {error}"))?;
             if sum.generation == generation {
                 let SocketsKey { pid, napi_id, ifq, ring } = key;
                 let armed = (ifq != 0).then_some((ifq, ring));
                 sums.insert(Place { pid, napi_id, armed }, backlog(&sum));
+            } else {
+                stale.push(key);
             }
+        }
+        for key in stale {
+            // One that is not there is removed as well.
+            self.sums.remove(&key).ok();
         }
         Ok(sums)
     }

@@ -23,6 +23,11 @@ fn main() -> Result<()> {
     for watched in ["zcrx-common", "Cargo.lock", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
     }
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        // The linker would compute it from debug information too, which names the folder of the build and is in no package: two
+        // builds of the same sources would differ.
+        println!("cargo::rustc-link-arg-bins=-Wl,--build-id=none");
+    }
 
     runbook(&workspace.join("docs/runbook"), &out_dir.join("runbook.rs"))?;
 

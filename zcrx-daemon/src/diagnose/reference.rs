@@ -49,6 +49,8 @@ These conditions can starve a queue or slow it down. zcrxd raises no alarm of th
 
 * **Receive ring larger than the area**: zcrxd says so with the first sample of the queue, in `zcrxd diagnose`, in `zcrxd top` and on
   the page, and raises no alarm. Once packets are lost because of that, it is C.
+* **Pause frames**: a NIC that sends them stops its link partner while a queue starves, so that packets for all other queues of the
+  port wait and no drop is counted. The verdict of a starving queue says so where `ethtool -a` shows TX on.
 * **Small packets**: each takes a whole buffer. zcrxd names what keeps the buffers (A, B or C), and B's evidence says how few bytes a
   buffer holds.
 * **TCP memory pressure**: the kernel then drops queued data and shrinks receive windows. It counts that for a whole network

@@ -93,6 +93,7 @@ impl Verdict {
             Self { urgency, line: line(now, alarm, episode, vitals, forecast, soon), ..Self::default() };
         verdict.history.extend(restarts(facts));
         verdict.notes.extend(ring_larger_than_area(facts));
+        verdict.notes.extend(stops_other_queues(facts));
         verdict.alarms = diagnosis.alarms.iter().map(|alarm| alarm.words.clone()).collect();
         if alarm.is_none() && episode.is_none() {
             return verdict;
@@ -158,6 +159,17 @@ fn ring_larger_than_area(facts: &Facts<'_>) -> Option<String> {
         format!(
             "the receive ring of {ring} buffers and the page pool's cache of {POOL_CACHE} can take all {total} buffers of the area: \
              nothing is left for data on its way to the application; use an area of more than {needed} buffers{smaller}"
+        )
+    })
+}
+
+/// Sentence on the harm that a starving queue does to others by flow control.
+fn stops_other_queues(facts: &Facts<'_>) -> Option<String> {
+    (facts.now.nic.pauses == Some(true) && facts.starved()).then(|| {
+        let interface = facts.now.key.interface.as_deref().map_or_else(|| "IF".to_owned(), quoted);
+        format!(
+            "the NIC sends pause frames: while this queue starves, packets for all other queues of the port wait too, and no drop is \
+             counted; where other traffic shares the port, ethtool -A {interface} autoneg off tx off"
         )
     })
 }

@@ -63,6 +63,9 @@ pub struct NicFigures {
     /// failed allocation is a dropped packet, although the receive ring stays full. False for unknown drivers.
     #[serde(default)]
     pub keeps_posted: bool,
+    /// Whether the NIC sends pause frames when it cannot take packets (`ethtool -a`, TX): then a starving queue stops the link partner,
+    /// and packets for all queues of the port wait.
+    pub pauses: Option<bool>,
     /// Receive ring, descriptors.
     pub ring: Option<u32>,
     /// Buffers the page pool is responsible for (`page-pool-get` `inflight`).

@@ -20,6 +20,8 @@ pub struct NicSample {
     pub pools: Vec<PagePool>,
     /// Sizes of the ring that payload buffers are posted in, by interface index, descriptors.
     pub rings: BTreeMap<u32, u32>,
+    /// Whether interfaces send pause frames, by interface index. Absent where the driver knows no flow control.
+    pub pauses: BTreeMap<u32, bool>,
     /// Interfaces whose drivers keep buffers posted while the queue starves, by index.
     pub keep_posted: BTreeSet<u32>,
     /// Samples of other network namespaces with queues, by inode; or why zcrxd could not read one.
@@ -55,6 +57,9 @@ impl NicSample {
             let rings = sample.known(netlink.rings(ifindex));
             if let Some(ring) = rings.and_then(|rings| rings.payload()) {
                 sample.rings.insert(ifindex, ring);
+            }
+            if let Some(pause) = sample.known(netlink.pause(ifindex)) {
+                sample.pauses.insert(ifindex, pause.tx);
             }
             if net::driver_of(ifindex).keeps_posted() {
                 sample.keep_posted.insert(ifindex);
@@ -124,6 +129,7 @@ impl NicSample {
             alloc_fail: stats.and_then(|stats| stats.alloc_fail),
             hw_drops: stats.and_then(|stats| stats.hw_drops),
             keeps_posted: device(queue).is_some_and(|ifindex| self.keep_posted.contains(&ifindex)),
+            pauses: device(queue).and_then(|ifindex| self.pauses.get(&ifindex)).copied(),
             ring: device(queue).and_then(|ifindex| self.rings.get(&ifindex)).copied(),
             ..pool.map(|pool| self.pool_figures(pool)).unwrap_or_default()
         }

@@ -46,6 +46,7 @@ impl Queue {
             alloc_fail: self.tells_allocation.then_some(state.allocation.failures),
             hw_drops: self.tells_drops.then_some(state.drops),
             keeps_posted: self.keeps_posted,
+            pauses: None,
             ring: self.tells_ring.then_some(self.ring as u32),
             pool_inflight: Some(in_pool),
             pool_detached_for: None,

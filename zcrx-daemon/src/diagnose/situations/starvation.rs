@@ -65,6 +65,23 @@ fn driver_that_keeps_its_buffers_posted_starves_with_a_full_ring() {
 }
 
 #[test]
+fn verdict_of_a_starving_queue_names_pause_frames() {
+    const WORDS: &str = "ethtool -A eth0 autoneg off tx off";
+    let mut queue = unbounded();
+    queue.run(20);
+    let mut scene = Scene::new(queue);
+    scene.alter = |sample| sample.nic.pauses = Some(true);
+    scene.run(10);
+    assert!(!scene.words().contains(WORDS), "the queue is well: {}", scene.words());
+    scene.then(|queue| queue.leak = 1.0).run(10);
+    scene.names(Cause::NeverReturned);
+    scene.says(WORDS);
+    scene.alter = |sample| sample.nic.pauses = Some(false);
+    scene.run(1);
+    assert!(!scene.words().contains(WORDS), "the NIC drops: {}", scene.words());
+}
+
+#[test]
 fn losses_in_short_moments_seconds_apart_are_one_problem() {
     // Every 4 s a burst twice as large as the area arrives: a third of all packets is lost, within milliseconds.
     for cadence in [500, 1000] {

@@ -17,7 +17,7 @@ pub(crate) use self::driver::{insert, missing, other, remove, unload};
 pub(crate) use self::end::{End, SPLIT_OFF};
 
 use self::device::Device;
-use self::driver::Driver;
+pub(crate) use self::driver::Driver;
 use super::namespace::Namespace;
 use super::scenario::Skip;
 

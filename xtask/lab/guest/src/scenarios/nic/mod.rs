@@ -4,6 +4,8 @@
 
 mod check;
 mod drivers;
+mod fbnic;
+mod gve;
 mod personalities;
 mod preparation;
 mod qualified;
@@ -16,6 +18,8 @@ use crate::harness::scenario::Scenario;
 pub(super) const FILES: &[&[Scenario]] = &[
     check::SCENARIOS,
     drivers::SCENARIOS,
+    fbnic::SCENARIOS,
+    gve::SCENARIOS,
     personalities::SCENARIOS,
     preparation::SCENARIOS,
     qualified::SCENARIOS,

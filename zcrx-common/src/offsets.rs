@@ -184,6 +184,8 @@ offsets! {
     cq_overflow: integer 4 = "io_rings" "cq_overflow";
     /// Bits of the index that lie below an xarray's node.
     xa_node_shift: integer 1 = "xa_node" "shift";
+    /// Number of entries in a node that are not empty.
+    xa_node_count: integer 1 = "xa_node" "count";
     /// Entries of a node.
     xa_node_slots: array 512 of 8 = "xa_node" "slots";
 

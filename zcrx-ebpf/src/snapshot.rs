@@ -287,7 +287,7 @@ extern "C" fn snapshot_queues(ring: u64, generation: u64) -> i32 {
     let mut walk = QueueWalk { ring, shared: read(ring, offset!(ring_shared)), head };
     if let Some(ids) = SNAPSHOT_IDS.get_ptr_mut(0) {
         // SAFETY: this CPU's own value, and one iterator is read at a time.
-        unsafe { *ids = Ids { next: 0, end: end(head) } };
+        unsafe { *ids = Ids { next: 0, end: end(head), left: entries(head) } };
         each(MOST_STEPS, visit_queue, &mut walk);
     }
     0
@@ -301,6 +301,18 @@ fn end(head: u64) -> u64 {
     }
     let shift = u64::from(read::<u8>(head - 2, offset!(xa_node_shift))) & 63;
     64 << shift
+}
+
+/// Number of an xarray's entries; more where one node does not tell.
+#[inline(always)]
+fn entries(head: u64) -> u64 {
+    if head & 3 != 2 || !has(offset!(xa_node_count)) || read::<u8>(head - 2, offset!(xa_node_shift)) != 0 {
+        return u64::MAX;
+    }
+    match read::<u8>(head - 2, offset!(xa_node_count)) {
+        0 => u64::MAX,
+        count => u64::from(count),
+    }
 }
 
 #[inline(always)]

@@ -34,6 +34,8 @@ pub(super) struct Ids {
     pub(super) next: u64,
     /// Where ids end.
     pub(super) end: u64,
+    /// Queues that are still to be found. Most rings have one queue, in a node of 64 places.
+    pub(super) left: u64,
 }
 
 #[map]
@@ -64,7 +66,8 @@ pub(super) unsafe extern "C" fn visit_queue(_index: u64, context: *mut c_void) -
     if first_visit(ifq, unsafe { (*config).generation }) {
         snapshot_queue(walk.ring, walk.shared, ifq);
     }
-    0
+    ids.left -= 1;
+    i64::from(ids.left == 0)
 }
 
 /// Records one queue and its areas.

@@ -56,6 +56,8 @@ pub struct History {
     received: bool,
     restarts: Option<(u64, Duration)>,
     losses: Losses,
+    /// When a sample last had the stack of a consumer.
+    stack_at: Option<Duration>,
 }
 
 /// Rises of what is held that make it pile up, at least, and the share of all of them that the largest may be. One rise between two
@@ -140,6 +142,7 @@ impl History {
             received: false,
             restarts: None,
             losses: Losses::default(),
+            stack_at: None,
         }
     }
 
@@ -156,6 +159,11 @@ impl History {
         let pool = |sample: &QueueSample| Some(sample.kernel.as_ref()?.pool?.id);
         if self.window.last().and_then(pool).zip(pool(&sample)).is_some_and(|(before, now)| before != now) {
             self.restarts = Some((self.restarts.map_or(1, |(count, _)| count + 1), sample.at));
+        }
+        let mut consumers =
+            sample.kernel.iter().flat_map(|kernel| &kernel.rings).filter_map(|ring| ring.consumer.as_ref());
+        if consumers.any(|consumer| consumer.kernel_stack.is_some()) {
+            self.stack_at = Some(sample.at);
         }
         let change = self.window.last().map_or_else(Change::default, |last| Change::between(last, &sample));
         let placement = Placement::of(&sample);
@@ -187,6 +195,12 @@ impl History {
         let before = Some(self.piled_up).filter(|before| held >= before.references / 2).unwrap_or_default();
         let now = PiledUp::of(&self.steps);
         self.piled_up = if now.references >= before.references { now } else { before };
+    }
+
+    /// Whether one of the last samples has the stack of a consumer. Few have: it is read when a starvation begins.
+    pub fn has_stack(&self) -> bool {
+        let oldest = self.steps.front().map(|step| step.at);
+        self.stack_at.is_some_and(|at| oldest.is_some_and(|oldest| at >= oldest))
     }
 
     /// References that piled up with the owner while it returned others, and that never came back.

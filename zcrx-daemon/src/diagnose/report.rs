@@ -86,6 +86,9 @@ impl Report {
 /// The queue's rings as the newest sample has them, with stacks that an earlier sample read: few samples read any.
 fn rings(facts: &Facts<'_>) -> Vec<QueueRing> {
     let mut rings = facts.now.kernel.as_ref().map(|kernel| kernel.rings.clone()).unwrap_or_default();
+    if !facts.history.has_stack() {
+        return rings;
+    }
     for ring in &mut rings {
         let id = ring.id;
         let Some(consumer) = ring.consumer.as_mut().filter(|consumer| consumer.kernel_stack.is_none()) else {

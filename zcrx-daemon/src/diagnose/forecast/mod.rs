@@ -81,13 +81,13 @@ pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
     let gone = past().next().and_then(|step| out(&step.placement));
     let growth = gone.zip(out(&facts.placement)).and_then(|(then, now)| per_second(now as f64 - then as f64));
     let arrivals = returns.zip(growth).map(|(returns, growth)| (returns + growth).max(0.0));
-    let (sum, count) = past()
-        .filter_map(|step| user(&step.placement))
-        .fold((0.0, 0_u32), |(sum, count), user| (sum + user as f64, count + 1));
-    let mean = (count > 0).then(|| sum / f64::from(count));
-    let hold_time = mean
-        .zip(returns.filter(|&returns| returns > 0.0))
-        .and_then(|(mean, returns)| Duration::try_from_secs_f64(mean / returns).ok());
+    let hold_time = returns.filter(|&returns| returns > 0.0).and_then(|returns| {
+        let (sum, count) = past()
+            .filter_map(|step| user(&step.placement))
+            .fold((0.0, 0_u32), |(sum, count), user| (sum + user as f64, count + 1));
+        let mean = (count > 0).then(|| sum / f64::from(count))?;
+        Duration::try_from_secs_f64(mean / returns).ok()
+    });
     let (starvation, starvation_range) = starvation::starvation(facts);
     Some(Forecast {
         starvation,

@@ -32,7 +32,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     let placement = &facts.placement;
-    if !facts.starved() || !some(facts.recent.returned) {
+    if !facts.starved() {
         return Judgement::Not;
     }
     let (Some(total), Some(held), Some(completed)) = (placement.total, placement.held, placement.completed)
@@ -47,8 +47,17 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if with_user >= MOST || most_in_sockets >= MOST || !facts.recent_is_long_enough() {
         return Judgement::Not;
     }
-    // Entries that wait for a flush are no buffers in use, and what comes back late was not on its way.
     let device = without_device(facts.now) != Some(true);
+    // Some drivers post several buffers at a time (gve 32), and none at all if the area has fewer.
+    let receives_nothing = device
+        && facts.ring_takes_all()
+        && user == 0
+        && most_in_sockets == 0.0
+        && placement.pending == Some(0);
+    if !some(facts.recent.returned) && !receives_nothing {
+        return Judgement::Not;
+    }
+    // Entries that wait for a flush are no buffers in use, and what comes back late was not on its way.
     let waits_for_flush = !device && placement.share(placement.pending) >= Some(CONSIDERABLE);
     if waits_for_flush || facts.kept_between_samples().is_some() {
         return Judgement::Not;
@@ -64,27 +73,31 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     // Where copies find no buffer and no packet is lost, the copies are the problem.
     let only_copies = some(facts.recent.enomem) && none(facts.recent.drops);
     let share = if only_copies { 0.5 } else { 1.0 };
-    Case::new(confidence, share * (1.0 - with_user - in_sockets))
-        .evidence(format!(
+    let case = Case::new(confidence, share * (1.0 - with_user - in_sockets));
+    let case = if rate > 0.0 {
+        case.evidence(format!(
             "user space has only {} and returns {}",
             words::buffers(facts, user),
             words::rate(rate)
         ))
         .evidence(format!("it has a buffer for {} on average", words::time(hold)))
-        .evidence_if(ring.map(|ring| {
-            format!(
-                "the receive ring of {ring} and the pool's cache of {POOL_CACHE} can take {} of {total} buffers",
-                (ring + POOL_CACHE).min(total)
-            )
-        }))
-        .evidence_if(facts.recent.failures.filter(|&failures| failures > 0).map(|failures| {
-            format!("{} failed in {}", words::count(failures, "allocation"), words::recently(facts))
-        }))
-        .doubt_if(hold > PROMPT, || format!("{} is not prompt", words::time(hold)))
-        .doubt_if(facts.entries_thrown_away(), || {
-            "refill entries are consumed without giving a buffer back".to_owned()
-        })
-        .fits()
+    } else {
+        case.evidence(format!("nothing arrives: all {total} buffers are with the NIC and the page pool"))
+    };
+    case.evidence_if(ring.map(|ring| {
+        format!(
+            "the receive ring of {ring} and the pool's cache of {POOL_CACHE} can take {} of {total} buffers",
+            (ring + POOL_CACHE).min(total)
+        )
+    }))
+    .evidence_if(facts.recent.failures.filter(|&failures| failures > 0).map(|failures| {
+        format!("{} failed in {}", words::count(failures, "allocation"), words::recently(facts))
+    }))
+    .doubt_if(hold > PROMPT, || format!("{} is not prompt", words::time(hold)))
+    .doubt_if(facts.entries_thrown_away(), || {
+        "refill entries are consumed without giving a buffer back".to_owned()
+    })
+    .fits()
 }
 
 #[cfg(test)]

@@ -112,13 +112,13 @@ impl Queue {
 
     /// NAPI tops up the receive ring.
     pub(super) fn refill(&mut self) {
-        while self.device && self.state.posted < self.ring {
-            if self.state.cache == 0 && !self.allocate() {
+        while self.device && self.state.posted + self.step <= self.ring {
+            if self.state.cache < self.step && !self.allocate() {
                 // A driver that does not come back by itself only ever does so once its ring has run dry.
                 self.state.napi_dead = !self.napi_restarts && self.state.posted == 0;
                 return;
             }
-            let moved = self.state.cache.min(self.ring - self.state.posted);
+            let moved = self.state.cache.min(self.ring - self.state.posted) / self.step * self.step;
             self.state.cache -= moved;
             self.state.posted += moved;
         }

@@ -85,6 +85,8 @@ pub struct Queue {
     pub napi_restarts: bool,
     /// Its driver leaves a buffer posted until it has another one, and drops the packet otherwise.
     pub keeps_posted: bool,
+    /// Buffers that the driver posts at a time, a divisor of the ring.
+    pub step: u64,
     pub missteered_per_second: f64,
     pub torn_down: bool,
     pub interface_down: bool,
@@ -202,6 +204,7 @@ impl Default for Queue {
             keeps: 0,
             napi_restarts: true,
             keeps_posted: false,
+            step: 1,
             missteered_per_second: 0.0,
             torn_down: false,
             interface_down: false,

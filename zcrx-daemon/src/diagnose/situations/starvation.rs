@@ -65,6 +65,17 @@ fn driver_that_keeps_its_buffers_posted_starves_with_a_full_ring() {
 }
 
 #[test]
+fn area_with_fewer_buffers_than_the_driver_posts_at_a_time_receives_nothing() {
+    let mut scene = Scene::new(Queue { buffers: 31, ring: 1024, step: 32, ..Queue::default() });
+    scene.run(10);
+    scene.names(Cause::AreaTooSmall);
+    scene.says("nothing arrives: all 31 buffers are with the NIC and the page pool");
+    let mut enough = Scene::new(Queue { buffers: 2048, ring: 1024, step: 32, ..Queue::default() });
+    enough.run(10);
+    assert!(!enough.report().troubled(), "{}", enough.words());
+}
+
+#[test]
 fn verdict_of_a_starving_queue_names_pause_frames() {
     const WORDS: &str = "ethtool -A eth0 autoneg off tx off";
     let mut queue = unbounded();

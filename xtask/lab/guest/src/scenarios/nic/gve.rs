@@ -57,7 +57,7 @@ const RESET: Scenario = Scenario {
         expect(&settled(&mut daemon)?, "device", BYTES)?;
         let prepared = nic.ethtool(&["-n", nic::RX])?;
         ensure!(prepared.contains("Filter:"), "zcrxd made no rule: {prepared}");
-        nic.ethtool(&["--reset", nic::RX, "dedicated"])?;
+        nic.ethtool(&["--reset", nic::RX, "all"])?;
         nic.receiving().wait_for_carrier()?;
         eventually("zcrxd prepares the interface again", STEP_LIMIT, || {
             Ok((nic.ethtool(&["-n", nic::RX])? == prepared).then_some(()))

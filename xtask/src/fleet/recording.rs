@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::receiver::Receiver;
 use xtask_tools::scrape::Scrape;
 
-/// Time between the two scrapes that tell how fast a counter grows.
+/// Time between the two scrapes from which the growth of a counter is computed.
 const BETWEEN: Duration = Duration::from_secs(5);
 
 /// How long all queues may take to starve.
@@ -55,7 +55,7 @@ pub(super) struct Recordings {
 impl Recordings {
     /// Starts zcrxd with so many queues, records both states, and ends it.
     pub(super) fn take(queues: usize) -> Result<Self> {
-        // Nobody accepts: the kernel takes what fits into the socket, and no more.
+        // No program accepts: the kernel takes what fits into the socket, and no more.
         let stuck = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         let to = stuck.local_addr().context("cannot read the address of a listener")?;
         let mut receiver =

@@ -64,12 +64,12 @@ impl Server {
         Ok(server)
     }
 
-    /// What it exports of itself.
+    /// What it exports about its own process.
     pub(super) fn metrics(&self) -> Result<Scrape> {
         Scrape::parse(patient_get(self.address, "/metrics")?)
     }
 
-    /// The sum of a metric that it exports of itself.
+    /// The sum of a metric that it exports about its own process.
     pub(super) fn own(&self, name: &str) -> Result<f64> {
         sum(&self.metrics()?, name, "")
     }

@@ -46,6 +46,7 @@ fn log_everything() {
     let observation = full();
     ready();
     stopping("SIGTERM");
+    restarting();
     web_listens("http://127.0.0.1:9965/");
     let mut queue = observation.host.receive[0].clone();
     queue_receives(&queue);

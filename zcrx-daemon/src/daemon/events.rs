@@ -22,6 +22,35 @@ pub(super) fn restarting() {
     info!(event = "restarting", "systemd starts zcrxd again: new connections wait for the next zcrxd");
 }
 
+pub(super) fn connections_left(connections: usize) {
+    info!(event = "connections_left", connections, "{connections} connections go on in the next zcrxd");
+}
+
+pub(super) fn connections_not_left(connections: usize, error: &std::io::Error) {
+    warn!(
+        event = "connections_not_left",
+        connections,
+        %error,
+        "{connections} connections end: systemd does not keep them ({error}); LimitNOFILE= of the service must allow them once more"
+    );
+}
+
+pub(super) fn connections_taken_over(connections: usize) {
+    info!(
+        event = "connections_taken_over",
+        connections, "{connections} connections of the zcrxd before go on"
+    );
+}
+
+pub(super) fn connections_not_taken_over(connections: usize, error: &std::io::Error) {
+    warn!(
+        event = "connections_not_taken_over",
+        connections,
+        %error,
+        "{connections} connections of the zcrxd before end: {error}"
+    );
+}
+
 pub(super) fn web_listens(address: &str) {
     info!(event = "web_listens", address, "web endpoint on {address}");
 }

@@ -15,7 +15,9 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::pipe::{PipeFlags, pipe_with};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -28,6 +30,9 @@ const MOST_PENDING: usize = 8;
 
 /// Makes systemd keep a stored descriptor whatever its state: by default it closes those that report a hang-up.
 const KEEP_HUNG_UP: NotifyState<'_> = NotifyState::Custom("FDPOLL=0");
+
+/// Asks systemd to close the descriptor that comes with it. Such a message has no other line.
+const BARRIER: &str = "BARRIER=1";
 
 /// The service manager.
 pub(super) struct Manager {
@@ -42,8 +47,8 @@ pub(super) struct Manager {
 /// A message of the protocol.
 struct Message {
     text: String,
-    /// Descriptor for the manager's store.
-    stored: Option<OwnedFd>,
+    /// Descriptor that goes with it.
+    passed: Option<OwnedFd>,
     /// Whether a later message makes this one superfluous.
     droppable: bool,
 }
@@ -86,13 +91,25 @@ impl Manager {
     /// Gives the manager a descriptor, which it keeps until [`Manager::discard`] and passes to each start of zcrxd.
     pub(super) fn store(&self, name: &str, descriptor: OwnedFd) {
         let text = message(&[NotifyState::FdStore, NotifyState::FdName(name), KEEP_HUNG_UP]);
-        self.send(Message { text, stored: Some(descriptor), droppable: false });
+        self.send(Message { text, passed: Some(descriptor), droppable: false });
     }
 
     /// Makes the manager close the descriptors that it keeps under this name.
     pub(super) fn discard(&self, name: &str) {
         let text = message(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
-        self.send(Message { text, stored: None, droppable: false });
+        self.send(Message { text, passed: None, droppable: false });
+    }
+
+    /// Waits until the manager has handled all messages so far, at most for the given time. Blocks.
+    pub(super) fn wait_until_handled(&self, limit: Duration) -> io::Result<()> {
+        // The manager closes its copy of the pipe's end once it comes to this message.
+        let (handled, end) = pipe_with(PipeFlags::CLOEXEC)?;
+        self.send(Message { text: BARRIER.to_owned(), passed: Some(end), droppable: false });
+        let timeout = Timespec::try_from(limit).ok();
+        match poll(&mut [PollFd::new(&handled, PollFlags::empty())], timeout.as_ref())? {
+            0 => Err(ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Feeds the watchdog. The message is never kept, since it is valid for this moment only.
@@ -157,7 +174,7 @@ impl Manager {
 
 impl Message {
     fn report(states: &[NotifyState<'_>]) -> Self {
-        Self { text: message(states), stored: None, droppable: true }
+        Self { text: message(states), passed: None, droppable: true }
     }
 }
 
@@ -199,12 +216,12 @@ fn send_all(socket: &OsStr, messages: &mut VecDeque<Message>) -> io::Result<()> 
 }
 
 fn send_one(socket: &UnixDatagram, message: &Message) -> io::Result<()> {
-    let stored = message.stored.as_ref().map(AsFd::as_fd);
+    let passed = message.passed.as_ref().map(AsFd::as_fd);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !stored.as_slice().is_empty() {
+    if !passed.as_slice().is_empty() {
         // The space is as large as one descriptor needs.
-        ancillary.push(SendAncillaryMessage::ScmRights(stored.as_slice()));
+        ancillary.push(SendAncillaryMessage::ScmRights(passed.as_slice()));
     }
     sendmsg(socket, &[IoSlice::new(message.text.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())

@@ -10,7 +10,7 @@
 //! | `sources`, `sampler` | probes and local queues, and the thread that samples them |
 //! | `capabilities` | drops capabilities once the probes are attached |
 //! | `manager`, `watchdog` | notifications to systemd, and whether zcrxd feeds its watchdog |
-//! | `store`, `restart` | descriptors that systemd keeps, and whether it restarts zcrxd |
+//! | `store`, `connections`, `restart` | what systemd keeps while it restarts zcrxd, and whether it does |
 //! | `reload` | applies a new configuration at run time |
 //! | `stop` | the end of the queues, and what counts as a thread that hangs |
 //! | `log` | destination and rate limit of log lines |
@@ -18,6 +18,7 @@
 
 mod bind;
 mod capabilities;
+mod connections;
 mod events;
 mod fault;
 mod instance;
@@ -216,14 +217,14 @@ async fn live(
             () = sources.keep_prepared() => "nothing",
         };
         events::stopping(name);
-        next = Next::after(name, &store).await;
+        next = Next::after(name, &store, read_again).await;
         manager.stopping();
         // Before the queues stop, so their end does not look like a problem of the queues.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());
         tokio::time::timeout(LAST_SAMPLE_LIMIT, stopping).await.ok();
     }
     phase.send_replace(Phase::Stopping);
-    let ended = stop::stop_receiving(&sources, &mut signals, next).await;
+    let ended = stop::stop_receiving(&sources, &mut signals, next, &store).await;
     if let Some(looking) = looking {
         looking.abort();
     }

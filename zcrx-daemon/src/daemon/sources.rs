@@ -82,7 +82,8 @@ impl Sources {
         Ok(attached)
     }
 
-    /// Starts the queues on another thread, so the event loop keeps serving. Takes listening sockets from the store.
+    /// Starts the queues on another thread, so the event loop keeps serving. Takes listening sockets and connections from the
+    /// store.
     pub(super) async fn start(
         self: &Arc<Self>,
         mut queues: Vec<QueueConfig>,
@@ -100,7 +101,9 @@ impl Sources {
                     sources.prepare_again(queue);
                 }
             });
-            let receiver = Receiver::start_with(queues, before_registration, Arc::<Store>::clone(&store))?;
+            let listeners = Arc::<Store>::clone(&store);
+            let handed = store.take_connections();
+            let receiver = Receiver::start_with(queues, before_registration, listeners, handed)?;
             store.close_unused();
             let local = Local::Running(Arc::new(receiver));
             sources.with_local(|state| *state = local);

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
+use super::reload::ReadAgain;
 use super::sources::Sources;
 use super::store::Store;
 use super::{DaemonError, Signals, events, restart};
@@ -38,8 +39,12 @@ pub(super) enum Next {
 
 impl Next {
     /// What follows the end that a signal requests. systemd sends SIGTERM.
-    pub(super) async fn after(signal: &str, store: &Store) -> Self {
+    pub(super) async fn after(signal: &str, store: &Store, read_again: &ReadAgain<'_>) -> Self {
         if signal != "SIGTERM" || !store.is_open() {
+            return Self::Nothing;
+        }
+        if let Err(error) = read_again() {
+            warn!("ending connections as for a stop, since zcrxd would not start again: {error}");
             return Self::Nothing;
         }
         match tokio::task::spawn_blocking(restart::is_requested).await {
@@ -60,10 +65,11 @@ pub(super) async fn stop_receiving(
     sources: &Arc<Sources>,
     signals: &mut Signals,
     next: Next,
+    store: &Arc<Store>,
 ) -> Result<Vec<ReceiveSample>, DaemonError> {
     let hurry = Arc::new(AtomicBool::new(false));
     let ending = async {
-        let ended = stop(sources, &hurry, next).await;
+        let ended = stop(sources, &hurry, next, store).await;
         if ended.is_err() {
             hurry.store(true, Ordering::Relaxed);
         }
@@ -87,7 +93,12 @@ pub(super) async fn stop_receiving(
 
 /// Stops all receive threads and returns the last samples of their queues. Fails if the threads hang after the time of the sinks,
 /// which ends early when `hurry` is set.
-async fn stop(sources: &Sources, hurry: &AtomicBool, next: Next) -> Result<Vec<ReceiveSample>, DaemonError> {
+async fn stop(
+    sources: &Sources,
+    hurry: &AtomicBool,
+    next: Next,
+    store: &Arc<Store>,
+) -> Result<Vec<ReceiveSample>, DaemonError> {
     let Some(receiver) = sources.receiver() else { return Ok(Vec::new()) };
     let drained_by = Instant::now() + receiver.drain_timeout();
     let stopped = Arc::clone(&receiver);
@@ -99,6 +110,10 @@ async fn stop(sources: &Sources, hurry: &AtomicBool, next: Next) -> Result<Vec<R
     loop {
         match tokio::time::timeout(CHECK, &mut stopping).await {
             Ok(Ok(last)) => {
+                if next == Next::Restart {
+                    let (store, left) = (Arc::clone(store), receiver.take_left());
+                    tokio::task::spawn_blocking(move || store.leave_connections(left)).await.ok();
+                }
                 sources.ended(&last);
                 return Ok(last);
             }

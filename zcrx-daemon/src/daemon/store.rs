@@ -8,14 +8,22 @@ use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::manager::Manager;
-use crate::receive::ListenerStore;
+use super::{connections, events};
+use crate::receive::{HandedQueue, ListenerStore, end_unknown};
 
 /// Begin of the names in the store that are listening sockets.
 const LISTENER: &str = "zcrxd-listen-";
+
+/// Name in the store of the package with connections.
+const CONNECTIONS: &str = "zcrxd-connections";
+
+/// How long zcrxd waits at its end until systemd has the connections.
+const HANDED_OVER_LIMIT: Duration = Duration::from_secs(3);
 
 /// systemd's file descriptor store, as zcrxd uses it.
 pub(super) struct Store {
@@ -29,6 +37,8 @@ struct State {
     web: Vec<OwnedFd>,
     /// Listening sockets of an earlier process that no queue has taken yet.
     inherited: Vec<(String, TcpListener)>,
+    /// Connections of an earlier process.
+    connections: Option<OwnedFd>,
     /// Names of the listening sockets in the store that queues use.
     kept: BTreeSet<String>,
 }
@@ -45,6 +55,8 @@ impl Store {
             let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
             if name.starts_with(LISTENER) {
                 state.inherited.push((name, TcpListener::from(descriptor)));
+            } else if name == CONNECTIONS {
+                state.connections = Some(descriptor);
             } else {
                 state.web.push(descriptor);
             }
@@ -60,6 +72,44 @@ impl Store {
     /// Whether descriptors outlive this process.
     pub(super) fn is_open(&self) -> bool {
         self.manager.stores()
+    }
+
+    /// Takes the connections of the zcrxd before. Ends them if their state cannot be read.
+    pub(super) fn take_connections(&self) -> Vec<HandedQueue> {
+        let Some(package) = self.state().connections.take() else { return Vec::new() };
+        self.manager.discard(CONNECTIONS);
+        match connections::unpack(&package) {
+            Ok(queues) => {
+                events::connections_taken_over(queues.iter().map(HandedQueue::len).sum());
+                queues
+            }
+            Err(failure) => {
+                events::connections_not_taken_over(failure.sockets.len(), &failure.why);
+                end_unknown(&failure.sockets);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Leaves connections to the next zcrxd. Ends them if systemd cannot keep them. Blocks until systemd has them.
+    pub(super) fn leave_connections(&self, queues: Vec<HandedQueue>) {
+        let count = queues.iter().map(HandedQueue::len).sum();
+        if count == 0 {
+            return;
+        }
+        match connections::pack(queues) {
+            Ok(package) => {
+                self.manager.store(CONNECTIONS, package);
+                match self.manager.wait_until_handled(HANDED_OVER_LIMIT) {
+                    Ok(()) => events::connections_left(count),
+                    Err(error) => events::connections_not_left(count, &error),
+                }
+            }
+            Err(failure) => {
+                events::connections_not_left(count, &failure.why);
+                end_unknown(&failure.sockets);
+            }
+        }
     }
 
     /// Closes listening sockets of an earlier process that no queue has taken.

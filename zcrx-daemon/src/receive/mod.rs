@@ -15,6 +15,7 @@
 //! | `backend` | device, nodev, copy, and the choice between them |
 //! | `pool` | the area, and buffers that can be returned only once |
 //! | `inbox` | connections and results that other threads leave for a receive thread |
+//! | `handover` | connections that one zcrxd leaves to the next |
 //! | `listening` | listening sockets, and where they outlive zcrxd |
 //! | `group` | several threads on one queue |
 //! | `merge` | joins the samples of a queue's threads |
@@ -30,6 +31,7 @@ mod config;
 mod connections;
 mod error;
 mod group;
+mod handover;
 mod hold_times;
 mod inbox;
 mod listening;
@@ -57,6 +59,7 @@ pub use zcrx_receive::refill;
 pub use choices::{BackendChoice, Destination, ParseChoiceError, SinkConfig};
 pub use config::{MAX_WORKERS, QueueConfig, default_area_bytes};
 pub use error::ReceiveError;
+pub use handover::{HandedQueue, end_unknown};
 pub use inbox::BeforeRegistration;
 pub use listening::ListenerStore;
 pub use receiver::Receiver;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::choices::SinkConfig;
 use super::config::QueueConfig;
 use super::group::WorkerSlot;
+use super::handover::Handover;
 use super::inbox::{ConnectionInbox, Exchange};
 use super::stats::Stats;
 use super::target::Addresses;
@@ -25,6 +26,10 @@ pub(super) struct Plan {
     pub(super) exchange: Arc<Exchange>,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Wake>,
+    /// Connections from the zcrxd before. The loop takes them when it begins.
+    pub(super) taken_over: Handover,
+    /// Connections for the next zcrxd.
+    pub(super) left: Handover,
     /// This thread's slot in its group; `None` for a queue with one thread.
     pub(super) slot: Option<WorkerSlot>,
 }

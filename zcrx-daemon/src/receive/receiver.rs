@@ -13,6 +13,7 @@ use super::choices::SinkConfig;
 use super::config::QueueConfig;
 use super::error::ReceiveError;
 use super::group::{WorkerGroup, WorkerSlot};
+use super::handover::{HandedQueue, Handover, refuse_all, take_for};
 use super::inbox::{BeforeRegistration, ConnectionInbox, Exchange};
 use super::listening::{ListenerStore, listen};
 use super::merge::merge;
@@ -40,6 +41,8 @@ pub(super) struct Queue {
 struct Worker {
     stats: Arc<Stats>,
     wake: Arc<Wake>,
+    /// Connections that the thread has left to the next zcrxd.
+    left: Handover,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -48,17 +51,18 @@ impl Receiver {
     ///
     /// The first queue that cannot start makes the whole call fail; those that had started are stopped again.
     pub fn start(configs: Vec<QueueConfig>) -> Result<Self, ReceiveError> {
-        Self::start_on(configs, Arc::default())
+        Self::start_on(configs, Arc::default(), Vec::new())
     }
 
-    /// [`Receiver::start`], with a call before a queue that failed, or that found a better backend, is registered again, and
-    /// with a store in which listening sockets outlive the process.
+    /// [`Receiver::start`], with a call before a queue that failed, or that found a better backend, is registered again; with a
+    /// store in which listening sockets outlive the process; and with the connections that the zcrxd before has left.
     pub fn start_with(
         configs: Vec<QueueConfig>,
         before_registration: BeforeRegistration,
         listeners: Arc<dyn ListenerStore>,
+        handed: Vec<HandedQueue>,
     ) -> Result<Self, ReceiveError> {
-        Self::start_on(configs, Arc::new(Exchange::new(before_registration, listeners)))
+        Self::start_on(configs, Arc::new(Exchange::new(before_registration, listeners)), handed)
     }
 
     /// Refuses configurations that cannot work, so nothing is changed for them. Preparation may still add queues to an
@@ -77,7 +81,11 @@ impl Receiver {
         Ok(())
     }
 
-    fn start_on(configs: Vec<QueueConfig>, exchange: Arc<Exchange>) -> Result<Self, ReceiveError> {
+    fn start_on(
+        configs: Vec<QueueConfig>,
+        exchange: Arc<Exchange>,
+        mut handed: Vec<HandedQueue>,
+    ) -> Result<Self, ReceiveError> {
         // All input is checked before anything is done.
         for config in &configs {
             config.check()?;
@@ -85,9 +93,17 @@ impl Receiver {
         }
         let receiver = Self { queues: Mutex::new(Vec::with_capacity(configs.len())), exchange };
         for config in configs {
-            let queue = Queue::start(config, &receiver.exchange)?;
-            receiver.queues().push(queue);
+            let connections = Handover::of(take_for(&config, &mut handed));
+            match Queue::start(config, &receiver.exchange, &connections) {
+                Ok(queue) => receiver.queues().push(queue),
+                Err(error) => {
+                    connections.refuse();
+                    refuse_all(handed);
+                    return Err(error);
+                }
+            }
         }
+        refuse_all(handed);
         Ok(receiver)
     }
 
@@ -103,13 +119,22 @@ impl Receiver {
         self.sample()
     }
 
-    /// As [`Receiver::stop`], for a zcrxd that starts next: listening sockets stay as they are, and connections that no zcrxd has
-    /// accepted wait there.
+    /// As [`Receiver::stop`], for a zcrxd that starts next: listening sockets stay as they are, and so do connections that go on
+    /// in another process, which [`Receiver::take_left`] returns.
     pub fn stop_before_restart(&self) -> Vec<ReceiveSample> {
         for worker in self.queues().iter().flat_map(|queue| &queue.workers) {
-            worker.wake.keep_listening();
+            worker.wake.expect_successor();
         }
         self.stop()
+    }
+
+    /// Takes the connections for the next zcrxd, after [`Receiver::stop_before_restart`].
+    pub fn take_left(&self) -> Vec<HandedQueue> {
+        let of = |queue: &Queue| {
+            let left = queue.workers.iter().flat_map(|worker| worker.left.take()).collect();
+            HandedQueue::new(&queue.config, left)
+        };
+        self.queues().iter().map(of).filter(|queue| !queue.is_empty()).collect()
     }
 
     /// Ends a stop in progress at once, without waiting for sinks.
@@ -208,7 +233,12 @@ impl Queue {
         merge(self.workers.iter().map(|worker| worker.stats.sample()).collect())
     }
 
-    pub(super) fn start(config: QueueConfig, exchange: &Arc<Exchange>) -> Result<Self, ReceiveError> {
+    /// Starts the queue's threads. The leader continues the `connections` of the zcrxd before.
+    pub(super) fn start(
+        config: QueueConfig,
+        exchange: &Arc<Exchange>,
+        connections: &Handover,
+    ) -> Result<Self, ReceiveError> {
         let store = exchange.listeners();
         let listeners = config
             .listen
@@ -243,7 +273,7 @@ impl Queue {
             let listen = if index == 0 { listen.clone() } else { Vec::new() };
             let stats = Arc::new(Stats::new(key.clone(), &config.sink, listen));
             handles.push((Arc::clone(&wake), inbox));
-            workers.push(Worker { stats, wake, thread: None });
+            workers.push(Worker { stats, wake, left: Handover::default(), thread: None });
         }
         let inboxes: Vec<_> = handles.iter().map(|(_, inbox)| Arc::clone(inbox)).collect();
         let group = (workers.len() > 1).then(|| WorkerGroup::new(handles));
@@ -257,6 +287,8 @@ impl Queue {
             exchange: Arc::clone(exchange),
             stats: Arc::clone(&workers[index as usize].stats),
             wake: Arc::clone(&workers[index as usize].wake),
+            taken_over: if index == 0 { connections.clone() } else { Handover::default() },
+            left: workers[index as usize].left.clone(),
             slot: group.clone().map(|group| WorkerSlot { group, index }),
         };
         let plans: Vec<_> = (0..config.workers.max(1)).map(&mut plan).collect();

@@ -7,6 +7,7 @@ use tracing::{error, info};
 use super::ReceiveError;
 use super::backend::check_interface;
 use super::config::QueueConfig;
+use super::handover::Handover;
 use super::receiver::{Queue, Receiver};
 use crate::model::ReceiveSample;
 
@@ -59,7 +60,7 @@ impl Receiver {
         started: &mut Vec<QueueConfig>,
     ) -> Result<(), ReceiveError> {
         for config in configs {
-            match Queue::start(config.clone(), &self.exchange) {
+            match Queue::start(config.clone(), &self.exchange, &Handover::default()) {
                 Ok(queue) => {
                     self.queues().push(queue);
                     started.push(config);
@@ -95,7 +96,7 @@ impl Receiver {
 
     fn bring_back(&self, configs: Vec<QueueConfig>) {
         for config in configs {
-            match Queue::start(config, &self.exchange) {
+            match Queue::start(config, &self.exchange, &Handover::default()) {
                 Ok(queue) => self.queues().push(queue),
                 Err(failure) => {
                     error!(

@@ -15,7 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub(super) struct Wake {
     stop: AtomicBool,
     abort: AtomicBool,
-    keep_listening: AtomicBool,
+    successor: AtomicBool,
     hang: AtomicBool,
     break_ring: AtomicBool,
     /// Steps that the thread has taken towards its end.
@@ -30,7 +30,7 @@ impl Wake {
         Ok(Self {
             stop: AtomicBool::new(false),
             abort: AtomicBool::new(false),
-            keep_listening: AtomicBool::new(false),
+            successor: AtomicBool::new(false),
             hang: AtomicBool::new(false),
             break_ring: AtomicBool::new(false),
             steps: AtomicU64::new(0),
@@ -51,14 +51,14 @@ impl Wake {
         self.stop();
     }
 
-    /// At its end, the thread leaves connections that no zcrxd has accepted to the next zcrxd.
-    pub(super) fn keep_listening(&self) {
-        self.keep_listening.store(true, Ordering::Release);
+    /// Another zcrxd follows: the thread leaves to it what can go on there.
+    pub(super) fn expect_successor(&self) {
+        self.successor.store(true, Ordering::Release);
     }
 
-    /// Whether the listening sockets outlive the thread.
-    pub(super) fn keeps_listening(&self) -> bool {
-        self.keep_listening.load(Ordering::Acquire)
+    /// Whether another zcrxd follows, with the listening sockets of this one.
+    pub(super) fn has_successor(&self) -> bool {
+        self.successor.load(Ordering::Acquire)
     }
 
     /// Whether the thread must end without waiting for sinks.

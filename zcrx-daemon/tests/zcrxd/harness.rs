@@ -143,6 +143,11 @@ impl Daemon {
         }
     }
 
+    /// Whether it has said these words before it was ready.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        self.said.iter().any(|line| line.contains(words))
+    }
+
     /// Signals it and waits for its end; gives how it ended and all it said.
     pub(crate) fn end(self, signal: Signal) -> Outcome<(ExitStatus, String)> {
         self.signal(signal)?;

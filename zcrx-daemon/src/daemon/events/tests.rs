@@ -47,6 +47,10 @@ fn log_everything() {
     ready();
     stopping("SIGTERM");
     restarting();
+    connections_left(200);
+    connections_not_left(200, &io::ErrorKind::TimedOut.into());
+    connections_taken_over(200);
+    connections_not_taken_over(200, &io::ErrorKind::UnexpectedEof.into());
     web_listens("http://127.0.0.1:9965/");
     let mut queue = observation.host.receive[0].clone();
     queue_receives(&queue);

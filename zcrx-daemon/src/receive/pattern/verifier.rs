@@ -1,5 +1,7 @@
 //! Compares a stream with the pattern, whatever pieces it comes in.
 
+use serde::{Deserialize, Serialize};
+
 use super::{HEADER_BYTES, MAGIC, Verdict, word};
 
 /// What one piece held.
@@ -12,7 +14,7 @@ pub struct Checked {
 }
 
 /// The state of one stream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verifier {
     header: [u8; HEADER_BYTES],
     /// Bytes of the header seen.
@@ -32,6 +34,11 @@ impl Verifier {
         let mismatched = self.compare(seed, piece);
         self.mismatched += mismatched;
         Checked { compared: piece.len() as u64, mismatched }
+    }
+
+    /// Whether a state from outside this process can be one of this type.
+    pub(in crate::receive) const fn is_sound(&self) -> bool {
+        self.header_seen <= HEADER_BYTES
     }
 
     /// The verdict if the stream ends here.

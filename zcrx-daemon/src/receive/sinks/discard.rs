@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use io_uring::squeue;
 
-use super::{Flow, Sink, Step, Storage};
+use super::{Flow, Sink, SinkState, Step, Storage};
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::worker::op::SinkOp;
 
@@ -32,7 +32,18 @@ impl Sink for Discard {
         Step::Continue
     }
 
+    fn state(&self) -> Option<SinkState> {
+        Some(SinkState::Discard { finished: self.finished })
+    }
+
     fn is_done(&self) -> bool {
         self.finished
+    }
+}
+
+impl Discard {
+    /// A sink whose stream has ended, or not.
+    pub(super) const fn new(finished: bool) -> Self {
+        Self { finished }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue;
+use serde::{Deserialize, Serialize};
 
 use super::choices::SinkConfig;
 use super::pool::{Buffer, Pool};
@@ -75,6 +76,23 @@ pub(super) enum Step {
     Failed(i32),
 }
 
+/// Where a sink stands, for another process that continues it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum SinkState {
+    Discard { finished: bool },
+    Verify(Box<Verify>),
+}
+
+impl SinkState {
+    /// Whether a state from outside this process can be one.
+    pub(super) fn is_sound(&self) -> bool {
+        match self {
+            Self::Discard { .. } => true,
+            Self::Verify(verify) => verify.is_sound(),
+        }
+    }
+}
+
 /// Consumes the payload of one connection.
 pub(super) trait Sink {
     /// Takes the payload of one completion. A buffer that the sink keeps goes back to the pool later.
@@ -126,6 +144,11 @@ pub(super) trait Sink {
         0
     }
 
+    /// Where the sink stands, if another process can continue it. Valid while none of its requests is in flight.
+    fn state(&self) -> Option<SinkState> {
+        None
+    }
+
     /// Whether a connection that was paused may go on.
     fn has_room(&self, _backlog: &Backlog, _connections: usize) -> bool {
         true
@@ -168,6 +191,14 @@ impl AnySink {
     #[inline]
     pub(super) const fn discards(&self) -> bool {
         matches!(self, Self::Discard(_))
+    }
+
+    /// Continues the sink of another process.
+    pub(super) fn restore(state: SinkState) -> Self {
+        match state {
+            SinkState::Discard { finished } => Self::Discard(Discard::new(finished)),
+            SinkState::Verify(verify) => Self::Verify(verify),
+        }
     }
 
     /// Gives a forward sink the addresses that its destination has now.
@@ -238,6 +269,10 @@ impl Sink for AnySink {
 
     fn unconfirmed(&self) -> u64 {
         each!(self, sink => sink.unconfirmed())
+    }
+
+    fn state(&self) -> Option<SinkState> {
+        each!(self, sink => sink.state())
     }
 
     fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {

@@ -3,20 +3,29 @@
 use std::os::fd::RawFd;
 
 use io_uring::{opcode, squeue, types};
+use serde::{Deserialize, Serialize};
 
-use super::{Flow, Sink, Step, Storage, is_transient};
+use super::{Flow, Sink, SinkState, Step, Storage, is_transient};
 use crate::receive::pattern::Verifier;
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::worker::op::SinkOp;
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::receive) struct Verify {
     verifier: Verifier,
     /// The verdict's line, once the stream has ended.
     verdict: Option<Vec<u8>>,
     /// Bytes of the line that are sent.
     sent: usize,
+    #[serde(skip)]
     sending: bool,
+}
+
+impl Verify {
+    /// Whether a state from outside this process can be one of this type.
+    pub(super) fn is_sound(&self) -> bool {
+        self.verifier.is_sound() && self.sent <= self.verdict.as_ref().map_or(0, Vec::len)
+    }
 }
 
 impl Sink for Verify {
@@ -52,6 +61,10 @@ impl Sink for Verify {
             Err(_) => return Step::Failed(-result),
         }
         Step::Continue
+    }
+
+    fn state(&self) -> Option<SinkState> {
+        Some(SinkState::Verify(Box::new(self.clone())))
     }
 
     fn is_done(&self) -> bool {

@@ -91,7 +91,7 @@ impl State<'_> {
         let peer = peer(&socket);
         let sink = AnySink::new(&self.plan.config.sink, &peer, self.addresses.as_ref());
         let connection = Connection::new(socket, peer, sink);
-        if self.phase != Phase::Running {
+        if self.phase.ends_connections() {
             connection.cut();
         }
         let index = self.connections.insert(connection);
@@ -110,7 +110,7 @@ impl State<'_> {
 
     /// Sends a heartbeat, and takes connections and results that other threads left in the inbox.
     pub(super) fn woken(&mut self, result: i32) {
-        if self.phase == Phase::Closing || result < 0 {
+        if self.phase.ends_requests() || result < 0 {
             return;
         }
         self.plan.wake.answer();

@@ -27,7 +27,7 @@ impl State<'_> {
         }
         let step = connection.sink.advance();
         let socket = connection.fd();
-        if self.phase != Phase::Closing {
+        if !self.phase.ends_requests() {
             while let Some((entry, op)) = connection.sink.next(socket, &self.pool) {
                 connection.in_flight += 1;
                 // SAFETY: the sink owns the memory that the request points to, and is not dropped before the request has

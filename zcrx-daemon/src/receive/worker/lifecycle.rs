@@ -15,6 +15,7 @@ use super::timers::Timer;
 use crate::receive::connections::accept;
 use crate::receive::connections::close::refuse;
 use crate::receive::connections::table::Table;
+use crate::receive::handover::Handed;
 use crate::receive::plan::Plan;
 use crate::receive::sinks::{Backlog, Sink, Storage};
 use crate::receive::stats::Counters;
@@ -65,9 +66,12 @@ impl EventLoop<'_> {
     /// Ends every request and keeps the connections for the next loop. Copies payload that waits for sinks out of the area. A
     /// connection whose requests do not end is closed.
     pub(super) fn detach(mut self) -> (Carried, Option<RetiredRing>) {
-        self.state.phase = Phase::Closing;
+        self.state.phase = Phase::Detaching;
         self.cancel_all();
         let state = &mut self.state;
+        for socket in state.acceptor.take_unplaced() {
+            state.welcome(socket);
+        }
         let mut kept = Table::default();
         for index in state.connections.indices() {
             if state.connections.get(index).is_none_or(|connection| {
@@ -159,10 +163,31 @@ impl EventLoop<'_> {
 }
 
 impl Carried {
-    /// Creates the state of a first loop: no connections.
+    /// Creates the state of a first loop: connections of the zcrxd before, if any.
     pub(super) fn new(plan: &Plan, counters: &Counters) -> Self {
         let backlog = Backlog::new(None, plan.share(plan.config.copy_out_bytes));
-        Self { counters: *counters, connections: Table::default(), backlog }
+        let mut connections = Table::default();
+        for handed in plan.taken_over.take() {
+            connections.insert(handed.into_connection());
+        }
+        Self { counters: *counters, connections, backlog }
+    }
+
+    /// Leaves the connections to the next zcrxd.
+    pub(super) fn hand_over(mut self, plan: &Plan) -> Counters {
+        let mut kept = Table::default();
+        for index in self.connections.indices() {
+            let Some(connection) = self.connections.remove(index) else { continue };
+            match Handed::of(connection) {
+                Ok(handed) => plan.left.put([handed]),
+                Err(connection) => {
+                    kept.insert(*connection);
+                }
+            }
+            plan.wake.step();
+        }
+        self.connections = kept;
+        self.abandon(plan)
     }
 
     /// Ends the connections without a ring. Counts what they lose.
@@ -180,16 +205,24 @@ impl Carried {
 /// Starts no further connection on the listening sockets, and returns those that wait there. Leaves them to the next zcrxd if the
 /// sockets outlive this one.
 fn waiting(plan: &Plan) -> Vec<Socket> {
-    if plan.wake.keeps_listening() {
+    if plan.wake.has_successor() {
         return Vec::new();
     }
     plan.listeners.iter().flat_map(accept::drain).collect()
 }
 
-/// Refuses the connections that no loop took, because the queue ends: those in the listeners' queues and in the inbox. Counts
-/// what they lose, and publishes the last counters.
-pub(super) fn refuse_waiting(plan: &Plan, mut counters: Counters) {
-    let waiting = waiting(plan).into_iter().chain(plan.inbox.end());
-    counters.ring.lost_bytes += waiting.map(|socket| refuse(&plan.name, &socket)).sum::<u64>();
+/// Leaves the connections that no loop took to the next zcrxd, if it continues those of the loop, or refuses them, because the
+/// queue ends: those in the listeners' queues and in the inbox. Counts what they lose, and publishes the last counters.
+pub(super) fn end_waiting(plan: &Plan, mut counters: Counters, hands_over: bool) {
+    for socket in waiting(plan).into_iter().chain(plan.inbox.end()) {
+        let refused = if hands_over {
+            Handed::fresh(socket, &plan.config.sink).map(|handed| plan.left.put([handed])).err()
+        } else {
+            Some(socket)
+        };
+        if let Some(socket) = refused {
+            counters.ring.lost_bytes += refuse(&plan.name, &socket);
+        }
+    }
     plan.stats.publish(&counters, &mut Vec::new());
 }

@@ -87,6 +87,7 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     let mut retired = RetiredRings::default();
     let mut event_loop = EventLoop::new(plan, prepared, None, Carried::new(plan, &Counters::default()));
     let mut started = Some(started);
+    let mut hands_over = false;
     let last = loop {
         announce(plan, &event_loop.state.selection);
         if let Some(started) = started.take() {
@@ -96,8 +97,9 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
         let ended = event_loop.run(&mut retired);
         plan.inbox.set_open(false);
         let (failure, carried) = match ended {
-            Ended::Stopped | Ended::Left => {
-                let (counters, ring) = event_loop.close();
+            Ended::Stopped | Ended::Left | Ended::HandOver => {
+                hands_over = matches!(ended, Ended::HandOver);
+                let (counters, ring) = end(plan, event_loop, hands_over);
                 retired.keep(ring);
                 break counters;
             }
@@ -134,7 +136,7 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     if let Some(slot) = &plan.slot {
         slot.group.close();
     }
-    lifecycle::refuse_waiting(plan, last);
+    lifecycle::end_waiting(plan, last, hands_over);
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }
 
@@ -157,6 +159,15 @@ fn give_up(plan: &Plan, event_loop: EventLoop<'_>, failure: &ReceiveError) -> (C
     (Carried::new(plan, &counters), ring)
 }
 
+/// Ends a loop for good: leaves its connections to the next zcrxd, or closes them.
+fn end(plan: &Plan, event_loop: EventLoop<'_>, hands_over: bool) -> (Counters, Option<RetiredRing>) {
+    if !hands_over {
+        return event_loop.close();
+    }
+    let (carried, ring) = event_loop.detach();
+    (carried.hand_over(plan), ring)
+}
+
 /// Runs a thread that joins another thread's queue.
 pub(super) fn assist(plan: &Plan) {
     thread::pin(plan);
@@ -176,7 +187,8 @@ pub(super) fn assist(plan: &Plan) {
                 plan.inbox.set_open(true);
                 let ended = event_loop.run(&mut retired);
                 slot.hand_back();
-                let (after, ring) = event_loop.close();
+                let hands_over = matches!(ended, Ended::HandOver);
+                let (after, ring) = end(plan, event_loop, hands_over);
                 counters = after;
                 retired.keep(ring);
                 plan.stats.turned(QueueState::Stopped, "its queue is gone");
@@ -185,7 +197,7 @@ pub(super) fn assist(plan: &Plan) {
                         error!(queue = plan.name, worker = slot.index, %failure, "a ring of the queue failed");
                         Some(failure.to_string())
                     }
-                    Ended::Stopped | Ended::Left | Ended::Upgrade(_) => None,
+                    Ended::Stopped | Ended::Left | Ended::HandOver | Ended::Upgrade(_) => None,
                 }
             }
             // The other threads receive without this one.

@@ -6,7 +6,7 @@ use io_uring::cqueue;
 use tracing::{debug, error, warn};
 
 use super::op::Op;
-use super::state::{Phase, State};
+use super::state::State;
 use super::timers::Timer;
 use crate::receive::backend::{Backend, Completion};
 use crate::receive::connections::Receive;
@@ -116,7 +116,7 @@ impl State<'_> {
     /// Arms a connection's receive.
     pub(super) fn receive(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if self.phase == Phase::Closing || connection.closing {
+        if self.phase.ends_requests() || connection.closing {
             return;
         }
         connection.receive = Receive::Armed;

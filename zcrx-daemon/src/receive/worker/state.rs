@@ -33,6 +33,8 @@ pub(super) enum Ended {
     Stopped,
     /// The group's leader has closed the queue.
     Left,
+    /// The next zcrxd continues the connections.
+    HandOver,
     /// A better backend is ready.
     Upgrade(Box<Prepared>),
     /// The ring or the queue does not work any more.
@@ -45,8 +47,22 @@ pub(super) enum Phase {
     Running,
     /// Takes no new connections; sinks finish.
     Draining,
+    /// Ends all requests, for a loop that continues the connections.
+    Detaching,
     /// Ends all requests.
     Closing,
+}
+
+impl Phase {
+    /// Whether the loop submits no further request.
+    pub(super) const fn ends_requests(self) -> bool {
+        matches!(self, Self::Detaching | Self::Closing)
+    }
+
+    /// Whether new connections end after what TCP has acknowledged so far.
+    pub(super) const fn ends_connections(self) -> bool {
+        matches!(self, Self::Draining | Self::Closing)
+    }
 }
 
 /// State that a loop takes over from the previous loop.
@@ -200,8 +216,26 @@ impl State<'_> {
         self.reporter.finish(self.plan, &published);
     }
 
+    /// Whether the connections go on in the next zcrxd. Payload in the sockets of a hardware queue would end with the queue.
+    fn hands_over(&self) -> bool {
+        let ends = match &self.ended {
+            None | Some(Ended::Upgrade(_)) => self.plan.wake.stopped(),
+            // The leader was faster.
+            Some(Ended::Left) => true,
+            Some(_) => false,
+        };
+        ends && self.plan.wake.has_successor()
+            && self.phase == Phase::Running
+            && self.plan.config.sink.continues_elsewhere()
+            && !self.on_device()
+    }
+
     /// Why the loop should end now, if it should.
     pub(super) fn why_to_end(&mut self) -> Option<Ended> {
+        if self.hands_over() {
+            self.plan.wake.step();
+            return Some(Ended::HandOver);
+        }
         if let Some(ended) = self.ended.take() {
             return Some(ended);
         }

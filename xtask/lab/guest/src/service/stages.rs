@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,10 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Payload of each transfer, bytes.
 const BYTES: u64 = 4 << 20;
+
+/// Connections to each queue across a restart, and the payload of each in bytes.
+const CROWD: u32 = 200;
+const CROWD_BYTES: u64 = 1 << 20;
 
 /// Two queues that verify: one software interface queue, one zcrx queue without a device.
 pub(super) const GOOD: &str = r#"
@@ -93,17 +97,32 @@ pub(super) const RELOADED: Step = Step {
 
 pub(super) const RESTARTED: Step = Step {
     name: "service-restarted",
-    about: "a restart refuses no connection, and the service is back after it and after it was killed",
+    about: "a restart refuses no connection and ends none, and the service is back after it and after it was killed",
     limit: 300,
     run: || {
+        let received = || metrics()?.count("zcrxd_receiver_received_bytes_total");
+        let before = received()?;
+        let senders =
+            [7000, 7001].map(|port| transfer_by(port, CROWD_BYTES, CROWD).stdout(Stdio::piped()).spawn());
+        eventually("data arrives", LIMIT, || Ok((received()? > before + CROWD_BYTES).then_some(())))?;
         while_connecting(|| systemctl(&["restart", "zcrxd.service"]).map(drop))?;
         ready()?;
-        send()?;
+        for sender in senders {
+            let output = sender.context("cannot start zcrxd send")?.wait_with_output()?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            ensure!(
+                output.status.success() && said.contains(&format!("{CROWD} verified")),
+                "connections did not outlive the restart: {said}"
+            );
+        }
         let journal = output(Command::new("journalctl").args(["--no-pager", "--unit=zcrxd.service"]))?;
-        ensure!(
-            journal.contains("new connections wait for the next zcrxd"),
-            "zcrxd took the restart for a stop"
-        );
+        for words in [
+            "new connections wait for the next zcrxd",
+            "connections go on in the next zcrxd",
+            "connections of the zcrxd before go on",
+        ] {
+            ensure!(journal.contains(words), "zcrxd did not say {words:?}");
+        }
         let pid = property("MainPID")?;
         let restarts = property("NRestarts")?;
         systemctl(&["kill", "--signal=SIGKILL", "zcrxd.service"])?;
@@ -236,7 +255,13 @@ pub(super) fn send() -> Result<()> {
 }
 
 fn transfer(port: u16) -> Result<()> {
-    let to = format!("127.0.0.1:{port}");
+    output(&mut transfer_by(port, BYTES, 1)).map(drop)
+}
+
+/// A client with this many connections, which sends so many bytes on each.
+fn transfer_by(port: u16, bytes: u64, connections: u32) -> Command {
     let mut command = Command::new("zcrxd");
-    output(command.args(["send", "--to", &to, "--bytes", &BYTES.to_string()])).map(drop)
+    command.args(["send", "--to", &format!("127.0.0.1:{port}"), "--bytes", &bytes.to_string()]);
+    command.args(["--connections", &connections.to_string()]);
+    command
 }

@@ -1,0 +1,203 @@
+//! Connections that one zcrxd leaves to the next.
+//!
+//! A connection goes on if nothing of it is left in this process: all that was received has reached its sink, and the sink can say
+//! in plain data where it stands. Data that TCP has acknowledged since waits in the socket, and the next zcrxd receives it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use socket2::Socket;
+use tracing::warn;
+
+use super::choices::SinkConfig;
+use super::config::QueueConfig;
+use super::connections::close::refuse;
+use super::connections::{Connection, Receive, peer};
+use super::sinks::{AnySink, Sink, SinkState};
+use crate::model::QueueKey;
+
+/// Name in the log for the queue of a connection that has none.
+const OF_EARLIER: &str = "of the zcrxd before";
+
+/// The connections of one queue, on their way from one zcrxd to the next. Serialized without the sockets, which go separately and
+/// in the same order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HandedQueue {
+    interface: Option<String>,
+    queue: u32,
+    listen: Vec<SocketAddr>,
+    sink: String,
+    connections: Vec<State>,
+    #[serde(skip)]
+    sockets: Vec<Socket>,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct State {
+    peer: String,
+    /// Whether the peer has sent its last byte, and the sink has it.
+    ended: bool,
+    sink: SinkState,
+}
+
+/// A connection outside of any loop.
+#[derive(Debug)]
+pub(super) struct Handed {
+    socket: Socket,
+    state: State,
+}
+
+/// Connections that a receive thread got from the zcrxd before, or leaves to the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Handover(Arc<Mutex<Vec<Handed>>>);
+
+impl HandedQueue {
+    /// Connections of a queue with this configuration.
+    pub(super) fn new(config: &QueueConfig, handed: Vec<Handed>) -> Self {
+        let (sockets, connections) = handed.into_iter().map(|handed| (handed.socket, handed.state)).unzip();
+        Self {
+            interface: config.interface.clone(),
+            queue: config.queue,
+            listen: config.listen.clone(),
+            sink: describe(&config.sink),
+            connections,
+            sockets,
+        }
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Whether states from outside this process can be states of connections.
+    pub fn is_sound(&self) -> bool {
+        self.connections.iter().all(|state| state.sink.is_sound())
+    }
+
+    /// Takes the sockets, to pass them on in this order.
+    pub fn take_sockets(&mut self) -> Vec<Socket> {
+        std::mem::take(&mut self.sockets)
+    }
+
+    /// Adds the socket of the first connection that has none.
+    pub fn add_socket(&mut self, socket: Socket) {
+        self.sockets.push(socket);
+    }
+
+    /// Whether the connections can go on in a queue with this configuration. The number of a queue without an interface is only
+    /// its position in the configuration.
+    fn suits(&self, config: &QueueConfig) -> bool {
+        self.interface == config.interface
+            && (config.interface.is_none() || self.queue == config.queue)
+            && self.listen == config.listen
+            && self.sink == describe(&config.sink)
+    }
+
+    fn into_handed(self) -> impl Iterator<Item = Handed> {
+        self.sockets.into_iter().zip(self.connections).map(|(socket, state)| Handed { socket, state })
+    }
+}
+
+/// Takes the connections that suit a queue out of the list.
+pub(super) fn take_for(config: &QueueConfig, list: &mut Vec<HandedQueue>) -> Vec<Handed> {
+    match list.iter().position(|queue| queue.suits(config)) {
+        Some(found) => list.swap_remove(found).into_handed().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Ends connections that no queue takes. Logs what they lose.
+pub(super) fn refuse_all(list: Vec<HandedQueue>) {
+    for queue in list {
+        let name = QueueKey { interface: queue.interface.clone(), queue: queue.queue }.to_string();
+        warn!(
+            queue = name,
+            "{} connections of the zcrxd before end: no queue has its addresses and its sink any more",
+            queue.len()
+        );
+        for handed in queue.into_handed() {
+            refuse(&name, &handed.socket);
+        }
+    }
+}
+
+/// Ends connections whose state is unknown. Logs what they lose.
+pub fn end_unknown(sockets: &[Socket]) {
+    for socket in sockets {
+        refuse(OF_EARLIER, socket);
+    }
+}
+
+/// The sink in the words of the configuration.
+fn describe(sink: &SinkConfig) -> String {
+    match sink.destination() {
+        Some(destination) => format!("{}:{destination}", sink.name()),
+        None => sink.name().to_owned(),
+    }
+}
+
+impl Handed {
+    /// A connection that no loop has taken yet; `None` if its sink cannot go on in another process.
+    pub(super) fn fresh(socket: Socket, config: &SinkConfig) -> Result<Self, Socket> {
+        let peer = peer(&socket);
+        match AnySink::new(config, &peer, None).state() {
+            Some(sink) => Ok(Self { socket, state: State { peer, ended: false, sink } }),
+            None => Err(socket),
+        }
+    }
+
+    /// Takes a connection out of a loop that has ended; returns it if its sink cannot go on in another process.
+    pub(super) fn of(connection: Connection) -> Result<Self, Box<Connection>> {
+        let Some(sink) = connection.sink.state() else { return Err(Box::new(connection)) };
+        let ended = connection.receive == Receive::Ended;
+        let Connection { socket, peer, .. } = connection;
+        Ok(Self { socket, state: State { peer, ended, sink } })
+    }
+
+    /// Continues the connection.
+    pub(super) fn into_connection(self) -> Connection {
+        let State { peer, ended, sink } = self.state;
+        let mut connection = Connection::new(self.socket, peer, AnySink::restore(sink));
+        if ended {
+            connection.receive = Receive::Ended;
+        }
+        connection
+    }
+}
+
+impl Handover {
+    /// These connections.
+    pub(super) fn of(connections: Vec<Handed>) -> Self {
+        Self(Arc::new(Mutex::new(connections)))
+    }
+
+    /// Adds connections.
+    pub(super) fn put(&self, handed: impl IntoIterator<Item = Handed>) {
+        self.list().extend(handed);
+    }
+
+    /// Takes all connections.
+    pub(super) fn take(&self) -> Vec<Handed> {
+        std::mem::take(&mut *self.list())
+    }
+
+    /// Ends the connections. Logs what they lose.
+    pub(super) fn refuse(&self) {
+        for handed in self.take() {
+            refuse(OF_EARLIER, &handed.socket);
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Handed>> {
+        // A poisoned lock is harmless: each change adds or takes whole connections.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// How long zcrxd waits for the answer. A machine that is shutting down, or busy, may need longer; then zcrxd stops for good.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long zcrxd waits for the answer. It goes on receiving meanwhile. On a busy machine the answer takes seconds; without one,
+/// zcrxd stops for good.
+const LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Name of the service where a cgroup namespace hides it.
@@ -21,7 +22,7 @@ const USUAL_UNIT: &str = "zcrxd.service";
 /// Type of the job that stops a service and starts it again.
 const RESTART: &str = "restart";
 
-/// Whether systemd will start this service again as soon as it has ended. Blocks for at most two seconds.
+/// Whether systemd will start this service again as soon as it has ended. Blocks until systemd answers, or [`LIMIT`] is over.
 pub(super) fn is_requested() -> bool {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let unit = unit(&cgroups).unwrap_or_else(|| USUAL_UNIT.to_owned());

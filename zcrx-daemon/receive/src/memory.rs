@@ -1,9 +1,11 @@
 //! Anonymous memory in whole pages: areas, refill rings, posted buffers.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// Size of a page on this kernel, bytes.
 pub fn page_bytes() -> usize {
@@ -22,13 +24,15 @@ pub fn whole_pages(bytes: usize) -> Option<usize> {
     bytes.checked_next_multiple_of(page_bytes())
 }
 
-/// A private anonymous mapping, zeroed, present in memory, unmapped on drop.
+/// A mapping, private and anonymous or of a memory file: zeroed at first, present in memory, unmapped on drop.
 ///
 /// It provides only addresses. Its user defines which code shares the memory, and by which protocol.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
+    /// The memory file that is mapped; `None` for anonymous memory.
+    file: Option<OwnedFd>,
 }
 
 // SAFETY: the mapping does not depend on a thread; its user is responsible for accesses through its address.
@@ -47,9 +51,44 @@ impl Mapping {
         let start = unsafe {
             mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         }?;
-        let mapping = Self { start: NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = Self { start, bytes, file: None };
         mapping.populate(bytes >= huge_bytes())?;
         Ok(mapping)
+    }
+
+    /// Maps `bytes` of a new memory file, rounded up to whole pages. Another process can map the same memory by [`Self::of_file`].
+    ///
+    /// Errors as [`Self::new`], and those of `memfd_create(2)`.
+    pub fn shared(bytes: usize) -> io::Result<Self> {
+        let bytes = whole_pages(bytes).filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
+        let file = memfd_create("zcrx", MemfdFlags::CLOEXEC)?;
+        ftruncate(&file, bytes as u64)?;
+        Self::of_file(file, bytes)
+    }
+
+    /// Maps the first `bytes` of a memory file, rounded up to whole pages.
+    ///
+    /// Errors as [`Self::new`]; EINVAL for a file that is shorter, since an access behind its end would end the process. Whoever has
+    /// the file must not shorten it.
+    pub fn of_file(file: OwnedFd, bytes: usize) -> io::Result<Self> {
+        let bytes = whole_pages(bytes).filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
+        if fstat(&file)?.st_size < i64::try_from(bytes).unwrap_or(i64::MAX) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: no address is asked for, so nothing that exists is replaced.
+        let start = unsafe {
+            mmap(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = Self { start, bytes, file: Some(file) };
+        mapping.populate(bytes >= huge_bytes())?;
+        Ok(mapping)
+    }
+
+    /// The memory file that is mapped; `None` for anonymous memory.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 
     /// Makes every page present, so that the first packet does not wait for page faults.
@@ -80,7 +119,7 @@ impl Mapping {
         match reserved {
             Ok(start) => {
                 let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-                Ok(Self { start, bytes })
+                Ok(Self { start, bytes, file: None })
             }
             Err(_) => Self::transparent_huge(bytes),
         }
@@ -112,7 +151,8 @@ impl Mapping {
             }
             start
         };
-        let mapping = Self { start: NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?, bytes };
+        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = Self { start, bytes, file: None };
         // A kernel without transparent huge pages then refuses buffers larger than a page.
         mapping.populate(true)?;
         Ok(mapping)
@@ -164,6 +204,22 @@ mod tests {
         }
         assert_eq!(Mapping::huge(1).expect("one huge page can be mapped").bytes(), huge_bytes());
         assert!(Mapping::huge(0).is_err() && Mapping::huge(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn two_mappings_of_a_file_are_the_same_memory() -> io::Result<()> {
+        let first = Mapping::shared(page_bytes())?;
+        let file = first.file().ok_or(io::ErrorKind::NotFound)?.try_clone_to_owned()?;
+        let longer = first.file().ok_or(io::ErrorKind::NotFound)?.try_clone_to_owned()?;
+        let second = Mapping::of_file(file, page_bytes())?;
+        // SAFETY: both mappings have a page, and no other code uses them.
+        let read = unsafe {
+            first.start().add(17).write(3);
+            second.start().add(17).read()
+        };
+        assert_eq!(read, 3);
+        assert!(Mapping::of_file(longer, 2 * page_bytes()).is_err(), "the file is shorter");
+        Ok(())
     }
 
     #[test]

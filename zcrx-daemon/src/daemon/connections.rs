@@ -48,18 +48,19 @@ pub(super) struct Failure {
 
 /// Packs connections.
 pub(super) fn pack(mut queues: Vec<HandedQueue>) -> Result<OwnedFd, Failure> {
+    let descriptors: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_descriptors).collect();
     let sockets: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_sockets).collect();
-    write_package(&queues, &sockets).map_err(|why| Failure { why, sockets })
+    write_package(&queues, &descriptors, &sockets).map_err(|why| Failure { why, sockets })
 }
 
-fn write_package(queues: &[HandedQueue], sockets: &[Socket]) -> io::Result<OwnedFd> {
+fn write_package(queues: &[HandedQueue], descriptors: &[OwnedFd], sockets: &[Socket]) -> io::Result<OwnedFd> {
     let mut state = File::from(memfd_create("zcrxd-connections", MemfdFlags::CLOEXEC)?);
     state.write_all(&serde_json::to_vec(&State { version: VERSION, queues })?)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (package, writer) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     send(&writer, &[state.as_fd()])?;
-    let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-    for some in sockets.chunks(DESCRIPTORS_AT_ONCE) {
+    let all = descriptors.iter().map(AsFd::as_fd).chain(sockets.iter().map(AsFd::as_fd));
+    for some in all.collect::<Vec<_>>().chunks(DESCRIPTORS_AT_ONCE) {
         send(&writer, some)?;
     }
     Ok(package)
@@ -88,7 +89,6 @@ pub(super) fn unpack(package: &OwnedFd) -> Result<Vec<HandedQueue>, Failure> {
     }
     let mut descriptors = descriptors.into_iter();
     let state = descriptors.next();
-    let mut sockets = descriptors.map(Socket::from);
     let read = match (failure, state) {
         (Some(error), _) => Err(error),
         (None, None) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -96,8 +96,14 @@ pub(super) fn unpack(package: &OwnedFd) -> Result<Vec<HandedQueue>, Failure> {
     };
     let mut queues = match read {
         Ok(queues) => queues,
-        Err(why) => return Err(Failure { why, sockets: sockets.collect() }),
+        Err(why) => return Err(Failure { why, sockets: descriptors.map(Socket::from).collect() }),
     };
+    for queue in &mut queues {
+        for descriptor in descriptors.by_ref().take(queue.missing_descriptors()) {
+            queue.add_descriptor(descriptor);
+        }
+    }
+    let mut sockets = descriptors.map(Socket::from);
     for queue in &mut queues {
         for socket in sockets.by_ref().take(queue.len()) {
             queue.add_socket(socket);

@@ -127,6 +127,11 @@ impl Prepared {
         }
     }
 
+    /// Leaves these interfaces prepared at the end. The journal has what the next zcrxd needs to restore them.
+    pub(super) fn keep_for_next(&mut self, interfaces: &[String]) {
+        self.interfaces.retain(|configured, _| !interfaces.contains(configured));
+    }
+
     /// Restores the interfaces. The journal keeps failed steps for `zcrxd nic restore` and for the next start. `hurry` ends
     /// the wait for the kernel, but one attempt is always made. Nothing is prepared again afterwards.
     pub(super) fn put_back(&mut self, hurry: &AtomicBool) {

@@ -222,6 +222,11 @@ impl Sources {
         self.with_local(|local| *local = Local::Ended(last.to_vec()));
     }
 
+    /// Leaves these interfaces prepared for the next zcrxd.
+    pub(super) fn keep_for_next(&self, interfaces: &[String]) {
+        self.prepared().keep_for_next(interfaces);
+    }
+
     /// Restores the prepared interfaces, after the queues have stopped. Once `hurry` is set, does not wait for the kernel to
     /// release queues.
     pub(super) async fn put_back(self: &Arc<Self>, hurry: Arc<AtomicBool>) {

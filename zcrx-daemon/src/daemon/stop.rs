@@ -112,7 +112,8 @@ async fn stop(
             Ok(Ok(last)) => {
                 if next == Next::Restart {
                     let (store, left) = (Arc::clone(store), receiver.take_left());
-                    tokio::task::spawn_blocking(move || store.leave_connections(left)).await.ok();
+                    let leave = tokio::task::spawn_blocking(move || store.leave_connections(left));
+                    sources.keep_for_next(&leave.await.unwrap_or_default());
                 }
                 sources.ended(&last);
                 return Ok(last);

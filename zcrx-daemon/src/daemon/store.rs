@@ -91,17 +91,22 @@ impl Store {
         }
     }
 
-    /// Leaves connections to the next zcrxd. Ends them if systemd cannot keep them. Blocks until systemd has them.
-    pub(super) fn leave_connections(&self, queues: Vec<HandedQueue>) {
+    /// Leaves connections and hardware queues to the next zcrxd. Ends them if systemd cannot keep them. Blocks until systemd has
+    /// them. Returns the interfaces whose queues go on.
+    pub(super) fn leave_connections(&self, queues: Vec<HandedQueue>) -> Vec<String> {
         let count = queues.iter().map(HandedQueue::len).sum();
-        if count == 0 {
-            return;
+        let interfaces = queues.iter().filter_map(HandedQueue::interface).map(str::to_owned).collect();
+        if queues.is_empty() {
+            return interfaces;
         }
         match connections::pack(queues) {
             Ok(package) => {
                 self.manager.store(CONNECTIONS, package);
                 match self.manager.wait_until_handled(HANDED_OVER_LIMIT) {
-                    Ok(()) => events::connections_left(count),
+                    Ok(()) => {
+                        events::connections_left(count);
+                        return interfaces;
+                    }
                     Err(error) => events::connections_not_left(count, &error),
                 }
             }
@@ -110,6 +115,7 @@ impl Store {
                 end_unknown(&failure.sockets);
             }
         }
+        Vec::new()
     }
 
     /// Closes listening sockets of an earlier process that no queue has taken.
@@ -129,6 +135,10 @@ impl Store {
 }
 
 impl ListenerStore for Store {
+    fn outlives(&self) -> bool {
+        self.is_open()
+    }
+
     fn take(&self, address: SocketAddr) -> Option<TcpListener> {
         let mut state = self.state();
         let bound = |(_, listener): &(String, TcpListener)| listener.local_addr().ok() == Some(address);

@@ -4,12 +4,14 @@
 //! in plain data where it stands. Data that TCP has acknowledged since waits in the socket, and the next zcrxd receives it.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
 use tracing::warn;
 
+use super::backend::{QueueState, SurvivingQueue};
 use super::choices::SinkConfig;
 use super::config::QueueConfig;
 use super::connections::close::refuse;
@@ -29,6 +31,12 @@ pub struct HandedQueue {
     listen: Vec<SocketAddr>,
     sink: String,
     connections: Vec<State>,
+    /// The hardware queue that goes on; `None` for another queue.
+    #[serde(default)]
+    hardware: Option<QueueState>,
+    /// Descriptors of the hardware queue.
+    #[serde(skip)]
+    descriptors: Vec<OwnedFd>,
     #[serde(skip)]
     sockets: Vec<Socket>,
 }
@@ -49,13 +57,23 @@ pub(super) struct Handed {
     state: State,
 }
 
-/// Connections that a receive thread got from the zcrxd before, or leaves to the next one.
+/// What a receive thread got from the zcrxd before, or leaves to the next one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Handover(Arc<Mutex<Vec<Handed>>>);
+pub(super) struct Handover(Arc<Mutex<Contents>>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    connections: Vec<Handed>,
+    queue: Option<SurvivingQueue>,
+}
 
 impl HandedQueue {
     /// Connections of a queue with this configuration.
-    pub(super) fn new(config: &QueueConfig, handed: Vec<Handed>) -> Self {
+    pub(super) fn new(config: &QueueConfig, handed: Vec<Handed>, queue: Option<SurvivingQueue>) -> Self {
+        let (hardware, descriptors) = match queue.map(SurvivingQueue::into_parts) {
+            Some((state, descriptors)) => (Some(state), descriptors),
+            None => (None, Vec::new()),
+        };
         let (sockets, connections) = handed.into_iter().map(|handed| (handed.socket, handed.state)).unzip();
         Self {
             interface: config.interface.clone(),
@@ -63,8 +81,15 @@ impl HandedQueue {
             listen: config.listen.clone(),
             sink: describe(&config.sink),
             connections,
+            hardware,
+            descriptors,
             sockets,
         }
+    }
+
+    /// The interface whose hardware queue goes on; `None` for another queue.
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref().filter(|_| self.hardware.is_some())
     }
 
     /// Number of connections.
@@ -72,9 +97,24 @@ impl HandedQueue {
         self.connections.len()
     }
 
-    /// Whether there is no connection.
+    /// Whether there is no connection and no hardware queue.
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+        self.connections.is_empty() && self.hardware.is_none()
+    }
+
+    /// Takes the descriptors of the hardware queue, to pass them on in this order.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+
+    /// Number of descriptors of the hardware queue that are missing.
+    pub fn missing_descriptors(&self) -> usize {
+        self.hardware.map_or(0, |_| QueueState::DESCRIPTORS) - self.descriptors.len()
+    }
+
+    /// Adds a descriptor of the hardware queue.
+    pub fn add_descriptor(&mut self, descriptor: OwnedFd) {
+        self.descriptors.push(descriptor);
     }
 
     /// Whether states from outside this process can be states of connections.
@@ -99,6 +139,11 @@ impl HandedQueue {
             && (config.interface.is_none() || self.queue == config.queue)
             && self.listen == config.listen
             && self.sink == describe(&config.sink)
+            && self.hardware.is_none_or(|hardware| hardware.suits(config))
+    }
+
+    fn take_queue(&mut self) -> Option<SurvivingQueue> {
+        SurvivingQueue::from_parts(self.hardware?, self.take_descriptors())
     }
 
     fn into_handed(self) -> impl Iterator<Item = Handed> {
@@ -106,12 +151,21 @@ impl HandedQueue {
     }
 }
 
-/// Takes the connections that suit a queue out of the list.
-pub(super) fn take_for(config: &QueueConfig, list: &mut Vec<HandedQueue>) -> Vec<Handed> {
-    match list.iter().position(|queue| queue.suits(config)) {
-        Some(found) => list.swap_remove(found).into_handed().collect(),
-        None => Vec::new(),
-    }
+/// Takes what suits a queue out of the list.
+pub(super) fn take_for(config: &QueueConfig, list: &mut Vec<HandedQueue>) -> Handover {
+    let Some(found) = list.iter().position(|queue| queue.suits(config)) else { return Handover::default() };
+    let mut found = list.swap_remove(found);
+    let queue = found.take_queue();
+    let contents = Contents { connections: found.into_handed().collect(), queue };
+    Handover(Arc::new(Mutex::new(contents)))
+}
+
+/// Ends what suits no queue, and returns the rest.
+pub(super) fn refuse_unsuited(list: Vec<HandedQueue>, configs: &[QueueConfig]) -> Vec<HandedQueue> {
+    let suits = |queue: &HandedQueue| configs.iter().any(|config| queue.suits(config));
+    let (suited, others) = list.into_iter().partition(suits);
+    refuse_all(others);
+    suited
 }
 
 /// Ends connections that no queue takes. Logs what they lose.
@@ -174,19 +228,24 @@ impl Handed {
 }
 
 impl Handover {
-    /// These connections.
-    pub(super) fn of(connections: Vec<Handed>) -> Self {
-        Self(Arc::new(Mutex::new(connections)))
-    }
-
     /// Adds connections.
     pub(super) fn put(&self, handed: impl IntoIterator<Item = Handed>) {
-        self.list().extend(handed);
+        self.contents().connections.extend(handed);
+    }
+
+    /// Sets the hardware queue.
+    pub(super) fn put_queue(&self, queue: Option<SurvivingQueue>) {
+        self.contents().queue = queue;
+    }
+
+    /// Takes the hardware queue.
+    pub(super) fn take_queue(&self) -> Option<SurvivingQueue> {
+        self.contents().queue.take()
     }
 
     /// Takes all connections.
     pub(super) fn take(&self) -> Vec<Handed> {
-        std::mem::take(&mut *self.list())
+        std::mem::take(&mut self.contents().connections)
     }
 
     /// Ends the connections. Logs what they lose.
@@ -196,7 +255,7 @@ impl Handover {
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Handed>> {
+    fn contents(&self) -> MutexGuard<'_, Contents> {
         // A poisoned lock is harmless: each change adds or takes whole connections.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

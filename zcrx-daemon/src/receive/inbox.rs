@@ -65,6 +65,11 @@ impl Exchange {
         self.listeners.as_deref()
     }
 
+    /// Whether queues may outlive the process.
+    pub(super) fn outlives(&self) -> bool {
+        self.listeners().is_some_and(ListenerStore::outlives)
+    }
+
     /// Whether announcements are heard.
     pub(super) const fn is_heard(&self) -> bool {
         self.before_registration.is_some()

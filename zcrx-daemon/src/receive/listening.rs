@@ -8,6 +8,9 @@ use socket2::SockRef;
 /// Keeps listening sockets while no zcrxd runs: the kernel completes handshakes, and connections wait until the next zcrxd
 /// accepts them.
 pub trait ListenerStore: Send + Sync {
+    /// Whether what is kept outlives the process.
+    fn outlives(&self) -> bool;
+
     /// Returns the socket that an earlier process bound to the address; `None` if there is none.
     fn take(&self, address: SocketAddr) -> Option<TcpListener>;
 
@@ -59,6 +62,10 @@ mod tests {
     struct Shelf(Mutex<Vec<(SocketAddr, TcpListener)>>);
 
     impl ListenerStore for Shelf {
+        fn outlives(&self) -> bool {
+            true
+        }
+
         fn take(&self, address: SocketAddr) -> Option<TcpListener> {
             let kept = self.0.lock().expect("no thread panicked");
             kept.iter().find(|(bound, _)| *bound == address).and_then(|(_, kept)| kept.try_clone().ok())

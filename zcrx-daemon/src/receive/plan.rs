@@ -46,6 +46,11 @@ impl Plan {
         (limit < area_bytes).then(|| self.share(limit) / buffer_bytes)
     }
 
+    /// Whether the queue may outlive the process. Several threads share too much for that.
+    pub(super) fn outlives(&self) -> bool {
+        self.slot.is_none() && self.exchange.outlives()
+    }
+
     /// The sink's destination, for messages.
     pub(super) fn destination(&self) -> String {
         match &self.config.sink {

@@ -22,10 +22,10 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Registers a queue on a better backend than `current`, if there is one now. For a helper thread: the ring is disabled
     /// until the receive thread enables it.
-    pub(super) fn better(config: &QueueConfig, current: BackendKind) -> Option<Self> {
+    pub(super) fn better(config: &QueueConfig, outlives: bool, current: BackendKind) -> Option<Self> {
         let ring = Ring::disabled(config.cq_entries).ok()?;
         let ifindex = ifindex(config);
-        let Selected { backend, pool, selection } = select_better(&ring, config, current)?;
+        let Selected { backend, pool, selection } = select_better(&ring, config, outlives, current)?;
         Some(Self { ring, backend, pool, selection, ifindex, busy_poll: false })
     }
 }

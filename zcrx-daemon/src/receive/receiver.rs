@@ -13,7 +13,7 @@ use super::choices::SinkConfig;
 use super::config::QueueConfig;
 use super::error::ReceiveError;
 use super::group::{WorkerGroup, WorkerSlot};
-use super::handover::{HandedQueue, Handover, refuse_all, take_for};
+use super::handover::{HandedQueue, Handover, refuse_all, refuse_unsuited, take_for};
 use super::inbox::{BeforeRegistration, ConnectionInbox, Exchange};
 use super::listening::{ListenerStore, listen};
 use super::merge::merge;
@@ -84,8 +84,10 @@ impl Receiver {
     fn start_on(
         configs: Vec<QueueConfig>,
         exchange: Arc<Exchange>,
-        mut handed: Vec<HandedQueue>,
+        handed: Vec<HandedQueue>,
     ) -> Result<Self, ReceiveError> {
+        // First of all: a hardware queue of the zcrxd before would be in the way of a new one.
+        let mut handed = refuse_unsuited(handed, &configs);
         // All input is checked before anything is done.
         for config in &configs {
             config.check()?;
@@ -93,7 +95,7 @@ impl Receiver {
         }
         let receiver = Self { queues: Mutex::new(Vec::with_capacity(configs.len())), exchange };
         for config in configs {
-            let connections = Handover::of(take_for(&config, &mut handed));
+            let connections = take_for(&config, &mut handed);
             match Queue::start(config, &receiver.exchange, &connections) {
                 Ok(queue) => receiver.queues().push(queue),
                 Err(error) => {
@@ -132,7 +134,8 @@ impl Receiver {
     pub fn take_left(&self) -> Vec<HandedQueue> {
         let of = |queue: &Queue| {
             let left = queue.workers.iter().flat_map(|worker| worker.left.take()).collect();
-            HandedQueue::new(&queue.config, left)
+            let hardware = queue.workers.first().and_then(|leader| leader.left.take_queue());
+            HandedQueue::new(&queue.config, left, hardware)
         };
         self.queues().iter().map(of).filter(|queue| !queue.is_empty()).collect()
     }

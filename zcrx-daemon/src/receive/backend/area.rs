@@ -18,23 +18,35 @@ pub(super) struct Area {
 
 impl Area {
     /// Maps what `config` asks for, in buffers of `buffer_bytes`. `behind` bytes are added behind the refill ring's
-    /// entries.
-    pub(super) fn new(config: &QueueConfig, buffer_bytes: u64, behind: usize) -> io::Result<Self> {
-        Self::around(map(config.area_bytes, buffer_bytes)?, config, behind)
+    /// entries. A `shared` area lies in memory files that another process can map, unless it needs huge pages.
+    pub(super) fn new(
+        config: &QueueConfig,
+        buffer_bytes: u64,
+        behind: usize,
+        shared: bool,
+    ) -> io::Result<Self> {
+        let shared = shared && buffer_bytes <= page_bytes() as u64;
+        let memory = if shared {
+            Mapping::shared(usize::try_from(config.area_bytes).map_err(|_| too_big())?)?
+        } else {
+            map(config.area_bytes, buffer_bytes)?
+        };
+        Self::around(memory, config, behind, shared)
     }
 
     /// Maps what `config` asks for, for a side that copies: buffers need not be contiguous in physical memory.
     pub(super) fn for_copies(config: &QueueConfig, buffer_bytes: u64) -> io::Result<Self> {
         let bytes = config.area_bytes.checked_next_multiple_of(buffer_bytes).ok_or_else(too_big)?;
-        Self::around(Mapping::new(usize::try_from(bytes).map_err(|_| too_big())?)?, config, 0)
+        Self::around(Mapping::new(usize::try_from(bytes).map_err(|_| too_big())?)?, config, 0, false)
     }
 
-    fn around(memory: Mapping, config: &QueueConfig, behind: usize) -> io::Result<Self> {
+    fn around(memory: Mapping, config: &QueueConfig, behind: usize, shared: bool) -> io::Result<Self> {
         // Only the registration reports the size of the ring's header; one page is large enough for any header.
         let entries = config.refill_entries.next_power_of_two() as usize;
         let region_bytes =
             whole_pages(page_bytes() + entries * size_of::<ZcrxRqe>() + behind).ok_or_else(too_big)?;
-        let region = Arc::new(Mapping::new(region_bytes)?);
+        let region = if shared { Mapping::shared(region_bytes) } else { Mapping::new(region_bytes) };
+        let region = Arc::new(region?);
         let reg = describe(&memory);
         let region_desc = RegionDesc {
             user_addr: region.address(),

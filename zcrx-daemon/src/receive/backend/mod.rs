@@ -8,8 +8,10 @@ mod features;
 mod growth;
 mod notifications;
 mod posted;
+mod refused;
 mod select;
 mod shared;
+mod surviving;
 mod zcrx;
 
 pub(super) use any::AnyBackend;
@@ -17,3 +19,4 @@ pub(super) use area::map;
 pub(super) use contract::{Backend, Completion, EVENT_USER_DATA};
 pub(super) use select::{Selected, check_interface, select, select_better};
 pub(super) use shared::Shared;
+pub(super) use surviving::{QueueState, SurvivingQueue};

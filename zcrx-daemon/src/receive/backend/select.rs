@@ -23,39 +23,44 @@ pub(in crate::receive) struct Selected {
 
 const BEST_FIRST: [BackendKind; 3] = [BackendKind::Device, BackendKind::Nodev, BackendKind::Copy];
 
-/// Registers a queue on `ring`, whose thread must be the calling one.
+/// Registers a queue on `ring`, whose thread must be the calling one. A hardware queue that `outlives` the process lies in memory
+/// that another process can map, where the kernel can export the queue.
 pub(in crate::receive) fn select(
     ring: &Ring,
     config: &QueueConfig,
+    outlives: bool,
     pause: Pause<'_>,
 ) -> Result<Selected, ReceiveError> {
     let candidates = match &config.backend {
         BackendChoice::Auto => BEST_FIRST.to_vec(),
         BackendChoice::Only(kind) => vec![*kind],
     };
-    take_first(ring, config, &candidates, pause).map_err(|refused| ReceiveError::NoBackend { refused })
+    take_first(ring, config, outlives, &candidates, pause)
+        .map_err(|refused| ReceiveError::NoBackend { refused })
 }
 
 /// Registers a queue on a backend that is better than `current`, if there is one. Does not wait for a busy queue.
 pub(in crate::receive) fn select_better(
     ring: &Ring,
     config: &QueueConfig,
+    outlives: bool,
     current: BackendKind,
 ) -> Option<Selected> {
     let better: Vec<_> = BEST_FIRST.into_iter().take_while(|kind| *kind != current).collect();
-    take_first(ring, config, &better, &|_| false).ok()
+    take_first(ring, config, outlives, &better, &|_| false).ok()
 }
 
 fn take_first(
     ring: &Ring,
     config: &QueueConfig,
+    outlives: bool,
     candidates: &[BackendKind],
     pause: Pause<'_>,
 ) -> Result<Selected, Vec<Refusal>> {
     let mut refused = Vec::new();
     for kind in candidates {
         let attempt = match kind {
-            BackendKind::Device => device(ring, config, pause),
+            BackendKind::Device => device(ring, config, outlives, pause),
             BackendKind::Nodev => ZcrxBackend::register_nodev(ring, config, pause).map(zcrx),
             BackendKind::Copy => {
                 CopyBackend::register(ring, config).map(|(backend, pool)| (AnyBackend::Copy(backend), pool))
@@ -78,7 +83,7 @@ fn zcrx((backend, pool): (ZcrxBackend, Pool)) -> (AnyBackend, Pool) {
     (AnyBackend::Zcrx(backend), pool)
 }
 
-fn device(ring: &Ring, config: &QueueConfig, pause: Pause<'_>) -> Attempt {
+fn device(ring: &Ring, config: &QueueConfig, outlives: bool, pause: Pause<'_>) -> Attempt {
     let refuse = |errno, reason: &str, remedy: &str| Refusal {
         backend: BackendKind::Device,
         step: "choose a hardware queue".to_owned(),
@@ -92,7 +97,7 @@ fn device(ring: &Ring, config: &QueueConfig, pause: Pause<'_>) -> Attempt {
     let Some(index) = kernel_index(interface) else {
         return Err(refuse(Some(libc::ENODEV), "the interface is gone", "bring it back"));
     };
-    ZcrxBackend::register_device(ring, config, interface, index, pause).map(zcrx)
+    ZcrxBackend::register_device(ring, config, (interface, index), outlives, pause).map(zcrx)
 }
 
 /// Refuses an interface that is not there, and a queue that it does not have: bad input, whatever the backend.

@@ -10,7 +10,7 @@ use crate::receive::mapping::Mapping;
 use crate::receive::pool::{Pool, Turn};
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
-use zcrx_uapi::register;
+use zcrx_uapi::{ZcrxOffsets, register};
 
 /// An exported queue. The kernel keeps it as long as this or a ring that joined is there.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub(in crate::receive) struct Shared {
     /// By area id.
     pub(super) areas: Vec<Arc<Mapping>>,
     pub(super) region: Arc<Mapping>,
+    pub(super) offsets: ZcrxOffsets,
     pub(super) refill: MappedRing,
     pub(super) buffer_bytes: u64,
     pub(super) turn: Turn,

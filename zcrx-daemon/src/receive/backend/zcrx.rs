@@ -1,7 +1,7 @@
 //! The kernel's zcrx, with a device and without.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ use super::contract::{Backend, Completion, Pause};
 use super::features::Features;
 use super::growth::Growth;
 use super::notifications::KernelNotifications;
+use super::refused::{no_such_buffers, refusal};
 use super::shared::Shared;
 use crate::model::{BackendKind, Fallback, Refusal, ZcrxCounts, ZcrxFeature, ZcrxSample};
-use crate::net;
 use crate::receive::completion::{self, Answer};
 use crate::receive::config::QueueConfig;
 use crate::receive::mapping::{Mapping, page_bytes};
@@ -22,7 +22,7 @@ use crate::receive::pool::{Buffer, Pool};
 use crate::receive::refill::MappedRing;
 use crate::receive::ring::Ring;
 use zcrx_uapi::zcrx::{ZCRX_EVENT_ALLOC_FAIL, ZCRX_REG_NODEV};
-use zcrx_uapi::{ZcrxIfqReg, ZcrxStats, errno, register, registration};
+use zcrx_uapi::{ZcrxIfqReg, ZcrxOffsets, ZcrxStats, register};
 
 /// The kernel releases the queue of a closed ring with a delay. Until then a registration fails with EEXIST.
 const BUSY_ATTEMPTS: u32 = 10;
@@ -47,6 +47,8 @@ pub(in crate::receive) struct ZcrxBackend {
     notifications: KernelNotifications,
     growth: Growth,
     area_bytes: u64,
+    /// Layout of the refill ring.
+    offsets: ZcrxOffsets,
 }
 
 impl ZcrxBackend {
@@ -54,13 +56,13 @@ impl ZcrxBackend {
     pub(super) fn register_device(
         ring: &Ring,
         config: &QueueConfig,
-        interface: &str,
-        ifindex: u32,
+        (interface, ifindex): (&str, u32),
+        outlives: bool,
         pause: Pause<'_>,
     ) -> Result<(Self, Pool), Refusal> {
         let reg = ZcrxIfqReg { if_idx: ifindex, if_rxq: config.queue, ..ZcrxIfqReg::default() };
         let step = format!("register interface queue {interface}:{}", config.queue);
-        Self::register(ring, config, BackendKind::Device, reg, &step, pause)
+        Self::register(ring, config, (BackendKind::Device, outlives), reg, &step, pause)
     }
 
     /// Registers a queue without a device.
@@ -73,7 +75,7 @@ impl ZcrxBackend {
         Self::register(
             ring,
             config,
-            BackendKind::Nodev,
+            (BackendKind::Nodev, false),
             reg,
             "register an interface queue without a device",
             pause,
@@ -83,7 +85,7 @@ impl ZcrxBackend {
     fn register(
         ring: &Ring,
         config: &QueueConfig,
-        kind: BackendKind,
+        (kind, outlives): (BackendKind, bool),
         mut reg: ZcrxIfqReg,
         step: &str,
         pause: Pause<'_>,
@@ -97,7 +99,8 @@ impl ZcrxBackend {
             features.fall_back(ZcrxFeature::RxBufLen, reason);
             buffer_bytes = page;
         }
-        let mut area = Area::new(config, buffer_bytes, size_of::<ZcrxStats>())
+        let shared = outlives && features.has(ZcrxFeature::Export);
+        let mut area = Area::new(config, buffer_bytes, size_of::<ZcrxStats>(), shared)
             .map_err(|error| refusal(config, kind, step, &error))?;
         let notifications = KernelNotifications::new(&features, &area.region);
         let mut events = notifications.describe(&features);
@@ -166,6 +169,7 @@ impl ZcrxBackend {
             notifications,
             growth: Growth::new(limit.max(pool.area_bytes()), buffer_bytes),
             area_bytes: pool.area_bytes(),
+            offsets: reg.offsets,
             features,
         };
         Ok((backend, pool))
@@ -183,8 +187,28 @@ impl ZcrxBackend {
             notifications: KernelNotifications::nothing(&shared.region),
             growth: Growth::new(pool.area_bytes(), pool.buffer_bytes()),
             area_bytes: pool.area_bytes(),
+            offsets: shared.offsets,
             features: shared.features.clone(),
         }
+    }
+
+    /// Exports the queue, so that another ring can join it.
+    pub(super) fn export(&self, ring: &Ring) -> io::Result<OwnedFd> {
+        register::zcrx_export(ring.fd(), self.zcrx_id)
+    }
+
+    /// Layout of the refill ring, its memory, and the number of entries at which it is flushed.
+    pub(super) const fn refill_layout(&self) -> (ZcrxOffsets, &Arc<Mapping>, u32) {
+        (self.offsets, self.notifications.region(), self.flush_at)
+    }
+
+    /// Whether the queue can outlive its process: another one can map all its memory.
+    pub(super) fn is_mappable(&self, pool: &Pool) -> bool {
+        self.kind == BackendKind::Device
+            && self.features.has(ZcrxFeature::Export)
+            && pool.areas() == 1
+            && pool.first_area().is_some_and(|area| area.file().is_some())
+            && self.notifications.region().file().is_some()
     }
 
     /// Makes the kernel consume the refill ring, which makes room for stashed entries.
@@ -313,8 +337,7 @@ impl Backend for ZcrxBackend {
 
     fn share(&mut self, ring: &Ring, pool: &mut Pool) -> Result<Shared, String> {
         let exported = if self.features.has(ZcrxFeature::Export) {
-            register::zcrx_export(ring.fd(), self.zcrx_id)
-                .map_err(|error| format!("it cannot be exported: {error}"))
+            self.export(ring).map_err(|error| format!("it cannot be exported: {error}"))
         } else {
             Err("this kernel exports none".to_owned())
         };
@@ -330,6 +353,7 @@ impl Backend for ZcrxBackend {
             flush_at: self.flush_at,
             areas,
             region: Arc::clone(self.notifications.region()),
+            offsets: self.offsets,
             refill: pool.refill_memory().clone(),
             buffer_bytes: pool.buffer_bytes(),
             turn,
@@ -355,36 +379,5 @@ impl Backend for ZcrxBackend {
             // The loop above the backends knows.
             given_up: 0,
         })
-    }
-}
-
-/// Describes a refused registration.
-fn refusal(config: &QueueConfig, kind: BackendKind, step: &str, error: &io::Error) -> Refusal {
-    let explanation = registration::explain(error.raw_os_error().unwrap_or(0), table(kind));
-    // The state of the interface is more specific than the errno.
-    let shown = match (&config.interface, error.raw_os_error(), kind) {
-        (Some(interface), Some(errno), BackendKind::Device) => net::hint(interface, config.queue, errno),
-        _ => Vec::new(),
-    };
-    Refusal {
-        backend: kind,
-        step: step.to_owned(),
-        errno: error.raw_os_error(),
-        reason: explanation.meaning.to_owned(),
-        remedy: [vec![explanation.remedy.to_owned()], shown].concat().join("; "),
-    }
-}
-
-/// Why there are no large buffers. Where that is not all that is wrong, the registration without them is refused too.
-fn no_such_buffers(kind: BackendKind, buffer_bytes: u64, number: i32) -> String {
-    let name = errno::name(number).unwrap_or("an unknown errno");
-    let meaning = registration::explain(number, table(kind)).meaning;
-    format!("buffers of {} bytes instead of {buffer_bytes}: {name}: {meaning}", page_bytes())
-}
-
-const fn table(kind: BackendKind) -> registration::Kind {
-    match kind {
-        BackendKind::Nodev => registration::Kind::Nodev,
-        BackendKind::Device | BackendKind::Copy => registration::Kind::Device,
     }
 }

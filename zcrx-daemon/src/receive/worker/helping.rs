@@ -96,7 +96,7 @@ impl State<'_> {
         let exchange = Arc::clone(&self.plan.exchange);
         self.plan.inbox.offload("upgrade", move || {
             exchange.before_registration(&config);
-            Answer::Upgrade(Prepared::better(&config, current).map(Box::new))
+            Answer::Upgrade(Prepared::better(&config, exchange.outlives(), current).map(Box::new))
         });
     }
 

@@ -1,5 +1,6 @@
 //! The end of a loop: drained, closed, or continued by the next loop. Accounts for every request in flight.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, types};
@@ -12,6 +13,7 @@ use super::op::Op;
 use super::retired::RetiredRing;
 use super::state::{Carried, Phase, State};
 use super::timers::Timer;
+use crate::receive::backend::SurvivingQueue;
 use crate::receive::connections::accept;
 use crate::receive::connections::close::refuse;
 use crate::receive::connections::table::Table;
@@ -63,6 +65,13 @@ impl EventLoop<'_> {
         (counters, retired)
     }
 
+    /// Exports a hardware queue for the next zcrxd; `None` for another queue.
+    pub(super) fn leave_queue(&self) -> io::Result<Option<SurvivingQueue>> {
+        let state = &self.state;
+        let Some(ifindex) = state.ifindex.filter(|_| state.on_device()) else { return Ok(None) };
+        state.backend.survive(&self.ring, &state.pool, &state.plan.config, ifindex).map(Some)
+    }
+
     /// Ends every request and keeps the connections for the next loop. Copies payload that waits for sinks out of the area. A
     /// connection whose requests do not end is closed.
     pub(super) fn detach(mut self) -> (Carried, Option<RetiredRing>) {
@@ -97,7 +106,10 @@ impl EventLoop<'_> {
         for index in state.connections.indices() {
             state.close_connection(index);
         }
-        state.pool.publish();
+        // Entries that did not fit into the refill ring would be lost with this ring.
+        if let Err(error) = self.state.settle(&self.ring, Instant::now()) {
+            error!(queue = self.state.plan.name, %error, "buffers cannot be returned");
+        }
         let (mut counters, backlog, retired) = self.leave();
         counters.connections = kept.len() as u64;
         counters.ring.backlog.paused = paused;

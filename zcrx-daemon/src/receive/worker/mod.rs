@@ -75,7 +75,7 @@ impl Drop for PanicWatch<'_> {
 pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveError>>) {
     thread::pin(plan);
     let _watch = PanicWatch(plan);
-    let (prepared, mut shared) = match prepared::best(plan) {
+    let (prepared, mut shared) = match first(plan) {
         Ok(prepared) => prepared,
         Err(error) => {
             plan.stats.turned(QueueState::Failed, &error.to_string());
@@ -140,6 +140,22 @@ pub(super) fn run(plan: &Plan, started: &SyncSender<Result<Selection, ReceiveErr
     plan.stats.turned(QueueState::Stopped, "stopped on request");
 }
 
+/// Continues the queue of the zcrxd before, or registers one.
+fn first(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveError> {
+    let Some(queue) = plan.taken_over.take_queue() else { return prepared::best(plan) };
+    match prepared::taken_over(plan, queue) {
+        Ok(prepared) => {
+            info!(queue = plan.name, "continuing the hardware queue of the zcrxd before");
+            Ok((prepared, None))
+        }
+        Err(error) => {
+            warn!(queue = plan.name, %error, "the hardware queue of the zcrxd before cannot go on: its connections end");
+            plan.taken_over.refuse();
+            prepared::best(plan)
+        }
+    }
+}
+
 /// Lets other threads hand connections to this thread and join its queue.
 fn open(plan: &Plan, event_loop: &EventLoop<'_>, shared: Option<Shared>) {
     plan.stats.registered_on(event_loop.state.ifindex);
@@ -163,6 +179,13 @@ fn give_up(plan: &Plan, event_loop: EventLoop<'_>, failure: &ReceiveError) -> (C
 fn end(plan: &Plan, event_loop: EventLoop<'_>, hands_over: bool) -> (Counters, Option<RetiredRing>) {
     if !hands_over {
         return event_loop.close();
+    }
+    match event_loop.leave_queue() {
+        Ok(queue) => plan.left.put_queue(queue),
+        Err(error) => {
+            error!(queue = plan.name, %error, "the queue cannot be exported: its connections end");
+            return event_loop.close();
+        }
     }
     let (carried, ring) = event_loop.detach();
     (carried.hand_over(plan), ring)

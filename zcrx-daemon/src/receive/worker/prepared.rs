@@ -6,9 +6,9 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::thread;
-use crate::model::Selection;
+use crate::model::{BackendKind, Selection};
 use crate::receive::ReceiveError;
-use crate::receive::backend::{AnyBackend, Backend, Selected, Shared, select};
+use crate::receive::backend::{AnyBackend, Backend, Selected, Shared, SurvivingQueue, select};
 use crate::receive::group::Joined;
 use crate::receive::plan::Plan;
 use crate::receive::prepared::{Prepared, ifindex, with_current_name};
@@ -27,7 +27,7 @@ pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveErr
         plan.wake.sleep(pause);
         !plan.wake.stopped()
     };
-    let Selected { mut backend, mut pool, selection } = select(&ring, &config, &pause)?;
+    let Selected { mut backend, mut pool, selection } = select(&ring, &config, plan.outlives(), &pause)?;
     let shared = plan.slot.as_ref().and_then(|_| {
         let alone = |why: &String| {
             warn!(queue = plan.name, "one thread instead of {}: {why}", plan.config.workers);
@@ -35,6 +35,17 @@ pub(super) fn best(plan: &Plan) -> Result<(Prepared, Option<Shared>), ReceiveErr
         backend.share(&ring, &mut pool).inspect_err(alone).ok()
     });
     Ok((Prepared { ring, backend, pool, selection, ifindex, busy_poll }, shared))
+}
+
+/// Creates a ring that continues the hardware queue of the zcrxd before.
+pub(super) fn taken_over(plan: &Plan, queue: SurvivingQueue) -> Result<Prepared, ReceiveError> {
+    let mut ring = Ring::new(plan.config.cq_entries)?;
+    thread::gather(plan, &mut ring);
+    let busy_poll = thread::busy_poll(plan, &ring);
+    let ifindex = Some(queue.state().ifindex());
+    let (backend, pool) = AnyBackend::join(&queue.open()?, &ring)?;
+    let selection = Selection { backend: Some(BackendKind::Device), refused: Vec::new() };
+    Ok(Prepared { ring, backend, pool, selection, ifindex, busy_poll })
 }
 
 /// Creates a ring that receives from another thread's queue.

@@ -216,7 +216,7 @@ impl State<'_> {
         self.reporter.finish(self.plan, &published);
     }
 
-    /// Whether the connections go on in the next zcrxd. Payload in the sockets of a hardware queue would end with the queue.
+    /// Whether the connections go on in the next zcrxd. Payload in the sockets of a hardware queue ends with the queue.
     fn hands_over(&self) -> bool {
         let ends = match &self.ended {
             None | Some(Ended::Upgrade(_)) => self.plan.wake.stopped(),
@@ -227,7 +227,12 @@ impl State<'_> {
         ends && self.plan.wake.has_successor()
             && self.phase == Phase::Running
             && self.plan.config.sink.continues_elsewhere()
-            && !self.on_device()
+            && (!self.on_device() || self.survives())
+    }
+
+    /// Whether the hardware queue goes on in the next zcrxd.
+    pub(super) fn survives(&self) -> bool {
+        self.plan.slot.is_none() && self.backend.can_survive(&self.pool)
     }
 
     /// Why the loop should end now, if it should.

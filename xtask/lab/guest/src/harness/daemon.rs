@@ -40,6 +40,11 @@ impl<'a> Daemon<'a> {
         Self::spawn(namespace, namespace.command(program("zcrxd")), WEB, arguments)
     }
 
+    /// As [`Daemon::start`], by a command that executes `zcrxd` with the arguments that follow.
+    pub(crate) fn start_by(namespace: &'a Namespace, command: Command, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(namespace, command, WEB, arguments)
+    }
+
     /// As [`Daemon::start`], with a filter that refuses this and later opcodes of io_uring_register, as older kernels do.
     pub(crate) fn start_in_older_kernel(
         namespace: &'a Namespace,

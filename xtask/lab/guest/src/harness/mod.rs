@@ -20,6 +20,7 @@ pub(crate) mod random;
 pub(crate) mod receiver;
 pub(crate) mod scenario;
 pub(crate) mod seccomp;
+pub(crate) mod service;
 pub(crate) mod sockets;
 pub(crate) mod steal;
 pub(crate) mod symbols;

@@ -12,6 +12,7 @@ mod flows;
 mod pressure;
 mod random;
 mod recovery;
+mod restart;
 mod waits;
 mod workers;
 
@@ -30,6 +31,7 @@ pub(super) const FILES: &[&[Scenario]] = &[
     pressure::SCENARIOS,
     random::SCENARIOS,
     recovery::SCENARIOS,
+    restart::SCENARIOS,
     waits::SCENARIOS,
     workers::SCENARIOS,
 ];

@@ -1,5 +1,8 @@
 //! What Google's gve driver does differently from others, and what zcrxd says and does about it.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
@@ -151,9 +154,11 @@ const DEAD: Scenario = Scenario {
         let daemon = watching(&nic.rx, &[])?;
         let mut foreign = leaking(&nic, "2048")?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?;
-        eventually("the driver finds no buffer", STEP_LIMIT, || {
-            Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
+        eventually("the ring runs dry: the NIC drops", STEP_LIMIT, || {
+            Ok((nic.stat("rx1_drop_no_buffer")? > 0).then_some(()))
         })?;
+        // Until then NAPI may run once more for packets that came before.
+        thread::sleep(Duration::from_secs(5));
         foreign.order("resume")?;
         let episode = named_in_the_end(&daemon, "lazy_consumption")?;
         let remedy =

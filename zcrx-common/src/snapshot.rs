@@ -266,7 +266,7 @@ pub struct After {
 /// Owners of queues that are kept at one time.
 pub const OWNERS: u32 = 4096;
 
-/// Processes whose files may have changed that are kept between two snapshots. With fewer than this many user space walks already.
+/// Processes whose files may have changed that are kept between two snapshots. User space walks all files when there are 64.
 pub const CHANGES: u32 = 256;
 
 /// Sums of owners' sockets that are kept at one time. Each snapshot reads every bucket of the table.

@@ -1,4 +1,4 @@
-//! Anonymous memory in whole pages: areas, refill rings, posted buffers.
+//! Memory in whole pages, anonymous or of a memory file: areas, refill rings, posted buffers.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -69,8 +69,8 @@ impl Mapping {
 
     /// Maps the first `bytes` of a memory file, rounded up to whole pages.
     ///
-    /// Errors as [`Self::new`]; EINVAL for a file that is shorter, since an access behind its end would end the process. Whoever has
-    /// the file must not shorten it.
+    /// Errors as [`Self::new`]; EINVAL for a file that is shorter, since an access behind its end would end the process. No holder of
+    /// the file may shorten it.
     pub fn of_file(file: OwnedFd, bytes: usize) -> io::Result<Self> {
         let bytes = whole_pages(bytes).filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
         if fstat(&file)?.st_size < i64::try_from(bytes).unwrap_or(i64::MAX) {

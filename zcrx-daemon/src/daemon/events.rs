@@ -38,7 +38,8 @@ pub(super) fn connections_not_left(connections: usize, error: &std::io::Error) {
 pub(super) fn connections_taken_over(connections: usize) {
     info!(
         event = "connections_taken_over",
-        connections, "{connections} connections of the zcrxd before go on"
+        connections,
+        "{connections} connections of the zcrxd before wait in systemd's store; queues that suit them continue them"
     );
 }
 

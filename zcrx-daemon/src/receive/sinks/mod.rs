@@ -187,7 +187,7 @@ impl AnySink {
         }
     }
 
-    /// Whether it returns each buffer at once, without a look at the data.
+    /// Whether it returns each buffer at once, without reading the data.
     #[inline]
     pub(super) const fn discards(&self) -> bool {
         matches!(self, Self::Discard(_))

@@ -8,9 +8,9 @@ use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::diagnosis::watching;
 use crate::harness::foreign::Foreign;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::{self, Driver, Nic};
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, on_device, settled};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, artefacts, eventually, facts};
 
@@ -94,12 +94,8 @@ const RECOVERY: Scenario = Scenario {
         const BYTES: u64 = 16 << 20;
         let nic = Nic::pair()?;
         let mut daemon = watching(&nic.rx, &[])?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments =
-            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "2048"];
-        let fault = ["--fault", "never-return", "--fault-after", "1000000"];
-        let mut foreign = Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())?;
-        let mut traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
+        let mut foreign = leaking(&nic)?;
+        let mut traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?;
         eventually("the driver finds no buffer", STEP_LIMIT, || {
             Ok((nic.stat("rx1_alloc_fail")? > 0).then_some(()))
         })?;
@@ -124,6 +120,31 @@ const RECOVERY: Scenario = Scenario {
         daemon.stop().map(drop)
     },
 };
+
+/// A prepared pair on this driver; skips the scenario on another one.
+pub(super) fn pair_on(driver: Driver) -> Result<Nic> {
+    only_on(driver)?;
+    let nic = Nic::pair()?;
+    nic.patient_sender()?;
+    Ok(nic)
+}
+
+/// Skips the scenario on another driver.
+pub(super) fn only_on(driver: Driver) -> Result<()> {
+    if Driver::of_this_guest()? != driver {
+        return Err(Skip(format!("only {} does this", driver.name())).into());
+    }
+    Ok(())
+}
+
+/// A foreign program with 2048 buffers that returns none once it has received a megabyte.
+pub(super) fn leaking(nic: &Nic) -> Result<Foreign> {
+    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let arguments =
+        ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "2048"];
+    let fault = ["--fault", "never-return", "--fault-after", "1000000"];
+    Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())
+}
 
 /// What ethtool shows of the settings that zcrxd may change.
 pub(super) fn settings(nic: &Nic) -> Result<Vec<String>> {

@@ -5,10 +5,11 @@ use std::process::Output;
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use super::drivers::{leaking, only_on, pair_on};
 use crate::harness::diagnosis::{answer, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Driver, Nic};
-use crate::harness::scenario::{Scenario, Skip};
+use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually, program};
 
@@ -28,7 +29,7 @@ const CONFIGURED: Scenario = Scenario {
     limit: 200,
     default: false,
     run: || {
-        only_fbnic()?;
+        only_on(Driver::Fbnic)?;
         let nic = Nic::unprepared("")?;
         let registers = || -> Result<bool> {
             let queue = nic::QUEUE.to_string();
@@ -70,7 +71,7 @@ const RING: Scenario = Scenario {
     limit: 300,
     default: false,
     run: || {
-        let nic = pair()?;
+        let nic = pair_on(Driver::Fbnic)?;
         let daemon = watching(&nic.rx, &[])?;
         for (buffers, small) in [("600", false), ("300", true)] {
             let queue = nic::QUEUE.to_string();
@@ -103,15 +104,11 @@ const PAUSE: Scenario = Scenario {
     default: false,
     run: || {
         const WORDS: &str = "the NIC sends pause frames";
-        let nic = pair()?;
+        let nic = pair_on(Driver::Fbnic)?;
         nic.ethtool(&["-A", nic::RX, "autoneg", "off", "tx", "on"])?;
         let mut daemon = watching(&nic.rx, &[])?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments =
-            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "2048"];
-        let fault = ["--fault", "never-return", "--fault-after", "1000000"];
-        let foreign = Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())?;
-        let traffic = Traffic::start(&nic.tx, &listen, 64 << 20, &[])?;
+        let foreign = leaking(&nic)?;
+        let traffic = Traffic::start(&nic.tx, &Nic::address(), 64 << 20, &[])?;
         daemon.until("the starvation shows", STEP_LIMIT, |metrics| {
             metrics.sum("zcrx_queue_starving") == Some(1.0)
         })?;
@@ -134,21 +131,6 @@ const PAUSE: Scenario = Scenario {
         daemon.stop().map(drop)
     },
 };
-
-fn only_fbnic() -> Result<()> {
-    if Driver::of_this_guest()? != Driver::Fbnic {
-        return Err(Skip("only fbnic does this".to_owned()).into());
-    }
-    Ok(())
-}
-
-/// A prepared pair on fbnic.
-fn pair() -> Result<Nic> {
-    only_fbnic()?;
-    let nic = Nic::pair()?;
-    nic.patient_sender()?;
-    Ok(nic)
-}
 
 fn zcrxd(nic: &Nic, arguments: &[&str]) -> Result<Output> {
     nic.rx.command(program("zcrxd")).args(arguments).output().context("cannot run zcrxd")

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use super::drivers::{leaking, only_on, pair_on};
 use crate::harness::diagnosis::{close, named_in_the_end, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Driver, Nic};
@@ -29,7 +30,7 @@ const FIRST_QUEUE: Scenario = Scenario {
     limit: 200,
     default: false,
     run: || {
-        let nic = pair()?;
+        let nic = pair_on(Driver::Gve)?;
         let plan =
             nic.rx.command(program("zcrxd")).args(["nic", "plan", nic::RX, "--queues", "0"]).output()?;
         let said =
@@ -52,7 +53,7 @@ const RESET: Scenario = Scenario {
     default: false,
     run: || {
         const BYTES: u64 = 4 << 20;
-        only_gve()?;
+        only_on(Driver::Gve)?;
         let nic = Nic::unprepared("")?;
         nic.patient_sender()?;
         let mut daemon = on_device(&nic, &["--prepare", "--no-probes"])?;
@@ -84,9 +85,9 @@ const COUNTERS: Scenario = Scenario {
     default: false,
     run: || {
         const FAILURES: &str = "zcrx_queue_allocation_failures_total";
-        let nic = pair()?;
+        let nic = pair_on(Driver::Gve)?;
         let mut daemon = watching(&nic.rx, &[])?;
-        let foreign = leaking(&nic, "2048")?;
+        let foreign = leaking(&nic)?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), 64 << 20, &[])?;
         eventually("the driver fails often", STEP_LIMIT, || {
             Ok((nic.stat("rx1_alloc_fail")? > 20).then_some(()))
@@ -122,7 +123,7 @@ const STEPS: Scenario = Scenario {
     limit: 400,
     default: false,
     run: || {
-        let nic = pair()?;
+        let nic = pair_on(Driver::Gve)?;
         let daemon = watching(&nic.rx, &[])?;
         let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
         let arguments = ["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
@@ -147,12 +148,12 @@ const DEAD: Scenario = Scenario {
     default: false,
     run: || {
         const BYTES: u64 = 16 << 20;
-        let nic = pair()?;
+        let nic = pair_on(Driver::Gve)?;
         if retries(&kernel_release()) {
             return Err(Skip("gve retries by itself since Linux 7.2".to_owned()).into());
         }
         let daemon = watching(&nic.rx, &[])?;
-        let mut foreign = leaking(&nic, "2048")?;
+        let mut foreign = leaking(&nic)?;
         let traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?;
         eventually("the ring runs dry: the NIC drops", STEP_LIMIT, || {
             Ok((nic.stat("rx1_drop_no_buffer")? > 0).then_some(()))
@@ -177,30 +178,6 @@ const DEAD: Scenario = Scenario {
         close(daemon)
     },
 };
-
-/// A prepared pair on gve.
-fn pair() -> Result<Nic> {
-    only_gve()?;
-    let nic = Nic::pair()?;
-    nic.patient_sender()?;
-    Ok(nic)
-}
-
-fn only_gve() -> Result<()> {
-    if Driver::of_this_guest()? != Driver::Gve {
-        return Err(Skip("only gve does this".to_owned()).into());
-    }
-    Ok(())
-}
-
-/// A foreign program that returns no buffer once it has a megabyte.
-fn leaking(nic: &Nic, buffers: &str) -> Result<Foreign> {
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-    let arguments =
-        ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", buffers];
-    let fault = ["--fault", "never-return", "--fault-after", "1000000"];
-    Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())
-}
 
 /// Whether gve asks for buffers again by itself.
 fn retries(release: &str) -> bool {

@@ -110,7 +110,7 @@ fn verified_connections_go_on_after_a_restart() -> Outcome {
             client.stream.shutdown(Shutdown::Write)?;
         }
         daemon = manager.start()?;
-        assert!(daemon.has_said(&format!("{left} connections of the zcrxd before go on")));
+        assert!(daemon.has_said(&format!("{left} connections of the zcrxd before wait in systemd's store")));
         assert!(!manager.names().contains(&"zcrxd-connections"), "the store has given them away");
         ending.into_iter().try_for_each(Client::finish)?;
         clients = rest;

@@ -119,7 +119,7 @@ pub(super) const RESTARTED: Step = Step {
         for words in [
             "new connections wait for the next zcrxd",
             "connections go on in the next zcrxd",
-            "connections of the zcrxd before go on",
+            "connections of the zcrxd before wait in systemd's store",
         ] {
             ensure!(journal.contains(words), "zcrxd did not say {words:?}");
         }

@@ -64,6 +64,10 @@ pub struct NicFigures {
     #[serde(default)]
     pub keeps_posted: bool,
     /// Whether the NIC sends pause frames when it cannot take packets (`ethtool -a`, TX): then a starving queue stops the link partner,
+    /// How many buffers the driver collects before it tells the NIC of them (gve: 32): with fewer posted, the NIC may have none.
+    /// 0 for unknown drivers.
+    #[serde(default)]
+    pub posting_step: u32,
     /// and packets for all queues of the port wait.
     pub pauses: Option<bool>,
     /// Receive ring, descriptors.

@@ -36,6 +36,8 @@ pub struct Driver {
     pub restart_since: (u32, u32),
     /// Fewest buffers with which a queue receives; 0 if unknown.
     pub least_buffers: u32,
+    /// How many buffers it collects before it tells the NIC of them: up to one fewer are posted, and the NIC does not know.
+    pub posting_step: u32,
     /// Whether the area has to be larger than the receive ring, or nothing is received.
     pub area_above_ring: bool,
     /// Its counter of failed allocations in `ethtool -S`.
@@ -59,6 +61,7 @@ impl Driver {
         restart: Restart::Unknown,
         restart_since: (0, 0),
         least_buffers: 0,
+        posting_step: 1,
         area_above_ring: false,
         counter: None,
     };
@@ -138,6 +141,7 @@ pub const ALL: &[Driver] = &[
         restart: Restart::Timer(20),
         restart_since: (7, 2),
         least_buffers: 40,
+        posting_step: 32,
         counter: Some("rx_buf_alloc_fail"),
         ..Driver::GENERIC
     },

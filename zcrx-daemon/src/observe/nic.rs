@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::kernel::clock;
 use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats};
-use crate::net::{self, NetError, Netlink, own_namespace};
+use crate::net::{self, Driver, NetError, Netlink, own_namespace};
 
 /// Figures of queues from netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,8 +22,8 @@ pub struct NicSample {
     pub rings: BTreeMap<u32, u32>,
     /// Whether interfaces send pause frames, by interface index. Absent where the driver knows no flow control.
     pub pauses: BTreeMap<u32, bool>,
-    /// Interfaces whose drivers keep buffers posted while the queue starves, by index.
-    pub keep_posted: BTreeSet<u32>,
+    /// What is known of the drivers, by interface index.
+    pub drivers: BTreeMap<u32, Driver>,
     /// Samples of other network namespaces with queues, by inode; or why zcrxd could not read one.
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
     /// Requests that failed, other than for what the driver or the kernel does not offer.
@@ -61,9 +61,7 @@ impl NicSample {
             if let Some(pause) = sample.known(netlink.pause(ifindex)) {
                 sample.pauses.insert(ifindex, pause.tx);
             }
-            if net::driver_of(ifindex).keeps_posted() {
-                sample.keep_posted.insert(ifindex);
-            }
+            sample.drivers.insert(ifindex, net::driver_of(ifindex));
             let stats = sample.known(netlink.queue_stats(Some(ifindex)));
             sample.stats.extend(stats.unwrap_or_default());
         }
@@ -125,10 +123,12 @@ impl NicSample {
         let stats = self.stats.iter().find(|stats| Some((stats.ifindex, stats.queue)) == place);
         let pool = queue.pool.and_then(|pool| self.pool(pool.id));
         NicFigures {
+        let driver = device(queue).and_then(|ifindex| self.drivers.get(&ifindex));
             rx_bytes: stats.and_then(|stats| stats.bytes),
             alloc_fail: stats.and_then(|stats| stats.alloc_fail),
             hw_drops: stats.and_then(|stats| stats.hw_drops),
-            keeps_posted: device(queue).is_some_and(|ifindex| self.keep_posted.contains(&ifindex)),
+            keeps_posted: driver.is_some_and(Driver::keeps_posted),
+            posting_step: driver.map_or(0, |driver| driver.posting_step),
             pauses: device(queue).and_then(|ifindex| self.pauses.get(&ifindex)).copied(),
             ring: device(queue).and_then(|ifindex| self.rings.get(&ifindex)).copied(),
             ..pool.map(|pool| self.pool_figures(pool)).unwrap_or_default()

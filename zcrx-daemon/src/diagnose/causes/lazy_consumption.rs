@@ -119,6 +119,20 @@ mod tests {
     }
 
     #[test]
+    fn a_synthetic_driver_that_stops_with_buffers_the_nic_does_not_know_of_comes_first() {
+        let mut queue = Queue { napi_restarts: false, tells_drops: false, step: 32, ..Queue::default() };
+        queue.owner_runs = false;
+        queue.socket_limit = 100_000;
+        // Part of a step is left over when the area is used up.
+        queue.buffers += 26;
+        queue.run(4);
+        queue.owner_runs = true;
+        let verdict = verdict(&queue.run(5));
+        first(&verdict, Cause::LazyConsumption);
+        assert_eq!(verdict.alarms[0].trouble, Trouble::Stalled, "{verdict:?}");
+    }
+
+    #[test]
     fn a_synthetic_idle_queue_with_entries_waiting_is_no_trouble() {
         let mut queue = Queue::default();
         queue.run(5);

@@ -156,7 +156,8 @@ impl<'h> Facts<'h> {
         (some(self.recent.returned) && self.now.nic.ring.is_some() && !self.ring_takes_all()).then_some(lasts)
     }
 
-    /// Whether the NIC has almost no buffers posted, compared with its ring: it drops packets that arrive. `None` where the
+    /// Whether the NIC has almost no buffers posted, compared with its ring, or fewer than its driver tells it of at a time: it drops
+    /// packets that arrive. `None` where the
     /// snapshot does not show it.
     pub fn nothing_posted(&self) -> Option<bool> {
         let placement = &self.placement;
@@ -164,7 +165,8 @@ impl<'h> Facts<'h> {
             return None;
         }
         let reference = self.now.nic.ring.map(u64::from).or(placement.total)?;
-        let few = ((reference as f64 * NOTHING_POSTED) as u64).max(1);
+        let untold = u64::from(self.now.nic.posting_step.saturating_sub(1));
+        let few = ((reference as f64 * NOTHING_POSTED) as u64).max(untold).max(1);
         // Without the sockets' figures, all that the kernel has bounds what is posted.
         if placement.posted.or(placement.kernel)? <= few {
             Some(true)

@@ -47,6 +47,7 @@ impl Queue {
             hw_drops: self.tells_drops.then_some(state.drops),
             keeps_posted: self.keeps_posted,
             pauses: None,
+            posting_step: self.step as u32,
             ring: self.tells_ring.then_some(self.ring as u32),
             pool_inflight: Some(in_pool),
             pool_detached_for: None,

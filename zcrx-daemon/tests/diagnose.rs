@@ -114,7 +114,8 @@ fn watch_and(
     let begin = Instant::now();
     let mut all = Vec::new();
     while begin.elapsed() < time {
-        watch.feed(receiver.sample().into_iter().map(sample).collect(), |life, tracker, events| {
+        let changes = watch.feed(receiver.sample().into_iter().map(sample).collect());
+        changes.tell(watch, |life, tracker, events| {
             all.extend_from_slice(events);
             also(life, tracker, events);
         });

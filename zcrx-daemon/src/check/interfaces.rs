@@ -2,6 +2,8 @@
 //!
 //! A user who names an interface wants to use it: everything that it lacks is a failure then, otherwise a warning.
 
+use std::sync::Arc;
+
 use super::{Facts, Finding, Group, Verdict};
 use crate::model::{Interface, KernelQueue, Owner, Rings};
 use crate::net::Driver;
@@ -22,7 +24,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 
 fn judge_interface(
     interface: &Interface,
-    queues: Option<&[KernelQueue]>,
+    queues: Option<&[Arc<KernelQueue>]>,
     named: bool,
     release: &str,
 ) -> Vec<Finding> {
@@ -140,7 +142,7 @@ fn need(name: &str, condition: Condition, lacking: Verdict) -> Finding {
 }
 
 /// Queues with an owner, as one finding: use is no fault.
-fn owners(interface: &Interface, kernel: &[KernelQueue]) -> Option<Finding> {
+fn owners(interface: &Interface, kernel: &[Arc<KernelQueue>]) -> Option<Finding> {
     let finding = |verdict, found| Some(Finding::new(Group::Interfaces, "owners", verdict, found));
     let Some(queues) = interface.queues.known() else {
         let why = interface.queues.unknown().unwrap_or("no reason given");
@@ -251,7 +253,7 @@ mod tests {
             queues[2].af_xdp = true;
         }
         let queue = KernelQueue { ifindex: Some(2), netns: None, queue: Some(1), ..kernel_queue() };
-        let findings = judge_interface(&interface, Some(&[queue]), false, "7.3.4");
+        let findings = judge_interface(&interface, Some(&[queue.into()]), false, "7.3.4");
         let found =
             |name: &str| findings.iter().find(|finding| finding.name == name).map(|one| one.found.as_str());
         assert_eq!(

@@ -151,9 +151,9 @@ impl Alone {
             };
             let nic = NicSample::read(&mut self.netlink, Some(&snapshot));
             let samples = self.join.samples(snapshot.ended, &[], Some(&snapshot), &nic);
-            let host = self.watch.feed(snapshot.ended, samples, |_, _, _| {});
+            self.watch.feed(snapshot.ended, samples);
             if begin.elapsed() >= time {
-                return Ok(host);
+                return Ok(self.watch.diagnosis());
             }
             thread::sleep(SAMPLE_EVERY.min(time));
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Exit, complain, print};
 use crate::kernel::Kernel;
-use crate::model::{KernelQueue, KernelSnapshot, QueueSample, common_refusal};
+use crate::model::{KernelSnapshot, QueueSample, common_refusal};
 use crate::observe::{Memory, Observation, Observer, WebSample};
 use crate::probe::Probes;
 
@@ -119,7 +119,7 @@ fn row(sample: &QueueSample) -> [String; 8] {
     let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let kernel = sample.kernel.as_ref();
     let areas = kernel.filter(|kernel| !kernel.areas.is_empty());
-    let user = areas.and_then(KernelQueue::user_buffers);
+    let user = areas.and_then(|kernel| kernel.user_buffers());
     let rest = areas.zip(user).map(|(kernel, user)| kernel.buffers().saturating_sub(kernel.free() + user));
     let owner = sample.owner.as_ref().map(|owner| format!("{} ({})", owner.comm, owner.pid));
     let part = |part: u32, whole: u32| format!("{part}/{whole}");

@@ -57,7 +57,7 @@ use local::Local;
 use log::Logging;
 use manager::Manager;
 use reload::Current;
-use sampler::{Sampler, Sampling};
+use sampler::{Queues, Sampler, Sampling};
 use sources::Sources;
 use stop::Next;
 use store::Store;
@@ -177,10 +177,11 @@ async fn live(
     let observer = Arc::new(
         sources.observer(web_source(&connections, &access), service_source(&watchdog, &current, &logging)),
     );
-    let (publish, diagnosis) = watch::channel(Arc::default());
+    let queues = Queues::new(config.interval);
     let endpoint = Endpoint {
         observer: Arc::clone(&observer),
-        diagnosis,
+        diagnosis: queues.diagnosis(),
+        outlook: queues.outlook(),
         phase: phase_seen,
         telemetry_path: config.web.telemetry_path.clone(),
         max_requests: (config.web.max_requests > 0).then_some(config.web.max_requests as usize),
@@ -204,7 +205,7 @@ async fn live(
         announce(&addresses, &sources);
         let sampling = Sampling { interval: config.interval, recordings: config.recordings.clone() };
         let (heartbeat, trap) = (Arc::new(Heartbeat::new()), Arc::new(Trap::default()));
-        let sampler = Sampler::start(observer, sampling, publish, Arc::clone(&heartbeat), Arc::clone(&trap))?;
+        let sampler = Sampler::start(observer, sampling, queues, Arc::clone(&heartbeat), Arc::clone(&trap))?;
         manager.ready(&sources.status());
         let name = tokio::select! {
             name = serve_signals(&mut signals, || current.apply(read_again, &sources, &logging, &access), || {

@@ -1,20 +1,20 @@
 //! Samples all queues periodically, diagnoses them, and records episodes.
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tracing::warn;
 
 use super::fault::Trap;
 use super::memory::Trimmer;
 use super::watchdog::Heartbeat;
 use super::{DaemonError, events};
-use crate::diagnose::{Event, HostDiagnosis, HostWatch, Life, Tracker};
+use crate::diagnose::{Event, HostDiagnosis, HostOutlook, HostWatch, Life, Tracker};
+use crate::export::http::Source;
 use crate::export::recording::{Limits, RecordError, Recorder};
-use crate::model::{ReceiveSample, Registration, Scope};
+use crate::model::{QueueSample, ReceiveSample, Registration, Scope};
 use crate::observe::{Observer, monotonic};
 
 /// History that a diagnosis uses and with which a recording starts.
@@ -27,6 +27,43 @@ pub(super) struct Sampling {
     pub(super) recordings: Option<PathBuf>,
 }
 
+/// All queues of the host. The sampling thread changes it, and holds it alone only while it computes: a reader never waits for a
+/// driver or a disk.
+#[derive(Clone)]
+pub(super) struct Queues(Arc<RwLock<HostWatch>>);
+
+impl Queues {
+    /// None yet; samples will be taken at this interval.
+    pub(super) fn new(interval: Duration) -> Self {
+        let samples = (MEMORY.as_millis() / interval.as_millis().max(1)).try_into().unwrap_or(2);
+        Self(Arc::new(RwLock::new(HostWatch::new(samples))))
+    }
+
+    /// What there is to say of them, in words.
+    pub(super) fn diagnosis(&self) -> Source<HostDiagnosis> {
+        let queues = self.clone();
+        Box::new(move || queues.read(HostWatch::diagnosis))
+    }
+
+    /// The same in figures.
+    pub(super) fn outlook(&self) -> Source<HostOutlook> {
+        let queues = self.clone();
+        Box::new(move || queues.read(HostWatch::outlook))
+    }
+
+    // After a panic amid a sample, the next one begins where that one ended.
+    fn read<T>(&self, read: impl FnOnce(&HostWatch) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds a sample of each queue, and passes on every queue with its events.
+    fn feed(&self, now: Duration, samples: Vec<QueueSample>, tell: impl FnMut(&Life, &Tracker, &[Event])) {
+        let changes = self.0.write().unwrap_or_else(PoisonError::into_inner).feed(now, samples);
+        // Beside readers: this may write to a disk.
+        self.read(|host| changes.tell(host.queues(), tell));
+    }
+}
+
 /// The sampling thread.
 pub(super) struct Sampler {
     // Dropping the sender stops the thread.
@@ -35,27 +72,24 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// Starts a thread that publishes a diagnosis after each sample. A separate thread, since reading an interface may wait
+    /// Starts a thread that samples and diagnoses the queues. A separate thread, since reading an interface may wait
     /// for a driver, and recording for a disk.
     pub(super) fn start(
         observer: Arc<Observer>,
         sampling: Sampling,
-        publish: watch::Sender<Arc<HostDiagnosis>>,
+        queues: Queues,
         heartbeat: Arc<Heartbeat>,
         trap: Arc<Trap>,
     ) -> Result<Self, DaemonError> {
         let (stop, stopped) = mpsc::channel();
-        let samples = (MEMORY.as_millis() / sampling.interval.as_millis().max(1)).try_into().unwrap_or(2);
         let recorder = EpisodeRecorder::new(sampling.recordings, observer.kernel.clone());
-        let watch = HostWatch::new(samples);
         let sampling_loop = SamplerLoop {
             observer,
-            watch,
+            queues,
             recorder,
             before: Vec::new(),
             refused_until: Duration::ZERO,
             trimmer: Trimmer::default(),
-            publish,
             heartbeat,
             trap,
         };
@@ -77,13 +111,12 @@ impl Sampler {
 /// State of the sampling thread.
 struct SamplerLoop {
     observer: Arc<Observer>,
-    watch: HostWatch,
+    queues: Queues,
     recorder: EpisodeRecorder,
     before: Vec<ReceiveSample>,
     /// End of the last registration that was reported.
     refused_until: Duration,
     trimmer: Trimmer,
-    publish: watch::Sender<Arc<HostDiagnosis>>,
     heartbeat: Arc<Heartbeat>,
     trap: Arc<Trap>,
 }
@@ -102,13 +135,12 @@ impl SamplerLoop {
             let registrations = &observation.host.probe.recent_registrations;
             log_refusals(registrations, self.refused_until);
             self.refused_until = registrations.last().map_or(self.refused_until, |last| last.at);
-            let queues = observation.host.queues.len();
+            let count = observation.host.queues.len();
             let recorder = &mut self.recorder;
-            let diagnosis = self.watch.feed(now, observation.host.queues, |life, tracker, events| {
+            self.queues.feed(now, observation.host.queues, |life, tracker, events| {
                 recorder.take(life, tracker, events);
             });
-            self.publish.send_replace(Arc::new(diagnosis));
-            self.trimmer.sampled(queues);
+            self.trimmer.sampled(count);
             let since = sampled_at.map_or_else(|| began.elapsed(), |at| monotonic().saturating_sub(at));
             let pause = pause(interval, since);
             if stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {
@@ -116,7 +148,7 @@ impl SamplerLoop {
             }
         };
         let recorder = &mut self.recorder;
-        self.watch.feed(end, Vec::new(), |life, tracker, events| recorder.take(life, tracker, events));
+        self.queues.feed(end, Vec::new(), |life, tracker, events| recorder.take(life, tracker, events));
     }
 }
 

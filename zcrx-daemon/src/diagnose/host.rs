@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::episodes::{Event, Tracker};
-use super::report::Report;
-use super::watch::{Life, Watch};
+use super::report::{Outlook, Report};
+use super::watch::{Changes, Watch};
 use crate::model::{Cause, Episode, QueueKey, QueueSample, Trouble};
 
 /// Time for which a queue's count of episodes stays after the queue is gone: otherwise no scrape would show an episode that
@@ -26,9 +26,6 @@ pub struct HostDiagnosis {
     pub queues: Vec<Report>,
     /// The last past episodes, newest last, bounded.
     pub recent: Vec<Episode>,
-    /// Counts of each queue, and of queues that ended a few minutes ago.
-    #[serde(skip)]
-    pub past: Vec<Past>,
 }
 
 impl HostDiagnosis {
@@ -36,6 +33,17 @@ impl HostDiagnosis {
     pub fn troubled(&self) -> bool {
         self.queues.iter().any(Report::troubled)
     }
+}
+
+/// The diagnosis of a host in figures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostOutlook {
+    /// Time of the sample, CLOCK_MONOTONIC; `None` before the first sample.
+    pub at: Option<Duration>,
+    /// Each queue.
+    pub queues: Vec<Outlook>,
+    /// Counts of each queue, and of queues that ended a few minutes ago.
+    pub past: Vec<Past>,
 }
 
 /// Episodes of all generations of a queue.
@@ -82,24 +90,26 @@ impl Past {
         self.current = Duration::ZERO;
     }
 
-    /// Adds the time since the last report.
-    fn follow(&mut self, report: &Report) {
-        let alarms = &report.diagnosis.alarms;
+    /// Adds the time since the last sample.
+    fn follow(&mut self, tracker: &Tracker, at: Duration) {
+        let alarms = &tracker.diagnosis().alarms;
         for alarm in alarms {
             // From the begin of the alarm; no time counts twice.
-            let counted = self.counted.insert(alarm.trouble, report.at).unwrap_or_default();
-            let time = report.at.saturating_sub(alarm.since.max(counted));
+            let counted = self.counted.insert(alarm.trouble, at).unwrap_or_default();
+            let time = at.saturating_sub(alarm.since.max(counted));
             *self.alarmed.entry(alarm.trouble).or_default() += time;
         }
-        if let (Some(episode), false) = (&report.episode, alarms.is_empty()) {
-            self.current = self.current.max(report.at.saturating_sub(episode.began));
+        if let (Some(episode), false) = (tracker.open(), alarms.is_empty()) {
+            self.current = self.current.max(at.saturating_sub(episode.began));
         }
-        self.last_seen = report.at;
+        self.last_seen = at;
     }
 }
 
-/// Follows all queues of a host, and remembers past episodes.
+/// Follows all queues of a host, and remembers past episodes. What there is to say of them is put into words when somebody asks:
+/// samples are more frequent than questions.
 pub struct HostWatch {
+    at: Option<Duration>,
     watch: Watch,
     past: BTreeMap<QueueKey, Past>,
     recent: VecDeque<Episode>,
@@ -108,65 +118,70 @@ pub struct HostWatch {
 impl HostWatch {
     /// Creates a watch that remembers a number of samples of each queue.
     pub const fn new(samples: usize) -> Self {
-        Self { watch: Watch::new(samples), past: BTreeMap::new(), recent: VecDeque::new() }
+        Self { at: None, watch: Watch::new(samples), past: BTreeMap::new(), recent: VecDeque::new() }
     }
 
-    /// Adds one sample of each queue, as [`Watch::feed`] does, and returns the diagnosis of the host.
-    pub fn feed(
-        &mut self,
-        now: Duration,
-        samples: Vec<QueueSample>,
-        mut tell: impl FnMut(&Life, &Tracker, &[Event]),
-    ) -> HostDiagnosis {
+    /// Adds one sample of each queue, as [`Watch::feed`] does.
+    pub fn feed(&mut self, now: Duration, samples: Vec<QueueSample>) -> Changes {
         for sample in &samples {
-            if self.watch.follows(&(sample.key.clone(), sample.generation)) {
-                continue;
-            }
-            // The counts of a renamed queue continue under its new name.
-            let before =
-                self.watch.trackers().find(|(life, _)| life.1 == sample.generation && life.0 != sample.key);
-            if let Some(before) = before.map(|(life, _)| life.0.clone())
-                && samples.iter().all(|other| other.key != before)
-                && let Some(past) = self.past.remove(&before)
-            {
-                self.past.insert(sample.key.clone(), Past { key: sample.key.clone(), ..past });
-            }
-            let past = self.past.entry(sample.key.clone());
-            past.or_insert_with(|| Past::new(sample.key.clone(), now));
+            self.expect(sample, &samples, now);
         }
-        let (past, recent) = (&mut self.past, &mut self.recent);
-        let mut reports: Vec<(Life, Report)> = Vec::with_capacity(samples.len());
-        let count = |life: &Life, tracker: &Tracker, events: &[Event]| {
-            for event in events {
-                let Event::Ended(episode) = event else { continue };
-                let key = &life.0;
-                past.entry(key.clone()).or_insert_with(|| Past::new(key.clone(), now)).count(episode, now);
-                if recent.len() == RECENT_EPISODES {
-                    recent.pop_front();
-                }
-                recent.push_back(episode.clone());
+        let changes = self.watch.feed(samples);
+        for (life, event) in changes.events() {
+            let Event::Ended(episode) = event else { continue };
+            let past = self.past.entry(life.0.clone());
+            past.or_insert_with(|| Past::new(life.0.clone(), now)).count(episode, now);
+            if self.recent.len() == RECENT_EPISODES {
+                self.recent.pop_front();
             }
-            tell(life, tracker, events);
-        };
-        self.watch.feed_and(samples, count, |life, facts, diagnosis, open| {
-            if let Some(report) = Report::with(facts, diagnosis.clone(), open) {
-                reports.push((life.clone(), report));
-            }
-        });
-        reports.sort_by(|one, other| one.0.cmp(&other.0));
-        // Two page pools of a queue that ended are two samples of one generation.
-        reports.dedup_by(|one, other| one.0 == other.0);
-        let reports: Vec<Report> = reports.into_iter().map(|(_, report)| report).collect();
-        for report in &reports {
-            if let Some(past) = self.past.get_mut(&report.key) {
-                past.follow(report);
+            self.recent.push_back(episode.clone());
+        }
+        for (life, tracker) in self.watch.trackers() {
+            if let Some((past, last)) = self.past.get_mut(&life.0).zip(tracker.window().last()) {
+                past.follow(tracker, last.at);
             }
         }
         self.past.retain(|_, past| now.saturating_sub(past.last_seen) <= REMEMBERED);
+        self.at = Some(now);
+        changes
+    }
+
+    /// Makes room for the counts of a queue, if it is new. Those of a renamed queue continue under its new name.
+    fn expect(&mut self, sample: &QueueSample, samples: &[QueueSample], now: Duration) {
+        if self.watch.follows(&(sample.key.clone(), sample.generation)) {
+            return;
+        }
+        let before =
+            self.watch.trackers().find(|(life, _)| life.1 == sample.generation && life.0 != sample.key);
+        if let Some(before) = before.map(|(life, _)| life.0.clone())
+            && samples.iter().all(|other| other.key != before)
+            && let Some(past) = self.past.remove(&before)
+        {
+            self.past.insert(sample.key.clone(), Past { key: sample.key.clone(), ..past });
+        }
+        let past = self.past.entry(sample.key.clone());
+        past.or_insert_with(|| Past::new(sample.key.clone(), now));
+    }
+
+    /// The queues that were there the last time.
+    pub const fn queues(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// What there is to say now.
+    pub fn diagnosis(&self) -> HostDiagnosis {
         HostDiagnosis {
-            at: Some(now),
-            queues: reports,
+            at: self.at,
+            queues: self.watch.trackers().filter_map(|(_, tracker)| Report::of_tracker(tracker)).collect(),
             recent: self.recent.iter().cloned().collect(),
+        }
+    }
+
+    /// The same in figures.
+    pub fn outlook(&self) -> HostOutlook {
+        HostOutlook {
+            at: self.at,
+            queues: self.watch.trackers().filter_map(|(_, tracker)| Outlook::of_tracker(tracker)).collect(),
             past: self.past.values().cloned().collect(),
         }
     }
@@ -224,10 +239,6 @@ pub(super) mod fixture {
             at_least: false,
             observed: Duration::from_mins(1),
         };
-        let mut past = Past::new(queue.key.clone(), queue.at);
-        past.count(&over, queue.at);
-        past.alarmed.insert(Trouble::Starving, Duration::from_secs(10));
-        past.current = Duration::from_millis(2_500);
         let verdict = Verdict {
             urgency: Urgency::Alarm,
             line: "STARVED 2 s: 512 of 2048 buffers free; 1900 held by <receiver>[4242]; 1.5 GB/s".to_owned(),
@@ -277,7 +288,23 @@ pub(super) mod fixture {
                 },
             },
         };
-        HostDiagnosis { at: Some(queue.at), queues: vec![report], recent: vec![over], past: vec![past] }
+        HostDiagnosis { at: Some(queue.at), queues: vec![report], recent: vec![over] }
+    }
+
+    /// The same in figures.
+    pub(crate) fn outlook() -> HostOutlook {
+        let host = troubled();
+        let queues: Vec<Outlook> = host.queues.into_iter().map(Outlook::from).collect();
+        let past = queues.iter().map(|queue| {
+            let mut past = Past::new(queue.key.clone(), queue.at);
+            for over in &host.recent {
+                past.count(over, queue.at);
+            }
+            past.alarmed.insert(Trouble::Starving, Duration::from_secs(10));
+            past.current = Duration::from_millis(2_500);
+            past
+        });
+        HostOutlook { at: host.at, past: past.collect(), queues }
     }
 }
 
@@ -290,29 +317,30 @@ mod tests {
     fn an_episode_that_ends_with_its_queue_is_counted_and_then_forgotten() {
         let mut watch = HostWatch::new(120);
         let mut queue = Queue { leak: 1.0, ..Queue::default() };
-        let (mut last, mut at) = (HostDiagnosis::default(), Duration::ZERO);
+        let mut at = Duration::ZERO;
         queue.run_with(8, |sample| {
             at = sample.at;
-            last = watch.feed(at, vec![sample], |_, _, _| {});
+            watch.feed(at, vec![sample]);
         });
-        assert!(last.troubled(), "{last:#?}");
+        let last = watch.outlook();
+        assert!(watch.diagnosis().troubled(), "{last:#?}");
         assert!(last.past[0].ended.is_empty(), "it lasts");
         assert!(last.past[0].in_episodes() > Duration::from_secs(1), "the current episode counts: {last:#?}");
         assert!(last.past[0].alarmed.values().any(|&time| time > Duration::from_secs(1)), "{last:#?}");
-        let gone = watch.feed(at, Vec::new(), |_, _, _| {});
-        assert!(!gone.troubled());
+        watch.feed(at, Vec::new());
+        let gone = watch.outlook();
+        assert!(!watch.diagnosis().troubled());
         assert_eq!(gone.past[0].ended, BTreeMap::from([(Some(Cause::NeverReturned), 1)]));
         assert!(gone.past[0].in_episodes() >= last.past[0].in_episodes(), "no counter decreases at the end");
-        assert_eq!(gone.recent.len(), 1);
-        let later = watch.feed(at + REMEMBERED + Duration::from_secs(1), Vec::new(), |_, _, _| {});
-        assert_eq!((later.past.len(), later.recent.len()), (0, 1));
+        assert_eq!(watch.diagnosis().recent.len(), 1);
+        watch.feed(at + REMEMBERED + Duration::from_secs(1), Vec::new());
+        assert_eq!((watch.outlook().past.len(), watch.diagnosis().recent.len()), (0, 1));
     }
 
     #[test]
     fn it_can_be_sent_and_read() -> Result<(), serde_json::Error> {
-        let mut said = fixture::troubled();
+        let said = fixture::troubled();
         let text = serde_json::to_string(&said)?;
-        said.past.clear();
         assert_eq!(serde_json::from_str::<HostDiagnosis>(&text)?, said);
         Ok(())
     }

@@ -48,17 +48,17 @@ pub use floors::{Floors, Leak, Stretch};
 pub use forecast::{Answer, Forecast, Sizes, Starvation, forecast};
 pub use history::{Absences, History, PiledUp, Returns};
 #[cfg(test)]
-pub(crate) use host::fixture::troubled;
-pub use host::{HostDiagnosis, HostWatch, Past};
+pub(crate) use host::fixture::{outlook, troubled};
+pub use host::{HostDiagnosis, HostOutlook, HostWatch, Past};
 pub use losses::Losses;
 pub use reference::{explain, reference};
 pub use replay::{Replayed, replay};
-pub use report::{Report, When, title, write_episode, write_report};
+pub use report::{Outlook, Report, When, title, write_episode, write_report};
 pub use rule::{Case, Judgement, Produced, Rule};
 pub use step::Step;
 pub use verdict::{CauseWords, SOON, Urgency, Verdict};
 pub use vitals::{Rates, Trace, Vitals};
-pub use watch::{Life, Watch};
+pub use watch::{Changes, Life, Watch};
 pub use what_if::{Need, Needs, Outcome, SizesError, TriedSizes, WhatIf, write_what_if};
 
 /// Diagnoses the queue of a history. An empty history has an empty diagnosis. Without an alarm there is no cause: the queue

@@ -49,7 +49,7 @@ pub struct Placement {
 impl Placement {
     /// Where they are in this sample.
     pub fn of(sample: &QueueSample) -> Self {
-        let kernel = sample.kernel.as_ref();
+        let kernel = sample.kernel.as_deref();
         let own = sample.local.as_ref();
         let refill = kernel.and_then(|kernel| kernel.refill);
         let cq = kernel.and_then(|kernel| kernel.cq);

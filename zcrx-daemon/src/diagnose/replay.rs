@@ -41,13 +41,12 @@ pub fn replay(
         needs.entry(life.clone()).or_default().take(sample);
         // A watch for each: a recording does not say when a queue was gone.
         let watch = watches.entry(life.clone()).or_insert_with(|| Watch::new(window));
-        watch.feed(vec![sample.clone()], |life, _, events| {
-            for event in events {
-                let (Event::Began(episode) | Event::Reconsidered(episode) | Event::Ended(episode)) = event;
-                episodes.entry(life.clone()).or_default().insert(episode.began, episode.clone());
-                tell(sample, event);
-            }
-        });
+        let changes = watch.feed(vec![sample.clone()]);
+        for (life, event) in changes.events() {
+            let (Event::Began(episode) | Event::Reconsidered(episode) | Event::Ended(episode)) = event;
+            episodes.entry(life.clone()).or_default().insert(episode.began, episode.clone());
+            tell(sample, event);
+        }
     }
     let mut replayed = Vec::new();
     for (life, watch) in &watches {

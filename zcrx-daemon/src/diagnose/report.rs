@@ -45,6 +45,44 @@ pub struct Report {
     pub verdict: Verdict,
 }
 
+/// The diagnosis of one queue without its words: what a scrape exports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// Which queue.
+    pub key: QueueKey,
+    /// When, CLOCK_MONOTONIC.
+    pub at: Duration,
+    /// Alarms and causes.
+    pub diagnosis: Diagnosis,
+    /// What is to be expected.
+    pub forecast: Forecast,
+    /// The episode that lasts.
+    pub episode: Option<Episode>,
+}
+
+impl Outlook {
+    /// Of a queue that is followed; `None` before its first sample.
+    pub fn of_tracker(tracker: &Tracker) -> Option<Self> {
+        Self::with(&Facts::of(tracker.history())?, tracker.diagnosis().clone(), tracker.open())
+    }
+
+    fn with(facts: &Facts<'_>, diagnosis: Diagnosis, episode: Option<&Episode>) -> Option<Self> {
+        let (key, at) = (facts.now.key.clone(), facts.now.at);
+        Some(Self { key, at, diagnosis, forecast: ahead(facts)?, episode: episode.cloned() })
+    }
+
+    /// Whether the queue has a problem now.
+    pub fn troubled(&self) -> bool {
+        !self.diagnosis.alarms.is_empty() || self.episode.is_some()
+    }
+}
+
+impl From<Report> for Outlook {
+    fn from(Report { key, at, diagnosis, forecast, episode, .. }: Report) -> Self {
+        Self { key, at, diagnosis, forecast, episode }
+    }
+}
+
 impl Report {
     /// Of a history and the episode that lasts, if one does; `None` if the history is empty.
     pub fn of(history: &History, episode: Option<&Episode>) -> Option<Self> {
@@ -58,19 +96,19 @@ impl Report {
         Self::with(&Facts::of(tracker.history())?, tracker.diagnosis().clone(), tracker.open())
     }
 
-    /// Of facts that are known already, and the diagnosis and the open episode that follow from them.
-    pub(super) fn with(facts: &Facts<'_>, diagnosis: Diagnosis, episode: Option<&Episode>) -> Option<Self> {
+    fn with(facts: &Facts<'_>, diagnosis: Diagnosis, episode: Option<&Episode>) -> Option<Self> {
         let now = facts.now;
-        let (vitals, forecast) = (Vitals::of(facts), ahead(facts)?);
-        let verdict = Verdict::of(facts, &diagnosis, episode, &vitals, &forecast);
+        let vitals = Vitals::of(facts);
+        let Outlook { key, at, diagnosis, forecast, episode } = Outlook::with(facts, diagnosis, episode)?;
+        let verdict = Verdict::of(facts, &diagnosis, episode.as_ref(), &vitals, &forecast);
         Some(Self {
-            key: now.key.clone(),
+            key,
             owner: now.owner.clone(),
             owner_cgroup: now.owner_cgroup.clone(),
-            at: now.at,
+            at,
             diagnosis,
             forecast,
-            episode: episode.cloned(),
+            episode,
             vitals,
             rings: rings(facts),
             verdict,

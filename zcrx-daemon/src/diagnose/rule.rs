@@ -100,7 +100,7 @@ impl Case {
 
     /// Lowers the confidence of a case that the movement of the queue during the snapshot could explain.
     pub(super) fn doubt_if_moved(self, facts: &Facts<'_>) -> Self {
-        let error = facts.typical.error.unwrap_or(0.0);
+        let error = facts.typical().error.unwrap_or(0.0);
         let least = self.contribution - error;
         self.doubt_if(error >= NEGLIGIBLE && least < CONSIDERABLE, || {
             format!(

@@ -3,11 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::episodes::{Event, Tracker};
-use super::facts::Facts;
-use crate::model::{Diagnosis, Episode, QueueKey, QueueSample};
+use crate::model::{QueueKey, QueueSample};
 
 /// One generation of one queue.
 pub type Life = (QueueKey, u64);
+
+/// What a sample of all queues changed.
+#[derive(Default)]
+pub struct Changes {
+    /// Queues of which there is no sample any more: each with the event that ends its episode, if one lasted.
+    ended: Vec<(Life, Tracker, Option<Event>)>,
+    /// Events of the queues that are there, if there are any.
+    events: BTreeMap<Life, Vec<Event>>,
+}
+
+impl Changes {
+    /// Passes on every queue with its events, those that ended first. `watch` is the one that returned the changes.
+    pub fn tell(&self, watch: &Watch, mut tell: impl FnMut(&Life, &Tracker, &[Event])) {
+        for (life, tracker, event) in &self.ended {
+            tell(life, tracker, event.as_slice());
+        }
+        for (life, tracker) in watch.trackers() {
+            tell(life, tracker, self.events.get(life).map(Vec::as_slice).unwrap_or_default());
+        }
+    }
+
+    /// Every event with its queue.
+    pub(super) fn events(&self) -> impl Iterator<Item = (&Life, &Event)> {
+        let ended =
+            self.ended.iter().flat_map(|(life, _, event)| event.iter().map(move |event| (life, event)));
+        ended.chain(
+            self.events.iter().flat_map(|(life, events)| events.iter().map(move |event| (life, event))),
+        )
+    }
+}
 
 /// A tracker for each queue that is there.
 pub struct Watch {
@@ -48,37 +77,29 @@ impl Watch {
         }
     }
 
-    /// Adds one sample of each existing queue and passes its events with its tracker. A queue of which there
-    /// is no sample any more has ended: its episode ends with a last event, and its history is dropped.
-    pub fn feed(&mut self, samples: Vec<QueueSample>, tell: impl FnMut(&Life, &Tracker, &[Event])) {
-        self.feed_and(samples, tell, |_, _, _, _| {});
-    }
-
-    /// Like [`Self::feed`], and passes on the facts of each sample, as [`Tracker::feed_and`] does.
-    pub(super) fn feed_and(
-        &mut self,
-        samples: Vec<QueueSample>,
-        mut tell: impl FnMut(&Life, &Tracker, &[Event]),
-        mut show: impl FnMut(&Life, &Facts<'_>, &Diagnosis, Option<&Episode>),
-    ) {
+    /// Adds one sample of each existing queue, and returns what that changed. A queue of which there is no sample any more has ended:
+    /// its episode ends with a last event, and its history is dropped with the answer.
+    pub fn feed(&mut self, samples: Vec<QueueSample>) -> Changes {
         let lives: Vec<Life> = samples.iter().map(|sample| (sample.key.clone(), sample.generation)).collect();
         self.rename(&lives);
+        let mut changes = Changes::default();
         let there: BTreeSet<&Life> = lives.iter().collect();
-        self.trackers.retain(|life, tracker| {
-            if there.contains(life) {
-                return true;
-            }
+        for (life, mut tracker) in self.trackers.extract_if(.., |life, _| !there.contains(life)) {
             let ended = tracker.end();
-            tell(life, tracker, ended.as_slice());
-            false
-        });
+            changes.ended.push((life, tracker, ended));
+        }
         drop(there);
         for (life, sample) in lives.into_iter().zip(samples) {
-            let tracker = self.trackers.entry(life.clone()).or_insert_with(|| Tracker::new(self.samples));
-            let events =
-                tracker.feed_and(sample, |facts, diagnosis, open| show(&life, facts, diagnosis, open));
-            tell(&life, tracker, &events);
+            let tracker = match self.trackers.get_mut(&life) {
+                Some(tracker) => tracker,
+                None => self.trackers.entry(life.clone()).or_insert_with(|| Tracker::new(self.samples)),
+            };
+            let events = tracker.feed(sample);
+            if !events.is_empty() {
+                changes.events.entry(life).or_default().extend(events);
+            }
         }
+        changes
     }
 }
 
@@ -90,14 +111,18 @@ mod tests {
     use crate::diagnose::queue_model::Queue;
     use crate::model::Cause;
 
+    fn events(watch: &mut Watch, samples: Vec<QueueSample>) -> Vec<Event> {
+        watch.feed(samples).events().map(|(_, event)| event.clone()).collect()
+    }
+
     #[test]
     fn a_queue_that_goes_ends_its_episode_and_is_forgotten() {
         let mut watch = Watch::new(120);
         let mut told = Vec::new();
         let mut queue = Queue { leak: 1.0, ..Queue::default() };
-        queue.run_with(8, |sample| watch.feed(vec![sample], |_, _, events| told.extend_from_slice(events)));
+        queue.run_with(8, |sample| told.extend(events(&mut watch, vec![sample])));
         assert!(matches!(told.as_slice(), [Event::Began(_)]), "{told:#?}");
-        watch.feed(Vec::new(), |_, _, events| told.extend_from_slice(events));
+        told.extend(events(&mut watch, Vec::new()));
         let [_, Event::Ended(episode)] = told.as_slice() else { panic!("{told:#?}") };
         assert_eq!(episode.cause(), Some(Cause::NeverReturned));
         assert_eq!(watch.trackers().count(), 0);
@@ -108,10 +133,10 @@ mod tests {
         let mut watch = Watch::new(120);
         let mut told = Vec::new();
         let mut queue = Queue { leak: 1.0, ..Queue::default() };
-        queue.run_with(8, |sample| watch.feed(vec![sample], |_, _, events| told.extend_from_slice(events)));
+        queue.run_with(8, |sample| told.extend(events(&mut watch, vec![sample])));
         queue.run_with(8, |mut sample| {
             sample.key.interface = Some("lan0".to_owned());
-            watch.feed(vec![sample], |_, _, events| told.extend_from_slice(events));
+            told.extend(events(&mut watch, vec![sample]));
         });
         assert!(matches!(told.as_slice(), [Event::Began(_)]), "{told:#?}");
         let [(life, tracker)] = watch.trackers().collect::<Vec<_>>()[..] else { panic!("one queue") };
@@ -127,8 +152,8 @@ mod tests {
             QueueSample::unknown(key, generation, Duration::from_secs(second))
         };
         let mut watch = Watch::new(120);
-        watch.feed(vec![sample(1, 1, 1), sample(2, 2, 1)], |_, _, _| {});
-        watch.feed(vec![sample(1, 1, 2), sample(2, 3, 2)], |_, _, _| {});
+        watch.feed(vec![sample(1, 1, 1), sample(2, 2, 1)]);
+        watch.feed(vec![sample(1, 1, 2), sample(2, 3, 2)]);
         let lengths: Vec<_> =
             watch.trackers().map(|(life, tracker)| (life.1, tracker.window().samples().len())).collect();
         assert_eq!(lengths, [(1, 2), (3, 1)]);

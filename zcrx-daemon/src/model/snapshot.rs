@@ -1,5 +1,6 @@
 //! The kernel's state of every zcrx queue on the host, read by a snapshot, and the counts of the probes for each queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct KernelSnapshot {
     /// Kernel time when reading ended.
     pub ended: Duration,
     /// The queues, in no particular order, each once.
-    pub queues: Vec<KernelQueue>,
+    pub queues: Vec<Arc<KernelQueue>>,
     /// Why something may be missing, one entry per reason; empty if nothing is.
     pub incomplete: Vec<String>,
     /// How the queues were found.

@@ -1,6 +1,7 @@
 //! Samples of one queue, and the window of the last ones, from which a diagnosis is made.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub struct QueueSample {
     /// Size of one buffer (niov), bytes.
     pub buffer_bytes: Option<u64>,
     /// State of the queue in the kernel; `None` without a snapshot, and after the queue's end.
-    pub kernel: Option<KernelQueue>,
+    pub kernel: Option<Arc<KernelQueue>>,
     /// Figures of zcrxd's receive path; `None` for queues of other programs. Allocated apart: few queues have them, and
     /// a window holds many samples.
     #[serde(alias = "own")]
@@ -63,11 +64,11 @@ pub struct NicFigures {
     /// failed allocation is a dropped packet, although the receive ring stays full. False for unknown drivers.
     #[serde(default)]
     pub keeps_posted: bool,
-    /// Whether the NIC sends pause frames when it cannot take packets (`ethtool -a`, TX): then a starving queue stops the link partner,
     /// How many buffers the driver collects before it tells the NIC of them (gve: 32): with fewer posted, the NIC may have none.
     /// 0 for unknown drivers.
     #[serde(default)]
     pub posting_step: u32,
+    /// Whether the NIC sends pause frames when it cannot take packets (`ethtool -a`, TX): then a starving queue stops the link partner,
     /// and packets for all queues of the port wait.
     pub pauses: Option<bool>,
     /// Receive ring, descriptors.
@@ -147,6 +148,12 @@ impl Window {
 }
 
 impl QueueSample {
+    /// What the kernel has, to be changed.
+    #[cfg(any(test, feature = "queue-model"))]
+    pub fn kernel_mut(&mut self) -> Option<&mut KernelQueue> {
+        self.kernel.as_mut().map(Arc::make_mut)
+    }
+
     /// Creates a sample in which all is unknown but the queue, its generation and the time.
     pub fn unknown(key: QueueKey, generation: u64, at: Duration) -> Self {
         Self {

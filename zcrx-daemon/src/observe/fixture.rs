@@ -88,7 +88,7 @@ pub(crate) fn foreign_queue() -> QueueSample {
     let key = QueueKey { interface: kernel.interface.clone(), queue: 7 };
     QueueSample {
         owner: kernel.owners.last().cloned(),
-        kernel: Some(kernel),
+        kernel: Some(kernel.into()),
         ..QueueSample::unknown(key, 1, Duration::from_secs(1000))
     }
 }
@@ -166,7 +166,7 @@ pub(crate) fn full() -> Observation {
         snapshot: Some(KernelSnapshot {
             began: Duration::from_millis(999_999),
             ended: Duration::from_secs(1000),
-            queues: vec![kernel_queue()],
+            queues: vec![kernel_queue().into()],
             incomplete: vec!["a record found the buffer full".to_owned()],
             discovery: Some(Discovery::Walk),
         }),

@@ -1,6 +1,7 @@
 //! Joins the figures of each queue in one sample: the owner's, the kernel's and the NIC's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cgroup::Cgroups;
@@ -14,7 +15,7 @@ use crate::model::{
 /// The sources that know a queue.
 #[derive(Clone, Copy)]
 enum Seen<'a> {
-    ByKernel(&'a KernelQueue, Option<&'a ReceiveSample>),
+    ByKernel(&'a Arc<KernelQueue>, Option<&'a ReceiveSample>),
     ByItself(&'a ReceiveSample),
 }
 
@@ -76,7 +77,12 @@ impl Join {
 
     /// Samples of detached pools whose queue is gone and was sampled before. If the queue still exists with another pool, the driver
     /// has restarted it, and the queue's sample counts its buffers. Forgets pools that are gone.
-    fn left_behind(&mut self, at: Duration, kernel: &[KernelQueue], nic: &NicSample) -> Vec<QueueSample> {
+    fn left_behind(
+        &mut self,
+        at: Duration,
+        kernel: &[Arc<KernelQueue>],
+        nic: &NicSample,
+    ) -> Vec<QueueSample> {
         let lives = |id| kernel.iter().any(|queue| queue.pool.is_some_and(|pool| pool.id == id));
         self.pools.retain(|id, _| lives(*id) || nic.pool(*id).is_some());
         let restarted = |whose: &PoolOwner| kernel.iter().any(|queue| queue.ifq == whose.ifq);
@@ -96,7 +102,7 @@ impl Join {
 /// Pairs local queues with the kernel's, in the order in which they get names.
 fn lay_side_by_side<'a>(
     receive: &'a [ReceiveSample],
-    kernel: &'a [KernelQueue],
+    kernel: &'a [Arc<KernelQueue>],
     netns: Option<u64>,
 ) -> Vec<Seen<'a>> {
     let here = Whereabouts { pid: std::process::id(), netns };
@@ -129,7 +135,7 @@ struct Whereabouts {
 /// Finds the local queue that is `queue` in the kernel.
 fn local_of<'r>(
     queue: &KernelQueue,
-    kernel: &[KernelQueue],
+    kernel: &[Arc<KernelQueue>],
     local: &[&'r ReceiveSample],
     here: Whereabouts,
 ) -> Option<&'r ReceiveSample> {
@@ -215,7 +221,7 @@ fn sample(seen: &Seen<'_>, unknown: QueueSample, nic: &NicSample, cgroups: &mut 
                 owner_cgroup: owner.as_ref().and_then(|owner| cgroups.of(owner)),
                 owner,
                 buffer_bytes: by_itself.or(queue.buffer_bytes.map(u64::from)).or_else(|| buffer_bytes(pool?)),
-                kernel: Some(queue.clone()),
+                kernel: Some(Arc::clone(queue)),
                 oldest_held: oldest_held(&local),
                 local,
                 nic: nic.map(|nic| nic.figures(queue)).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Figures of queues from netlink: the driver's counters, the receive ring, the page pool.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kernel::clock;
@@ -84,7 +85,7 @@ impl NicSample {
                 .any(|sample| sample.as_ref().is_ok_and(Self::failed) || sample.is_err())
     }
 
-    fn read_there(inode: u64, queues: &[&KernelQueue]) -> Result<Self, String> {
+    fn read_there(inode: u64, queues: &[&Arc<KernelQueue>]) -> Result<Self, String> {
         let pids = queues.iter().flat_map(|queue| &queue.owners).map(|owner| owner.pid);
         let path = net::way_into(inode, pids).ok_or_else(|| {
             format!(
@@ -122,8 +123,8 @@ impl NicSample {
         let place = device(queue).zip(hardware_queue(queue));
         let stats = self.stats.iter().find(|stats| Some((stats.ifindex, stats.queue)) == place);
         let pool = queue.pool.and_then(|pool| self.pool(pool.id));
-        NicFigures {
         let driver = device(queue).and_then(|ifindex| self.drivers.get(&ifindex));
+        NicFigures {
             rx_bytes: stats.and_then(|stats| stats.bytes),
             alloc_fail: stats.and_then(|stats| stats.alloc_fail),
             hw_drops: stats.and_then(|stats| stats.hw_drops),
@@ -145,7 +146,7 @@ impl NicSample {
     }
 }
 
-fn interfaces(queues: &[&KernelQueue]) -> BTreeSet<u32> {
+fn interfaces(queues: &[&Arc<KernelQueue>]) -> BTreeSet<u32> {
     queues.iter().filter_map(|queue| device(queue)).collect()
 }
 
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn a_namespace_without_a_way_in_says_so() {
         let queue = KernelQueue { netns: Some(1), ifindex: Some(2), ..KernelQueue::default() };
-        let snapshot = KernelSnapshot { queues: vec![queue.clone()], ..KernelSnapshot::default() };
+        let snapshot = KernelSnapshot { queues: vec![queue.clone().into()], ..KernelSnapshot::default() };
         let sample = NicSample::read(&mut Netlink::new(), Some(&snapshot));
         assert!(sample.of(&queue).is_err_and(|reason| reason.contains("no way into network namespace 1")));
     }

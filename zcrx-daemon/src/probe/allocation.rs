@@ -1,6 +1,6 @@
 //! Reads what the allocation probe counted, and lays it beside the queues of a snapshot.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aya::{
     Ebpf,
@@ -33,7 +33,7 @@ impl Reader {
     /// Gives each queue with a page pool its counts, and the extremes of the interval so far. A queue that was never asked for a buffer
     /// since the probe was attached has counts of zero.
     pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
-        for queue in snapshot.queues.iter_mut().filter(|queue| queue.pool.is_some()) {
+        for queue in snapshot.queues.iter_mut().map(Arc::make_mut).filter(|queue| queue.pool.is_some()) {
             let state = match self.states.get(&queue.ifq, 0) {
                 Ok(state) => state,
                 Err(MapError::KeyNotFound) => State::default(),

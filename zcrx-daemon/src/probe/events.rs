@@ -1,6 +1,6 @@
 //! Reads what the event probes counted, and lays it beside the queues of a snapshot.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aya::{
     Ebpf,
@@ -56,7 +56,7 @@ impl Reader {
 
     /// Gives each queue its counts. A queue without an event since the probes were attached has counts of zero.
     pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
-        for queue in &mut snapshot.queues {
+        for queue in snapshot.queues.iter_mut().map(Arc::make_mut) {
             match self.events.get(&queue.ifq, 0) {
                 Ok(events) => fill(queue, &events, self.attached),
                 Err(MapError::KeyNotFound) => fill(queue, &Events::default(), self.attached),

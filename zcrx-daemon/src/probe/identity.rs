@@ -6,6 +6,7 @@
 //! the same time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::KernelSnapshot;
 
@@ -30,7 +31,7 @@ impl Identities {
     pub(super) fn replace(&mut self, snapshot: &mut KernelSnapshot, registered: &BTreeMap<u64, u64>) {
         let mut queues = BTreeMap::new();
         let mut rings = BTreeMap::new();
-        for queue in &mut snapshot.queues {
+        for queue in snapshot.queues.iter_mut().map(Arc::make_mut) {
             let place = |ring: u64| (ring, registered.get(&ring).copied().unwrap_or(0));
             let places: Vec<RingPlace> = queue.rings.iter().map(|ring| place(ring.id)).collect();
             let address = queue.ifq;
@@ -76,7 +77,8 @@ mod tests {
     /// The identity of a queue at address 7 with these rings.
     fn identity(identities: &mut Identities, rings: &[(u64, u64)]) -> u64 {
         let addresses: Vec<u64> = rings.iter().map(|(ring, _)| *ring).collect();
-        let mut snapshot = KernelSnapshot { queues: vec![queue(7, &addresses)], ..KernelSnapshot::default() };
+        let mut snapshot =
+            KernelSnapshot { queues: vec![queue(7, &addresses).into()], ..KernelSnapshot::default() };
         identities.replace(&mut snapshot, &rings.iter().copied().collect());
         snapshot.queues[0].ifq
     }
@@ -104,8 +106,10 @@ mod tests {
 
     #[test]
     fn a_ring_with_two_queues_has_one_identity() {
-        let mut snapshot =
-            KernelSnapshot { queues: vec![queue(7, &[50]), queue(8, &[50])], ..KernelSnapshot::default() };
+        let mut snapshot = KernelSnapshot {
+            queues: vec![queue(7, &[50]).into(), queue(8, &[50]).into()],
+            ..KernelSnapshot::default()
+        };
         Identities::default().replace(&mut snapshot, &BTreeMap::new());
         assert_eq!(snapshot.queues[0].rings[0].id, snapshot.queues[1].rings[0].id);
         assert_ne!(snapshot.queues[0].ifq, snapshot.queues[1].ifq);

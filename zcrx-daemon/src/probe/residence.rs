@@ -1,6 +1,7 @@
 //! Reads how long sampled buffers were out, and lays it beside the queues of a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aya::{
     Ebpf,
@@ -29,7 +30,7 @@ impl Reader {
 
     /// Gives each queue its counts. A queue of which nothing was sampled since the probe was attached has counts of zero.
     pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
-        for queue in &mut snapshot.queues {
+        for queue in snapshot.queues.iter_mut().map(Arc::make_mut) {
             queue.residence = match self.residences.get(&queue.ifq, 0) {
                 Ok(residence) => Some(count(&residence)),
                 Err(MapError::KeyNotFound) => Some(ResidenceCount::default()),

@@ -6,6 +6,7 @@
 
 mod queue;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,11 @@ pub(super) fn run(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
     };
     let taken = snapshot();
     let truth = queue.truth();
-    let is_own = |shown: &&KernelQueue| {
+    let is_own = |shown: &&Arc<KernelQueue>| {
         let owners = &mut shown.owners.iter();
         owners.any(|owner| owner.pid == std::process::id() && owner.fd == Some(queue.ring_fd()))
     };
-    let figures = compare(&truth, taken.queues.iter().find(is_own));
+    let figures = compare(&truth, taken.queues.iter().find(is_own).map(Arc::as_ref));
     let pinned = pinned_kib();
     drop(queue);
     wait_until_unpinned(pinned);

@@ -1,6 +1,7 @@
 //! Reads what the thread of a starving queue's ring is in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aya::Ebpf;
 
@@ -34,7 +35,7 @@ impl Stacks {
         let starving: Vec<u64> =
             snapshot.queues.iter().filter(|queue| starves(queue)).map(|queue| queue.ifq).collect();
         self.read.retain(|queue, _| starving.contains(queue));
-        for queue in &mut snapshot.queues {
+        for queue in snapshot.queues.iter_mut().map(Arc::make_mut) {
             let due = self.read.get(&queue.ifq).is_none_or(|read| self.samples - read >= AGAIN_AFTER);
             let starves = starving.contains(&queue.ifq);
             if !(self.samples == 1 || starves && due) {

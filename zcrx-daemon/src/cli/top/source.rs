@@ -38,7 +38,10 @@ impl Source {
         let mut watch = HostWatch::new(recording.header.window);
         let frames: Vec<HostDiagnosis> = recording
             .samples()
-            .map(|sample| watch.feed(sample.at, vec![sample.clone()], |_, _, _| {}))
+            .map(|sample| {
+                watch.feed(sample.at, vec![sample.clone()]);
+                watch.diagnosis()
+            })
             .collect();
         let at = frames.iter().position(HostDiagnosis::troubled).or(frames.len().checked_sub(1));
         let about = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();

@@ -40,7 +40,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Unknown(missing::HELD);
     };
     let user = held + completed + placement.stashed.unwrap_or(0);
-    let typical = &facts.typical;
+    let typical = facts.typical();
     let with_user = [typical.held, typical.completed, typical.stashed].into_iter().flatten().sum::<f64>();
     let in_sockets = typical.sockets.unwrap_or(0.0);
     let most_in_sockets = typical.sockets_between.map_or(in_sockets, |(_, most)| most);

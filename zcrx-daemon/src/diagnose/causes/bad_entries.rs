@@ -52,7 +52,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         return Judgement::Not;
     }
     let share = thrown as f64 / consumed as f64;
-    let held = facts.typical.held.unwrap_or(0.0);
+    let held = facts.typical().held.unwrap_or(0.0);
     let lost = facts.starved() || facts.thrown_explain_held();
     let contribution = if lost { share.max(held) } else { share };
     Case::new(Confidence::High, contribution)
@@ -82,8 +82,7 @@ mod tests {
         // The newest sample says that all references were dropped, and that every fifth entry gave no buffer back.
         let window = Queue::default().run(2);
         let mut samples: Vec<_> = window.samples().cloned().collect();
-        let last =
-            samples.last_mut().and_then(|sample| sample.kernel.as_mut()).expect("a queue of the kernel");
+        let last = samples.last_mut().and_then(|sample| sample.kernel_mut()).expect("a queue of the kernel");
         let count = last.allocation.as_mut().expect("allocations");
         count.buffers -= count.consumed / 5;
         count.failures += 1;

@@ -57,7 +57,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         starved().filter(|step| step.placement.refill_depth > Some(64)).count() * 2 > starved().count();
     // A sample may have caught entries that the next call consumes; and where the owner holds most buffers, few entries are not
     // what the queue lacks.
-    let typical = &facts.typical;
+    let typical = facts.typical();
     let fills_ring = |step: &&Step| step.placement.refill_fullness() >= Some(MOST);
     let more_wait = typical.pending >= typical.held && typical.pending >= Some(CONSIDERABLE)
         || facts.steps().rev().take(6).filter(fills_ring).count() >= 2;

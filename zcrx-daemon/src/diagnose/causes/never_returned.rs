@@ -73,7 +73,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
 fn judge(facts: &Facts<'_>) -> Judgement {
     let placement = &facts.placement;
     let Some(held) = placement.held else { return Judgement::Unknown(missing::HELD) };
-    let Some(typical) = facts.typical.held else { return Judgement::Unknown(missing::AREA) };
+    let Some(typical) = facts.typical().held else { return Judgement::Unknown(missing::AREA) };
     // What is not held now did come back.
     let share = typical.min(placement.share(Some(held)).unwrap_or(typical));
     let leak = facts.leak().filter(|_| facts.now.local.is_none());

@@ -59,7 +59,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if !(waiting > 0 && nothing_free && fails || seldom) {
         return Judgement::Not;
     }
-    let typical = facts.typical.pending.or(facts.placement.share(facts.placement.pending)).unwrap_or(1.0);
+    let typical = facts.typical().pending.or(facts.placement.share(facts.placement.pending)).unwrap_or(1.0);
     let share = if nothing_free { typical } else { typical.max(most_pending) };
     let free = facts.placement.free.unwrap_or(0);
     Case::new(Confidence::High, share)

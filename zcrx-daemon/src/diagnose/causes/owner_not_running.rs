@@ -31,7 +31,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if !facts.starved() {
         return Judgement::Not;
     }
-    let typical = &facts.typical;
+    let typical = facts.typical();
     let places = [typical.held, typical.completed, typical.sockets];
     let share = places.into_iter().flatten().sum::<f64>();
     if share < CONSIDERABLE {

@@ -111,7 +111,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
 fn size(facts: &Facts<'_>, entries: u64) -> String {
     format!(
         "the refill ring of {entries} entries was seen {:.0} % full",
-        facts.fullest_refill.unwrap_or(0.0) * 100.0
+        facts.fullest_refill().unwrap_or(0.0) * 100.0
     )
 }
 

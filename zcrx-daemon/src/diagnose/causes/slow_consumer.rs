@@ -42,7 +42,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let (Some(held), Some(completed)) = (placement.held, placement.completed) else {
         return Judgement::Unknown(missing::HELD);
     };
-    let typical = &facts.typical;
+    let typical = facts.typical();
     let (Some(held_share), Some(unread_share)) = (typical.held, typical.completed) else {
         return Judgement::Unknown(missing::AREA);
     };
@@ -130,7 +130,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
 /// Each sample finds the buffers returned, but between samples the queue starves for longer than a prompt owner needs.
 fn between_samples(facts: &Facts<'_>, lasts: std::time::Duration, lost: f64) -> Judgement {
     let most_pending = facts.now.kernel.as_ref().and_then(|kernel| kernel.watermarks?.most_pending);
-    let in_sockets = facts.typical.sockets.unwrap_or(0.0) * facts.unarmed().unwrap_or(0.0);
+    let in_sockets = facts.typical().sockets.unwrap_or(0.0) * facts.unarmed().unwrap_or(0.0);
     Case::new(Confidence::Medium, 1.0 - lost - in_sockets)
         .evidence(format!(
             "starvations last {} on average, and end when buffers are returned: the owner keeps them for that long between samples",

@@ -40,7 +40,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .zip(ring)
         .map(|(in_kernel, ring)| in_kernel.saturating_sub(ring).saturating_sub(POOL_CACHE));
     let Some(unread) = placement.sockets.or(supposed) else { return Judgement::Unknown(missing::SOCKETS) };
-    let Some(in_sockets) = facts.typical.sockets.or(placement.share(Some(unread))) else {
+    let Some(in_sockets) = facts.typical().sockets.or(placement.share(Some(unread))) else {
         return Judgement::Unknown(missing::AREA);
     };
     let backlog = facts.now.kernel.as_ref().and_then(|kernel| kernel.sockets);
@@ -51,7 +51,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     if share < CONSIDERABLE {
         return Judgement::Not;
     }
-    let held_most = facts.typical.held.is_some_and(|held| held > in_sockets);
+    let held_most = facts.typical().held.is_some_and(|held| held > in_sockets);
     // An owner that received before and now does nothing at all has hardly disarmed every receive.
     let went_silent = unarmed.is_none() && facts.owner.ever_active && facts.owner.active == Some(false);
     let per_buffer = backlog.filter(|_| unread > 0).map(|backlog| backlog.unread_bytes / unread.max(1));

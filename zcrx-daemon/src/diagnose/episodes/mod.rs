@@ -257,16 +257,6 @@ impl Tracker {
 
     /// Takes a sample in; what it changes is the answer.
     pub fn feed(&mut self, sample: QueueSample) -> Vec<Event> {
-        self.feed_and(sample, |_, _, _| {})
-    }
-
-    /// Like [`Self::feed`], and passes on the facts, the diagnosis and the open episode after the sample: they need not be computed
-    /// again for a report.
-    pub(super) fn feed_and(
-        &mut self,
-        sample: QueueSample,
-        show: impl FnOnce(&Facts<'_>, &Diagnosis, Option<&Episode>),
-    ) -> Vec<Event> {
         let mut events = Vec::new();
         let before = self.window().last();
         if before.is_some_and(|last| last.key != sample.key || last.generation != sample.generation) {
@@ -276,9 +266,6 @@ impl Tracker {
         let now = sample.at;
         let older = self.window().last().is_some_and(|last| last.key == sample.key && now <= last.at);
         if older {
-            if let Some(facts) = Facts::of(&self.history) {
-                show(&facts, &self.diagnosis, self.open());
-            }
             return events;
         }
         self.history.push(sample);
@@ -318,7 +305,6 @@ impl Tracker {
                 self.open = Some(open);
             }
         }
-        show(&facts, &self.diagnosis, self.open.as_ref().map(|open| &open.episode));
         events
     }
 

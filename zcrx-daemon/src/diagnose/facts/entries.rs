@@ -65,7 +65,7 @@ impl Facts<'_> {
     /// Whether buffers are delivered in fragments, so that one refill entry returns less than a buffer. `None` where
     /// references are not counted.
     pub fn fragmented(&self) -> Option<bool> {
-        self.most_fragments.map(|fragments| fragments > 1.05)
+        self.most_fragments().map(|fragments| fragments > 1.05)
     }
 
     /// Refill entries consumed in the window that did nothing at all, and how many were consumed: neither gave a buffer
@@ -156,7 +156,7 @@ impl Facts<'_> {
         let wasteful = meanwhile.iter().filter(|(waste, _)| excess(waste) >= WASTED * waste.consumed).count();
         let bad = meanwhile.iter().map(|(waste, _)| excess(waste)).sum::<f64>();
         // Each bad entry leaves its reference behind in the step that consumes it; what an owner piles up rises on its own.
-        let fragments = self.most_fragments.unwrap_or(1.0);
+        let fragments = self.most_fragments().unwrap_or(1.0);
         let apart = meanwhile.iter().map(|(waste, rise)| {
             let excess = excess(waste).max(0.0);
             (rise - excess * fragments).max(excess - rise).max(0.0)
@@ -171,7 +171,7 @@ impl Facts<'_> {
     /// Whether entries may be thrown away where that cannot be counted: more of them gave no buffer back than the fragments of
     /// buffers explain.
     pub fn may_be_rejected(&self) -> bool {
-        let fragments = self.most_fragments.unwrap_or(1.0);
+        let fragments = self.most_fragments().unwrap_or(1.0);
         // Entries that were consumed before anything was left behind did no harm.
         let explain = self.left_behind().is_none_or(|found| {
             let wasted = found.meanwhile.iter().map(|(waste, _)| waste.wasted).sum::<f64>();
@@ -203,7 +203,7 @@ impl Facts<'_> {
     pub fn thrown_explain_held(&self) -> bool {
         let grown = self.whole.references.unwrap_or(0).max(0).unsigned_abs();
         self.thrown_in(&self.whole).is_some_and(|(thrown, _)| {
-            thrown as f64 * self.most_fragments.unwrap_or(1.0) * 2.0 >= grown as f64
+            thrown as f64 * self.most_fragments().unwrap_or(1.0) * 2.0 >= grown as f64
         })
     }
 }

@@ -6,6 +6,7 @@ mod owner;
 mod tests;
 mod typical;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use super::floors::{LEAKED_SHARE, Leak};
@@ -32,8 +33,7 @@ pub struct Facts<'h> {
     pub now: &'h QueueSample,
     /// Where the buffers are now.
     pub placement: Placement,
-    /// Where the buffers were while the queue lacked some, on average over the last seconds.
-    pub typical: Typical,
+    typical: OnceCell<Typical>,
     /// What changed in the last two seconds or so.
     pub recent: Change,
     /// What changed in the last quarter of a second, or in the last step if that is longer.
@@ -42,10 +42,8 @@ pub struct Facts<'h> {
     pub whole: Change,
     /// What the owner does.
     pub owner: OwnerActivity,
-    /// The most references per buffer in any sample: a buffer's last fragment no longer shows that the buffer was shared.
-    pub most_fragments: Option<f64>,
-    /// The fullest the refill ring was seen in the window, 0 to 1.
-    pub fullest_refill: Option<f64>,
+    /// The oldest sample of the window.
+    oldest: &'h QueueSample,
 }
 
 /// Rises of a fast leak, at least: an owner that works in rounds is seen at growing points of its round a few times in a row.
@@ -60,26 +58,38 @@ impl<'h> Facts<'h> {
             let since = now.at.saturating_sub(time);
             history.samples().rev().find(|sample| sample.at <= since).unwrap_or(oldest)
         };
-        let steps = history.steps();
-        let most = |read: fn(&Placement) -> Option<f64>| {
-            steps.iter().filter_map(|step| read(&step.placement)).reduce(f64::max)
-        };
         let recent = Change::between(before(RECENT), now);
         Some(Self {
             history,
             now,
-            placement: steps.back()?.placement,
-            typical: Typical::of(history),
+            placement: history.steps().back()?.placement,
+            typical: OnceCell::new(),
             recent,
             latest: Change::between(before(LATEST), now),
             whole: Change::between(oldest, now),
             owner: OwnerActivity::of(history, &recent),
-            most_fragments: most(|placement| placement.fragments),
-            fullest_refill: most(Placement::refill_fullness)
-                .into_iter()
-                .chain(filled_meanwhile(oldest, now))
-                .reduce(f64::max),
+            oldest,
         })
+    }
+
+    /// Where the buffers were while the queue lacked some, on average over the last seconds.
+    pub fn typical(&self) -> &Typical {
+        self.typical.get_or_init(|| Typical::of(self.history))
+    }
+
+    /// The most references per buffer in any sample: a buffer's last fragment no longer shows that the buffer was shared.
+    pub fn most_fragments(&self) -> Option<f64> {
+        self.most(|placement| placement.fragments)
+    }
+
+    /// The fullest the refill ring was seen in the window, 0 to 1.
+    pub fn fullest_refill(&self) -> Option<f64> {
+        let seen = self.most(Placement::refill_fullness);
+        seen.into_iter().chain(filled_meanwhile(self.oldest, self.now)).reduce(f64::max)
+    }
+
+    fn most(&self, read: fn(&Placement) -> Option<f64>) -> Option<f64> {
+        self.history.steps().iter().filter_map(|step| read(&step.placement)).reduce(f64::max)
     }
 
     /// What each of the last samples shows, oldest first.
@@ -132,7 +142,7 @@ impl<'h> Facts<'h> {
 
     /// Whether user space has most of the area, not in a moment but on average.
     pub fn mostly_with_user(&self) -> bool {
-        let typical = &self.typical;
+        let typical = self.typical();
         [typical.held, typical.completed, typical.stashed].into_iter().flatten().sum::<f64>() >= MOST
     }
 
@@ -234,7 +244,7 @@ impl<'h> Facts<'h> {
     /// The share of the area that waits in sockets for the owner to enter the kernel: a receive is armed, or, where that is
     /// not known, the owner received before and now does nothing at all.
     pub fn awaited_in_sockets(&self) -> f64 {
-        let in_sockets = self.typical.sockets.unwrap_or(0.0);
+        let in_sockets = self.typical().sockets.unwrap_or(0.0);
         match self.unarmed() {
             Some(unarmed) => in_sockets * (1.0 - unarmed),
             None if self.owner.ever_active && self.owner.active == Some(false) => in_sockets,
@@ -246,7 +256,7 @@ impl<'h> Facts<'h> {
     /// The share of the area that stays in sockets at most, as far as samples and allocations show it: payload without an armed
     /// receive does not leave them.
     pub fn stays_in_sockets(&self) -> Option<f64> {
-        let (least, _) = self.typical.sockets_between?;
+        let (least, _) = self.typical().sockets_between?;
         Some(least.min(1.0 - self.turned_over().unwrap_or(0.0)))
     }
 
@@ -317,7 +327,7 @@ impl<'h> Facts<'h> {
 
     /// Whether the refill ring was seen full in the window.
     pub fn refill_was_full(&self) -> bool {
-        self.fullest_refill.is_some_and(|fullest| fullest >= 1.0)
+        self.fullest_refill().is_some_and(|fullest| fullest >= 1.0)
             || self.history.steps().iter().any(|step| step.refill_full)
     }
 }

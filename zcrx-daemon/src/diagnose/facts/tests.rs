@@ -2,15 +2,17 @@
 
 use super::*;
 use crate::diagnose::queue_model::Queue;
+use std::sync::Arc;
+
 use crate::model::{KernelQueue, QueueKey, RefillState};
 
 fn sample(second: u64, tail: u32) -> QueueSample {
     let key = QueueKey { interface: Some("eth0".to_owned()), queue: 3 };
     QueueSample {
-        kernel: Some(KernelQueue {
+        kernel: Some(Arc::new(KernelQueue {
             refill: Some(RefillState { entries: 64, cached_head: tail.wrapping_sub(10), tail }),
             ..KernelQueue::default()
-        }),
+        })),
         napi_polls: Some(1000 - second),
         ..QueueSample::unknown(key, 1, Duration::from_secs(second))
     }

@@ -62,7 +62,7 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
             "no size advice while starved: the owner takes all that it can get".to_owned(),
         );
     }
-    if without_device(facts.now) == Some(true) && facts.typical.pending >= Some(MOST) {
+    if without_device(facts.now) == Some(true) && facts.typical().pending >= Some(MOST) {
         return Answer::Unknown(
             "no size helps: returned entries wait in the refill ring for FLUSH_RQ".to_owned(),
         );
@@ -130,7 +130,7 @@ fn most_in_use(facts: &Facts<'_>, total: u64) -> Option<u64> {
 
 /// Entries of a refill ring into which the returns of so many buffers fit at once.
 fn entries_for(facts: &Facts<'_>, buffers: u64) -> u32 {
-    let references = buffers as f64 * facts.most_fragments.unwrap_or(1.0);
+    let references = buffers as f64 * facts.most_fragments().unwrap_or(1.0);
     (references.ceil() as u64).max(64).next_power_of_two().min(MOST_REFILL_ENTRIES) as u32
 }
 

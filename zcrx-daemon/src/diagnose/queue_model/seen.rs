@@ -1,5 +1,6 @@
 //! What is seen of it from outside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BUFFER_BYTES, Queue};
@@ -46,8 +47,8 @@ impl Queue {
             alloc_fail: self.tells_allocation.then_some(state.allocation.failures),
             hw_drops: self.tells_drops.then_some(state.drops),
             keeps_posted: self.keeps_posted,
-            pauses: None,
             posting_step: self.step as u32,
+            pauses: None,
             ring: self.tells_ring.then_some(self.ring as u32),
             pool_inflight: Some(in_pool),
             pool_detached_for: None,
@@ -86,7 +87,7 @@ impl Queue {
             waiting: Some(self.owner_runs && !away),
             ..QueueRing::default()
         };
-        sample.kernel = Some(KernelQueue {
+        sample.kernel = Some(Arc::new(KernelQueue {
             ring: Some(7),
             rings: if self.tells_owner { vec![ring] } else { Vec::new() },
             ifq: 1,
@@ -130,7 +131,7 @@ impl Queue {
             }),
             moved: Some(self.moved as u32),
             ..KernelQueue::default()
-        });
+        }));
         sample
     }
 }

@@ -13,7 +13,7 @@ fn bad_entries_beside_other_completions_are_bad_entries() {
 fn bad_entries_beside_a_few_shared_buffers_are_bad_entries() {
     let mut scene = Scene::altered(Queue { bad_entries: 0.3, ..Queue::default() }, |sample| {
         // A few buffers have several references.
-        if let Some(area) = sample.kernel.as_mut().and_then(|kernel| kernel.areas.first_mut()) {
+        if let Some(area) = sample.kernel_mut().and_then(|kernel| kernel.areas.first_mut()) {
             area.user_references = area.user_references.map(|references| references + 5);
         }
     });
@@ -121,8 +121,9 @@ fn allocation_counts_that_are_read_later_than_the_ring_are_no_bad_entries() {
         ..Queue::default()
     };
     let mut scene = Scene::altered(queue, |sample| {
-        let count = sample.kernel.as_mut().and_then(|kernel| kernel.allocation.as_mut());
-        if let Some(count) = count.filter(|_| sample.at.as_millis() % 3000 == 0) {
+        let at = sample.at;
+        let count = sample.kernel_mut().and_then(|kernel| kernel.allocation.as_mut());
+        if let Some(count) = count.filter(|_| at.as_millis() % 3000 == 0) {
             count.consumed += 240;
             count.buffers += 204;
         }

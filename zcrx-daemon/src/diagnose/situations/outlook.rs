@@ -46,7 +46,7 @@ fn idle_connections_do_not_ask_for_millions_of_buffers() {
     let mut scene = Scene::altered(
         Queue { buffers: 700, bursts: Some(900), socket_limit: 2_000, ..Queue::default() },
         |sample| {
-            if let Some(backlog) = sample.kernel.as_mut().and_then(|kernel| kernel.sockets.as_mut()) {
+            if let Some(backlog) = sample.kernel_mut().and_then(|kernel| kernel.sockets.as_mut()) {
                 backlog.sockets = 10_000;
                 backlog.limit_bytes = 60_000_000_000;
             }

@@ -32,7 +32,7 @@ fn an_owner_that_its_cgroup_throttles_is_not_running() {
     scene.then(|queue| queue.visits_every_ms = 900);
     scene.alter = |sample| {
         let at = sample.at;
-        let task = sample.kernel.as_mut().and_then(|kernel| kernel.rings[0].consumer.as_mut());
+        let task = sample.kernel_mut().and_then(|kernel| kernel.rings[0].consumer.as_mut());
         if let Some(task) = task {
             task.throttled = Some(at.mul_f64(0.9));
         }
@@ -115,7 +115,7 @@ fn small_packets_in_sockets_are_counted_as_buffers_and_not_by_their_bytes() {
 
 /// Two rings share the queue; the second has all completions that are unread.
 fn second_does_not_read(sample: &mut QueueSample) {
-    let Some(kernel) = &mut sample.kernel else { return };
+    let Some(kernel) = sample.kernel_mut() else { return };
     let mut first = kernel.rings[0].clone();
     first.id = 6;
     if let Some(cq) = &mut first.cq {
@@ -152,7 +152,7 @@ fn an_importer_that_dies_with_its_buffers_is_a_leak_with_a_name_and_a_number() {
     // Its ring is gone.
     scene.alter = |sample| {
         second_does_not_read(sample);
-        if let Some(kernel) = &mut sample.kernel {
+        if let Some(kernel) = sample.kernel_mut() {
             kernel.rings.truncate(1);
         }
     };

@@ -40,7 +40,7 @@ fn queue_whose_last_allocation_failed_and_that_nobody_sends_to_is_idle() {
     scene.then(|queue| queue.arrivals_per_second = 0.0);
     scene.alter = |sample| {
         // The kernel's stamp of that last failure stays.
-        let allocation = sample.kernel.as_mut().and_then(|kernel| kernel.allocation.as_mut());
+        let allocation = sample.kernel_mut().and_then(|kernel| kernel.allocation.as_mut());
         if let Some(count) = allocation {
             count.failures += 1;
             count.starving_since = Some(Duration::from_secs(1_019));
@@ -175,7 +175,7 @@ fn entries_of_a_healed_completion_queue_are_forgotten() {
     scene.run(30);
     scene.then(|queue| queue.arrivals_per_second = 0.0);
     scene.alter = |sample| {
-        if let Some(backlog) = sample.kernel.as_mut().and_then(|kernel| kernel.sockets.as_mut()) {
+        if let Some(backlog) = sample.kernel_mut().and_then(|kernel| kernel.sockets.as_mut()) {
             backlog.unread_bytes = 1;
         }
     };

@@ -130,7 +130,7 @@ fn receives_that_failed_and_were_armed_again_are_forgotten() {
         });
         scene.run(40).then(|queue| queue.arrivals_per_second = 0.0);
         scene.alter = |sample| {
-            if let Some(backlog) = sample.kernel.as_mut().and_then(|kernel| kernel.sockets.as_mut()) {
+            if let Some(backlog) = sample.kernel_mut().and_then(|kernel| kernel.sockets.as_mut()) {
                 backlog.unread_bytes = 1;
             }
         };

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Phase;
-use crate::diagnose::HostDiagnosis;
+use crate::diagnose::{HostDiagnosis, HostOutlook};
 use crate::observe::Observer;
 
 pub use access::{Access, LOOK_EVERY};
@@ -30,12 +30,17 @@ pub use routes::is_page;
 pub use server::{Limits, Server};
 pub use settings::{Settings, SettingsError};
 
+/// Answers anew for each request. It may compute for some milliseconds.
+pub type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
+
 /// What the routes answer from.
 pub struct Endpoint {
     /// Read again for each request.
     pub observer: Arc<Observer>,
-    /// What was last said of the queues.
-    pub diagnosis: watch::Receiver<Arc<HostDiagnosis>>,
+    /// What the last sample says of the queues, in words.
+    pub diagnosis: Source<HostDiagnosis>,
+    /// The same in figures.
+    pub outlook: Source<HostOutlook>,
     /// Where the daemon's life stands.
     pub phase: watch::Receiver<Phase>,
     /// Path that the metrics are served on.

@@ -113,14 +113,14 @@ async fn scrape(
     state
         .look(move |endpoint, observation| {
             let _permit = permit;
-            let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+            let outlook = (endpoint.outlook)();
             let (kind, text) = match openmetrics {
                 Some(version) => (
                     format!("application/openmetrics-text; version={version}; charset=utf-8"),
-                    metrics::render(observation, &diagnosis, Format::OpenMetrics, &names),
+                    metrics::render(observation, &outlook, Format::OpenMetrics, &names),
                 ),
                 None => {
-                    (METRICS_TYPE.to_owned(), metrics::render(observation, &diagnosis, Format::Text, &names))
+                    (METRICS_TYPE.to_owned(), metrics::render(observation, &outlook, Format::Text, &names))
                 }
             };
             ([(CONTENT_TYPE, kind), (VARY, "accept".to_owned())], text).into_response()
@@ -132,7 +132,7 @@ async fn page(State(state): State<Arc<AppState>>) -> Response {
     state
         .look(|endpoint, observation| {
             let reasons = not_ready(*endpoint.phase.borrow(), &observation.host.receive);
-            let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
+            let diagnosis = (endpoint.diagnosis)();
             let html = landing::page(observation, &diagnosis, &reasons, &endpoint.telemetry_path);
             ([(CONTENT_TYPE, HTML_TYPE), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], html).into_response()
         })
@@ -140,9 +140,13 @@ async fn page(State(state): State<Arc<AppState>>) -> Response {
 }
 
 async fn diagnose(State(state): State<Arc<AppState>>) -> Response {
-    let endpoint = &state.endpoint;
-    let diagnosis = Arc::clone(&endpoint.diagnosis.borrow());
-    match serde_json::to_string(&*diagnosis) {
+    let endpoint = Arc::clone(&state.endpoint);
+    let said = tokio::task::spawn_blocking(move || serde_json::to_string(&(endpoint.diagnosis)()));
+    match said
+        .await
+        .map_err(|error| error.to_string())
+        .and_then(|json| json.map_err(|error| error.to_string()))
+    {
         Ok(json) => ([(CONTENT_TYPE, JSON_TYPE)], json).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("the diagnosis cannot be written: {error}\n"))

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Connections, Endpoint, Limits, Server, TELEMETRY_PATH, router};
-use crate::diagnose::troubled;
+use crate::diagnose::{outlook, troubled};
 use crate::export::Phase;
 use crate::model::{ProbeSample, QueueState, ReceiveSample};
 use crate::observe::fixture::queue;
@@ -38,8 +38,6 @@ impl Fixture {
     ) -> Result<Self, Box<dyn Error>> {
         let (phase, phase_seen) = watch::channel(Phase::Running);
         let (stop, stopped) = watch::channel(());
-        // What was last said stays readable without the one who said it.
-        let (_, diagnosis) = watch::channel(Arc::new(troubled()));
         let observer = Observer {
             kernel: "6.18.0".to_owned(),
             receive: Box::new(receive),
@@ -56,7 +54,8 @@ impl Fixture {
             access: Arc::default(),
             routes: router(Arc::new(Endpoint {
                 observer: Arc::new(observer),
-                diagnosis,
+                diagnosis: Box::new(troubled),
+                outlook: Box::new(outlook),
                 phase: phase_seen,
                 telemetry_path: TELEMETRY_PATH.to_owned(),
                 max_requests,

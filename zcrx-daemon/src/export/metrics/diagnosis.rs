@@ -3,10 +3,10 @@
 use super::queue::labels;
 use super::table::Read::{Each, Moment, One};
 use super::table::{Metric, Subject};
-use crate::diagnose::{HostDiagnosis, Past, Report, Sizes, Starvation};
+use crate::diagnose::{HostOutlook, Outlook, Past, Sizes, Starvation};
 use crate::model::{Cause, Confidence, Trouble};
 
-impl Subject for Report {
+impl Subject for Outlook {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
 
     fn label_values(&self) -> Vec<Option<String>> {
@@ -22,7 +22,7 @@ impl Subject for Past {
     }
 }
 
-impl Subject for HostDiagnosis {
+impl Subject for HostOutlook {
     const LABELS: &'static [&'static str] = &[];
 
     fn label_values(&self) -> Vec<Option<String>> {
@@ -34,37 +34,37 @@ const NO_ALARM: &str = "the queue has no alarm";
 const NO_FORECAST: &str = "too few figures are known, or the queue has not been observed for long enough";
 const GONE: &str = "the queue has been gone for five minutes";
 
-pub(super) static NOW: &[Metric<Report>] = &[
-    Metric::<Report>::gauge(
+pub(super) static NOW: &[Metric<Outlook>] = &[
+    Metric::<Outlook>::gauge(
         "zcrx_queue_episode_active",
         "1 during an episode, from the first alarm until the queue has had no alarm for a few seconds, else 0.",
-        One(|report| Some(f64::from(u8::from(report.troubled())))),
+        One(|outlook| Some(f64::from(u8::from(outlook.troubled())))),
     ),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_alarm",
         "Alarms that the queue has now, by kind; always 1.",
-        Each(&["alarm"], |report, series| {
-            for alarm in &report.diagnosis.alarms {
+        Each(&["alarm"], |outlook, series| {
+            for alarm in &outlook.diagnosis.alarms {
                 series.push(&[alarm.trouble.name()], 1.0);
             }
         }),
     )
     .absent(NO_ALARM),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_alarm_duration_seconds",
         "Time in seconds since the alarm began.",
-        Each(&["alarm"], |report, series| {
-            for alarm in &report.diagnosis.alarms {
-                series.push(&[alarm.trouble.name()], report.at.saturating_sub(alarm.since).as_secs_f64());
+        Each(&["alarm"], |outlook, series| {
+            for alarm in &outlook.diagnosis.alarms {
+                series.push(&[alarm.trouble.name()], outlook.at.saturating_sub(alarm.since).as_secs_f64());
             }
         }),
     )
     .absent(NO_ALARM),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_cause_contribution_ratio",
         "Share of the missing buffers that a cause explains, 0 to 1, by cause; docs/causes.md describes each cause.",
-        Each(&["cause"], |report, series| {
-            let Some(diagnosis) = during_alarm(report) else { return };
+        Each(&["cause"], |outlook, series| {
+            let Some(diagnosis) = during_alarm(outlook) else { return };
             for finding in &diagnosis.causes {
                 series.push(&[finding.cause.name()], finding.effect);
             }
@@ -74,11 +74,11 @@ pub(super) static NOW: &[Metric<Report>] = &[
         }),
     )
     .absent(NO_ALARM),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_cause_confidence",
         "Confidence in a cause: 1 is low, 2 is medium, 3 is high.",
-        Each(&["cause"], |report, series| {
-            let Some(diagnosis) = during_alarm(report) else { return };
+        Each(&["cause"], |outlook, series| {
+            let Some(diagnosis) = during_alarm(outlook) else { return };
             for finding in &diagnosis.causes {
                 let confidence = match finding.confidence {
                     Confidence::Low => 1.0,
@@ -91,11 +91,11 @@ pub(super) static NOW: &[Metric<Report>] = &[
     )
     .absent("the queue has no alarm, or its cause is unknown")
     .panel("queue", "What it is, and how it is", "Confidence in causes"),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_time_to_starvation_seconds",
         "Forecast of the time in seconds until the queue starves at the present rates: 0 while starved, +Inf if it will not.",
-        One(|report| {
-            Some(match report.forecast.starvation.known()? {
+        One(|outlook| {
+            Some(match outlook.forecast.starvation.known()? {
                 Starvation::Now => 0.0,
                 Starvation::In(time) => time.as_secs_f64(),
                 Starvation::NotAtThisRate => f64::INFINITY,
@@ -103,34 +103,34 @@ pub(super) static NOW: &[Metric<Report>] = &[
         }),
     )
     .absent(NO_FORECAST),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_headroom_ratio",
         "Allocatable buffers as a share of the area, 0 to 1. At 0 the queue is starved.",
-        One(|report| report.forecast.headroom),
+        One(|outlook| outlook.forecast.headroom),
     )
     .absent(NO_FORECAST),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_mean_hold_seconds",
         "Mean time in seconds that user space holds a buffer.",
-        One(|report| report.forecast.hold_time.map(|time| time.as_secs_f64())),
+        One(|outlook| outlook.forecast.hold_time.map(|time| time.as_secs_f64())),
     )
     .absent("too few figures are known, or no buffer was returned recently"),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_recommended_area_buffers",
         "Buffers that an area for the present load needs. While packets are lost, at least that many.",
-        One(|report| sizes(report, |sizes| Some(sizes.area_buffers))),
+        One(|outlook| sizes(outlook, |sizes| Some(sizes.area_buffers))),
     )
     .absent(NO_FORECAST),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_recommended_area_bytes",
         "Size in bytes of an area for the present load. While packets are lost, at least that size.",
-        One(|report| sizes(report, |sizes| sizes.area_bytes)),
+        One(|outlook| sizes(outlook, |sizes| sizes.area_bytes)),
     )
     .absent("there is no forecast, or the size of a buffer is unknown"),
-    Metric::<Report>::gauge(
+    Metric::<Outlook>::gauge(
         "zcrx_queue_recommended_refill_entries",
         "Entries that a refill ring for the present load needs.",
-        One(|report| sizes(report, |sizes| Some(sizes.refill_entries.into()))),
+        One(|outlook| sizes(outlook, |sizes| Some(sizes.refill_entries.into()))),
     )
     .absent(NO_FORECAST),
 ];
@@ -170,19 +170,19 @@ pub(super) static PAST: &[Metric<Past>] = &[
 
 const UNKNOWN: &str = "unknown";
 
-pub(super) static AGE: &[Metric<HostDiagnosis>] = &[Metric::<HostDiagnosis>::gauge(
+pub(super) static AGE: &[Metric<HostOutlook>] = &[Metric::<HostOutlook>::gauge(
     "zcrxd_diagnosis_timestamp_seconds",
     "Unix time in seconds of the last diagnosis. A time that does not advance means that queues are not observed.",
-    Moment(|diagnosis| diagnosis.at),
+    Moment(|host| host.at),
 )
 .absent("zcrxd is still starting")];
 
 /// The diagnosis that explains the present alarms or, during an episode, the surest one since it began.
-fn during_alarm(report: &Report) -> Option<&crate::model::Diagnosis> {
-    let diagnosis = report.episode.as_ref().map_or(&report.diagnosis, |episode| &episode.diagnosis);
-    report.troubled().then_some(diagnosis)
+fn during_alarm(outlook: &Outlook) -> Option<&crate::model::Diagnosis> {
+    let diagnosis = outlook.episode.as_ref().map_or(&outlook.diagnosis, |episode| &episode.diagnosis);
+    outlook.troubled().then_some(diagnosis)
 }
 
-fn sizes(report: &Report, read: fn(&Sizes) -> Option<u64>) -> Option<f64> {
-    read(report.forecast.sizes.known()?).map(|size| size as f64)
+fn sizes(outlook: &Outlook, read: fn(&Sizes) -> Option<u64>) -> Option<f64> {
+    read(outlook.forecast.sizes.known()?).map(|size| size as f64)
 }

@@ -25,23 +25,18 @@ use std::time::UNIX_EPOCH;
 
 use self::exposition::Writer;
 use self::tables::{Scrape, walk};
-use crate::diagnose::HostDiagnosis;
+use crate::diagnose::HostOutlook;
 use crate::observe::Observation;
 
 pub use self::exposition::Format;
 pub use self::reference::{declarations, reference};
 
 /// Returns the text of one scrape: the metrics of these names, or all but those on request if there are none.
-pub fn render(
-    observation: &Observation,
-    diagnosis: &HostDiagnosis,
-    format: Format,
-    names: &[String],
-) -> String {
+pub fn render(observation: &Observation, outlook: &HostOutlook, format: Format, names: &[String]) -> String {
     let now = observation.host.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = now.as_secs_f64() - observation.monotonic.as_secs_f64();
     let mut writer = Writer::new(format, names, epoch);
-    walk(Some(Scrape { observation, diagnosis }), &mut writer);
+    walk(Some(Scrape { observation, outlook }), &mut writer);
     writer.finish()
 }
 

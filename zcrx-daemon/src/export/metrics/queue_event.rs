@@ -184,8 +184,8 @@ pub(super) static LIFE: &[Life] = &[
     .absent(NO_PROBE),
 ];
 
-const fn kernel(queue: &QueueSample) -> Option<&KernelQueue> {
-    queue.kernel.as_ref()
+fn kernel(queue: &QueueSample) -> Option<&KernelQueue> {
+    queue.kernel.as_deref()
 }
 
 fn delivery(queue: &QueueSample, read: fn(&DeliveryCount) -> u64) -> Option<f64> {

@@ -4,20 +4,20 @@ use super::table::Visitor;
 use super::{
     diagnosis, host, page_pool, probe, queue, queue_event, receiver, receiver_zcrx, registration, service,
 };
-use crate::diagnose::HostDiagnosis;
+use crate::diagnose::HostOutlook;
 use crate::observe::Observation;
 
 /// What a scrape is made from.
 #[derive(Clone, Copy)]
 pub(super) struct Scrape<'a> {
     pub(super) observation: &'a Observation,
-    pub(super) diagnosis: &'a HostDiagnosis,
+    pub(super) outlook: &'a HostOutlook,
 }
 
 /// Shows a visitor every table, in the order of the reference, with the subjects of a scrape; without one there are none.
 pub(super) fn walk(scrape: Option<Scrape<'_>>, visitor: &mut impl Visitor) {
     let observation = scrape.map(|scrape| scrape.observation);
-    let diagnosis = scrape.map(|scrape| scrape.diagnosis);
+    let outlook = scrape.map(|scrape| scrape.outlook);
     let host = observation.map(|observation| &observation.host);
     let probe = host.map(|host| &host.probe);
     let cost = probe.and_then(|probe| probe.cost.as_ref());
@@ -25,8 +25,8 @@ pub(super) fn walk(scrape: Option<Scrape<'_>>, visitor: &mut impl Visitor) {
     let queues = slice(host.map(|host| &host.queues));
     visitor.table("Queues, as the kernel has them", queue::STATE, queues);
     visitor.table("Queues: events in the kernel", queue_event::EVENT, queues);
-    visitor.table("Queues: alarms, causes, forecast", diagnosis::NOW, slice(diagnosis.map(|it| &it.queues)));
-    visitor.table("Queues: past alarms and episodes", diagnosis::PAST, slice(diagnosis.map(|it| &it.past)));
+    visitor.table("Queues: alarms, causes, forecast", diagnosis::NOW, slice(outlook.map(|it| &it.queues)));
+    visitor.table("Queues: past alarms and episodes", diagnosis::PAST, slice(outlook.map(|it| &it.past)));
 
     let receivers = slice(host.map(|host| &host.receive));
     visitor.table("Receivers of zcrxd", receiver::RECEIVER, receivers);
@@ -51,7 +51,7 @@ pub(super) fn walk(scrape: Option<Scrape<'_>>, visitor: &mut impl Visitor) {
         queue::SNAPSHOT,
         one(probe.and_then(|it| it.snapshot.as_ref())),
     );
-    visitor.table("Age of the diagnosis", diagnosis::AGE, one(diagnosis));
+    visitor.table("Age of the diagnosis", diagnosis::AGE, one(outlook));
 
     visitor.table("Host and build", host::OBSERVATION, one(observation));
     visitor.table("Service", service::SERVICE, one(observation.map(|observation| &observation.service)));

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{Format, declarations, reference};
-use crate::diagnose::{Answer, HostDiagnosis, Starvation, troubled};
+use crate::diagnose::{Answer, HostOutlook, Starvation, outlook};
 use crate::model::{BackendKind, PagePoolCount};
 use crate::observe::Observation;
 use crate::observe::fixture::{bare, full, queue};
@@ -15,11 +15,11 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 /// The scrape of a host without a diagnosis.
 fn render(observation: &Observation) -> String {
-    scrape(observation, &HostDiagnosis::default())
+    scrape(observation, &HostOutlook::default())
 }
 
-fn scrape(observation: &Observation, diagnosis: &HostDiagnosis) -> String {
-    super::render(observation, diagnosis, Format::Text, &[])
+fn scrape(observation: &Observation, outlook: &HostOutlook) -> String {
+    super::render(observation, outlook, Format::Text, &[])
 }
 
 /// The families of a text, by their TYPE lines.
@@ -28,8 +28,8 @@ fn families(text: &str) -> BTreeSet<String> {
     types.map(str::to_owned).collect()
 }
 
-fn names(observation: &Observation, diagnosis: &HostDiagnosis) -> BTreeSet<String> {
-    families(&scrape(observation, diagnosis))
+fn names(observation: &Observation, outlook: &HostOutlook) -> BTreeSet<String> {
+    families(&scrape(observation, outlook))
 }
 
 /// The names of metrics that only requests by name get.
@@ -76,8 +76,8 @@ fn reference_is_current() -> Outcome {
 
 #[test]
 fn documented_metrics_are_the_exported_ones() {
-    let mut exported = names(&full(), &troubled());
-    let requested = super::render(&full(), &troubled(), Format::Text, &on_request());
+    let mut exported = names(&full(), &outlook());
+    let requested = super::render(&full(), &outlook(), Format::Text, &on_request());
     exported.extend(families(&requested));
     assert_eq!(exported, documented());
 }
@@ -85,7 +85,7 @@ fn documented_metrics_are_the_exported_ones() {
 #[test]
 fn name_filter_selects_families() {
     let requested = ["zcrxd_build_info", "zcrxd_probe_map_entries", "zcrx_no_such"].map(str::to_owned);
-    let text = super::render(&full(), &troubled(), Format::Text, &requested);
+    let text = super::render(&full(), &outlook(), Format::Text, &requested);
     assert_eq!(families(&text), ["zcrxd_build_info", "zcrxd_probe_map_entries"].map(str::to_owned).into());
     assert!(lines_of(&render(&full()), "zcrxd_probe_map_entries").is_empty(), "only on request");
 }
@@ -93,7 +93,7 @@ fn name_filter_selects_families() {
 /// The rules for HELP texts: each makes sense alone, in plain words, and is short enough for a tooltip.
 #[test]
 fn help_texts_follow_the_style_guide() {
-    let text = scrape(&full(), &troubled());
+    let text = scrape(&full(), &outlook());
     for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
         let (name, help) = line.split_once(' ').unwrap_or_default();
         assert!(help.len() <= 130, "{name}: {} characters: {help}", help.len());
@@ -158,7 +158,7 @@ fn moments_are_unix_times() {
 
 #[test]
 fn openmetrics_has_units_infos_and_an_end() {
-    let text = super::render(&full(), &troubled(), Format::OpenMetrics, &[]);
+    let text = super::render(&full(), &outlook(), Format::OpenMetrics, &[]);
     for line in [
         "# TYPE zcrx_queue_received_bytes counter",
         "# UNIT zcrx_queue_received_bytes bytes",
@@ -199,7 +199,7 @@ fn scrape_of_many_queues_is_linear() {
 
 #[test]
 fn unknown_values_are_absent_series() {
-    let known = names(&bare(), &HostDiagnosis::default());
+    let known = names(&bare(), &HostOutlook::default());
     let expected = [
         "zcrxd_build_info",
         "zcrxd_kernel_info",
@@ -231,7 +231,7 @@ fn device_queue_has_no_allocator_figures() {
 
 #[test]
 fn values_and_labels_follow_the_sample() {
-    let text = scrape(&full(), &troubled());
+    let text = scrape(&full(), &outlook());
     for line in [
         r#"zcrxd_receiver_received_bytes_total{interface="eth0",queue="3"} 123456789"#,
         r#"zcrxd_receiver_held_buffers{interface="eth0",queue="3"} 100"#,
@@ -286,20 +286,20 @@ fn callers_without_privileges_are_in_no_label() {
 #[test]
 fn unreadable_figures_of_a_queue_are_absent() {
     let mut observation = full();
-    let kernel = observation.host.queues[0].kernel.get_or_insert_default();
+    let kernel = observation.host.queues[0].kernel_mut().expect("the kernel's view");
     kernel.areas[0].user_references = None;
     kernel.areas[0].user_buffers = None;
     kernel.pool = None;
     kernel.allocation = None;
-    let partly = names(&observation, &HostDiagnosis::default());
+    let partly = names(&observation, &HostOutlook::default());
     for absent in
         ["user_references", "kernel_buffers", "unaccounted_buffers", "starving", "allocations_total"]
     {
         assert!(!partly.contains(&format!("zcrx_queue_{absent}")), "{absent} is exported");
     }
     assert!(partly.contains("zcrx_queue_free_buffers"));
-    observation.host.queues[0].kernel.get_or_insert_default().areas.clear();
-    let less = names(&observation, &HostDiagnosis::default());
+    observation.host.queues[0].kernel_mut().expect("the kernel's view").areas.clear();
+    let less = names(&observation, &HostOutlook::default());
     for absent in ["area_buffers", "free_buffers", "user_buffers", "user_references"] {
         assert!(!less.contains(&format!("zcrx_queue_{absent}")), "{absent} is exported");
     }
@@ -307,18 +307,18 @@ fn unreadable_figures_of_a_queue_are_absent() {
 
 #[test]
 fn queue_without_alarm_has_no_causes() {
-    let mut diagnosis = troubled();
-    let report = &mut diagnosis.queues[0];
-    report.diagnosis.alarms.clear();
-    report.episode = None;
-    report.forecast.starvation = Answer::Known(Starvation::NotAtThisRate);
-    report.forecast.sizes = Answer::Unknown("watched for 1 s only".to_owned());
-    let text = scrape(&full(), &diagnosis);
+    let mut calm = outlook();
+    let queue = &mut calm.queues[0];
+    queue.diagnosis.alarms.clear();
+    queue.episode = None;
+    queue.forecast.starvation = Answer::Known(Starvation::NotAtThisRate);
+    queue.forecast.sizes = Answer::Unknown("watched for 1 s only".to_owned());
+    let text = scrape(&full(), &calm);
     for (name, value) in [("episode_active", "0"), ("time_to_starvation_seconds", "+Inf")] {
         let line = format!(r#"zcrx_queue_{name}{{interface="eth0",queue="7"}} {value}"#);
         assert!(text.lines().any(|exported| exported == line), "missing: {line}");
     }
-    let exported = names(&full(), &diagnosis);
+    let exported = names(&full(), &calm);
     for absent in ["alarm", "cause_contribution_ratio", "recommended_area_buffers"] {
         assert!(!exported.contains(&format!("zcrx_queue_{absent}")), "{absent} is exported");
     }
@@ -371,7 +371,7 @@ fn promtool_accepts_a_scrape() -> Outcome {
         );
         return Ok(());
     };
-    promtool.stdin.take().ok_or("no standard input")?.write_all(scrape(&full(), &troubled()).as_bytes())?;
+    promtool.stdin.take().ok_or("no standard input")?.write_all(scrape(&full(), &outlook()).as_bytes())?;
     let output = promtool.wait_with_output()?;
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::diagnose::queue_model::Queue;
-use crate::diagnose::{Event, Watch};
-use crate::model::Cause;
+use crate::diagnose::{Event, Life, Tracker, Watch};
+use crate::model::{Cause, QueueSample};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -47,11 +47,15 @@ fn recorder_in(place: &Path, limits: Limits) -> Result<Recorder, RecordError> {
     Recorder::new(place.to_owned(), limits, "7.3.4".to_owned())
 }
 
+fn feed(watch: &mut Watch, sample: QueueSample, tell: impl FnMut(&Life, &Tracker, &[Event])) {
+    watch.feed(vec![sample]).tell(watch, tell);
+}
+
 /// Watches and records a queue for so many seconds; the answer is what happened.
 fn record(recorder: &mut Recorder, watch: &mut Watch, queue: &mut Queue, seconds: u64) -> Vec<Event> {
     let mut all = Vec::new();
     queue.run_with(seconds, |sample| {
-        watch.feed(vec![sample], |life, tracker, events| {
+        feed(watch, sample, |life, tracker, events| {
             all.extend_from_slice(events);
             recorder.record(life, tracker, events).expect("there is room");
         });
@@ -106,7 +110,7 @@ fn a_replay_gives_the_verdict_of_the_live_queue() -> Outcome {
     let mut replayed = Vec::new();
     let mut watch = Watch::new(recording.header.window);
     for sample in recording.samples() {
-        watch.feed(vec![sample.clone()], |_, _, events| replayed.extend_from_slice(events));
+        feed(&mut watch, sample.clone(), |_, _, events| replayed.extend_from_slice(events));
     }
     assert!(!live.is_empty());
     assert_eq!(replayed, live);
@@ -183,7 +187,7 @@ fn a_disk_that_is_almost_full_is_left_alone() -> Outcome {
     let mut watch = Watch::new(60);
     let mut said = Vec::new();
     slow().run_with(6, |sample| {
-        watch.feed(vec![sample], |life, tracker, events| {
+        feed(&mut watch, sample, |life, tracker, events| {
             said.extend(recorder.record(life, tracker, events).err().map(|error| error.to_string()));
         });
     });
@@ -248,7 +252,7 @@ fn a_kill_during_the_episode_leaves_the_recording() -> Outcome {
     let mut replayed = Vec::new();
     let mut watch = Watch::new(recording.header.window);
     for sample in recording.samples() {
-        watch.feed(vec![sample.clone()], |_, _, events| replayed.extend_from_slice(events));
+        feed(&mut watch, sample.clone(), |_, _, events| replayed.extend_from_slice(events));
     }
     let Some(Event::Began(episode)) = replayed.first() else { panic!("{replayed:#?}") };
     assert_eq!(episode.cause(), Some(Cause::SlowConsumer));

@@ -25,6 +25,7 @@ fn on_device(ifq: u64, netns: u64) -> KernelQueue {
 }
 
 fn snapshot(queues: Vec<KernelQueue>) -> KernelSnapshot {
+    let queues = queues.into_iter().map(Into::into).collect();
     KernelSnapshot { queues, ..KernelSnapshot::default() }
 }
 

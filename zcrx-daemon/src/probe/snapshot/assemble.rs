@@ -5,6 +5,7 @@ mod known;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -198,6 +199,7 @@ impl Assembly {
         for queue in &mut queues {
             sockets::assign(queue, &queues_of, sums, self.known.sockets);
         }
+        let queues = queues.into_iter().map(Arc::new).collect();
         KernelSnapshot { began, ended, queues, incomplete, discovery: None }
     }
 

@@ -19,11 +19,10 @@ fn host() -> HostDiagnosis {
         sample.owner = sample.owner.map(|owner| crate::model::Owner { comm: "cache".to_owned(), ..owner });
         healthy.push(sample);
     });
-    let mut said = HostDiagnosis::default();
     for (leaky, healthy) in leaky.into_iter().zip(healthy) {
-        said = watch.feed(leaky.at, vec![healthy, leaky], |_, _, _| {});
+        watch.feed(leaky.at, vec![healthy, leaky]);
     }
-    said
+    watch.diagnosis()
 }
 
 fn frame(host: &HostDiagnosis, view: &ViewState, look: Look, size: (u16, u16)) -> Buffer {

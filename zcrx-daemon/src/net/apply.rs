@@ -17,8 +17,8 @@ pub trait Device {
     /// As it is now.
     fn read(&mut self) -> Result<Setup, NetError>;
 
-    /// Takes one step.
-    fn take(&mut self, step: &Step) -> Result<Taken, NetError>;
+    /// Takes one step. A step that finds out which header split was configured passes that on at once.
+    fn take(&mut self, step: &Step, learned: &mut dyn FnMut(HeaderSplit)) -> Result<Taken, NetError>;
 
     /// What is known of its driver.
     fn driver(&self) -> Driver {
@@ -285,14 +285,16 @@ impl<'a, D: Device, K: Keep> Walk<'a, D, K> {
     /// Takes a step and records how it left the interface, which a failed step may have changed as well.
     fn take(&mut self, step: Step) -> Result<(), Failure> {
         let before = self.device.read()?;
-        let result = self.device.take(&step);
+        let (journal, keep, split_before) = (&mut *self.journal, &mut *self.keep, &mut self.split_before);
+        let result = self.device.take(&step, &mut |split| {
+            journal.learn_split(split);
+            *split_before = split_before.or(Some(split));
+            // Where that fails, so does keeping the journal after the step, which is reported.
+            keep.save(journal).ok();
+        });
         let now = self.device.read()?;
         match result {
             Ok(outcome) => {
-                if let Some(split) = outcome.split_before {
-                    self.journal.learn_split(split);
-                    self.split_before = self.split_before.or(Some(split));
-                }
                 if let (Step::InsertRule(rule), Some(place)) = (&step, outcome.place) {
                     // The driver may report the rule in another form; that form identifies the rule later.
                     let told = now.rules.known().and_then(|rules| {

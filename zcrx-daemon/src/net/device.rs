@@ -98,12 +98,12 @@ impl Device for Nic {
         Ok(setup)
     }
 
-    fn take(&mut self, step: &Step) -> Result<Taken, NetError> {
+    fn take(&mut self, step: &Step, learned: &mut dyn FnMut(HeaderSplit)) -> Result<Taken, NetError> {
         match step {
             Step::Feature { name, on } => self.netlink.set_feature(self.index, name, *on)?,
             Step::Channels { to, .. } => self.netlink.set_channels(self.index, to)?,
             Step::HeaderSplit { split, threshold } => {
-                return header_split::configure(self, *split, *threshold);
+                return header_split::configure(self, *split, *threshold, learned);
             }
             Step::Rss(spread) => self.set_rss(spread)?,
             Step::RssHash { key, function, input_xfrm } => {

@@ -21,11 +21,13 @@ pub trait RingRequests {
     ) -> Result<Option<bool>, NetError>;
 }
 
-/// Takes a header split step.
+/// Takes a header split step. Passes on what was configured before as soon as that is known, and before it changes more: nothing
+/// shows it afterwards.
 pub fn configure(
     rings: &mut impl RingRequests,
     split: Option<HeaderSplit>,
     threshold: Option<u32>,
+    learned: &mut dyn FnMut(HeaderSplit),
 ) -> Result<Taken, NetError> {
     if split != Some(HeaderSplit::On) {
         let changed = rings.request(split, threshold)?;
@@ -35,20 +37,25 @@ pub fn configure(
     if reported == HeaderSplit::On {
         // Alone, so that an announced change is its own. The driver may take the threshold over with it.
         let changed = rings.request(split, None)?;
-        let before = changed.map(|changed| if changed { HeaderSplit::Auto } else { HeaderSplit::On });
+        if let Some(changed) = changed {
+            learned(if changed { HeaderSplit::Auto } else { HeaderSplit::On });
+        }
         let (_, present) = rings.reported()?;
         let late = match threshold.filter(|wanted| present.is_some_and(|present| present != *wanted)) {
             Some(wanted) => rings.request(None, Some(wanted))?,
             None => Some(false),
         };
         let changed = changed.zip(late).map(|(first, second)| first || second);
-        return Ok(Taken { changed, split_before: before, ..Taken::default() });
+        return Ok(Taken { changed, ..Taken::default() });
     }
     // "On" is not configured, so a request for the driver's default can disturb only a NIC that is configured "off".
     let before = match rings.request(Some(HeaderSplit::Auto), None) {
         Ok(changed) => changed.map(|changed| if changed { HeaderSplit::Off } else { HeaderSplit::Auto }),
         Err(_) => None,
     };
+    if let Some(before) = before {
+        learned(before);
+    }
     let changed = match rings.request(split, threshold) {
         Ok(changed) => changed,
         Err(error) => {
@@ -59,5 +66,5 @@ pub fn configure(
             return Err(error);
         }
     };
-    Ok(Taken { changed, split_before: before, ..Taken::default() })
+    Ok(Taken { changed, ..Taken::default() })
 }

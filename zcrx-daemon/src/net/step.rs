@@ -57,8 +57,6 @@ pub struct Taken {
     pub place: Option<u32>,
     /// Whether anything changed; `None` if unknown.
     pub changed: Option<bool>,
-    /// Header split that was configured before the step, where it found that out.
-    pub split_before: Option<HeaderSplit>,
 }
 
 /// A part of a setup.

@@ -103,6 +103,7 @@ prop_compose! {
             table_configured: hand_made.is_some(),
             refuse_in: None,
             fuse: Fuse::new(None, false),
+            unwitnessed: false,
             configured,
             splits: configured == HeaderSplit::On,
             told: None,
@@ -217,7 +218,10 @@ proptest! {
         let mut disk = nic.disk();
         // What a request for header split found out is lost with a process that dies before it is written down.
         let dies_unknowing = |disk: &Disk| {
-            disk.journal.as_ref().is_some_and(|journal| matches!(journal.begun, Some(Step::HeaderSplit { .. })))
+            disk.journal.as_ref().is_some_and(|journal| {
+                let learned = journal.original.rings.known().and_then(|rings| rings.split_configured);
+                matches!(journal.begun, Some(Step::HeaderSplit { .. })) && learned.is_none()
+            })
         };
         nic.revive(&mut disk, Fuse::new(Some(first), after));
         let _died = nic.prepare(&mut disk, &wanted);

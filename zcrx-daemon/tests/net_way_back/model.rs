@@ -53,6 +53,8 @@ pub(crate) struct ModelNic {
     /// How many more steps are taken before one is refused.
     pub(crate) refuse_in: Option<u32>,
     pub(crate) fuse: Fuse,
+    /// The process dies with this step, of which everything happens and nothing is kept.
+    pub(crate) unwitnessed: bool,
     /// Header split as the kernel keeps it; no program can read it.
     pub(crate) configured: HeaderSplit,
     /// Header split as the hardware does it.
@@ -179,11 +181,15 @@ impl ModelNic {
         Ok(place)
     }
 
-    pub(crate) fn act(&mut self, step: &Step) -> Result<Taken, NetError> {
+    pub(crate) fn act(
+        &mut self,
+        step: &Step,
+        learned: &mut dyn FnMut(HeaderSplit),
+    ) -> Result<Taken, NetError> {
         match step {
             Step::Feature { name, on } => self.set_feature(name, *on)?,
             Step::Channels { to, .. } => self.set_channels(*to)?,
-            Step::HeaderSplit { split, threshold } => return configure(self, *split, *threshold),
+            Step::HeaderSplit { split, threshold } => return configure(self, *split, *threshold, learned),
             Step::RssHash { key, function, input_xfrm } => {
                 let rss = known(&mut self.setup.rss);
                 rss.key.clone_from(key);
@@ -230,6 +236,10 @@ impl RingRequests for ModelNic {
         split: Option<HeaderSplit>,
         threshold: Option<u32>,
     ) -> Result<Option<bool>, NetError> {
+        // What was learned may have been the last that the process wrote.
+        if self.fuse.is_dead() && !self.unwitnessed {
+            return Err(refusal(libc::ESHUTDOWN));
+        }
         let before = (self.configured, known(&mut self.setup.rings).hds_thresh);
         if let Some(split) = split {
             self.configure_split(split)?;
@@ -266,11 +276,13 @@ impl Device for ModelNic {
         }
     }
 
-    fn take(&mut self, step: &Step) -> Result<Taken, NetError> {
+    fn take(&mut self, step: &Step, learned: &mut dyn FnMut(HeaderSplit)) -> Result<Taken, NetError> {
         match self.fuse.burn() {
             Fate::DiesFirst | Fate::Dead => return Err(refusal(libc::ESHUTDOWN)),
             Fate::DiesThen => {
-                let _effect_without_witness = self.act(step);
+                self.unwitnessed = true;
+                let _effect = self.act(step, &mut |_| {});
+                self.unwitnessed = false;
                 return Err(refusal(libc::ESHUTDOWN));
             }
             Fate::Lives => {}
@@ -283,7 +295,7 @@ impl Device for ModelNic {
             Some(left) => *left -= 1,
             None => {}
         }
-        self.act(step)
+        self.act(step, learned)
     }
 }
 

@@ -9,6 +9,8 @@ use netlink_socket2::NetlinkSocket;
 
 use crate::harness::nic::{self, Nic};
 
+const CONFIGURED_SPLIT: &str = "hds_config: ";
+
 /// What ethtool shows, RSS key and transformation of every context, the threshold of header split, and what the stack keeps as
 /// header split's configuration: drivers report something else.
 pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
@@ -20,8 +22,13 @@ pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
     let (split, threshold) = nic.receiving().reported_header_split()?;
     shown.push(format!("tcp-data-split {split:?}, hds-thresh {threshold:?}"));
     shown.extend(rss(nic)?);
-    shown.push(format!("hds_config: {}", configured_split(nic)?));
+    shown.push(format!("{CONFIGURED_SPLIT}{}", configured_split(nic)?));
     Ok(shown)
+}
+
+/// The same without what the stack keeps of header split and no driver reports.
+pub(super) fn without_configured_split(shown: &[String]) -> Vec<String> {
+    shown.iter().filter(|line| !line.starts_with(CONFIGURED_SPLIT)).cloned().collect()
 }
 
 /// Fails with the lines that differ.

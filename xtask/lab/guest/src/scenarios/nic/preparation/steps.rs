@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -113,14 +114,28 @@ pub(in crate::scenarios::nic) fn killed(command: &mut Command, writes: u32) -> R
 
 /// Which writing of the journal is there: each is a file of its own, renamed into place.
 pub(super) fn journal() -> Result<Option<(u64, i64)>> {
+    // It may be gone or replaced between the two reads.
+    let found = journal_file()?.and_then(|path| fs::metadata(path).ok());
+    Ok(found.map(|found| (found.ino(), found.mtime_nsec())))
+}
+
+fn journal_file() -> Result<Option<PathBuf>> {
     let directory = work().join("state");
     let Ok(entries) = fs::read_dir(&directory) else { return Ok(None) };
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            // It may be gone or replaced between the two reads.
-            return Ok(fs::metadata(path).ok().map(|found| (found.ino(), found.mtime_nsec())));
+            return Ok(Some(path));
         }
     }
     Ok(None)
+}
+
+/// Whether the journal shows that zcrxd died after it asked for header split and before it wrote down what had been configured: the
+/// kernel does not say that any more (docs/decisions/0055).
+pub(in crate::scenarios::nic) fn split_is_lost() -> Result<bool> {
+    let Some(path) = journal_file()? else { return Ok(false) };
+    let journal: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let learned = &journal["original"]["rings"]["known"]["split_configured"];
+    Ok(journal["begun"].get("header_split").is_some() && learned.is_null())
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::kind::{Kind, unit};
 use crate::model::{Histogram, Scale};
@@ -55,7 +56,7 @@ pub(super) struct Writer<'a> {
     /// The metrics to write; empty for all but those on request.
     names: &'a [String],
     /// The Unix time at which CLOCK_MONOTONIC was 0, seconds.
-    pub(super) epoch: f64,
+    epoch: f64,
     pub(super) points: Vec<Point>,
     pub(super) labels: String,
     text: String,
@@ -100,6 +101,24 @@ impl<'a> Writer<'a> {
         (self.points, self.labels) = (points, labels);
         self.points.clear();
         self.labels.clear();
+    }
+
+    /// Writes the only sample that a family has of a subject, whose labels come with their braces.
+    pub(super) fn write_one(&mut self, family: &mut Family, labels: &str, value: f64) {
+        if !family.begun {
+            self.head(family.name, family.kind, family.help);
+            family.begun = true;
+        }
+        self.text.push_str(family.name);
+        self.text.push_str(labels);
+        number(&mut self.text, value, false);
+        self.text.push('\n');
+    }
+
+    /// A moment of CLOCK_MONOTONIC as seconds since the Unix epoch. Milliseconds: two clocks are read one after the other, and finer
+    /// digits would change with each scrape.
+    pub(super) fn unix_time(&self, moment: Duration) -> f64 {
+        ((self.epoch + moment.as_secs_f64()) * 1000.0).round() / 1000.0
     }
 
     fn head(&mut self, name: &str, kind: Kind, help: &str) {

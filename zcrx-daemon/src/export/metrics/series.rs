@@ -1,7 +1,5 @@
 //! The series of one metric while they are read.
 
-use std::time::Duration;
-
 use super::exposition::{Point, Value, Writer, label};
 use super::kind::Kind;
 use crate::model::{Histogram, Scale};
@@ -24,7 +22,6 @@ pub(super) struct Series<'a> {
     from: usize,
     points: &'a mut Vec<Point>,
     labels: &'a mut String,
-    epoch: f64,
 }
 
 impl<'a> Series<'a> {
@@ -38,8 +35,8 @@ impl<'a> Series<'a> {
         distinct: bool,
     ) -> Self {
         let from = if distinct { writer.points.len() } else { 0 };
-        let Writer { points, labels, epoch, .. } = writer;
-        Self { kind, further, subjects, subject, distinct, from, points, labels, epoch: *epoch }
+        let Writer { points, labels, .. } = writer;
+        Self { kind, further, subjects, subject, distinct, from, points, labels }
     }
 
     /// Adds a value. `values` are those of the row's own labels, in their order; an empty one leaves the label out,
@@ -85,12 +82,6 @@ impl<'a> Series<'a> {
         }
         let labels = begin..self.labels.len();
         self.points.push(Point { subject: self.subject, labels, value: Value::Number(value) });
-    }
-
-    /// Adds a moment of CLOCK_MONOTONIC as seconds since the Unix epoch. Milliseconds: two clocks are read one after
-    /// the other, and finer digits would change with each scrape.
-    pub(super) fn push_moment(&mut self, moment: Duration) {
-        self.push(&[], ((self.epoch + moment.as_secs_f64()) * 1000.0).round() / 1000.0);
     }
 
     /// Adds a distribution. Subjects of such rows have distinct labels; of two that have not, the first stays.

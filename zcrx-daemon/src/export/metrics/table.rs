@@ -132,22 +132,28 @@ impl Visitor for Writer<'_> {
         let mut sorted: Vec<&str> = labels.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let distinct = sorted.windows(2).all(|pair| pair[0] != pair[1]);
+        let alone: Vec<String> =
+            if distinct { labels.iter().map(|open| braced(open)).collect() } else { Vec::new() };
         for metric in table {
             if !self.wants(metric.name, metric.on_request) {
                 continue;
             }
             let mut family = Family::new(metric.name, metric.kind, metric.help);
             for (index, subject) in subjects.iter().enumerate() {
+                let single = match metric.read {
+                    Read::One(read) => read(subject),
+                    Read::Moment(read) => read(subject).map(|moment| self.unix_time(moment)),
+                    Read::Each(..) | Read::Spread(..) => None,
+                };
+                if let Some((value, labels)) = single.zip(alone.get(index)) {
+                    self.write_one(&mut family, labels, value);
+                    continue;
+                }
                 let mut series = Series::new(self, metric.kind, metric.labels(), &labels, index, distinct);
                 match metric.read {
-                    Read::One(read) => {
-                        if let Some(value) = read(subject) {
+                    Read::One(_) | Read::Moment(_) => {
+                        if let Some(value) = single {
                             series.push(&[], value);
-                        }
-                    }
-                    Read::Moment(read) => {
-                        if let Some(moment) = read(subject) {
-                            series.push_moment(moment);
                         }
                     }
                     Read::Each(_, read) => read(subject, &mut series),
@@ -165,6 +171,11 @@ impl Visitor for Writer<'_> {
             self.write(&mut family, &labels);
         }
     }
+}
+
+/// Labels with what stands around them in a sample that has no others.
+fn braced(open: &str) -> String {
+    open.strip_suffix(',').map_or_else(|| " ".to_owned(), |labels| format!("{{{labels}}} "))
 }
 
 /// Labels as they stand in a series, without braces.

@@ -87,6 +87,12 @@ enum LabCommand {
         #[arg(long)]
         check: bool,
     },
+    /// Run what needs a NIC on the kernels' own drivers of emulated devices and write the table of drivers, docs/drivers.md
+    Drivers {
+        /// Write nothing; fail if the table is not what was measured
+        #[arg(long)]
+        check: bool,
+    },
     /// Install the Debian package in a guest with systemd, Prometheus and Alertmanager, and put the service through its life
     Systemd {
         /// Series to boot, as in 7.3-arm64; the newest if none is named
@@ -145,6 +151,7 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
         }
         LabCommand::Accuracy(options) => accuracy::run(&options, network),
         LabCommand::Matrix { check } => matrix::run(&Lab::open(network, &kernels::names())?, check),
+        LabCommand::Drivers { check } => matrix::drivers(Lab::open(network, &[])?, check),
         LabCommand::Systemd { kernel } => systemd::run_steps(Plan::Life, network, kernel, package),
         LabCommand::QuickStart => systemd::run_steps(Plan::QuickStart, network, None, package),
         LabCommand::Container => systemd::run_steps(Plan::Container, network, None, package),

@@ -160,11 +160,16 @@ impl<'a> Writer<'a> {
         if !suffix.is_empty() {
             text.push_str(suffix);
         }
-        if bound.is_some() || labels.iter().any(|part| !part.is_empty()) {
+        let [subject, further] = labels;
+        if bound.is_none() && further.is_empty() {
+            text.push_str(subject);
+        } else {
             text.push('{');
-            for part in labels.iter().filter(|part| !part.is_empty()) {
-                text.push_str(part);
+            if let Some(labels) = subject.strip_prefix('{').and_then(|labels| labels.strip_suffix("} ")) {
+                text.push_str(labels);
+                text.push(',');
             }
+            text.push_str(further);
             if let Some(bound) = bound {
                 text.push_str("le=\"");
                 number(text, bound, whole);
@@ -173,9 +178,8 @@ impl<'a> Writer<'a> {
                 // Each label ends with a comma; the last one needs none.
                 text.pop();
             }
-            text.push('}');
+            text.push_str("} ");
         }
-        text.push(' ');
         number(text, value, false);
         text.push('\n');
     }

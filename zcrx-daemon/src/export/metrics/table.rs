@@ -132,8 +132,6 @@ impl Visitor for Writer<'_> {
         let mut sorted: Vec<&str> = labels.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let distinct = sorted.windows(2).all(|pair| pair[0] != pair[1]);
-        let alone: Vec<String> =
-            if distinct { labels.iter().map(|open| braced(open)).collect() } else { Vec::new() };
         for metric in table {
             if !self.wants(metric.name, metric.on_request) {
                 continue;
@@ -145,8 +143,8 @@ impl Visitor for Writer<'_> {
                     Read::Moment(read) => read(subject).map(|moment| self.unix_time(moment)),
                     Read::Each(..) | Read::Spread(..) => None,
                 };
-                if let Some((value, labels)) = single.zip(alone.get(index)) {
-                    self.write_one(&mut family, labels, value);
+                if let (Some(value), true) = (single, distinct) {
+                    self.write_one(&mut family, &labels[index], value);
                     continue;
                 }
                 let mut series = Series::new(self, metric.kind, metric.labels(), &labels, index, distinct);
@@ -173,18 +171,17 @@ impl Visitor for Writer<'_> {
     }
 }
 
-/// Labels with what stands around them in a sample that has no others.
-fn braced(open: &str) -> String {
-    open.strip_suffix(',').map_or_else(|| " ".to_owned(), |labels| format!("{{{labels}}} "))
-}
-
-/// Labels as they stand in a series, without braces.
+/// Labels as they stand in a sample that has no others: in braces, and with the space before the value.
 fn label_text(names: &[&str], values: &[Option<String>]) -> String {
-    let mut text = String::new();
+    let mut text = "{".to_owned();
     for (name, value) in names.iter().zip(values) {
         if let Some(value) = value {
             super::exposition::label(&mut text, name, value);
         }
     }
+    if text.pop() == Some(',') {
+        text.push('}');
+    }
+    text.push(' ');
     text
 }

@@ -34,9 +34,12 @@ pub(crate) struct Options {
     /// Leave zcrxd running at the end, until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// Show it in a virtual machine instead, on a kernel and a software NIC that can do zero copy
+    /// Show it in a virtual machine instead, on a kernel and a NIC that can do zero copy
     #[arg(long, conflicts_with = "keep")]
     lab: bool,
+    /// NIC of the virtual machine: gve where it can be had, else the lab's software NIC, if none is named
+    #[arg(long, value_enum, requires = "lab")]
+    nic: Option<lab::NicKind>,
 }
 
 /// What the daemon's end may take.
@@ -50,7 +53,7 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
         if let Err(error) = setup::run(cache) {
             println!("{error:#}\ngoing on without: zcrxd will have no kernel probes");
         }
-        return lab::demo(Duration::from_secs(options.seconds));
+        return lab::demo(Duration::from_secs(options.seconds), options.nic);
     }
     section("Set-up");
     if let Err(error) = setup::run(cache) {

@@ -8,7 +8,7 @@ use zcrx_lab_guest::protocol::{Demo, Message};
 
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::{self, Driver, Nic};
 use crate::harness::receiver::settled;
 use crate::harness::traffic::Traffic;
 use crate::harness::{self, eventually, program};
@@ -76,30 +76,31 @@ fn rounds(report: &mut Report, time: Duration) -> Result<()> {
     let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let arguments = ["--listen", &listen, "--interface", nic::RX, "--queue", &queue, "--backend", "device"];
     let mut daemon = Daemon::start_public(&nic.rx, &[&arguments[..], &["--sink", "verify"]].concat())?;
-    report.line(format!("Linux {}: zcrxd receives on {}:{queue}", harness::kernel_release(), nic::RX))?;
+    let (kernel, driver) = (harness::kernel_release(), Driver::of_this_guest()?.name());
+    report.line(format!("Linux {kernel}, driver {driver}: zcrxd receives on {}:{queue}", nic::RX))?;
     report.send(Demo::Ready)?;
 
     let begin = Instant::now();
     let mut verdicts = Vec::new();
-    let written_before = nic.stat("rx1_niov_bytes")?;
+    let written_before = nic.stat_if_counted(WRITTEN)?;
     while verdicts.is_empty() || begin.elapsed() < time {
         daemon.process().alive()?;
-        let before = nic.stat("rx1_niov_bytes")?;
+        let before = nic.stat_if_counted(WRITTEN)?;
         Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(STEP_LIMIT)?;
-        let written = nic.stat("rx1_niov_bytes")? - before;
-        report.line(format!(
-            "\nround {}: {BYTES} bytes sent and verified; the NIC wrote {written} bytes into the area",
-            verdicts.len() + 1
-        ))?;
+        let written = written_since(&nic, before)?;
+        report.line(format!("\nround {}: {BYTES} bytes sent and verified{written}", verdicts.len() + 1))?;
         verdicts.push(starve(&nic, &daemon, report)?);
     }
 
     let metrics = settled(&mut daemon)?;
     let verified = metrics.count("zcrxd_receiver_verified_bytes_total")?;
     let mismatched = metrics.count("zcrxd_receiver_mismatched_bytes_total")?;
-    let written = nic.stat("rx1_niov_bytes")? - written_before;
+    let copied = metrics.count("zcrxd_receiver_kernel_copied_bytes_total")?;
+    let written = written_since(&nic, written_before)?;
     daemon.stop()?;
-    report.summary(format!("zero copy    {verified} bytes verified, {mismatched} wrong; the NIC wrote {written} bytes into the area"))?;
+    report.summary(format!(
+        "zero copy    {verified} bytes verified, {mismatched} wrong, {copied} copied{written}"
+    ))?;
     report.summary("buffers      all returned, none held")?;
     for (round, took) in verdicts.iter().enumerate() {
         report.summary(format!(
@@ -114,6 +115,15 @@ fn rounds(report: &mut Report, time: Duration) -> Result<()> {
         "{sent} bytes were sent; {verified} were verified, {mismatched} are wrong"
     );
     Ok(())
+}
+
+/// The receiving NIC's count of bytes that it wrote into the area of zcrxd's queue, where it has one.
+const WRITTEN: &str = "rx1_niov_bytes";
+
+fn written_since(nic: &Nic, before: Option<u64>) -> Result<String> {
+    let now = nic.stat_if_counted(WRITTEN)?;
+    let written = now.zip(before).map(|(now, before)| now - before);
+    Ok(written.map_or_else(String::new, |bytes| format!("; the NIC wrote {bytes} bytes into the area")))
 }
 
 /// Lets another process's queue starve, shows zcrxd's verdict and lets the queue recover; how long the verdict took.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use zcrx_lab_guest::protocol::{Demo, Message};
 
 use super::Lab;
+use super::nics::NicKind;
 use super::session::listen;
 use xtask_tools::apt::Network;
 
@@ -21,12 +22,24 @@ const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
 /// How long the guest may send nothing: longer than the longest step in it.
 const SILENCE_LIMIT: Duration = Duration::from_mins(4);
 
-/// Boots the newest kernel that has the software NIC and shows rounds of traffic and starvation for that long after it
-/// is ready. Fails if a byte is wrong, or zcrxd does not name the cause that was made.
-pub fn demo(duration: Duration) -> Result<()> {
-    let lab = Lab::open(Network::Online, &[])?;
-    let kernel = lab.kernels.newest()?;
-    let (mut archive, nics) = lab.archive(kernel)?;
+/// Boots the newest kernel and shows rounds of traffic and starvation for that long after it is ready. Without a named NIC on
+/// gve, the kernel's own driver on an emulated device, or where that cannot be had on the software NIC. Fails if a byte is wrong,
+/// or zcrxd does not name the cause that was made.
+pub fn demo(duration: Duration, nic: Option<NicKind>) -> Result<()> {
+    let mut lab = Lab::open(Network::Online, &[])?;
+    lab.nic = nic.unwrap_or(NicKind::Gve);
+    let newest = lab.kernels.newest()?.clone();
+    let mut kernel = lab.nic.kernel(&newest);
+    let (mut archive, mut nics) = lab.archive(&kernel)?;
+    if nic.is_none() && nics.is_none() {
+        println!(
+            "no emulated NIC for the driver gve here (it takes QEMU 11): the demo shows the software NIC"
+        );
+        lab.nic = NicKind::Software;
+        kernel = newest;
+        (archive, nics) = lab.archive(&kernel)?;
+    }
+    let kernel = &kernel;
     for (name, module) in MODULES.iter().zip(lab.kernels.own_modules(kernel, &MODULES)?) {
         archive.file(Path::new("/lab/net").join(name).with_extension("ko"), &module)?;
     }

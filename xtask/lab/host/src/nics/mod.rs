@@ -20,7 +20,7 @@ pub(crate) use self::qemu::Qemu;
 
 /// Kinds of NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum NicKind {
+pub enum NicKind {
     /// The lab's own module, whose faults can be chosen
     Software,
     /// Google's gve driver on an emulated gVNIC

@@ -1,4 +1,4 @@
-//! `zcrxd nic`, zcrxd and its verdicts on the ways of several drivers, which the software NIC imitates.
+//! `zcrxd nic`, zcrxd and its verdicts on the ways of several drivers, which the software NIC imitates, and on the guest's driver.
 
 mod settings;
 mod walk;
@@ -13,7 +13,7 @@ use super::preparation::done;
 use crate::harness::daemon::Daemon;
 use crate::harness::diagnosis::{named_in_the_end, watching};
 use crate::harness::foreign::Foreign;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::{self, Driver, Nic};
 use crate::harness::random::Random;
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
 use crate::harness::scenario::Scenario;
@@ -21,7 +21,8 @@ use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually, program};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[RESTORED, RESTORED_MANY, FACTORY, STARVED];
+pub(super) const SCENARIOS: &[Scenario] =
+    &[RESTORED, RESTORED_MANY, DRIVER_RESTORED, DRIVER_RESTORED_MANY, FACTORY, STARVED];
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 /// Drivers whose ways the NIC has.
@@ -49,21 +50,64 @@ const RESTORED_MANY: Scenario = Scenario {
     limit: 3000,
     default: false,
     run: || {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-        restored(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(100) as u32)
+        let (seed, states) = asked_for();
+        restored(seed, states)
     },
 };
+
+/// A few random states of the guest's driver.
+const DRIVER_RESTORED: Scenario = Scenario {
+    name: "driver-restored",
+    about: "in 4 random states of the guest's driver zcrxd nic apply and restore, also killed at random moments, leave every \
+            setting as it was",
+    needs: NEEDS,
+    proves: &[],
+    limit: 600,
+    default: false,
+    run: || driver_restored(1, 4),
+};
+
+/// Takes seed and number of states as [`RESTORED_MANY`] does.
+const DRIVER_RESTORED_MANY: Scenario = Scenario {
+    name: "driver-restored-seed",
+    about: "driver-restored with 100 random states, or as many as ZCRX_LAB_STEPS says, from ZCRX_LAB_SEED",
+    needs: NEEDS,
+    proves: &[],
+    limit: 3000,
+    default: false,
+    run: || {
+        let (seed, states) = asked_for();
+        driver_restored(seed, states)
+    },
+};
+
+/// Seed and number of states from the environment.
+fn asked_for() -> (u64, u32) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    (number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(100) as u32)
+}
+
+fn driver_restored(seed: u64, states: u32) -> Result<()> {
+    let nic = Nic::unprepared("")?;
+    walk(&nic, Random::new(seed), true, states, &format!("{}, seed {seed}", Driver::of_this_guest()?.name()))
+}
+
+/// Goes through random states of an interface.
+fn walk(nic: &Nic, random: Random, has_zcrx: bool, states: u32, about: &str) -> Result<()> {
+    let mut walk = Walk::new(nic, random, has_zcrx);
+    for state in 1..=states {
+        walk.step().with_context(|| format!("{about}, state {state}"))?;
+    }
+    println!("{about}: {}", walk.summary());
+    ensure!(walk.applied > 0, "{about}: no state could be prepared, so this shows nothing");
+    Ok(())
+}
 
 fn restored(seed: u64, states: u32) -> Result<()> {
     for (index, personality) in ALL.iter().enumerate() {
         let nic = Nic::unprepared(&format!("personality={personality} queues={QUEUES} channels=4"))?;
         let random = Random::new(seed.wrapping_mul(ALL.len() as u64).wrapping_add(index as u64));
-        let mut walk = Walk::new(&nic, random, *personality != "ice");
-        for state in 1..=states {
-            walk.step().with_context(|| format!("{personality}, seed {seed}, state {state}"))?;
-        }
-        println!("{personality}, seed {seed}: {}", walk.summary());
-        ensure!(walk.applied > 0, "{personality}: no state could be prepared, so this shows nothing");
+        walk(&nic, random, *personality != "ice", states, &format!("{personality}, seed {seed}"))?;
         drop(nic);
         nic::remove(STEP_LIMIT)?;
     }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use netlink_bindings::ethtool;
 use netlink_socket2::NetlinkSocket;
 
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::{self, Driver, Nic};
 
 const CONFIGURED_SPLIT: &str = "hds_config: ";
 
 /// What ethtool shows, RSS key and transformation of every context, the threshold of header split, and what the stack keeps as
-/// header split's configuration: drivers report something else.
+/// header split's configuration where the driver shows that: others report something else.
 pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
     let mut shown = Vec::new();
     for option in ["-g", "-l", "-x", "-n", "-k"] {
@@ -22,7 +22,9 @@ pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
     let (split, threshold) = nic.receiving().reported_header_split()?;
     shown.push(format!("tcp-data-split {split:?}, hds-thresh {threshold:?}"));
     shown.extend(rss(nic)?);
-    shown.push(format!("{CONFIGURED_SPLIT}{}", configured_split(nic)?));
+    if Driver::of_this_guest()? == Driver::Software {
+        shown.push(format!("{CONFIGURED_SPLIT}{}", configured_split(nic)?));
+    }
     Ok(shown)
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Show it in a virtual machine instead, on a kernel and a NIC that can do zero copy
     #[arg(long, conflicts_with = "keep")]
     lab: bool,
-    /// NIC of the virtual machine: gve where it can be had, else the lab's software NIC, if none is named
+    /// NIC of the virtual machine: gve where it is available, else the lab's software NIC, if none is named
     #[arg(long, value_enum, requires = "lab")]
     nic: Option<lab::NicKind>,
 }

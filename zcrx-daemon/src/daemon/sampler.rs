@@ -39,7 +39,7 @@ impl Queues {
         Self(Arc::new(RwLock::new(HostWatch::new(samples))))
     }
 
-    /// What there is to say of them, in words.
+    /// What the last sample says of them, as text.
     pub(super) fn diagnosis(&self) -> Source<HostDiagnosis> {
         let queues = self.clone();
         Box::new(move || queues.read(HostWatch::diagnosis))

@@ -106,7 +106,7 @@ impl Past {
     }
 }
 
-/// Follows all queues of a host, and remembers past episodes. What there is to say of them is put into words when somebody asks:
+/// Follows all queues of a host, and remembers past episodes. Reports are made on request:
 /// samples are more frequent than questions.
 pub struct HostWatch {
     at: Option<Duration>,

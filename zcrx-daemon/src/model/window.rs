@@ -64,7 +64,7 @@ pub struct NicFigures {
     /// failed allocation is a dropped packet, although the receive ring stays full. False for unknown drivers.
     #[serde(default)]
     pub keeps_posted: bool,
-    /// How many buffers the driver collects before it tells the NIC of them (gve: 32): with fewer posted, the NIC may have none.
+    /// How many buffers the driver collects before it announces them to the NIC (gve: 32): with fewer posted, the NIC may have none.
     /// 0 for unknown drivers.
     #[serde(default)]
     pub posting_step: u32,

@@ -36,7 +36,7 @@ pub struct Driver {
     pub restart_since: (u32, u32),
     /// Fewest buffers with which a queue receives; 0 if unknown.
     pub least_buffers: u32,
-    /// How many buffers it collects before it tells the NIC of them: up to one fewer are posted, and the NIC does not know.
+    /// How many buffers it collects before it announces them to the NIC: up to one fewer are posted, and the NIC does not know.
     pub posting_step: u32,
     /// Whether the area has to be larger than the receive ring, or nothing is received.
     pub area_above_ring: bool,

@@ -63,6 +63,14 @@ const fn on_device(target: Target) -> bool {
     matches!(target, Target::Device { .. })
 }
 
+const fn with_one_size(target: Target) -> bool {
+    matches!(target, Target::Device { sizes: false, .. })
+}
+
+const fn not_with_one_size(target: Target) -> bool {
+    !with_one_size(target)
+}
+
 const fn on_loopback(target: Target) -> bool {
     matches!(target, Target::Loopback { .. })
 }
@@ -108,10 +116,19 @@ pub(crate) const ALL: &[Difference] = &[
         name: "buffer-size",
         spoils: &["rx_buf_len of a page"],
         since: Version(7, 0),
-        on: anywhere,
+        on: not_with_one_size,
         verdict: Verdict::Accepted,
         software: "EINVAL",
         why: "a reserved field became the size of a buffer",
+    },
+    Difference {
+        name: "buffer-size-of-one",
+        spoils: &["rx_buf_len of a page"],
+        since: Version(7, 0),
+        on: with_one_size,
+        verdict: Verdict::Refused(libc::EOPNOTSUPP),
+        software: "EINVAL",
+        why: "this driver (gve, fbnic) has no sizes to choose from, and refuses also the one it has",
     },
     Difference {
         name: "buffer-size-judged-late",

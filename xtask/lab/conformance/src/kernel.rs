@@ -1,9 +1,10 @@
 //! The kernel's interface queue.
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context, ensure};
 use caps::{CapSet, Capability};
@@ -18,7 +19,12 @@ use crate::request::{Pointer, Request};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A hardware queue.
-    Device { if_idx: u32, if_rxq: u32 },
+    Device {
+        if_idx: u32,
+        if_rxq: u32,
+        /// Whether its driver lets the size of buffers be chosen (`QCFG_RX_PAGE_SIZE`).
+        sizes: bool,
+    },
     /// An interface without zcrx queues: a valid request ends with EOPNOTSUPP, before its area is
     /// looked at.
     Loopback { if_idx: u32 },
@@ -34,7 +40,14 @@ impl Target {
         // SAFETY: a NUL-terminated string that lives to the end of the call.
         let if_idx = unsafe { libc::if_nametoindex(c_name.as_ptr()) };
         ensure!(if_idx != 0, "there is no interface {name} here");
-        Ok(if name == "lo" { Self::Loopback { if_idx } } else { Self::Device { if_idx, if_rxq } })
+        if name == "lo" {
+            return Ok(Self::Loopback { if_idx });
+        }
+        // The lab's own NIC has no device in sysfs.
+        let driver = fs::read_link(format!("/sys/class/net/{name}/device/driver")).ok();
+        let driver = driver.as_deref().and_then(Path::file_name);
+        let sizes = !driver.is_some_and(|driver| driver == "gve" || driver == "fbnic");
+        Ok(Self::Device { if_idx, if_rxq, sizes })
     }
 }
 
@@ -90,7 +103,7 @@ fn ring(setup_flags: u32) -> io::Result<OwnedFd> {
 fn attempt(target: Target, ring: BorrowedFd<'_>, request: &Request) -> Outcome {
     let (mut reg, mut region, mut area) = (request.reg, request.region, request.area);
     match target {
-        Target::Device { if_idx, if_rxq } => {
+        Target::Device { if_idx, if_rxq, .. } => {
             reg.if_idx = if_idx;
             if reg.if_rxq == 0 {
                 reg.if_rxq = if_rxq;

@@ -1,6 +1,5 @@
 //! The documentation's page, written from what the comparison itself asks.
 
-use std::fmt::Write;
 
 use zcrx_uapi::errno;
 
@@ -81,18 +80,16 @@ fn version(Version(major, minor): Version) -> String {
 }
 
 fn targets(on: fn(Target) -> bool) -> String {
-    let targets = [
-        ("a hardware queue", Target::Device { if_idx: 1, if_rxq: 0 }),
-        ("no device", Target::Nodev),
-        ("an interface without zcrx", Target::Loopback { if_idx: 1 }),
-    ];
-    let mut words = String::new();
-    for (name, _) in targets.into_iter().filter(|(_, target)| on(*target)) {
-        let separator = if words.is_empty() { "" } else { ", " };
-        // Writing to a string cannot fail.
-        let _ = write!(words, "{separator}{name}");
-    }
-    words
+    let device = |sizes| on(Target::Device { if_idx: 1, if_rxq: 0, sizes });
+    let device = match (device(true), device(false)) {
+        (true, true) => Some("a hardware queue"),
+        (true, false) => Some("a hardware queue with a choice of buffer sizes"),
+        (false, true) => Some("a hardware queue with one size of buffers"),
+        (false, false) => None,
+    };
+    let nodev = on(Target::Nodev).then_some("no device");
+    let loopback = on(Target::Loopback { if_idx: 1 }).then_some("an interface without zcrx");
+    [device, nodev, loopback].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn kernel_says(verdict: Verdict) -> String {

@@ -23,7 +23,7 @@ const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
 const SILENCE_LIMIT: Duration = Duration::from_mins(4);
 
 /// Boots the newest kernel and shows rounds of traffic and starvation for that long after it is ready. Without a named NIC on
-/// gve, the kernel's own driver on an emulated device, or where that cannot be had on the software NIC. Fails if a byte is wrong,
+/// gve, the kernel's own driver on an emulated device, or the software NIC where that is not available. Fails if a byte is wrong,
 /// or zcrxd does not name the cause that was made.
 pub fn demo(duration: Duration, nic: Option<NicKind>) -> Result<()> {
     let mut lab = Lab::open(Network::Online, &[])?;

@@ -91,7 +91,7 @@ pub(super) fn run(lab: &Lab, check: bool) -> Result<()> {
 pub(super) fn drivers(mut lab: Lab, check: bool) -> Result<()> {
     let needs_nic = |scenario: &ScenarioInfo| scenario.needs.contains(&Need::Nic);
     let all = lab.programs.scenarios()?.into_iter();
-    let scenarios: Vec<_> = all.filter(is_in_the_matrix).filter(needs_nic).collect();
+    let scenarios: Vec<_> = all.filter(is_in_the_matrix).filter(needs_nic).filter(is_of_drivers).collect();
     let (selection, others): (Vec<_>, Vec<_>) = scenarios.iter().cloned().partition(|one| one.drivers);
     let (mut tally, mut columns) = (Tally::default(), Vec::new());
     for (nic, series, whole) in ON_DRIVERS {
@@ -130,6 +130,27 @@ fn conclude(lab: &Lab, table: &Table<'_>, name: &str, check: bool, tally: &Tally
     fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
     println!("written to {name}");
     lab.close(tally)
+}
+
+/// Whether the table of drivers has a scenario: what depends on a driver.
+fn is_of_drivers(scenario: &ScenarioInfo) -> bool {
+    const BEGINS: [&str; 11] = [
+        "contract-device",
+        "diagnosed-",
+        "driver-",
+        "failures-by-mechanism",
+        "fbnic-",
+        "foreign-before-zcrxd",
+        "gve-",
+        "nic-apply-restore",
+        "probes-delivery",
+        "qualify-driver",
+        "zero-copy",
+    ];
+    /// The same of zcrxd's own queue, and by other mechanisms of probes.
+    const TWICE: [&str; 2] = ["diagnosed-own-", "probes-delivery-"];
+    let begins = |with: &&str| scenario.name.starts_with(with);
+    BEGINS.iter().any(|with| begins(with)) && !TWICE.iter().any(|with| begins(with))
 }
 
 /// Whether the matrix has a scenario at all: what takes a quarter of an hour is run by name.

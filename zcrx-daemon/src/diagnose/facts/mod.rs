@@ -166,7 +166,7 @@ impl<'h> Facts<'h> {
         (some(self.recent.returned) && self.now.nic.ring.is_some() && !self.ring_takes_all()).then_some(lasts)
     }
 
-    /// Whether the NIC has almost no buffers posted, compared with its ring, or fewer than its driver tells it of at a time: it drops
+    /// Whether the NIC has almost no buffers posted, compared with its ring, or fewer than its driver announces at a time: it drops
     /// packets that arrive. `None` where the
     /// snapshot does not show it.
     pub fn nothing_posted(&self) -> Option<bool> {

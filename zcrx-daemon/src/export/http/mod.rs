@@ -30,14 +30,14 @@ pub use routes::is_page;
 pub use server::{Limits, Server};
 pub use settings::{Settings, SettingsError};
 
-/// Answers anew for each request. It may compute for some milliseconds.
+/// Computes an answer for each request, which may take some milliseconds.
 pub type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// What the routes answer from.
 pub struct Endpoint {
     /// Read again for each request.
     pub observer: Arc<Observer>,
-    /// What the last sample says of the queues, in words.
+    /// What the last sample says of the queues, as text.
     pub diagnosis: Source<HostDiagnosis>,
     /// The same in figures.
     pub outlook: Source<HostOutlook>,

@@ -1,10 +1,9 @@
 //! The kernel's interface queue.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use anyhow::{Context, ensure};
 use caps::{CapSet, Capability};
@@ -43,10 +42,7 @@ impl Target {
         if name == "lo" {
             return Ok(Self::Loopback { if_idx });
         }
-        // The lab's own NIC has no device in sysfs.
-        let driver = fs::read_link(format!("/sys/class/net/{name}/device/driver")).ok();
-        let driver = driver.as_deref().and_then(Path::file_name);
-        let sizes = !driver.is_some_and(|driver| driver == "gve" || driver == "fbnic");
+        let sizes = !matches!(zcrx_daemon::net::driver_of(if_idx).name, "gve" | "fbnic");
         Ok(Self::Device { if_idx, if_rxq, sizes })
     }
 }

@@ -1,6 +1,5 @@
 //! The documentation's page, written from what the comparison itself asks.
 
-
 use zcrx_uapi::errno;
 
 use crate::difference::{self, Verdict, Version};

@@ -134,15 +134,13 @@ fn conclude(lab: &Lab, table: &Table<'_>, name: &str, check: bool, tally: &Tally
 
 /// Whether the table of drivers has a scenario: what depends on a driver.
 fn is_of_drivers(scenario: &ScenarioInfo) -> bool {
-    const BEGINS: [&str; 11] = [
+    const BEGINS: [&str; 9] = [
         "contract-device",
         "diagnosed-",
         "driver-",
-        "failures-by-mechanism",
         "fbnic-",
         "foreign-before-zcrxd",
         "gve-",
-        "nic-apply-restore",
         "probes-delivery",
         "qualify-driver",
         "zero-copy",
@@ -150,7 +148,7 @@ fn is_of_drivers(scenario: &ScenarioInfo) -> bool {
     /// The same of zcrxd's own queue, and by other mechanisms of probes.
     const TWICE: [&str; 2] = ["diagnosed-own-", "probes-delivery-"];
     let begins = |with: &&str| scenario.name.starts_with(with);
-    BEGINS.iter().any(|with| begins(with)) && !TWICE.iter().any(|with| begins(with))
+    BEGINS.iter().any(begins) && !TWICE.iter().any(begins)
 }
 
 /// Whether the matrix has a scenario at all: what takes a quarter of an hour is run by name.

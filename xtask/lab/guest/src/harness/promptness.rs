@@ -7,14 +7,23 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::diagnosis::{causes, seconds};
+use super::nic::Driver;
 
 /// Samples after the begin of an episode, as the kernel stamped it, by which its cause must have been named first. One
 /// is taken every second: the first may come a moment after the begin, and the second shows that it lasts.
 pub(crate) const SAMPLES: usize = 2;
 
+/// The same where no figure counts dropped packets: failures must then last for five seconds before they are an alarm.
+const SAMPLES_WITHOUT_DROPS: usize = 6;
+
 /// Fails unless the recording of this episode shows its cause named first by that sample after its begin.
 pub(crate) fn ensure_prompt(recordings: &Path, episode: &Value, cause: &str, limit: usize) -> Result<()> {
     let samples = samples_until_named(recordings, episode, cause)?;
+    let limit = if Driver::of_this_guest().is_ok_and(|driver| !driver.counts_drops()) {
+        limit.max(SAMPLES_WITHOUT_DROPS)
+    } else {
+        limit
+    };
     println!("{cause} was named first with sample {samples} after the begin");
     ensure!(samples <= limit, "{cause} was named first only with sample {samples} after the begin");
     Ok(())

@@ -48,6 +48,11 @@ impl Driver {
         }
     }
 
+    /// Whether a queue's figures count the packets that it dropped for lack of buffers.
+    pub(crate) fn counts_drops(self) -> bool {
+        self != Self::Gve
+    }
+
     /// Loads the driver, with module parameters, after the modules that it needs, and gives its interfaces their names.
     pub(super) fn load(self, parameters: &str) -> Result<()> {
         let modules = modules();

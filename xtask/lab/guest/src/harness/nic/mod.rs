@@ -11,7 +11,7 @@ mod end;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub(crate) use self::driver::{insert, missing, other, remove, unload};
 pub(crate) use self::end::{End, SPLIT_OFF};
@@ -166,6 +166,17 @@ impl Nic {
     /// Sets header split and its threshold at the receiving end.
     pub(crate) fn header_split(&self, on: bool, threshold: u32) -> Result<()> {
         self.receiving().header_split(on, threshold)
+    }
+
+    /// Sets the size of the receive ring; skips the scenario where a driver of the kernel's own refuses it.
+    pub(crate) fn receive_ring(&self, descriptors: &str) -> Result<()> {
+        let driver = Driver::of_this_guest()?;
+        match self.ethtool(&["-G", RX, "rx", descriptors]) {
+            Err(_) if driver != Driver::Software => {
+                bail!(Skip(format!("{} refuses a receive ring of {descriptors}", driver.name())))
+            }
+            set => set.map(drop),
+        }
     }
 
     /// One of the receiving end's own counters, as in `rx1_niov_bytes`.

@@ -236,7 +236,7 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
         nic.receive_buffers(bytes, bytes)?;
     }
     if let Some(descriptors) = plan.ring {
-        nic.ethtool(&["-G", nic::RX, "rx", descriptors])?;
+        nic.receive_ring(descriptors)?;
     }
     if let Some((name, value)) = plan.knob {
         nic.knob(name, value)?;

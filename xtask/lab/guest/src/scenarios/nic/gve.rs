@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use super::drivers::{leaking, only_on, pair_on};
@@ -161,9 +162,9 @@ const DEAD: Scenario = Scenario {
         // Until then NAPI may run once more for packets that came before.
         thread::sleep(Duration::from_secs(5));
         foreign.order("resume")?;
-        let episode = named_in_the_end(&daemon, "lazy_consumption")?;
-        let remedy =
-            episode["diagnosis"]["causes"][0]["remedy"].as_str().context("a cause without a remedy")?;
+        named_in_the_end(&daemon, "lazy_consumption")?;
+        let said: Value = serde_json::from_str(&daemon.page("/diagnose.json")?)?;
+        let remedy = said["queues"][0]["verdict"]["change"].as_str().context("a cause without a remedy")?;
         println!("{remedy}");
         let command = remedy
             .split('`')

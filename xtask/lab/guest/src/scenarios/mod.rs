@@ -33,8 +33,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
 pub(crate) fn run(name: &str) -> Result<()> {
     let scenario = find(name).with_context(|| format!("there is no scenario {name}"))?;
     let Err(error) = (scenario.run)() else { return Ok(()) };
-    fs::write(harness::verdict(), format!("{error:#}")).context("cannot leave the verdict")?;
-    let skipped = error.is::<Skip>();
+    // What was under way when a scenario is skipped is no part of the reason.
+    let skip = error.downcast_ref::<Skip>().map(ToString::to_string);
+    let skipped = skip.is_some();
+    fs::write(harness::verdict(), skip.unwrap_or_else(|| format!("{error:#}")))
+        .context("cannot leave the verdict")?;
     if !skipped {
         eprintln!("{error:?}");
     }

@@ -98,6 +98,28 @@ mod tests {
     }
 
     #[test]
+    fn a_synthetic_burst_between_two_readings_of_a_sample_is_no_rejection() {
+        let mut queue = Queue { arrivals_per_second: 300.0, ..Queue::default() };
+        let mut history = crate::diagnose::History::new(60);
+        let mut samples = Vec::new();
+        queue.run_with(8, |sample| samples.push(sample));
+        // The newest sample read the completions, then half of the area was delivered, then it read references and counts.
+        let newest =
+            samples.last_mut().and_then(|sample| sample.kernel_mut()).expect("a queue of the kernel");
+        let references = newest.areas[0].user_references.as_mut().expect("references");
+        *references += queue.buffers / 2;
+        let count = newest.allocation.as_mut().expect("allocations");
+        count.buffers -= queue.buffers / 2;
+        for sample in samples {
+            history.push(sample);
+        }
+        let facts = Facts::of(&history).expect("samples");
+        assert!(facts.whole.rejected() >= Some(queue.buffers / 2), "the sample shows it: {:?}", facts.whole);
+        let verdict = verdict(&history);
+        assert!(verdict.alarms.is_empty(), "{verdict:?}");
+    }
+
+    #[test]
     fn synthetic_bad_entries_that_take_all_buffers_between_two_samples_are_no_leak() {
         // Within the five seconds before the sample that shows them, 50 times as many entries were good.
         let cadence = std::time::Duration::from_secs(5);

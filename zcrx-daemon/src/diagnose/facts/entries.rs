@@ -87,7 +87,8 @@ impl Facts<'_> {
     fn thrown_in(&self, change: &Change) -> Option<(u64, u64)> {
         let consumed = change.consumed?;
         let wasted = change.wasted();
-        let rejected = change.rejected();
+        let confirmed = self.rejected_before().unwrap_or(u64::MAX);
+        let rejected = change.rejected().map(|rejected| rejected.min(confirmed));
         let fragmented = self.fragmented()?;
         // More completions than entries that can have been right: some are of another kind, and hide bad entries.
         let others = change.posted.zip(change.references).is_some_and(|(posted, references)| {
@@ -111,6 +112,13 @@ impl Facts<'_> {
             _ => return None,
         };
         Some((thrown, consumed))
+    }
+
+    /// Entries rejected in the window up to the sample before. A sample reads completions first and references later: what is posted
+    /// in between, at most an area full, looks rejected in that sample alone.
+    fn rejected_before(&self) -> Option<u64> {
+        let before = self.history.samples().rev().nth(1)?;
+        Change::between(self.oldest, before).rejected()
     }
 
     /// What never came back in the window, and the entries without effect before that and meanwhile. `None` where what is held is

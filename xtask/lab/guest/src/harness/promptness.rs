@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::diagnosis::{causes, seconds};
 use super::nic::Driver;
+use super::{STEP_LIMIT, eventually};
 
 /// Samples after the begin of an episode, as the kernel stamped it, by which its cause must have been named first. One
 /// is taken every second: the first may come a moment after the begin, and the second shows that it lasts.
@@ -18,7 +19,9 @@ const SAMPLES_WITHOUT_DROPS: usize = 6;
 
 /// Fails unless the recording of this episode shows its cause named first by that sample after its begin.
 pub(crate) fn ensure_prompt(recordings: &Path, episode: &Value, cause: &str, limit: usize) -> Result<()> {
-    let samples = samples_until_named(recordings, episode, cause)?;
+    // A verdict can be read before it is recorded.
+    let what = format!("a recording has the episode with {cause} first");
+    let samples = eventually(&what, STEP_LIMIT, || samples_until_named(recordings, episode, cause))?;
     let limit = if Driver::of_this_guest().is_ok_and(|driver| !driver.counts_drops()) {
         limit.max(SAMPLES_WITHOUT_DROPS)
     } else {
@@ -29,19 +32,20 @@ pub(crate) fn ensure_prompt(recordings: &Path, episode: &Value, cause: &str, lim
     Ok(())
 }
 
-/// Samples after the begin of the episode up to the one with which this cause was first.
-fn samples_until_named(recordings: &Path, episode: &Value, cause: &str) -> Result<usize> {
-    for entry in recordings.read_dir().context("there is no directory of recordings")? {
+/// Samples after the begin of the episode up to the one with which this cause was first, if that is recorded.
+fn samples_until_named(recordings: &Path, episode: &Value, cause: &str) -> Result<Option<usize>> {
+    let Ok(entries) = recordings.read_dir() else { return Ok(None) };
+    for entry in entries {
         let path = entry.context("cannot read the recordings")?.path();
         if !path.is_file() {
             continue;
         }
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         if let Some(samples) = in_recording(&text, episode, cause) {
-            return Ok(samples);
+            return Ok(Some(samples));
         }
     }
-    bail!("no recording has the episode, or none names {cause} first")
+    Ok(None)
 }
 
 /// The same in one recording, if it has the episode and its cause was named.

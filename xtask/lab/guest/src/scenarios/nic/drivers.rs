@@ -111,7 +111,16 @@ const RECOVERY: Scenario = Scenario {
         let by = if is_over.is_ok() {
             "the driver's own retry"
         } else {
-            nic.ethtool(&["-G", nic::RX, "rx", "512"])?;
+            // Buffers that were out during a restart come back by way of the old page pool, after the new ring has looked for them.
+            for size in ["512", "1024", "512"] {
+                nic.ethtool(&["-G", nic::RX, "rx", size])?;
+                let over = eventually("the transfer goes on", Duration::from_secs(15), || {
+                    Ok((!traffic.running()?).then_some(()))
+                });
+                if over.is_ok() {
+                    break;
+                }
+            }
             "a new ring"
         };
         traffic.finish(TRANSFER_LIMIT)?;

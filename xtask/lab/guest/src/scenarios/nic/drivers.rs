@@ -111,16 +111,7 @@ const RECOVERY: Scenario = Scenario {
         let by = if is_over.is_ok() {
             "the driver's own retry"
         } else {
-            // Buffers that were out during a restart come back by way of the old page pool, after the new ring has looked for them.
-            for size in ["512", "1024", "512"] {
-                nic.ethtool(&["-G", nic::RX, "rx", size])?;
-                let over = eventually("the transfer goes on", Duration::from_secs(15), || {
-                    Ok((!traffic.running()?).then_some(()))
-                });
-                if over.is_ok() {
-                    break;
-                }
-            }
+            restart(&nic, &mut traffic)?;
             "a new ring"
         };
         traffic.finish(TRANSFER_LIMIT)?;
@@ -129,6 +120,21 @@ const RECOVERY: Scenario = Scenario {
         daemon.stop().map(drop)
     },
 };
+
+/// Gives the queue new rings until the transfer is over. Buffers that were out during a restart come back by way of the old page pool,
+/// after the new ring has looked for them.
+pub(super) fn restart(nic: &Nic, traffic: &mut Traffic) -> Result<()> {
+    for size in ["512", "1024", "512"] {
+        nic.ethtool(&["-G", nic::RX, "rx", size])?;
+        let over = eventually("the transfer is over", Duration::from_secs(15), || {
+            Ok((!traffic.running()?).then_some(()))
+        });
+        if over.is_ok() {
+            break;
+        }
+    }
+    Ok(())
+}
 
 /// A prepared pair on this driver; skips the scenario on another one.
 pub(super) fn pair_on(driver: Driver) -> Result<Nic> {

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
-use super::drivers::{leaking, only_on, pair_on};
+use super::drivers::{leaking, only_on, pair_on, restart};
 use crate::harness::diagnosis::{close, named_in_the_end, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Driver, Nic};
@@ -155,7 +155,7 @@ const DEAD: Scenario = Scenario {
         }
         let daemon = watching(&nic.rx, &[])?;
         let mut foreign = leaking(&nic)?;
-        let traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?;
+        let mut traffic = Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?;
         eventually("the ring runs dry: the NIC drops", STEP_LIMIT, || {
             Ok((nic.stat("rx1_drop_no_buffer")? > 0).then_some(()))
         })?;
@@ -171,9 +171,11 @@ const DEAD: Scenario = Scenario {
             .find(|part| part.starts_with("ethtool -G "))
             .with_context(|| format!("no command in {remedy:?}"))?;
         facts::add("remedy of a dead queue", command)?;
-        let words: Vec<&str> =
-            command.split(' ').skip(1).map(|word| if word == "N" { "512" } else { word }).collect();
-        nic.ethtool(&words)?;
+        ensure!(
+            command == format!("ethtool -G {} rx N", nic::RX),
+            "another command than expected: {command}"
+        );
+        restart(&nic, &mut traffic)?;
         traffic.finish(TRANSFER_LIMIT)?;
         foreign.settle_and_quit()?;
         close(daemon)

@@ -1,7 +1,7 @@
 //! Samples all queues periodically, diagnoses them, and records episodes.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -9,59 +9,19 @@ use tracing::warn;
 
 use super::fault::Trap;
 use super::memory::Trimmer;
+use super::queues::Queues;
 use super::watchdog::Heartbeat;
 use super::{DaemonError, events};
-use crate::diagnose::{Event, HostDiagnosis, HostOutlook, HostWatch, Life, Tracker};
-use crate::export::http::Source;
+use crate::diagnose::{Event, Life, Tracker};
 use crate::export::recording::{Limits, RecordError, Recorder};
-use crate::model::{QueueSample, ReceiveSample, Registration, Scope};
+use crate::model::{ReceiveSample, Registration, Scope};
 use crate::observe::{Observer, monotonic};
-
-/// History that a diagnosis uses and with which a recording starts.
-const MEMORY: Duration = Duration::from_mins(1);
 
 /// Settings of the sampler.
 pub(super) struct Sampling {
     pub(super) interval: Duration,
     /// Directory of recordings; `None` to record nothing.
     pub(super) recordings: Option<PathBuf>,
-}
-
-/// All queues of the host. The sampling thread changes it, and holds it alone only while it computes: a reader never waits for a
-/// driver or a disk.
-#[derive(Clone)]
-pub(super) struct Queues(Arc<RwLock<HostWatch>>);
-
-impl Queues {
-    /// None yet; samples will be taken at this interval.
-    pub(super) fn new(interval: Duration) -> Self {
-        let samples = (MEMORY.as_millis() / interval.as_millis().max(1)).try_into().unwrap_or(2);
-        Self(Arc::new(RwLock::new(HostWatch::new(samples))))
-    }
-
-    /// What the last sample says of them, as text.
-    pub(super) fn diagnosis(&self) -> Source<HostDiagnosis> {
-        let queues = self.clone();
-        Box::new(move || queues.read(HostWatch::diagnosis))
-    }
-
-    /// The same in figures.
-    pub(super) fn outlook(&self) -> Source<HostOutlook> {
-        let queues = self.clone();
-        Box::new(move || queues.read(HostWatch::outlook))
-    }
-
-    // After a panic amid a sample, the next one begins where that one ended.
-    fn read<T>(&self, read: impl FnOnce(&HostWatch) -> T) -> T {
-        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Adds a sample of each queue, and passes on every queue with its events.
-    fn feed(&self, now: Duration, samples: Vec<QueueSample>, tell: impl FnMut(&Life, &Tracker, &[Event])) {
-        let changes = self.0.write().unwrap_or_else(PoisonError::into_inner).feed(now, samples);
-        // Beside readers: this may write to a disk.
-        self.read(|host| changes.tell(host.queues(), tell));
-    }
 }
 
 /// The sampling thread.

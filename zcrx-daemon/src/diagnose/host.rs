@@ -291,10 +291,14 @@ pub(super) mod fixture {
         HostDiagnosis { at: Some(queue.at), queues: vec![report], recent: vec![over] }
     }
 
+    fn in_figures(Report { key, at, diagnosis, forecast, episode, .. }: Report) -> Outlook {
+        Outlook { key, at, diagnosis, forecast, episode }
+    }
+
     /// The same in figures.
     pub(crate) fn outlook() -> HostOutlook {
         let host = troubled();
-        let queues: Vec<Outlook> = host.queues.into_iter().map(Outlook::from).collect();
+        let queues: Vec<Outlook> = host.queues.into_iter().map(in_figures).collect();
         let past = queues.iter().map(|queue| {
             let mut past = Past::new(queue.key.clone(), queue.at);
             for over in &host.recent {

@@ -73,13 +73,7 @@ impl Outlook {
 
     /// Whether the queue has a problem now.
     pub fn troubled(&self) -> bool {
-        !self.diagnosis.alarms.is_empty() || self.episode.is_some()
-    }
-}
-
-impl From<Report> for Outlook {
-    fn from(Report { key, at, diagnosis, forecast, episode, .. }: Report) -> Self {
-        Self { key, at, diagnosis, forecast, episode }
+        is_troubled(&self.diagnosis, self.episode.as_ref())
     }
 }
 
@@ -117,8 +111,12 @@ impl Report {
 
     /// Whether the queue has a problem now.
     pub fn troubled(&self) -> bool {
-        !self.diagnosis.alarms.is_empty() || self.episode.is_some()
+        is_troubled(&self.diagnosis, self.episode.as_ref())
     }
+}
+
+const fn is_troubled(diagnosis: &Diagnosis, episode: Option<&Episode>) -> bool {
+    !diagnosis.alarms.is_empty() || episode.is_some()
 }
 
 /// The queue's rings as the newest sample has them, with stacks that an earlier sample read: few samples read any.

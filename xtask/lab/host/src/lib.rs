@@ -3,6 +3,7 @@
 mod accuracy;
 mod bench;
 mod demo;
+mod drivers;
 mod initramfs;
 mod kernels;
 mod machine;
@@ -152,7 +153,7 @@ pub fn run(arguments: LabArguments, package: Option<&Path>) -> Result<()> {
         }
         LabCommand::Accuracy(options) => accuracy::run(&options, network),
         LabCommand::Matrix { check } => matrix::run(&Lab::open(network, &kernels::names())?, check),
-        LabCommand::Drivers { check } => matrix::drivers(Lab::open(network, &[])?, check),
+        LabCommand::Drivers { check } => drivers::run(Lab::open(network, &[])?, check),
         LabCommand::Systemd { kernel } => systemd::run_steps(Plan::Life, network, kernel, package),
         LabCommand::QuickStart => systemd::run_steps(Plan::QuickStart, network, None, package),
         LabCommand::Container => systemd::run_steps(Plan::Container, network, None, package),

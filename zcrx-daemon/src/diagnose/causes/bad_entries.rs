@@ -28,7 +28,10 @@ pub(super) const RULE: Rule = Rule {
 
 /// Raised before buffers run short: each such entry is a bug of the owner, and most lose a buffer.
 fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
-    let (thrown, consumed) = facts.thrown_away().filter(|_| facts.entries_thrown_away())?;
+    if !facts.entries_thrown_away() {
+        return None;
+    }
+    let (thrown, consumed) = facts.thrown_away()?;
     // One sample may have been read while much moved.
     (facts.steps().count() >= 3).then(|| Alarm {
         trouble: Trouble::EntriesRejected,

@@ -87,8 +87,9 @@ impl Facts<'_> {
     fn thrown_in(&self, change: &Change) -> Option<(u64, u64)> {
         let consumed = change.consumed?;
         let wasted = change.wasted();
-        let confirmed = self.rejected_before().unwrap_or(u64::MAX);
-        let rejected = change.rejected().map(|rejected| rejected.min(confirmed));
+        let confirmed =
+            |rejected: u64| self.rejected_before().map_or(rejected, |before| rejected.min(before));
+        let rejected = change.rejected().map(|rejected| if rejected == 0 { 0 } else { confirmed(rejected) });
         let fragmented = self.fragmented()?;
         // More completions than entries that can have been right: some are of another kind, and hide bad entries.
         let others = change.posted.zip(change.references).is_some_and(|(posted, references)| {

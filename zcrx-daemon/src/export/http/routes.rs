@@ -57,31 +57,48 @@ pub(super) fn router(endpoint: Arc<Endpoint>) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way)
         .layer(map_response(harden))
-        .with_state(Arc::new(AppState { endpoint, turns: Arc::new(Semaphore::new(AT_ONCE)), scrapes }))
+        .with_state(Arc::new(AppState {
+            endpoint,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            readers: Arc::new(Semaphore::new(AT_ONCE)),
+            scrapes,
+        }))
 }
 
-/// Runs requests that need a sample of the host.
+/// Runs requests that take time on threads of their own.
 struct AppState {
     endpoint: Arc<Endpoint>,
+    /// Requests that sample the host.
     turns: Arc<Semaphore>,
+    /// Requests that read what the last sample says: they are answered also while a driver holds up all samples.
+    readers: Arc<Semaphore>,
     /// Further scrapes that may begin; `None` for any number.
     scrapes: Option<Arc<Semaphore>>,
 }
 
 impl AppState {
-    /// Samples the host and answers, on a thread that may block: a sample that waits for a driver
-    /// must not keep `/healthz` from answering. There are few such threads; a request that waits longer than the limit gets 503.
+    /// Samples the host and answers.
     async fn look(
         &self,
         answer: impl FnOnce(&Endpoint, &Observation) -> Response + Send + 'static,
     ) -> Response {
-        let turn = tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&self.turns).acquire_owned()).await;
+        self.in_turn(&self.turns, |endpoint| answer(endpoint, &endpoint.observer.observe())).await
+    }
+
+    /// Answers on a thread that may block: a sample that waits for a driver must not keep `/healthz` from answering. There are few
+    /// such threads; a request that waits longer than the limit gets 503.
+    async fn in_turn(
+        &self,
+        turns: &Arc<Semaphore>,
+        answer: impl FnOnce(&Endpoint) -> Response + Send + 'static,
+    ) -> Response {
+        let turn = tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return busy("too many requests at once\n");
         };
         let endpoint = Arc::clone(&self.endpoint);
         let answered = tokio::task::spawn_blocking(move || {
-            let response = answer(&endpoint, &endpoint.observer.observe());
+            let response = answer(&endpoint);
             drop(turn);
             response
         });
@@ -140,19 +157,14 @@ async fn page(State(state): State<Arc<AppState>>) -> Response {
 }
 
 async fn diagnose(State(state): State<Arc<AppState>>) -> Response {
-    let endpoint = Arc::clone(&state.endpoint);
-    let said = tokio::task::spawn_blocking(move || serde_json::to_string(&(endpoint.diagnosis)()));
-    match said
-        .await
-        .map_err(|error| error.to_string())
-        .and_then(|json| json.map_err(|error| error.to_string()))
-    {
+    let answer = |endpoint: &Endpoint| match serde_json::to_string(&(endpoint.diagnosis)()) {
         Ok(json) => ([(CONTENT_TYPE, JSON_TYPE)], json).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("the diagnosis cannot be written: {error}\n"))
                 .into_response()
         }
-    }
+    };
+    state.in_turn(&state.readers, answer).await
 }
 
 async fn script() -> Response {

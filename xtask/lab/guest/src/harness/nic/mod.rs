@@ -43,6 +43,28 @@ pub(crate) struct Nic {
     pub tx: Namespace,
 }
 
+/// Skips the scenario where a driver of the kernel's own does not give this queue: gve keeps its first one, and an emulated device has
+/// fewer than the software NIC.
+pub(crate) fn needs_queue(namespace: &Namespace, queue: u32) -> Result<()> {
+    let driver = Driver::of_this_guest().unwrap_or(Driver::Software);
+    if driver == Driver::Software {
+        return Ok(());
+    }
+    let channels = namespace.run("ethtool", &["-l", RX])?;
+    let now = channels.lines().skip_while(|line| !line.starts_with("Current")).filter_map(|line| {
+        let (kind, count) = line.split_once(':')?;
+        ["RX", "Combined"].contains(&kind).then(|| count.trim().parse::<u32>().ok())?
+    });
+    let (name, queues) = (driver.name(), now.sum::<u32>());
+    if queue >= queues {
+        bail!(Skip(format!("{name} has {queues} queues here, and no queue {queue}")));
+    }
+    if driver == Driver::Gve && queue == 0 {
+        bail!(Skip(format!("{name} does not give its first queue to zcrx")));
+    }
+    Ok(())
+}
+
 impl Nic {
     /// Loads the module and sets everything up as zcrx wants it.
     pub(crate) fn pair() -> Result<Self> {

@@ -29,62 +29,58 @@ const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 const ALL: [&str; 4] = ["plain", "bnxt", "mlx5", "ice"];
 const QUEUES: u32 = 8;
 
+const fn restoring(
+    name: &'static str,
+    about: &'static str,
+    limit: u64,
+    default: bool,
+    run: fn() -> Result<()>,
+) -> Scenario {
+    Scenario { name, about, needs: NEEDS, proves: &[], limit, default, run }
+}
+
 /// A few random states.
-const RESTORED: Scenario = Scenario {
-    name: "personalities-restored",
-    about: "on the ways of plain, bnxt, mlx5 and ice, in 3 random states each, zcrxd nic apply and restore, also killed at random \
-            moments, leave every setting as it was",
-    needs: NEEDS,
-    proves: &[],
-    limit: 600,
-    default: true,
-    run: || restored(1, 3),
-};
+const RESTORED: Scenario = restoring(
+    "personalities-restored",
+    "on the ways of plain, bnxt, mlx5 and ice, in 3 random states each, zcrxd nic apply and restore, also killed at random \
+     moments, leave every setting as it was",
+    600,
+    true,
+    || restored(1, 3),
+);
 
 /// Takes seed and number of states from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
-const RESTORED_MANY: Scenario = Scenario {
-    name: "personalities-restored-seed",
-    about: "personalities-restored with 100 random states each, or as many as ZCRX_LAB_STEPS says, from ZCRX_LAB_SEED",
-    needs: NEEDS,
-    proves: &[],
-    limit: 3000,
-    default: false,
-    run: || {
-        let (seed, states) = asked_for();
-        restored(seed, states)
-    },
-};
+const RESTORED_MANY: Scenario = restoring(
+    "personalities-restored-seed",
+    "personalities-restored with 100 random states each, or as many as ZCRX_LAB_STEPS says, from ZCRX_LAB_SEED",
+    3000,
+    false,
+    || as_asked(restored),
+);
 
 /// A few random states of the guest's driver.
-const DRIVER_RESTORED: Scenario = Scenario {
-    name: "driver-restored",
-    about: "in 4 random states of the guest's driver zcrxd nic apply and restore, also killed at random moments, leave every \
-            setting as it was",
-    needs: NEEDS,
-    proves: &[],
-    limit: 600,
-    default: false,
-    run: || driver_restored(1, 4),
-};
+const DRIVER_RESTORED: Scenario = restoring(
+    "driver-restored",
+    "in 4 random states of the guest's driver zcrxd nic apply and restore, also killed at random moments, leave every setting \
+     as it was",
+    600,
+    false,
+    || driver_restored(1, 4),
+);
 
 /// Takes seed and number of states as [`RESTORED_MANY`] does.
-const DRIVER_RESTORED_MANY: Scenario = Scenario {
-    name: "driver-restored-seed",
-    about: "driver-restored with 100 random states, or as many as ZCRX_LAB_STEPS says, from ZCRX_LAB_SEED",
-    needs: NEEDS,
-    proves: &[],
-    limit: 3000,
-    default: false,
-    run: || {
-        let (seed, states) = asked_for();
-        driver_restored(seed, states)
-    },
-};
+const DRIVER_RESTORED_MANY: Scenario = restoring(
+    "driver-restored-seed",
+    "driver-restored with 100 random states, or as many as ZCRX_LAB_STEPS says, from ZCRX_LAB_SEED",
+    3000,
+    false,
+    || as_asked(driver_restored),
+);
 
-/// Seed and number of states from the environment.
-fn asked_for() -> (u64, u32) {
+/// With seed and number of states from the environment.
+fn as_asked(run: fn(u64, u32) -> Result<()>) -> Result<()> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    (number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(100) as u32)
+    run(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(100) as u32)
 }
 
 fn driver_restored(seed: u64, states: u32) -> Result<()> {

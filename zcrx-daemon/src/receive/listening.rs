@@ -25,7 +25,8 @@ pub trait ListenerStore: Send + Sync {
 /// port for the next one.
 ///
 /// TCP keepalive ends connections whose peer disappears. Without keepalive a receiver would not notice that, because it sends no
-/// data. The host's `net.ipv4.tcp_keepalive_time` sets the time.
+/// data. The host's `net.ipv4.tcp_keepalive_time` sets the time. As many connections wait to be accepted as the host's
+/// `net.core.somaxconn` permits.
 pub(super) fn listen(address: SocketAddr, store: Option<&dyn ListenerStore>) -> io::Result<TcpListener> {
     let store = store.filter(|_| address.port() != 0);
     if let Some(listener) = store.and_then(|store| store.take(address)) {
@@ -33,7 +34,10 @@ pub(super) fn listen(address: SocketAddr, store: Option<&dyn ListenerStore>) -> 
         return Ok(listener);
     }
     let listener = TcpListener::bind(address)?;
-    SockRef::from(&listener).set_keepalive(true)?;
+    let socket = SockRef::from(&listener);
+    socket.set_keepalive(true)?;
+    // The standard library asks for 128, which a restart or a busy second can exceed. The kernel lowers this to the host's limit.
+    socket.listen(i32::MAX)?;
     if let Some(store) = store {
         store.keep(address, &listener);
     }

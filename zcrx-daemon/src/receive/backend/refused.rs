@@ -5,7 +5,6 @@ use std::io;
 use crate::model::{BackendKind, Refusal};
 use crate::net;
 use crate::receive::config::QueueConfig;
-use crate::receive::mapping::page_bytes;
 use zcrx_uapi::{errno, registration};
 
 /// Describes a refused registration.
@@ -25,11 +24,11 @@ pub(super) fn refusal(config: &QueueConfig, kind: BackendKind, step: &str, error
     }
 }
 
-/// Why there are no large buffers. Where that is not all that is wrong, the registration without them is refused too.
-pub(super) fn no_such_buffers(kind: BackendKind, buffer_bytes: u64, number: i32) -> String {
+/// Why buffers are smaller than asked for. Where their size is not all that is wrong, the registration with pages is refused too.
+pub(super) fn no_such_buffers(kind: BackendKind, asked: u64, got: u64, number: i32) -> String {
     let name = errno::name(number).unwrap_or("an unknown errno");
     let meaning = registration::explain(number, table(kind)).meaning;
-    format!("buffers of {} bytes instead of {buffer_bytes}: {name}: {meaning}", page_bytes())
+    format!("buffers of {got} bytes instead of {asked}: {name}: {meaning}")
 }
 
 const fn table(kind: BackendKind) -> registration::Kind {

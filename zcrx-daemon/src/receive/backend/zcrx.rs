@@ -108,6 +108,8 @@ impl ZcrxBackend {
         // Zero leaves it to the kernel, as kernels that know no other size insist.
         reg.rx_buf_len = if buffer_bytes > page { buffer_bytes as u32 } else { 0 };
         let mut attempts = 0;
+        // The first refusal of large buffers.
+        let mut refused = None;
         loop {
             // SAFETY: area and region stay mapped until the ring is gone: the pool and the backend own them, and the owner of
             // both drops the ring first. The kernel pins the pages as well.
@@ -122,8 +124,10 @@ impl ZcrxBackend {
                 Err((Some(number @ (libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)), _))
                     if reg.rx_buf_len != 0 =>
                 {
-                    features.fall_back(ZcrxFeature::RxBufLen, no_such_buffers(kind, buffer_bytes, number));
-                    reg.rx_buf_len = 0;
+                    refused.get_or_insert(number);
+                    // A driver that has large buffers may have smaller ones.
+                    let half = u64::from(reg.rx_buf_len / 2);
+                    reg.rx_buf_len = if number == libc::EOPNOTSUPP || half <= page { 0 } else { half as u32 };
                 }
                 Err((_, error)) => return Err(refusal(config, kind, step, &error)),
             }
@@ -140,6 +144,10 @@ impl ZcrxBackend {
             .map_err(|error| senseless(error.to_string()))?;
         // Before Linux 7.0 the kernel does not write the buffer size back: it is the page size.
         let buffer_bytes = if reg.rx_buf_len == 0 { page } else { u64::from(reg.rx_buf_len) };
+        if let Some(number) = refused {
+            let reason = no_such_buffers(kind, config.buffer_bytes, buffer_bytes, number);
+            features.fall_back(ZcrxFeature::RxBufLen, reason);
+        }
         let buffers = u32::try_from(area.memory.bytes() as u64 / buffer_bytes).unwrap_or(u32::MAX);
         let mut pool = Pool::new(refill, buffer_bytes);
         pool.add_area(area.memory, area.reg.rq_area_token).map_err(|error| senseless(error.to_string()))?;

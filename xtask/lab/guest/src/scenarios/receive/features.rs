@@ -157,7 +157,8 @@ const GROWTH: Scenario = Scenario {
 /// Buffers larger than a page.
 const LARGE_BUFFERS: Scenario = Scenario {
     name: "large-buffers",
-    about: "buffers of 32 KiB on huge pages: a fraction of the completions, every byte verified, none copied",
+    about: "buffers of 32 KiB on huge pages: a fraction of the completions, every byte verified, none copied; of more than the NIC \
+            has, the largest that it has",
     needs: ON_NIC,
     proves: &[Proof::Features(&["rx_buf_len"])],
     limit: 400,
@@ -176,6 +177,14 @@ const LARGE_BUFFERS: Scenario = Scenario {
         // A buffer of one page would need one completion for each 4096 bytes at least.
         let completions = metrics.count("zcrxd_receiver_completions_total")?;
         ensure!(completions < BYTES / 4096 / 2, "{completions} completions: the buffers are not large");
+        daemon.stop()?;
+        let mut daemon = on_device(&nic, &["--buffer", "1MiB", "--no-probes"])?;
+        Traffic::start(&nic.tx, &Nic::address(), BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+        let metrics = settled(&mut daemon)?;
+        expect(&metrics, "device", BYTES)?;
+        let buffer = metrics.count("zcrxd_receiver_buffer_bytes")?;
+        ensure!(buffer == 64 << 10, "the NIC has buffers of 64 KiB at most, and zcrxd uses {buffer} bytes");
+        ensure!(falls_back(&metrics, "rx_buf_len"), "zcrxd does not report that the buffers are smaller");
         daemon.stop().map(drop)
     },
 };

@@ -361,6 +361,16 @@ offsets! {
     waiter_private: pointer = "wait_queue_entry" "private";
     /// Memory that a socket accounts for received data, bytes.
     sock_buffered: integer 4 = "sock" "sk_backlog.rmem_alloc";
+    /// Packets that a socket has received.
+    sock_packets: structure = "sock" "sk_receive_queue";
+    /// Memory that a packet accounts for, bytes.
+    packet_memory: integer 4 = "sk_buff" "truesize";
+    /// Where a packet's linear part begins.
+    packet_head: pointer = "sk_buff" "head";
+    /// Where its shared part lies behind that.
+    packet_end: integer 4 = "sk_buff" "end";
+    /// Buffers with payload of a packet.
+    packet_buffers: integer 1 = "skb_shared_info" "nr_frags";
     /// Superblock of an inode.
     inode_superblock: pointer "super_block" = "inode" "i_sb";
     /// Directory entry of a file.

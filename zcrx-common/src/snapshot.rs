@@ -41,11 +41,10 @@ pub const HAS_REFILL: u32 = 1 << 2;
 pub const HAS_MORE_IDS: u32 = 1 << 3;
 /// The queue is leased: its page pool belongs to another device, which the `physical_*` fields name.
 pub const HAS_LEASE: u32 = 1 << 4;
-/// Completions take one or two slots each, and [`Ring::cq_unread`] counts them.
+/// [`Ring::cq_unread`] counts the completions that wait.
 pub const HAS_UNREAD: u32 = 1 << 5;
-/// The reads failed; nothing else in the record means anything.
-pub const HAS_FAULT: u32 = 1 << 6;
-
+/// Completions take one or two slots each; without [`HAS_UNREAD`] they could not be counted.
+pub const HAS_MIXED: u32 = 1 << 6;
 /// [`Ring`] found through its consumer, which has exited: the record names no holder.
 pub const HAS_NO_HOLDER: u32 = 1 << 7;
 
@@ -100,7 +99,7 @@ pub struct Ring {
     pub cq_tail: u32,
     /// Completions that found no room.
     pub cq_overflow: u32,
-    /// [`HAS_MORE_IDS`], [`HAS_UNREAD`].
+    /// [`HAS_MORE_IDS`], [`HAS_MIXED`], [`HAS_UNREAD`], [`HAS_NO_HOLDER`].
     pub known: u32,
     /// Completions that wait; only with [`HAS_UNREAD`].
     pub cq_unread: u32,
@@ -299,14 +298,16 @@ pub struct Sockets {
     pub limit_bytes: u64,
     /// Memory that they account for received data, bytes.
     pub buffered_bytes: u64,
+    /// Memory that the first packet of each socket accounts for, bytes.
+    pub packet_bytes: u64,
+    /// Buffers in which the payload of these packets lies.
+    pub packet_buffers: u32,
     /// Sockets.
     pub sockets: u32,
-    /// Keeps the value free of padding.
-    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<SocketsKey>() == 24);
-const _: () = assert!(size_of::<Sockets>() == 40);
+const _: () = assert!(size_of::<Sockets>() == 48);
 const _: () = assert!(size_of::<Config>() == 32);
 const _: () = assert!(size_of::<Ring>() == 80);
 const _: () = assert!(size_of::<Consumer>() == 88);

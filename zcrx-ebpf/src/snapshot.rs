@@ -27,7 +27,7 @@ use aya_ebpf::{
 };
 use zcrx_common::{
     loss::SNAPSHOT_RECORD,
-    snapshot::{Config, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_UNREAD, REGISTERED, Ring, kind},
+    snapshot::{Config, HAS_MIXED, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_UNREAD, REGISTERED, Ring, kind},
 };
 
 use self::{
@@ -247,11 +247,11 @@ extern "C" fn snapshot_ring(task: u64, fd: u32, ring: u64, flags: u32, generatio
     let shared: u64 = read(ring, offset!(ring_shared));
     let mut known = flags;
     let mut unread = 0;
-    if shared != 0
-        && read::<u32>(ring, offset!(ring_flags)) & CQE_MIXED != 0
-        && count_unread(shared, &mut unread)
-    {
-        known |= HAS_UNREAD;
+    if shared != 0 && read::<u32>(ring, offset!(ring_flags)) & CQE_MIXED != 0 {
+        known |= HAS_MIXED;
+        if count_unread(shared, &mut unread) {
+            known |= HAS_UNREAD;
+        }
     }
     if let Some(mut entry) = reserve::<Ring>() {
         let record = entry.write(Ring::default());

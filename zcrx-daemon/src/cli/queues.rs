@@ -131,7 +131,7 @@ fn row(sample: &QueueSample) -> [String; 8] {
         cell(user.map(|user| user.to_string())),
         cell(rest.map(|rest| rest.to_string())),
         cell(kernel.and_then(|kernel| kernel.refill).map(|refill| part(refill.pending(), refill.entries))),
-        cell(kernel.and_then(|kernel| kernel.cq).map(|cq| part(cq.depth(), cq.entries))),
+        cell(kernel.and_then(|kernel| kernel.cq).and_then(|cq| Some(part(cq.depth()?, cq.entries)))),
     ]
 }
 

@@ -64,6 +64,7 @@ impl Change {
         // Ring indices run modulo 2^32: a difference is right across the wrap, as long as it is below 2^32.
         let index =
             |read: fn(&QueueSample) -> Option<u32>| Some(read(later)?.wrapping_sub(read(earlier)?) as u64);
+        let cqs = |read| later.kernel.as_ref()?.cqs_went(earlier.kernel.as_ref()?, read);
         Self {
             span: later.at.saturating_sub(earlier.at),
             failures: counter(failures),
@@ -74,14 +75,13 @@ impl Change {
             fetched: index(|sample| Some(sample.kernel.as_ref()?.refill?.cached_head)),
             returned: counter(|sample| Some(sample.local.as_ref()?.returned))
                 .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.refill?.tail))),
-            posted: index(|sample| Some(sample.kernel.as_ref()?.cq?.tail)),
+            posted: cqs(|cq| cq.tail),
             references: references(later)
                 .zip(references(earlier))
                 .map(|(now, before)| now.cast_signed() - before.cast_signed()),
-            cq_read: index(|sample| Some(sample.kernel.as_ref()?.cq?.head))
-                .or_else(|| counter(|sample| Some(sample.local.as_ref()?.completions))),
+            cq_read: cqs(|cq| cq.head).or_else(|| counter(|sample| Some(sample.local.as_ref()?.completions))),
             cq_overflows: counter(|sample| Some(sample.local.as_ref()?.cq_overflows))
-                .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.cq?.overflow))),
+                .or_else(|| cqs(|cq| cq.overflow)),
             bytes: counter(bytes),
             drops: counter(|sample| sample.nic.hw_drops)
                 .or_else(|| counter(failures).filter(|_| later.nic.keeps_posted)),

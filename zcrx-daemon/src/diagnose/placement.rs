@@ -17,12 +17,12 @@ pub struct Placement {
     pub held: Option<u64>,
     /// Returned by the owner's code, but not published, because the refill ring is full.
     pub stashed: Option<u64>,
-    /// In completions that the owner has not read.
+    /// In completions that the owner has not read, in all rings that have the queue.
     pub completed: Option<u64>,
     /// In the refill ring, not consumed.
     pub pending: Option<u64>,
-    /// In sockets, not received. Counted by unread bytes, and by what the kernel has beyond a full receive ring and a full
-    /// cache: small packets leave buffers nearly empty.
+    /// In sockets, not received: what the unread bytes need at least, and more where small packets leave buffers nearly empty. By the
+    /// packets that were looked at; without that, what the kernel has beyond a full receive ring and a full cache.
     pub sockets: Option<u64>,
     /// Unread payload in sockets, bytes.
     #[serde(default)]
@@ -42,7 +42,7 @@ pub struct Placement {
     pub refill_depth: Option<u64>,
     /// Entries of the completion queue.
     pub cq_entries: Option<u64>,
-    /// Completions that wait in it.
+    /// Completions that wait in it. Several rings may share the queue: then both are those of the fullest.
     pub cq_depth: Option<u64>,
 }
 
@@ -66,7 +66,12 @@ impl Placement {
         };
         let refill_depth =
             refill.map(|refill| u64::from(refill.pending())).or(own.map(|own| u64::from(own.refill_depth)));
-        let cq_depth = cq.map(|cq| u64::from(cq.depth())).or(own.map(|own| u64::from(own.cq_depth)));
+        let cq_depth = match cq {
+            Some(cq) => cq.depth().map(u64::from),
+            None => own.map(|own| u64::from(own.cq_depth)),
+        };
+        let completions =
+            kernel.and_then(KernelQueue::completions).or(own.map(|own| u64::from(own.cq_depth)));
         let free = kernel.filter(|kernel| !kernel.areas.is_empty()).map(KernelQueue::free);
         let in_kernel = total
             .zip(free)
@@ -80,8 +85,8 @@ impl Placement {
         let sockets = kernel.and_then(|kernel| kernel.sockets).zip(sample.buffer_bytes).map(
             |(backlog, buffer_bytes)| {
                 let by_bytes = backlog.unread_bytes.div_ceil(buffer_bytes.max(1));
-                let buffers =
-                    if backlog.unread_bytes > 0 { by_bytes.max(beyond_ring.unwrap_or(0)) } else { 0 };
+                let beyond_ring = if backlog.unread_bytes > 0 { beyond_ring.unwrap_or(0) } else { 0 };
+                let buffers = by_bytes.max(backlog.buffers.unwrap_or(beyond_ring));
                 in_kernel.map_or(buffers, |in_kernel| buffers.min(in_kernel))
             },
         );
@@ -90,7 +95,7 @@ impl Placement {
             free,
             held: held_references(sample).map(buffers_of),
             stashed: own.map(|own| own.stashed),
-            completed: cq_depth.map(|depth| {
+            completed: completions.map(|depth| {
                 let references = references(sample).map_or(depth, |references| depth.min(references));
                 buffers_of(references)
             }),
@@ -137,7 +142,7 @@ pub(in crate::diagnose) fn held_references(sample: &QueueSample) -> Option<u64> 
         return Some(own.held().saturating_sub(own.stashed));
     }
     let kernel = sample.kernel.as_ref()?;
-    let elsewhere = u64::from(kernel.refill?.pending()) + u64::from(kernel.cq?.depth());
+    let elsewhere = u64::from(kernel.refill?.pending()) + kernel.completions()?;
     Some(references(sample)?.saturating_sub(elsewhere))
 }
 

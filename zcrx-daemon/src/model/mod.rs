@@ -4,6 +4,7 @@
 //! of it is absent: unknown is not zero.
 
 mod command;
+mod completions;
 mod cost;
 mod episode;
 mod event;
@@ -23,6 +24,7 @@ mod window;
 mod zcrx;
 
 pub use command::{on_interface, quoted};
+pub use completions::CqState;
 pub use cost::{MapCost, ProbeCost, ProgramCost};
 pub use episode::{Alarm, Cause, CauseChange, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use event::{
@@ -44,8 +46,8 @@ pub use registration::{Registration, RegistrationCount};
 pub use ring::{BacklogStatistics, RingStatistics};
 pub use self_check::{CheckedFigure, SelfCheck};
 pub use snapshot::{
-    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState,
-    RefillState, SocketBacklog,
+    AllocationCount, AreaState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState, RefillState,
+    SocketBacklog,
 };
 pub use task::{
     AllocationDistributions, Discovery, Log2Histogram, QueueRing, RunState, TaskState, Watermarks,

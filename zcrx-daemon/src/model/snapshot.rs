@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AllocationDistributions, ControlCount, DeliveryCount, Discovery, FallbackCount, NotificationCount,
-    QueueRing, ResidenceCount, Watermarks,
+    AllocationDistributions, ControlCount, CqState, DeliveryCount, Discovery, FallbackCount,
+    NotificationCount, QueueRing, ResidenceCount, Watermarks,
 };
 
 /// Every queue of the host that the snapshot found, of any owner.
@@ -193,38 +193,6 @@ impl PoolState {
     }
 }
 
-/// A completion queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CqState {
-    /// Capacity, slots.
-    pub entries: u32,
-    /// How far user space has read (modulo 2^32).
-    pub head: u32,
-    /// How far the kernel has written (modulo 2^32).
-    pub tail: u32,
-    /// Completions that found no room.
-    pub overflow: u32,
-    /// Completions that wait, on a ring where each takes one or two slots (`IORING_SETUP_CQE_MIXED`, Linux 6.18); `None` where each takes
-    /// one.
-    #[serde(default)]
-    pub unread: Option<u32>,
-}
-
-impl CqState {
-    /// Completions waiting to be read.
-    pub const fn depth(&self) -> u32 {
-        match self.unread {
-            Some(unread) => unread,
-            None => self.used(),
-        }
-    }
-
-    /// Slots in use: compare with [`Self::entries`].
-    pub const fn used(&self) -> u32 {
-        self.tail.wrapping_sub(self.head)
-    }
-}
-
 /// What waits in receiving sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketBacklog {
@@ -244,6 +212,10 @@ pub struct SocketBacklog {
     /// occupies buffers.
     #[serde(default)]
     pub buffered_bytes: Option<u64>,
+    /// Buffers in which that data lies, by what the first packet of each socket occupies; `None` where this kernel's types do not say,
+    /// or no packet was there to look at.
+    #[serde(default)]
+    pub buffers: Option<u64>,
 }
 
 /// Counts of the provider's allocation function for one queue.

@@ -71,12 +71,12 @@ struct Attached {
 }
 
 impl Probes {
-    /// Attaches what this kernel and this process's privileges allow.
+    /// Attaches what this kernel and this process's privileges allow, and checks snapshots before they are used.
     ///
     /// Lines that the programs log arrive through the `log` crate; how much they log is fixed by the level
     /// that is set now.
     pub fn attach(kernel: &Kernel) -> Self {
-        Self::attach_with(kernel, Options::default())
+        Self::attach_with(kernel, Options { self_check: true, ..Options::default() })
     }
 
     /// The same, as the options say.
@@ -244,8 +244,9 @@ impl Attached {
         if missing {
             reader.walk_next("a queue has counts and is in no snapshot");
         }
-        if self.rings_ended.is_some() && lives.rings_ended != self.rings_ended {
-            // An exported file may keep a queue that the ring had.
+        if lives.queues_ended.is_none() && self.rings_ended.is_some() && lives.rings_ended != self.rings_ended
+        {
+            // An exported file may keep a queue that the ring had. Where ends of queues are seen, its entry shows that.
             reader.walk_next("a ring with queues ended");
         }
         self.rings_ended = lives.rings_ended;

@@ -79,7 +79,7 @@ fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
         ("areas.user_references", truth.user_buffers, sum(|area| area.user_references)),
         ("buffer_bytes", truth.buffer_bytes, queue.buffer_bytes.map(u64::from)),
         ("cq.entries", truth.cq_entries, cq.map(|cq| u64::from(cq.entries))),
-        ("cq.unread", truth.cq_unread, cq.map(|cq| u64::from(cq.depth()))),
+        ("cq.unread", truth.cq_unread, cq.and_then(|cq| cq.depth()).map(u64::from)),
         ("cq.overflow", 0, cq.map(|cq| u64::from(cq.overflow))),
         ("consumer.tid", truth.tid, task.map(|task| u64::from(task.tid))),
         ("sockets.armed", 1, queue.sockets.and_then(|sockets| sockets.armed).map(u64::from)),

@@ -6,7 +6,10 @@ mod operations;
 mod process;
 mod sockets;
 
-use std::{collections::BTreeMap, io::Read as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+};
 
 use aya::{
     Ebpf,
@@ -56,6 +59,10 @@ pub(super) struct Reader {
     changes: Option<HashMap<MapData, u32, u64>>,
     /// Processes for which the programs had no room, when last looked.
     holders_lost: u64,
+    /// Rings for which the registry had no room, when last looked.
+    rings_lost: u64,
+    /// Processes that hold a queue without a ring, by an exported file: their files are read for each snapshot.
+    exporters: BTreeSet<u32>,
     /// Processes that hold a ring, as walks found them.
     holders: Holders,
     /// Why the next snapshot has to walk, if it has to.
@@ -81,6 +88,8 @@ impl Reader {
             registry: false,
             changes: None,
             holders_lost: 0,
+            rings_lost: 0,
+            exporters: BTreeSet::new(),
             holders: Holders::default(),
             walk: Some("the first snapshot"),
             initial_namespace: true,
@@ -110,6 +119,7 @@ impl Reader {
             self.rings.remove(&ring).ok();
         }
         self.holders = Holders::default();
+        self.exporters.clear();
         self.walk = Some("the first snapshot");
     }
 
@@ -165,7 +175,12 @@ impl Reader {
         self.asked.generation += 1;
         let mut incomplete = self.incomplete.clone();
         let lost_before = lost.and_then(|lost| slot(lost, SNAPSHOT_RECORD));
-        let overflowed = lost.and_then(|lost| slot(lost, REGISTRY_RING)).is_some_and(|lost| lost > 0);
+        let now_lost = lost.and_then(|lost| slot(lost, REGISTRY_RING)).unwrap_or(self.rings_lost);
+        if now_lost != self.rings_lost {
+            // The walk enters every ring. What finds no room again is counted again.
+            self.rings_lost = now_lost;
+            self.walk_next("the registry of rings was full");
+        }
         let now_lost = lost.and_then(|lost| slot(lost, HOLDER_CHANGE)).unwrap_or(self.holders_lost);
         let holders_lost = now_lost != self.holders_lost;
         if holders_lost {
@@ -179,9 +194,9 @@ impl Reader {
         let mut discovery = Discovery::Walk;
         // Without a ring there is neither a queue nor an owner whose sockets count.
         let mut idle = false;
-        if self.registry && self.walk.is_none() && !overflowed {
+        if self.registry && self.walk.is_none() {
             discovery = Discovery::Registry;
-            idle = self.rings.keys().next().is_none();
+            idle = self.exporters.is_empty() && self.rings.keys().next().is_none();
         }
         // The kernel looks at each bucket of a table, also of an empty one.
         let changed = if idle { Vec::new() } else { self.changed() };
@@ -216,7 +231,10 @@ impl Reader {
         }
         if discovery == Discovery::Registry && !idle {
             self.forget_changes(&changed);
-            self.read_changed(ebpf, &changed, &mut incomplete);
+            let exporters =
+                std::mem::take(&mut self.exporters).into_iter().filter(|&pid| process::lives(pid));
+            let again = changed.into_iter().chain(exporters).collect();
+            self.read_again(ebpf, &again, &mut incomplete);
         }
         let mut assembly = Assembly::new(self.known);
         while let Some(record) = self.records.next() {
@@ -252,7 +270,11 @@ impl Reader {
         self.registered = assembly.take_registered();
         let mut snapshot = assembly.finish(began, ended, incomplete, sums.as_ref().map_err(String::as_str));
         snapshot.discovery = Some(discovery);
-        if snapshot.queues.iter().any(|queue| queue.rings.is_empty()) {
+        let without_ring = snapshot.queues.iter().filter(|queue| queue.rings.is_empty());
+        let exporters = without_ring.flat_map(|queue| &queue.owners).map(|owner| owner.pid).collect();
+        if self.initial_namespace {
+            self.exporters = exporters;
+        } else if !exporters.is_empty() {
             self.walk_next("a queue has no ring, only an exported file");
         }
         snapshot
@@ -283,7 +305,7 @@ impl Reader {
     }
 
     /// Reads the files of these processes.
-    fn read_changed(&mut self, ebpf: &Ebpf, processes: &[u32], incomplete: &mut Vec<String>) {
+    fn read_again(&mut self, ebpf: &Ebpf, processes: &BTreeSet<u32>, incomplete: &mut Vec<String>) {
         for &process in processes {
             if let Err(reason) = iterator::run_for_process(ebpf, WALK[0], process) {
                 incomplete.push(reason);

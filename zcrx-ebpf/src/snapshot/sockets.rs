@@ -5,7 +5,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::map, maps::HashMap};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap},
+};
 use zcrx_common::{
     loss::SOCKET_SUM,
     snapshot::{SOCKET_SUMS, Sockets, SocketsKey},
@@ -44,6 +47,14 @@ const MOST_WAITERS: u32 = 6;
 /// The low bits of what io_uring keeps in a waiter, which are flags.
 const WAITER_FLAGS: u64 = 3;
 
+/// Set in the address of a ring whose registered files were visited: the snapshot of queues visits rings as well. Addresses of
+/// structures are even.
+const SLOTS: u64 = 1;
+
+/// The table of open files that was walked last, apart from main threads', and the generation in which that was.
+#[map]
+static SNAPSHOT_FILES: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+
 /// User space removes sums of earlier snapshots.
 #[map]
 static SNAPSHOT_SOCKETS: HashMap<SocketsKey, Sockets> = HashMap::with_max_entries(SOCKET_SUMS, ON_DEMAND);
@@ -76,9 +87,8 @@ extern "C" fn snapshot_sockets(ctx: *const Task) -> i32 {
         return 0;
     }
     let mut walk = FileWalk { table: 0, ring_operations, generation, pid, reserved: 0 };
-    // Threads share the table of open files.
-    if read::<u64>(task, offset!(task_leader)) == task {
-        let files: u64 = read(task, offset!(task_files));
+    let files: u64 = read(task, offset!(task_files));
+    if files != 0 && is_unvisited(task, files, generation) {
         let table: u64 = read(files, offset!(files_table));
         walk.table = read(table, offset!(table_files));
         let mut size: u32 = read(table, offset!(table_size));
@@ -99,6 +109,26 @@ extern "C" fn snapshot_sockets(ctx: *const Task) -> i32 {
     0
 }
 
+/// Whether a thread's table of open files has not been walked. Threads share the main thread's, but for those that made one of their
+/// own; a main thread that has exited has none, and then the first other thread's stands for all.
+#[inline(always)]
+fn is_unvisited(task: u64, files: u64, generation: u64) -> bool {
+    let leader: u64 = read(task, offset!(task_leader));
+    if leader == task {
+        return true;
+    }
+    if read::<u64>(leader, offset!(task_files)) == files {
+        return false;
+    }
+    let Some(last) = SNAPSHOT_FILES.get_ptr_mut(0) else { return false };
+    // SAFETY: the map has one element, and one reader at a time runs the program.
+    let last = unsafe { &mut *last };
+    // Threads of a process are visited one after the other.
+    let is_new = *last != [files, generation];
+    *last = [files, generation];
+    is_new
+}
+
 unsafe extern "C" fn visit_open(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: `snapshot_sockets` passes this context.
     let walk = unsafe { &*context.cast::<FileWalk>() };
@@ -114,6 +144,10 @@ unsafe extern "C" fn visit_open(index: u64, context: *mut c_void) -> i64 {
         return 0;
     }
     let ring: u64 = read(file, offset!(file_private));
+    // A process may have any number of descriptors of a ring.
+    if !first_visit(ring | SLOTS, walk.generation) {
+        return 0;
+    }
     let mut slots = FileWalk {
         table: read(ring, offset!(ring_files)),
         ring_operations: 0,
@@ -164,6 +198,7 @@ fn visit_file(file: u64, walk: &FileWalk) {
     }
     let limit = u64::from(read::<u32>(sock, offset!(sock_receive_limit)));
     let buffered = u64::from(read::<u32>(sock, offset!(sock_buffered)));
+    let (packet_bytes, packet_buffers) = if buffered == 0 { (0, 0) } else { first_packet(sock) };
     let mut key = SocketsKey { pid: walk.pid, napi_id: read(sock, offset!(sock_napi)), ifq: 0, ring: 0 };
     if request != 0 {
         key.ifq = read(request + u64::from(offset!(request_command)), offset!(receive_queue));
@@ -176,6 +211,8 @@ fn visit_file(file: u64, walk: &FileWalk) {
             sums.unread_bytes += unread;
             sums.limit_bytes += limit;
             sums.buffered_bytes += buffered;
+            sums.packet_bytes += packet_bytes;
+            sums.packet_buffers += packet_buffers;
             sums.sockets += 1;
             return;
         }
@@ -185,12 +222,32 @@ fn visit_file(file: u64, walk: &FileWalk) {
         unread_bytes: unread,
         limit_bytes: limit,
         buffered_bytes: buffered,
+        packet_bytes,
+        packet_buffers,
         sockets: 1,
-        reserved: 0,
     };
     if SNAPSHOT_SOCKETS.insert(key, first, 0).is_err() {
         loss::count(SOCKET_SUM);
     }
+}
+
+/// What the first packet that waits in a socket accounts for, and in how many buffers its payload lies: of the other packets only the
+/// memory is known, and how much of it is payload depends on what the sender sends and the driver joins.
+#[inline(always)]
+fn first_packet(sock: u64) -> (u64, u32) {
+    if !has(offset!(sock_packets)) || !has(offset!(packet_end)) || !has(offset!(packet_buffers)) {
+        return (0, 0);
+    }
+    let list = sock + u64::from(offset!(sock_packets));
+    // The first word of a `struct sk_buff_head` and of a `struct sk_buff` is the next packet; the list ends where it began.
+    let packet: u64 = read(list, 0);
+    if packet == 0 || packet == list {
+        return (0, 0);
+    }
+    let head: u64 = read(packet, offset!(packet_head));
+    let shared = head + u64::from(read::<u32>(packet, offset!(packet_end)));
+    let buffers = u32::from(read::<u8>(shared, offset!(packet_buffers)));
+    (u64::from(read::<u32>(packet, offset!(packet_memory))), buffers)
 }
 
 /// The zero-copy receive that is armed on a socket, 0 if there is none: one of those who wait for the socket is then a request of that

@@ -167,8 +167,8 @@ fn second_ring(facts: &Facts<'_>) -> Option<String> {
         return None;
     }
     let (position, ring) =
-        rings.iter().enumerate().max_by_key(|(_, ring)| ring.cq.map_or(0, |cq| cq.depth()))?;
-    let unread = ring.cq?.depth();
+        rings.iter().enumerate().max_by_key(|(_, ring)| ring.cq.and_then(|cq| cq.depth()))?;
+    let unread = ring.cq?.depth()?;
     let task = ring.consumer.as_ref();
     let name = task.map_or_else(String::new, |task| format!(" ({}[{}])", task.comm, task.tid));
     (unread > 0).then(|| {

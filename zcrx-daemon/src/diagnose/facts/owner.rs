@@ -91,7 +91,7 @@ fn busiest_ring(sample: &QueueSample) -> Option<&QueueRing> {
     let rings = &sample.kernel.as_ref()?.rings;
     rings.iter().max_by_key(|ring| {
         let unread = ring.sockets.map_or(0, |sockets| sockets.unread_bytes / 4096);
-        u64::from(ring.cq.map_or(0, |cq| cq.depth())) + unread
+        u64::from(ring.cq.and_then(|cq| cq.depth()).unwrap_or(0)) + unread
     })
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::table::Read::{Each, Moment, One};
 use super::table::{Metric, Subject};
 use crate::model::{
-    AllocationCount, AreaState, CqState, KernelQueue, KernelSnapshot, PoolState, QueueKey, QueueSample,
-    RefillState, SocketBacklog,
+    AllocationCount, AreaState, KernelQueue, KernelSnapshot, PoolState, QueueKey, QueueSample, RefillState,
+    SocketBacklog,
 };
 use crate::observe::Container;
 
@@ -159,7 +159,7 @@ pub(super) static STATE: &[Row] = &[
     .absent(UNCOUNTED),
     Row::gauge(
         "zcrx_queue_unaccounted_buffers",
-        "Buffers neither on the freelist nor in the page pool, such as copies. Steady growth without copies is a kernel bug.",
+        "Buffers neither on the freelist nor in the page pool: copies, and those of a pool before a restart.",
         One(|queue| kernel(queue, |kernel| kernel.outside_pool().map(|buffers| buffers as f64))),
     )
     .absent(NO_POOL),
@@ -185,19 +185,22 @@ pub(super) static STATE: &[Row] = &[
     Row::gauge(
         "zcrx_queue_cq_capacity_entries",
         "Capacity of the owner's completion queue, in entries.",
-        One(|queue| cq(queue, |cq| cq.entries)),
+        One(|queue| Some(queue.kernel.as_ref()?.cq?.entries.into())),
     )
     .absent(EXPORTED),
     Row::gauge(
         "zcrx_queue_cq_unread_entries",
-        "Completions that the owner has not read. Near the capacity, the owner is too slow to reap them.",
-        One(|queue| cq(queue, CqState::depth)),
+        "Completions that the owner has not read, in its fullest ring. Near the capacity, the owner is too slow.",
+        One(|queue| Some(queue.kernel.as_ref()?.cq?.depth()?.into())),
     )
     .absent(EXPORTED),
     Row::counter(
         "zcrx_queue_cq_overflows_total",
-        "Completions that found no room in the owner's completion queue.",
-        One(|queue| cq(queue, |cq| cq.overflow)),
+        "Completions that found no room in a completion queue of the owner.",
+        One(|queue| {
+            let cqs = queue.kernel.as_ref()?.cqs()?;
+            Some(cqs.iter().map(|(_, cq)| f64::from(cq.overflow)).sum())
+        }),
     )
     .absent(EXPORTED),
     Row::gauge(
@@ -303,10 +306,6 @@ fn user_buffers(queue: &QueueSample) -> Option<u64> {
 
 fn pool(queue: &QueueSample, read: fn(&PoolState) -> Option<u32>) -> Option<f64> {
     read(queue.kernel.as_ref()?.pool.as_ref()?).map(f64::from)
-}
-
-fn cq(queue: &QueueSample, read: fn(&CqState) -> u32) -> Option<f64> {
-    Some(read(queue.kernel.as_ref()?.cq.as_ref()?).into())
 }
 
 fn sockets(queue: &QueueSample, read: fn(&SocketBacklog) -> u64) -> Option<f64> {

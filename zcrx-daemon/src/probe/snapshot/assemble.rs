@@ -10,8 +10,8 @@ use std::{
 };
 
 use zcrx_common::snapshot::{
-    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_POOL, HAS_REFILL,
-    HAS_UNREAD, Member, NO_ID, Queue, REGISTERED, Ring, kind,
+    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MIXED, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_POOL,
+    HAS_REFILL, HAS_UNREAD, Member, NO_ID, Queue, REGISTERED, Ring, kind,
 };
 
 use super::sockets::{self, Sums};
@@ -118,6 +118,7 @@ impl Assembly {
                 head: ring.cq_head,
                 tail: ring.cq_tail,
                 overflow: ring.cq_overflow,
+                mixed: ring.known & HAS_MIXED != 0,
                 unread: (ring.known & HAS_UNREAD != 0).then_some(ring.cq_unread),
             };
             self.cqs.insert(ring.address, cq);
@@ -192,6 +193,10 @@ impl Assembly {
             incomplete.push("a ring has queue ids above 262143, which are not read".to_owned());
         }
         let mut queues: Vec<_> = self.queues.values().map(|queue| self.queue(queue)).collect();
+        let in_part = self.queues.values().filter(|queue| self.is_in_part(queue)).count();
+        if in_part > 0 {
+            incomplete.push(format!("of {in_part} queues not every area could be read"));
+        }
         let mut queues_of = BTreeMap::new();
         for owner in queues.iter().flat_map(|queue| &queue.owners) {
             *queues_of.entry(owner.pid).or_insert(0) += 1;
@@ -213,7 +218,8 @@ impl Assembly {
                 owners.push(owner.clone());
             }
         }
-        let areas = self.areas.range((queue.ifq, 0)..=(queue.ifq, u32::MAX));
+        // Sums over a part of them would be wrong.
+        let areas = self.areas_of(queue).filter(|_| !self.is_in_part(queue));
         let known = self.known;
         let netns = |netns: u32| (netns != 0).then_some(u64::from(netns));
         let name = |name: &[u8; 16]| Some(from_kernel(name)).filter(|name| !name.is_empty());
@@ -231,7 +237,7 @@ impl Assembly {
                 cached_head: queue.cached_head,
                 tail: queue.tail,
             }),
-            areas: areas.map(|(_, area)| estimate::area(area, known.dmabuf, known.user)).collect(),
+            areas: areas.map(|area| estimate::area(area, known.dmabuf, known.user)).collect(),
             pool: (has(HAS_POOL) && known.pool).then_some(PoolState {
                 id: queue.pool_id,
                 cache: known.pool_cache.then_some(queue.pool_cache),
@@ -256,6 +262,16 @@ impl Assembly {
             // What the probes on events counted is laid beside it afterwards.
             ..KernelQueue::default()
         }
+    }
+
+    fn areas_of(&self, queue: &Queue) -> impl Iterator<Item = &Area> {
+        self.areas.range((queue.ifq, 0)..=(queue.ifq, u32::MAX)).map(|(_, area)| area)
+    }
+
+    /// Whether some of a queue's areas are missing. One that has none yet is being registered.
+    fn is_in_part(&self, queue: &Queue) -> bool {
+        let (found, areas) = (self.areas_of(queue).count(), queue.areas as usize);
+        found < areas && (found > 0 || areas > 1)
     }
 
     /// Every ring that has the queue: the one by which it was found first.

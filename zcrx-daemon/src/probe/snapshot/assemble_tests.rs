@@ -46,7 +46,7 @@ fn a_ring_held_by_two_processes_is_one_queue_with_two_owners() {
     assert_eq!(snapshot.queues.len(), 1);
     let owners: Vec<_> = snapshot.queues[0].owners.iter().map(|owner| (owner.pid, owner.fd)).collect();
     assert_eq!(owners, [(1, Some(4)), (2, Some(4))]);
-    assert_eq!(snapshot.queues[0].cq.map(|cq| cq.depth()), Some(2));
+    assert_eq!(snapshot.queues[0].cq.and_then(|cq| cq.depth()), Some(2));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn rings_that_share_a_queue_are_all_there() {
     assert_eq!(rings, [(10, Some(0), 1), (11, Some(5), 2)]);
     let task = shared.rings[1].consumer.as_ref().expect("recorded");
     assert_eq!((task.run.map(RunState::name), shared.rings[1].waiting), (Some("stopped"), Some(false)));
-    assert_eq!(shared.cq.map(|cq| cq.depth()), Some(60), "the fullest");
+    assert_eq!(shared.cq.and_then(|cq| cq.depth()), Some(60), "the fullest");
     assert_eq!(shared.owners.len(), 2);
 }
 
@@ -149,4 +149,26 @@ fn movement_between_the_first_and_the_last_read_is_stated() {
 fn damaged_records_are_passed_over() {
     let ring = ring(10, 1, 4);
     assert_eq!(assemble(&[bytes(&ring)[..20].to_vec(), vec![9, 0, 0, 0], vec![], vec![1, 0]]).queues, []);
+}
+
+#[test]
+fn an_area_that_was_not_read_leaves_none() {
+    let two = Queue { areas: 2, ..queue(10, 20, 0) };
+    let area = |index| Area { kind: kind::AREA, ifq: 20, index, buffers: 64, free: 8, ..Area::default() };
+    let base = [bytes(&ring(10, 1, 4)), bytes(&member(10, 20, 0)), bytes(&two), bytes(&area(0))];
+    let part = assemble(&base);
+    assert!(part.queues[0].areas.is_empty(), "a sum over one of two areas is no sum");
+    assert_eq!(part.incomplete, ["of 1 queues not every area could be read"]);
+    let whole = assemble(&[base.as_slice(), &[bytes(&area(1))]].concat());
+    assert_eq!((whole.queues[0].buffers(), whole.incomplete.len()), (128, 0));
+}
+
+#[test]
+fn completions_of_two_sizes_that_were_not_counted_are_unknown() {
+    let mixed = |known| Ring { known: HAS_MIXED | known, cq_unread: 1, ..ring(10, 1, 4) };
+    let depth = |ring: &Ring| {
+        let snapshot = assemble(&[bytes(ring), bytes(&member(10, 20, 0)), bytes(&queue(10, 20, 0))]);
+        snapshot.queues[0].cq.and_then(|cq| cq.depth())
+    };
+    assert_eq!((depth(&mixed(HAS_UNREAD)), depth(&mixed(0))), (Some(1), None));
 }

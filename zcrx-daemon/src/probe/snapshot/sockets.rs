@@ -98,7 +98,7 @@ impl Reader {
     }
 }
 
-const fn backlog(sum: &Sockets) -> SocketBacklog {
+fn backlog(sum: &Sockets) -> SocketBacklog {
     SocketBacklog {
         sockets: sum.sockets,
         unread_bytes: sum.unread_bytes,
@@ -106,7 +106,18 @@ const fn backlog(sum: &Sockets) -> SocketBacklog {
         armed: None,
         unarmed_unread_bytes: None,
         buffered_bytes: Some(sum.buffered_bytes),
+        buffers: buffers(sum),
     }
+}
+
+/// Buffers of the data that sockets account for: as many as in the same memory of their first packets. Of what is only out of order, no
+/// packet was looked at.
+fn buffers(sum: &Sockets) -> Option<u64> {
+    if sum.buffered_bytes == 0 {
+        return Some(0);
+    }
+    let per_byte = u128::from(sum.buffered_bytes) * u128::from(sum.packet_buffers);
+    per_byte.checked_div(sum.packet_bytes.into())?.try_into().ok()
 }
 
 fn add(total: &mut SocketBacklog, sum: &SocketBacklog, armed: bool) {
@@ -114,6 +125,7 @@ fn add(total: &mut SocketBacklog, sum: &SocketBacklog, armed: bool) {
     total.unread_bytes += sum.unread_bytes;
     total.limit_bytes += sum.limit_bytes;
     total.buffered_bytes = total.buffered_bytes.zip(sum.buffered_bytes).map(|(total, sum)| total + sum);
+    total.buffers = total.buffers.zip(sum.buffers).map(|(total, sum)| total + sum);
     if armed {
         total.armed = total.armed.map(|armed| armed + sum.sockets);
     } else {
@@ -128,6 +140,8 @@ pub(super) struct SocketFigures {
     pub(super) armed: bool,
     /// The memory that they account for.
     pub(super) buffered: bool,
+    /// In how many buffers a packet lies.
+    pub(super) buffers: bool,
 }
 
 impl SocketFigures {
@@ -136,6 +150,7 @@ impl SocketFigures {
             armed: self.armed.then_some(0),
             unarmed_unread_bytes: self.armed.then_some(0),
             buffered_bytes: self.buffered.then_some(0),
+            buffers: (self.buffered && self.buffers).then_some(0),
             ..SocketBacklog::default()
         }
     }
@@ -234,7 +249,7 @@ mod tests {
     use super::*;
     use crate::model::{Owner, QueueRing};
 
-    const ALL_FIGURES: SocketFigures = SocketFigures { armed: true, buffered: true };
+    const ALL_FIGURES: SocketFigures = SocketFigures { armed: true, buffered: true, buffers: true };
 
     fn queue(pids: &[u32], napi_id: Option<u32>) -> KernelQueue {
         let owner = |&pid| Owner { pid, comm: "receiver".to_owned(), fd: None, cgroup: None };
@@ -252,6 +267,7 @@ mod tests {
                 unread_bytes,
                 limit_bytes: 1000,
                 buffered_bytes: Some(unread_bytes * 2),
+                buffers: Some(unread_bytes / 5),
                 ..SocketBacklog::default()
             };
             (Place { pid, napi_id, armed }, backlog)
@@ -296,6 +312,7 @@ mod tests {
         let backlog = backlog.expect("NAPI instance and receives are known");
         assert_eq!((backlog.sockets, backlog.armed, backlog.unread_bytes), (2, Some(1), 50));
         assert_eq!((backlog.unarmed_unread_bytes, backlog.buffered_bytes), (Some(40), Some(100)));
+        assert_eq!(backlog.buffers, Some(10));
     }
 
     #[test]
@@ -308,6 +325,17 @@ mod tests {
             queue.rings.iter().map(|ring| ring.sockets.map(|all| all.unread_bytes)).collect();
         assert_eq!(unread, [Some(10), Some(30)]);
         assert_eq!(queue.sockets.map(|all| all.unread_bytes), Some(40));
+    }
+
+    #[test]
+    fn buffers_follow_from_the_packets_that_were_looked_at() {
+        // Two first packets of 17 frames, a page for each, and the overhead of a packet; 1,023 such frames wait.
+        let packets =
+            Sockets { packet_bytes: 2 * (17 * 4096 + 896), packet_buffers: 34, ..Sockets::default() };
+        let of = |buffered_bytes, packets: Sockets| buffers(&Sockets { buffered_bytes, ..packets });
+        assert_eq!(of(1023 * 4096 + 61 * 896, packets), Some(1023));
+        assert_eq!(of(0, Sockets::default()), Some(0));
+        assert_eq!(of(4992, Sockets::default()), None, "only out-of-order data");
     }
 
     #[test]

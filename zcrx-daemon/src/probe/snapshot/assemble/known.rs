@@ -70,6 +70,13 @@ impl Known {
             sockets: SocketFigures {
                 armed: has(&receive) && has(&waiters),
                 buffered: has(&["sock_buffered"]),
+                buffers: has(&[
+                    "sock_packets",
+                    "packet_memory",
+                    "packet_head",
+                    "packet_end",
+                    "packet_buffers",
+                ]),
             },
             run: has(&["task_state", "task_exit_state", "task_job_control"]),
             cpu_time: has(&["task_cpu_time"]),

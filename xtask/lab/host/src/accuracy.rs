@@ -14,6 +14,9 @@ use super::{Lab, Tally};
 /// Samples after the data first allow it within which a verdict must be right.
 const SAMPLES: u64 = 3;
 
+/// Share of the cases whose first cause must be right, percent.
+const RIGHT_PERCENT: u64 = 90;
+
 /// What to run.
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyOptions {
@@ -41,6 +44,7 @@ pub(crate) fn run(options: &AccuracyOptions, network: Network) -> Result<()> {
     let scenarios = lab.scenarios(&["accuracy".to_owned()])?;
     let mut tally = Tally::default();
     let mut page = vec![made_by(options)];
+    let mut missed = Vec::new();
     for row in lab.rows(&options.kernels)? {
         let report = lab.run_row(&row, &scenarios, false)?;
         tally.add(&report);
@@ -53,7 +57,9 @@ pub(crate) fn run(options: &AccuracyOptions, network: Network) -> Result<()> {
         for wrong in &figures.wrong {
             println!("{wrong}");
         }
-        page.push(format!("### Linux {}", report.release.as_deref().unwrap_or("unknown")));
+        let release = report.release.as_deref().unwrap_or("unknown");
+        missed.extend(figures.missed().into_iter().map(|missed| format!("Linux {release}: {missed}")));
+        page.push(format!("### Linux {release}"));
         page.push(figures.tables());
     }
     let text = page.join("\n\n");
@@ -64,6 +70,9 @@ pub(crate) fn run(options: &AccuracyOptions, network: Network) -> Result<()> {
     }
     if options.write {
         replace_part("docs/accuracy.md", "lab", &text)?;
+    }
+    if !missed.is_empty() {
+        bail!("targets missed:\n  {}", missed.join("\n  "));
     }
     Ok(())
 }
@@ -90,8 +99,10 @@ struct Figures {
     healthy_seconds: f64,
     false_alarms: u64,
     left_out: u64,
-    /// Wrong verdicts, false alarms, and cases that were left out, with what was drawn.
+    /// Wrong and late verdicts, false alarms, and cases that were left out, with what was drawn.
     wrong: Vec<String>,
+    /// The same without the cases that were left out, a line each, for the page.
+    listed: Vec<String>,
 }
 
 impl Figures {
@@ -108,6 +119,7 @@ impl Figures {
         self.false_alarms += case.false_alarms.len() as u64;
         for alarm in &case.false_alarms {
             self.wrong.push(format!("false alarm in case {}: {alarm}; {}", case.number, case.drawn));
+            self.listed.push(format!("case {}: false alarm, {alarm}", case.number));
         }
         if let Some(why) = &case.left_out {
             self.left_out += 1;
@@ -122,7 +134,8 @@ impl Figures {
         let said = case.said.last().and_then(|(_, said)| said.clone());
         let is_right = said.as_ref() == Some(made);
         self.right += u64::from(is_right);
-        self.in_time += u64::from(is_right && case.samples.is_some_and(|samples| samples <= SAMPLES));
+        let in_time = case.samples.is_some_and(|samples| samples <= SAMPLES);
+        self.in_time += u64::from(is_right && in_time);
         if case.confidence.as_deref() == Some("high") {
             self.high = (self.high.0 + 1, self.high.1 + u64::from(is_right));
         }
@@ -131,8 +144,35 @@ impl Figures {
                 "case {}: {made}, said {:?} with {:?}: {}\n  {}\n  {}",
                 case.number, case.said, case.confidence, case.evidence, case.ledger, case.drawn
             ));
+            let said = said.as_deref().unwrap_or("nothing");
+            self.listed.push(format!("case {}: {made}, said {said}", case.number));
+        } else if !in_time {
+            let samples = case.samples.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+            let late = format!("case {}: {made}, right after {samples} samples", case.number);
+            let course: Vec<String> = case
+                .said
+                .iter()
+                .map(|(at, said)| format!("{at:.1} s {}", said.as_deref().unwrap_or("nothing")))
+                .collect();
+            self.listed.push(format!("{late}: {}", course.join(", ")));
+            self.wrong.push(format!("{late}: {}\n  {}\n  {}", course.join(", "), case.ledger, case.drawn));
         }
         *self.confusion.entry((made.clone(), said)).or_default() += 1;
+    }
+
+    /// The targets that these cases miss.
+    fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        if self.right * 100 < self.cases * RIGHT_PERCENT {
+            missed.push(format!(
+                "the first cause is right in {} of {} cases, the target is {RIGHT_PERCENT} %",
+                self.right, self.cases
+            ));
+        }
+        if self.false_alarms > 0 {
+            missed.push(format!("{} false alarms, the target is none", self.false_alarms));
+        }
+        missed
     }
 
     /// The figures as Markdown.
@@ -173,7 +213,17 @@ impl Figures {
             let count = count.to_string();
             text.extend(["| ", made.as_str(), " | ", said, mark, " | ", count.as_str(), " |\n"]);
         }
+        text += &self.list();
         text
+    }
+
+    /// What is not as it should be, or that all is, as Markdown. `said` has seconds since the data first allowed a verdict.
+    fn list(&self) -> String {
+        if self.listed.is_empty() {
+            return format!("\nNo wrong verdict, none later than {SAMPLES} samples, no false alarm.\n");
+        }
+        let begin = "\nWrong and late verdicts (with what was said when, in seconds since the data allow a verdict) and false alarms:\n\n";
+        self.listed.iter().fold(begin.to_owned(), |text, line| text + "* " + line + "\n")
     }
 }
 
@@ -201,5 +251,20 @@ mod tests {
         assert_eq!((figures.cases, figures.right, figures.high), (2, 1, (2, 1)));
         assert_eq!((figures.left_out, figures.false_alarms, figures.healthy), (1, 1, 1));
         assert!(figures.tables().contains("| a | b **wrong** | 1 |"), "{}", figures.tables());
+        assert!(figures.tables().contains("* case 0: a, said b\n"), "{}", figures.tables());
+        assert_eq!(figures.missed().len(), 2, "half are right, and one false alarm: {:?}", figures.missed());
+    }
+
+    #[test]
+    fn late_verdicts_are_listed_with_their_course() {
+        let late = JudgedCase { number: 7, samples: Some(SAMPLES + 1), ..case(Some("a"), Some("a")) };
+        let figures = Figures::of(&[late, case(Some("a"), Some("a"))]);
+        assert_eq!((figures.right, figures.in_time), (2, 1));
+        let course = "* case 7: a, right after 4 samples: -1.0 s nothing, 0.5 s a\n";
+        assert!(figures.tables().contains(course), "{}", figures.tables());
+        assert!(figures.wrong[0].contains("case 7"), "{:?}", figures.wrong);
+        assert!(figures.missed().is_empty(), "{:?}", figures.missed());
+        let fine = Figures::of(&[case(Some("a"), Some("a"))]);
+        assert!(fine.tables().contains("No wrong verdict"), "{}", fine.tables());
     }
 }

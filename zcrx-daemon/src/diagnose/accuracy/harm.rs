@@ -31,6 +31,8 @@ impl Harm {
         let packets = now.packets_lost - before.packets_lost;
         let harmed = match situation.causes[0] {
             Cause::PinnedAfterTeardown | Cause::InterfaceDown | Cause::NoZeroCopy => true,
+            // Its senders wait: nothing is lost.
+            Cause::SinkBlocked => queue.paused(),
             Cause::MissteeredFlow | Cause::CopyFallback | Cause::CqExhaustion | Cause::NoDevice => {
                 errors > self.last.0
             }
@@ -58,6 +60,7 @@ impl Harm {
             Cause::MissteeredFlow => Duration::ZERO,
             Cause::PinnedAfterTeardown | Cause::InterfaceDown => Duration::from_millis(2500),
             Cause::NoZeroCopy => queue.cadence * 5,
+            Cause::SinkBlocked => LASTING * 2,
             // An owner that returned promptly for long and then returns nothing may pause: until the pause is too long for
             // that, nothing tells it from one that lost everything.
             Cause::NeverReturned if situation.form == "all" && situation.calm >= PROMPT_BEFORE.as_secs() => {

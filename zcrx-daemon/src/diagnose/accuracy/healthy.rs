@@ -16,6 +16,9 @@ pub struct Healthy {
     pub lossy: u64,
 }
 
+/// The share of the phases that begin with a restart of the hardware queue by its driver.
+const RESTARTED: f64 = 0.03;
+
 /// Runs so many hours, an hour a queue; the same seed gives the same ones.
 pub fn healthy_hours(hours: u64, seed: u64) -> Healthy {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
@@ -45,7 +48,10 @@ impl Healthy {
     /// One queue for so many seconds, whose load and owner change every minute or so.
     pub(super) fn hour(&mut self, number: u64, seed: u64, seconds: u64) {
         let mut random = Random::new(seed ^ 0x5eed_0fea, number);
-        let queue = situations::healthy(&mut random);
+        // Of its own, so that an hour's load does not depend on it.
+        let mut further = Random::new(seed ^ 0x0be5_1de5, number);
+        let shared = further.chance(0.15);
+        let queue = Queue { shared, ..situations::healthy(&mut random) };
         let load = queue.arrivals_per_second;
         let (bursts, batch) = (queue.bursts, queue.return_batch);
         let mut observed = Observed::new(queue, random);
@@ -55,6 +61,9 @@ impl Healthy {
             let phase = observed.random.whole(5, 120).min(left);
             left -= phase;
             let doing = change(&mut observed.queue, &mut observed.random, load, bursts, batch);
+            if further.chance(RESTARTED) {
+                observed.queue.reset();
+            }
             let mut named: Option<(Option<Cause>, String)> = None;
             observed.run(phase, |_, tracker| {
                 if let Some(episode) = tracker.open() {

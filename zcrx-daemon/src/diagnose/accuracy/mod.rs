@@ -3,6 +3,7 @@
 //! The truth is what the model did and wrote down, never what a rule says. A situation counts only if its fault did harm
 //! that the ledger shows.
 
+mod figures;
 mod harm;
 mod healthy;
 pub(super) mod random;
@@ -93,6 +94,7 @@ pub fn explain(case: u64, seed: u64) -> String {
             writeln!(text, "lost {} ms {}", queue.ledger().packets_lost, queue.ledger().losing_ms);
         let _: std::fmt::Result = super::write_report(&mut text, &report, &|_| None);
     };
+    observed.restart_at = situation.restart_at;
     observed.run(situation.calm, &mut say);
     let state = std::mem::take(&mut observed.queue.state);
     observed.queue = Queue { state, ..situation.faulty };
@@ -113,13 +115,15 @@ struct Observed {
     random: Random,
     next: u64,
     milliseconds: u64,
+    /// When the driver restarts the hardware queue.
+    restart_at: Option<u64>,
 }
 
 impl Observed {
     fn new(mut queue: Queue, random: Random) -> Self {
         let mut tracker = Tracker::new(WINDOW);
         queue.start(|sample| drop(tracker.feed(sample)));
-        Self { queue, tracker, random, next: 0, milliseconds: 0 }
+        Self { queue, tracker, random, next: 0, milliseconds: 0, restart_at: None }
     }
 
     /// Runs for so long, and calls after each sample.
@@ -127,6 +131,9 @@ impl Observed {
         for _ in 0..seconds * 1000 {
             self.queue.advance();
             self.milliseconds += 1;
+            if self.restart_at == Some(self.milliseconds) {
+                self.queue.reset();
+            }
             if self.milliseconds >= self.next {
                 // A loaded host samples late now and then.
                 let cadence = self.queue.cadence.as_millis() as f64;
@@ -143,6 +150,7 @@ impl Accuracy {
         let mut random = Random::new(seed, case);
         let situation = situations::faulty(&mut random);
         let mut observed = Observed::new(situation.healthy.clone(), random);
+        observed.restart_at = situation.restart_at;
         let mut early = false;
         observed.run(situation.calm, |_, tracker| early |= tracker.open().is_some());
         self.early += u64::from(early);
@@ -267,69 +275,4 @@ impl Accuracy {
         self.harmless += other.harmless;
         self
     }
-
-    /// The share of situations whose first cause was right.
-    pub fn top_1(&self) -> f64 {
-        share(self.first, self.cases)
-    }
-
-    /// The share of the verdicts of high confidence that were right.
-    pub fn high_right(&self) -> f64 {
-        self.calibration.get(&Confidence::High).map_or(1.0, |(all, good)| share(*good, *all))
-    }
-
-    /// The share of the right verdicts that were right in time.
-    pub fn in_time(&self) -> f64 {
-        share(
-            self.samples.iter().filter(|&&samples| samples <= SAMPLES).count() as u64,
-            self.samples.len() as u64,
-        )
-    }
-
-    /// The figures as Markdown.
-    pub fn report(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "| Figure | Value |\n|---|---|")?;
-        writeln!(
-            out,
-            "| situations that did harm | {} ({} did none and are left out) |",
-            self.cases, self.harmless
-        )?;
-        writeln!(out, "| first cause right in the end (top-1) | {:.2} % |", self.top_1() * 100.0)?;
-        writeln!(
-            out,
-            "| one of the first two right (top-2) | {:.2} % |",
-            share(self.second, self.cases) * 100.0
-        )?;
-        for (confidence, (all, good)) in self.calibration.iter().rev() {
-            let right = share(*good, *all) * 100.0;
-            writeln!(out, "| right at confidence {} | {right:.2} % of {all} |", confidence.name())?;
-        }
-        writeln!(
-            out,
-            "| right within {SAMPLES} samples of when the data allow it | {:.2} % |",
-            self.in_time() * 100.0
-        )?;
-        writeln!(out, "| alarms before anything was done | {} |", self.early)?;
-        writeln!(out, "| changes away from a right first cause | {} |", self.flickers)?;
-        for ((cause, form), count) in &self.late {
-            writeln!(out, "| right later than that: {} ({form}) | {count} |", cause.name())?;
-        }
-        writeln!(out, "\n| Done | Said first | Situations |\n|---|---|---|")?;
-        for ((done, said), count) in &self.confusion {
-            let mark = if Some(*done) == *said { "" } else { " **wrong**" };
-            writeln!(out, "| {} | {}{mark} | {count} |", done.name(), said.map_or("nothing", Cause::name))?;
-        }
-        Ok(())
-    }
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }

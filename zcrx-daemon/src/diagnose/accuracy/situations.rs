@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::random::Random;
-use crate::diagnose::queue_model::{Overflow, Queue};
+use crate::diagnose::queue_model::{Overflow, Queue, Sink};
 use crate::model::{Cause, RunState};
 
 /// A situation: first healthy, then not.
@@ -21,6 +21,8 @@ pub(super) struct Situation {
     pub(super) calm: u64,
     /// For how long it is not, seconds.
     pub(super) trouble: u64,
+    /// When the driver restarts the hardware queue, milliseconds after the begin.
+    pub(super) restart_at: Option<u64>,
 }
 
 /// A load and an area that carries it.
@@ -239,6 +241,14 @@ const FAULTS: &[Fault] = &[
         queue.hold_ms = 0;
     }),
     ("down", Cause::InterfaceDown, |queue, _| queue.interface_down = true),
+    ("sink", Cause::SinkBlocked, |queue, random| {
+        let hold_limit = queue.buffers / 4;
+        queue.hold_ms = 0;
+        queue.fragments = 1;
+        // Seconds until the memory for copies is used up.
+        let copies = queue.arrivals_per_second * random.between(0.2, 5.0);
+        queue.sink = Some(Sink { hold_limit, copies: copies as u64 + 1, takes: false });
+    }),
 ];
 
 /// Whether a fault is that of a queue from its begin, and not something that begins.
@@ -255,6 +265,29 @@ const fn from_the_begin(cause: Cause) -> bool {
     )
 }
 
+/// Of two faults at work on the same buffers, how much more the one does than the other: closer, it is no matter which is first.
+const APART: (f64, f64) = (2.0, 4.0);
+
+/// Adds a second fault to some situations: a leak beside slowness, an area too small beside slowness, bad entries beside a leak.
+fn second(queue: &mut Queue, first: Cause, form: &str, random: &mut Random) -> Option<Cause> {
+    match (first, form) {
+        (Cause::SlowConsumer, "rate") if random.chance(0.15) => {
+            queue.leak = share_that_fills(queue, 30.0);
+            Some(Cause::NeverReturned)
+        }
+        (Cause::SlowConsumer, "rate") if random.chance(0.15) => {
+            queue.buffers = queue.ring + 128 - queue.ring / 8;
+            Some(Cause::AreaTooSmall)
+        }
+        (Cause::NeverReturned, "share") if random.chance(0.25) => {
+            let apart = random.between(APART.0, APART.1);
+            queue.bad_entries = if random.chance(0.5) { queue.leak * apart } else { queue.leak / apart };
+            Some(Cause::BadEntries)
+        }
+        _ => None,
+    }
+}
+
 /// A situation of one cause, or of two.
 pub(super) fn faulty(random: &mut Random) -> Situation {
     let mut healthy = healthy(random);
@@ -262,22 +295,29 @@ pub(super) fn faulty(random: &mut Random) -> Situation {
     let mut faulty = healthy.clone();
     apply(&mut faulty, random);
     let mut causes = vec![cause];
-    // A leak beside slowness, or beside bad entries.
-    if matches!((cause, form), (Cause::SlowConsumer, "rate")) && random.chance(0.15) {
-        faulty.leak = share_that_fills(&faulty, 30.0);
-        causes.push(Cause::NeverReturned);
-    }
+    causes.extend(second(&mut faulty, cause, form, random));
     if !faulty.device {
         // A queue has a device or has none: the healthy one keeps up.
         without_device(&mut healthy);
     }
-    if from_the_begin(cause) {
+    if let Some(sink) = &faulty.sink {
+        healthy = Queue { sink: Some(Sink { takes: true, ..sink.clone() }), ..healthy };
+        (healthy.fragments, healthy.hold_ms) = (faulty.fragments, faulty.hold_ms);
+    }
+    let small = causes.contains(&Cause::AreaTooSmall);
+    if from_the_begin(cause) || small {
         healthy = faulty.clone();
     }
-    let calm = if from_the_begin(cause) { 0 } else { random.of(&[2, 5, 10, 30, 60]) };
+    let calm = if from_the_begin(cause) || small { 0 } else { random.of(&[2, 5, 10, 30, 60]) };
     let trouble = match cause {
         Cause::NeverReturned | Cause::BadEntries | Cause::RefillRingFull => 60,
         _ => random.whole(15, 40).max(faulty.cadence.as_secs() * 6),
     };
-    Situation { healthy, faulty, causes, form, calm, trouble }
+    // Another program imports the queue, and keeps up.
+    let shared = faulty.sink.is_none() && random.chance(0.15);
+    (healthy.shared, faulty.shared) = (shared, shared);
+    // A driver that was restarted works again.
+    let restarts = faulty.device && cause != Cause::LazyConsumption && random.chance(0.15);
+    let restart_at = restarts.then(|| random.whole(1, (calm + trouble) * 1000));
+    Situation { healthy, faulty, causes, form, calm, trouble, restart_at }
 }

@@ -46,7 +46,13 @@ impl Story {
             let healthy = situations::healthy(random);
             return Self { before: healthy.clone(), after: healthy, seconds: (10, 10) };
         }
-        let situation = situations::faulty(random);
+        // A sink that takes nothing stops any area.
+        let situation = loop {
+            let drawn = situations::faulty(random);
+            if drawn.faulty.sink.is_none() {
+                break drawn;
+            }
+        };
         let trouble = random.whole(2, 20);
         Self {
             before: situation.healthy,

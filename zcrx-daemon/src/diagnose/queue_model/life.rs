@@ -197,6 +197,9 @@ impl Queue {
 
     /// The owner's receives make completions of what is in the sockets.
     fn receive(&mut self) {
+        if self.paused() {
+            return;
+        }
         if !self.armed {
             self.state.unread_unarmed = self.state.sockets;
             return;
@@ -232,12 +235,16 @@ impl Queue {
             // It made these completions in its last system call, and did not live to read them.
             return;
         }
-        self.state.cq_head = self.state.cq_tail;
-        self.state.held += self.state.completed;
-        if self.hold_ms > 0 && self.state.completed > 0 {
-            self.state.holding.push_back((self.state.milliseconds + self.hold_ms, self.state.completed));
+        let mut read = self.state.completed;
+        if self.reads_per_second > 0.0 {
+            read = self.whole(11, self.reads_per_second / 1000.0).min(read);
         }
-        self.state.completed = 0;
+        self.state.completed -= read;
+        self.state.cq_head = self.state.cq_tail.wrapping_sub(self.state.completed as u32);
+        self.state.held += read;
+        if self.hold_ms > 0 && read > 0 {
+            self.state.holding.push_back((self.state.milliseconds + self.hold_ms, read));
+        }
     }
 
     /// The owner returns what it is done with.
@@ -260,6 +267,7 @@ impl Queue {
         if self.return_batch > 1 {
             done = done / self.return_batch * self.return_batch;
         }
+        done = self.taken_by_sink(done);
         self.state.held -= done;
         self.state.ripe = self.state.ripe.saturating_sub(done);
         let mut lost = self.whole(5, done as f64 * self.leak).min(done);

@@ -5,6 +5,7 @@
 mod ledger;
 mod life;
 mod seen;
+mod sink;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::{History, diagnose};
 use crate::model::{AllocationCount, Cause, CopyCount, Diagnosis, Finding, QueueSample, RunState};
 
 pub use ledger::Ledger;
+pub use sink::Sink;
 
 /// What the owner does with a buffer for which the refill ring has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Queue {
     pub rearms: bool,
     pub returns_per_second: f64,
     pub return_batch: u64,
+    /// Completions that it reads a second; 0 is all that there are.
+    pub reads_per_second: f64,
     pub overflow: Overflow,
     /// Share of the buffers that it never returns.
     pub leak: f64,
@@ -81,6 +85,10 @@ pub struct Queue {
     pub flushes_every_ms: u64,
     /// Holds so many buffers on purpose.
     pub keeps: u64,
+    /// It is zcrxd, with this sink.
+    pub sink: Option<Sink>,
+    /// Another program imports the queue too, and has nothing unread.
+    pub shared: bool,
     // What happens.
     pub napi_restarts: bool,
     /// Its driver leaves a buffer posted until it has another one, and drops the packet otherwise.
@@ -136,6 +144,8 @@ pub struct State {
     throttled: f64,
     no_cpu: f64,
     stashed: u64,
+    /// Buffers whose payload zcrxd copied, because its sink did not take it.
+    copied_out: u64,
     pending: u64,
     pending_bad: u64,
     napi_dead: bool,
@@ -184,6 +194,7 @@ impl Default for Queue {
             rearms: true,
             returns_per_second: 10_000_000.0,
             return_batch: 1,
+            reads_per_second: 0.0,
             overflow: Overflow::Stash,
             leak: 0.0,
             bad_entries: 0.0,
@@ -202,6 +213,8 @@ impl Default for Queue {
             other_unread: 0,
             flushes_every_ms: 0,
             keeps: 0,
+            sink: None,
+            shared: false,
             napi_restarts: true,
             keeps_posted: false,
             step: 1,
@@ -317,6 +330,7 @@ fn the_model_loses_no_buffer() {
         Queue { fragments: 8, pinning: true, ..Queue::default() },
         Queue { bad_entries: 0.1, double_entries: 0.1, ..Queue::default() },
         Queue { hold_ms: 50, visits_every_ms: 40, unarmed: 0.1, ..Queue::default() },
+        Queue { reads_per_second: 5_000.0, cq_entries: 64, ..Queue::default() },
         Queue { late: 0.2, leak: 0.01, ..Queue::default() },
         Queue { leaks_at_once: (500, 20), keeps: 300, packet_bytes: 66, ..Queue::default() },
     ];

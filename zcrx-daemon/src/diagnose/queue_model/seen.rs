@@ -26,6 +26,10 @@ impl Queue {
         let interface = self.device.then(|| "eth0".to_owned());
         let key = QueueKey { interface: interface.clone(), queue: 3 };
         let mut sample = QueueSample::unknown(key, 1, self.now());
+        if let Some(sink) = &self.sink {
+            sample.local = Some(Box::new(self.local(sink)));
+            return sample;
+        }
         if let Some(at) = state.torn_down_at {
             sample.nic.pool_detached_for = Some(Duration::from_millis(state.milliseconds - at));
             sample.nic.pool_inflight = Some(state.posted + state.sockets);
@@ -89,7 +93,7 @@ impl Queue {
         };
         sample.kernel = Some(Arc::new(KernelQueue {
             ring: Some(7),
-            rings: if self.tells_owner { vec![ring] } else { Vec::new() },
+            rings: if self.tells_owner { self.rings(ring) } else { Vec::new() },
             ifq: 1,
             zcrx_id: Some(0),
             ifindex: self.device.then_some(2),
@@ -133,5 +137,28 @@ impl Queue {
             ..KernelQueue::default()
         }));
         sample
+    }
+
+    /// The ring of the owner, and that of a program which shares the queue.
+    fn rings(&self, owner: QueueRing) -> Vec<QueueRing> {
+        let sharer = || QueueRing {
+            id: 6,
+            owners: vec![Owner { pid: 4300, comm: "importer".to_owned(), fd: Some(9), cgroup: None }],
+            consumer: Some(TaskState {
+                pid: 4300,
+                tid: 4300,
+                comm: "importer".to_owned(),
+                run: Some(RunState::Sleeping),
+                cpu_time: Some(Duration::from_millis(self.state.milliseconds / 10)),
+                throttled: Some(Duration::ZERO),
+                run_delay: Some(Duration::ZERO),
+                ..TaskState::default()
+            }),
+            cq: Some(CqState { entries: 1024, ..CqState::default() }),
+            work_pending: Some(false),
+            waiting: Some(true),
+            ..QueueRing::default()
+        };
+        self.shared.then(sharer).into_iter().chain([owner]).collect()
     }
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Takes the pictures of docs/reading.md: of a real zcrxd that forwards to a destination which does not read.
+"""Takes the pictures of docs/reading.md: of a real zcrxd that forwards to a destination which does not read, and of recordings of
+real queues that starved for other reasons.
 
-    python3 docs/images/make.py target/debug/zcrxd
+    python3 docs/images/make.py target/debug/zcrxd [--recordings-only]
 
 Needs chromium and tmux. Everything it starts, it ends.
 """
@@ -20,6 +21,16 @@ import time
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+RECORDINGS = os.path.join(HERE, "../../zcrx-daemon/tests/diagnose")
+# By the name of the picture, the recording and how many samples after the begin of its problem are shown.
+SITUATIONS = {
+    "never-returned": ("never_returned-returns_nothing", 6),
+    "slow-consumer": ("slow_consumer-destination_blocks", 6),
+    "unread-socket-data": ("unread_socket_data-no_receive_armed", 6),
+    "bad-entries": ("bad_entries-unknown_area", 6),
+    "lazy-consumption": ("lazy_consumption-nic_without_retry", 6),
+    "copy-fallback": ("copy_fallback-other_queue", 6),
+}
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
 COLOURS = {31: "#e5534b", 32: "#57ab5a", 33: "#c69026", 34: "#539bf5", 35: "#b083f0", 36: "#39c5cf"}
@@ -105,9 +116,9 @@ def page(text):
 class Terminal:
     """zcrxd top in 80 by 24."""
 
-    def __init__(self, program, directory):
+    def __init__(self, program, *args):
         self.server = f"zcrxd-pictures-{os.getpid()}"
-        command = f"exec {program} top --runtime-dir {directory}"
+        command = f"exec {program} top {' '.join(args)}"
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command)
 
     def tmux(self, *args):
@@ -115,6 +126,9 @@ class Terminal:
         environment.pop("NO_COLOR", None)
         answer = subprocess.run(["tmux", "-L", self.server, *args], check=True, capture_output=True, env=environment)
         return answer.stdout.decode()
+
+    def end(self):
+        subprocess.run(["tmux", "-L", self.server, "kill-server"])
 
     def picture(self, name):
         time.sleep(2)
@@ -124,11 +138,31 @@ class Terminal:
             browser(f"file://{file.name}", name, 746, 452)
 
 
+def recordings(program):
+    """A picture of one queue in full for each situation."""
+    for name, (recording, samples) in SITUATIONS.items():
+        file = os.path.abspath(os.path.join(RECORDINGS, f"{recording}.zcrx.jsonl"))
+        terminal = Terminal(program, "--recording", file)
+        try:
+            time.sleep(1)
+            terminal.tmux("send-keys", "Enter", *["Right"] * samples)
+            terminal.picture(f"top-{name}.png")
+        finally:
+            terminal.end()
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     for tool in ["chromium", "tmux"]:
         if not shutil.which(tool):
             raise SystemExit(f"{tool} is not installed")
+    recordings(program)
+    if "--recordings-only" not in sys.argv:
+        story(program)
+
+
+def story(program):
+    """The pictures of a queue whose sink holds the whole area."""
     web, fast, slow = free_port(), free_port(), free_port()
     # It takes connections in and does not read.
     deaf = socket.create_server(("127.0.0.1", 0))
@@ -164,7 +198,7 @@ def main():
                 break
             except OSError:
                 time.sleep(0.1)
-        terminal = Terminal(program, f"{directory}/run")
+        terminal = Terminal(program, "--runtime-dir", f"{directory}/run")
         send(fast, 120e6)
         time.sleep(5)
         send(slow, 8e6)
@@ -180,7 +214,7 @@ def main():
         terminal.picture("top-queue.png")
     finally:
         if terminal:
-            subprocess.run(["tmux", "-L", terminal.server, "kill-server"])
+            terminal.end()
         daemon.terminate()
         daemon.wait()
         shutil.rmtree(directory)

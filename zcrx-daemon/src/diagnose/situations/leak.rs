@@ -7,19 +7,35 @@ use crate::diagnose::queue_model::Overflow;
 
 #[test]
 fn a_leak_that_fills_the_area_in_hours_is_named_hours_before_with_its_rate() {
-    // Two buffers lost every three seconds: an area of 4096 buffers is full after an hour and a half.
+    // A buffer lost every 2.2 s: all but the receive ring is gone after 2.2 hours.
     let mut scene = Scene::new(Queue {
         arrivals_per_second: 1_000.0,
-        leaks_at_once: (1_500, 1),
+        leaks_at_once: (2_200, 1),
         cadence: Duration::from_secs(2),
         ..Queue::default()
     });
-    scene.run(75 * 60);
+    let mut minutes = 0;
+    while !scene.causes.contains(&Some(Cause::NeverReturned)) {
+        scene.run(60);
+        minutes += 1;
+        assert_eq!(scene.queue.ledger().packets_lost, 0, "not named after {minutes} min: {}", scene.words());
+    }
     assert_eq!(scene.names(Cause::NeverReturned), Confidence::High, "{}", scene.words());
     assert_eq!(scene.diagnosis().alarms[0].trouble, Trouble::Leaking, "{}", scene.words());
-    assert_eq!(scene.queue.ledger().packets_lost, 0, "named before anything is lost");
-    scene.says("0.7 a second");
+    scene.says("0.5 a second");
     scene.says("none is left in ");
+    let named = minutes;
+    while scene.queue.ledger().packets_lost == 0 {
+        scene.run(60);
+        minutes += 1;
+        assert!(minutes < 3 * 60, "the model does not starve");
+    }
+    assert!(minutes - named >= 60, "named after {named} min, and starved after {minutes} min");
+    let since = scene.causes.iter().position(|&cause| cause == Some(Cause::NeverReturned)).expect("named");
+    assert!(
+        scene.causes[since..].iter().all(|&cause| cause == Some(Cause::NeverReturned)),
+        "it stays named until then"
+    );
 }
 
 #[test]

@@ -66,14 +66,14 @@ fn a_completion_queue_full_of_unread_completions_is_the_owners_slowness_though_t
         ..Queue::default()
     });
     scene.run(5);
-    scene.then(|queue| queue.owner_runs = false);
+    // It reads a third of what arrives.
+    scene.then(|queue| queue.reads_per_second = 20_000.0);
     scene.run(10);
+    let unread = scene.report().vitals.placement.cq_depth;
+    assert!(unread >= Some(4096 - 20), "{unread:?}");
     let first = scene.tracker.open().and_then(Episode::cause);
-    assert!(
-        matches!(first, Some(Cause::SlowConsumer | Cause::CqExhaustion | Cause::OwnerNotRunning)),
-        "{}",
-        scene.words()
-    );
+    assert!(matches!(first, Some(Cause::SlowConsumer | Cause::CqExhaustion)), "{}", scene.words());
+    assert!(!scene.causes.contains(&Some(Cause::OwnerNotRunning)), "{:?}", scene.causes);
     assert!(!scene.words().contains("completion queue is empty"), "{}", scene.words());
     assert!(!scene.causes.contains(&Some(Cause::UnreadSocketData)), "{:?}", scene.causes);
 }

@@ -33,6 +33,24 @@ const SLOW_GROWTH: f64 = 0.08;
 /// Minutes in which what a slow leak took did not come back: a busy hour of a healthy queue has a quiet moment in them.
 const CONFIRMING_MINUTES: usize = 10;
 
+/// One part of so many of the area is the level of the begin: a rise by less is that of a moment.
+const LEVEL_PARTS: u64 = 200;
+
+/// What a leak looks like in stretches: one part of so many of its growth lies in each half at least, it rises in this share of the
+/// stretches, no rise is a larger share of the growth than this, and this share of the growth comes beside returns. A load that changed
+/// once, or a cache that filled, rises at once, or while nothing comes back.
+const HALF_PARTS: u64 = 4;
+const OFTEN: f64 = 0.75;
+const LARGEST: f64 = 0.4;
+const BESIDE_RETURNS: f64 = 0.8;
+
+/// The same of a slow leak: one part of so many of its growth in each third of the time, on as many points as pairs are quickly
+/// compared, at least so many references, and no more returns than so many times those of the first half: a busier queue holds more.
+const THIRD_PARTS: u64 = 5;
+const SLOW_POINTS: usize = 40;
+const SLOW_LEAST: u64 = 16;
+const BUSIER: f64 = 1.25;
+
 /// A stretch of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch {
@@ -223,7 +241,7 @@ fn together(stretches: &VecDeque<Stretch>, count: usize) -> VecDeque<Stretch> {
 /// and in each while the rest comes back. What an owner keeps on purpose rises while nothing comes back.
 fn rise(stretches: &VecDeque<Stretch>, held: u64, total: u64) -> Option<Leak> {
     let points = never_came_back(stretches, held);
-    let level = points.first()?.0 + total / 200;
+    let level = points.first()?.0 + total / LEVEL_PARTS;
     let begin = points.iter().rposition(|point| point.0 <= level).unwrap_or(0);
     let points = &points[begin..];
     if points.len() <= SHOWN_STRETCHES {
@@ -244,11 +262,12 @@ fn rise(stretches: &VecDeque<Stretch>, held: u64, total: u64) -> Option<Leak> {
         }
     }
     let half = points[points.len() / 2].0;
-    let steady = (half - first.0) * 4 >= growth && (last.0 - half) * 4 >= growth;
+    let steady = (half - first.0) * HALF_PARTS >= growth && (last.0 - half) * HALF_PARTS >= growth;
     // A load that changed once, or a cache that filled, rises at once.
-    let often = rises * 4 >= (points.len() - 1) * 3 && largest * 5 <= growth * 2;
+    let often =
+        rises as f64 >= OFTEN * (points.len() - 1) as f64 && largest as f64 <= LARGEST * growth as f64;
     let span = last.1.saturating_sub(first.1);
-    (steady && often && beside_returns * 5 >= growth * 4).then(|| Leak {
+    (steady && often && beside_returns as f64 >= BESIDE_RETURNS * growth as f64).then(|| Leak {
         lost: last.0,
         per_second: growth as f64 / span.as_secs_f64().max(0.001),
         span,
@@ -279,7 +298,7 @@ fn slow_leak(minutes: &VecDeque<Stretch>, total: u64, held: u64) -> Option<Leak>
     if points.len() < SLOW_MINUTES {
         return None;
     }
-    let sparse: Vec<_> = points.iter().step_by(points.len().div_ceil(40)).copied().collect();
+    let sparse: Vec<_> = points.iter().step_by(points.len().div_ceil(SLOW_POINTS)).copied().collect();
     let mut slopes: Vec<f64> = Vec::with_capacity(sparse.len() * sparse.len() / 2);
     for (index, first) in sparse.iter().enumerate() {
         for last in &sparse[index + 1..] {
@@ -297,7 +316,7 @@ fn slow_leak(minutes: &VecDeque<Stretch>, total: u64, held: u64) -> Option<Leak>
         let from = sparse[(sparse.len() - 1) * part / 3].0;
         sparse[(sparse.len() - 1) * (part + 1) / 3].0.saturating_sub(from)
     };
-    let steady = (0..3).all(|part| third(part) * 5 >= growth);
+    let steady = (0..3).all(|part| third(part) * THIRD_PARTS >= growth);
     // The least of what goes up and down at random rises a few times too: of 20 pairs of points, seven times. A leak of as many
     // buffers shows in almost all of them.
     let rises = sparse.windows(2).filter(|pair| pair[1].0 > pair[0].0).count() as u64;
@@ -308,13 +327,13 @@ fn slow_leak(minutes: &VecDeque<Stretch>, total: u64, held: u64) -> Option<Leak>
     let (before, after) =
         (returned(&mut minutes.iter().take(half)), returned(&mut minutes.iter().skip(half)));
     // A queue that grows busier holds more.
-    let busier = after as f64 > before as f64 * 1.25;
+    let busier = after as f64 > before as f64 * BUSIER;
     let returned = before + after;
     (steady
         && often
         && !busier
         && returned > 0
-        && growth >= 16
+        && growth >= SLOW_LEAST
         && growth as f64 >= SLOW_GROWTH * total as f64)
         .then(|| Leak {
             lost: last.0,

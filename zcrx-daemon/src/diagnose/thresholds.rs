@@ -1,4 +1,5 @@
-//! Every number that a rule compares with, and why it is that number.
+//! The numbers that rules compare with, and why each is that number. Those of one estimate (the floors, the forecast, the entries without
+//! effect) stand at the top of its file.
 
 use std::time::Duration;
 
@@ -85,3 +86,26 @@ pub(super) const WORTH_ZERO_COPY: u64 = 4 << 20;
 /// that fills, or a load that begins, takes that much in less time, and what is faster fails allocations.
 pub(super) const LEAKED: f64 = 0.25;
 pub(super) const LEAK_SPAN: Duration = Duration::from_secs(30);
+
+/// Refill entries that one provider call looks at, at least (`PP_ALLOC_CACHE_REFILL`; more since Linux 7.3). If more wait, a call that
+/// yields nothing has looked at a full batch.
+pub(super) const REFILL_BATCH: u64 = 64;
+
+/// A buffer with less payload than one part of so many is wasted on a small packet. A full Ethernet frame fills a third of 4 KiB.
+pub(super) const SMALL_PACKET_PARTS: u64 = 4;
+
+/// Contributions of causes that raise an alarm by themselves while the queue also starves: what most buffers wait for explains the
+/// starvation better, and comes first from [`MOST`] of the area on, or from a little more where the cause can explain it.
+pub(super) const ENOSPC_BESIDE_STARVATION: f64 = 0.6;
+pub(super) const COPIES_BESIDE_STARVATION: f64 = 0.5;
+/// As above, of a cause that cannot explain a starvation: it is named after each that can.
+pub(super) const MISSTEERED_BESIDE_STARVATION: f64 = 0.3;
+pub(super) const NO_ZERO_COPY_BESIDE_STARVATION: f64 = 0.2;
+
+/// References for each buffer from which buffers are delivered in fragments. Two figures of a sample are read one after the other,
+/// and disagree by a few percent.
+pub(super) const FRAGMENTED: f64 = 1.05;
+
+/// CPU time between two samples up to which a thread in uninterruptible sleep did no work in between: the kernel counts it in ticks of
+/// 1 to 10 ms.
+pub(super) const NO_CPU_TIME: Duration = Duration::from_millis(5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, MOST, POOL_CACHE, PROMPT};
+use crate::diagnose::thresholds::{CONSIDERABLE, COPIES_BESIDE_STARVATION, MOST, POOL_CACHE, PROMPT};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -72,7 +72,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     };
     // Where copies find no buffer and no packet is lost, the copies are the problem.
     let only_copies = some(facts.recent.enomem) && none(facts.recent.drops);
-    let share = if only_copies { 0.5 } else { 1.0 };
+    let share = if only_copies { COPIES_BESIDE_STARVATION } else { 1.0 };
     let case = Case::new(confidence, share * (1.0 - with_user - in_sockets));
     let case = if rate > 0.0 {
         case.evidence(format!(

@@ -4,7 +4,7 @@ use super::missing;
 use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::symptoms::Activity;
-use crate::diagnose::thresholds::{LASTING, RECENT};
+use crate::diagnose::thresholds::{COPIES_BESIDE_STARVATION, LASTING, RECENT};
 use crate::diagnose::words;
 use crate::model::{Alarm, Cause, Confidence, Trouble};
 
@@ -55,7 +55,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     // Failed allocations that lose no packet only top up the receive ring.
     let starved = some(facts.recent.failures) && !none(facts.recent.drops);
     let copied = facts.recent.copied_bytes.zip(facts.recent.bytes).filter(|(_, bytes)| *bytes > 0);
-    Case::new(Confidence::High, if starved { 0.5 } else { 1.0 })
+    Case::new(Confidence::High, if starved { COPIES_BESIDE_STARVATION } else { 1.0 })
         .evidence(format!(
             "{} ended with ENOMEM in {}",
             words::count(enomem, "receive"),

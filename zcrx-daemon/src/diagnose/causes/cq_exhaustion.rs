@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::diagnose::facts::{Facts, none, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::symptoms::Activity;
-use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, RECENT};
+use crate::diagnose::thresholds::{CONSIDERABLE, ENOSPC_BESIDE_STARVATION, LASTING, RECENT};
 use crate::diagnose::words;
 use crate::model::{Alarm, Cause, Confidence, Trouble};
 
@@ -72,13 +72,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let known = some(facts.whole.enospc);
     // A completion queue that the owner does not read at all fills whatever its size.
     let unread = facts.owner_stopped_reading();
-    let contribution = if unread {
-        0.6
-    } else if since || !facts.starved() {
-        1.0
-    } else {
-        0.6
-    };
+    let alone = !unread && (since || !facts.starved());
+    let contribution = if alone { 1.0 } else { ENOSPC_BESIDE_STARVATION };
     Case::new(if known { Confidence::High } else { Confidence::Medium }, contribution)
         .evidence_if(facts.whole.enospc.filter(|&enospc| enospc > 0).map(|enospc| {
             format!(

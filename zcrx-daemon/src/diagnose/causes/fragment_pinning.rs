@@ -4,7 +4,7 @@ use super::missing;
 use crate::diagnose::facts::{Facts, none, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::step::Step;
-use crate::diagnose::thresholds::{CONSIDERABLE, MOST, WASTED};
+use crate::diagnose::thresholds::{CONSIDERABLE, MOST, REFILL_BATCH, WASTED};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -53,8 +53,8 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     // Fragments alone are no problem: calls must look at entries and come back without a buffer, or leave many behind.
     // Most samples that find the queue starved show that.
     let starved = || facts.steps().rev().take(6).filter(|step| step.starving_since.is_some());
-    let waits_in_vain =
-        starved().filter(|step| step.placement.refill_depth > Some(64)).count() * 2 > starved().count();
+    let waits_in_vain = starved().filter(|step| step.placement.refill_depth > Some(REFILL_BATCH)).count() * 2
+        > starved().count();
     // A sample may have caught entries that the next call consumes; and where the owner holds most buffers, few entries are not
     // what the queue lacks.
     let typical = facts.typical();
@@ -64,15 +64,15 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     // An owner that comes to its ring seldom returns much at once, right before a starvation ends.
     let seldom_comes = facts.awaited_in_sockets() >= CONSIDERABLE;
     let many_wait =
-        waits_in_vain && !seldom_comes && more_wait && waiting > 64 && some(facts.recent.consumed);
+        waits_in_vain && !seldom_comes && more_wait && waiting > REFILL_BATCH && some(facts.recent.consumed);
     if !in_vain && !many_wait {
         return Judgement::Not;
     }
-    let confidence = if in_vain || waiting > 64 { Confidence::High } else { Confidence::Medium };
+    let confidence = if in_vain || waiting > REFILL_BATCH { Confidence::High } else { Confidence::Medium };
     let pinned = facts.placement.held.zip(facts.placement.pending).map(|(held, pending)| held + pending);
     Case::new(
         confidence,
-        facts.placement.share(pinned).unwrap_or(0.5).max(facts.wasted_share().unwrap_or(0.0)),
+        facts.placement.share(pinned).unwrap_or(MOST).max(facts.wasted_share().unwrap_or(0.0)),
     )
     .evidence(format!(
         "of {} refill entries consumed in {}, {wasted} gave no buffer back",

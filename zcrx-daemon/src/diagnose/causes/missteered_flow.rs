@@ -3,7 +3,7 @@
 use crate::diagnose::facts::{Facts, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
 use crate::diagnose::symptoms::Activity;
-use crate::diagnose::thresholds::RECENT;
+use crate::diagnose::thresholds::{MISSTEERED_BESIDE_STARVATION, RECENT};
 use crate::diagnose::words;
 use crate::model::{Alarm, Cause, Confidence, Trouble};
 
@@ -35,7 +35,7 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
 
 fn judge(facts: &Facts<'_>) -> Judgement {
     let Some(efault) = facts.recent.efault.filter(|&efault| efault > 0) else { return Judgement::Not };
-    Case::new(Confidence::High, if facts.starved() { 0.3 } else { 1.0 })
+    Case::new(Confidence::High, if facts.starved() { MISSTEERED_BESIDE_STARVATION } else { 1.0 })
         .evidence(format!(
             "{} ended with EFAULT in {}",
             words::count(efault, "receive"),

@@ -101,7 +101,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             || never && quiet >= LONGER_THAN_WORK / 2;
         (if sure { Confidence::High } else { Confidence::Medium }, share)
     } else if (leak.is_some() || facts.fast_leak().is_some()) && shown > 0.0 {
-        let sure = shown * 2.0 >= share || !facts.starved();
+        let sure = shown >= share * MOST || !facts.starved();
         (if sure { Confidence::High } else { Confidence::Medium }, shown)
     } else if facts.starved()
         && share >= MOST

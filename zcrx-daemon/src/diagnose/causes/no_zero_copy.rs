@@ -2,7 +2,7 @@
 
 use crate::diagnose::facts::{Facts, some, without_device};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{MOSTLY_COPIED, WORTH_ZERO_COPY};
+use crate::diagnose::thresholds::{MOSTLY_COPIED, NO_ZERO_COPY_BESIDE_STARVATION, WORTH_ZERO_COPY};
 use crate::diagnose::words;
 use crate::model::{Alarm, BackendKind, Cause, Confidence, Trouble};
 
@@ -73,7 +73,8 @@ fn why(facts: &Facts<'_>) -> Option<String> {
 fn judge(facts: &Facts<'_>) -> Judgement {
     let Some((copied, bytes)) = copied(facts) else { return Judgement::Not };
     let share = copied as f64 / bytes as f64;
-    let contribution = if facts.starved() || some(facts.recent.enomem) { 0.2 } else { share };
+    let starves = facts.starved() || some(facts.recent.enomem);
+    let contribution = if starves { NO_ZERO_COPY_BESIDE_STARVATION } else { share };
     let per_second = facts.recent.rate(facts.recent.copied_bytes);
     Case::new(Confidence::High, contribution)
         .evidence(format!("{copied} of {bytes} bytes were copied in {}", words::last(facts.whole.span)))

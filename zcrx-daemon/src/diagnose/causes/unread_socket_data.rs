@@ -3,7 +3,7 @@
 use super::missing;
 use crate::diagnose::facts::{Facts, none, some};
 use crate::diagnose::rule::{Case, Judgement, Produced, Rule};
-use crate::diagnose::thresholds::{CONSIDERABLE, POOL_CACHE};
+use crate::diagnose::thresholds::{CONSIDERABLE, POOL_CACHE, SMALL_PACKET_PARTS};
 use crate::diagnose::words;
 use crate::model::{Cause, Confidence};
 
@@ -55,12 +55,14 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     // An owner that received before and now does nothing at all has hardly disarmed every receive.
     let went_silent = unarmed.is_none() && facts.owner.ever_active && facts.owner.active == Some(false);
     let per_buffer = backlog.filter(|_| unread > 0).map(|backlog| backlog.unread_bytes / unread.max(1));
-    let small = per_buffer.zip(facts.now.buffer_bytes).filter(|(bytes, buffer)| bytes * 4 < *buffer);
+    let small =
+        per_buffer.zip(facts.now.buffer_bytes).filter(|(bytes, buffer)| bytes * SMALL_PACKET_PARTS < *buffer);
     Case::new(Confidence::High, share)
         .evidence_if(backlog.map(|backlog| {
             format!(
-                "{} hold {} unread bytes, {}",
+                "{} {} {} unread bytes, {}",
                 words::count(u64::from(backlog.sockets), "socket"),
+                if backlog.sockets == 1 { "holds" } else { "hold" },
                 backlog.unread_bytes,
                 words::buffers(facts, unread)
             )

@@ -1,7 +1,7 @@
 //! Whether refill entries did what they are for: gave a buffer back, or dropped a reference.
 
 use super::{Change, Facts, some};
-use crate::diagnose::thresholds::{CONSIDERABLE, MOST, WASTED};
+use crate::diagnose::thresholds::{CONSIDERABLE, FRAGMENTED, MOST, WASTED};
 
 /// Consumed entries of which a share says nothing yet.
 const FEW: u64 = 64;
@@ -65,7 +65,7 @@ impl Facts<'_> {
     /// Whether buffers are delivered in fragments, so that one refill entry returns less than a buffer. `None` where
     /// references are not counted.
     pub fn fragmented(&self) -> Option<bool> {
-        self.most_fragments().map(|fragments| fragments > 1.05)
+        self.most_fragments().map(|fragments| fragments > FRAGMENTED)
     }
 
     /// Refill entries consumed in the window that did nothing at all, and how many were consumed: neither gave a buffer

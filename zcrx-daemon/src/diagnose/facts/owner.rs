@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Facts;
 use crate::diagnose::change::Change;
 use crate::diagnose::history::History;
-use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, RECENT, WITHOUT_CPU};
+use crate::diagnose::thresholds::{CONSIDERABLE, LASTING, NO_CPU_TIME, RECENT, WITHOUT_CPU};
 use crate::model::{QueueRing, QueueSample, RunState};
 
 /// What the owner does.
@@ -86,11 +86,15 @@ impl Facts<'_> {
     }
 }
 
+/// What a buffer has where the sample does not know it, bytes: a page.
+const PAGE: u64 = 4096;
+
 /// The ring whose consumer the queue waits for: of several, the one with the most unread completions.
 fn busiest_ring(sample: &QueueSample) -> Option<&QueueRing> {
     let rings = &sample.kernel.as_ref()?.rings;
+    let buffer = sample.buffer_bytes.unwrap_or(PAGE).max(1);
     rings.iter().max_by_key(|ring| {
-        let unread = ring.sockets.map_or(0, |sockets| sockets.unread_bytes / 4096);
+        let unread = ring.sockets.map_or(0, |sockets| sockets.unread_bytes / buffer);
         u64::from(ring.cq.and_then(|cq| cq.depth()).unwrap_or(0)) + unread
     })
 }
@@ -128,7 +132,7 @@ fn halt<'h>(history: &'h History) -> Option<Halt> {
         // Work that waits for a disk does so in every program now and then.
         let moved =
             task.cpu_time.zip(history.samples().rev().nth(1).and_then(same).and_then(|task| task.cpu_time));
-        let idle = moved.is_none_or(|(now, before)| now.saturating_sub(before) < Duration::from_millis(5));
+        let idle = moved.is_none_or(|(now, before)| now.saturating_sub(before) < NO_CPU_TIME);
         if all && (idle || run != RunState::Uninterruptible) {
             return Some(Halt::State(run));
         }

@@ -37,6 +37,10 @@ const SPARE: f64 = 1.1;
 /// Room above the most that samples show in use, where only samples show it: bursts lie between them.
 const UNSEEN: f64 = 1.5;
 
+/// How much more may go out than comes back while the owner keeps up: rates are taken over seconds, and both ends of that time catch
+/// the owner somewhere in its work.
+const KEEPS_UP: f64 = 1.05;
+
 pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f64>) -> Answer<Sizes> {
     let steps = facts.history.steps();
     let Some(user_peak) = steps.iter().filter_map(|step| user(&step.placement)).max() else {
@@ -72,7 +76,7 @@ pub(super) fn sizes(facts: &Facts<'_>, arrivals: Option<f64>, returns: Option<f6
         return Answer::Unknown("the owner does not run: its load shows when it does".to_owned());
     }
     if let (Some(arrivals), Some(returns)) = (arrivals, returns)
-        && arrivals > returns * 1.05
+        && arrivals > returns * KEEPS_UP
         && !facts.starved()
     {
         return Answer::Unknown(format!(

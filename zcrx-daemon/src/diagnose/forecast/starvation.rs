@@ -42,6 +42,17 @@ const SLACKENED: f64 = 0.5;
 /// A time that is foretold no better than within this factor is not foretold.
 const WIDEST: f64 = 3.0;
 
+/// Low levels further apart than so many times the longest time between two samples have a rise between them.
+const BETWEEN_SAMPLES: f64 = 1.5;
+
+/// The share of the area each second by which a rise too short to be foretold is worth a word: at that rate the area lasts 50 s.
+const STEEP: f64 = 0.02;
+
+/// The range of a leak that only hours show: the least held, from which its rate is taken, is known to about a third.
+const SLOW_RANGE: (f64, f64) = (0.7, 1.4);
+/// The slowest leak whose end is foretold, buffers a second: one in 30 years.
+const LEAST_RATE: f64 = 1e-9;
+
 /// When a queue starves, with the range that holds 80 % of what may come.
 pub(super) fn starvation(facts: &Facts<'_>) -> (Answer<Starvation>, Option<(Duration, Duration)>) {
     // A failure that healed is no starvation; one that did not, or that goes on, is.
@@ -59,7 +70,10 @@ pub(super) fn starvation(facts: &Facts<'_>) -> (Answer<Starvation>, Option<(Dura
     match outlook(facts, available as f64) {
         Ok(Some((middle, range))) => (Answer::Known(Starvation::In(middle)), Some(range)),
         Ok(None) => match slow_leak(facts, available as f64) {
-            Some(time) => (Answer::Known(Starvation::In(time)), Some((time.mul_f64(0.7), time.mul_f64(1.4)))),
+            Some(time) => (
+                Answer::Known(Starvation::In(time)),
+                Some((time.mul_f64(SLOW_RANGE.0), time.mul_f64(SLOW_RANGE.1))),
+            ),
             None => (Answer::Known(Starvation::NotAtThisRate), None),
         },
         Err(why) => (Answer::Unknown(why), None),
@@ -69,7 +83,7 @@ pub(super) fn starvation(facts: &Facts<'_>) -> (Answer<Starvation>, Option<(Dura
 /// When a leak that only hours show takes the rest.
 fn slow_leak(facts: &Facts<'_>, available: f64) -> Option<Duration> {
     let leak = facts.history.floors().slow()?;
-    Duration::try_from_secs_f64(available / leak.per_second.max(1e-9)).ok()
+    Duration::try_from_secs_f64(available / leak.per_second.max(LEAST_RATE)).ok()
 }
 
 /// A time, and the range that holds 80 % of what may come.
@@ -99,12 +113,12 @@ fn outlook(facts: &Facts<'_>, available: f64) -> Result<Option<Foretold>, String
     let low: Vec<f64> = levels[..=begin].iter().filter(|level| near(level.1)).map(|level| level.0).collect();
     let before = low.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     let sampled = levels.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
-    if before > sampled * 1.5 && lasted < before * LONGER {
+    if before > sampled * BETWEEN_SAMPLES && lasted < before * LONGER {
         return Ok(None);
     }
     let (slope, error) = fit(rise);
     if rise.len() < LEAST_SAMPLES || lasted < LEAST.as_secs_f64() {
-        let rising = rise.len() > 2 && slope > total * 0.02;
+        let rising = rise.len() > 2 && slope > total * STEEP;
         return if rising { Err(format!("it has risen for {lasted:.1} s only")) } else { Ok(None) };
     }
     if slope <= total * NOISE || slope <= error * EIGHTY_PERCENT {

@@ -37,6 +37,8 @@ pub struct Change {
     pub bytes: Option<u64>,
     /// Packets dropped by the NIC; where its driver counts none but drops a packet for each failed allocation, those.
     pub drops: Option<u64>,
+    /// Of these, packets that found no buffer, where the driver counts them apart.
+    pub overruns: Option<u64>,
     /// Runs of the NAPI poll function.
     pub polls: Option<u64>,
     /// Copies made by the kernel.
@@ -83,8 +85,9 @@ impl Change {
             cq_overflows: counter(|sample| Some(sample.local.as_ref()?.cq_overflows))
                 .or_else(|| cqs(|cq| cq.overflow)),
             bytes: counter(bytes),
-            drops: counter(|sample| sample.nic.hw_drops)
+            drops: counter(|sample| sample.nic.hw_drops.or(sample.nic.hw_drop_overruns))
                 .or_else(|| counter(failures).filter(|_| later.nic.keeps_posted)),
+            overruns: counter(|sample| sample.nic.hw_drop_overruns),
             polls: counter(|sample| sample.napi_polls),
             copies: counter(|sample| Some(sample.copies?.calls)),
             copied_bytes: counter(|sample| Some(sample.copies?.bytes))

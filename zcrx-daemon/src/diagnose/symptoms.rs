@@ -181,6 +181,7 @@ fn dropping(facts: &Facts<'_>) -> Option<Alarm> {
         return Some(Alarm { trouble: Trouble::DroppingPackets, since, last, words });
     }
     let counted = facts.now.nic.hw_drops.is_some()
+        || facts.now.nic.hw_drop_overruns.is_some()
         || facts.now.nic.keeps_posted
         || facts.now.local.as_ref().is_some_and(|local| local.starvations.is_some());
     if counted {
@@ -213,6 +214,9 @@ fn lost_words(facts: &Facts<'_>, since: Duration) -> String {
         words::last(change.span),
         words::count(change.drops.unwrap_or(0), "packet")
     );
+    if let Some(overruns) = change.overruns {
+        words += &format!(", {overruns} of them for lack of a buffer");
+    }
     if let Some(starved) = change.starved.filter(|_| !change.span.is_zero()) {
         let share = starved.as_secs_f64() / change.span.as_secs_f64() * 100.0;
         words += "; it was without a buffer ";

@@ -60,6 +60,8 @@ pub struct NicFigures {
     pub alloc_fail: Option<u64>,
     /// Packets that the NIC dropped (qstats `rx-hw-drops`).
     pub hw_drops: Option<u64>,
+    /// Of these, packets that the NIC dropped because it had no buffer (qstats `rx-hw-drop-overruns`). Some drivers report only these.
+    pub hw_drop_overruns: Option<u64>,
     /// Whether the driver leaves a buffer posted until it has another one for it, and drops the packet otherwise (bnxt_en): then a
     /// failed allocation is a dropped packet, although the receive ring stays full. False for unknown drivers.
     #[serde(default)]

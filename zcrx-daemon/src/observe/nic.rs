@@ -128,6 +128,7 @@ impl NicSample {
             rx_bytes: stats.and_then(|stats| stats.bytes),
             alloc_fail: stats.and_then(|stats| stats.alloc_fail),
             hw_drops: stats.and_then(|stats| stats.hw_drops),
+            hw_drop_overruns: stats.and_then(|stats| stats.hw_drop_overruns),
             keeps_posted: driver.is_some_and(Driver::keeps_posted),
             posting_step: driver.map_or(0, |driver| driver.posting_step),
             pauses: device(queue).and_then(|ifindex| self.pauses.get(&ifindex)).copied(),
@@ -196,10 +197,17 @@ mod tests {
             physical: Some(physical),
             ..KernelQueue::default()
         };
-        let stats = QueueStats { ifindex: 2, queue: 5, hw_drops: Some(3), ..QueueStats::default() };
+        let stats = QueueStats {
+            ifindex: 2,
+            queue: 5,
+            hw_drops: Some(3),
+            hw_drop_overruns: Some(2),
+            ..QueueStats::default()
+        };
         let here = NicSample { netns: Some(1), stats: vec![stats], ..NicSample::default() };
         let figures = here.of(&leased).map(|sample| sample.figures(&leased));
-        assert_eq!(figures.map(|figures| figures.hw_drops), Ok(Some(3)));
+        let drops = figures.map(|figures| (figures.hw_drops, figures.hw_drop_overruns));
+        assert_eq!(drops, Ok((Some(3), Some(2))));
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Queue {
             rx_bytes: None,
             alloc_fail: self.tells_allocation.then_some(state.allocation.failures),
             hw_drops: self.tells_drops.then_some(state.drops),
+            hw_drop_overruns: None,
             keeps_posted: self.keeps_posted,
             posting_step: self.step as u32,
             pauses: None,

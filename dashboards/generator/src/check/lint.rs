@@ -120,6 +120,18 @@ mod tests {
         let table: Vec<(&str, Change)> = vec![
             ("panel-title-description", Box::new(set("description", "".into()))),
             ("panel-units", Box::new(set("fieldConfig", serde_json::json!({})))),
+            // The first panel with lines shows a number without a unit.
+            (
+                "panel-unit-of-series",
+                Box::new(set("fieldConfig", serde_json::json!({ "defaults": { "unit": "s" } }))),
+            ),
+            // The lines of a time series begin with green.
+            ("panel-thresholds", Box::new(set("type", "stat".into()))),
+            ("panel-cause-letters", Box::new(set("description", "Slow (A, E), or not read (B).".into()))),
+            (
+                "target-zero",
+                Box::new(set_query("count(up{job=~\"$job\",instance=~\"$instance\"}) or vector(0)")),
+            ),
             ("panel-datasource", Box::new(set("datasource", "prometheus".into()))),
             ("panel-no-targets", Box::new(set("targets", serde_json::json!([])))),
             ("target-job", Box::new(set_query("zcrxd_receiver_connections{instance=~\"$instance\"}"))),

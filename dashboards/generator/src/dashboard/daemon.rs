@@ -22,6 +22,8 @@ fn overview() -> Row {
         panels: vec![
             Panel::stat("Up", COUNT, "Targets of the chosen jobs that can be scraped.")
                 .ask("sum(up{HOST})", "up")
+                .from(0.0, RED)
+                .from(1.0, GREEN)
                 .runbook("ZcrxdDown"),
             Panel::stat("Started", SECONDS, "Time since the zcrxd that started last did so.")
                 .ask("time() - max(process_start_time_seconds{HOST} and on (job, instance) zcrxd_build_info{HOST})", "ago")

@@ -26,7 +26,7 @@ fn attention() -> Row {
             Panel::stat("Hosts", COUNT, "Hosts whose zcrxd is scraped.")
                 .ask("count(zcrxd_build_info{HOST})", "hosts"),
             Panel::stat("Hosts with alarms", COUNT, "Hosts with a queue that has a problem now or had one a few seconds ago.")
-                .ask("count(instance:zcrx_queue_episode_active:sum{HOST} > 0) or vector(0)", "hosts")
+                .ask("count(instance:zcrx_queue_episode_active:sum{HOST} > 0) or 0 * count(zcrxd_build_info{HOST})", "hosts")
                 .from(1.0, RED),
             Panel::stat("Queues", COUNT, "Diagnosed queues: every zcrx queue of any process, and the queues of zcrxd.")
                 .ask("sum(instance:zcrx_queues:count{HOST})", "queues"),
@@ -34,12 +34,12 @@ fn attention() -> Row {
                 .ask("sum(instance:zcrx_queue_episode_active:sum{HOST})", "queues")
                 .from(1.0, RED),
             Panel::stat("Receivers failed, degraded", COUNT, "zcrxd's receive queues that failed and are registered again, and queues that do not use the configured backend.")
-                .ask("sum(instance:zcrxd_receiver_state_failed:sum{HOST}) or vector(0)", "failed")
-                .ask("sum(instance:zcrxd_receiver_state_degraded:sum{HOST}) or vector(0)", "degraded")
+                .ask("sum(instance:zcrxd_receiver_state_failed:sum{HOST}) or 0 * count(zcrxd_build_info{HOST})", "failed")
+                .ask("sum(instance:zcrxd_receiver_state_degraded:sum{HOST}) or 0 * count(zcrxd_build_info{HOST})", "degraded")
                 .from(1.0, RED)
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::stat("Alerts firing", COUNT, "Alerts about zcrx that fire, of any severity.")
-                .ask("count(ALERTS{HOST,alertname=~\"Zcrx.+\",alertstate=\"firing\"}) or vector(0)", "alerts")
+                .ask("count(ALERTS{HOST,alertname=~\"Zcrx.+\",alertstate=\"firing\"}) or 0 * count(zcrxd_build_info{HOST})", "alerts")
                 .from(1.0, ORANGE),
             Panel::table("Queues with alarms", SECONDS, "Problem of each queue and its duration. The queue links to its dashboard, the instance to the dashboard of its zcrxd.")
                 .ask("sort_desc(zcrx_queue_alarm_duration_seconds{HOST})", "")
@@ -56,6 +56,9 @@ fn attention() -> Row {
                 .runbook("ZcrxQueueStarvationForecast"),
             Panel::bars("Least headroom", SHARE, "Hosts with the queue that has the smallest share of allocatable buffers.")
                 .ask("bottomk(10, instance:zcrx_queue_headroom_ratio:min{HOST})", "{{instance}}")
+                .from(0.0, RED)
+                .from(0.05, ORANGE)
+                .from(0.2, GREEN)
                 .wide(12)
                 .at_most(1.0),
         ],
@@ -129,8 +132,8 @@ fn watchers() -> Row {
                 .from(1.0, RED)
                 .runbook("ZcrxdDown"),
             Panel::lines("Hosts that miss a probe", COUNT, "Hosts on which a probe of the catalogue is attached by no mechanism, and hosts whose snapshot may miss something.")
-                .ask("count(instance:zcrxd_probes_missing:count{HOST} > 0) or vector(0)", "probe missing")
-                .ask("count(zcrxd_snapshot_incomplete_reasons{HOST} > 0) or vector(0)", "snapshot incomplete")
+                .ask("count(instance:zcrxd_probes_missing:count{HOST} > 0) or 0 * count(zcrxd_build_info{HOST})", "probe missing")
+                .ask("count(zcrxd_snapshot_incomplete_reasons{HOST} > 0) or 0 * count(zcrxd_build_info{HOST})", "snapshot incomplete")
                 .runbook("ZcrxProbeMissing"),
             Panel::lines("Oldest diagnosis", SECONDS, "The hosts that have not looked at their queues for longest.")
                 .ask("topk(5, time() - zcrxd_diagnosis_timestamp_seconds{HOST})", "{{instance}}")

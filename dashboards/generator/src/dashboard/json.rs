@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::panel::{GREEN, NEUTRAL, PLAIN};
 use super::{Dashboard, Kind, Panel, uid};
 
 /// The version of the schema: newer Grafanas bring it up to theirs.
@@ -96,7 +97,24 @@ fn annotations(dashboard: &Dashboard) -> Vec<Value> {
     let host = "job=~\"$job\",instance=~\"$instance\"";
     let queue = if dashboard.of_queues { ",interface=~\"$interface|\",queue=~\"$queue|\"" } else { "" };
     let firing = format!("ALERTS{{alertname=~\"Zcrx.+\",alertstate=\"firing\",{host}{queue}}}");
+    // Where the dashboard shows no single queue: whether a host has one in an episode, and only on request.
+    let (episodes, of) = if dashboard.of_queues {
+        let queue = ",interface=~\"$interface\",queue=~\"$queue\"";
+        (format!("zcrx_queue_episode_active{{{host}{queue}}} == 1"), "{{interface}}:{{queue}}")
+    } else {
+        (format!("instance:zcrx_queue_episode_active:sum{{{host}}} > 0"), "queues")
+    };
     vec![
+        json!({
+            "datasource": source(),
+            "enable": dashboard.of_queues,
+            "expr": episodes,
+            "iconColor": "orange",
+            "name": "Episodes",
+            "step": "60s",
+            "textFormat": format!("{{{{instance}}}} {of}"),
+            "titleFormat": format!("Episode of {of}"),
+        }),
         json!({
             "datasource": source(),
             "enable": true,
@@ -238,14 +256,34 @@ fn one(panel: &Panel, id: usize, (x, y): (u32, u32), one_host: bool) -> Value {
     })
 }
 
+/// The colour of a panel, and the steps of its thresholds. Grafana gives a missing value the colour of the first step: where a
+/// colour is a judgement, that step is neutral.
+fn colours(panel: &Panel) -> (Value, Vec<Value>) {
+    let step = |value: Option<f64>, colour: &str| json!({ "color": colour, "value": value });
+    let steps = panel.thresholds.iter().map(|(value, colour)| step(Some(*value), colour));
+    match panel.kind {
+        Kind::Lines | Kind::Stack => {
+            (json!({ "mode": "palette-classic" }), std::iter::once(step(None, GREEN)).chain(steps).collect())
+        }
+        Kind::Table => (json!({ "mode": "thresholds" }), vec![step(None, NEUTRAL)]),
+        Kind::Stat | Kind::Bars | Kind::States if panel.thresholds.is_empty() => {
+            (json!({ "mode": "fixed", "fixedColor": PLAIN }), vec![step(None, NEUTRAL)])
+        }
+        Kind::Stat | Kind::Bars | Kind::States => {
+            let good = panel.thresholds.iter().all(|(value, _)| *value > 0.0).then(|| step(Some(0.0), GREEN));
+            let steps = std::iter::once(step(None, NEUTRAL)).chain(good).chain(steps).collect();
+            (json!({ "mode": "thresholds" }), steps)
+        }
+    }
+}
+
 fn defaults(panel: &Panel) -> Value {
-    let base = [json!({ "color": "green", "value": null })];
-    let steps = panel.thresholds.iter().map(|(value, color)| json!({ "color": color, "value": value }));
+    let (colour, steps) = colours(panel);
     let lines = matches!(panel.kind, Kind::Lines | Kind::Stack);
     let mut defaults = json!({
-        "color": { "mode": if lines { "palette-classic" } else { "thresholds" } },
+        "color": colour,
         "mappings": [],
-        "thresholds": { "mode": "absolute", "steps": base.into_iter().chain(steps).collect::<Vec<_>>() },
+        "thresholds": { "mode": "absolute", "steps": steps },
         "unit": panel.unit,
     });
     if panel.unit != "none" {

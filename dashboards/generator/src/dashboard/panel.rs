@@ -37,7 +37,7 @@ pub(crate) struct Panel {
     /// In 24ths of the page.
     pub width: u32,
     pub targets: Vec<Target>,
-    /// From this value on, this colour. Below the first it is green.
+    /// From this value on, this colour. From 0 to the first it is green; without any, the colour says nothing.
     pub thresholds: Vec<(f64, &'static str)>,
     /// The greatest value there can be.
     pub max: Option<f64>,
@@ -64,6 +64,10 @@ pub(super) const STATE: &str = "none";
 pub(super) const RED: &str = "red";
 pub(super) const ORANGE: &str = "orange";
 pub(super) const GREEN: &str = "green";
+/// What is unknown.
+pub(super) const NEUTRAL: &str = "text";
+/// What is neither good nor bad.
+pub(super) const PLAIN: &str = "blue";
 
 impl Panel {
     const fn new(

@@ -11,7 +11,7 @@ macro_rules! queue {
 mod kernel;
 mod own;
 
-use super::panel::{BYTE_RATE, BYTES, COUNT, Panel, RATE, RED, SECONDS, SHARE, STATE};
+use super::panel::{BYTE_RATE, BYTES, COUNT, GREEN, ORANGE, Panel, RATE, RED, SECONDS, SHARE, STATE};
 use super::{Dashboard, Row};
 
 pub(super) fn dashboard() -> Dashboard {
@@ -47,8 +47,14 @@ fn overview() -> Row {
                 .ask("zcrx_queue_alarm{QUEUE}", queue!("{{alarm}}"))
                 .from(1.0, RED)
                 .runbook("ZcrxQueueStarving"),
-            Panel::states("State of zcrxd's queue", STATE, "State of the queue on which zcrxd receives.")
-                .ask("zcrxd_receiver_state{QUEUE} == 1", queue!("{{state}}"))
+            Panel::states("State of zcrxd's queue", STATE, "State of the queue on which zcrxd receives: running (green), degraded (orange), failed (red).")
+                .ask("0 * (zcrxd_receiver_state{QUEUE,state=\"stopped\"} == 1)", queue!("{{state}}"))
+                .ask("zcrxd_receiver_state{QUEUE,state=\"running\"} == 1", queue!("{{state}}"))
+                .ask("2 * (zcrxd_receiver_state{QUEUE,state=\"degraded\"} == 1)", queue!("{{state}}"))
+                .ask("3 * (zcrxd_receiver_state{QUEUE,state=\"failed\"} == 1)", queue!("{{state}}"))
+                .from(1.0, GREEN)
+                .from(2.0, ORANGE)
+                .from(3.0, RED)
                 .runbook("ZcrxReceiveQueueFailed"),
             Panel::table("Owners", STATE, "The process that has the queue (the oldest, if several do), and the kernel's names for it.")
                 .ask("zcrx_queue_info{QUEUE}", "")
@@ -184,10 +190,14 @@ fn saturation() -> Row {
             Panel::lines("Time starved", SHARE, "Share of the time in which allocations yielded nothing.")
                 .ask("rate(zcrx_queue_starved_seconds_total{QUEUE}[$__rate_interval])", queue!(""))
                 .at_most(1.0),
-            Panel::lines("Starving now", SECONDS, "How long the starvation lasts that is going on now, and whether one is (0 or 1).")
-                .ask("zcrx_queue_starving_seconds{QUEUE}", queue!("for"))
-                .ask("zcrx_queue_starving{QUEUE}", queue!("starving (kernel)"))
-                .ask("zcrxd_receiver_starving{QUEUE}", queue!("starving (software queue)"))
+            Panel::states("Starving", STATE, "When the queue was starved (red), in the kernel and in the software interface queue.")
+                .ask("zcrx_queue_starving{QUEUE}", queue!("kernel"))
+                .ask("zcrxd_receiver_starving{QUEUE}", queue!("software queue"))
+                .from(1.0, RED)
+                .wide(8)
+                .runbook("ZcrxQueueStarving"),
+            Panel::lines("Starving now", SECONDS, "How long the present starvation has lasted; 0 while the queue is not starved.")
+                .ask("zcrx_queue_starving_seconds{QUEUE}", queue!(""))
                 .runbook("ZcrxQueueStarving"),
             Panel::lines("Area against need", COUNT, "Buffers in the area and those that an area for this load would have.")
                 .ask("zcrx_queue_area_buffers{QUEUE} or zcrxd_receiver_area_buffers{QUEUE}", queue!("area"))

@@ -48,26 +48,26 @@ fn evidence() -> Row {
     Row {
         title: "Evidence: where the buffers are, and what fails",
         panels: vec![
-            Panel::bars("With user space", SHARE, "Share of the area with user space: held, in unread completions, or in the refill ring. High here with a low refill ring: the application is slow or leaks (A, E). Only queues with a problem.")
+            Panel::bars("With user space", SHARE, "Share of the area with user space: held, in unread completions, or in the refill ring. High here with a low refill ring: the application is slow or leaks (slow_consumer, never_returned). Only queues with a problem.")
                 .ask(with_problem!("zcrx_queue_user_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
-            Panel::bars("In the kernel", SHARE, "Share of the area posted to the NIC, in the pool's cache or in sockets. High here with unread data in the sockets: no receive is armed (B); without: the area is small for its NIC (C). Only queues with a problem.")
+            Panel::bars("In the kernel", SHARE, "Share of the area posted to the NIC, in the pool's cache or in sockets. High here with unread data in the sockets: no receive is armed (unread_socket_data); without: the area is small for its NIC (area_too_small). Only queues with a problem.")
                 .ask(with_problem!("zcrx_queue_kernel_buffers{QUEUE} / zcrx_queue_area_buffers{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
-            Panel::bars("Refill ring", SHARE, "How full the refill ring is. Full: returned buffers do not fit (D). Not empty while allocations fail: fragments (F), or the kernel does not consume it (H, L). Only queues with a problem.")
+            Panel::bars("Refill ring", SHARE, "How full the refill ring is. Full: returned buffers do not fit (refill_ring_full). Not empty while allocations fail: fragments (fragment_pinning), or the kernel does not consume it (lazy_consumption, no_device). Only queues with a problem.")
                 .ask(with_problem!("zcrx_queue_refill_ring_pending_entries{QUEUE} / zcrx_queue_refill_ring_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.9, ORANGE),
-            Panel::bars("Unread completions", SHARE, "How full the completion queue is. Full: the application does not reap (A, J). Only queues with a problem.")
+            Panel::bars("Unread completions", SHARE, "How full the completion queue is. Full: the application does not reap (slow_consumer, cq_exhaustion). Only queues with a problem.")
                 .ask(with_problem!("zcrx_queue_cq_unread_entries{QUEUE} / zcrx_queue_cq_capacity_entries{QUEUE}"), "{{instance}} {{interface}}:{{queue}}")
                 .at_most(1.0)
                 .from(0.5, ORANGE),
             Panel::lines("Failed allocations", RATE, "Allocations that yielded nothing. A line that does not come back to zero is a starvation.")
                 .ask("rate(zcrx_queue_allocation_failures_total{QUEUE}[$__rate_interval]) > 0", "{{instance}} {{interface}}:{{queue}}")
                 .runbook("ZcrxQueueDroppingPackets"),
-            Panel::lines("Receives that end with an error", RATE, "ENOMEM: no buffer to copy into (cause I). ENOSPC: no room for completions (J). EFAULT: payload in another queue's buffers (K).")
+            Panel::lines("Receives that end with an error", RATE, "ENOMEM: no buffer to copy into (copy_fallback). ENOSPC: no room for completions (cq_exhaustion). EFAULT: payload in another queue's buffers (missteered_flow).")
                 .ask("(rate(zcrx_queue_receive_errors_total{QUEUE}[$__rate_interval]) or rate(zcrxd_receiver_receive_errors_total{QUEUE}[$__rate_interval])) > 0", "{{instance}} {{interface}}:{{queue}} {{errno}}")
                 .runbook("ZcrxQueueCopyLivelock"),
         ],

@@ -1,5 +1,7 @@
 //! The rules. Each returns what breaks it.
 
+mod colours;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -46,11 +48,15 @@ pub(super) const DASHBOARD: &[Rule] = &[
 pub(super) const PANEL: &[Rule] = &[
     ("panel-title-description", title_and_description),
     ("panel-units", units),
+    ("panel-unit-of-series", colours::unit_of_series),
+    ("panel-thresholds", colours::thresholds),
+    ("panel-cause-letters", cause_letters),
     ("panel-datasource", datasource),
     ("panel-no-targets", targets),
     ("target-promql", promql),
     ("target-job", |panel, known| target_matcher(panel, known, "job")),
     ("target-instance", |panel, known| target_matcher(panel, known, "instance")),
+    ("target-zero", zero_for_unknown),
     ("target-rate-interval", rate_interval),
     ("target-counter-agg", counters),
     ("links", links),
@@ -117,7 +123,8 @@ fn annotations(dashboard: &Value, known: &Known) -> Vec<String> {
             return vec![format!("{error:#}")];
         }
     }
-    complaint(!found.contains(&"Alerts"), "alerts are not marked")
+    let marked = ["Alerts", "Episodes"].into_iter().filter(|name| !found.contains(name));
+    marked.map(|name| format!("{name} are not marked")).collect()
 }
 
 /// Queries that a dashboard asks when it is opened; folded rows ask theirs later.
@@ -166,6 +173,28 @@ fn title_and_description(panel: &Value, _: &Known) -> Vec<String> {
 fn units(panel: &Value, _: &Known) -> Vec<String> {
     let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
     complaint(!UNITS.contains(&unit), format!("the unit is {unit:?}"))
+}
+
+/// Letters of causes have no legend on a dashboard; names have.
+fn cause_letters(panel: &Value, _: &Known) -> Vec<String> {
+    let text = panel["description"].as_str().unwrap_or_default();
+    let letters = text.split(|char: char| !(char.is_alphanumeric() || char == ')' || char == ','));
+    let letters = letters.filter(|word| {
+        let mut chars = word.chars();
+        let (letter, after, end) = (chars.next(), chars.next(), chars.next());
+        letter.is_some_and(|letter| ('A'..='M').contains(&letter))
+            && after.is_some_and(|it| !it.is_alphanumeric())
+            && end.is_none()
+    });
+    letters.map(|letter| format!("{letter}: write the name of the cause")).collect()
+}
+
+/// `vector(0)` shows 0 where nothing is known.
+fn zero_for_unknown(panel: &Value, _: &Known) -> Vec<String> {
+    complaint(
+        expressions(panel).any(|text| text.contains("vector(0)")),
+        "shows 0 where nothing is known: write `or 0 * count(…)` of what must be there",
+    )
 }
 
 fn datasource(panel: &Value, _: &Known) -> Vec<String> {

@@ -51,9 +51,8 @@ pub(crate) struct Options {
     pub write: bool,
 }
 
-/// Alerts, pending or firing, of hosts that are well. The machine that recorded them may refuse probes, which is true of it,
-/// and no matter of the fleet.
-const HEALTHY: &str = "ALERTS{alertname!=\"ZcrxProbeMissing\"}";
+/// Alerts, pending or firing.
+const ALERTS: &str = "ALERTS";
 
 /// Seconds that the last evaluation of each group of rules took.
 const RULES: &str = "prometheus_rule_group_last_duration_seconds";
@@ -92,7 +91,7 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
 
     println!("{} hosts with {series} series each are well for {} min", options.hosts, options.minutes);
     let cost = cost(&prometheus, Duration::from_secs(60 * options.minutes))?;
-    let healthy_alerts = servers::count(&prometheus, HEALTHY)?;
+    let healthy_alerts = servers::count(&prometheus, ALERTS)?;
     println!("the queues of {} hosts starve for {} min", options.starving, options.storm_minutes);
     lock(&weather).begun = Some(Instant::now());
     thread::sleep(Duration::from_secs(60 * options.storm_minutes));

@@ -110,9 +110,10 @@ impl Recording {
         for line in after.text.lines() {
             let line = match split(line)? {
                 None => Line::Comment(line.to_owned()),
-                Some((name, value)) => {
+                Some((recorded, value)) => {
                     series += 1;
-                    let since = earlier.get(name).copied().unwrap_or(value);
+                    let since = earlier.get(recorded).copied().unwrap_or(value);
+                    let name = &attached(recorded);
                     let growth = match Pace::of(name) {
                         Pace::Clock if value > since => {
                             lines.push(Line::Clock { series: name.to_owned(), value });
@@ -152,6 +153,17 @@ impl Recording {
         }
         text.into_bytes()
     }
+}
+
+/// The series as a host with every probe has it: the machine that records may refuse probes, which is an alert about that machine
+/// and not about the fleet.
+fn attached(series: &str) -> String {
+    if !series.starts_with("zcrxd_probe_info{") {
+        return series.to_owned();
+    }
+    series
+        .replace("state=\"refused\"", "state=\"attached\"")
+        .replace("state=\"failed\"", "state=\"attached\"")
 }
 
 /// A line's series and value; `None` for a comment.
@@ -195,6 +207,25 @@ mod tests {
         let recording = Recording::between(&scrape(100)?, &scrape(109)?, 10.0)?;
         let text = String::from_utf8(recording.scrape_at(7, 1.0, 600.0))?;
         assert_eq!(text, "a_timestamp_seconds 709\nb_timestamp_seconds 5\n");
+        Ok(())
+    }
+
+    #[test]
+    fn refused_probes_are_played_back_as_attached() -> Result<()> {
+        let scrape = || {
+            Scrape::parse(
+                "zcrxd_probe_info{probe=\"copy\",state=\"refused\"} 1\nzcrxd_probe_info{probe=\"control\",state=\"not_in_kernel\"} 1\n\
+                 zcrxd_other{state=\"failed\"} 1\n"
+                    .to_owned(),
+            )
+        };
+        let recording = Recording::between(&scrape()?, &scrape()?, 10.0)?;
+        let text = String::from_utf8(recording.scrape_at(7, 1.0, 0.0))?;
+        assert_eq!(
+            text,
+            "zcrxd_probe_info{probe=\"copy\",state=\"attached\"} 1\n\
+             zcrxd_probe_info{probe=\"control\",state=\"not_in_kernel\"} 1\nzcrxd_other{state=\"failed\"} 1\n"
+        );
         Ok(())
     }
 

@@ -6,6 +6,7 @@ The chart's templates are not rendered here: that needs helm.
 """
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,20 @@ def packages():
     return _jsonnet, kubernetes_validate, yaml
 
 
+def read_but_missing(chart):
+    """Values that a template reads, and values.yaml does not have."""
+    missing = []
+    for path in sorted((ROOT / "deploy/helm/zcrxd/templates").iterdir()):
+        for name in re.findall(r"\.Values\.([A-Za-z_.]+)", path.read_text()):
+            value = chart
+            for part in name.split("."):
+                if not isinstance(value, dict) or part not in value:
+                    missing.append(f"chart: {path.name} reads {name}, and values.yaml has none")
+                    break
+                value = value[part]
+    return missing
+
+
 def main():
     jsonnet, kubernetes, yaml = packages()
     complaints = []
@@ -48,7 +63,7 @@ def main():
     mixin = str(ROOT / "deploy/mixin/mixin.libsonnet")
     source = (
         f"local m = (import {json.dumps(mixin)}) + "
-        "{_config+:: {job: 'other', critical: 'page', thresholds+: {episodes_1h: 7}}};"
+        "{_config+:: {job: 'other', cluster: 'region', critical: 'page', thresholds+: {episodes_1h: 7}}};"
         "{alerts: m.prometheusAlerts, rules: m.prometheusRules, dashboards: m.grafanaDashboards}"
     )
     evaluated = json.loads(jsonnet.evaluate_snippet("mixin", source))
@@ -58,25 +73,44 @@ def main():
         "ZcrxQueueStarvesRepeatedly": ">= 7",
         "ZcrxdDown": 'job=~"other"',
         "ZcrxQueueStarving": "> 60",
+        "ZcrxReceiveCopying": "on (region, job, instance,",
     }
     for name, part in expected.items():
         if part not in alerts[name]["expr"]:
             complaints.append(f"mixin: {name} does not have its parameter {part}: {alerts[name]['expr']}")
     if {rule["labels"]["severity"] for rule in alerts.values()} != {"page", "warning"}:
         complaints.append("mixin: the severities are not those of the configuration")
-    if any(mark in json.dumps(evaluated["alerts"]) for mark in ("@job@", "@runbook@", "@episodes_1h@")):
+    if re.search("@[a-z_0-9]+@", json.dumps([evaluated["alerts"], evaluated["rules"]])):
         complaints.append("mixin: a parameter is not filled in")
+    if "cluster" in json.dumps([[rule["expr"] for rule in rules], evaluated["rules"]]):
+        complaints.append("mixin: a query has another label for the cluster than the configuration")
     # The chart has a default for each parameter of its rules.
-    values = yaml.safe_load((ROOT / "deploy/helm/zcrxd/values.yaml").read_text())["prometheusRule"]
-    text = (ROOT / "deploy/helm/zcrxd/files/alerts.yml").read_text()
-    for name, value in {**values["thresholds"], "job": values["job"], "runbook": values["runbook"]}.items():
-        if f"@{name}@" not in text:
-            complaints.append(f"chart: no rule has the parameter {name}")
-        text = text.replace(f"@{name}@", str(value))
-    groups = yaml.safe_load(text)["groups"]
-    plain = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
-    if groups != plain:
-        complaints.append("chart: with its default values, the rules differ from deploy/prometheus/alerts.yml")
+    chart = yaml.safe_load((ROOT / "deploy/helm/zcrxd/values.yaml").read_text())
+    values = chart["prometheusRule"]
+    parameters = {**values["thresholds"], **values["severities"]}
+    parameters |= {name: values[name] for name in ("job", "cluster", "runbook")}
+    template = (ROOT / "deploy/helm/zcrxd/templates/prometheusrule.yaml").read_text()
+    unused = set(parameters)
+    for file in ("alerts.yml", "recording.yml"):
+        text = (ROOT / "deploy/helm/zcrxd/files" / file).read_text()
+        for name, value in parameters.items():
+            if f"@{name}@" in text:
+                unused.discard(name)
+                if name not in values["thresholds"] and f'"@{name}@"' not in template:
+                    complaints.append(f"chart: prometheusrule.yaml does not fill in {name}")
+            text = text.replace(f"@{name}@", str(value))
+        groups = yaml.safe_load(text)["groups"]
+        plain = yaml.safe_load((ROOT / "deploy/prometheus" / file).read_text())["groups"]
+        if groups != plain:
+            complaints.append(f"chart: with its default values, the rules differ from deploy/prometheus/{file}")
+    complaints += [f"chart: no rule has the parameter {name}" for name in sorted(unused)]
+    complaints += read_but_missing(chart)
+    schema = json.loads((ROOT / "deploy/helm/zcrxd/values.schema.json").read_text())
+    # A package that kubernetes-validate needs.
+    import jsonschema
+
+    errors = jsonschema.Draft7Validator(schema).iter_errors(chart)
+    complaints += [f"chart: values.yaml, {error.json_path}: {error.message}" for error in errors]
     for complaint in complaints:
         print(complaint)
     sys.exit(1 if complaints else 0)

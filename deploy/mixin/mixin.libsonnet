@@ -18,6 +18,8 @@ local thresholds = {
   _config+:: {
     // Regular expression for the names of the scrape job.
     job: '(.+/)?zcrxd',
+    // Label that names the cluster of a host; queries keep it, and where no series has it, it changes nothing.
+    cluster: 'cluster',
     // Address of the runbook; zcrxd serves it on every host.
     runbook: 'http://{{ $labels.instance }}/runbook',
     thresholds: thresholds,
@@ -27,22 +29,21 @@ local thresholds = {
   },
 
   local config = $._config,
-  local filled = std.foldl(
-    function(text, name) std.strReplace(text, '@' + name + '@', '%s' % config.thresholds[name]),
-    std.objectFields(config.thresholds),
-    std.strReplace(std.strReplace(importstr 'alerts.yml', '@job@', config.job), '@runbook@', config.runbook)
-  ),
-  local withSeverity(rule) = if 'alert' in rule then rule {
-    labels+: { severity: config[super.severity] },
-  } else rule,
-
-  prometheusAlerts+:: {
-    groups: [
-      group { rules: std.map(withSeverity, group.rules) }
-      for group in std.parseYaml(filled).groups
-    ],
+  local parameters = config.thresholds {
+    job: config.job,
+    cluster: config.cluster,
+    runbook: config.runbook,
+    critical: config.critical,
+    warning: config.warning,
   },
-  prometheusRules+:: std.parseYaml(importstr 'recording.yml'),
+  local filled(text) = std.parseYaml(std.foldl(
+    function(text, name) std.strReplace(text, '@' + name + '@', '%s' % parameters[name]),
+    std.objectFields(parameters),
+    text
+  )),
+
+  prometheusAlerts+:: filled(importstr 'alerts.yml'),
+  prometheusRules+:: filled(importstr 'recording.yml'),
   grafanaDashboards+:: {
     'zcrx-fleet.json': import '../../dashboards/fleet.json',
     'zcrx-queue.json': import '../../dashboards/queue.json',

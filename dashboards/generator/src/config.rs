@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
+use crate::rules::Severity;
+
 /// The address of the runbook on the host that an alert is about: zcrxd serves the pages itself.
 pub(super) const RUNBOOK: &str = "http://{{ $labels.instance }}/runbook";
 
@@ -13,18 +15,24 @@ pub(super) const JOB: &str = "(.+/)?zcrxd";
 /// How far back the recorded rates look, and what their names end with.
 pub(super) const WINDOW: &str = "5m";
 
-/// Labels that name one host: every aggregation and every join keeps them. `cluster` distinguishes the hosts of several
-/// clusters in one store; where no series has it, it changes nothing.
-pub(super) const HOST: &str = "cluster, job, instance";
+/// The label that distinguishes the hosts of several clusters in one store; where no series has it, it changes nothing.
+pub(super) const CLUSTER: &str = "cluster";
+
+/// Labels that name one host, `%C` for that of its cluster: every aggregation and every join keeps them.
+pub(super) const HOST: &str = "%C, job, instance";
 
 /// Labels that name one queue.
-pub(super) const QUEUE: &str = "cluster, job, instance, interface, queue";
+pub(super) const QUEUE: &str = "%C, job, instance, interface, queue";
 
 /// What a site can change when the rules are generated.
 #[derive(Clone, Debug)]
 pub(super) struct Parameters {
     /// Regular expression for the names of the scrape job.
     pub job: String,
+    /// Label that names the cluster.
+    pub cluster: String,
+    /// Severity of alerts that page, and of the others, as the label has it.
+    pub severities: [String; 2],
     /// Where the runbook can be read: `<this>/<alert>`.
     pub runbook: String,
     /// Values of thresholds that differ from the table, by name.
@@ -35,7 +43,14 @@ pub(super) struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { job: JOB.to_owned(), runbook: RUNBOOK.to_owned(), thresholds: BTreeMap::new(), fill_in: false }
+        Self {
+            job: JOB.to_owned(),
+            cluster: CLUSTER.to_owned(),
+            severities: [Severity::Critical, Severity::Warning].map(|severity| severity.name().to_owned()),
+            runbook: RUNBOOK.to_owned(),
+            thresholds: BTreeMap::new(),
+            fill_in: false,
+        }
     }
 }
 
@@ -57,7 +72,30 @@ impl Parameters {
 
     /// Parameters that a chart or a mixin fills in later: each is `@name@` in the rules.
     pub(super) fn to_be_filled_in() -> Self {
-        Self { job: "@job@".to_owned(), runbook: "@runbook@".to_owned(), fill_in: true, ..Self::default() }
+        Self {
+            job: "@job@".to_owned(),
+            cluster: "@cluster@".to_owned(),
+            severities: [Severity::Critical, Severity::Warning]
+                .map(|severity| format!("@{}@", severity.name())),
+            runbook: "@runbook@".to_owned(),
+            thresholds: BTreeMap::new(),
+            fill_in: true,
+        }
+    }
+
+    /// The label `severity` of an alert at this site.
+    pub(super) fn severity(&self, severity: Severity) -> &str {
+        let [critical, warning] = &self.severities;
+        match severity {
+            Severity::Critical => critical,
+            Severity::Warning => warning,
+        }
+    }
+
+    /// A query or text of the tables for this site: `%J`, `%H`, `%Q` and `%C` stand for the job, the labels of a host, those
+    /// of a queue, and that of a cluster.
+    pub(super) fn fill(&self, text: &str) -> String {
+        text.replace("%H", HOST).replace("%Q", QUEUE).replace("%C", &self.cluster).replace("%J", &self.job)
     }
 
     /// The value of a threshold at this site, as it stands in a query.

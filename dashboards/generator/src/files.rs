@@ -12,7 +12,7 @@ use xtask_tools::workspace::root;
 /// Every file, by its path in the repository, with what it has to hold.
 pub(super) fn all(site: &Parameters) -> Result<Vec<(String, String)>> {
     let mut files = vec![
-        ("deploy/prometheus/recording.yml".to_owned(), rules::recordings_file(&rules::recordings())),
+        ("deploy/prometheus/recording.yml".to_owned(), rules::recordings_file(&rules::recordings(site))),
         ("deploy/prometheus/alerts.yml".to_owned(), rules::alerts_file(&rules::alerts(site), site)),
     ];
     // The same with `@name@` for each parameter, for those who fill them in: the chart and the mixin.
@@ -20,7 +20,8 @@ pub(super) fn all(site: &Parameters) -> Result<Vec<(String, String)>> {
     for folder in ["deploy/helm/zcrxd/files", "deploy/mixin"] {
         files
             .push((format!("{folder}/alerts.yml"), rules::alerts_file(&rules::alerts(&template), &template)));
-        files.push((format!("{folder}/recording.yml"), rules::recordings_file(&rules::recordings())));
+        files
+            .push((format!("{folder}/recording.yml"), rules::recordings_file(&rules::recordings(&template))));
     }
     for dashboard in dashboard::all() {
         let copy = format!("deploy/helm/zcrxd/files/dashboards/zcrx-{}.json", dashboard.name);

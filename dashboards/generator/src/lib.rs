@@ -35,6 +35,9 @@ enum Command {
         /// Regular expression for the names of the scrape job
         #[arg(long, value_name = "REGEX", default_value = config::JOB)]
         job: String,
+        /// Label that names the cluster of a host
+        #[arg(long, value_name = "LABEL", default_value = config::CLUSTER)]
+        cluster: String,
         /// Sets a threshold of the alerts; repeatable
         #[arg(long, value_name = "NAME=VALUE")]
         threshold: Vec<String>,
@@ -48,9 +51,10 @@ enum Command {
 /// Runs the task.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
-        Command::Generate { runbook, job, threshold } => {
+        Command::Generate { runbook, job, cluster, threshold } => {
             let runbook = runbook.trim_end_matches('/').to_owned();
-            let site = Parameters { job: job.clone(), runbook, ..Parameters::default() };
+            let site =
+                Parameters { job: job.clone(), cluster: cluster.clone(), runbook, ..Parameters::default() };
             files::write(&site.with_thresholds(threshold)?)
         }
         Command::Queries(options) => queries::list(options),

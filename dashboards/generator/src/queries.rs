@@ -89,10 +89,11 @@ pub(super) fn all(options: &Options) -> Result<Vec<Listed>> {
         listed.push(Listed { file: file.to_owned(), place, query, absent_when });
         Ok(())
     };
-    for rule in rules::state().into_iter().chain(rules::recordings()) {
+    let site = Parameters::default();
+    for rule in rules::state(&site).into_iter().chain(rules::recordings(&site)) {
         add("deploy/prometheus/recording.yml", rule.name.to_owned(), &rule.query)?;
     }
-    for alert in rules::alerts(&Parameters::default()) {
+    for alert in rules::alerts(&site) {
         add("deploy/prometheus/alerts.yml", alert.name.to_owned(), &alert.query)?;
     }
     for dashboard in dashboard::all() {

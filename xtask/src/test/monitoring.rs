@@ -56,5 +56,5 @@ fn accepted(prerequisites: &Prerequisites, scrape: &Scrape) -> Result<bool> {
 }
 
 fn tally(count: Count) -> Tally {
-    Tally { passed: count.passed, failed: count.failed, skipped: 0 }
+    Tally { passed: count.passed, failed: count.failed, skipped: count.skipped }
 }

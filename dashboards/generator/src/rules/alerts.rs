@@ -8,18 +8,18 @@ mod others;
 mod queue;
 
 use super::{About, Alert, Severity};
-use crate::config::{HOST, Parameters, QUEUE, Threshold};
+use crate::config::{Parameters, Threshold};
 
 /// The queue an alert is about, as people write it.
 const QUEUE_NAME: &str = "{{ $labels.interface }}:{{ $labels.queue }}";
 
 /// Selects the series of the alert's queue, in the format of a look-up, and what is filled in.
-const MATCHERS: &str = "{cluster=%q,job=%q,instance=%q,interface=%q,queue=%q}";
-const ARGUMENTS: &str = "$labels.cluster $labels.job $labels.instance $labels.interface $labels.queue";
+const MATCHERS: &str = "{%C=%q,job=%q,instance=%q,interface=%q,queue=%q}";
+const ARGUMENTS: &str = "$labels.%C $labels.job $labels.instance $labels.interface $labels.queue";
 
 /// The most likely cause, and the owner of the queue. Where the alarm pauses at the moment of the query, the last cause before.
-fn why() -> String {
-    [
+fn why(site: &Parameters) -> String {
+    let text = [
         "{{ with printf `topk(1, zcrx_queue_cause_contribution_ratio$matchers) or on () topk(1, ",
         "last_over_time(zcrx_queue_cause_contribution_ratio$matchers[5m]))` $arguments $arguments | query }}",
         "{{ with first . }} Most likely cause: {{ .Labels.cause }}{{ if gt .Value 0.0 }}, which explains ",
@@ -27,13 +27,16 @@ fn why() -> String {
         "{{ with printf `zcrx_queue_info$matchers` $arguments | query }}",
         "{{ with first . }} Owner: process {{ .Labels.pid }}.{{ end }}{{ end }}",
     ]
-    .concat()
-    .replace("$matchers", MATCHERS)
-    .replace("$arguments", ARGUMENTS)
+    .concat();
+    look_up(&text, site)
 }
 
-/// One alert as the tables write it. In a query, `%T` stands for the threshold, `%J` for the job, `%H` for the labels of
-/// a host and `%Q` for those of a queue.
+/// Fills in the labels of the look-ups in a text.
+fn look_up(text: &str, site: &Parameters) -> String {
+    site.fill(&text.replace("$matchers", MATCHERS).replace("$arguments", ARGUMENTS))
+}
+
+/// One alert as the tables write it. In a query, `%T` stands for the threshold; [`Parameters::fill`] has the others.
 struct Row {
     name: &'static str,
     about: About,
@@ -71,7 +74,7 @@ fn of_a_queue(row: &queue::Alarm, site: &Parameters) -> Alert {
         description: format!(
             "For {{{{ $value | humanizeDuration }}}} of the last 5 minutes {}{}",
             row.description,
-            why()
+            why(site)
         ),
     }
 }
@@ -85,14 +88,8 @@ fn alert(row: &Row, site: &Parameters) -> Alert {
         severity: row.severity,
         lasting: row.lasting,
         keep: row.keep,
-        query: row
-            .query
-            .replace("%T", &threshold)
-            .replace("%J", &site.job)
-            .replace("%H", HOST)
-            .replace("%Q", QUEUE),
+        query: site.fill(&row.query.replace("%T", &threshold)),
         summary: row.summary.replace("$queue", QUEUE_NAME),
-        description: row.description.replace("$matchers", MATCHERS).replace("$arguments", ARGUMENTS)
-            + &if explained { why() } else { String::new() },
+        description: look_up(row.description, site) + &if explained { why(site) } else { String::new() },
     }
 }

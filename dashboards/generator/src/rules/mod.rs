@@ -6,7 +6,7 @@ mod yaml;
 
 use anyhow::{Context, Result};
 
-use super::config::HOST;
+use super::config::{HOST, Parameters};
 use super::contract::Contract;
 use super::promql::{Recorded, analyse};
 
@@ -93,10 +93,11 @@ pub(super) struct Alert {
 /// Labels of everything that is recorded; fails if a query does not hold.
 pub(super) fn recorded(contract: &Contract) -> Result<Recorded> {
     let mut recorded = Recorded::new();
-    for rule in state().into_iter().chain(recordings()) {
+    let site = Parameters::default();
+    for rule in state(&site).into_iter().chain(recordings(&site)) {
         if rule.name == RECEIVERS {
             // Reads its own last value.
-            recorded.insert(rule.name.to_owned(), HOST.split(", ").map(str::to_owned).collect());
+            recorded.insert(rule.name.to_owned(), site.fill(HOST).split(", ").map(str::to_owned).collect());
         }
         // A rule may read those above it, and no others.
         let query = analyse(&rule.query, contract, &recorded).context(rule.name)?;

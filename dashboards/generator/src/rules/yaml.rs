@@ -40,7 +40,7 @@ pub(crate) fn alerts(alerts: &[Alert], site: &Parameters) -> String {
     text += "groups:\n";
     text += "  # What alerts remember.\n";
     text += &group("zcrx-state");
-    text.extend(state().iter().map(|rule| record(rule.about, rule.name, &expression(&rule.query))));
+    text.extend(state(site).iter().map(|rule| record(rule.about, rule.name, &expression(&rule.query))));
     for about in About::ALL {
         text.push('\n');
         text += &group(about.group());
@@ -55,7 +55,7 @@ fn record(about: &str, name: &str, expression: &str) -> String {
 }
 
 fn one(alert: &Alert, site: &Parameters) -> String {
-    let Alert { name, severity, lasting, keep, summary, description, .. } = alert;
+    let Alert { name, lasting, keep, summary, description, .. } = alert;
     let duration = |key: &str, time: &str| {
         if time == "0s" { String::new() } else { format!("        {key}: {time}\n") }
     };
@@ -65,11 +65,17 @@ fn one(alert: &Alert, site: &Parameters) -> String {
         expression(&alert.query),
         duration("for", lasting),
         duration("keep_firing_for", keep),
-        severity.name(),
+        severity(site, alert),
         quoted(summary),
         quoted(description),
         quoted(&format!("{}/{name}", site.runbook)),
     )
+}
+
+/// A name as it is; a placeholder in quotes, since a site may fill in a number.
+fn severity(site: &Parameters, alert: &Alert) -> String {
+    let severity = site.severity(alert.severity);
+    if site.fill_in { quoted(severity) } else { severity.to_owned() }
 }
 
 fn group(name: &str) -> String {

@@ -31,6 +31,9 @@ pub(super) struct Metric {
     pub panel: Option<Place>,
     /// Why no dashboard and no alert reads it.
     pub no_panel: Option<String>,
+    /// Every value of the label of its own, where rules must know them all.
+    #[serde(default)]
+    pub values: BTreeSet<String>,
 }
 
 /// Where a panel stands.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::config::Parameters;
+use super::contract::Contract;
+use super::rules::healthy;
 use super::{dashboard, rules, series};
 use xtask_tools::workspace::root;
 
@@ -15,6 +17,7 @@ pub(super) fn all(site: &Parameters) -> Result<Vec<(String, String)>> {
         ("deploy/prometheus/recording.yml".to_owned(), rules::recordings_file(&rules::recordings(site))),
         ("deploy/prometheus/alerts.yml".to_owned(), rules::alerts_file(&rules::alerts(site), site)),
     ];
+    files.push((healthy::FILE.to_owned(), healthy::file(&Contract::read()?)?));
     // The same with `@name@` for each parameter, for those who fill them in: the chart and the mixin.
     let template = Parameters::to_be_filled_in();
     for folder in ["deploy/helm/zcrxd/files", "deploy/mixin"] {

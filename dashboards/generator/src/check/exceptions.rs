@@ -11,16 +11,19 @@ use xtask_tools::workspace::root;
 pub(super) struct Exceptions {
     /// Metrics and recorded series that no dashboard and no alert reads.
     #[serde(default)]
-    pub unread: Vec<Unread>,
+    pub unread: Vec<Named>,
+    /// Kinds of alarm without an alert of their own.
+    #[serde(default)]
+    pub alarm: Vec<Named>,
     /// Panels that break a rule.
     #[serde(default)]
     pub lint: Vec<Lint>,
 }
 
-/// A metric or recorded series.
+/// A metric, a recorded series or a kind of alarm.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Unread {
+pub(super) struct Named {
     pub name: String,
     pub reason: String,
 }
@@ -46,7 +49,7 @@ impl Exceptions {
 
     /// Exceptions without a reason worth the name.
     pub(super) fn unreasoned(&self) -> Vec<String> {
-        let unread = self.unread.iter().map(|it| (&it.name, &it.reason));
+        let unread = self.unread.iter().chain(&self.alarm).map(|it| (&it.name, &it.reason));
         let lint = self.lint.iter().map(|it| (&it.panel, &it.reason));
         unread
             .chain(lint)

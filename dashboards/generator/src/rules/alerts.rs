@@ -23,7 +23,7 @@ fn why(site: &Parameters) -> String {
         "{{ with printf `topk(1, zcrx_queue_cause_contribution_ratio$matchers) or on () topk(1, ",
         "last_over_time(zcrx_queue_cause_contribution_ratio$matchers[5m]))` $arguments $arguments | query }}",
         "{{ with first . }} Most likely cause: {{ .Labels.cause }}{{ if gt .Value 0.0 }}, which explains ",
-        "{{ .Value | humanizePercentage }} of the missing buffers{{ end }}.{{ end }}{{ end }}",
+        "{{ .Value | humanizePercentage }} of the problem{{ end }}.{{ end }}{{ end }}",
         "{{ with printf `zcrx_queue_info$matchers` $arguments | query }}",
         "{{ with first . }} Owner: process {{ .Labels.pid }}.{{ end }}{{ end }}",
     ]
@@ -49,6 +49,11 @@ struct Row {
     threshold: Option<Threshold>,
     summary: &'static str,
     description: &'static str,
+}
+
+/// Kinds of alarm that have an alert.
+pub(crate) fn alarms() -> impl Iterator<Item = &'static str> {
+    queue::ALARMS.iter().map(|alarm| alarm.label)
 }
 
 /// Every alert, in the order of its file.

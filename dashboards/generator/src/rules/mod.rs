@@ -1,6 +1,7 @@
 //! Recording rules and alerts, as tables; written as the YAML that Prometheus reads.
 
 mod alerts;
+pub(super) mod healthy;
 mod recording;
 mod yaml;
 
@@ -10,7 +11,7 @@ use super::config::{HOST, Parameters};
 use super::contract::Contract;
 use super::promql::{Recorded, analyse};
 
-pub(super) use self::alerts::alerts;
+pub(super) use self::alerts::{alarms, alerts};
 pub(super) use self::recording::{RECEIVERS, recordings, state};
 pub(super) use self::yaml::{alerts as alerts_file, recordings as recordings_file};
 

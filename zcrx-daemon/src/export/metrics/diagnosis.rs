@@ -147,6 +147,7 @@ pub(super) static PAST: &[Metric<Past>] = &[
             }
         }),
     )
+    .values(|| Trouble::ALL.map(Trouble::name).to_vec())
     .absent(GONE),
     Metric::<Past>::counter(
         "zcrx_queue_episodes_total",

@@ -104,7 +104,7 @@ impl Visitor for List {
             let panel = metric
                 .panel
                 .map(|panel| json!({ "dashboard": panel.dashboard, "row": panel.row, "title": panel.title }));
-            json!({
+            let mut declared = json!({
                 "name": metric.name,
                 "type": metric.kind.name(),
                 "unit": unit(metric.name),
@@ -114,7 +114,11 @@ impl Visitor for List {
                 "on_request": metric.on_request,
                 "panel": panel,
                 "no_panel": metric.no_panel,
-            })
+            });
+            if let Some(values) = metric.values {
+                declared["values"] = values().into();
+            }
+            declared
         }));
     }
 }

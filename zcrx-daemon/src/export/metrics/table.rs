@@ -43,12 +43,24 @@ pub(super) struct Metric<S> {
     pub(super) panel: Option<Panel>,
     /// Why no dashboard and no alert reads the metric.
     pub(super) no_panel: Option<&'static str>,
+    /// Every value of the metric's own label, where rules must know them all.
+    pub(super) values: Option<fn() -> Vec<&'static str>>,
     pub(super) read: Read<S>,
 }
 
 impl<S> Metric<S> {
     const fn new(name: &'static str, kind: Kind, help: &'static str, read: Read<S>) -> Self {
-        Self { name, kind, help, absent: "", on_request: false, panel: None, no_panel: None, read }
+        Self {
+            name,
+            kind,
+            help,
+            absent: "",
+            on_request: false,
+            panel: None,
+            no_panel: None,
+            values: None,
+            read,
+        }
     }
 
     pub(super) const fn counter(name: &'static str, help: &'static str, read: Read<S>) -> Self {
@@ -94,6 +106,12 @@ impl<S> Metric<S> {
     /// States why no dashboard and no alert reads the metric.
     pub(super) const fn no_panel(mut self, reason: &'static str) -> Self {
         self.no_panel = Some(reason);
+        self
+    }
+
+    /// Declares every value of the metric's own label.
+    pub(super) const fn values(mut self, values: fn() -> Vec<&'static str>) -> Self {
+        self.values = Some(values);
         self
     }
 

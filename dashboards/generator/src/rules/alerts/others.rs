@@ -127,10 +127,11 @@ pub(super) const OTHERS: &[Row] = &[
         lasting: "5m",
         keep: "15m",
         // The first failure creates its series, which then shows no increase: on a host that was observed before, all of
-        // its count is new. On a host that was not, its age is unknown.
-        query: "(\n  (zcrx_registration_failures_total unless zcrx_registration_failures_total offset 15m)\n  \
+        // its count is new. On a host that was not, its age is unknown. EPERM means that a process without CAP_NET_ADMIN
+        // asked, which every user can do as often as they like.
+        query: "(\n  (zcrx_registration_failures_total{errno!=\"EPERM\"} unless zcrx_registration_failures_total offset 15m)\n  \
                 and on (%H) (zcrx_registrations_total offset 15m)\n  or\n  \
-                increase(zcrx_registration_failures_total[15m])\n) >= %T",
+                increase(zcrx_registration_failures_total{errno!=\"EPERM\"}[15m])\n) >= %T",
         threshold: Some(REGISTRATIONS),
         summary: "The kernel of {{ $labels.instance }} refuses zcrx queues with {{ $labels.errno }}",
         description: "{{ $value | humanize }} registrations of applications failed with {{ $labels.errno }} within 15 minutes. \

@@ -54,6 +54,20 @@ pub(super) const ALARMS: &[Alarm] = &[
         description: "receives ended with EFAULT: the payload of their flows lies in the buffers of another queue.",
     },
     Alarm {
+        name: "ZcrxQueueSinkBlocked",
+        label: "sink_blocked",
+        about: Symptom,
+        what: "receives nothing: its sink is blocked",
+        description: "every connection was paused, since the destination of the sink reads nothing.",
+    },
+    Alarm {
+        name: "ZcrxQueueInterfaceDown",
+        label: "interface_down",
+        about: Symptom,
+        what: "receives nothing: its interface is down",
+        description: "the queue was registered without a page pool: the interface, or its receive queue, is down.",
+    },
+    Alarm {
         name: "ZcrxQueueCqExhausted",
         label: "cq_exhausted",
         about: Cause,
@@ -66,6 +80,13 @@ pub(super) const ALARMS: &[Alarm] = &[
         about: Cause,
         what: "cannot take buffers back",
         description: "returned buffers found no room in the refill ring.",
+    },
+    Alarm {
+        name: "ZcrxQueueEntriesRejected",
+        label: "entries_rejected",
+        about: Cause,
+        what: "loses refill entries",
+        description: "the kernel discarded refill entries that it could not use: the owner has a bug, and the queue can starve.",
     },
     Alarm {
         name: "ZcrxQueueLeaking",

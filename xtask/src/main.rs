@@ -4,6 +4,7 @@ mod accuracy;
 mod demo;
 mod dist;
 mod fleet;
+mod markdown;
 mod receiver;
 mod regenerate;
 mod setup;

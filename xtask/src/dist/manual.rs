@@ -49,7 +49,7 @@ fn escaped(text: &str) -> String {
 fn inline(text: &str) -> String {
     let mut roff = String::new();
     for (index, part) in text.split('`').enumerate() {
-        let part = escaped(&super::documents::without_links(part, |_| false));
+        let part = escaped(&super::documents::without_links(part));
         if index % 2 == 1 {
             _ = write!(roff, "\\fB{part}\\fR");
         } else {

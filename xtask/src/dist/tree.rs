@@ -13,7 +13,7 @@ use xtask_tools::command::{require, run};
 use xtask_tools::workspace::root;
 
 /// Files and folders of the repository, and where they go. Folders are copied whole.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("deploy/zcrxd.service", "usr/lib/systemd/system/zcrxd.service"),
     ("deploy/zcrxd.socket", "usr/lib/systemd/system/zcrxd.socket"),
     ("deploy/sysusers.conf", "usr/lib/sysusers.d/zcrxd.conf"),
@@ -25,8 +25,11 @@ const FILES: [(&str, &str); 12] = [
     ("deploy/prometheus/examples", "usr/share/zcrxd/prometheus/examples"),
     ("dashboards", "usr/share/zcrxd/dashboards"),
     ("docs", "usr/share/doc/zcrxd"),
+    ("CHANGELOG.md", CHANGES),
     ("deploy/debian/copyright", "usr/share/doc/zcrxd/copyright"),
 ];
+
+const CHANGES: &str = "usr/share/doc/zcrxd/CHANGELOG.md";
 
 /// What only those who change zcrxd read.
 const LEFT_OUT: [&str; 5] = [
@@ -59,9 +62,7 @@ pub(super) fn lay_out(
     // Names of functions stay for backtraces; line tables are ten times as large as the program.
     let strip = architecture.gnu_tool("strip");
     run(Command::new(require(&strip, "binutils")?).arg("--strip-debug").arg(&installed))?;
-    for (from, to) in FILES {
-        copy(&repository.join(from), &tree.join(to))?;
-    }
+    documents(tree)?;
     for (from, to) in COMPLETIONS {
         copy(&pages.join(from), &tree.join(to))?;
     }
@@ -73,12 +74,15 @@ pub(super) fn lay_out(
     let chapter =
         fs::read_to_string(&chapter).with_context(|| format!("cannot read {}", chapter.display()))?;
     write(&manual, &manual::of_configuration(&chapter, &package.version))?;
-    compress(&[manual])?;
-    let documents = tree.join("usr/share/doc/zcrxd");
-    documents::resolve_links(&documents)?;
-    let changes = documents.join("CHANGELOG.md");
-    copy(&repository.join("CHANGELOG.md"), &changes)?;
-    compress(&[changes])
+    compress(&[manual, tree.join(CHANGES)])
+}
+
+/// Copies what needs no building, with the links between documents as they are installed.
+fn documents(tree: &Path) -> Result<()> {
+    for (from, to) in FILES {
+        copy(&root().join(from), &tree.join(to))?;
+    }
+    documents::resolve_links(tree, &FILES)
 }
 
 /// Writes a file, and the folders above it.
@@ -133,6 +137,16 @@ mod tests {
         for from in LEFT_OUT {
             assert!(root().join(from).exists(), "{from}");
         }
+    }
+
+    #[test]
+    fn each_link_of_an_installed_document_leads_to_a_file_and_heading() -> Result<()> {
+        let tree = std::env::temp_dir().join(format!("zcrxd-tree-{}", std::process::id()));
+        documents(&tree)?;
+        let dashboards = fs::read_to_string(tree.join("usr/share/zcrxd/dashboards/README.md"))?;
+        assert!(dashboards.contains("(../../doc/zcrxd/runbook/README.md)"), "{dashboards}");
+        assert!(!dashboards.contains("exceptions.toml)"), "not installed: {dashboards}");
+        fs::remove_dir_all(&tree).context("cannot remove the tree")
     }
 
     #[test]

@@ -10,13 +10,11 @@ const SKIPPED: i32 = 77;
 
 /// Complaints of deploy/validate.py; `None` if it cannot run here.
 pub(super) fn check() -> Result<Option<Vec<String>>> {
-    match Command::new("python3").arg(root().join("deploy/validate.py")).output() {
-        Ok(output) => complaints(output),
-        Err(_) => {
-            println!("skipped: python3 is not installed, so manifests, chart and mixin are not validated");
-            Ok(None)
-        }
-    }
+    let Ok(output) = Command::new("python3").arg(root().join("deploy/validate.py")).output() else {
+        println!("skipped: python3 is not installed, so manifests, chart and mixin are not validated");
+        return Ok(None);
+    };
+    complaints(output)
 }
 
 fn complaints(output: Output) -> Result<Option<Vec<String>>> {

@@ -90,6 +90,10 @@ mod tests {
         let path = |length: usize| format!("unix:/{}", "a".repeat(length - 1));
         assert!(parse_web_address(&path(LONGEST_PATH)).is_ok());
         assert!(parse_web_address(&path(LONGEST_PATH + 1)).is_err_and(|said| said.contains("107")));
+        assert!(
+            parse_web_address("vsock://:9965").is_err(),
+            "exporter-toolkit's address of a virtual machine"
+        );
     }
 
     /// Whether two listening sockets exclude each other.

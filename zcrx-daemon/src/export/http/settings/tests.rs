@@ -1,3 +1,5 @@
+mod toolkit;
+
 use std::error::Error;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};

@@ -4,6 +4,7 @@ mod config;
 mod diagnosis;
 mod harness;
 mod lifecycle;
+mod listen;
 mod manager;
 mod restart;
 mod service;

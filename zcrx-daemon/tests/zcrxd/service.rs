@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -301,40 +300,6 @@ fn endpoint_listens_on_a_unix_socket() -> Outcome {
     assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("alive\n"), "{answer}");
     daemon.end(Signal::SIGTERM)?;
     assert!(!path.exists());
-    Ok(())
-}
-
-#[test]
-fn sockets_from_systemd_are_used() -> Outcome {
-    let place = TestDirectory::new("service-socket")?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    let dir = place.path().join("run").display().to_string();
-    let binary = env!("CARGO_BIN_EXE_zcrxd");
-    // The first descriptor that is handed over is 3; the process id must be the daemon's own.
-    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
-    let mut command = Command::new("sh");
-    command
-        .args([
-            "-c",
-            script,
-            "sh",
-            binary,
-            "run",
-            "--no-probes",
-            "--runtime-dir",
-            &dir,
-            "--web.systemd-socket",
-        ])
-        .stdin(Stdio::from(OwnedFd::from(listener)))
-        .env_remove("NOTIFY_SOCKET");
-    let daemon = Daemon::spawn(command, place)?;
-    assert_eq!(daemon.web, address);
-    assert_eq!(daemon.get("/metrics")?.status, 200);
-    let refused = zcrxd(&["run", "--no-probes", "--runtime-dir", &format!("{dir}2"), "--web.systemd-socket"]);
-    let (code, said) = crate::harness::refusal(refused)?;
-    assert_eq!(code, Some(3));
-    assert!(said.contains("systemd passed no socket"), "{said}");
     Ok(())
 }
 

@@ -263,8 +263,19 @@ fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Outcome<TcpStream> {
     Ok(socket.into())
 }
 
-/// Ten thousand connections that say nothing, begin a handshake and never end it, or talk nonsense. A scraper keeps its
-/// connection through all of it, and a queue loses nothing.
+/// Addresses of hostile clients, in this number of networks: the endpoint limits connections by network.
+const HOSTILE_ADDRESSES: u32 = 200;
+const HOSTILE_NETWORKS: u32 = 20;
+
+/// Address of a hostile client, 127.0.X.Y; the scraper is in another network.
+fn hostile_address(number: u32) -> Outcome<Ipv4Addr> {
+    let number = number % HOSTILE_ADDRESSES;
+    let (network, host) = (1 + number % HOSTILE_NETWORKS, 1 + number / HOSTILE_NETWORKS);
+    Ok(Ipv4Addr::new(127, 0, u8::try_from(network)?, u8::try_from(host)?))
+}
+
+/// Ten thousand connections from 200 addresses that say nothing, begin a handshake and never end it, or talk nonsense. A scraper
+/// keeps its connection through all of it, and a queue loses nothing.
 #[test]
 fn hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
     let authority = Authority::new()?;
@@ -275,14 +286,16 @@ fn hostile_client_disturbs_neither_scrapes_nor_queues() -> Outcome {
     let text = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
     let (daemon, _) =
         start(place, text, &["--listen", "127.0.0.1:0", "--backend", "copy", "--sink", "verify"])?;
+    let addresses = (0..HOSTILE_ADDRESSES).map(hostile_address).collect::<Outcome<Vec<_>>>()?;
+    assert_eq!(addresses.iter().collect::<std::collections::BTreeSet<_>>().len(), 200);
     let mut scraper = authority.connect(daemon.web, None)?;
     assert_eq!(scraper.ask("/metrics")?, 200);
     let (web, queue) = (daemon.web, daemon.listen[0].to_string());
     std::thread::scope(|scope| -> Outcome {
         let hostile = scope.spawn(move || {
             let mut held = std::collections::VecDeque::new();
-            for number in 0..10_000 {
-                let Ok(mut stream) = connect_from(Ipv4Addr::new(127, 0, 0, 66), web) else { continue };
+            for (number, &address) in addresses.iter().cycle().take(10_000).enumerate() {
+                let Ok(mut stream) = connect_from(address, web) else { continue };
                 // Those closed meanwhile cannot be written to.
                 match number % 3 {
                     0 => {}

@@ -10,6 +10,7 @@ mod machine;
 mod matrix;
 mod module;
 mod nics;
+mod previous;
 mod programs;
 mod session;
 mod systemd;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::initramfs::Archive;
 use super::kernels::Kernel;
 use super::machine::{Accelerator, Machine};
+use super::previous::previous;
 use super::session::{self, Ground};
 use super::{Lab, Tally};
 use xtask_tools::apt::{Apt, Network};
@@ -147,6 +148,7 @@ fn machine(
     match plan {
         Plan::Life => {
             archive.file("/lab/zcrxd.deb", deb)?;
+            archive.file("/lab/zcrxd-previous.deb", &previous(deb, directory)?)?;
             archive.text("/lab/queries.jsonl", &zcrx_dashboards::queries()?);
             let reasons = serde_json::to_string(&MAY_BE_EMPTY).context("cannot write the reasons")?;
             archive.text("/lab/may-be-empty.json", &reasons);

@@ -58,7 +58,7 @@ const CONTAINER: [Step; 1] = [container::RUN];
 
 const QUICK_START: [Step; 1] = [quick_start::FOLLOWED];
 
-const LIFE: [Step; 9] = [
+const LIFE: [Step; 10] = [
     package::INSTALLED,
     package::LEAST_PRIVILEGE,
     stages::RECEIVES,
@@ -67,6 +67,7 @@ const LIFE: [Step; 9] = [
     stages::WATCHED,
     monitoring::ALERTED,
     monitoring::QUERIED,
+    package::UPGRADED,
     package::PURGED,
 ];
 

@@ -1,17 +1,28 @@
-//! The package: installed, with the privileges that it states, and purged.
+//! The package: installed, with the privileges that it states, upgraded, and purged.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Step;
-use super::stages::{LIMIT, allow_slow_starts, metrics, property, ready, systemctl};
+use super::stages::{
+    CONFIGURATION, GOOD, LIMIT, allow_slow_starts, configure, metrics, property, ready, send, systemctl,
+    while_connecting,
+};
 use crate::harness::{eventually, facts, output};
 
 /// Exposure that `systemd-analyze security` may report at most.
 const EXPOSURE: f64 = 2.0;
+
+/// The package, and the same with a lower version and another default configuration.
+const PACKAGE: &str = "/lab/zcrxd.deb";
+const PREVIOUS: &str = "/lab/zcrxd-previous.deb";
+
+/// Where zcrxd keeps recordings and the state of interfaces.
+const STATE: &str = "/var/lib/zcrxd";
 
 /// Files that users look for in the package.
 const FILES: [&str; 8] = [
@@ -27,11 +38,11 @@ const FILES: [&str; 8] = [
 
 pub(super) const INSTALLED: Step = Step {
     name: "package-installed",
-    about: "apt installs the package, and the service is up, ready and enabled, as a user of its own",
+    about: "apt installs the package of the version before, and the service is up, ready and enabled, as a user of its own",
     limit: 300,
     run: || {
         allow_slow_starts()?;
-        output(Command::new("apt-get").args(["install", "--yes", "/lab/zcrxd.deb"]))?;
+        install(PREVIOUS)?;
         ready()?;
         for (name, value) in [("ActiveState", "active"), ("UnitFileState", "enabled"), ("Type", "notify")] {
             let found = property(name)?;
@@ -79,6 +90,76 @@ pub(super) const LEAST_PRIVILEGE: Step = Step {
         Ok(())
     },
 };
+
+pub(super) const UPGRADED: Step = Step {
+    name: "package-upgraded",
+    about: "an upgrade keeps the changed configuration, beside the new default, and the recordings; the service runs the new \
+            program, and no connection is refused meanwhile",
+    limit: 300,
+    run: || {
+        configure(GOOD)?;
+        systemctl(&["restart", "zcrxd.service"])?;
+        ready()?;
+        let (pid, before) = (property("MainPID")?, version()?);
+        let recordings = files(Path::new(STATE))?;
+        ensure!(!recordings.is_empty(), "{STATE} has no recording of the alert before");
+        while_connecting(|| install(PACKAGE))?;
+        ready()?;
+        let after = version()?;
+        ensure!(before != after, "the version is still {after}");
+        let now = property("MainPID")?;
+        ensure!(now != pid, "the service was not restarted");
+        let program = fs::read_link(format!("/proc/{now}/exe")).context("cannot read which program runs")?;
+        ensure!(program == Path::new("/usr/bin/zcrxd"), "{} runs", program.display());
+        for (name, value) in [("ActiveState", "active"), ("UnitFileState", "enabled")] {
+            let found = property(name)?;
+            ensure!(found == value, "{name} is {found}, not {value}");
+        }
+        let kept = fs::read_to_string(CONFIGURATION).context("the configuration is gone")?;
+        ensure!(kept == GOOD, "the upgrade changed the configuration: {kept}");
+        let offered = format!("{CONFIGURATION}.dpkg-dist");
+        ensure!(Path::new(&offered).exists(), "the new default is not at {offered}");
+        let left = files(Path::new(STATE))?;
+        for (path, bytes) in &recordings {
+            ensure!(left.get(path) == Some(bytes), "{} is changed or gone", path.display());
+        }
+        facts::add(
+            "upgrade",
+            &format!("from {before} to {after}, {} files of state kept", recordings.len()),
+        )?;
+        send()
+    },
+};
+
+/// Installs a package as unattended upgrades do: a configuration that was changed stays.
+fn install(package: &str) -> Result<()> {
+    let options = ["--option=Dpkg::Options::=--force-confdef", "--option=Dpkg::Options::=--force-confold"];
+    output(Command::new("apt-get").args(["install", "--yes"]).args(options).arg(package)).map(drop)
+}
+
+/// The installed version.
+fn version() -> Result<String> {
+    output(Command::new("dpkg-query").args(["--show", "--showformat=${Version}", "zcrxd"]))
+}
+
+/// Every file below a folder, with its bytes.
+fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                files.insert(path, bytes);
+            }
+        }
+    }
+    Ok(files)
+}
 
 pub(super) const PURGED: Step = Step {
     name: "package-purged",

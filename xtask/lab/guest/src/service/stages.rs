@@ -16,7 +16,7 @@ use crate::harness::{eventually, output};
 /// Limit of each wait. Attaching probes to an emulated kernel on a busy machine takes a minute.
 pub(super) const LIMIT: Duration = Duration::from_mins(3);
 
-const CONFIGURATION: &str = "/etc/zcrxd/zcrxd.toml";
+pub(super) const CONFIGURATION: &str = "/etc/zcrxd/zcrxd.toml";
 
 /// Directory of the lab's changes to the unit.
 const DROP_IN: &str = "/run/systemd/system/zcrxd.service.d";
@@ -162,7 +162,7 @@ pub(super) const WATCHED: Step = Step {
 };
 
 /// Connects to both queues again and again during a task. Fails if a connect does.
-fn while_connecting(task: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn while_connecting(task: impl FnOnce() -> Result<()>) -> Result<()> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let connecting = scope.spawn(|| {

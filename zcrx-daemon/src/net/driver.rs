@@ -74,6 +74,17 @@ impl Driver {
     /// What is known of the driver of that name.
     pub fn named(name: &str) -> Self {
         ALL.iter().find(|driver| driver.name == name).copied().unwrap_or(Self::GENERIC)
+    /// Why the driver does not give a queue to zcrx, and what to do instead; `None` if nothing is known against it.
+    pub fn refuses(&self, interface: &str, queue: u32) -> Option<(String, String)> {
+        let reason = self.first_queue_reason;
+        (queue < self.first_queue).then(|| {
+            (
+                format!("{reason}: queue {queue} of {interface} cannot be given to zcrx"),
+                format!("choose queue {} or a higher one", self.first_queue),
+            )
+        })
+    }
+
     }
 
     /// The driver of that name as this kernel release has it. If the release is unknown, so is a restart that depends on it.
@@ -169,6 +180,9 @@ mod tests {
 
     #[test]
     fn an_older_kernels_driver_may_leave_a_starved_queue_dead() {
+        assert_eq!(Driver::named("gve").refuses("eth0", 1), None);
+        let (reason, remedy) = Driver::named("gve").refuses("eth0", 0).expect("gve keeps queue 0");
+        assert!(reason.contains("queue 0 of eth0") && remedy.contains("queue 1"), "{reason}: {remedy}");
         for (release, restart) in [
             ("6.18.15+deb13-cloud-amd64", Restart::Never),
             ("7.1.13", Restart::Never),

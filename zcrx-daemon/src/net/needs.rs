@@ -86,14 +86,8 @@ pub(crate) fn given_by_driver(interface: &Interface, queue: u32) -> Condition {
     let Some(driver) = interface.driver.known().map(|name| Driver::named(name)) else {
         return Condition::Unseen("the driver is unknown".to_owned());
     };
-    if queue < driver.first_queue {
-        return amiss(
-            format!(
-                "{}: queue {queue} of {} cannot be given to zcrx",
-                driver.first_queue_reason, interface.name
-            ),
-            format!("choose queue {} or a higher one", driver.first_queue),
-        );
+    if let Some((found, remedy)) = driver.refuses(&interface.name, queue) {
+        return amiss(found, remedy);
     }
     Condition::Well(format!("{} has no objection to queue {queue}", or_driver(driver.name)))
 }

@@ -7,7 +7,7 @@ use super::contract::Pause;
 use super::copy::CopyBackend;
 use super::zcrx::ZcrxBackend;
 use crate::model::{BackendKind, Refusal, Selection};
-use crate::net::kernel_index;
+use crate::net::{driver_of, kernel_index};
 use crate::receive::ReceiveError;
 use crate::receive::choices::BackendChoice;
 use crate::receive::config::QueueConfig;
@@ -97,6 +97,10 @@ fn device(ring: &Ring, config: &QueueConfig, outlives: bool, pause: Pause<'_>) -
     let Some(index) = kernel_index(interface) else {
         return Err(refuse(Some(libc::ENODEV), "the interface is gone", "bring it back"));
     };
+    // gve refuses its first queue only after it began to stop it, with a kernel warning.
+    if let Some((reason, remedy)) = driver_of(index).refuses(interface, config.queue) {
+        return Err(refuse(Some(libc::ERANGE), &reason, &remedy));
+    }
     ZcrxBackend::register_device(ring, config, (interface, index), outlives, pause).map(zcrx)
 }
 

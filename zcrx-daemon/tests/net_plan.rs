@@ -281,6 +281,35 @@ fn gve_keeps_queue_0() {
 }
 
 #[test]
+fn what_gve_does_at_a_registration_and_with_small_areas_is_said() {
+    let said = |driver: &str| {
+        let driven = with(|interface| interface.driver = Reading::Known(driver.to_owned()));
+        let plan = plan(&driven, &wanted(&[1], &[]));
+        let advice = plan.checks.into_iter().filter(|check| check.verdict == Verdict::Advice);
+        advice.map(|check| format!("{}: {}", check.need, check.found)).collect::<Vec<_>>().join("\n")
+    };
+    let gve = said("gve");
+    assert!(gve.contains("gve stops all queues and the carrier"), "{gve}");
+    assert!(gve.contains("an area of at least 40 buffers: gve announces 32 buffers at a time"), "{gve}");
+    let bnxt = said("bnxt_en");
+    assert!(!bnxt.contains("stops all queues") && !bnxt.contains("an area of"), "{bnxt}");
+}
+
+#[test]
+fn an_unknown_restart_after_starvation_is_said() {
+    const NEED: &str = "a starved queue receives again by itself";
+    for (driver, said) in [
+        (Reading::Known("unheard_of".to_owned()), Some(Verdict::Advice)),
+        (Reading::Unknown("not asked".to_owned()), Some(Verdict::Advice)),
+        (Reading::Known("mlx5_core".to_owned()), None),
+        (Reading::Known("ice".to_owned()), None),
+    ] {
+        let driven = with(|interface| interface.driver = driver.clone());
+        assert_eq!(verdict(&plan(&driven, &wanted(&[2], &[])), NEED), said, "{driver:?}");
+    }
+}
+
+#[test]
 fn separate_channels_grow_as_separate_channels() {
     let separate = with(|interface| {
         *known(&mut interface.setup.channels) =

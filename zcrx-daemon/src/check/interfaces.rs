@@ -99,11 +99,12 @@ fn driver(interface: &Interface) -> Finding {
     }
 }
 
-/// What the driver does to a queue that starved; nothing of drivers that zcrxd does not know.
+/// What the driver does to a queue that starved; nothing of drivers that give no queue to zcrx.
 fn restart(interface: &Interface, release: &str) -> Option<Finding> {
-    let driver = Driver::of_kernel(interface.driver.known()?, release);
+    let driver = interface.driver.known().map_or(Driver::GENERIC, |name| Driver::of_kernel(name, release));
     let verdict = match driver.restart {
-        Restart::Unknown => return None,
+        _ if driver.gives_queues == Some(false) => return None,
+        Restart::Unknown => Verdict::Skip,
         Restart::Never => Verdict::Warn,
         Restart::NeverEmpty | Restart::Timer(_) => Verdict::Pass,
     };
@@ -118,7 +119,12 @@ fn restart(interface: &Interface, release: &str) -> Option<Finding> {
     if driver.least_buffers > 0 {
         found.push(format!("give it at least {} buffers", driver.least_buffers));
     }
-    Some(Finding::new(Group::Interfaces, "starvation", verdict, found.join("; ")))
+    let finding = Finding::new(Group::Interfaces, "starvation", verdict, found.join("; "));
+    if driver.restart == Restart::Unknown {
+        let remedy = format!("`zcrxd qualify {}:QUEUE --peer HOST` finds out", interface.name);
+        return Some(finding.remedy(remedy));
+    }
+    Some(finding)
 }
 
 /// Pause frames make a starving queue harm the others of the port.
@@ -222,7 +228,23 @@ mod tests {
         let (verdict, found) = said("bnxt_en").expect("bnxt is known");
         assert_eq!(verdict, Verdict::Pass);
         assert!(found.contains("more buffers than the receive ring (256 buffers)"), "{found}");
-        assert_eq!(said("unheard_of"), None);
+        let (verdict, found) = said("gve").expect("gve is known");
+        assert_eq!(verdict, Verdict::Pass);
+        assert!(found.contains("at least 40 buffers"), "{found}");
+        assert_eq!(said("ice"), None, "it has no queue that could starve");
+    }
+
+    #[test]
+    fn an_unknown_restart_is_said_to_be_unknown() {
+        for driver in [Reading::Known("unheard_of".to_owned()), Reading::Unknown("not asked".to_owned())] {
+            let findings = judge_interface(&Interface { driver, ..ready() }, None, true, "7.3.4");
+            let finding = findings.iter().find(|finding| finding.name == "starvation");
+            let finding = finding.expect("what is unknown is said");
+            assert_eq!(finding.verdict, Verdict::Skip);
+            assert!(finding.found.contains("is not known"), "{}", finding.found);
+            let remedy = finding.remedy.as_deref();
+            assert!(remedy.is_some_and(|remedy| remedy.contains("zcrxd qualify eth0:QUEUE")), "{remedy:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::driver::Driver;
+use super::driver::{Driver, Restart};
 use super::flow::{self, Flow};
 use super::step::{NTUPLE, rx_queues};
 use super::target::{is_combined, is_moved};
@@ -60,7 +60,7 @@ pub(super) fn xdp_check(current: &Interface) -> Check {
     Check { remedy, ..check("no XDP program", ids.join(", "), Verdict::Blocked) }
 }
 
-pub(super) fn driver_checks(driver: &Driver, wanted: &Wanted) -> Vec<Check> {
+pub(super) fn driver_checks(driver: &Driver, wanted: &Wanted, interface: &str) -> Vec<Check> {
     let mut checks = Vec::new();
     if driver.gives_queues == Some(false) {
         let found = format!("{} has no queue management operations up to Linux 7.3", driver.name);
@@ -82,6 +82,41 @@ pub(super) fn driver_checks(driver: &Driver, wanted: &Wanted) -> Vec<Check> {
                 Verdict::Blocked,
             )
         });
+    }
+    checks.extend(habit_checks(driver, interface));
+    checks
+}
+
+/// What no setting changes, and a person should know before a queue is registered.
+fn habit_checks(driver: &Driver, interface: &str) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut add = |need: String, found: String, remedy: String| {
+        checks.push(Check { remedy: Some(remedy), ..check(need, found, Verdict::Advice) });
+    };
+    if driver.stops_all {
+        add(
+            "other queues run on while one is registered".to_owned(),
+            format!("{} stops all queues and the carrier for a moment", driver.name),
+            "expect a short gap in all traffic of the interface at each registration and release".to_owned(),
+        );
+    }
+    if driver.least_buffers > 0 {
+        add(
+            format!("an area of at least {} buffers", driver.least_buffers),
+            format!("{} announces {} buffers at a time to the NIC", driver.name, driver.posting_step),
+            "a smaller area receives nothing, or stops receiving".to_owned(),
+        );
+    }
+    // A driver that gives no queue has none that could starve.
+    if driver.restart == Restart::Unknown && driver.gives_queues != Some(false) {
+        add(
+            "a starved queue receives again by itself".to_owned(),
+            "not known of this driver".to_owned(),
+            format!(
+                "`zcrxd qualify {interface}:QUEUE --peer HOST` finds out; {}",
+                driver.after_starvation(interface)
+            ),
+        );
     }
     checks
 }

@@ -28,6 +28,8 @@ pub struct Driver {
     pub first_queue: u32,
     /// Why lower ones cannot.
     pub first_queue_reason: &'static str,
+    /// Whether it stops all its queues, with the carrier, for a moment at each registration of one of them.
+    pub stops_all: bool,
     /// Whether it has queue management operations at all; `None` if unknown.
     pub gives_queues: Option<bool>,
     /// How a starved queue starts again, from [`Self::restart_since`] on.
@@ -57,6 +59,7 @@ impl Driver {
         split_needs: None,
         first_queue: 0,
         first_queue_reason: "",
+        stops_all: false,
         gives_queues: None,
         restart: Restart::Unknown,
         restart_since: (0, 0),
@@ -71,9 +74,6 @@ impl Driver {
         self.restart == Restart::NeverEmpty
     }
 
-    /// What is known of the driver of that name.
-    pub fn named(name: &str) -> Self {
-        ALL.iter().find(|driver| driver.name == name).copied().unwrap_or(Self::GENERIC)
     /// Why the driver does not give a queue to zcrx, and what to do instead; `None` if nothing is known against it.
     pub fn refuses(&self, interface: &str, queue: u32) -> Option<(String, String)> {
         let reason = self.first_queue_reason;
@@ -85,6 +85,9 @@ impl Driver {
         })
     }
 
+    /// What is known of the driver of that name.
+    pub fn named(name: &str) -> Self {
+        ALL.iter().find(|driver| driver.name == name).copied().unwrap_or(Self::GENERIC)
     }
 
     /// The driver of that name as this kernel release has it. If the release is unknown, so is a restart that depends on it.
@@ -148,6 +151,7 @@ pub const ALL: &[Driver] = &[
         name: "gve",
         first_queue: 1,
         first_queue_reason: "gve cannot stop queue 0 while others run (DQO format)",
+        stops_all: true,
         gives_queues: Some(true),
         restart: Restart::Timer(20),
         restart_since: (7, 2),
@@ -176,13 +180,13 @@ mod tests {
         assert_eq!(Driver::named("e1000e"), Driver::GENERIC);
         assert_eq!(Driver::named("mlx5_core").split_needs, Some("rx-gro-hw"));
         assert_eq!(Driver::named("gve").first_queue, 1);
+        assert_eq!(Driver::named("gve").refuses("eth0", 1), None);
+        let (reason, remedy) = Driver::named("gve").refuses("eth0", 0).expect("gve keeps queue 0");
+        assert!(reason.contains("queue 0 of eth0") && remedy.contains("queue 1"), "{reason}: {remedy}");
     }
 
     #[test]
     fn an_older_kernels_driver_may_leave_a_starved_queue_dead() {
-        assert_eq!(Driver::named("gve").refuses("eth0", 1), None);
-        let (reason, remedy) = Driver::named("gve").refuses("eth0", 0).expect("gve keeps queue 0");
-        assert!(reason.contains("queue 0 of eth0") && remedy.contains("queue 1"), "{reason}: {remedy}");
         for (release, restart) in [
             ("6.18.15+deb13-cloud-amd64", Restart::Never),
             ("7.1.13", Restart::Never),

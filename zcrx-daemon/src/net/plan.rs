@@ -46,7 +46,7 @@ pub fn plan_after(current: &Interface, wanted: &Wanted, earlier: Option<&Journal
     let target = target(&setup, wanted, &driver, ours);
     let steps = steps(&setup, &target);
     let mut checks = vec![link_check(current), xdp_check(current)];
-    checks.extend(driver_checks(&driver, wanted));
+    checks.extend(driver_checks(&driver, wanted, &current.name));
     checks.push(queue_check(&setup, current, wanted));
     checks.extend(provider_checks(current, wanted));
     checks.extend(header_split_checks(&setup));

@@ -20,6 +20,12 @@ pub struct Identity {
     pub index: u32,
     /// Its name then.
     pub name: String,
+    /// Address on its bus, which finds it again in another namespace; older journals lack it.
+    #[serde(default)]
+    pub bus: Option<String>,
+    /// Hardware address, for a driver that names no bus address.
+    #[serde(default)]
+    pub mac: Option<String>,
 }
 
 impl Identity {
@@ -34,6 +40,8 @@ impl Identity {
             netns_cookie: netns,
             index: interface.index,
             name: interface.name.clone(),
+            bus: interface.bus.clone(),
+            mac: interface.mac.clone(),
         })
     }
 

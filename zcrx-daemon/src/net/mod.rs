@@ -15,6 +15,7 @@ mod hint;
 mod ioctl;
 mod journal;
 mod link;
+mod locate;
 mod merge;
 mod names;
 mod namespace;

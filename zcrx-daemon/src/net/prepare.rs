@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use super::apply::{ApplyError, Restored, apply, restore};
 use super::device::Nic;
 use super::journal::{Identity, Journal, JournalError, Store, boot_id, directories};
+use super::locate::{Whereabouts, locate};
 use super::plan::{Plan, plan_after};
 use super::step::Step;
 use super::wanted::Wanted;
-use super::{NetError, Netlink, interface, own_namespace};
+use super::{Link, NetError, Netlink, interface, own_namespace};
 use crate::model::{Interface, Reading};
 
 /// A preparation that did not come about. Nothing is changed then, unless it says so.
@@ -95,11 +96,14 @@ pub enum Outcome {
     Restored(Restored),
     /// The host was rebooted since, and the kernel created the interface again: the journal was deleted.
     Rebooted,
-    /// The interface is gone, or in another namespace: the journal is forgotten.
+    /// The interface is gone, or its driver was loaded again: the journal is forgotten.
     Gone,
 }
 
 /// Restores the changes of [`prepare`] on one interface, or on all in this namespace. Nothing to restore is no error.
+///
+/// An interface that was moved to another network namespace keeps its journal, and counts as not restored. Finding it there
+/// needs CAP_SYS_ADMIN.
 pub fn put_back(
     name: Option<&str>,
     explicit: Option<&std::path::Path>,
@@ -126,9 +130,11 @@ pub fn put_back(
             let outcome = if let Some(link) = link {
                 let mut nic = Nic::new(&super::interface(&mut netlink, &link.name)?);
                 Outcome::Restored(restore(&mut nic, &mut store, journal)?)
-            } else {
+            } else if rebooted {
                 store.remove(&identity)?;
-                if rebooted { Outcome::Rebooted } else { Outcome::Gone }
+                Outcome::Rebooted
+            } else {
+                left(&store, &identity, &links)?
             };
             done.push(PutBack { interface, outcome });
         }
@@ -140,4 +146,22 @@ pub fn put_back(
         netlink.link(name)?;
     }
     Ok(done)
+}
+
+/// What to do with the journal of an interface that left this namespace: settings last as long as the device does.
+fn left(store: &Store, identity: &Identity, links: &[Link]) -> Result<Outcome, JournalError> {
+    let failed = match locate(identity, links) {
+        Whereabouts::Gone => {
+            store.remove(identity)?;
+            return Ok(Outcome::Gone);
+        }
+        Whereabouts::Elsewhere(namespace) => format!(
+            "it is in network namespace {namespace} now, with zcrxd's settings: move it back to this one (`ip link set {} netns …`)",
+            identity.name
+        ),
+        Whereabouts::Unknown(reason) => format!(
+            "its device is still there, but not in this network namespace, and others cannot be searched: {reason}"
+        ),
+    };
+    Ok(Outcome::Restored(Restored { failed: vec![failed], ..Restored::default() }))
 }

@@ -300,7 +300,8 @@ impl Device for ModelNic {
 }
 
 pub(crate) fn identity() -> Identity {
-    Identity { boot_id: "boot".to_owned(), netns_cookie: 1, index: 2, name: "eth0".to_owned() }
+    let (boot_id, name) = ("boot".to_owned(), "eth0".to_owned());
+    Identity { boot_id, netns_cookie: 1, index: 2, name, bus: None, mac: None }
 }
 
 pub(crate) fn interface(setup: &Setup) -> Interface {

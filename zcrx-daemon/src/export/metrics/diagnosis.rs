@@ -62,7 +62,7 @@ pub(super) static NOW: &[Metric<Outlook>] = &[
     .absent(NO_ALARM),
     Metric::<Outlook>::gauge(
         "zcrx_queue_cause_contribution_ratio",
-        "Share of the missing buffers that a cause explains, 0 to 1, by cause; docs/causes.md describes each cause.",
+        "Share of the problem that a cause explains, 0 to 1, by cause; docs/causes.md describes each cause.",
         Each(&["cause"], |outlook, series| {
             let Some(diagnosis) = during_alarm(outlook) else { return };
             for finding in &diagnosis.causes {

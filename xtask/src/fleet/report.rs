@@ -79,7 +79,7 @@ impl Report<'_> {
         ensure!(self.healthy_alerts == 0, "{} alerts while every host is well", self.healthy_alerts);
         let queues = self.options.starving * self.options.queues;
         ensure!(self.firing == queues, "{} alerts fire for {queues} queues that starve", self.firing);
-        ensure!(self.pages() > 0, "nobody was paged for {queues} queues that starve");
+        ensure!(self.pages() > 0, "no page was sent for {queues} queues that starve");
         for notification in &self.notifications {
             let same = self.notifications.iter().filter(|other| other.group == notification.group).count();
             ensure!(same <= MOST_FOR_A_GROUP, "{same} notifications of {}", notification.group);

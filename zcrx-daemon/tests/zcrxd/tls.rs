@@ -214,7 +214,7 @@ fn new_certificate_is_served_without_a_restart() -> Outcome {
     let mut before = authority.connect(daemon.web, None)?;
     assert_eq!(before.ask("/metrics")?, 200);
     let old = before.peer();
-    // What rcgen issues unless told otherwise: 1975-01-01 to 4096-01-01.
+    // What rcgen issues by default: 1975-01-01 to 4096-01-01.
     let text = authority.connect(daemon.web, None)?.body("/metrics")?;
     for line in [
         "zcrxd_web_certificate_not_before_timestamp_seconds{certificate=\"server\"} 157766400\n",

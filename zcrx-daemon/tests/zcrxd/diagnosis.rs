@@ -85,8 +85,43 @@ fn files_of_a_killed_daemon_do_not_disturb_the_next() -> Outcome {
     Ok(())
 }
 
+/// With its defaults, zcrxd copies out what a slow sink holds, and pauses the connection when the memory for copies is used up: the
+/// area never runs dry.
 #[test]
-fn destination_that_does_not_read_is_a_slow_consumer() -> Outcome {
+fn destination_that_does_not_read_blocks_the_sink() -> Outcome {
+    const ACTIVE: &str = "zcrx_queue_episode_active{interface=\"software\",queue=\"0\"}";
+    let destination = TcpListener::bind("127.0.0.1:0")?;
+    let sink = format!("forward:{}", destination.local_addr()?);
+    let arguments = ["--no-probes", "--listen", "127.0.0.1:0", "--backend", "copy", "--sink", &sink];
+    let daemon = Daemon::start("diagnosis-blocked", &arguments)?;
+    let sender = Sender::start(daemon.listen[0])?;
+    let (mut blocked, _) = destination.accept()?;
+    let cause =
+        "zcrx_queue_cause_contribution_ratio{interface=\"software\",queue=\"0\",cause=\"sink_blocked\"";
+    daemon.wait_metric(cause, |effect| effect > 0.5)?;
+    let (code, verdict) = diagnose(&daemon, &["--queue", "software:0"])?;
+    assert!(code == Some(1) && verdict.starts_with("software:0 SINK BLOCKED "), "{code:?} {verdict}");
+    assert!(daemon.get("/")?.body.contains("Sink blocked"));
+
+    drop(sender);
+    thread::spawn(move || std::io::copy(&mut blocked, &mut std::io::sink()));
+    daemon.wait_metric(ACTIVE, |active| active == 0.0)?;
+    let ended = "zcrx_queue_episodes_total{interface=\"software\",queue=\"0\",cause=\"sink_blocked\"}";
+    daemon.wait_metric(ended, |episodes| episodes == 1.0)?;
+    let metrics = daemon.get("/metrics")?.body;
+    let others = metrics
+        .lines()
+        .filter(|line| line.starts_with("zcrx_queue_episodes_total{") && !line.contains("sink_blocked"));
+    let others: Vec<_> = others.filter(|line| !line.ends_with(" 0")).collect();
+    assert!(others.is_empty(), "nothing else is named: {others:?}");
+    let (status, said) = daemon.end(Signal::SIGTERM)?;
+    assert_eq!(status.code(), Some(0), "{said}");
+    Ok(())
+}
+
+/// Without memory for copies, as the hold limit is the whole area, the sink holds every buffer.
+#[test]
+fn destination_that_does_not_read_is_a_slow_consumer_if_the_sink_may_hold_the_area() -> Outcome {
     let destination = TcpListener::bind("127.0.0.1:0")?;
     let place = TestDirectory::new("diagnosis-recordings")?;
     let directory = place.path().join("recordings").display().to_string();

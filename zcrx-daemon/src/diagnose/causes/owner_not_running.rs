@@ -17,9 +17,10 @@ pub(super) const RULE: Rule = Rule {
     remedy: "let the thread run: SIGCONT or detach the debugger, raise cpu.max or the cgroup's weight, move what blocks (disk, \
              locks) to another thread",
     run: &["ps -o pid,stat,wchan:32,comm -Lp {pid}", "cat /proc/{pid}/stack", "cat /proc/{pid}/cgroup"],
-    produced: Produced::Not(
-        "the lab's faulty application has no fault that stops its thread; the state is read by the snapshot and tested there",
-    ),
+    produced: Produced::Lab {
+        how: "the application is stopped by SIGSTOP, waits in uninterruptible sleep or in write(2), or gets 1 % of a CPU by cpu.max",
+        kernels: "7.2, 7.3",
+    },
     late: None,
     alarm: None,
     needs: &["snapshot"],

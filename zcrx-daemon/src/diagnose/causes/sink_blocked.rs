@@ -15,8 +15,11 @@ pub(super) const RULE: Rule = Rule {
                 for copies is used up too",
     remedy: "make the destination read: look at the Recv-Q of its socket; a larger copy_out only delays this",
     run: &["ss -tmi dst {destination}", "ss -xap | grep {unix_destination}", "cat /proc/{pid}/stack"],
-    produced: Produced::Not("the lab's destination fills the area first: diagnosed-own-slow_consumer"),
-    late: None,
+    produced: Produced::Lab {
+        how: "the local queue's destination reads nothing, with the default limits",
+        kernels: "7.2, 7.3",
+    },
+    late: Some("a sink that takes nothing for less than two seconds is no alarm"),
     alarm: Some(alarm),
     needs: &[],
     by_placement: false,

@@ -14,10 +14,14 @@ use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, area, work};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[OWN_SLOW, OWN_SMALL_AREA, OWN_COPIES, OWN_MISSTEERED, OWN_PINNED];
+pub(super) const SCENARIOS: &[Scenario] =
+    &[OWN_SLOW, OWN_BLOCKED, OWN_SMALL_AREA, OWN_COPIES, OWN_MISSTEERED, OWN_PINNED];
 
 /// Where the destination is that does not read.
 const DESTINATION: &str = "127.0.0.1:9990";
+
+/// Samples after the begin by which a blocked sink is named: two seconds without a byte, and the next sample.
+const BLOCKED_SAMPLES: usize = 3;
 
 /// Its own sink holds everything.
 const OWN_SLOW: Scenario = Scenario {
@@ -36,6 +40,31 @@ const OWN_SLOW: Scenario = Scenario {
         flow(&nic, "slow_consumer", &further)?;
         drop(destination);
         Ok(())
+    },
+};
+
+/// What its sink does not take is copied out, until the memory for that is used up.
+const OWN_BLOCKED: Scenario = Scenario {
+    name: "diagnosed-own-sink_blocked",
+    about: "zcrxd's local queue with a destination that reads nothing, and the default limits: an episode, first cause sink_blocked",
+    needs: NEEDS,
+    proves: &[Proof::Causes(&["sink_blocked"])],
+    limit: 300,
+    default: false,
+    run: || {
+        let nic = Nic::pair()?;
+        let destination = nic.rx.enter(|| TcpListener::bind(DESTINATION).context("cannot listen"))?;
+        let sink = format!("forward:{DESTINATION}");
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
+        arguments.extend(["--backend", "device", "--area", "16MiB", "--sink", &sink]);
+        let daemon = watching(&nic.rx, &arguments)?;
+        let traffic = Traffic::start(&nic.tx, &listen, BYTES, &["--unverified"])?;
+        // A sink that takes nothing for less than two seconds is no alarm.
+        named_by(&daemon, "sink_blocked", BLOCKED_SAMPLES)?;
+        traffic.abandon()?;
+        drop(destination);
+        close(daemon)
     },
 };
 

@@ -7,9 +7,10 @@ use serde_json::Value;
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
+use crate::harness::diagnosis::{answer, causes, episodes};
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::nic::{self, Nic};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually};
 
@@ -18,8 +19,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[OWNER_STATES];
 
 /// More than the area holds.
 const BYTES: u64 = 64 << 20;
-/// The cgroup whose processes get one millisecond in a hundred.
+/// The cgroup whose processes get little CPU time.
 const THROTTLED: &str = "/sys/fs/cgroup/throttled";
+
+/// Lets a process have so many microseconds of CPU time in each tenth of a second.
+pub(super) fn throttle(pid: u32, microseconds: u32) -> Result<()> {
+    let write = |path: &str, text: &str| {
+        fs::write(path, text).with_context(|| format!("cannot write {text} to {path}"))
+    };
+    write("/sys/fs/cgroup/cgroup.subtree_control", "+cpu")?;
+    fs::create_dir_all(THROTTLED).context("cannot make a cgroup")?;
+    write(&format!("{THROTTLED}/cpu.max"), &format!("{microseconds} 100000"))?;
+    write(&format!("{THROTTLED}/cgroup.procs"), &pid.to_string())
+}
 
 /// One way in which an owner does not run.
 struct Case {
@@ -53,15 +65,7 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "throttled by cpu.max",
-        enter: |owner| {
-            let write = |path: &str, text: &str| {
-                fs::write(path, text).with_context(|| format!("cannot write {text} to {path}"))
-            };
-            write("/sys/fs/cgroup/cgroup.subtree_control", "+cpu")?;
-            fs::create_dir_all(THROTTLED).context("cannot make a cgroup")?;
-            write(&format!("{THROTTLED}/cpu.max"), "1000 100000")?;
-            write(&format!("{THROTTLED}/cgroup.procs"), &owner.pid().to_string())
-        },
+        enter: |owner| throttle(owner.pid(), 1000),
         run: &["running", "sleeping"],
         within: None,
     },
@@ -70,9 +74,10 @@ const CASES: [Case; 4] = [
 const OWNER_STATES: Scenario = Scenario {
     name: "owner-states",
     about: "of a starving queue of another program whose thread is stopped, in uninterruptible sleep, blocked in write(2) or \
-            throttled by cpu.max, `zcrxd diagnose --format json` has state and kernel stack of that thread",
+            throttled by cpu.max, `zcrxd diagnose --format json` has state and kernel stack of that thread, and names \
+            owner_not_running first",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
-    proves: &[],
+    proves: &[Proof::Causes(&["owner_not_running"])],
     limit: 600,
     default: false,
     run: || {
@@ -122,6 +127,15 @@ fn show(nic: &Nic, daemon: &mut Daemon<'_>, case: &Case) -> Result<()> {
     shown.with_context(|| format!("the thread is shown as {last}"))?;
     println!("{}: {last}", case.name);
     ensure!(last["pid"].as_u64() == Some(pid), "the thread of another process is shown: {last}");
+    let mut named = Vec::new();
+    let right = eventually("owner_not_running is named first", STEP_LIMIT, || {
+        // The episodes of the cases before are over and still listed.
+        let episodes = episodes(&answer(daemon)?);
+        let episode = episodes.into_iter().find(|episode| episode["owner"]["pid"].as_u64() == Some(pid));
+        named = episode.as_ref().map(causes).unwrap_or_default();
+        Ok(named.first().is_some_and(|first| first == "owner_not_running").then_some(()))
+    });
+    right.with_context(|| format!("the causes named are {named:?}"))?;
     owner.kill()?;
     traffic.abandon()?;
     daemon

@@ -6,6 +6,7 @@ use crate::harness::foreign::Foreign;
 use crate::harness::kernel_release;
 use crate::harness::nic::{self, Nic};
 use crate::harness::random::Random;
+use crate::scenarios::diagnosis::owner_state::throttle;
 
 /// A mistake of the program or the NIC, with its strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub(super) enum Fault {
     Stopped,
     /// Waits in uninterruptible sleep.
     Blocked,
+    /// Gets so many microseconds of CPU time in each tenth of a second (`cpu.max`).
+    Throttled(u32),
+    /// Has a queue without a device, and does not flush its refill ring.
+    NoDevice,
     /// The NIC does not try again after a failed allocation; the program was slow for a moment.
     NoRetry,
     /// The interface is taken down.
@@ -57,15 +62,16 @@ impl Fault {
             Self::BadEntries { .. } | Self::DoubleEntries(_) => "bad_entries",
             Self::WrongQueue => "copy_fallback",
             Self::SmallCompletionQueue(_) => "cq_exhaustion",
-            Self::Stopped | Self::Blocked => "owner_not_running",
+            Self::Stopped | Self::Blocked | Self::Throttled(_) => "owner_not_running",
+            Self::NoDevice => "no_device",
             Self::NoRetry => "lazy_consumption",
             Self::InterfaceDown => "interface_down",
         })
     }
 
-    /// Whether the program takes no order any more.
+    /// Whether the program takes no order any more, or only after seconds.
     pub(super) const fn blocks(self) -> bool {
-        matches!(self, Self::Stopped | Self::Blocked)
+        matches!(self, Self::Stopped | Self::Blocked | Self::Throttled(_))
     }
 
     /// Whether the queue has the fault from its begin.
@@ -76,6 +82,7 @@ impl Fault {
                 | Self::SmallArea
                 | Self::WrongQueue
                 | Self::SmallCompletionQueue(_)
+                | Self::NoDevice
                 | Self::NoRetry
         )
     }
@@ -99,6 +106,8 @@ impl Fault {
             | Self::SmallCompletionQueue(_)
             | Self::Stopped
             | Self::Blocked
+            | Self::Throttled(_)
+            | Self::NoDevice
             | Self::InterfaceDown => return None,
         })
     }
@@ -108,12 +117,16 @@ impl Fault {
         match self {
             Self::Stopped => program.signal(libc::SIGSTOP),
             Self::Blocked => program.order("block-uninterruptibly"),
+            Self::Throttled(microseconds) => throttle(program.pid(), microseconds),
             Self::InterfaceDown => nic.rx.run("ip", &["link", "set", nic::RX, "down"]).map(drop),
             _ if self.argument().is_some() && !self.is_permanent() => program.order("hold"),
             _ => Ok(()),
         }
     }
 }
+
+/// Where a program without a device listens.
+const LOOPBACK: &str = "127.0.0.1:9998";
 
 /// When traffic comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +161,7 @@ pub(super) struct Case {
 fn fault(random: &mut Random) -> Fault {
     // Linux 7.2 ignores the second return of a buffer: nothing is lost.
     let doubles = !kernel_release().starts_with("7.2.");
-    match random.below(20) {
+    match random.below(24) {
         0..=3 => Fault::None,
         4..=5 => Fault::Slow(200 + random.below(1800)),
         6 => Fault::Unreaped,
@@ -163,8 +176,10 @@ fn fault(random: &mut Random) -> Fault {
         15 => Fault::WrongQueue,
         16 => Fault::SmallCompletionQueue(*random.one_of(&[8, 16])),
         17 => Fault::Stopped,
-        18 if random.below(2) == 0 => Fault::Blocked,
-        18 => Fault::NoRetry,
+        18 => Fault::Blocked,
+        19..=20 => Fault::NoRetry,
+        21 => Fault::Throttled(1000 + random.below(3000)),
+        22 => Fault::NoDevice,
         _ => Fault::InterfaceDown,
     }
 }
@@ -190,7 +205,7 @@ impl Case {
         };
         let receive_buffer = match fault {
             // What no receive is armed for must find room for more than the area.
-            Fault::NotReading | Fault::Stopped | Fault::Blocked => 64 << 20,
+            Fault::NotReading | Fault::Stopped | Fault::Blocked | Fault::Throttled(_) => 64 << 20,
             _ => receive_buffer,
         };
         let bursts = matches!(fault, Fault::None | Fault::Leak(_) | Fault::BadEntries { .. });
@@ -220,18 +235,27 @@ impl Case {
         }
     }
 
+    /// Where the program listens. A queue without a device receives what arrives by any way.
+    pub(super) fn listen(&self) -> String {
+        if self.fault == Fault::NoDevice { LOOPBACK.to_owned() } else { Nic::address() }
+    }
+
     /// Arguments of the faulty application.
     pub(super) fn arguments(&self) -> Vec<String> {
+        let device = [("--interface", nic::RX.to_owned()), ("--queue", nic::QUEUE.to_string())];
         let fixed = [
-            ("--interface", nic::RX.to_owned()),
-            ("--queue", nic::QUEUE.to_string()),
-            ("--listen", Nic::address()),
+            ("--listen", self.listen()),
             ("--area-buffers", self.area.to_string()),
             ("--refill-entries", self.refill_entries.to_string()),
             ("--cq-entries", self.cq_entries.to_string()),
         ];
+        let has_device = self.fault != Fault::NoDevice;
+        let device = device.into_iter().filter(|_| has_device);
         let mut arguments: Vec<String> =
-            fixed.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+            device.chain(fixed).flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        if !has_device {
+            arguments.push("--no-flush".to_owned());
+        }
         if let Some(fault) = self.fault.argument() {
             arguments.extend(["--fault".to_owned(), fault]);
             // Until it is ordered, the program works well.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::case::{Case, Shape};
+use super::case::{Case, Fault, Shape};
 use crate::harness::nic::Nic;
 use crate::harness::traffic::Traffic;
 
@@ -42,7 +42,8 @@ impl<'a> Load<'a> {
         }
         let connections = self.case.connections.to_string();
         let arguments = ["--connections", connections.as_str()];
-        self.running = Some(Traffic::start(&self.nic.tx, &Nic::address(), bytes, &arguments)?);
+        let from = if self.case.fault == Fault::NoDevice { &self.nic.rx } else { &self.nic.tx };
+        self.running = Some(Traffic::start(from, &self.case.listen(), bytes, &arguments)?);
         Ok(())
     }
 

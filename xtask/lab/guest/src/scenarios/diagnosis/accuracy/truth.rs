@@ -101,7 +101,12 @@ impl Truth {
             Fault::DoubleEntries(_) => number(now, "returned_twice") * 4 >= area,
             Fault::WrongQueue => number(&now["endings"], "ENOMEM") > 0,
             Fault::SmallCompletionQueue(_) => number(&now["endings"], "ENOSPC") > 0,
-            Fault::SmallArea | Fault::Stopped | Fault::Blocked | Fault::InterfaceDown => true,
+            Fault::SmallArea
+            | Fault::Stopped
+            | Fault::Blocked
+            | Fault::Throttled(_)
+            | Fault::InterfaceDown => true,
+            Fault::NoDevice => number(now, "refill_pending") * 4 >= area,
             Fault::NoRetry => number(now, "refill_pending") > 0,
         };
         shows.then(|| self.words())

@@ -77,9 +77,12 @@ impl Facts<'_> {
     /// ever away before and came back.
     pub fn owner_went_silent(&self) -> bool {
         let owner = &self.owner;
+        // An owner that comes about as often as samples are taken misses one of them now and then.
+        let interval = self.history.steps().back().map_or(Duration::ZERO, |step| step.change.span);
         owner.active.is_some()
             && owner.ever_active
             && owner.idle_for >= SILENT
+            && owner.idle_for > interval
             && owner.idle_for > owner.longest_absence * 2
             && self.cq_shallow() == Some(true)
             && self.awaited_in_sockets() >= CONSIDERABLE

@@ -74,7 +74,11 @@ impl Namespace {
     /// Moves an interface of the current namespace into it.
     pub(crate) fn adopt(&self, interface: &str) -> Result<()> {
         // The descriptor is inherited by name: /proc of the parent is still there for the child.
-        let path = format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd());
-        super::output(Command::new("ip").args(["link", "set", interface, "netns", &path])).map(drop)
+        super::output(Command::new("ip").args(["link", "set", interface, "netns", &self.path()])).map(drop)
+    }
+
+    /// A path by which a program in any namespace can name it.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 }

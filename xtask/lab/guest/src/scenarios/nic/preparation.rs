@@ -9,8 +9,8 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use self::steps::{WANTED, apply, by_ethtool, header_split, planned};
-pub(super) use self::steps::{done, killed, restore, run, split_is_lost, text, zcrxd};
+use self::steps::{WANTED, by_ethtool, header_split, planned};
+pub(super) use self::steps::{apply, done, killed, restore, run, split_is_lost, text, zcrxd};
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};

@@ -8,26 +8,30 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
-use super::preparation::{as_it_comes, same, shown};
+use super::preparation::{apply, as_it_comes, done, restore, run, same, shown, text};
 use crate::harness::daemon::Daemon;
+use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
+use crate::harness::process::Process;
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 use crate::harness::{eventually, program, work};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[NAMES, RELOAD];
+pub(super) const SCENARIOS: &[Scenario] = &[NAMES, MOVED, RELOAD];
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 const LIMIT: Duration = Duration::from_mins(1);
 const BYTES: u64 = 4 << 20;
+/// What is sent while the interface gets another name, bytes.
+const AMID: u64 = 128 << 20;
 
 /// One interface, whatever it is called.
 const NAMES: Scenario = Scenario {
     name: "nic-names",
-    about: "an alternative name, also one of 16 and more characters, is the same interface; renamed under zcrxd, the queue \
-            goes on: one queue, no connection misplaced, nothing left behind",
+    about: "an alternative name, also one of 16 and more characters, is the same interface; renamed amid a transfer, the queue \
+            goes on: every byte arrives, one queue, no connection misplaced, nothing left behind",
     needs: NEEDS,
     proves: &[],
     limit: 400,
@@ -47,12 +51,20 @@ const NAMES: Scenario = Scenario {
         expect(&settled(&mut daemon)?, "device", BYTES)?;
         one_queue(&daemon)?;
 
+        let mut traffic = Traffic::start(&nic.tx, &listen, AMID, &[])?;
+        let verified = "zcrxd_receiver_verified_bytes_total";
+        daemon.until("the transfer is under way", LIMIT, |metrics| {
+            metrics.count(verified).is_ok_and(|bytes| bytes > BYTES)
+        })?;
         nic.rx.run("ip", &["link", "set", nic::RX, "name", "zcnrenamed"])?;
+        ensure!(traffic.running()?, "the transfer was over before the rename: this shows nothing");
+        traffic.finish(TRANSFER_LIMIT)?;
+        expect(&settled(&mut daemon)?, "device", BYTES + AMID)?;
         // Longer than the daemon's look after its interface.
         std::thread::sleep(Duration::from_secs(3));
         Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         let metrics = settled(&mut daemon)?;
-        expect(&metrics, "device", 2 * BYTES)?;
+        expect(&metrics, "device", 2 * BYTES + AMID)?;
         let registrations = metrics.count("zcrxd_receiver_registrations_total")?;
         ensure!(registrations == 1, "the rename had the queue registered {registrations} times");
         let misplaced = metrics.count("zcrxd_receiver_misplaced_connections_total")?;
@@ -61,6 +73,44 @@ const NAMES: Scenario = Scenario {
         daemon.stop()?;
         nic.rx.run("ip", &["link", "set", "zcnrenamed", "name", nic::RX])?;
         same("after the rename", &original, &shown(&nic)?)
+    },
+};
+
+/// A prepared interface in another network namespace.
+const MOVED: Scenario = Scenario {
+    name: "nic-moved",
+    about: "a prepared interface that is moved to another network namespace keeps its journal: `zcrxd nic restore` fails and says \
+            where it is, and leaves no setting changed once it is back",
+    needs: NEEDS,
+    proves: &[],
+    limit: 300,
+    default: false,
+    run: || {
+        let nic = as_it_comes()?;
+        let original = shown(&nic)?;
+        done(apply(&nic))?;
+        let prepared = shown(&nic)?;
+        ensure!(prepared != original, "nothing had to be changed: this shows nothing");
+        let elsewhere = Namespace::create()?;
+        // zcrxd finds namespaces by their names and processes.
+        let mut sleep = elsewhere.command("/bin/busybox");
+        let resident = Process::start("resident", sleep.args(["sleep", "1000"]))?;
+        let place = format!("/proc/{}/ns/net", resident.id());
+
+        nic.rx.run("ip", &["link", "set", nic::RX, "netns", &resident.id().to_string()])?;
+        for _ in 0..2 {
+            let output = run(restore(&nic))?;
+            let said = text(&output);
+            ensure!(output.status.code() == Some(3), "restore ended with {}: {said}", output.status);
+            ensure!(said.contains(&place), "restore does not say that it is in {place}: {said}");
+        }
+        elsewhere.run("ip", &["link", "set", nic::RX, "netns", &nic.rx.path()])?;
+        nic.rx.run("ip", &["link", "set", nic::RX, "up"])?;
+        nic.receiving().wait_for_carrier()?;
+        same("back home", &prepared, &shown(&nic)?)?;
+        done(restore(&nic))?;
+        same("after restore", &original, &shown(&nic)?)?;
+        resident.kill()
     },
 };
 
@@ -93,7 +143,8 @@ fn one_queue(daemon: &Daemon<'_>) -> Result<()> {
 const RELOAD: Scenario = Scenario {
     name: "nic-reload",
     about: "SIGHUP moves a port to another queue although zcrxd's own rule is there, a refused configuration changes nothing, \
-            an interface that no queue asks for is put back; two SIGTERMs at once leave no trace",
+            an interface that no queue asks for is put back; zcrxd on another queue after SIGKILL moves the rule that it \
+            left; two SIGTERMs at once leave no trace",
     needs: NEEDS,
     proves: &[],
     limit: 400,
@@ -132,6 +183,17 @@ const RELOAD: Scenario = Scenario {
         configuration(&[(nic::RX, 1, 7001)])?;
         reload(&mut daemon)?;
         steered(&nic, 7001, 1)?;
+
+        // The journal says that the rule which a killed zcrxd left is its own.
+        daemon.kill()?;
+        steered(&nic, 7001, 1)?;
+        configuration(&[(nic::RX, 2, 7001)])?;
+        let mut daemon = Daemon::start(&nic.rx, &["--config", config, "--no-probes"])?;
+        steered(&nic, 7001, 2)?;
+        let rules = nic.ethtool(&["-n", nic::RX])?.matches("Dest port: 7001 ").count();
+        ensure!(rules == 1, "{rules} rules steer port 7001");
+        Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
+        expect(&settled(&mut daemon)?, "device", BYTES)?;
         // As GNU timeout does.
         daemon.process().signal(libc::SIGTERM)?;
         let log = daemon.stop()?;

@@ -44,7 +44,7 @@ pub(in crate::scenarios::nic) fn zcrxd(nic: &Nic, command: &str) -> Command {
     zcrxd
 }
 
-pub(super) fn apply(nic: &Nic) -> Command {
+pub(in crate::scenarios::nic) fn apply(nic: &Nic) -> Command {
     let mut command = zcrxd(nic, "apply");
     command.arg(nic::RX).args(WANTED);
     command

@@ -6,6 +6,7 @@ pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod diagnosis;
 pub(crate) mod facts;
+pub(crate) mod failures;
 pub(crate) mod features;
 pub(crate) mod foreign;
 pub(crate) mod instructions;

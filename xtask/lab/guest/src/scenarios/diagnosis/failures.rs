@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
+use crate::harness::failures::missed_runs;
 use crate::harness::foreign::Foreign;
 use crate::harness::kprobe::Kprobe;
-use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
@@ -81,8 +81,6 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
     println!(
         "{mechanism}: {counted} of {calls_counted} calls failed; the NIC: {failed}, tracefs: {called}; lost {lost}"
     );
-    // A probe that interrupts another one on its processor does not run, and zcrxd reports that. Drivers that retry by a timer
-    // cause it; fexit programs are not affected.
     let missed = if mechanism == "fexit" { 0 } else { missed_runs(&metrics) };
     ensure!(
         counted <= failed && failed - counted <= missed,
@@ -94,13 +92,4 @@ fn starve(nic: &Nic, foreign: &mut Foreign, mechanism: &str) -> Result<()> {
     );
     ensure!(lost == 0, "{lost} events were lost");
     daemon.stop().map(drop)
-}
-
-/// Runs of the allocation probe that the kernel skipped, as zcrxd reports them.
-fn missed_runs(metrics: &Metrics) -> u64 {
-    let missed = metrics.of("zcrxd_probe_program_missed_runs_total");
-    let of_allocation = missed.filter(|sample| {
-        sample.labels.get("program").is_some_and(|program| program.starts_with("allocation_k"))
-    });
-    of_allocation.map(|sample| sample.value as u64).sum()
 }

@@ -215,7 +215,9 @@ fn lost_words(facts: &Facts<'_>, since: Duration) -> String {
         words::count(change.drops.unwrap_or(0), "packet")
     );
     if let Some(overruns) = change.overruns {
-        words += &format!(", {overruns} of them for lack of a buffer");
+        words += ", ";
+        words += &overruns.to_string();
+        words += " of them for lack of a buffer";
     }
     if let Some(starved) = change.starved.filter(|_| !change.span.is_zero()) {
         let share = starved.as_secs_f64() / change.span.as_secs_f64() * 100.0;

@@ -65,6 +65,12 @@ pub(crate) fn needs_queue(namespace: &Namespace, queue: u32) -> Result<()> {
     Ok(())
 }
 
+/// A queue whose neighbour, `queue ^ 1`, zcrx can have: faulty-app registers that one for the fault `wrong-queue`.
+pub(crate) fn queue_with_a_neighbour() -> Result<u32> {
+    // gve keeps its first queue.
+    Ok(if Driver::of_this_guest()? == Driver::Gve { 2 } else { QUEUE })
+}
+
 impl Nic {
     /// Loads the module and sets everything up as zcrx wants it.
     pub(crate) fn pair() -> Result<Self> {

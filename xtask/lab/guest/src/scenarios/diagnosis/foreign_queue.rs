@@ -188,7 +188,10 @@ diagnosed!(
     "copy_fallback",
     "a flow that arrives on another queue, copied until no buffer is free: an episode, first cause copy_fallback",
     NEEDS,
-    || flow("copy_fallback", &Plan::new(&["--fault", "wrong-queue"]))
+    || {
+        let queue = nic::queue_with_a_neighbour()?;
+        flow("copy_fallback", &Plan { queue, ..Plan::new(&["--fault", "wrong-queue"]) })
+    }
 );
 diagnosed!(
     CQ_EXHAUSTION,
@@ -201,6 +204,7 @@ diagnosed!(
 /// A queue, what its owner does wrong, and what is sent to it.
 struct Plan<'a> {
     arguments: &'a [&'a str],
+    queue: u32,
     /// Buffers, unless the fault says how many.
     area: Option<&'a str>,
     /// What the sockets take, bytes.
@@ -219,6 +223,7 @@ impl<'a> Plan<'a> {
     const fn new(arguments: &'a [&'a str]) -> Self {
         Self {
             arguments,
+            queue: nic::QUEUE,
             area: Some("1024"),
             receive_buffer: None,
             knob: None,
@@ -241,7 +246,7 @@ fn flow(cause: &str, plan: &Plan<'_>) -> Result<()> {
     if let Some((name, value)) = plan.knob {
         nic.knob(name, value)?;
     }
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+    let (listen, queue) = (Nic::address(), plan.queue.to_string());
     let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
     arguments.extend(plan.area.iter().flat_map(|buffers| ["--area-buffers", buffers]));
     arguments.extend(plan.arguments);

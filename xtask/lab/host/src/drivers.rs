@@ -23,7 +23,8 @@ scenarios.
 
 ";
 
-/// The NICs and kernels of the table of drivers, each with whether everything is run: on older kernels only the selection for drivers.
+/// The NICs and kernels of the table of drivers, each with whether everything is run: on older kernels only the selection for drivers,
+/// and [`ON_OLDER`].
 const COLUMNS: [(NicKind, &str, bool); 4] = [
     (NicKind::Gve, "7.3", true),
     (NicKind::Fbnic, "7.3", true),
@@ -31,10 +32,14 @@ const COLUMNS: [(NicKind, &str, bool); 4] = [
     (NicKind::Gve, "6.18", false),
 ];
 
+/// Run on older kernels beside the selection: what only those show, and traffic at several packet sizes.
+const ON_OLDER: [&str; 2] = ["driver-traffic", "gve-dead"];
+
 /// Measures them, prints the table, and writes it or compares it with the one that is committed.
 pub(super) fn run(mut lab: Lab, check: bool) -> Result<()> {
     let scenarios: Vec<_> = lab.programs.scenarios()?.into_iter().filter(is_in_the_table).collect();
-    let (selection, others): (Vec<_>, Vec<_>) = scenarios.iter().cloned().partition(|one| one.drivers);
+    let is_selected = |one: &ScenarioInfo| one.drivers || ON_OLDER.contains(&one.name.as_str());
+    let (selection, others): (Vec<_>, Vec<_>) = scenarios.iter().cloned().partition(is_selected);
     let (mut tally, mut columns) = (Tally::default(), Vec::new());
     for (nic, series, whole) in COLUMNS {
         lab.nic = nic;
@@ -61,12 +66,12 @@ fn is_in_the_table(scenario: &ScenarioInfo) -> bool {
         "fbnic-",
         "foreign-before-zcrxd",
         "gve-",
-        "probes-delivery",
+        "probes-lives",
         "qualify-driver",
         "zero-copy",
     ];
-    /// The same on zcrxd's queue, and by other mechanisms of probes.
-    const TWICE: [&str; 2] = ["diagnosed-own-", "probes-delivery-"];
+    /// The same on zcrxd's queue.
+    const TWICE: [&str; 1] = ["diagnosed-own-"];
     let begins = |with: &&str| scenario.name.starts_with(with);
     let short = scenario.needs.contains(&Need::Nic) && scenario.limit <= LONG;
     short && BEGINS.iter().any(begins) && !TWICE.iter().any(begins)

@@ -217,7 +217,7 @@ impl Figures {
         text
     }
 
-    /// What is not as it should be, or that all is, as Markdown. `said` has seconds since the data first allowed a verdict.
+    /// Wrong and late verdicts and false alarms, or that there are none, as Markdown. Times are seconds since the data first allow a verdict.
     fn list(&self) -> String {
         if self.listed.is_empty() {
             return format!("\nNo wrong verdict, none later than {SAMPLES} samples, no false alarm.\n");

@@ -107,7 +107,7 @@ fn destination_that_does_not_read_blocks_the_sink() -> Outcome {
     thread::spawn(move || std::io::copy(&mut blocked, &mut std::io::sink()));
     daemon.wait_metric(ACTIVE, |active| active == 0.0)?;
     let ended = "zcrx_queue_episodes_total{interface=\"software\",queue=\"0\",cause=\"sink_blocked\"}";
-    daemon.wait_metric(ended, |episodes| episodes == 1.0)?;
+    daemon.wait_metric(ended, |episodes| episodes > 0.0)?;
     let metrics = daemon.get("/metrics")?.body;
     let others = metrics
         .lines()

@@ -20,6 +20,9 @@ impl Kprobe {
         let event = function.replace('.', "_");
         append("kprobe_events", &format!("p:lab/{event} {function}")).ok()?;
         let kprobe = Self { event };
+        // With names of tasks, an event would also switch the scheduler's tracepoints on and off: code that runs all the time, and
+        // that an emulated machine survives less often the more often it is patched.
+        fs::write(Path::new(TRACING).join("options/record-cmd"), "0").ok()?;
         fs::write(kprobe.enable(), "1").ok()?;
         Some(kprobe)
     }

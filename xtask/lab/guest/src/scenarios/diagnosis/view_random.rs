@@ -2,6 +2,8 @@
 
 mod sharing;
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context, Result};
 use zcrx_lab_guest::protocol::Need;
 
@@ -39,14 +41,14 @@ const fn scenario(name: &'static str, limit: u64, default: bool, run: fn() -> Re
     }
 }
 
-const THREE_SEEDS: Scenario =
-    scenario("view-random", 600, true, || (1..=3).try_for_each(|seed| steps(seed, 12)));
-const SEED_2: Scenario = scenario("view-random-2", 3000, false, || steps(2, 300));
-const SEED_3: Scenario = scenario("view-random-3", 3000, false, || steps(3, 300));
+const THREE_SEEDS: Scenario = scenario("view-random", 600, true, || all_steps(1..=3, 12));
+const SEED_2: Scenario = scenario("view-random-2", 3000, false, || all_steps(2..=2, 300));
+const SEED_3: Scenario = scenario("view-random-3", 3000, false, || all_steps(3..=3, 300));
 /// Takes seed and length from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
 const ANY_SEED: Scenario = scenario("view-random-seed", 3000, false, || {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    steps(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(300) as u32)
+    let seed = number("ZCRX_LAB_SEED").unwrap_or(1);
+    all_steps(seed..=seed, number("ZCRX_LAB_STEPS").unwrap_or(300) as u32)
 });
 
 /// A program with a queue.
@@ -117,14 +119,19 @@ struct Stage<'a> {
     random: Random,
 }
 
-fn steps(seed: u64, steps: u32) -> Result<()> {
+/// So many steps from each of these seeds.
+fn all_steps(mut seeds: RangeInclusive<u64>, each: u32) -> Result<()> {
     let nic = Nic::pair()?;
     nic.sending().prepare()?;
     // The kernel returns the buffers of repeated segments by another path, so the figures would keep changing.
     nic.receiving().send_patiently()?;
     nic.sending().send_patiently()?;
+    seeds.try_for_each(|seed| steps(&nic, seed, each))
+}
+
+fn steps(nic: &Nic, seed: u64, steps: u32) -> Result<()> {
     let mut daemon = Daemon::start(&nic.rx, &[])?;
-    let mut stage = Stage { nic: &nic, actors: Vec::new(), started: 0, random: Random::new(seed) };
+    let mut stage = Stage { nic, actors: Vec::new(), started: 0, random: Random::new(seed) };
     for step in 0..steps {
         let mut done = String::new();
         // A choice that no program can act on takes no step.

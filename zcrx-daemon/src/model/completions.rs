@@ -40,33 +40,33 @@ impl CqState {
 }
 
 impl KernelQueue {
-    /// Completion queues of all rings that have the queue, each with the identity of its ring. `None` where one is unknown.
-    pub fn cqs(&self) -> Option<Vec<(u64, CqState)>> {
-        match self.rings.as_slice() {
-            // Samples by hand and old recordings name no ring, or do not say more of it.
-            [] => Some(vec![(0, self.cq?)]),
-            [only] => Some(vec![(only.id, only.cq.or(self.cq)?)]),
-            several => several.iter().map(|ring| Some((ring.id, ring.cq?))).collect(),
-        }
+    /// Completion queues of all rings that have the queue, each with the identity of its ring; `None` for one that is unknown.
+    pub fn cqs(&self) -> impl Iterator<Item = Option<(u64, CqState)>> {
+        // Samples by hand and old recordings name no ring, or do not say more of it.
+        let (count, only) = (self.rings.len().max(1), self.cq.filter(|_| self.rings.len() < 2));
+        (0..count).map(move |index| match self.rings.get(index) {
+            Some(ring) => Some((ring.id, ring.cq.or(only)?)),
+            None => Some((0, only?)),
+        })
     }
 
     /// Completions that wait in all rings that have the queue. Of a ring that is used for other things as well, theirs are among them.
     pub fn completions(&self) -> Option<u64> {
-        self.cqs()?.iter().map(|(_, cq)| cq.depth().map(u64::from)).sum()
+        self.cqs().map(|cq| cq?.1.depth().map(u64::from)).sum()
     }
 
     /// How far a figure of the completion queues went since an earlier sample, all rings together; `None` where the queue had other
     /// rings then. Indices run modulo 2^32.
     pub fn cqs_went(&self, earlier: &Self, read: fn(&CqState) -> u32) -> Option<u64> {
-        let (now, before) = (self.cqs()?, earlier.cqs()?);
-        if now.len() != before.len() {
+        if self.rings.len() != earlier.rings.len() {
             return None;
         }
-        let of_ring = |(id, cq): &(u64, CqState)| {
-            let (_, before) = before.iter().find(|(other, _)| other == id)?;
-            Some(u64::from(read(cq).wrapping_sub(read(before))))
+        let of_ring = |cq: Option<(u64, CqState)>| {
+            let (id, now) = cq?;
+            let (_, before) = earlier.cqs().flatten().find(|(other, _)| *other == id)?;
+            Some(u64::from(read(&now).wrapping_sub(read(&before))))
         };
-        now.iter().map(of_ring).sum()
+        self.cqs().map(of_ring).sum()
     }
 }
 

@@ -47,11 +47,8 @@ fn overview() -> Row {
                 .ask("zcrx_queue_alarm{QUEUE}", queue!("{{alarm}}"))
                 .from(1.0, RED)
                 .runbook("ZcrxQueueStarving"),
-            Panel::states("State of zcrxd's queue", STATE, "State of the queue on which zcrxd receives: running (green), degraded (orange), failed (red).")
-                .ask("0 * (zcrxd_receiver_state{QUEUE,state=\"stopped\"} == 1)", queue!("{{state}}"))
-                .ask("zcrxd_receiver_state{QUEUE,state=\"running\"} == 1", queue!("{{state}}"))
-                .ask("2 * (zcrxd_receiver_state{QUEUE,state=\"degraded\"} == 1)", queue!("{{state}}"))
-                .ask("3 * (zcrxd_receiver_state{QUEUE,state=\"failed\"} == 1)", queue!("{{state}}"))
+            Panel::states("State of zcrxd's queue", STATE, "State of the queue on which zcrxd receives: 1 running (green), 2 degraded (orange), 3 failed (red), 0 stopped.")
+                .ask("zcrxd_receiver_state{QUEUE,state=\"running\"} + ignoring(state) 2 * zcrxd_receiver_state{QUEUE,state=\"degraded\"} + ignoring(state) 3 * zcrxd_receiver_state{QUEUE,state=\"failed\"}", queue!(""))
                 .from(1.0, GREEN)
                 .from(2.0, ORANGE)
                 .from(3.0, RED)

@@ -198,8 +198,7 @@ pub(super) static STATE: &[Row] = &[
         "zcrx_queue_cq_overflows_total",
         "Completions that found no room in a completion queue of the owner.",
         One(|queue| {
-            let cqs = queue.kernel.as_ref()?.cqs()?;
-            Some(cqs.iter().map(|(_, cq)| f64::from(cq.overflow)).sum())
+            queue.kernel.as_ref()?.cqs().map(|cq| Some(f64::from(cq?.1.overflow))).sum()
         }),
     )
     .absent(EXPORTED),

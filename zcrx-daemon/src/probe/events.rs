@@ -14,9 +14,6 @@ use crate::model::{
     Lives, NotificationCount, NotificationKind,
 };
 
-/// `BPF_NOEXIST`: do not replace an entry that a program made meanwhile.
-const BPF_NOEXIST: u64 = 1;
-
 pub(super) struct Reader {
     events: HashMap<MapData, u64, Events>,
     lives: PerCpuArray<MapData, u64>,
@@ -58,19 +55,11 @@ impl Reader {
     }
 
     /// Gives each queue its counts. A queue without an event since the probes were attached has counts of zero.
-    ///
-    /// Each queue has an entry from then on, which the probe on its end removes: an entry that no snapshot knows is a queue that has lost
-    /// its last ring and lives on in an exported file.
-    pub(super) fn join(&mut self, snapshot: &mut KernelSnapshot) {
+    pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
         for queue in snapshot.queues.iter_mut().map(Arc::make_mut) {
             match self.events.get(&queue.ifq, 0) {
                 Ok(events) => fill(queue, &events, self.attached),
-                Err(MapError::KeyNotFound) => {
-                    let none = Events::default();
-                    // Without room there, the queue is missed later than it could be.
-                    self.events.insert(queue.ifq, none, BPF_NOEXIST).ok();
-                    fill(queue, &none, self.attached);
-                }
+                Err(MapError::KeyNotFound) => fill(queue, &Events::default(), self.attached),
                 Err(_) => {}
             }
         }

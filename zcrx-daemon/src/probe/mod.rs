@@ -244,9 +244,8 @@ impl Attached {
         if missing {
             reader.walk_next("a queue has counts and is in no snapshot");
         }
-        if lives.queues_ended.is_none() && self.rings_ended.is_some() && lives.rings_ended != self.rings_ended
-        {
-            // An exported file may keep a queue that the ring had. Where ends of queues are seen, its entry shows that.
+        if self.rings_ended.is_some() && lives.rings_ended != self.rings_ended {
+            // An exported file may keep a queue that the ring had.
             reader.walk_next("a ring with queues ended");
         }
         self.rings_ended = lives.rings_ended;

@@ -144,10 +144,6 @@ unsafe extern "C" fn visit_open(index: u64, context: *mut c_void) -> i64 {
         return 0;
     }
     let ring: u64 = read(file, offset!(file_private));
-    // A process may have any number of descriptors of a ring.
-    if !first_visit(ring | SLOTS, walk.generation) {
-        return 0;
-    }
     let mut slots = FileWalk {
         table: read(ring, offset!(ring_files)),
         ring_operations: 0,
@@ -159,7 +155,8 @@ unsafe extern "C" fn visit_open(index: u64, context: *mut c_void) -> i64 {
     if count > MOST_FILES {
         count = MOST_FILES;
     }
-    if slots.table != 0 {
+    // A process may have any number of descriptors of a ring.
+    if slots.table != 0 && count != 0 && first_visit(ring | SLOTS, walk.generation) {
         each(count, visit_slot, &mut slots);
     }
     0

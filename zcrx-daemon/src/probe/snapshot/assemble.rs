@@ -193,7 +193,8 @@ impl Assembly {
             incomplete.push("a ring has queue ids above 262143, which are not read".to_owned());
         }
         let mut queues: Vec<_> = self.queues.values().map(|queue| self.queue(queue)).collect();
-        let in_part = self.queues.values().filter(|queue| self.is_in_part(queue)).count();
+        let made = self.queues.values().zip(&queues);
+        let in_part = made.filter(|(queue, made)| made.areas.is_empty() && self.is_in_part(queue)).count();
         if in_part > 0 {
             incomplete.push(format!("of {in_part} queues not every area could be read"));
         }
@@ -219,7 +220,11 @@ impl Assembly {
             }
         }
         // Sums over a part of them would be wrong.
-        let areas = self.areas_of(queue).filter(|_| !self.is_in_part(queue));
+        let areas = self.areas_of(queue).map(|area| estimate::area(area, self.known.dmabuf, self.known.user));
+        let mut areas: Vec<_> = areas.collect();
+        if areas.len() < queue.areas as usize {
+            areas.clear();
+        }
         let known = self.known;
         let netns = |netns: u32| (netns != 0).then_some(u64::from(netns));
         let name = |name: &[u8; 16]| Some(from_kernel(name)).filter(|name| !name.is_empty());
@@ -237,7 +242,7 @@ impl Assembly {
                 cached_head: queue.cached_head,
                 tail: queue.tail,
             }),
-            areas: areas.map(|area| estimate::area(area, known.dmabuf, known.user)).collect(),
+            areas,
             pool: (has(HAS_POOL) && known.pool).then_some(PoolState {
                 id: queue.pool_id,
                 cache: known.pool_cache.then_some(queue.pool_cache),

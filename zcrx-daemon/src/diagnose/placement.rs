@@ -86,7 +86,8 @@ impl Placement {
             |(backlog, buffer_bytes)| {
                 let by_bytes = backlog.unread_bytes.div_ceil(buffer_bytes.max(1));
                 let beyond_ring = if backlog.unread_bytes > 0 { beyond_ring.unwrap_or(0) } else { 0 };
-                let buffers = by_bytes.max(backlog.buffers.unwrap_or(beyond_ring));
+                // Packets consist of fragments where buffers are delivered in fragments.
+                let buffers = by_bytes.max(backlog.buffers.map_or(beyond_ring, buffers_of));
                 in_kernel.map_or(buffers, |in_kernel| buffers.min(in_kernel))
             },
         );

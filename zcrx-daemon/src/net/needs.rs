@@ -21,7 +21,7 @@ pub(crate) enum Condition {
     Unseen(String),
 }
 
-fn amiss(found: impl Into<String>, remedy: impl Into<String>) -> Condition {
+fn unmet(found: impl Into<String>, remedy: impl Into<String>) -> Condition {
     Condition::Amiss { found: found.into(), remedy: remedy.into() }
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn up(interface: &Interface) -> Condition {
     if interface.up {
         return Condition::Well("it is up".to_owned());
     }
-    amiss(format!("{name} is down"), format!("`ip link set {name} up`"))
+    unmet(format!("{name} is down"), format!("`ip link set {name} up`"))
 }
 
 /// How many receive queues there are, where that can be seen.
@@ -48,7 +48,7 @@ pub(crate) fn enough_queues(interface: &Interface) -> Condition {
     let name = &interface.name;
     match queue_count(interface) {
         Ok(count) if count >= 2 => Condition::Well(format!("it has {count} receive queues")),
-        Ok(count) => amiss(
+        Ok(count) => unmet(
             format!("{name} has {count} receive queue, and one is always left to ordinary traffic"),
             format!("`ethtool -L {name} {} 2`, where the NIC has more", channel_word(interface)),
         ),
@@ -61,7 +61,7 @@ pub(crate) fn in_range(interface: &Interface, queue: u32) -> Condition {
     let name = &interface.name;
     match queue_count(interface) {
         Ok(count) if queue < count => Condition::Well(format!("it has {count} receive queues")),
-        Ok(count) => amiss(
+        Ok(count) => unmet(
             format!("{name} has {count} receive queues, 0 to {}", count.saturating_sub(1)),
             format!(
                 "choose one of them, or `ethtool -L {name} {} {}`",
@@ -87,7 +87,7 @@ pub(crate) fn given_by_driver(interface: &Interface, queue: u32) -> Condition {
         return Condition::Unseen("the driver is unknown".to_owned());
     };
     if let Some((found, remedy)) = driver.refuses(&interface.name, queue) {
-        return amiss(found, remedy);
+        return unmet(found, remedy);
     }
     Condition::Well(format!("{} has no objection to queue {queue}", or_driver(driver.name)))
 }
@@ -116,7 +116,7 @@ pub(crate) fn header_split(interface: &Interface) -> Condition {
                  {ask}"
             ))
         }
-        Reading::Known(rings) => amiss(
+        Reading::Known(rings) => unmet(
             format!("tcp-data-split of {name} is {}", rings.tcp_data_split.name()),
             format!("`ethtool -G {name} tcp-data-split on`"),
         ),
@@ -135,7 +135,7 @@ pub(crate) fn split_feature(interface: &Interface) -> Condition {
     };
     match interface.setup.features.known().and_then(|features| features.get(feature)) {
         Some(state) if state.active => Condition::Well(format!("{feature} is on")),
-        Some(_) => amiss(
+        Some(_) => unmet(
             format!("{feature} of {name} is off, and {} splits headers only with it", driver.name),
             format!("`ethtool -K {name} {feature} on`"),
         ),
@@ -149,7 +149,7 @@ pub(crate) fn threshold(interface: &Interface) -> Condition {
     match interface.setup.rings.known().map(|rings| rings.hds_thresh) {
         Some(Some(0)) => Condition::Well("hds-thresh is 0".to_owned()),
         Some(Some(bytes)) => {
-            amiss(format!("hds-thresh of {name} is {bytes}"), format!("`ethtool -G {name} hds-thresh 0`"))
+            unmet(format!("hds-thresh of {name} is {bytes}"), format!("`ethtool -G {name} hds-thresh 0`"))
         }
         // A driver without the threshold has it at 0.
         Some(None) | None => {
@@ -164,11 +164,11 @@ pub(crate) fn steering(interface: &Interface) -> Condition {
     match &interface.setup.features {
         Reading::Known(features) => match features.get(NTUPLE) {
             Some(feature) if feature.active => Condition::Well("flows can be steered by rule".to_owned()),
-            Some(feature) if !feature.fixed => amiss(
+            Some(feature) if !feature.fixed => unmet(
                 format!("flow steering of {name} is off"),
                 format!("`ethtool -K {name} ntuple on`, or `zcrxd nic apply` with --flow"),
             ),
-            Some(_) | None => amiss(
+            Some(_) | None => unmet(
                 format!("{name} cannot steer flows by rule"),
                 "let RSS spread over the zcrx queues alone, or open connections until they arrive there",
             ),
@@ -184,7 +184,7 @@ pub(crate) fn xdp(interface: &Interface) -> Condition {
     let name = &interface.name;
     match interface.xdp.first() {
         None => Condition::Well("no XDP program is attached".to_owned()),
-        Some(program) => amiss(
+        Some(program) => unmet(
             format!("XDP program {} is attached to {name}", program.id),
             format!("find the program's owner (`bpftool net`), then `ip link set {name} xdp off`"),
         ),
@@ -205,7 +205,7 @@ pub(crate) fn provider(interface: &Interface, queue: u32) -> Condition {
     let Some(queue) = known_queue(interface, queue) else { return unseen_owner(interface) };
     match taken_by(queue).filter(|_| queue.provider.is_some()) {
         None => Condition::Well(format!("queue {} has no memory provider", queue.id)),
-        Some(by) => amiss(
+        Some(by) => unmet(
             format!("queue {} of {} is taken by {by}", queue.id, interface.name),
             "stop its owner and wait a moment, for teardown is deferred, or choose another queue",
         ),
@@ -215,7 +215,7 @@ pub(crate) fn provider(interface: &Interface, queue: u32) -> Condition {
 /// No AF_XDP socket has the queue.
 pub(crate) fn af_xdp(interface: &Interface, queue: u32) -> Condition {
     match known_queue(interface, queue) {
-        Some(queue) if queue.af_xdp => amiss(
+        Some(queue) if queue.af_xdp => unmet(
             format!("an AF_XDP socket has queue {} of {}", queue.id, interface.name),
             "stop its owner or choose another queue",
         ),

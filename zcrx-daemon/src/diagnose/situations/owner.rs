@@ -129,6 +129,22 @@ fn small_packets_in_sockets_are_counted_as_buffers_and_not_by_their_bytes() {
     assert!(placement.sockets.is_some_and(|sockets| sockets >= 4096 - 640), "{placement:?}");
 }
 
+#[test]
+fn packets_that_were_looked_at_say_how_many_buffers_are_in_sockets() {
+    // Every buffer that the kernel has: none is left in the receive ring, which the count above takes for full.
+    let in_sockets = |sample: &mut QueueSample| {
+        let Some(kernel) = sample.kernel_mut() else { return };
+        let buffers = kernel.buffers();
+        if let Some(sockets) = &mut kernel.sockets {
+            sockets.buffers = Some(buffers);
+        }
+    };
+    let mut scene = Scene::altered(Queue { armed: false, packet_bytes: 66, ..unbounded() }, in_sockets);
+    scene.run(10);
+    let placement = scene.report().vitals.placement;
+    assert_eq!((placement.posted, placement.sockets), (Some(0), placement.kernel), "{placement:?}");
+}
+
 /// Two rings share the queue; the second has all completions that are unread.
 fn second_does_not_read(sample: &mut QueueSample) {
     let Some(kernel) = sample.kernel_mut() else { return };

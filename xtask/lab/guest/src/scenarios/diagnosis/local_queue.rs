@@ -5,9 +5,10 @@ use std::net::TcpListener;
 
 use anyhow::{Context, Result};
 
-use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, close, named, named_by, watching};
+use crate::harness::diagnosis::{BYTES, NEEDS, TEARDOWN_SAMPLES, close, named_by, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
+use crate::harness::promptness;
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::sockets::sockets_of;
 use crate::harness::traffic::Traffic;
@@ -55,16 +56,10 @@ const OWN_BLOCKED: Scenario = Scenario {
         let nic = Nic::pair()?;
         let destination = nic.rx.enter(|| TcpListener::bind(DESTINATION).context("cannot listen"))?;
         let sink = format!("forward:{DESTINATION}");
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
-        arguments.extend(["--backend", "device", "--area", "16MiB", "--sink", &sink]);
-        let daemon = watching(&nic.rx, &arguments)?;
-        let traffic = Traffic::start(&nic.tx, &listen, BYTES, &["--unverified"])?;
-        // A sink that takes nothing for less than two seconds is no alarm.
-        named_by(&daemon, "sink_blocked", BLOCKED_SAMPLES)?;
-        traffic.abandon()?;
+        let further = ["--sink", &sink, "--area", "16MiB"];
+        flow_by(&nic, nic::QUEUE, ("sink_blocked", BLOCKED_SAMPLES), &further)?;
         drop(destination);
-        close(daemon)
+        Ok(())
     },
 };
 
@@ -155,13 +150,18 @@ fn flow(nic: &Nic, cause: &str, further: &[&str]) -> Result<()> {
 
 /// The local queue of this number, a flow to [`nic::QUEUE`], and the episode that must come of it.
 fn flow_to(nic: &Nic, queue: u32, cause: &str, further: &[&str]) -> Result<()> {
+    flow_by(nic, queue, (cause, promptness::SAMPLES), further)
+}
+
+/// The same, where the cause is named by another sample.
+fn flow_by(nic: &Nic, queue: u32, (cause, samples): (&str, usize), further: &[&str]) -> Result<()> {
     let (listen, queue) = (Nic::address(), queue.to_string());
     let mut arguments = vec!["--listen", &listen, "--interface", nic::RX, "--queue", &queue];
     arguments.extend(["--backend", "device"]);
     arguments.extend(further);
     let daemon = watching(&nic.rx, &arguments)?;
     let traffic = Traffic::start(&nic.tx, &listen, BYTES, &["--unverified"])?;
-    named(&daemon, cause)?;
+    named_by(&daemon, cause, samples)?;
     traffic.abandon()?;
     close(daemon)
 }

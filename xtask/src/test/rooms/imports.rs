@@ -28,7 +28,7 @@ impl Imports {
         let mut imports = Self { files: BTreeMap::new(), rooms: BTreeMap::new() };
         for (module, path) in &sources {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let code = without_tests_and_comments(&text);
+            let code = without_visibility(&without_tests_and_comments(&text));
             let file = path.strip_prefix(source).unwrap_or(path).display().to_string();
             for path in paths(&code) {
                 imports.add(module, &file, &path, &sources);
@@ -92,6 +92,17 @@ fn without_tests_and_comments(text: &str) -> String {
         }
     }
     code
+}
+
+/// Leaves the paths out that say for whom an item is visible: they import nothing.
+fn without_visibility(code: &str) -> String {
+    let mut parts = code.split("pub(in ");
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        rest.push_str("pub");
+        rest.push_str(part.split_once(')').map_or(part, |(_, after)| after));
+    }
+    rest
 }
 
 /// Every path that begins at the crate, at a parent module or at a crate of the workspace; those of `use` written out.
@@ -183,6 +194,11 @@ mod tests {
         for expected in ["crate::model::Cause", "crate::model::Queue", "crate::net", "super::limit"] {
             assert!(joined.iter().any(|path| path == expected), "{expected}: {joined:?}");
         }
+    }
+
+    #[test]
+    fn visibility_is_no_import() {
+        assert_eq!(without_visibility("pub(in crate::probe) fn one() {}\n"), "pub fn one() {}\n");
     }
 
     #[test]

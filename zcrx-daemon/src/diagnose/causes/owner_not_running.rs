@@ -61,6 +61,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     Case::new(Confidence::High, share)
         .evidence(said)
         .evidence_if((idle >= LASTING).then(|| format!("it last did something {} ago", words::time(idle))))
+        .evidence_if(facts.ring_that_waits())
         .fits()
 }
 
@@ -78,6 +79,7 @@ fn silent(facts: &Facts<'_>, share: f64) -> Judgement {
             words::time(owner.idle_for)
         ))
         .evidence_if((pending == Some(true)).then(|| "work of the ring waits for it".to_owned()))
+        .evidence_if(facts.ring_that_waits())
         .doubt_if(owner.waits_in_ring == Some(true), || {
             "it sleeps in the ring: the kernel would wake it for data on an armed receive".to_owned()
         })

@@ -65,7 +65,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let returning = facts.returning() || in_bursts;
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
-    let alone = second_ring(facts);
+    let alone = facts.ring_that_waits();
     // What an owner holds all the time, whose ring was full, may be returns that it dropped.
     let throughout = facts.held_throughout().filter(|_| facts.refill_was_full() && !accounted);
     let dropped = placement.share(throughout).unwrap_or(0.0);
@@ -155,29 +155,9 @@ fn stopped(facts: &Facts<'_>, user: u64) -> Judgement {
             words::recently(facts)
         ))
         .evidence(format!("{} wait for it or are held by it", words::buffers(facts, behind)))
-        .evidence_if(second_ring(facts))
+        .evidence_if(facts.ring_that_waits())
         .doubt_if(facts.owner.halt.is_some(), || "its thread does not run".to_owned())
         .fits()
-}
-
-/// Which of several rings does not read.
-fn second_ring(facts: &Facts<'_>) -> Option<String> {
-    let rings = &facts.now.kernel.as_ref()?.rings;
-    if rings.len() < 2 {
-        return None;
-    }
-    let (position, ring) =
-        rings.iter().enumerate().max_by_key(|(_, ring)| ring.cq.and_then(|cq| cq.depth()))?;
-    let unread = ring.cq?.depth()?;
-    let task = ring.consumer.as_ref();
-    let name = task.map_or_else(String::new, |task| format!(" ({}[{}])", task.comm, task.tid));
-    (unread > 0).then(|| {
-        format!(
-            "of {} rings that share the queue, ring {}{name} leaves {unread} completions unread",
-            rings.len(),
-            position + 1
-        )
-    })
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
         .evidence_if(
             none(facts.recent.bytes).then(|| format!("nothing was received in {}", words::recently(facts))),
         )
+        .evidence_if(facts.ring_that_waits())
         .doubt_if(backlog.is_none(), || {
             "the sockets were not looked at: this is what the kernel has beyond a full receive ring"
                 .to_owned()

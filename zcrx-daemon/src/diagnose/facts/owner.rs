@@ -87,6 +87,26 @@ impl Facts<'_> {
             && self.cq_shallow() == Some(true)
             && self.awaited_in_sockets() >= CONSIDERABLE
     }
+
+    /// Which of several rings leaves most unread, as evidence; `None` for a queue of one ring, and where nothing is unread.
+    pub fn ring_that_waits(&self) -> Option<String> {
+        let rings = &self.now.kernel.as_ref()?.rings;
+        let ring = busiest_ring(self.now).filter(|_| rings.len() > 1)?;
+        let number = rings.iter().position(|other| other.id == ring.id)? + 1;
+        let task = ring.consumer.as_ref();
+        let name = task.map_or_else(String::new, |task| format!(" ({}[{}])", task.comm, task.tid));
+        let completions = ring.cq.and_then(|cq| cq.depth()).filter(|&unread| unread > 0);
+        let bytes = ring.sockets.map(|sockets| sockets.unread_bytes).filter(|&unread| unread > 0);
+        let unread = [
+            completions.map(|unread| format!("{unread} completions")),
+            bytes.map(|unread| format!("{unread} bytes in sockets")),
+        ];
+        let unread: Vec<_> = unread.into_iter().flatten().collect();
+        (!unread.is_empty()).then(|| {
+            let (of, unread) = (rings.len(), unread.join(" and "));
+            format!("of {of} rings that share the queue, ring {number}{name} leaves {unread} unread")
+        })
+    }
 }
 
 /// What a buffer has where the sample does not know it, bytes: a page.

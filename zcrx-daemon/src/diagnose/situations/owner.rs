@@ -1,7 +1,7 @@
 //! The owner: stopped, slow, late, or one of several.
 
 use super::*;
-use crate::model::{RunState, TaskState};
+use crate::model::{RunState, SocketBacklog, TaskState};
 
 #[test]
 fn an_owner_that_does_not_run_is_named_with_its_state_and_since_when() {
@@ -166,6 +166,28 @@ fn of_two_rings_on_one_queue_the_one_that_does_not_read_is_named() {
     scene.run(10).then(|queue| queue.owner_runs = false).run(10);
     scene.names(Cause::SlowConsumer);
     scene.says("of 2 rings that share the queue, ring 2 (importer[4301]) leaves ");
+}
+
+/// Two rings share the queue; data waits in the sockets of the second, whose thread is stopped.
+fn second_is_stopped(sample: &mut QueueSample) {
+    second_does_not_read(sample);
+    let Some(kernel) = sample.kernel_mut() else { return };
+    let Some(bytes) = kernel.sockets.map(|sockets| sockets.unread_bytes) else { return };
+    kernel.rings[1].sockets = Some(SocketBacklog { unread_bytes: bytes, ..SocketBacklog::default() });
+    if let Some(task) = &mut kernel.rings[1].consumer {
+        task.run = Some(RunState::Stopped);
+    }
+}
+
+#[test]
+fn stopped_thread_of_one_of_two_rings_is_named_with_what_waits_for_it() {
+    let mut scene = Scene::altered(Queue { socket_limit: 100_000, ..unbounded() }, |_| {});
+    scene.run(5).then(|queue| queue.owner_runs = false);
+    scene.alter = second_is_stopped;
+    scene.run(6);
+    scene.names(Cause::OwnerNotRunning);
+    scene.says("of 2 rings that share the queue, ring 2 (importer[4301]) leaves ");
+    scene.says(" bytes in sockets unread");
 }
 
 #[test]

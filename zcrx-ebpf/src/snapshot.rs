@@ -303,7 +303,7 @@ fn end(head: u64) -> u64 {
     64 << shift
 }
 
-/// Number of an xarray's entries; more where one node does not tell.
+/// Number of an xarray's entries; more where one node does not show it.
 #[inline(always)]
 fn entries(head: u64) -> u64 {
     if head & 3 != 2 || !has(offset!(xa_node_count)) || read::<u8>(head - 2, offset!(xa_node_shift)) != 0 {

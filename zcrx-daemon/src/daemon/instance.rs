@@ -122,7 +122,7 @@ fn prepare(dir: &Path) -> Result<(), String> {
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Makes a directory that zcrxd's user owns writable for that user alone. Container engines give a container an empty directory
-/// that all can write to (`--tmpfs`, `emptyDir`). A directory that anybody else uses, such as `/tmp`, stays as it is.
+/// that all can write to (`--tmpfs`, `emptyDir`). A directory that other users use too, such as `/tmp`, stays as it is.
 fn take_from_others(dir: &Path, directory: &File, mode: u32) -> Result<(), String> {
     const WRITABLE: &str = "other users can write to it; run `chmod go-w` on it";
     let is_own = || -> io::Result<bool> {

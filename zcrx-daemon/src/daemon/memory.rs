@@ -23,7 +23,7 @@ pub(super) fn keep_small() {
 
 /// Asks for pages of the ordinary size wherever zcrxd does not ask for huge ones itself, as it does for areas.
 ///
-/// Where transparent huge pages are given to everybody, 2 MiB count as used as soon as a byte of them is: zcrxd's stacks and heap then
+/// Where all processes get transparent huge pages, 2 MiB count as used as soon as a byte of them is: zcrxd's stacks and heap then
 /// take 5 to 21 MiB, depending on the addresses that the kernel chose. Linux 6.18; an older kernel refuses this, and zcrxd is larger.
 fn use_small_pages() {
     // Of the kernel's include/uapi/linux/prctl.h.

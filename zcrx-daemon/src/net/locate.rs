@@ -9,7 +9,7 @@ use super::{Link, NetError, Netlink, inside, ioctl, namespaces};
 /// Where the kernel lists buses, each with its devices.
 const BUSES: &str = "/sys/bus";
 
-/// What became of an interface.
+/// Where an interface is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Whereabouts {
     /// It is gone, or its driver was loaded again: its settings are lost.

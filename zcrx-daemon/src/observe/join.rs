@@ -141,7 +141,7 @@ fn local_of<'r>(
 ) -> Option<&'r ReceiveSample> {
     let on = |local: &ReceiveSample, backend| local.selection.backend == Some(backend);
     if let (Some(interface), Some(index)) = (&queue.interface, queue.queue) {
-        // A hardware queue has one provider: if an own queue has it, this is that one.
+        // A hardware queue has one provider: if a queue of zcrxd has it, this is that one.
         // By the interface's index where that is known: its name may have changed since the registration.
         let same_interface = |local: &ReceiveSample| match (local.ifindex, queue.ifindex) {
             (Some(local), Some(kernel)) => local == kernel,

@@ -35,7 +35,7 @@ pub(crate) struct ShareArgs {
     rings: usize,
 }
 
-/// What the program says of itself.
+/// State of the program, as it prints it.
 #[derive(Serialize)]
 struct Truth {
     asked: u64,

@@ -62,7 +62,7 @@ impl Harm {
             Cause::NoZeroCopy => queue.cadence * 5,
             Cause::SinkBlocked => LASTING * 2,
             // An owner that returned promptly for long and then returns nothing may pause: until the pause is too long for
-            // that, nothing tells it from one that lost everything.
+            // that, nothing distinguishes it from one that lost everything.
             Cause::NeverReturned if situation.form == "all" && situation.calm >= PROMPT_BEFORE.as_secs() => {
                 PAUSE
             }

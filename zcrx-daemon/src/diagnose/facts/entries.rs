@@ -11,7 +11,7 @@ const ENOUGH: u64 = 1_280;
 const LEFT_BEHIND: f64 = 0.5;
 /// How far the references left behind in each step may be from that step's bad entries, in all, as a share of the bad entries.
 const APART: f64 = 0.85;
-/// Steps with entries without effect that tell bad ones from what the owner happens to hold more of.
+/// Fewest steps with entries without effect that distinguish bad entries from what the owner happens to hold more of.
 const FEWEST_STEPS: u32 = 2;
 
 /// Entries consumed, and those of them that gave no buffer back.
@@ -106,7 +106,7 @@ impl Facts<'_> {
             (Some(rejected), Some(wasted)) => rejected.min(wasted),
             (Some(rejected), None) if change.copied_bytes.is_none() || !some(change.copied_bytes) => rejected,
             (None, Some(wasted)) => {
-                // Where fragments are usual but no time without bad entries was seen, nothing tells them apart.
+                // Where fragments are usual but no time without bad entries was seen, nothing distinguishes them.
                 let usual = self.usual_waste_beside_bad().filter(|&usual| usual > 0.0 || !fragmented)?;
                 beyond(wasted, usual)
             }

@@ -49,7 +49,7 @@ const UNTIL_JUDGED: f64 = 14.0;
 /// Seconds for which harm must have lasted before data allow a verdict.
 const LASTING: f64 = 1.0;
 
-/// Pause between two looks at the daemon, which samples once a second.
+/// Pause between two questions to the daemon, which samples once a second.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
 
 fn run(seed: u64, cases: u64) -> Result<()> {

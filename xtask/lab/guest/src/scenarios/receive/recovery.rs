@@ -52,8 +52,8 @@ const RING: Scenario = Scenario {
             // one fails: before the last that while has passed.
             let kept = if turn == LIVES { 1 } else { turn - 1 };
             let before = *first.get_or_insert(used(&metrics)?);
-            // A sample has files open while it reads, and a thread of the runtime's pool comes and goes. What a life left
-            // behind would stay, and be three threads in the last.
+            // A sample has files open while it reads, and a thread of the runtime's pool comes and goes. What one lifetime of
+            // the ring leaves behind would stay, and be three threads in the last.
             daemon.until("no file or thread of an earlier life is open", STEP_LIMIT, |metrics| {
                 used(metrics).is_ok_and(|now| now.0 <= before.0 + kept && now.1 <= before.1 + 1)
             })?;

@@ -24,7 +24,7 @@ pub(super) struct Truth {
     now: Value,
     at_begin: Value,
     lost_at_begin: u64,
-    /// Packets and failed receives at the last look, to see whether harm goes on.
+    /// Packets and failed receives when last read, to see whether harm goes on.
     last: u64,
     /// The most buffers that the program held.
     most_held: u64,

@@ -86,7 +86,7 @@ impl<'a> SharedQueue<'a> {
         self.program.quit()
     }
 
-    /// Kills it. A child would hold the queue, so it goes first: the program answers when it has carried out what it was told before.
+    /// Kills it. A child would hold the queue, so it goes first: the program answers when it has carried out its earlier orders.
     pub(super) fn kill(mut self) -> Result<()> {
         if self.child {
             self.order("exit")?;

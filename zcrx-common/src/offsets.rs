@@ -291,6 +291,10 @@ offsets! {
     page_pool_napi: pointer "napi_struct" = "page_pool" "p.napi";
     /// The id of a NAPI instance.
     napi_id: integer 4 = "napi_struct" "napi_id";
+    /// The state of a NAPI instance (`NAPI_STATE_*`).
+    napi_state: integer 4 = "napi_struct" "state";
+    /// For how long a program that busy-polls may keep a NAPI instance's interrupts off, nanoseconds.
+    napi_irq_suspend: integer 8 = "napi_struct" "irq_suspend_timeout";
     /// A page pool's link in the list of its device.
     page_pool_link: structure = "page_pool" "user.list";
     /// The first page pool of a device.
@@ -388,4 +392,6 @@ offsets! {
     rx_queue_device: pointer "net_device" = "netdev_rx_queue" "dev";
     /// The queue that a virtual device's queue leases. Linux 7.1.
     rx_queue_lease: pointer "netdev_rx_queue" = "netdev_rx_queue" "lease";
+    /// The NAPI instance that polls a receive queue.
+    rx_queue_napi: pointer "napi_struct" = "netdev_rx_queue" "napi";
 }

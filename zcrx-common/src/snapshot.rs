@@ -45,6 +45,8 @@ pub const HAS_LEASE: u32 = 1 << 4;
 pub const HAS_UNREAD: u32 = 1 << 5;
 /// Completions take one or two slots each; without [`HAS_UNREAD`] they could not be counted.
 pub const HAS_MIXED: u32 = 1 << 6;
+/// The NAPI instance that polls the queue was found: [`Queue::napi_state`] and [`Queue::napi_irq_suspend_ns`] mean something.
+pub const HAS_NAPI: u32 = 1 << 8;
 /// [`Ring`] found through its consumer, which has exited: the record names no holder.
 pub const HAS_NO_HOLDER: u32 = 1 << 7;
 
@@ -203,8 +205,10 @@ pub struct Queue {
     pub physical_netns: u32,
     /// Hardware queue of that device; [`u32::MAX`] if the page pool does not say.
     pub physical_rxq: u32,
-    /// Keeps the record free of padding.
-    pub reserved: u32,
+    /// State of the NAPI instance that polls the queue, the lower 32 bits.
+    pub napi_state: u32,
+    /// For how long a program that busy-polls may keep that instance's interrupts off, nanoseconds.
+    pub napi_irq_suspend_ns: u64,
     /// Interface name, zero-terminated.
     pub interface: [u8; 16],
     /// Interface name of the device behind a leased queue, zero-terminated.
@@ -312,6 +316,6 @@ const _: () = assert!(size_of::<Config>() == 32);
 const _: () = assert!(size_of::<Ring>() == 80);
 const _: () = assert!(size_of::<Consumer>() == 88);
 const _: () = assert!(size_of::<Member>() == 24);
-const _: () = assert!(size_of::<Queue>() == 128);
+const _: () = assert!(size_of::<Queue>() == 136);
 const _: () = assert!(size_of::<Area>() == 64);
 const _: () = assert!(size_of::<After>() == 24);

@@ -254,6 +254,7 @@ pub(super) mod fixture {
         };
         let report = Report {
             rings: Vec::new(),
+            napi: None,
             verdict,
             key: queue.key.clone(),
             owner: queue.owner.clone(),

@@ -13,7 +13,7 @@ use super::history::History;
 use super::verdict::{Urgency, Verdict};
 use super::vitals::Vitals;
 use super::{Diagnosis, judge, words};
-use crate::model::{Cause, Episode, Owner, QueueKey, QueueRing};
+use crate::model::{Cause, Episode, NapiState, Owner, QueueKey, QueueRing};
 
 /// Everything there is to say of one queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,10 @@ pub struct Report {
     /// the last sample that read it.
     #[serde(default)]
     pub rings: Vec<QueueRing>,
-    /// All of that in words.
+    /// The NAPI instance that polls the queue, at the moment of the sample.
+    #[serde(default)]
+    pub napi: Option<NapiState>,
+    /// The same as text.
     #[serde(default)]
     pub verdict: Verdict,
 }
@@ -105,6 +108,7 @@ impl Report {
             episode,
             vitals,
             rings: rings(facts),
+            napi: facts.now.kernel.as_ref().and_then(|kernel| kernel.napi),
             verdict,
         })
     }
@@ -139,7 +143,7 @@ fn rings(facts: &Facts<'_>) -> Vec<QueueRing> {
     rings
 }
 
-/// Says when something was, given by CLOCK_MONOTONIC, as people say it; `None` where nobody knows the time of day.
+/// Says when something was, given by CLOCK_MONOTONIC, as people say it; `None` where the time of day is unknown.
 pub type When<'a> = &'a dyn Fn(Duration) -> Option<String>;
 
 /// Writes a report as text: the verdict first.

@@ -11,6 +11,7 @@ mod event;
 mod histogram;
 mod host;
 mod interface;
+mod napi;
 mod probe;
 mod queue;
 mod receive;
@@ -37,6 +38,7 @@ pub use interface::{
     Channels, Feature, FlowRule, FlowRules, HeaderSplit, Interface, MemoryProvider, NetNamespace, PagePool,
     PagePoolStats, Pause, QueueStats, Reading, Rings, Rss, RxQueue, Setup, XdpMode, XdpProgram,
 };
+pub use napi::NapiState;
 pub use probe::{
     Attempt, Mechanism, Obstacle, PagePoolCount, ProbeSample, ProbeState, ProbeStatus, Scope, common_refusal,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AllocationDistributions, ControlCount, CqState, DeliveryCount, Discovery, FallbackCount,
+    AllocationDistributions, ControlCount, CqState, DeliveryCount, Discovery, FallbackCount, NapiState,
     NotificationCount, QueueRing, ResidenceCount, Watermarks,
 };
 
@@ -57,6 +57,9 @@ pub struct KernelQueue {
     /// NAPI instance that serves the queue, where the driver reports it.
     #[serde(default)]
     pub napi_id: Option<u32>,
+    /// The NAPI instance that polls the queue, as far as the driver names it to the kernel. Linux 6.11.
+    #[serde(default)]
+    pub napi: Option<NapiState>,
     /// Connected TCP sockets of the owners that the queue feeds, and what waits in them.
     pub sockets: Option<SocketBacklog>,
     /// Why [`Self::sockets`] is unknown, if it is.
@@ -176,7 +179,7 @@ pub struct PoolState {
     pub id: u32,
     /// Buffers in its allocation cache.
     pub cache: Option<u32>,
-    /// Buffers in its ring: those that the kernel gave back outside the pool's NAPI instance, such as those of a socket that was closed
+    /// Buffers in its ring: those that the kernel returned outside the pool's NAPI instance, such as those of a socket that was closed
     /// with data in it. The next allocation that finds the cache empty takes them.
     #[serde(default)]
     pub ring: Option<u32>,

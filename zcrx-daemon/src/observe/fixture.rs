@@ -12,7 +12,7 @@ use crate::model::{
     AllocationCount, AllocationDistributions, AreaState, Attempt, BackendKind, BacklogStatistics,
     CheckedFigure, ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount,
     Discovery, ENTRIES, EventCounts, Fallback, FallbackCount, Histogram, HostSample, KernelQueue,
-    KernelSnapshot, Lives, Log2Histogram, MICROSECONDS, MapCost, Mechanism, NotificationCount,
+    KernelSnapshot, Lives, Log2Histogram, MICROSECONDS, MapCost, Mechanism, NapiState, NotificationCount,
     NotificationKind, Obstacle, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus,
     ProgramCost, QueueKey, QueueRing, QueueSample, QueueState, ReceiveSample, RefillState, Refusal,
     Registration, RegistrationCount, ResidenceCount, RingStatistics, RunState, Selection, SelfCheck,

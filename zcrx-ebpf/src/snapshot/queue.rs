@@ -3,7 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, macros::map, maps::PerCpuArray};
-use zcrx_common::snapshot::{After, HAS_DEVICE, HAS_LEASE, HAS_POOL, HAS_REFILL, Member, Queue, kind};
+use zcrx_common::snapshot::{
+    After, HAS_DEVICE, HAS_LEASE, HAS_NAPI, HAS_POOL, HAS_REFILL, Member, Queue, kind,
+};
 
 use super::{
     SNAPSHOT_CONFIG,
@@ -117,6 +119,11 @@ pub(super) extern "C" fn snapshot_queue(ring: u64, shared: u64, ifq: u64) -> i32
         if pool != 0 {
             fill_pool(record, pool);
         }
+        if physical != 0 {
+            fill_napi(record, physical, record.physical_rxq);
+        } else if netdev != 0 {
+            fill_napi(record, netdev, record.if_rxq);
+        }
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
     let areas: u64 = if many { read(ifq, offset!(ifq_areas)) } else { 0 };
@@ -141,14 +148,37 @@ fn leased_device(netdev: u64, ifq: u64) -> u64 {
     if !has(offset!(rx_queue_lease)) || !has(offset!(netdev_queues)) || !has(offset!(rx_queue_size)) {
         return 0;
     }
+    let queue = receive_queue(netdev, read(ifq, offset!(ifq_rxq)));
+    if queue == 0 {
+        return 0;
+    }
+    let lease: u64 = read(queue, offset!(rx_queue_lease));
+    if lease == 0 { 0 } else { read(lease, offset!(rx_queue_device)) }
+}
+
+/// A receive queue of a device, 0 for none.
+#[inline(always)]
+fn receive_queue(netdev: u64, index: u32) -> u64 {
     let queues: u64 = read(netdev, offset!(netdev_queues));
-    let index: u32 = read(ifq, offset!(ifq_rxq));
     if queues == 0 || index == u32::MAX {
         return 0;
     }
-    let queue = queues + u64::from(index) * u64::from(offset!(rx_queue_size));
-    let lease: u64 = read(queue, offset!(rx_queue_lease));
-    if lease == 0 { 0 } else { read(lease, offset!(rx_queue_device)) }
+    queues + u64::from(index) * u64::from(offset!(rx_queue_size))
+}
+
+/// The NAPI instance that polls a receive queue, as far as the driver names it to the kernel.
+#[inline(always)]
+fn fill_napi(record: &mut Queue, netdev: u64, index: u32) {
+    if !has(offset!(netdev_queues)) || !has(offset!(rx_queue_size)) || !has(offset!(rx_queue_napi)) {
+        return;
+    }
+    let queue = receive_queue(netdev, index);
+    let napi: u64 = if queue == 0 { 0 } else { read(queue, offset!(rx_queue_napi)) };
+    if napi != 0 {
+        record.known |= HAS_NAPI;
+        record.napi_state = read(napi, offset!(napi_state));
+        record.napi_irq_suspend_ns = read(napi, offset!(napi_irq_suspend));
+    }
 }
 
 #[inline(always)]

@@ -56,6 +56,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             words::recently(facts)
         ))
         .evidence_if(none(facts.recent.polls).then(|| "NAPI did not run".to_owned()))
+        .evidence_if(waits(facts))
         .evidence_if(
             facts
                 .recent
@@ -67,6 +68,16 @@ fn judge(facts: &Facts<'_>) -> Judgement {
             "data still arrives, or it is not known whether it does".to_owned()
         })
         .fits()
+}
+
+/// What the NAPI instance of the queue waits for, as the kernel has it now.
+fn waits(facts: &Facts<'_>) -> Option<String> {
+    let napi = facts.now.kernel.as_ref()?.napi?;
+    if napi.disabled {
+        return Some("the driver has disabled the queue's NAPI instance".to_owned());
+    }
+    (!napi.scheduled)
+        .then(|| "the queue's NAPI instance is not scheduled: it waits for an interrupt".to_owned())
 }
 
 /// Raised when buffers wait, the NIC has none, and the kernel does not call the provider. A queue without traffic whose NIC has

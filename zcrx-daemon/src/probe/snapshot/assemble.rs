@@ -10,13 +10,13 @@ use std::{
 };
 
 use zcrx_common::snapshot::{
-    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MIXED, HAS_MORE_IDS, HAS_NO_HOLDER, HAS_POOL,
+    After, Area, Consumer, HAS_DEVICE, HAS_LEASE, HAS_MIXED, HAS_MORE_IDS, HAS_NAPI, HAS_NO_HOLDER, HAS_POOL,
     HAS_REFILL, HAS_UNREAD, Member, NO_ID, Queue, REGISTERED, Ring, kind,
 };
 
 use super::sockets::{self, Sums};
 use crate::model::{
-    CqState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState, QueueRing, RefillState,
+    CqState, KernelQueue, KernelSnapshot, NapiState, Owner, PhysicalQueue, PoolState, QueueRing, RefillState,
     from_kernel,
 };
 
@@ -253,6 +253,10 @@ impl Assembly {
             // The ring that is closest to having no room left.
             cq: rings.iter().filter_map(|ring| ring.cq).max_by_key(CqState::used),
             napi_id: (has(HAS_POOL) && queue.napi_id != 0).then_some(queue.napi_id),
+            napi: (has(HAS_NAPI) && known.napi_state).then(|| NapiState {
+                irq_suspend: known.napi_irq_suspend.then(|| Duration::from_nanos(queue.napi_irq_suspend_ns)),
+                ..NapiState::of_bits(queue.napi_state)
+            }),
             buffer_bytes: 1_u32
                 .checked_shl(queue.buffer_shift)
                 .filter(|&bytes| bytes > 1 && known.buffer_bytes),

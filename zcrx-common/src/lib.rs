@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod event;
+pub mod layout;
 pub mod loss;
 pub mod offsets;
 pub mod page_pool;

@@ -1,31 +1,16 @@
-//! Connections that zcrxd leaves to the next one, packed into one descriptor for systemd's store.
-//!
-//! The package is a Unix socket. Its first message has a memory file with the state of all connections, and the messages after it
-//! have the connections' sockets. The kernel keeps all of them as long as a process holds the Unix socket.
+//! Connections that zcrxd leaves to the next one, as a package for systemd's store.
 
-use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
 
+use super::package;
 use crate::receive::HandedQueue;
 
 /// Version of the state. Another zcrxd reads the same version only.
 const VERSION: u32 = 1;
-
-/// Most descriptors in one message: `SCM_MAX_FD` of the kernel.
-const DESCRIPTORS_AT_ONCE: usize = 253;
-
-/// What each message carries beside descriptors: a message without data would be lost.
-const DATA: [u8; 1] = *b"z";
 
 #[derive(Serialize, Deserialize)]
 struct State<Queues> {
@@ -50,51 +35,17 @@ pub(super) struct Failure {
 pub(super) fn pack(mut queues: Vec<HandedQueue>) -> Result<OwnedFd, Failure> {
     let descriptors: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_descriptors).collect();
     let sockets: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_sockets).collect();
-    write_package(&queues, &descriptors, &sockets).map_err(|why| Failure { why, sockets })
-}
-
-fn write_package(queues: &[HandedQueue], descriptors: &[OwnedFd], sockets: &[Socket]) -> io::Result<OwnedFd> {
-    let mut state = File::from(memfd_create("zcrxd-connections", MemfdFlags::CLOEXEC)?);
-    state.write_all(&serde_json::to_vec(&State { version: VERSION, queues })?)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (package, writer) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    send(&writer, &[state.as_fd()])?;
     let all = descriptors.iter().map(AsFd::as_fd).chain(sockets.iter().map(AsFd::as_fd));
-    for some in all.collect::<Vec<_>>().chunks(DESCRIPTORS_AT_ONCE) {
-        send(&writer, some)?;
-    }
-    Ok(package)
-}
-
-fn send(writer: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_AT_ONCE))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
-    sendmsg(writer, &[IoSlice::new(&DATA)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
+    let all: Vec<_> = all.collect();
+    let state = serde_json::to_vec(&State { version: VERSION, queues }).map_err(io::Error::from);
+    state.and_then(|state| package::pack(&state, &all)).map_err(|why| Failure { why, sockets })
 }
 
 /// Unpacks connections.
 pub(super) fn unpack(package: &OwnedFd) -> Result<Vec<HandedQueue>, Failure> {
-    let (mut descriptors, mut failure) = (Vec::new(), None);
-    loop {
-        match receive(package, &mut descriptors) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                failure = Some(error);
-                break;
-            }
-        }
-    }
+    let package::Contents { text, descriptors } = package::unpack(package);
     let mut descriptors = descriptors.into_iter();
-    let state = descriptors.next();
-    let read = match (failure, state) {
-        (Some(error), _) => Err(error),
-        (None, None) => Err(io::ErrorKind::UnexpectedEof.into()),
-        (None, Some(state)) => read_state(File::from(state)),
-    };
-    let mut queues = match read {
+    let mut queues = match text.and_then(|text| read_state(&text)) {
         Ok(queues) => queues,
         Err(why) => return Err(Failure { why, sockets: descriptors.map(Socket::from).collect() }),
     };
@@ -112,31 +63,12 @@ pub(super) fn unpack(package: &OwnedFd) -> Result<Vec<HandedQueue>, Failure> {
     Ok(queues)
 }
 
-/// Receives one message. Returns whether there was one.
-fn receive(package: &OwnedFd, descriptors: &mut Vec<OwnedFd>) -> io::Result<bool> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_AT_ONCE))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut data = DATA;
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let message = recvmsg(package, &mut [IoSliceMut::new(&mut data)], &mut ancillary, flags)?;
-    for passed in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(passed) = passed {
-            descriptors.extend(passed);
-        }
-    }
-    Ok(message.bytes > 0)
-}
-
-fn read_state(mut file: File) -> io::Result<Vec<HandedQueue>> {
-    let mut text = Vec::new();
-    // The writer's position is the file's: it is the same open file.
-    file.rewind()?;
-    file.read_to_end(&mut text)?;
-    let AnyVersion { version } = serde_json::from_slice(&text)?;
+fn read_state(text: &[u8]) -> io::Result<Vec<HandedQueue>> {
+    let AnyVersion { version } = serde_json::from_slice(text)?;
     if version != VERSION {
         return Err(io::Error::other(format!("their state has version {version}, and not {VERSION}")));
     }
-    let state: State<Vec<HandedQueue>> = serde_json::from_slice(&text)?;
+    let state: State<Vec<HandedQueue>> = serde_json::from_slice(text)?;
     if state.queues.iter().all(HandedQueue::is_sound) {
         Ok(state.queues)
     } else {
@@ -146,9 +78,11 @@ fn read_state(mut file: File) -> io::Result<Vec<HandedQueue>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::daemon::package::DESCRIPTORS_AT_ONCE;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -202,12 +136,7 @@ mod tests {
             r#"{"version": 1, "queues": [{}]}"#,
             "",
         ] {
-            let mut state = File::from(memfd_create("test", MemfdFlags::CLOEXEC)?);
-            state.write_all(text.as_bytes())?;
-            let flags = SocketFlags::CLOEXEC;
-            let (package, writer) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-            send(&writer, &[state.as_fd(), sockets[0].as_fd(), sockets[1].as_fd()])?;
-            drop(writer);
+            let package = package::pack(text.as_bytes(), &[sockets[0].as_fd(), sockets[1].as_fd()])?;
             let failure = unpack(&package).err().ok_or("it was read")?;
             assert_eq!(failure.sockets.len(), 2, "{text}");
         }

@@ -52,6 +52,17 @@ pub(super) fn connections_not_taken_over(connections: usize, error: &std::io::Er
     );
 }
 
+pub(super) fn counts_go_on(queues: usize) {
+    info!(event = "counts_go_on", queues, "counts of {queues} queues go on from the zcrxd before");
+}
+
+pub(super) fn counts_begin_at_zero(reason: &str) {
+    warn!(
+        event = "counts_begin_at_zero",
+        reason, "counts of queues begin at zero: those of the zcrxd before cannot go on: {reason}"
+    );
+}
+
 pub(super) fn web_listens(address: &str) {
     info!(event = "web_listens", address, "web endpoint on {address}");
 }

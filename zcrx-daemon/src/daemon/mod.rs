@@ -10,7 +10,7 @@
 //! | `sources`, `sampler` | probes and local queues, and the thread that samples them |
 //! | `capabilities` | drops capabilities once the probes are attached |
 //! | `manager`, `watchdog` | notifications to systemd, and whether zcrxd feeds its watchdog |
-//! | `store`, `connections`, `restart` | what systemd keeps while it restarts zcrxd, and whether it does |
+//! | `store`, `package`, `connections`, `restart` | what systemd keeps while it restarts zcrxd, and whether it does |
 //! | `reload` | applies a new configuration at run time |
 //! | `stop` | the end of the queues, and what counts as a thread that hangs |
 //! | `log` | destination and rate limit of log lines |
@@ -26,6 +26,7 @@ mod local;
 mod log;
 mod manager;
 mod memory;
+mod package;
 mod prepare;
 mod queues;
 mod reload;
@@ -168,7 +169,13 @@ async fn live(
     let kernel = Kernel::inspect();
 
     let sources = Arc::new(Sources::new(&kernel));
-    let attached = config.probes.then(|| sources.attach(kernel, config.probe_options)).transpose()?;
+    let attached = if config.probes {
+        Some(sources.attach(kernel, config.probe_options, Arc::clone(&store))?)
+    } else {
+        // Those of an earlier zcrxd end here.
+        store.take_programs();
+        None
+    };
     // Before any other thread starts, except the one that attaches the probes: capabilities belong to threads.
     let dropped = capabilities::drop_unneeded(&config);
     let connections = Arc::new(Connections::default());
@@ -221,6 +228,9 @@ async fn live(
         };
         events::stopping(name);
         next = Next::after(name, &store, read_again).await;
+        if next == Next::Nothing {
+            store.end_programs();
+        }
         manager.stopping();
         // Before the queues stop, so their end does not look like a problem of the queues.
         let stopping = tokio::task::spawn_blocking(|| sampler.stop());

@@ -63,14 +63,24 @@ impl Sources {
         self: &Arc<Self>,
         kernel: Kernel,
         options: probe::Options,
+        store: Arc<Store>,
     ) -> Result<oneshot::Receiver<()>, DaemonError> {
         let sources = Arc::clone(self);
         let (done, attached) = oneshot::channel();
         let attach = move || {
-            let probes = Probes::attach_with(&kernel, options);
+            let kept = store.take_programs().filter(|_| options.keep_counts);
+            let probes = Probes::attach_after(&kernel, options, kept);
             // Frees megabytes of type information that zcrxd no longer needs.
             drop(kernel);
             log_probes(&probes.sample().probes);
+            match probes.inherited() {
+                Some(Ok(queues)) => events::counts_go_on(*queues),
+                Some(Err(reason)) => events::counts_begin_at_zero(reason),
+                None => {}
+            }
+            if options.keep_counts {
+                store.leave_programs(&probes);
+            }
             sources.probes.set(probes).ok();
             // The daemon may be stopping already.
             done.send(()).ok();

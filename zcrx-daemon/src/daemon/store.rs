@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::manager::Manager;
-use super::{connections, events};
+use super::{connections, events, package};
+use crate::probe::{Kept, Probes};
 use crate::receive::{HandedQueue, ListenerStore, end_unknown};
 
 /// Begin of the names in the store that are listening sockets.
@@ -21,6 +22,9 @@ const LISTENER: &str = "zcrxd-listen-";
 
 /// Name in the store of the package with connections.
 const CONNECTIONS: &str = "zcrxd-connections";
+
+/// Name in the store of the package with programs and their counts.
+const PROGRAMS: &str = "zcrxd-programs";
 
 /// How long zcrxd waits at its end until systemd has the connections.
 const HANDED_OVER_LIMIT: Duration = Duration::from_secs(3);
@@ -39,6 +43,8 @@ struct State {
     inherited: Vec<(String, TcpListener)>,
     /// Connections of an earlier process.
     connections: Option<OwnedFd>,
+    /// Programs of an earlier process, and their counts.
+    programs: Option<OwnedFd>,
     /// Names of the listening sockets in the store that queues use.
     kept: BTreeSet<String>,
 }
@@ -57,6 +63,8 @@ impl Store {
                 state.inherited.push((name, TcpListener::from(descriptor)));
             } else if name == CONNECTIONS {
                 state.connections = Some(descriptor);
+            } else if name == PROGRAMS {
+                state.programs = Some(descriptor);
             } else {
                 state.web.push(descriptor);
             }
@@ -116,6 +124,49 @@ impl Store {
             }
         }
         Vec::new()
+    }
+
+    /// Takes the programs of the zcrxd before, which count on.
+    pub(super) fn take_programs(&self) -> Option<Kept> {
+        let package = self.state().programs.take()?;
+        self.manager.discard(PROGRAMS);
+        let package::Contents { text, descriptors } = package::unpack(&package);
+        match text.and_then(|text| Ok(serde_json::from_slice::<Kept>(&text)?)) {
+            Ok(mut kept) => {
+                kept.set_descriptors(descriptors);
+                Some(kept)
+            }
+            Err(error) => {
+                events::counts_begin_at_zero(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Leaves programs and their counts to the next zcrxd, however this one ends. They end with [`Store::end_programs`], and when
+    /// systemd empties the store because the service has stopped.
+    pub(super) fn leave_programs(&self, probes: &Probes) {
+        if !self.is_open() {
+            return;
+        }
+        let package = probes.keep().and_then(|kept| {
+            let Some(mut kept) = kept else { return Ok(None) };
+            let descriptors = kept.take_descriptors();
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            package::pack(&serde_json::to_vec(&kept)?, &borrowed).map(Some)
+        });
+        match package {
+            Ok(Some(package)) => self.manager.store(PROGRAMS, package),
+            Ok(None) => {}
+            Err(error) => warn!(%error, "counts of queues will begin at zero after a restart"),
+        }
+    }
+
+    /// Ends what [`Store::leave_programs`] left: no zcrxd follows.
+    pub(super) fn end_programs(&self) {
+        if self.is_open() {
+            self.manager.discard(PROGRAMS);
+        }
     }
 
     /// Closes listening sockets of an earlier process that no queue has taken.

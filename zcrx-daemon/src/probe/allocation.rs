@@ -8,7 +8,7 @@ use aya::{
 };
 use zcrx_common::allocation::State;
 
-use super::object;
+use super::{keep, object};
 use crate::model::{AllocationCount, AllocationDistributions, KernelSnapshot, Log2Histogram, Watermarks};
 
 pub(super) struct Reader {
@@ -28,6 +28,20 @@ impl Reader {
             current: 0,
             missed: BTreeSet::new(),
         })
+    }
+
+    /// Takes over the counts of an earlier zcrxd, but not the call and the interval under way. Returns the number of queues.
+    pub(super) fn take_over(&mut self, earlier: &HashMap<MapData, u64, State>) -> Result<usize, MapError> {
+        let resumed = |state: &State| State {
+            inside: 0,
+            interval: 0,
+            interval_calls: 0,
+            interval_pending: 0,
+            interval_allocatable: u32::MAX,
+            interval_starvation_ns: 0,
+            ..*state
+        };
+        keep::copy(earlier, &mut self.states, resumed, |state| state.calls)
     }
 
     /// Gives each queue with a page pool its counts, and the extremes of the interval so far. A queue that was never asked for a buffer

@@ -116,16 +116,21 @@ fn try_alternative(hooks: &mut Hooks, alternative: &Alternative, host: &Host<'_>
     } else {
         find_function(alternative, host).map_err(|reason| Refused { target: alternative.target(), reason })?
     };
-    for (done, program) in alternative.programs.iter().enumerate() {
+    for program in alternative.programs {
         if let Err(reason) = attach_program(hooks, program, &target, alternative.mechanism, host) {
-            for program in &alternative.programs[..=done] {
-                hooks.multi.detach(program.name);
-                unload(&mut hooks.ebpf, program);
-            }
+            detach(hooks, alternative);
             return Err(Refused { target, reason });
         }
     }
     Ok(target)
+}
+
+/// Takes the programs of an alternative back out, as far as they are attached.
+pub(super) fn detach(hooks: &mut Hooks, alternative: &Alternative) {
+    for program in alternative.programs {
+        hooks.multi.detach(program.name);
+        unload(&mut hooks.ebpf, program);
+    }
 }
 
 /// The name under which this kernel has the function that an alternative wants, if it is the function that the programs were

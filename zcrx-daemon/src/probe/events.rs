@@ -8,7 +8,7 @@ use aya::{
 };
 use zcrx_common::event::{Events, life};
 
-use super::{catalogue, object};
+use super::{catalogue, keep, object};
 use crate::model::{
     ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, KernelQueue, KernelSnapshot,
     Lives, NotificationCount, NotificationKind,
@@ -23,7 +23,7 @@ pub(super) struct Reader {
 }
 
 /// Which of the probes are attached: what the others would count is unknown.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Attached {
     delivery: bool,
     copy: bool,
@@ -36,22 +36,42 @@ struct Attached {
 }
 
 impl Reader {
-    pub(super) fn new(ebpf: &mut Ebpf, is_attached: impl Fn(&str) -> bool) -> Option<Self> {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Option<Self> {
         Some(Self {
             events: object::map(ebpf, "QUEUE_EVENTS")?,
             lives: object::map(ebpf, "LIVES")?,
-            attached: Attached {
-                delivery: is_attached(catalogue::DELIVERY),
-                copy: is_attached(catalogue::COPY),
-                control: is_attached(catalogue::CONTROL),
-                notification: is_attached(catalogue::NOTIFICATION),
-                pool_begin: is_attached(catalogue::POOL_BEGIN),
-                pool_end: is_attached(catalogue::POOL_END),
-                queue_end: is_attached(catalogue::QUEUE_END),
-                teardown: is_attached(catalogue::TEARDOWN),
-            },
+            attached: Attached::default(),
             missed: BTreeSet::new(),
         })
+    }
+
+    /// Takes note of the probes that are attached now.
+    pub(super) fn count_for(&mut self, is_attached: impl Fn(&str) -> bool) {
+        self.attached = Attached {
+            delivery: is_attached(catalogue::DELIVERY),
+            copy: is_attached(catalogue::COPY),
+            control: is_attached(catalogue::CONTROL),
+            notification: is_attached(catalogue::NOTIFICATION),
+            pool_begin: is_attached(catalogue::POOL_BEGIN),
+            pool_end: is_attached(catalogue::POOL_END),
+            queue_end: is_attached(catalogue::QUEUE_END),
+            teardown: is_attached(catalogue::TEARDOWN),
+        };
+    }
+
+    /// Forgets all counts.
+    pub(super) fn begin_again(&mut self) {
+        let queues: Vec<u64> = self.events.keys().filter_map(Result::ok).collect();
+        for ifq in queues {
+            // One that is gone meanwhile is gone as well.
+            self.events.remove(&ifq).ok();
+        }
+    }
+
+    /// Takes over the counts of an earlier zcrxd. Returns the number of queues.
+    pub(super) fn take_over(&mut self, earlier: &HashMap<MapData, u64, Events>) -> Result<usize, MapError> {
+        let total = |events: &Events| events.receives + events.copies + events.flushed;
+        keep::copy(earlier, &mut self.events, |events| *events, total)
     }
 
     /// Gives each queue its counts. A queue without an event since the probes were attached has counts of zero.

@@ -23,7 +23,7 @@ use zcrx_common::{
 use self::{assemble::Assembly, holders::Holders, operations::Operations};
 use super::{iterator, object, offsets::Resolved};
 use crate::kernel::clock::monotonic;
-use crate::model::{Discovery, KernelSnapshot, SelfCheck};
+use crate::model::{CheckedFigure, Discovery, KernelSnapshot};
 
 pub(super) use assemble::Known;
 
@@ -124,9 +124,8 @@ impl Reader {
     }
 
     /// Does without the figures that a check found to be wrong. Fails, with the reason, where nothing is left that can be relied on.
-    pub(super) fn distrust(&mut self, check: &SelfCheck) -> Result<(), String> {
-        let wrong: Vec<_> = check.wrong().collect();
-        for figure in &wrong {
+    pub(super) fn distrust(&mut self, wrong: &[&CheckedFigure]) -> Result<(), String> {
+        for figure in wrong {
             if !self.known.forget(&figure.name) {
                 let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
                 return Err(format!("the self-check failed: {}", wrong.join(", ")));

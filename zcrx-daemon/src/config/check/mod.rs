@@ -37,6 +37,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
             statistics: draft.probes.statistics.unwrap_or(false),
             residence: draft.probes.residence.unwrap_or(0),
             self_check: true,
+            keep_counts: draft.probes.keep_counts.unwrap_or(true),
         },
         interval: checker.interval(draft.observe.interval.as_ref()),
         recordings: recordings(&draft.recordings),

@@ -51,6 +51,8 @@ fn log_everything() {
     connections_not_left(200, &io::ErrorKind::TimedOut.into());
     connections_taken_over(200);
     connections_not_taken_over(200, &io::ErrorKind::UnexpectedEof.into());
+    counts_go_on(1);
+    counts_begin_at_zero("another version left them");
     web_listens("http://127.0.0.1:9965/");
     let mut queue = observation.host.receive[0].clone();
     queue_receives(&queue);

@@ -38,6 +38,10 @@ pub(super) struct Truth {
     /// Buffers that user space holds or has returned without the kernel having looked.
     pub(super) user_buffers: u64,
     pub(super) buffer_bytes: u64,
+    /// Payload received, all of it copied: there is no device.
+    pub(super) received_bytes: u64,
+    /// Buffers that the payload is in.
+    pub(super) received_buffers: u64,
     pub(super) cq_entries: u64,
     pub(super) cq_unread: u64,
     pub(super) tid: u64,
@@ -99,6 +103,8 @@ impl CheckQueue {
             buffers: BUFFERS as u64,
             user_buffers: delivered - 1,
             buffer_bytes: page as u64,
+            received_bytes: (PAGES * page) as u64,
+            received_buffers: delivered,
             cq_entries: CQ_ENTRIES.into(),
             cq_unread: UNREAD,
             tid: u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()),

@@ -80,6 +80,17 @@ impl Manager {
         self.end(daemon, "stop")
     }
 
+    /// Ends zcrxd as a crash does.
+    pub(crate) fn kill(&mut self, daemon: Daemon<'_>) -> Result<()> {
+        daemon.kill()?;
+        self.handle_all()
+    }
+
+    /// Whether there is a descriptor of this name in the store.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        self.stored.iter().any(|(kept, _)| kept == name)
+    }
+
     /// Ends zcrxd as systemd does for a job of this type.
     fn end(&mut self, mut daemon: Daemon<'_>, job: &str) -> Result<String> {
         set_job(job)?;

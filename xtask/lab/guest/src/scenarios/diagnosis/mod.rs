@@ -12,11 +12,13 @@ mod foreign_snapshot;
 mod healthy;
 mod importers;
 mod local_queue;
+mod napi;
 mod owner;
 mod owner_state;
 mod probes;
 mod residence;
 mod residence_cost;
+mod restarted;
 mod sizes;
 mod sizes_random;
 mod starvation;
@@ -39,11 +41,13 @@ pub(super) const FILES: &[&[Scenario]] = &[
     healthy::SCENARIOS,
     importers::SCENARIOS,
     local_queue::SCENARIOS,
+    napi::SCENARIOS,
     owner::SCENARIOS,
     owner_state::SCENARIOS,
     probes::SCENARIOS,
     residence::SCENARIOS,
     residence_cost::SCENARIOS,
+    restarted::SCENARIOS,
     sizes::SCENARIOS,
     sizes_random::SCENARIOS,
     starvation::SCENARIOS,

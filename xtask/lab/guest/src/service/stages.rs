@@ -97,7 +97,8 @@ pub(super) const RELOADED: Step = Step {
 
 pub(super) const RESTARTED: Step = Step {
     name: "service-restarted",
-    about: "a restart refuses no connection and ends none, and the service is back after it and after it was killed",
+    about: "a restart refuses no connection and ends none, the service is back after it and after it was killed, and the counts of the \
+            probes go on",
     limit: 300,
     run: || {
         let received = || metrics()?.count("zcrxd_receiver_received_bytes_total");
@@ -115,18 +116,23 @@ pub(super) const RESTARTED: Step = Step {
                 "connections did not outlive the restart: {said}"
             );
         }
-        let journal = output(Command::new("journalctl").args(["--no-pager", "--unit=zcrxd.service"]))?;
+        let journal = || output(Command::new("journalctl").args(["--no-pager", "--unit=zcrxd.service"]));
+        let said = journal()?;
         for words in [
             "new connections wait for the next zcrxd",
             "connections go on in the next zcrxd",
             "connections of the zcrxd before wait in systemd's store",
         ] {
-            ensure!(journal.contains(words), "zcrxd did not say {words:?}");
+            ensure!(said.contains(words), "zcrxd did not say {words:?}");
         }
+        let counts_kept = |journal: &str| journal.matches("queues go on from the zcrxd before").count();
+        let kept = counts_kept(&said);
+        ensure!(kept > 0, "the counts of the probes did not outlive the restart");
         let pid = property("MainPID")?;
         let restarts = property("NRestarts")?;
         systemctl(&["kill", "--signal=SIGKILL", "zcrxd.service"])?;
         another(&pid, &restarts)?;
+        ensure!(counts_kept(&journal()?) > kept, "the counts of the probes did not outlive SIGKILL");
         send()
     },
 };

@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     signature: "the queue is registered, but its page pool is detached: the interface, or its receive queue, is down",
     remedy: "bring the interface up (ip link set IF up); the queue comes back by itself, and nothing has to be restarted",
     run: &["ip -s link show {interface}", "ethtool {interface}"],
-    produced: Produced::Lab { how: "the interface is taken down under traffic", kernels: "7.2" },
+    produced: Produced::Lab { how: "the interface is taken down under traffic", kernels: "7.2, 7.3" },
     late: Some("a driver's reset detaches the pool too, for less than 2.5 s"),
     alarm: Some(alarm),
     needs: &["snapshot"],

@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
     run: &["ps -o pid,stat,wchan:32,comm -Lp {pid}", "cat /proc/{pid}/stack", "cat /proc/{pid}/cgroup"],
     produced: Produced::Lab {
         how: "the application is stopped by SIGSTOP or waits in uninterruptible sleep",
-        kernels: "7.2",
+        kernels: "7.2, 7.3",
     },
     late: None,
     alarm: None,

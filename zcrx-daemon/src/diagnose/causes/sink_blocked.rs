@@ -17,7 +17,7 @@ pub(super) const RULE: Rule = Rule {
     run: &["ss -tmi dst {destination}", "ss -xap | grep {unix_destination}", "cat /proc/{pid}/stack"],
     produced: Produced::Lab {
         how: "the local queue's destination reads nothing, with the default limits",
-        kernels: "7.2",
+        kernels: "7.2, 7.3",
     },
     late: Some("a sink that takes nothing for less than two seconds is no alarm"),
     alarm: Some(alarm),

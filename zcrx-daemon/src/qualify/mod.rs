@@ -5,7 +5,7 @@
 //!
 //! | Module | Idea |
 //! |---|---|
-//! | `battery` | the tests in their order; `starvation` and `restore` are files of their own |
+//! | `battery` | the tests in their order; the longer ones are files of their own |
 //! | `peer` | the sending end |
 //! | `consumer` | what makes a queue starve |
 //! | `counters`, `settings` | what changed |

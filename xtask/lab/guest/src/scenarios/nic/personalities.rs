@@ -1,5 +1,6 @@
 //! `zcrxd nic`, zcrxd and its verdicts on the ways of several drivers, which the software NIC imitates, and on the guest's driver.
 
+mod reload;
 mod settings;
 mod walk;
 
@@ -10,19 +11,27 @@ use zcrx_lab_guest::protocol::Need;
 
 use self::walk::Walk;
 use super::preparation::done;
-use crate::harness::daemon::Daemon;
-use crate::harness::diagnosis::{named_in_the_end, watching};
+use crate::harness::diagnosis::{answer, causes, close, episodes, named_in_the_end, watching};
+use crate::harness::failures::agree;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Driver, Nic};
 use crate::harness::random::Random;
-use crate::harness::receiver::{TRANSFER_LIMIT, expect, settled};
+use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually, program};
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] =
-    &[RESTORED, RESTORED_MANY, DRIVER_RESTORED, DRIVER_RESTORED_MANY, FACTORY, STARVED];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    RESTORED,
+    RESTORED_MANY,
+    DRIVER_RESTORED,
+    DRIVER_RESTORED_MANY,
+    FACTORY,
+    RELOADED,
+    STARVED,
+    AREA_IN_RING,
+];
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 /// Drivers whose ways the NIC has.
@@ -114,48 +123,34 @@ fn restored(seed: u64, states: u32) -> Result<()> {
 const FACTORY: Scenario = Scenario {
     name: "personalities-prepared",
     about: "on the ways of plain, bnxt and mlx5 as loaded, zcrxd run with prepare = true receives without a copy, does so again \
-            after the driver is reloaded under it, and leaves the settings as they were",
+            after the driver is reloaded under it amid a transfer, which goes on with no byte lost, and leaves the settings as they \
+            were",
     needs: NEEDS,
     proves: &[],
     limit: 900,
     default: false,
     run: || {
         for personality in ["plain", "bnxt", "mlx5"] {
-            from_factory(personality).with_context(|| personality.to_owned())?;
+            let parameters = format!("personality={personality} queues={QUEUES} channels=2");
+            reload::amid_a_transfer(&parameters, 3).with_context(|| personality.to_owned())?;
             nic::remove(STEP_LIMIT)?;
         }
         Ok(())
     },
 };
 
-fn from_factory(personality: &str) -> Result<()> {
-    const BYTES: u64 = 8 << 20;
-    let parameters = format!("personality={personality} queues={QUEUES} channels=2");
-    let nic = Nic::unprepared(&parameters)?;
-    let original = settings::shown(&nic)?;
-    let address = Nic::address();
-    let arguments =
-        ["--interface", nic::RX, "--queue", "3", "--prepare", "--listen", &address, "--sink", "verify"];
-    let mut daemon =
-        Daemon::start(&nic.rx, &[&arguments[..], &["--backend", "device", "--no-probes"]].concat())?;
-    Traffic::start(&nic.tx, &address, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
-    expect(&settled(&mut daemon)?, "device", BYTES)?;
-    let written = nic.stat("rx3_niov_bytes")?;
-    ensure!(written >= BYTES, "the NIC wrote {written} bytes into the area");
-
-    let before = daemon.metrics()?.count("zcrxd_receiver_registrations_total")?;
-    nic::unload(STEP_LIMIT)?;
-    nic.connect(&parameters)?;
-    daemon.until("the queue is registered on the new driver", TRANSFER_LIMIT, |metrics| {
-        metrics.count("zcrxd_receiver_registrations_total").is_ok_and(|count| count > before)
-    })?;
-    Traffic::start(&nic.tx, &address, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
-    expect(&settled(&mut daemon)?, "device", 2 * BYTES)?;
-    let written = nic.stat("rx3_niov_bytes")?;
-    ensure!(written >= BYTES, "after the reload the NIC wrote {written} bytes into the area");
-    daemon.stop()?;
-    settings::same("after the run", &original, &settings::shown(&nic)?)
-}
+/// The same with the guest's driver.
+const RELOADED: Scenario = Scenario {
+    name: "driver-reloaded",
+    about: "on an interface as its driver brings it up, zcrxd run with prepare = true receives without a copy; the driver's module is \
+            removed and loaded again amid a transfer, which goes on; no byte acknowledged is lost, the next transfer is received \
+            without a copy, and the settings are left as they were",
+    needs: NEEDS,
+    proves: &[],
+    limit: 500,
+    default: false,
+    run: || reload::amid_a_transfer("", nic::QUEUE),
+};
 
 /// How a driver's queue comes back once buffers are there.
 struct Recovery {
@@ -175,8 +170,8 @@ const RECOVERIES: [Recovery; 3] = [
 /// A foreign queue starves, and comes back as its driver lets it.
 const STARVED: Scenario = Scenario {
     name: "personalities-starved",
-    about: "on the ways of plain, bnxt and mlx5 a foreign queue starved by a leak is named as one, with its failures counted as \
-            the driver counts them; once all is returned the queue comes back by itself or, on mlx5, is called stalled with the \
+    about: "on the ways of plain, bnxt and mlx5 a foreign queue starved by a leak is named as one, with as many failures \
+            counted as the driver counts; once all is returned the queue comes back by itself or, on mlx5, is called stalled with the \
             command that revives it",
     needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
     proves: &[],
@@ -233,6 +228,8 @@ fn starved(recovery: &Recovery) -> Result<()> {
     foreign.order("resume")?;
     if !recovery.by_itself {
         named_in_the_end(&daemon, "lazy_consumption")?;
+        // A new ring tries again.
+        agree(&nic, &daemon, recovery.counter, before)?;
         ensure!(traffic.running()?, "the transfer went on although this driver does not retry");
         let said = daemon.page("/diagnose.json")?;
         let revive = format!("ethtool -G {}", nic::RX);
@@ -240,6 +237,41 @@ fn starved(recovery: &Recovery) -> Result<()> {
         restart(&nic)?;
     }
     traffic.finish(TRANSFER_LIMIT)?;
+    daemon
+        .until("the starvation is over", LIMIT, |metrics| metrics.sum("zcrx_queue_starving") == Some(0.0))?;
+    if recovery.by_itself {
+        agree(&nic, &daemon, recovery.counter, before)?;
+        for episode in episodes(&answer(&daemon)?) {
+            let stalls = causes(&episode).iter().any(|cause| cause == "lazy_consumption");
+            ensure!(!stalls, "a driver that retries is said to stay dead: {episode}");
+        }
+    }
     foreign.settle_and_quit()?;
-    daemon.stop().map(drop)
+    close(daemon)
 }
+
+/// bnxt hands a buffer on only against another one.
+const AREA_IN_RING: Scenario = Scenario {
+    name: "personalities-area-in-ring",
+    about: "on the ways of bnxt an area that fits into the receive ring receives nothing: first cause area_too_small",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
+    limit: 300,
+    default: false,
+    run: || {
+        const RING: &str = "256";
+        const BYTES: u64 = 1 << 20;
+        let nic = Nic::with(&format!("personality=bnxt queues={QUEUES} channels=2"))?;
+        nic.receive_ring(RING)?;
+        let daemon = watching(&nic.rx, &[])?;
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let arguments = ["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
+        let foreign = Foreign::start(&nic.rx, &[&arguments[..], &["--area-buffers", RING]].concat())?;
+        let mut traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
+        named_in_the_end(&daemon, "area_too_small")?;
+        ensure!(traffic.running()?, "an area that fits into the ring receives everything");
+        traffic.abandon()?;
+        foreign.kill()?;
+        close(daemon)
+    },
+};

@@ -10,6 +10,7 @@ use netlink_socket2::NetlinkSocket;
 use crate::harness::nic::{self, Driver, Nic};
 
 const CONFIGURED_SPLIT: &str = "hds_config: ";
+const KEY: &str = "RSS key of context ";
 
 /// What ethtool shows, RSS key and transformation of every context, the threshold of header split, and what the stack keeps as
 /// header split's configuration where the driver shows that: others report something else.
@@ -26,6 +27,16 @@ pub(super) fn shown(nic: &Nic) -> Result<Vec<String>> {
         shown.push(format!("{CONFIGURED_SPLIT}{}", configured_split(nic)?));
     }
     Ok(shown)
+}
+
+/// Splits RSS keys, which a driver chooses at random when it is loaded, from everything else.
+pub(super) fn without_keys(shown: &[String]) -> (Vec<String>, Vec<String>) {
+    let is_key = |line: &String| {
+        let table = line.strip_prefix("ethtool -x: ").unwrap_or_default();
+        let is_hex = |byte: &str| byte.len() == 2 && u8::from_str_radix(byte, 16).is_ok();
+        line.starts_with(KEY) || table.contains(':') && table.split(':').all(is_hex)
+    };
+    shown.iter().cloned().partition(is_key)
 }
 
 /// The same without what the stack keeps of header split and no driver reports.
@@ -49,7 +60,7 @@ fn configured_split(nic: &Nic) -> Result<String> {
     })
 }
 
-/// One line for each RSS context.
+/// Two lines for each RSS context.
 fn rss(nic: &Nic) -> Result<Vec<String>> {
     const RSS_GET: u8 = 38;
     nic.rx.enter(|| {
@@ -62,12 +73,12 @@ fn rss(nic: &Nic) -> Result<Vec<String>> {
         let mut contexts = Vec::new();
         while let Some(reply) = replies.recv() {
             let reply = reply.context("RSS is refused")?;
+            let context = reply.get_context().unwrap_or(0);
+            contexts.push(format!("{KEY}{context}: {:?}", reply.get_hkey().ok()));
             contexts.push(format!(
-                "RSS context {}: function {:?}, input_xfrm {:?}, key {:?}, table {:?}",
-                reply.get_context().unwrap_or(0),
+                "RSS context {context}: function {:?}, input_xfrm {:?}, table {:?}",
                 reply.get_hfunc().ok(),
                 reply.get_input_xfrm().ok(),
-                reply.get_hkey().ok(),
                 reply.get_indir().ok(),
             ));
         }

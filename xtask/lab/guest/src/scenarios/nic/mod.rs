@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask regenerate` writes what follows.
 
+mod altered;
 mod check;
 mod drivers;
 mod fbnic;
@@ -16,6 +17,7 @@ use crate::harness::scenario::Scenario;
 /// The scenarios of each file.
 #[rustfmt::skip]
 pub(super) const FILES: &[&[Scenario]] = &[
+    altered::SCENARIOS,
     check::SCENARIOS,
     drivers::SCENARIOS,
     fbnic::SCENARIOS,

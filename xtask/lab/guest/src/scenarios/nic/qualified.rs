@@ -115,8 +115,11 @@ fn qualified(nic: &Nic, queue: &str, restart: &str, counter: &str) -> Result<Val
 /// Runs the battery, which must leave no trace. Returns its report.
 pub(super) fn report(nic: &Nic, queue: &str) -> Result<Value> {
     let original = settings(nic)?;
-    let _peer = peer(nic)?;
+    let mut peer = peer(nic)?;
     let output = command(nic, queue).output().context("cannot run zcrxd qualify")?;
+    // The next one listens on the same port.
+    peer.signal(libc::SIGKILL)?;
+    peer.wait(STEP_LIMIT)?;
     let report = report_of(&output)?;
     fs::write(artefacts().join("qualify.json"), report.to_string()).context("cannot keep the report")?;
     unchanged(&original, &settings(nic)?)?;

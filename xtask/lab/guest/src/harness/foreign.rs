@@ -34,8 +34,12 @@ impl Foreign {
     }
 
     fn start_as(command_name: &str, namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
-        if let Some(place) = arguments.iter().position(|argument| *argument == "--queue") {
-            nic::needs_queue(namespace, arguments[place + 1].parse()?)?;
+        let value = |name: &str| {
+            let place = arguments.iter().position(|argument| *argument == name)?;
+            arguments.get(place + 1)
+        };
+        if let (Some(interface), Some(queue)) = (value("--interface"), value("--queue")) {
+            nic::needs_queue(namespace, interface, queue.parse()?)?;
         }
         let mut command = namespace.command(program("faulty-app"));
         let process = Process::start("faulty-app", command.arg(command_name).args(arguments))?;

@@ -45,12 +45,12 @@ pub(crate) struct Nic {
 
 /// Skips the scenario where a driver of the kernel's own does not give this queue: gve keeps its first one, and an emulated device has
 /// fewer than the software NIC.
-pub(crate) fn needs_queue(namespace: &Namespace, queue: u32) -> Result<()> {
+pub(crate) fn needs_queue(namespace: &Namespace, interface: &str, queue: u32) -> Result<()> {
     let driver = Driver::of_this_guest().unwrap_or(Driver::Software);
     if driver == Driver::Software {
         return Ok(());
     }
-    let channels = namespace.run("ethtool", &["-l", RX])?;
+    let channels = namespace.run("ethtool", &["-l", interface])?;
     let now = channels.lines().skip_while(|line| !line.starts_with("Current")).filter_map(|line| {
         let (kind, count) = line.split_once(':')?;
         ["RX", "Combined"].contains(&kind).then(|| count.trim().parse::<u32>().ok())?

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use super::{Battery, SMALL, Step, Stop, TRANSFER_LIMIT};
+use super::{Battery, SMALL, Step, Stop, TRANSFER_LIMIT, skips_for_steering};
 use crate::check::Verdict;
 use crate::qualify::peer::Transfer;
 use crate::qualify::report::QualifyReport;
@@ -15,8 +15,7 @@ impl Battery<'_> {
     /// The kernel's counts of copies leave out what lies in the header buffer, so they do not show such packets.
     pub(super) fn header_split(&mut self, report: &mut QualifyReport) -> Step {
         const NAME: &str = "header_split";
-        if report.tests.iter().any(|test| test.name == "steering" && test.verdict == Verdict::Fail) {
-            report.add(NAME, Verdict::Skip, "unknown: the connections arrive on another queue");
+        if skips_for_steering(report, NAME) {
             return Ok(());
         }
         let elsewhere = vec![SocketAddr::new(self.here, 0)];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Battery, SMALL, Step, Stop, TRANSFER_LIMIT, sample_of};
+use super::{Battery, SMALL, Step, Stop, TRANSFER_LIMIT, sample_of, skips_for_steering};
 use crate::check::Verdict;
 use crate::qualify::consumer::Consumer;
 use crate::qualify::counters::Counters;
@@ -18,6 +18,9 @@ const RESTART_LIMIT: Duration = Duration::from_secs(30);
 impl Battery<'_> {
     /// A consumer that takes nothing: the queue starves. Then the consumer reads, and the queue has to go on.
     pub(super) fn starvation(&mut self, report: &mut QualifyReport) -> Step {
+        if skips_for_steering(report, "starvation") {
+            return Ok(());
+        }
         let consumer = Consumer::start()?;
         let sink = SinkConfig::Forward(Destination::Unix(consumer.path()));
         let receiver = self.receive(&sink)?;

@@ -151,7 +151,7 @@ const ALTERATIONS: [Alteration; 8] = [
             ("steering", "fail"),
             ("small_packets", "fail"),
             ("header_split", "skip"),
-            ("starvation_counted", "warn"),
+            ("starvation", "skip"),
         ],
         may_show: &[("restart", "pass")],
     },

@@ -122,7 +122,7 @@ pub(super) fn copy<V: Pod>(
     total: impl Fn(&V) -> u64,
 ) -> Result<usize, MapError> {
     let mut queues = 0;
-    for entry in from.iter() {
+    for entry in from {
         let (ifq, value) = entry?;
         to.insert(ifq, resumed(&value), 0)?;
         // A queue that ended before the insertion is gone from the earlier map, or another one has taken its address.

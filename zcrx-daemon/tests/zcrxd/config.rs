@@ -50,7 +50,8 @@ fn unknown_key_is_refused_with_its_position() -> Outcome {
     assert_eq!(
         said,
         format!(
-            "zcrxd: {file}:2:1: unknown field `enable`, expected one of `enabled`, `mechanism`, `statistics`, `residence`\n"
+            "zcrxd: {file}:2:1: unknown field `enable`, expected one of `enabled`, `mechanism`, `statistics`, `residence`, \
+             `keep_counts`\n"
         )
     );
     Ok(())

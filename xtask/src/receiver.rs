@@ -74,8 +74,9 @@ impl Receiver {
                 bail!("zcrxd ended at once ({status}):\n{said}");
             }
             let scrape = Scrape::fetch(self.web);
-            let diagnosed =
-                scrape.as_ref().map_or(0, |scrape| scrape.all("zcrx_queue_episode_active").count());
+            // A scrape during the start may have the diagnosis of a queue that was not there when the scrape began.
+            let count = |name| scrape.as_ref().map_or(0, |scrape| scrape.all(name).count());
+            let diagnosed = count("zcrx_queue_episode_active").min(count("zcrxd_receiver_info"));
             if diagnosed >= self.queues {
                 return scrape;
             }

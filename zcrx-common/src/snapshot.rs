@@ -45,10 +45,10 @@ pub const HAS_LEASE: u32 = 1 << 4;
 pub const HAS_UNREAD: u32 = 1 << 5;
 /// Completions take one or two slots each; without [`HAS_UNREAD`] they could not be counted.
 pub const HAS_MIXED: u32 = 1 << 6;
-/// The NAPI instance that polls the queue was found: [`Queue::napi_state`] and [`Queue::napi_irq_suspend_ns`] mean something.
-pub const HAS_NAPI: u32 = 1 << 8;
 /// [`Ring`] found through its consumer, which has exited: the record names no holder.
 pub const HAS_NO_HOLDER: u32 = 1 << 7;
+/// The NAPI instance that polls the queue was found: [`Queue::napi_state`] and [`Queue::napi_irq_suspend_ns`] mean something.
+pub const HAS_NAPI: u32 = 1 << 8;
 
 /// How user space asks.
 #[repr(C)]

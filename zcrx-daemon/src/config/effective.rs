@@ -159,7 +159,7 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             mechanism: config.probe_options.mechanism,
             statistics: config.probe_options.statistics,
             residence: config.probe_options.residence,
-            keep_counts: config.probe_options.keep_counts,
+            keep_counts: config.keep_counts,
         },
         observe: Observe { interval: write_interval(config.interval) },
         recordings: Recordings {

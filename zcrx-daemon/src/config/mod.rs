@@ -48,6 +48,8 @@ pub struct Config {
     pub probes: bool,
     /// Mechanism that attaches them.
     pub probe_options: probe::Options,
+    /// Whether probes stay attached over a restart of the service, and their counts go on.
+    pub keep_counts: bool,
     /// Time between two samples for the diagnosis.
     pub interval: Duration,
     /// Directory for recordings of episodes; `None` for no recordings.

@@ -59,7 +59,8 @@ pub(super) fn counts_go_on(queues: usize) {
 pub(super) fn counts_begin_at_zero(reason: &str) {
     warn!(
         event = "counts_begin_at_zero",
-        reason, "counts of queues begin at zero: those of the zcrxd before cannot go on: {reason}"
+        reason,
+        "counts of queues begin at zero, which Prometheus takes for a reset: those of the zcrxd before cannot go on: {reason}"
     );
 }
 

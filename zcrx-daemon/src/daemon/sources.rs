@@ -64,11 +64,12 @@ impl Sources {
         kernel: Kernel,
         options: probe::Options,
         store: Arc<Store>,
+        keep_counts: bool,
     ) -> Result<oneshot::Receiver<()>, DaemonError> {
         let sources = Arc::clone(self);
         let (done, attached) = oneshot::channel();
         let attach = move || {
-            let kept = store.take_programs().filter(|_| options.keep_counts);
+            let kept = store.take_programs().filter(|_| keep_counts);
             let probes = Probes::attach_after(&kernel, options, kept);
             // Frees megabytes of type information that zcrxd no longer needs.
             drop(kernel);
@@ -78,7 +79,7 @@ impl Sources {
                 Some(Err(reason)) => events::counts_begin_at_zero(reason),
                 None => {}
             }
-            if options.keep_counts {
+            if keep_counts {
                 store.leave_programs(&probes);
             }
             sources.probes.set(probes).ok();

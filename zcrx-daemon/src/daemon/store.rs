@@ -158,7 +158,10 @@ impl Store {
         match package {
             Ok(Some(package)) => self.manager.store(PROGRAMS, package),
             Ok(None) => {}
-            Err(error) => warn!(%error, "counts of queues will begin at zero after a restart"),
+            Err(error) => warn!(
+                %error,
+                "counts of queues will begin at zero after a restart; LimitNOFILE= of the service must allow twice the probes' descriptors"
+            ),
         }
     }
 

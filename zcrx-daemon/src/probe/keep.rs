@@ -135,3 +135,17 @@ pub(super) fn copy<V: Pod>(
     }
     Ok(queues)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_another_layout_are_not_read() -> Result<(), serde_json::Error> {
+        let other: Kept = serde_json::from_str(&format!(r#"{{"layout": {}}}"#, LAYOUT ^ 1))?;
+        assert_eq!(Inherited::open(other).err().as_deref(), Some("another version of zcrxd left them"));
+        let own: Kept = serde_json::from_str(&format!(r#"{{"layout": {LAYOUT}}}"#))?;
+        assert_eq!(Inherited::open(own).err().as_deref(), Some("a map is missing"));
+        Ok(())
+    }
+}

@@ -17,8 +17,6 @@ pub struct Options {
     /// Whether zcrxd registers a queue of its own to compare a snapshot with it. Other programs that observe the host see that
     /// registration.
     pub self_check: bool,
-    /// Whether programs and counts may outlive zcrxd, if something keeps their descriptors ([`super::Probes::keep`]).
-    pub keep_counts: bool,
 }
 
 /// How programs get onto kernel functions. Tracepoints and iterators are not affected.

@@ -18,7 +18,7 @@ use crate::{
     model::{Attempt, CheckedFigure, Obstacle, ProbeStatus, SelfCheck},
 };
 
-/// What came of it.
+/// The attached probes, and what happened on the way.
 pub(super) struct Started {
     pub(super) status: Vec<ProbeStatus>,
     pub(super) self_check: Option<SelfCheck>,
@@ -69,7 +69,7 @@ pub(super) fn start(kernel: &Kernel, options: Options, kept: Option<Kept>) -> St
     start.finish(Found { snapshot, events, self_check, maps, lasting, earlier })
 }
 
-/// Probes on their way.
+/// The state while probes are attached one after the other.
 struct Start<'a> {
     host: Host<'a>,
     options: Options,
@@ -77,7 +77,7 @@ struct Start<'a> {
     status: Vec<ProbeStatus>,
 }
 
-/// What was found until all probes are attached.
+/// Results of the steps before the last one.
 struct Found {
     snapshot: Option<snapshot::Reader>,
     events: Option<events::Reader>,

@@ -115,7 +115,9 @@ fn alarm(facts: &Facts<'_>) -> Option<Alarm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::History;
     use crate::diagnose::queue_model::{Queue, first, verdict};
+    use crate::model::NapiState;
 
     #[test]
     fn a_synthetic_driver_that_forgets_to_come_back_comes_first() {
@@ -127,6 +129,31 @@ mod tests {
         let verdict = verdict(&queue.run(5));
         let finding = first(&verdict, Cause::LazyConsumption);
         assert_eq!(finding.confidence, Confidence::High, "{verdict:?}");
+    }
+
+    #[test]
+    fn state_of_napi_is_evidence_for_what_it_waits() {
+        let mut queue = Queue { napi_restarts: false, socket_limit: 100_000, ..Queue::default() };
+        queue.owner_runs = false;
+        queue.run(4);
+        queue.owner_runs = true;
+        for (napi, words) in [
+            (NapiState::default(), "is not scheduled: it waits for an interrupt"),
+            (NapiState { disabled: true, ..NapiState::default() }, "has disabled the queue's NAPI"),
+            (NapiState { scheduled: true, ..NapiState::default() }, ""),
+        ] {
+            let mut history = History::new(30);
+            queue.clone().run_with(5, |mut sample| {
+                if let Some(kernel) = sample.kernel_mut() {
+                    kernel.napi = Some(napi);
+                }
+                history.push(sample);
+            });
+            let verdict = verdict(&history);
+            let evidence = first(&verdict, Cause::LazyConsumption).evidence.join("; ");
+            assert_eq!(evidence.contains("NAPI instance"), !words.is_empty(), "{evidence}");
+            assert!(evidence.contains(words), "{evidence}");
+        }
     }
 
     #[test]

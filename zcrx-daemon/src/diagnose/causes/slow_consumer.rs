@@ -65,7 +65,6 @@ fn judge(facts: &Facts<'_>) -> Judgement {
     let returning = facts.returning() || in_bursts;
     let confidence =
         if (returning || accounted) && share >= MOST { Confidence::High } else { Confidence::Medium };
-    let alone = facts.ring_that_waits();
     // What an owner holds all the time, whose ring was full, may be returns that it dropped.
     let throughout = facts.held_throughout().filter(|_| facts.refill_was_full() && !accounted);
     let dropped = placement.share(throughout).unwrap_or(0.0);
@@ -97,7 +96,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
                 waiting_share * 100.0
             )
         }))
-        .evidence_if(alone)
+        .evidence_if(facts.ring_that_waits())
         .evidence_if(facts.now.oldest_held.map(|age| format!("the oldest is held for {}", words::time(age))))
         .evidence_if((!returning && accounted).then(|| {
             format!("its sink finished no buffer in {}", words::last(facts.latest.span))

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::namespace::Namespace;
-use super::nic;
+use super::nic::{self, Nic};
 use super::process::Process;
 use super::{STEP_LIMIT, eventually, program};
 
@@ -26,6 +26,13 @@ impl Foreign {
     /// Starts `faulty-app receive` with further arguments and waits until it is registered.
     pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
         Self::start_as("receive", namespace, arguments)
+    }
+
+    /// As [`Foreign::start`], on the queue that the NIC's flow is steered to, where it listens.
+    pub(crate) fn on_nic(nic: &Nic, further: &[&str]) -> Result<Self> {
+        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
+        let place = ["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
+        Self::start(&nic.rx, &[&place[..], further].concat())
     }
 
     /// Starts `faulty-app share` with further arguments, whose rings share a queue, and waits until it is registered.

@@ -10,7 +10,7 @@ use crate::harness::foreign::{Foreign, number};
 use crate::harness::kprobe::Kprobe;
 use crate::harness::metrics::Metrics;
 use crate::harness::namespace::Namespace;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
@@ -56,11 +56,23 @@ const COPIED_KPROBE_MULTI: Scenario = Scenario {
     run: || copied("kprobe-multi"),
 };
 
+/// zcrxd compared what these probes counted with what it did to a queue of its own, and each figure was right.
+fn counts_are_checked(metrics: &Metrics) -> Result<()> {
+    for figure in
+        ["delivery.bytes", "copy.bytes", "copy.buffers", "control.flushes", "control.flushed", "areas.free"]
+    {
+        let checked = metrics.one("zcrxd_self_check_passed", &[("figure", figure)])?;
+        ensure!(checked.count() == 1, "the self-check says of a right figure: {checked:?}");
+    }
+    Ok(())
+}
+
 fn copied(mechanism: &str) -> Result<()> {
     let host = Namespace::create()?;
     let mut foreign = Foreign::start(&host, &["--area-buffers", "256", "--refill-entries", "256"])?;
     let config = ["--probe-mechanism", mechanism];
     let mut daemon = Daemon::start(&host, &config)?;
+    counts_are_checked(&daemon.metrics()?)?;
     // Not before zcrxd is ready: its check of the snapshot receives, copies and flushes.
     let receives = Kprobe::count("io_zcrx_recv").context("io_zcrx_recv cannot be probed")?;
     let copies = Kprobe::count("io_zcrx_copy_chunk").context("io_zcrx_copy_chunk cannot be probed")?;
@@ -145,10 +157,8 @@ const ON_DEVICE: Scenario = Scenario {
         let begun = Kprobe::count("io_pp_zc_init").context("io_pp_zc_init cannot be probed")?;
         let ended = Kprobe::count("io_pp_zc_destroy").context("io_pp_zc_destroy cannot be probed")?;
         let mut daemon = Daemon::start(&nic.rx, &["--config", &config.to_string_lossy()])?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-        arguments.extend(["--area-buffers", "1024"]);
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "1024"])?;
         Traffic::start(&nic.tx, &listen, BYTES, &[])?.finish(TRANSFER_LIMIT)?;
         foreign.order("hold")?;
         let before = nic.stat("rx1_alloc_fail")?;

@@ -7,7 +7,7 @@ use crate::harness::daemon::Daemon;
 use crate::harness::failures::missed_runs;
 use crate::harness::foreign::Foreign;
 use crate::harness::kprobe::Kprobe;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
@@ -33,10 +33,7 @@ const BY_MECHANISM: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments =
-            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "1024"];
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "1024"])?;
         for mechanism in ["fexit", "kprobe-multi", "kretprobe"] {
             starve(&nic, &mut foreign, mechanism).with_context(|| format!("by {mechanism}"))?;
         }

@@ -25,10 +25,7 @@ const NAPI: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::into_this_host()?;
-        let queue = nic::QUEUE.to_string();
-        let listen = Nic::address();
-        let foreign =
-            Foreign::start(&nic.rx, &["--interface", nic::RX, "--queue", &queue, "--listen", &listen])?;
+        let foreign = Foreign::on_nic(&nic, &[])?;
         let daemon = Daemon::start(&nic.rx, &[])?;
         for threaded in [false, true, false] {
             let path = format!("/sys/class/net/{}/threaded", nic::RX);

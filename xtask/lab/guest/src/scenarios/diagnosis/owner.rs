@@ -6,7 +6,7 @@ use zcrx_lab_guest::protocol::Need;
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::Metrics;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::scenario::{Proof, Scenario, Skip};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually};
@@ -25,10 +25,11 @@ const LEAK: Scenario = Scenario {
     default: true,
     run: || {
         let nic = Nic::pair()?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-        arguments.extend(["--area-buffers", "1024", "--fault", "never-return", "--fault-after", "1000000"]);
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let mut foreign = Foreign::on_nic(
+            &nic,
+            &["--area-buffers", "1024", "--fault", "never-return", "--fault-after", "1000000"],
+        )?;
         let mut daemon = Daemon::start(&nic.rx, &[])?;
         if daemon.metrics()?.sum("zcrx_queue_allocations_total").is_none() {
             return Err(Skip("the allocation probe cannot be attached here".to_owned()).into());
@@ -98,10 +99,8 @@ const BACKLOG: Scenario = Scenario {
     run: || {
         let nic = Nic::pair()?;
         nic.receive_buffers(64 << 20, 64 << 20)?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-        arguments.extend(["--area-buffers", "1024", "--fault", "not-reading"]);
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "1024", "--fault", "not-reading"])?;
         let mut daemon = Daemon::start(&nic.rx, &[])?;
         if daemon.metrics()?.sum("zcrx_queue_sockets").is_none() {
             return Err(Skip("the sockets cannot be read here".to_owned()).into());

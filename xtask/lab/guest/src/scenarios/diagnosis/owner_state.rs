@@ -9,7 +9,7 @@ use zcrx_lab_guest::protocol::Need;
 use crate::harness::daemon::Daemon;
 use crate::harness::diagnosis::{answer, causes, episodes};
 use crate::harness::foreign::{Foreign, number};
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually};
@@ -100,10 +100,8 @@ const OWNER_STATES: Scenario = Scenario {
 };
 
 fn show(nic: &Nic, daemon: &mut Daemon<'_>, case: &Case) -> Result<()> {
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-    let arguments =
-        ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "1024"];
-    let mut owner = Foreign::start(&nic.rx, &arguments)?;
+    let listen = Nic::address();
+    let mut owner = Foreign::on_nic(nic, &["--area-buffers", "1024"])?;
     let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
     owner.until("it receives", STEP_LIMIT, |truth| {
         number(truth, "received_bytes").is_ok_and(|bytes| bytes > 0)

@@ -8,7 +8,7 @@ use crate::harness::counts::agree;
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
 use crate::harness::metrics::{Metrics, Sample};
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::traffic::Traffic;
@@ -135,11 +135,8 @@ fn one_in_eight(nic: &Nic) -> Result<()> {
 
 /// A program that keeps each buffer for a while.
 fn keeper(nic: &Nic) -> Result<Foreign> {
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
     let fault = format!("slow={}", KEPT * 1000);
-    let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-    arguments.extend(["--area-buffers", "2048", "--fault", &fault]);
-    Foreign::start(&nic.rx, &arguments)
+    Foreign::on_nic(nic, &["--area-buffers", "2048", "--fault", &fault])
 }
 
 /// The mechanism that a probe is attached by.

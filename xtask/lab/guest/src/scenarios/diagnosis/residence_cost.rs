@@ -10,7 +10,7 @@ use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::{Scenario, Skip};
 
@@ -60,10 +60,8 @@ const COST: Scenario = Scenario {
 
 /// Instructions per completion, of each transfer that counts.
 fn measure(nic: &Nic) -> Result<Vec<u64>> {
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-    let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-    arguments.extend(["--area-buffers", "8192", "--blind"]);
-    let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+    let listen = Nic::address();
+    let mut foreign = Foreign::on_nic(nic, &["--area-buffers", "8192", "--blind"])?;
     let mut measured = Vec::new();
     for _ in 0..TRANSFERS {
         let before = foreign.truth()?;

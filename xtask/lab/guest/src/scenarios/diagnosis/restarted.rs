@@ -1,14 +1,13 @@
 //! Counts of another program's queue over the end of one zcrxd and the start of the next.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::daemon::Daemon;
 use crate::harness::foreign::{Foreign, number};
-use crate::harness::metrics::Metrics;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::service::Manager;
@@ -36,10 +35,8 @@ const RESTARTED: Scenario = Scenario {
         let nic = Nic::pair()?;
         let mut manager = Manager::new()?;
         let daemon = manager.start(&nic.rx, &[])?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments =
-            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "1024"];
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "1024"])?;
         starve(&nic, &mut foreign)?;
         counted(&nic, &mut foreign, &daemon, 1)?;
 
@@ -52,12 +49,12 @@ const RESTARTED: Scenario = Scenario {
         let log = daemon.process().stderr();
         ensure!(log.contains("counts of 1 queues go on"), "the counts begin again: {log}");
         counted(&nic, &mut foreign, &daemon, 2)?;
-        lasting(&daemon.metrics()?, starved)?;
+        lasting(&daemon, starved)?;
 
         manager.end_for_restart(daemon)?;
         let mut daemon = manager.start(&nic.rx, &[])?;
         counted(&nic, &mut foreign, &daemon, 2)?;
-        lasting(&daemon.metrics()?, starved)?;
+        lasting(&daemon, starved)?;
 
         foreign.order("resume")?;
         daemon.until("the starvation ends", STEP_LIMIT, |metrics| {
@@ -111,13 +108,13 @@ fn counted(nic: &Nic, foreign: &mut Foreign, daemon: &Daemon<'_>, starvations: u
 }
 
 /// The starvation lasts at least since then.
-fn lasting(metrics: &Metrics, since: Instant) -> Result<()> {
-    let least = since.elapsed().as_secs_f64();
-    let said = metrics.sum("zcrx_queue_starving_seconds").context("the queue does not starve")?;
-    // The page is older than the clock here by the time of the scrape.
-    ensure!(said > least - SCRAPE, "starving for {said} s, and it began {least} s ago");
+fn lasting(daemon: &Daemon<'_>, since: Instant) -> Result<()> {
+    // Before the scrape: its sample is not older than the interval between two samples.
+    let least = since.elapsed().saturating_sub(INTERVAL).as_secs_f64();
+    let said = daemon.metrics()?.sum("zcrx_queue_starving_seconds").context("the queue does not starve")?;
+    ensure!(said >= least, "starving for {said} s, and it began at least {least} s ago");
     Ok(())
 }
 
-/// Longest time between the sample of a scrape and its arrival, seconds.
-const SCRAPE: f64 = 2.0;
+/// Between two samples of zcrxd.
+const INTERVAL: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use crate::harness::diagnosis::{
     BYTES, NEEDS, answer, causes, close, keep_recordings, named, seconds, watching,
 };
 use crate::harness::foreign::Foreign;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::Nic;
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
 use crate::harness::{STEP_LIMIT, eventually, program, work};
@@ -114,10 +114,11 @@ const FORECAST: Scenario = Scenario {
     default: false,
     run: || {
         let nic = Nic::pair()?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-        arguments.extend(["--area-buffers", "8192", "--refill-entries", "8192", "--fault", "fragments=32"]);
-        let foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let foreign = Foreign::on_nic(
+            &nic,
+            &["--area-buffers", "8192", "--refill-entries", "8192", "--fault", "fragments=32"],
+        )?;
         let daemon = watching(&nic.rx, &[])?;
         let traffic = Traffic::start(&nic.tx, &listen, 4 * BYTES, &[])?;
         let mut foretold: Vec<(f64, f64)> = Vec::new();
@@ -155,9 +156,5 @@ const FORECAST: Scenario = Scenario {
 
 /// A foreign program on the NIC's queue.
 fn start(nic: &Nic, further: &[&str]) -> Result<Foreign> {
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-    let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-    arguments.extend(["--area-buffers", "1024"]);
-    arguments.extend(further);
-    Foreign::start(&nic.rx, &arguments)
+    Foreign::on_nic(nic, &[&["--area-buffers", "1024"][..], further].concat())
 }

@@ -25,10 +25,8 @@ const PINNED: Scenario = Scenario {
     run: || {
         let nic = Nic::pair()?;
         nic.receive_buffers(64 << 20, 64 << 20)?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let mut arguments = vec!["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-        arguments.extend(["--area-buffers", "1024", "--fault", "not-reading"]);
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "1024", "--fault", "not-reading"])?;
         let daemon = watching(&nic.rx, &[])?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
         eventually("the NIC finds no buffer", STEP_LIMIT, || {
@@ -57,10 +55,8 @@ const INTERFACE_DOWN: Scenario = Scenario {
     default: false,
     run: || {
         let nic = Nic::pair()?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments =
-            ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "4096"];
-        let mut foreign = Foreign::start(&nic.rx, &arguments)?;
+        let listen = Nic::address();
+        let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "4096"])?;
         let daemon = watching(&nic.rx, &[])?;
         let traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
         foreign.until("it receives", STEP_LIMIT, |truth| {

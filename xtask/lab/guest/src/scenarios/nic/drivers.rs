@@ -158,11 +158,8 @@ pub(super) fn only_on(driver: Driver) -> Result<()> {
 
 /// A foreign program with 2048 buffers that returns none once it has received a megabyte.
 pub(super) fn leaking(nic: &Nic) -> Result<Foreign> {
-    let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-    let arguments =
-        ["--interface", nic::RX, "--queue", &queue, "--listen", &listen, "--area-buffers", "2048"];
-    let fault = ["--fault", "never-return", "--fault-after", "1000000"];
-    Foreign::start(&nic.rx, &[&arguments[..], &fault].concat())
+    let fault = ["--area-buffers", "2048", "--fault", "never-return", "--fault-after", "1000000"];
+    Foreign::on_nic(nic, &fault)
 }
 
 /// What ethtool shows of the settings that zcrxd may change.

@@ -152,11 +152,8 @@ const STEPS: Scenario = Scenario {
                 "zcrxd {said:?} does not name 40 buffers: {words}"
             );
         }
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let start = |buffers: &str| {
-            let arguments = ["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-            Foreign::start(&nic.rx, &[&arguments[..], &["--area-buffers", buffers]].concat())
-        };
+        let listen = Nic::address();
+        let start = |buffers: &str| Foreign::on_nic(&nic, &["--area-buffers", buffers]);
         for buffers in ["16", "31"] {
             let daemon = watching(&nic.rx, &[])?;
             let foreign = start(buffers)?;

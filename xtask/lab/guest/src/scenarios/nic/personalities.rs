@@ -264,9 +264,8 @@ const AREA_IN_RING: Scenario = Scenario {
         let nic = Nic::with(&format!("personality=bnxt queues={QUEUES} channels=2"))?;
         nic.receive_ring(RING)?;
         let daemon = watching(&nic.rx, &[])?;
-        let (listen, queue) = (Nic::address(), nic::QUEUE.to_string());
-        let arguments = ["--interface", nic::RX, "--queue", &queue, "--listen", &listen];
-        let foreign = Foreign::start(&nic.rx, &[&arguments[..], &["--area-buffers", RING]].concat())?;
+        let listen = Nic::address();
+        let foreign = Foreign::on_nic(&nic, &["--area-buffers", RING])?;
         let mut traffic = Traffic::start(&nic.tx, &listen, BYTES, &[])?;
         named_in_the_end(&daemon, "area_too_small")?;
         ensure!(traffic.running()?, "an area that fits into the ring receives everything");

@@ -165,6 +165,14 @@ offsets! {
     sock_receive_limit: integer 4 = "sock" "sk_rcvbuf";
     /// NAPI instance that delivered to it last.
     sock_napi: integer 4 = "sock" "sk_napi_id";
+    /// Its local port.
+    sock_port: integer 2 = "sock" "__sk_common.skc_num";
+    /// Its peer's port, in network order.
+    sock_peer_port: integer 2 = "sock" "__sk_common.skc_dport";
+    /// Its peer's address, IPv4.
+    sock_peer: integer 4 = "sock" "__sk_common.skc_daddr";
+    /// Its peer's address, IPv6.
+    sock_peer_v6: structure = "sock" "__sk_common.skc_v6_daddr";
     /// The next byte that it expects.
     tcp_expected: integer 4 = "tcp_sock" "rcv_nxt";
     /// The next byte that user space has not received.

@@ -308,10 +308,40 @@ pub struct Sockets {
     pub packet_buffers: u32,
     /// Sockets.
     pub sockets: u32,
+    /// Those of them with the most data, in no order; zero where there are fewer.
+    pub top: [TopSocket; TOP_SOCKETS],
+}
+
+/// Sockets that each sum names: those with the most data.
+pub const TOP_SOCKETS: usize = 4;
+
+/// [`TopSocket::fd`] of a socket that was met among those registered with a ring.
+pub const NO_FD: u32 = u32::MAX;
+
+/// One socket in which data waits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopSocket {
+    /// Memory that it accounts for received data, bytes.
+    pub buffered_bytes: u64,
+    /// In-order payload that the owner has not received, bytes.
+    pub unread_bytes: u64,
+    /// Its peer's address; IPv4 in the first four bytes.
+    pub peer: [u8; 16],
+    /// The descriptor by which it was met, or [`NO_FD`].
+    pub fd: u32,
+    /// Address family, 0 where there is no socket.
+    pub family: u16,
+    /// Local port.
+    pub port: u16,
+    /// The peer's port, in network order.
+    pub peer_port: u16,
+    /// Keeps the structure free of padding.
+    pub reserved: [u16; 3],
 }
 
 const _: () = assert!(size_of::<SocketsKey>() == 24);
-const _: () = assert!(size_of::<Sockets>() == 48);
+const _: () = assert!(size_of::<Sockets>() == 48 + 48 * TOP_SOCKETS);
 const _: () = assert!(size_of::<Config>() == 32);
 const _: () = assert!(size_of::<Ring>() == 80);
 const _: () = assert!(size_of::<Consumer>() == 88);

@@ -255,6 +255,7 @@ pub(super) mod fixture {
         let report = Report {
             rings: Vec::new(),
             napi: None,
+            top_sockets: None,
             verdict,
             key: queue.key.clone(),
             owner: queue.owner.clone(),

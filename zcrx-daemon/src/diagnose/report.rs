@@ -13,7 +13,7 @@ use super::history::History;
 use super::verdict::{Urgency, Verdict};
 use super::vitals::Vitals;
 use super::{Diagnosis, judge, words};
-use crate::model::{Cause, Episode, NapiState, Owner, QueueKey, QueueRing};
+use crate::model::{Cause, Episode, NapiState, Owner, QueueKey, QueueRing, TopSocket};
 
 /// Everything there is to say of one queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Report {
     /// The NAPI instance that polls the queue, at the moment of the sample.
     #[serde(default)]
     pub napi: Option<NapiState>,
+    /// The sockets that the queue feeds and in which the most data waits, most first; `None` where that is not known.
+    #[serde(default)]
+    pub top_sockets: Option<Vec<TopSocket>>,
     /// The same as text.
     #[serde(default)]
     pub verdict: Verdict,
@@ -109,6 +112,7 @@ impl Report {
             vitals,
             rings: rings(facts),
             napi: facts.now.kernel.as_ref().and_then(|kernel| kernel.napi),
+            top_sockets: facts.now.kernel.as_ref().and_then(|kernel| kernel.top_sockets.clone()),
             verdict,
         })
     }

@@ -19,6 +19,7 @@ mod registration;
 mod ring;
 mod self_check;
 mod snapshot;
+mod sockets;
 mod task;
 mod text;
 mod window;
@@ -49,8 +50,8 @@ pub use ring::{BacklogStatistics, RingStatistics};
 pub use self_check::{CheckedFigure, SelfCheck};
 pub use snapshot::{
     AllocationCount, AreaState, KernelQueue, KernelSnapshot, Owner, PhysicalQueue, PoolState, RefillState,
-    SocketBacklog,
 };
+pub use sockets::{SocketBacklog, TopSocket};
 pub use task::{
     AllocationDistributions, Discovery, Log2Histogram, QueueRing, RunState, TaskState, Watermarks,
 };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AllocationDistributions, ControlCount, CqState, DeliveryCount, Discovery, FallbackCount, NapiState,
-    NotificationCount, QueueRing, ResidenceCount, Watermarks,
+    NotificationCount, QueueRing, ResidenceCount, SocketBacklog, TopSocket, Watermarks,
 };
 
 /// Every queue of the host that the snapshot found, of any owner.
@@ -65,6 +65,10 @@ pub struct KernelQueue {
     /// Why [`Self::sockets`] is unknown, if it is.
     #[serde(default)]
     pub sockets_unknown: Option<String>,
+    /// Those of [`Self::sockets`] in which the most data waits, most first: four at most, and none in which nothing does. `None`
+    /// where sockets are unknown, or this kernel's types do not describe their addresses.
+    #[serde(default)]
+    pub top_sockets: Option<Vec<TopSocket>>,
     /// What the allocation probe counted since it was attached or the queue was made.
     pub allocation: Option<AllocationCount>,
     /// What the delivery probe counted, likewise.
@@ -194,31 +198,6 @@ impl PoolState {
     pub const fn inflight(&self) -> u32 {
         self.held.wrapping_sub(self.released)
     }
-}
-
-/// What waits in receiving sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SocketBacklog {
-    /// Number of sockets that the snapshot read.
-    pub sockets: u32,
-    /// In-order payload that the owner has not received, bytes. Out-of-order data is not included.
-    pub unread_bytes: u64,
-    /// Sum of their receive buffer limits, bytes.
-    pub limit_bytes: u64,
-    /// Sockets on which a receive of the queue (`IORING_OP_RECV_ZC`) is armed.
-    #[serde(default)]
-    pub armed: Option<u32>,
-    /// Part of [`Self::unread_bytes`] in sockets on which no receive is armed: the owner does not receive it.
-    #[serde(default)]
-    pub unarmed_unread_bytes: Option<u64>,
-    /// Memory that the sockets account for (`sk_rmem_alloc`), bytes: unread and out-of-order data, with overhead. All of this data
-    /// occupies buffers.
-    #[serde(default)]
-    pub buffered_bytes: Option<u64>,
-    /// Buffers in which that data lies, by what the first packet of each socket occupies; `None` where this kernel's types do not say,
-    /// or no packet was there to look at.
-    #[serde(default)]
-    pub buffers: Option<u64>,
 }
 
 /// Counts of the provider's allocation function for one queue.

@@ -3,6 +3,7 @@
 mod kernel;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{
@@ -16,7 +17,7 @@ use crate::model::{
     NotificationKind, Obstacle, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus,
     ProgramCost, QueueKey, QueueRing, QueueSample, QueueState, ReceiveSample, RefillState, Refusal,
     Registration, RegistrationCount, ResidenceCount, RingStatistics, RunState, Selection, SelfCheck,
-    SocketBacklog, TaskState, Watermarks, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
+    SocketBacklog, TaskState, TopSocket, Watermarks, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 pub(crate) use self::kernel::kernel_queue;

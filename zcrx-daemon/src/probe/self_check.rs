@@ -71,6 +71,9 @@ fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
     let sum =
         |figure: fn(&crate::model::AreaState) -> Option<u64>| areas.iter().map(figure).sum::<Option<u64>>();
     let refill = queue.refill;
+    let unread = truth.unread;
+    let mut top = queue.top_sockets.iter().flatten();
+    let socket = top.find(|socket| socket.fd == Some(unread.fd));
     let numbers = [
         ("refill.entries", truth.refill_entries, refill.map(|refill| u64::from(refill.entries))),
         ("refill.cached_head", truth.refill_head, refill.map(|refill| u64::from(refill.cached_head))),
@@ -91,8 +94,11 @@ fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
         ("control.flushes", 1, queue.control.as_ref().map(flushes)),
         ("control.flushed", truth.refill_head, queue.control.as_ref().map(|control| control.flushed)),
         ("sockets.armed", 1, queue.sockets.and_then(|sockets| sockets.armed).map(u64::from)),
+        ("sockets.unread", unread.bytes, socket.map(|socket| socket.unread_bytes)),
+        ("sockets.port", unread.port, socket.map(|socket| socket.port.into())),
     ];
     figures.extend(numbers.map(|(name, expected, shown)| figure(name, &expected, shown.as_ref())));
+    figures.push(figure("sockets.peer", &unread.peer, socket.map(|socket| &socket.peer)));
     let run = task.and_then(|task| task.run).map(RunState::name);
     figures.push(figure("consumer.run", &RunState::Running.name(), run.as_ref()));
     figures
@@ -114,9 +120,13 @@ fn figure<T: ToString>(name: &str, expected: &T, shown: Option<&T>) -> CheckedFi
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use super::queue::UnreadSocket;
     use super::*;
     use crate::model::{
         AreaState, CqState, DeliveryCount, FallbackCount, QueueRing, RefillState, SocketBacklog, TaskState,
+        TopSocket,
     };
     use crate::probe::offsets::Resolved;
     use crate::probe::snapshot::Known;
@@ -134,7 +144,9 @@ mod tests {
         cq_entries: 64,
         cq_unread: 3,
         tid: 77,
+        unread: UnreadSocket { fd: 9, port: 80, peer: PEER, bytes: 5000 },
     };
+    const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
 
     fn queue() -> KernelQueue {
         let consumer = TaskState { tid: 77, run: Some(RunState::Running), ..TaskState::default() };
@@ -158,6 +170,15 @@ mod tests {
                 flushed: 1,
             }),
             sockets: Some(SocketBacklog { sockets: 1, armed: Some(1), ..SocketBacklog::default() }),
+            top_sockets: Some(vec![TopSocket {
+                pid: 1,
+                fd: Some(9),
+                port: 80,
+                peer: PEER,
+                unread_bytes: 5000,
+                buffered_bytes: Some(5000),
+                armed: Some(false),
+            }]),
             ..KernelQueue::default()
         }
     }
@@ -204,7 +225,8 @@ mod tests {
 
     #[test]
     fn unknown_figure_is_not_wrong() {
-        let unknown = KernelQueue { refill: None, buffer_bytes: None, sockets: None, ..queue() };
+        let unknown =
+            KernelQueue { refill: None, buffer_bytes: None, sockets: None, top_sockets: None, ..queue() };
         assert_eq!(wrong(Some(&unknown)), Vec::<String>::new());
     }
 }

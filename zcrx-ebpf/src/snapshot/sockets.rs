@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use zcrx_common::{
     loss::SOCKET_SUM,
-    snapshot::{SOCKET_SUMS, Sockets, SocketsKey},
+    snapshot::{NO_FD, SOCKET_SUMS, Sockets, SocketsKey, TOP_SOCKETS, TopSocket},
 };
 
 use super::{REGISTERED_RINGS, SNAPSHOT_CONFIG, Task, each, first_visit};
@@ -58,6 +58,10 @@ static SNAPSHOT_FILES: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 /// User space removes sums of earlier snapshots.
 #[map]
 static SNAPSHOT_SOCKETS: HashMap<SocketsKey, Sockets> = HashMap::with_max_entries(SOCKET_SUMS, ON_DEMAND);
+
+/// The sum of no socket, never written: a sum is too large for the programs' stack.
+#[map]
+static NO_SOCKETS: Array<Sockets> = Array::with_max_entries(1, 0);
 
 #[repr(C)]
 struct FileWalk {
@@ -137,7 +141,7 @@ unsafe extern "C" fn visit_open(index: u64, context: *mut c_void) -> i64 {
         return 0;
     }
     if read::<u64>(file, offset!(file_operations)) != walk.ring_operations {
-        visit_file(file, walk);
+        visit_file(file, index as u32, walk);
         return 0;
     }
     if !has(offset!(ring_files)) || !has(offset!(ring_files_count)) || !has(offset!(slot_file)) {
@@ -168,14 +172,14 @@ unsafe extern "C" fn visit_slot(index: u64, context: *mut c_void) -> i64 {
     let slot: u64 = read(walk.table + index * 8, 0);
     if slot != 0 {
         let file: u64 = read(slot, offset!(slot_file));
-        visit_file(file & !SLOT_FLAGS, walk);
+        visit_file(file & !SLOT_FLAGS, NO_FD, walk);
     }
     0
 }
 
 /// Adds a file that is a connected TCP socket to its owner's sums.
 #[inline(always)]
-fn visit_file(file: u64, walk: &FileWalk) {
+fn visit_file(file: u64, fd: u32, walk: &FileWalk) {
     let inode: u64 = read(file, offset!(file_inode));
     let private: u64 = read(file, offset!(file_private));
     if inode == 0 || private == 0 || read::<u16>(inode, offset!(inode_mode)) & FILE_TYPE != SOCKET {
@@ -201,31 +205,68 @@ fn visit_file(file: u64, walk: &FileWalk) {
         key.ifq = read(request + u64::from(offset!(request_command)), offset!(receive_queue));
         key.ring = read(request, offset!(request_ring));
     }
-    if let Some(sums) = SNAPSHOT_SOCKETS.get_ptr_mut(key) {
+    let Some(sum) = sum_of(&key, walk.generation) else {
+        loss::count(SOCKET_SUM);
+        return;
+    };
+    // SAFETY: a live value of the map; one reader at a time writes it.
+    let sum = unsafe { &mut *sum };
+    sum.unread_bytes += unread;
+    sum.limit_bytes += limit;
+    sum.buffered_bytes += buffered;
+    sum.packet_bytes += packet_bytes;
+    sum.packet_buffers += packet_buffers;
+    sum.sockets += 1;
+    if has(offset!(sock_port)) && has(offset!(sock_peer_port)) && has(offset!(sock_peer)) {
+        note(&mut sum.top, sock, fd, buffered, unread);
+    }
+}
+
+/// The sum of this snapshot for a key, begun anew if there is none.
+#[inline(always)]
+fn sum_of(key: &SocketsKey, generation: u64) -> Option<*mut Sockets> {
+    if let Some(sum) = SNAPSHOT_SOCKETS.get_ptr_mut(key) {
         // SAFETY: a live value of the map; one reader at a time writes it.
-        let sums = unsafe { &mut *sums };
-        if sums.generation == walk.generation {
-            sums.unread_bytes += unread;
-            sums.limit_bytes += limit;
-            sums.buffered_bytes += buffered;
-            sums.packet_bytes += packet_bytes;
-            sums.packet_buffers += packet_buffers;
-            sums.sockets += 1;
-            return;
+        if unsafe { (*sum).generation } == generation {
+            return Some(sum);
         }
     }
-    let first = Sockets {
-        generation: walk.generation,
-        unread_bytes: unread,
-        limit_bytes: limit,
-        buffered_bytes: buffered,
-        packet_bytes,
-        packet_buffers,
-        sockets: 1,
-    };
-    if SNAPSHOT_SOCKETS.insert(key, first, 0).is_err() {
-        loss::count(SOCKET_SUM);
+    let nothing = NO_SOCKETS.get(0)?;
+    SNAPSHOT_SOCKETS.insert(key, nothing, 0).ok()?;
+    let sum = SNAPSHOT_SOCKETS.get_ptr_mut(key)?;
+    // SAFETY: as above.
+    unsafe { (*sum).generation = generation };
+    Some(sum)
+}
+
+/// Keeps a socket if more waits in it than in one of those that are kept.
+#[inline(always)]
+fn note(top: &mut [TopSocket; TOP_SOCKETS], sock: u64, fd: u32, buffered: u64, unread: u64) {
+    let waits = |socket: &TopSocket| socket.buffered_bytes.max(socket.unread_bytes);
+    let mut least = 0;
+    let mut fewest = waits(&top[0]);
+    for rank in 1..TOP_SOCKETS {
+        if waits(&top[rank]) < fewest {
+            fewest = waits(&top[rank]);
+            least = rank;
+        }
     }
+    if buffered.max(unread) <= fewest {
+        return;
+    }
+    let place = &mut top[least % TOP_SOCKETS];
+    place.buffered_bytes = buffered;
+    place.unread_bytes = unread;
+    place.fd = fd;
+    place.family = read(sock, offset!(sock_family));
+    place.port = read(sock, offset!(sock_port));
+    place.peer_port = read(sock, offset!(sock_peer_port));
+    place.peer = if place.family == AF_INET6 {
+        read(sock, offset!(sock_peer_v6))
+    } else {
+        let address: [u8; 4] = read(sock, offset!(sock_peer));
+        [address[0], address[1], address[2], address[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    };
 }
 
 /// What the first packet that waits in a socket accounts for, and in how many buffers its payload lies: of the other packets only the

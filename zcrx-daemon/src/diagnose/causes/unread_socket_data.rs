@@ -67,6 +67,7 @@ fn judge(facts: &Facts<'_>) -> Judgement {
                 words::buffers(facts, unread)
             )
         }))
+        .evidence_if(facts.socket_that_waits())
         .evidence_if(unarmed.map(|unarmed| format!("no receive is armed for {:.0} % of that", unarmed * 100.0)))
         .evidence_if(small.map(|(bytes, buffer)| {
             format!("small packets: each keeps a buffer of {buffer} bytes for {bytes} bytes of payload")

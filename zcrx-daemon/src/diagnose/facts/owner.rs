@@ -88,6 +88,18 @@ impl Facts<'_> {
             && self.awaited_in_sockets() >= CONSIDERABLE
     }
 
+    /// In which socket the most data waits, as evidence; `None` where that is not known.
+    pub fn socket_that_waits(&self) -> Option<String> {
+        let most = self.now.kernel.as_ref()?.top_sockets.as_ref()?.first()?;
+        let unread = most.unread_bytes;
+        Some(match most.buffered_bytes.filter(|&buffered| unread == 0 && buffered > 0) {
+            Some(buffered) => {
+                format!("the most out-of-order data waits at {most}: {buffered} bytes of memory")
+            }
+            None => format!("the most waits at {most}: {unread} bytes"),
+        })
+    }
+
     /// Which of several rings leaves most unread, as evidence; `None` for a queue of one ring, and where nothing is unread.
     pub fn ring_that_waits(&self) -> Option<String> {
         let rings = &self.now.kernel.as_ref()?.rings;

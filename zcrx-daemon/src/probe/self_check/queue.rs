@@ -1,8 +1,9 @@
 //! A small queue without a device, whose figures are moved to values that differ from each other.
 
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -20,6 +21,8 @@ const CQ_ENTRIES: u32 = 64;
 const PAGES: usize = 8;
 /// Completions that are left unread.
 const UNREAD: u64 = 3;
+/// Bytes that are left in a socket: less than one takes.
+const UNREAD_BYTES: usize = 20_005;
 /// `user_data` of the receive, and of requests that do nothing.
 const RECEIVE: u64 = 1;
 const NOTHING: u64 = 2;
@@ -45,6 +48,16 @@ pub(super) struct Truth {
     pub(super) cq_entries: u64,
     pub(super) cq_unread: u64,
     pub(super) tid: u64,
+    /// A socket that is read by nobody: descriptor, local port, peer and what waits in it.
+    pub(super) unread: UnreadSocket,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnreadSocket {
+    pub(super) fd: u32,
+    pub(super) port: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) bytes: u64,
 }
 
 /// The queue, with what keeps it alive.
@@ -53,7 +66,7 @@ pub(super) struct CheckQueue {
     ring: Ring,
     _queue: Queue,
     _held: Vec<Buffer>,
-    _ends: (TcpStream, TcpStream),
+    _ends: [(TcpStream, TcpStream); 2],
     truth: Truth,
 }
 
@@ -96,6 +109,8 @@ impl CheckQueue {
         for _ in 0..UNREAD {
             submit(&mut ring, &opcode::Nop::new().build().user_data(NOTHING))?;
         }
+        let (mut speaker, deaf) = connection().map_err(step("no connection through the loopback"))?;
+        let unread = leave_unread(&mut speaker, &deaf).map_err(step("no data through the loopback"))?;
         let truth = Truth {
             refill_entries: REFILL_ENTRIES.into(),
             refill_head: 1,
@@ -108,8 +123,9 @@ impl CheckQueue {
             cq_entries: CQ_ENTRIES.into(),
             cq_unread: UNREAD,
             tid: u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()),
+            unread,
         };
-        Ok(Self { ring, _queue: queue, _held: held, _ends: (sender, receiver), truth })
+        Ok(Self { ring, _queue: queue, _held: held, _ends: [(sender, receiver), (speaker, deaf)], truth })
     }
 
     /// Descriptor of the ring, by which a snapshot names it.
@@ -129,6 +145,24 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let sender = TcpStream::connect_timeout(&listener.local_addr()?, LIMIT)?;
     let (receiver, _) = listener.accept()?;
     Ok((sender, receiver))
+}
+
+/// Sends something that stays in the receiving socket. Returns when it is there.
+fn leave_unread(speaker: &mut TcpStream, deaf: &TcpStream) -> io::Result<UnreadSocket> {
+    speaker.write_all(&[0; UNREAD_BYTES])?;
+    let deadline = Instant::now() + LIMIT;
+    while rustix::io::ioctl_fionread(deaf)? < UNREAD_BYTES as u64 {
+        if Instant::now() > deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(UnreadSocket {
+        fd: deaf.as_raw_fd().unsigned_abs(),
+        port: deaf.local_addr()?.port().into(),
+        peer: deaf.peer_addr()?,
+        bytes: UNREAD_BYTES as u64,
+    })
 }
 
 fn submit(ring: &mut Ring, entry: &squeue::Entry) -> Result<(), String> {

@@ -1,16 +1,18 @@
 //! What waits in the sockets of queues' owners, and which queue it belongs to.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::{
     Ebpf,
     maps::{HashMap, MapData},
 };
-use zcrx_common::snapshot::{Sockets, SocketsKey};
+use zcrx_common::snapshot::{NO_FD, Sockets, SocketsKey};
 
 use super::super::{iterator, object};
 use super::process::lives;
-use crate::model::{KernelQueue, SocketBacklog};
+use crate::model::{KernelQueue, SocketBacklog, TopSocket};
 
 const PROGRAM: &str = "snapshot_sockets";
 
@@ -23,8 +25,19 @@ pub(super) struct Place {
     pub(super) armed: Option<(u64, u64)>,
 }
 
+/// The sockets of one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    backlog: SocketBacklog,
+    /// Those in which the most data waits.
+    top: Vec<TopSocket>,
+}
+
 /// Sums by place.
-pub(super) type Sums = BTreeMap<Place, SocketBacklog>;
+pub(super) type Sums = BTreeMap<Place, Sum>;
+
+/// Sockets that a queue names.
+const MOST_NAMED: usize = zcrx_common::snapshot::TOP_SOCKETS;
 
 /// Processes whose threads are visited one process at a time; with more of them, one walk over all threads of the host costs less.
 const MOST_OWNERS: usize = 64;
@@ -85,7 +98,8 @@ impl Reader {
             if sum.generation == generation {
                 let SocketsKey { pid, napi_id, ifq, ring } = key;
                 let armed = (ifq != 0).then_some((ifq, ring));
-                sums.insert(Place { pid, napi_id, armed }, backlog(&sum));
+                let top = sum.top.iter().filter_map(|socket| named(pid, armed.is_some(), socket)).collect();
+                sums.insert(Place { pid, napi_id, armed }, Sum { backlog: backlog(&sum), top });
             } else {
                 stale.push(key);
             }
@@ -96,6 +110,27 @@ impl Reader {
         }
         Ok(sums)
     }
+}
+
+/// A socket by its addresses; `None` for an empty place.
+fn named(pid: u32, armed: bool, socket: &zcrx_common::snapshot::TopSocket) -> Option<TopSocket> {
+    let address = match i32::from(socket.family) {
+        libc::AF_INET => {
+            let [a, b, c, d, ..] = socket.peer;
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(socket.peer)).to_canonical(),
+        _ => return None,
+    };
+    Some(TopSocket {
+        pid,
+        fd: (socket.fd != NO_FD).then_some(socket.fd),
+        port: socket.port,
+        peer: SocketAddr::new(address, u16::from_be(socket.peer_port)),
+        unread_bytes: socket.unread_bytes,
+        buffered_bytes: Some(socket.buffered_bytes),
+        armed: Some(armed),
+    })
 }
 
 fn backlog(sum: &Sockets) -> SocketBacklog {
@@ -136,15 +171,27 @@ fn add(total: &mut SocketBacklog, sum: &SocketBacklog, armed: bool) {
 /// Figures of sockets, beside the sums, that this kernel's types describe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SocketFigures {
+    /// How much waits in them: without that, they say nothing.
+    pub(super) unread: bool,
     /// Whether a receive is armed.
     pub(super) armed: bool,
     /// The memory that they account for.
     pub(super) buffered: bool,
     /// In how many buffers a packet lies.
     pub(super) buffers: bool,
+    /// Ports and peers.
+    pub(super) peers: bool,
 }
 
 impl SocketFigures {
+    /// The sums, or why they are not used.
+    fn usable<'s>(self, sums: Result<&'s Sums, &str>) -> Result<&'s Sums, String> {
+        if !self.unread {
+            return Err("what waits in sockets is not known: the self-check disagreed, or this kernel's types do not describe it".to_owned());
+        }
+        sums.map_err(str::to_owned)
+    }
+
     fn nothing(self) -> SocketBacklog {
         SocketBacklog {
             armed: self.armed.then_some(0),
@@ -153,6 +200,17 @@ impl SocketFigures {
             buffers: (self.buffered && self.buffers).then_some(0),
             ..SocketBacklog::default()
         }
+    }
+
+    /// The sockets that a queue names, of those that its places name, without what is not known of them.
+    fn of(self, mut top: Vec<TopSocket>) -> Vec<TopSocket> {
+        top.sort_by_key(|socket| Reverse(socket.waiting()));
+        top.truncate(MOST_NAMED);
+        for socket in &mut top {
+            socket.armed = socket.armed.filter(|_| self.armed);
+            socket.buffered_bytes = socket.buffered_bytes.filter(|_| self.buffered);
+        }
+        top
     }
 }
 
@@ -168,7 +226,10 @@ pub(super) fn assign(
     has: SocketFigures,
 ) {
     match backlog_of(queue, queues_of, sums, has) {
-        Ok(backlog) => queue.sockets = Some(backlog),
+        Ok(sum) => {
+            queue.sockets = Some(sum.backlog);
+            queue.top_sockets = has.peers.then(|| has.of(sum.top));
+        }
         Err(reason) => queue.sockets_unknown = Some(reason),
     }
     let alone = queue.rings.len() == 1;
@@ -192,14 +253,14 @@ fn armed_of(
     sums: Result<&Sums, &str>,
     has: SocketFigures,
 ) -> Result<SocketBacklog, String> {
-    let sums = sums.map_err(str::to_owned)?;
+    let sums = has.usable(sums)?;
     if !has.armed {
         return Err("several rings share the queue, and this kernel's types do not describe armed receives"
             .to_owned());
     }
     let mut total = SocketBacklog { unarmed_unread_bytes: None, ..has.nothing() };
     for (_, sum) in sums.iter().filter(|(place, _)| place.armed == Some((ifq, ring))) {
-        add(&mut total, sum, true);
+        add(&mut total, &sum.backlog, true);
     }
     Ok(total)
 }
@@ -209,12 +270,12 @@ fn backlog_of(
     queues_of: &BTreeMap<u32, usize>,
     sums: Result<&Sums, &str>,
     has: SocketFigures,
-) -> Result<SocketBacklog, String> {
-    let sums = sums.map_err(str::to_owned)?;
+) -> Result<Sum, String> {
+    let sums = has.usable(sums)?;
     if queue.owners.is_empty() {
         return Err("its owner is not known".to_owned());
     }
-    let mut total = has.nothing();
+    let mut total = Sum { backlog: has.nothing(), top: Vec::new() };
     for owner in &queue.owners {
         let first = Place { pid: owner.pid, napi_id: 0, armed: None };
         let last = Place { pid: owner.pid, napi_id: u32::MAX, armed: Some((u64::MAX, u64::MAX)) };
@@ -237,7 +298,8 @@ fn backlog_of(
                 None => queue.napi_id.is_none_or(|wanted| wanted == place.napi_id),
             };
             if fed {
-                add(&mut total, sum, place.armed.is_some());
+                add(&mut total.backlog, &sum.backlog, place.armed.is_some());
+                total.top.extend(sum.top.iter().cloned());
             }
         }
     }
@@ -245,103 +307,4 @@ fn backlog_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Owner, QueueRing};
-
-    const ALL_FIGURES: SocketFigures = SocketFigures { armed: true, buffered: true, buffers: true };
-
-    fn queue(pids: &[u32], napi_id: Option<u32>) -> KernelQueue {
-        let owner = |&pid| Owner { pid, comm: "receiver".to_owned(), fd: None, cgroup: None };
-        let owners = pids.iter().map(owner).collect();
-        KernelQueue { ifq: 7, owners, napi_id, ifindex: napi_id, ..KernelQueue::default() }
-    }
-
-    /// Process, NAPI instance, queue and ring of the armed receive, unread bytes.
-    type Entry = (u32, u32, Option<(u64, u64)>, u64);
-
-    fn sums(entries: &[Entry]) -> Sums {
-        let sum = |&(pid, napi_id, armed, unread_bytes): &Entry| {
-            let backlog = SocketBacklog {
-                sockets: 1,
-                unread_bytes,
-                limit_bytes: 1000,
-                buffered_bytes: Some(unread_bytes * 2),
-                buffers: Some(unread_bytes / 5),
-                ..SocketBacklog::default()
-            };
-            (Place { pid, napi_id, armed }, backlog)
-        };
-        entries.iter().map(sum).collect()
-    }
-
-    /// Two queues of process 1, on NAPI instances 81 and 82; one of process 2 without a device.
-    fn unread(queue: &KernelQueue) -> Result<u64, String> {
-        let none = None;
-        let sums = sums(&[
-            (1, 0, none, 5),
-            (1, 81, none, 100),
-            (1, 82, none, 200),
-            (2, 0, none, 7),
-            (2, 90, none, 8),
-            (3, 81, none, 1),
-        ]);
-        let queues_of = [(1, 2), (2, 1), (3, 1)].into();
-        backlog_of(queue, &queues_of, Ok(&sums), ALL_FIGURES).map(|backlog| backlog.unread_bytes)
-    }
-
-    #[test]
-    fn sockets_go_to_the_queue_whose_napi_instance_fed_them() {
-        assert_eq!(unread(&queue(&[1], Some(81))), Ok(100));
-        assert_eq!(unread(&queue(&[1], Some(82))), Ok(200));
-        assert_eq!(unread(&queue(&[1], Some(83))), Ok(0));
-        assert_eq!(unread(&queue(&[1, 3], Some(81))), Ok(101), "after a fork each socket is counted once");
-    }
-
-    #[test]
-    fn without_a_napi_instance_an_only_queue_has_all_of_its_owners() {
-        assert_eq!(unread(&queue(&[2], None)), Ok(15));
-        assert!(unread(&queue(&[1], None)).is_err_and(|reason| reason.contains("several queues")));
-        assert!(unread(&queue(&[], Some(81))).is_err());
-    }
-
-    #[test]
-    fn armed_sockets_go_to_the_queue_of_their_receive() {
-        let sums = sums(&[(1, 0, Some((7, 50)), 10), (1, 81, Some((8, 50)), 20), (1, 81, None, 40)]);
-        let backlog = backlog_of(&queue(&[1], Some(81)), &[(1, 2)].into(), Ok(&sums), ALL_FIGURES);
-        let backlog = backlog.expect("NAPI instance and receives are known");
-        assert_eq!((backlog.sockets, backlog.armed, backlog.unread_bytes), (2, Some(1), 50));
-        assert_eq!((backlog.unarmed_unread_bytes, backlog.buffered_bytes), (Some(40), Some(100)));
-        assert_eq!(backlog.buffers, Some(10));
-    }
-
-    #[test]
-    fn each_of_several_rings_has_the_sockets_it_armed() {
-        let sums = sums(&[(1, 0, Some((7, 50)), 10), (1, 0, Some((7, 51)), 30)]);
-        let ring = |id| QueueRing { id, ..QueueRing::default() };
-        let mut queue = KernelQueue { rings: vec![ring(50), ring(51)], ..queue(&[1], None) };
-        assign(&mut queue, &[(1, 1)].into(), Ok(&sums), ALL_FIGURES);
-        let unread: Vec<_> =
-            queue.rings.iter().map(|ring| ring.sockets.map(|all| all.unread_bytes)).collect();
-        assert_eq!(unread, [Some(10), Some(30)]);
-        assert_eq!(queue.sockets.map(|all| all.unread_bytes), Some(40));
-    }
-
-    #[test]
-    fn buffers_follow_from_the_packets_that_were_looked_at() {
-        // Two first packets of 17 frames, a page for each, and the overhead of a packet; 1,023 such frames wait.
-        let packets =
-            Sockets { packet_bytes: 2 * (17 * 4096 + 896), packet_buffers: 34, ..Sockets::default() };
-        let of = |buffered_bytes, packets: Sockets| buffers(&Sockets { buffered_bytes, ..packets });
-        assert_eq!(of(1023 * 4096 + 61 * 896, packets), Some(1023));
-        assert_eq!(of(0, Sockets::default()), Some(0));
-        assert_eq!(of(4992, Sockets::default()), None, "only out-of-order data");
-    }
-
-    #[test]
-    fn unknown_sockets_say_why() {
-        let mut queue = queue(&[1], Some(81));
-        assign(&mut queue, &BTreeMap::new(), Err("not attached"), ALL_FIGURES);
-        assert_eq!((queue.sockets, queue.sockets_unknown.as_deref()), (None, Some("not attached")));
-    }
-}
+mod tests;

@@ -68,6 +68,9 @@ fn figures(queue: &QueueSample, kernel: &KernelQueue) -> Markup {
                 (figure("unread in sockets", &bytes(sockets.unread_bytes), ""))
                 (figure("sockets", &sockets.sockets.to_string(), ""))
             }
+            @for socket in kernel.top_sockets.iter().flatten().take(1) {
+                (figure("most waits at", &format!("{socket}: {}", bytes(socket.waiting())), ""))
+            }
             @if let Some(reason) = &kernel.sockets_unknown {
                 (figure("unread in sockets", &format!("unknown: {reason}"), ""))
             }

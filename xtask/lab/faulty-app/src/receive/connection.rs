@@ -1,7 +1,7 @@
 //! One accepted connection.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
@@ -18,6 +18,10 @@ enum Armed {
 /// What waits in a connection's socket.
 #[derive(Serialize)]
 pub(crate) struct Backlog {
+    /// Its descriptor.
+    fd: RawFd,
+    /// The peer; absent once the connection is gone.
+    peer: Option<SocketAddr>,
     /// `SO_INCOMING_NAPI_ID`; 0 if its data came by no NIC.
     napi_id: i32,
     /// `FIONREAD`.
@@ -86,6 +90,8 @@ impl Connection {
         // SAFETY: FIONREAD writes one int, which lives to the end of the call.
         unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut unread) };
         Backlog {
+            fd: self.fd(),
+            peer: self.stream.peer_addr().ok(),
             napi_id: option(libc::SO_INCOMING_NAPI_ID),
             unread_bytes: unread,
             limit_bytes: option(libc::SO_RCVBUF),

@@ -35,3 +35,17 @@ pub(crate) const fn splitmix64(state: u64) -> u64 {
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
+
+/// The seed that the environment in which the lab was started asks for, else 1.
+pub(crate) fn seed() -> u64 {
+    asked("ZCRX_LAB_SEED").unwrap_or(1)
+}
+
+/// How many steps it asks for, else `usual`.
+pub(crate) fn steps(usual: u32) -> u32 {
+    asked("ZCRX_LAB_STEPS").and_then(|steps| steps.try_into().ok()).unwrap_or(usual)
+}
+
+fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

@@ -72,6 +72,7 @@ impl Known {
             work: has(&["ring_work_tail", "ring_work_stub"]) || has(&["ring_work_first", "ring_work_retry"]),
             waiting: has(&["ring_waiting"]),
             sockets: SocketFigures {
+                unread: has(&["tcp_expected", "tcp_unread"]),
                 armed: has(&receive) && has(&waiters),
                 buffered: has(&["sock_buffered"]),
                 buffers: has(&[
@@ -81,6 +82,7 @@ impl Known {
                     "packet_end",
                     "packet_buffers",
                 ]),
+                peers: has(&["sock_port", "sock_peer_port", "sock_peer", "sock_peer_v6"]),
             },
             run: has(&["task_state", "task_exit_state", "task_job_control"]),
             cpu_time: has(&["task_cpu_time"]),
@@ -99,6 +101,8 @@ impl Known {
             "consumer.tid" => self.consumer = false,
             "consumer.run" => self.run = false,
             "sockets.armed" => self.sockets.armed = false,
+            "sockets.unread" => self.sockets.unread = false,
+            "sockets.port" | "sockets.peer" => self.sockets.peers = false,
             _ => return false,
         }
         true

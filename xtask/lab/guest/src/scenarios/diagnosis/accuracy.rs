@@ -17,7 +17,7 @@ use crate::harness::daemon::Daemon;
 use crate::harness::diagnosis::{NEEDS, answer, causes, close, seconds, watching};
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Nic};
-use crate::harness::random::Random;
+use crate::harness::random::{self, Random};
 use crate::harness::scenario::Scenario;
 use crate::harness::{STEP_LIMIT, facts};
 
@@ -33,10 +33,7 @@ const ACCURACY: Scenario = Scenario {
     proves: &[],
     limit: 14_400,
     default: false,
-    run: || {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        run(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(60))
-    },
+    run: || run(random::seed(), random::steps(60).into()),
 };
 
 /// Seconds of samples within which the fault must do harm; a case without harm is no case.

@@ -24,6 +24,7 @@ mod sizes_random;
 mod starvation;
 mod stories;
 mod teardown;
+mod top_sockets;
 mod view_random;
 
 use crate::harness::scenario::Scenario;
@@ -53,5 +54,6 @@ pub(super) const FILES: &[&[Scenario]] = &[
     starvation::SCENARIOS,
     stories::SCENARIOS,
     teardown::SCENARIOS,
+    top_sockets::SCENARIOS,
     view_random::SCENARIOS,
 ];

@@ -12,7 +12,7 @@ use super::foreign_snapshot::ForeignQueue;
 use crate::harness::STEP_LIMIT;
 use crate::harness::daemon::Daemon;
 use crate::harness::nic::{End, Nic};
-use crate::harness::random::Random;
+use crate::harness::random::{self, Random};
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
@@ -46,9 +46,8 @@ const SEED_2: Scenario = scenario("view-random-2", 3000, false, || all_steps(2..
 const SEED_3: Scenario = scenario("view-random-3", 3000, false, || all_steps(3..=3, 300));
 /// Takes seed and length from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
 const ANY_SEED: Scenario = scenario("view-random-seed", 3000, false, || {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed = number("ZCRX_LAB_SEED").unwrap_or(1);
-    all_steps(seed..=seed, number("ZCRX_LAB_STEPS").unwrap_or(300) as u32)
+    let seed = random::seed();
+    all_steps(seed..=seed, random::steps(300))
 });
 
 /// A program with a queue.

@@ -9,7 +9,7 @@ use zcrx_lab_guest::protocol::Need;
 use super::qualified::report;
 use crate::harness::STEP_LIMIT;
 use crate::harness::nic::{self, Nic};
-use crate::harness::random::Random;
+use crate::harness::random::{self, Random};
 use crate::harness::scenario::Scenario;
 
 /// What this file shows.
@@ -168,8 +168,7 @@ const ALTERED: Scenario = Scenario {
     limit: 2400,
     default: false,
     run: || {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-        let (seed, steps) = (number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(5));
+        let (seed, steps) = (random::seed(), random::steps(5));
         let mut random = Random::new(seed);
         let mut cases: Vec<(&str, &Alteration)> = Vec::new();
         for alteration in &ALTERATIONS {

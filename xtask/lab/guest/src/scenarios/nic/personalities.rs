@@ -15,7 +15,7 @@ use crate::harness::diagnosis::{answer, causes, close, episodes, named_in_the_en
 use crate::harness::failures::agree;
 use crate::harness::foreign::Foreign;
 use crate::harness::nic::{self, Driver, Nic};
-use crate::harness::random::Random;
+use crate::harness::random::{self, Random};
 use crate::harness::receiver::TRANSFER_LIMIT;
 use crate::harness::scenario::Scenario;
 use crate::harness::traffic::Traffic;
@@ -88,8 +88,7 @@ const DRIVER_RESTORED_MANY: Scenario = restoring(
 
 /// With seed and number of states from the environment.
 fn as_asked(run: fn(u64, u32) -> Result<()>) -> Result<()> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    run(number("ZCRX_LAB_SEED").unwrap_or(1), number("ZCRX_LAB_STEPS").unwrap_or(100) as u32)
+    run(random::seed(), random::steps(100))
 }
 
 fn driver_restored(seed: u64, states: u32) -> Result<()> {

@@ -14,11 +14,12 @@ use zcrx_lab_guest::protocol::Need;
 use super::destinations::{Ledger, over_tcp, over_unix};
 use super::ledger;
 use super::senders::{Senders, Sent};
-use super::{QUEUES, Queue, configuration, seed, steer, write_configuration};
+use super::{QUEUES, Queue, configuration, steer, write_configuration};
 use crate::harness::STEP_LIMIT;
 use crate::harness::daemon::Daemon;
 use crate::harness::namespace::Namespace;
 use crate::harness::nic::{self, Nic};
+use crate::harness::random;
 use crate::harness::receiver::settled;
 use crate::harness::scenario::Scenario;
 use crate::harness::work;
@@ -52,7 +53,7 @@ pub(super) const SHORT: Scenario = scenario(
 
 pub(super) const MANY: Scenario =
     scenario("receive-interrupted-many", "the same amid 200 connections, from a seed", 1800, false, || {
-        run(seed(), 200)
+        run(random::seed(), 200)
     });
 
 /// What ends or breaks the receiver.

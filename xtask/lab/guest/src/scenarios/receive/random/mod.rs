@@ -20,7 +20,7 @@ use self::destinations::{Ledger, over_tcp, over_unix};
 use self::senders::{FIRST_PORT, Senders};
 use crate::harness::daemon::Daemon;
 use crate::harness::nic::{self, Nic};
-use crate::harness::random::Random;
+use crate::harness::random::{Random, seed, steps};
 use crate::harness::receiver::{kernel_agrees, settled};
 use crate::harness::scenario::Scenario;
 use crate::harness::{eventually, work};
@@ -53,13 +53,11 @@ const fn scenario(name: &'static str, limit: u64, default: bool, run: fn() -> Re
 
 const SHORT: Scenario = scenario("receive-random", 600, true, || run(1, 8, Destinations::OnThisHost));
 /// Takes seed and number of reloads from `ZCRX_LAB_SEED` and `ZCRX_LAB_STEPS` of the environment in which the lab is started.
-const ANY_SEED: Scenario = scenario("receive-random-seed", 5400, false, || {
-    run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(60) as u32, Destinations::OnThisHost)
-});
+const ANY_SEED: Scenario =
+    scenario("receive-random-seed", 5400, false, || run(seed(), steps(60), Destinations::OnThisHost));
 /// As above, and forward sinks send from the area.
-const ZERO_COPY: Scenario = scenario("receive-random-zero-copy", 600, true, || {
-    run(seed(), parameter("ZCRX_LAB_STEPS").unwrap_or(8) as u32, Destinations::BehindTheNic)
-});
+const ZERO_COPY: Scenario =
+    scenario("receive-random-zero-copy", 600, true, || run(seed(), steps(8), Destinations::BehindTheNic));
 
 /// Where forward sinks send to over TCP.
 #[derive(Clone, Copy, PartialEq)]
@@ -68,14 +66,6 @@ enum Destinations {
     OnThisHost,
     /// Over the NIC, without a copy.
     BehindTheNic,
-}
-
-fn parameter(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn seed() -> u64 {
-    parameter("ZCRX_LAB_SEED").unwrap_or(1)
 }
 
 /// Steers the port of each queue to that queue.

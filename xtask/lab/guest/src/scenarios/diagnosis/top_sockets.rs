@@ -33,7 +33,7 @@ const TOP: Scenario = Scenario {
     limit: 200,
     default: true,
     run: || {
-        let host = Namespace::new()?;
+        let host = Namespace::create()?;
         let listen = format!("[::]:{PORT}");
         let mut foreign = Foreign::start(&host, &["--listen", &listen, "--fault", "not-reading"])?;
         let daemon = Daemon::start(&host, &[])?;

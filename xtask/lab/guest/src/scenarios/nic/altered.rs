@@ -13,7 +13,7 @@ use crate::harness::random::{self, Random};
 use crate::harness::scenario::Scenario;
 
 /// What this file shows.
-pub(super) const SCENARIOS: &[Scenario] = &[ALTERED];
+pub(super) const SCENARIOS: &[Scenario] = &[ALTERED, DRIVER_ALTERED];
 
 const NEEDS: &[Need] = &[Need::Guest, Need::Zcrx, Need::Nic];
 
@@ -176,7 +176,7 @@ const ALTERED: Scenario = Scenario {
         }
         println!("seed {seed}: {steps} of {} cases", cases.len());
         let mut wrong = Vec::new();
-        for _ in 0..steps.min(cases.len() as u64) {
+        for _ in 0..steps.min(cases.len() as u32) {
             let (personality, alteration) = cases.swap_remove(random.below(cases.len() as u32) as usize);
             if let Err(error) = altered(personality, alteration, &mut random) {
                 wrong.push(format!("{personality}: {}: {error:#}", alteration.name));
@@ -184,6 +184,39 @@ const ALTERED: Scenario = Scenario {
             nic::remove(STEP_LIMIT)?;
         }
         ensure!(wrong.is_empty(), "seed {seed}: {}", wrong.join("\n"));
+        Ok(())
+    },
+};
+
+/// What an emulated device can do wrong too.
+const DRIVER_ALTERED: Scenario = Scenario {
+    name: "qualify-driver-altered",
+    about: "zcrxd qualify on the guest's driver fails in header_split once the device does not split the headers of some packets, and \
+            reports nothing else than before but what that does to transfers",
+    needs: NEEDS,
+    proves: &[],
+    limit: 900,
+    default: false,
+    run: || {
+        const KNOB: &str = "lose_split_every";
+        // No divisor or multiple of the packets of a connection, of which the first with data counts.
+        const EVERY: &str = "3";
+        let nic = Nic::unprepared("")?;
+        let before = report(&nic, "1")?;
+        nic.knob(KNOB, EVERY)?;
+        let after = report(&nic, "1")?;
+        // A device keeps its faults when its driver goes.
+        nic.knob(KNOB, "0")?;
+        let (before, found) = (not_passed(&before)?, not_passed(&after)?);
+        println!("{before:?}, then {found:?}: {}", finding(&after, "header_split"));
+        let mut expected: Verdicts<'_> = before.into_iter().chain([("header_split", "fail")]).collect();
+        // Larger packets that are not split are copied, or the kernel drops them.
+        for test in ["zero_copy", "small_packets"] {
+            if found.contains_key(test) {
+                expected.insert(test, "fail");
+            }
+        }
+        ensure!(found == expected, "{found:?} and not {expected:?}: {after:#}");
         Ok(())
     },
 };

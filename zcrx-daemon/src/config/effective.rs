@@ -1,5 +1,6 @@
 //! A configuration as TOML.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -16,7 +17,7 @@ struct Effective<'a> {
     runtime_dir: Option<String>,
     web: Web<'a>,
     privileges: Privileges,
-    probes: Probes,
+    probes: Probes<'a>,
     observe: Observe,
     recordings: Recordings,
     log: Log<'a>,
@@ -42,11 +43,12 @@ struct Privileges {
 }
 
 #[derive(Serialize)]
-struct Probes {
+struct Probes<'a> {
     enabled: bool,
     mechanism: MechanismChoice,
     statistics: bool,
     residence: u32,
+    disabled: &'a BTreeSet<String>,
     keep_counts: bool,
 }
 
@@ -159,6 +161,7 @@ pub(super) fn write(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             mechanism: config.probe_options.mechanism,
             statistics: config.probe_options.statistics,
             residence: config.probe_options.residence,
+            disabled: &config.probe_options.disabled,
             keep_counts: config.keep_counts,
         },
         observe: Observe { interval: write_interval(config.interval) },

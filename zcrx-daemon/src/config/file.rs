@@ -46,6 +46,7 @@ pub(super) struct ProbesDraft {
     pub(super) mechanism: Option<MechanismChoice>,
     pub(super) statistics: Option<bool>,
     pub(super) residence: Option<u32>,
+    pub(super) disabled: Option<Vec<Said<String>>>,
     pub(super) keep_counts: Option<bool>,
 }
 

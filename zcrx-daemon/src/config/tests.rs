@@ -56,6 +56,7 @@ fn everything_said_in_the_file_arrives() -> Outcome {
         [probes]
         enabled = false
         residence = 64
+        disabled = ["copy"]
         [log]
         level = "debug"
         format = "json"
@@ -81,6 +82,7 @@ fn everything_said_in_the_file_arrives() -> Outcome {
     assert_eq!(config.web.listen.len(), 2);
     assert!(!config.probes);
     assert_eq!(config.probe_options.residence, 64);
+    assert_eq!(config.probe_options.disabled, ["copy".to_owned()].into());
     assert_eq!((config.log.level.as_str(), config.log.format), ("debug", Some(LogFormat::Json)));
     let [first, second] = config.queues.as_slice() else { return Err("not two queues".into()) };
     assert_eq!(first.interface.as_deref(), Some("eth0"));

@@ -170,7 +170,7 @@ async fn live(
 
     let sources = Arc::new(Sources::new(&kernel));
     let attached = if config.probes {
-        Some(sources.attach(kernel, config.probe_options, Arc::clone(&store), config.keep_counts)?)
+        Some(sources.attach(kernel, config.probe_options.clone(), Arc::clone(&store), config.keep_counts)?)
     } else {
         // Those of an earlier zcrxd end here.
         store.take_programs();

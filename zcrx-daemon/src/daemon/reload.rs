@@ -99,7 +99,7 @@ fn only_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("runtime_dir", old.runtime_dir != new.runtime_dir),
         ("[web]", old.web != new.web),
         ("[privileges]", old.privileges != new.privileges),
-        ("[probes]", (old.probes, old.probe_options) != (new.probes, new.probe_options)),
+        ("[probes]", (old.probes, &old.probe_options) != (new.probes, &new.probe_options)),
         ("[observe]", old.interval != new.interval),
         ("[recordings]", old.recordings != new.recordings),
         ("format under [log]", old.log.format != new.log.format),

@@ -1,11 +1,13 @@
 //! Options for attaching probes.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::Mechanism;
 
 /// What may be chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// How programs get onto kernel functions.
     pub mechanism: MechanismChoice,
@@ -17,6 +19,8 @@ pub struct Options {
     /// Whether zcrxd registers a queue of its own to compare a snapshot with it. Other programs that observe the host see that
     /// registration.
     pub self_check: bool,
+    /// Probes that are not attached, by name.
+    pub disabled: BTreeSet<String>,
 }
 
 /// How programs get onto kernel functions. Tracepoints and iterators are not affected.

@@ -36,7 +36,7 @@ pub(super) fn start(kernel: &Kernel, options: Options, kept: Option<Kept>) -> St
         Ok(ebpf) => ebpf,
         Err(reason) => {
             return Started {
-                status: catalogue::all_refused(&reason, options),
+                status: catalogue::all_refused(&reason, &options),
                 self_check: None,
                 attached: None,
                 inherited: earlier.map(|_| Err(reason)),
@@ -59,7 +59,7 @@ pub(super) fn start(kernel: &Kernel, options: Options, kept: Option<Kept>) -> St
     let mut snapshot = start.snapshot();
     let mut events = events::Reader::new(&mut start.hooks.ebpf);
     let self_check = match &mut snapshot {
-        Some(reader) if options.self_check => Some(start.check(reader, events.as_mut())),
+        Some(reader) if start.options.self_check => Some(start.check(reader, events.as_mut())),
         _ => None,
     };
     if let Some(check) = &self_check {
@@ -90,7 +90,7 @@ struct Found {
 impl Start<'_> {
     fn attach(&mut self, chosen: fn(&str) -> bool) {
         for probe in catalogue::CATALOGUE.iter().filter(|probe| chosen(probe.name)) {
-            let attached = match probe.not_tried(self.options, &self.status) {
+            let attached = match probe.not_tried(&self.options, &self.status) {
                 Some(untried) => untried,
                 None => attach::attach(&mut self.hooks, probe, &self.host),
             };

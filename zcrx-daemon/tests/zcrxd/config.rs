@@ -51,9 +51,20 @@ fn unknown_key_is_refused_with_its_position() -> Outcome {
         said,
         format!(
             "zcrxd: {file}:2:1: unknown field `enable`, expected one of `enabled`, `mechanism`, `statistics`, `residence`, \
-             `keep_counts`\n"
+             `disabled`, `keep_counts`\n"
         )
     );
+    Ok(())
+}
+
+#[test]
+fn unknown_probe_is_refused_with_the_names_there_are() -> Outcome {
+    let place = TestDirectory::new("config-probe")?;
+    let file = place.file("zcrxd.toml", "[probes]\ndisabled = [\"copy\", \"copies\"]\n")?;
+    let (code, said) = refusal(zcrxd(&["check-config", &file]))?;
+    assert_eq!(code, Some(2));
+    let place = format!("zcrxd: {file}:2:21: there is no probe \"copies\"");
+    assert!(said.starts_with(&place) && said.contains("delivery"), "{said}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod queue;
 mod twice;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use nix::unistd::geteuid;
 use tracing_subscriber::EnvFilter;
 
 use super::address::{WEB_FORMS, WebAddress, parse_web_address};
-use super::file::{Draft, PrivilegesDraft, RecordingsDraft, WebDraft};
+use super::file::{Draft, PrivilegesDraft, ProbesDraft, RecordingsDraft, WebDraft};
 use super::interval::parse_interval;
 use super::said::{Document, Problem, Said, Source};
 use super::{Config, DEFAULT_INTERVAL, DEFAULT_WEB_ADDRESS, Log, Privileges, Web};
@@ -37,6 +38,7 @@ pub(super) fn check(draft: Draft, document: &Document<'_>, problems: &mut Vec<Pr
             statistics: draft.probes.statistics.unwrap_or(false),
             residence: draft.probes.residence.unwrap_or(0),
             self_check: true,
+            disabled: checker.disabled(&draft.probes),
         },
         keep_counts: draft.probes.keep_counts.unwrap_or(true),
         interval: checker.interval(draft.observe.interval.as_ref()),
@@ -154,6 +156,23 @@ impl Checker<'_> {
             }
         }
         Privileges { drop: draft.drop.unwrap_or(!geteuid().is_root()), keep }
+    }
+
+    fn disabled(&mut self, draft: &ProbesDraft) -> BTreeSet<String> {
+        let mut disabled = BTreeSet::new();
+        for said in draft.disabled.as_deref().unwrap_or_default() {
+            if probe::names().contains(&said.value.as_str()) {
+                disabled.insert(said.value.clone());
+            } else {
+                let names = probe::names().join(", ");
+                self.refuse(
+                    &said.source,
+                    format!("there is no probe {:?}", said.value),
+                    format!("the probes are {names}"),
+                );
+            }
+        }
+        disabled
     }
 
     fn level(&mut self, said: Option<Said<String>>) -> String {

@@ -46,7 +46,7 @@ pub(super) struct Probe {
 /// A probe that is attached on request only.
 pub(super) struct OnRequest {
     /// Whether it was asked for.
-    pub(super) asked: fn(Options) -> bool,
+    pub(super) asked: fn(&Options) -> bool,
     /// How to ask for it, and what it costs.
     pub(super) otherwise: &'static str,
 }
@@ -147,7 +147,11 @@ impl Probe {
     }
 
     /// Its status if it is not to be tried at all, when those before it stand like this.
-    pub(super) fn not_tried(&self, options: Options, before: &[ProbeStatus]) -> Option<ProbeStatus> {
+    pub(super) fn not_tried(&self, options: &Options, before: &[ProbeStatus]) -> Option<ProbeStatus> {
+        if options.disabled.contains(self.name) {
+            let reason = "the configuration disables it (probes.disabled)";
+            return Some(ProbeStatus { asked: false, ..self.refused(Obstacle::NotTried, reason) });
+        }
         if let Some(on_request) = self.on_request.as_ref().filter(|on_request| !(on_request.asked)(options)) {
             return Some(ProbeStatus {
                 asked: false,
@@ -160,7 +164,9 @@ impl Probe {
             return None;
         }
         let obstacle = other_status.map_or(Obstacle::Refused, ProbeStatus::obstacle);
-        Some(self.refused(obstacle, &format!("it needs the probe {other}, which is not attached")))
+        let asked = other_status.is_none_or(|status| status.asked);
+        let reason = format!("it needs the probe {other}, which is not attached");
+        Some(ProbeStatus { asked, ..self.refused(obstacle, &reason) })
     }
 
     /// Its status when every alternative is refused for the same reason.
@@ -198,7 +204,7 @@ impl Hook {
 }
 
 /// The status of every probe when nothing can be attached at all.
-pub(super) fn all_refused(reason: &str, options: Options) -> Vec<ProbeStatus> {
+pub(super) fn all_refused(reason: &str, options: &Options) -> Vec<ProbeStatus> {
     let refused = |probe: &Probe| {
         let unasked = probe.not_tried(options, &[]).filter(|status| !status.asked);
         unasked.unwrap_or_else(|| probe.refused(Obstacle::Refused, reason))
@@ -234,6 +240,25 @@ mod tests {
     use zcrx_common::offsets::Offsets;
 
     use super::*;
+
+    #[test]
+    fn disabled_probe_and_those_that_need_it_are_not_requested() {
+        let disabled = ["snapshot".to_owned()].into();
+        let options = Options { disabled, ..Options::default() };
+        let mut statuses: Vec<ProbeStatus> = Vec::new();
+        for probe in CATALOGUE {
+            let status = probe.not_tried(&options, &statuses).unwrap_or_else(|| ProbeStatus {
+                attached: Some((Mechanism::Fexit, String::new())),
+                ..probe.untried()
+            });
+            let needs = probe.name == "snapshot" || probe.together_with == Some("snapshot");
+            let requested = status.state() != crate::model::ProbeState::NotRequested;
+            if probe.on_request.is_none() {
+                assert_eq!(requested, !needs, "{}: {status:?}", probe.name);
+            }
+            statuses.push(status);
+        }
+    }
 
     #[test]
     fn a_function_is_wanted_exactly_where_a_program_goes_on_one() {
@@ -274,7 +299,7 @@ mod tests {
 
     #[test]
     fn nothing_attached_still_says_why_for_each_alternative() {
-        let all = all_refused("no reason at all", Options { residence: 64, ..Options::default() });
+        let all = all_refused("no reason at all", &Options { residence: 64, ..Options::default() });
         for (status, probe) in all.iter().zip(CATALOGUE) {
             assert_eq!(status.attached, None);
             assert!(status.asked);
@@ -285,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_nobody_asked_for_says_how_to_ask_and_what_it_costs() {
-        let all = all_refused("no reason at all", Options::default());
+        let all = all_refused("no reason at all", &Options::default());
         let unasked: Vec<_> = all.iter().filter(|status| !status.asked).collect();
         assert_eq!(unasked.len(), 1);
         assert_eq!(unasked[0].name, RESIDENCE);
@@ -295,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_needs_another_comes_after_it_and_not_without_it() {
-        let options = Options { residence: 1, ..Options::default() };
+        let options = &Options { residence: 1, ..Options::default() };
         for (place, probe) in CATALOGUE.iter().enumerate() {
             let Some(other) = probe.together_with else {
                 assert_eq!(probe.not_tried(options, &[]), None);

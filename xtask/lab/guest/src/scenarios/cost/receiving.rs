@@ -1,5 +1,7 @@
 //! Instructions per completion of receive loops, and what probes add to them.
 
+mod each_probe;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
@@ -95,6 +97,18 @@ impl Bare {
         let mut arguments = vec!["bare", "--interface", nic::RX, "--queue", &queue, "--cq-entries", "8192"];
         arguments.extend(["--area-buffers", AREA_BUFFERS, "--refill-entries", AREA_BUFFERS]);
         Self::run(nic, "completions", &arguments)
+    }
+
+    /// Receives one transfer; returns how many completions that took.
+    fn transfer(&mut self, nic: &Nic) -> Result<f64> {
+        let before = self.received()?;
+        nic.tx.enter(|| send(&Nic::address(), 1))?;
+        let received = || Ok(Some(self.received()? - before).filter(|received| *received > 0));
+        eventually("the receiver has counted what came", LIMIT, received).map(|received| received as f64)
+    }
+
+    fn end(self) -> Result<()> {
+        self.process.kill()
     }
 
     /// Starts the loop on epoll.
@@ -218,7 +232,7 @@ fn probes(transfers: usize) -> Result<()> {
         keep(&format!("probes/{mechanism}"), bare(&nic, transfers, Some(observer))?)?;
         daemon.stop()?;
     }
-    Ok(())
+    each_probe::measure(&nic, transfers)
 }
 
 /// Measures what is gated: the loops with one connection, and the default probes.

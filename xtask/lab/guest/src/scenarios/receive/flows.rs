@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use zcrx_lab_guest::protocol::Need;
 
 use crate::harness::crowd::{Crowd, Sink};
@@ -12,7 +12,7 @@ use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER_LIMIT, expect, kernel_agrees, on_device, settled};
 use crate::harness::scenario::{Proof, Scenario};
 use crate::harness::traffic::Traffic;
-use crate::harness::{STEP_LIMIT, area, work};
+use crate::harness::{STEP_LIMIT, area, page_bytes, work};
 
 /// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[SMALL_REFILL_RING, TWO_HUNDRED, MISPLACED];
@@ -51,6 +51,23 @@ const SMALL_REFILL_RING: Scenario = Scenario {
     },
 };
 
+/// Buffers of each queue's area.
+const BUFFERS: u32 = 4096;
+
+/// Checks that sockets can take half of their queue's area at most, however little their sinks read: what waits in them leaves the NIC
+/// the other half.
+fn within_budget(metrics: &Metrics) -> Result<()> {
+    let half = f64::from(BUFFERS) / 2.0 * page_bytes() as f64;
+    for figure in ["zcrx_queue_socket_limit_bytes", "zcrx_queue_socket_unread_bytes"] {
+        let queues: Vec<_> = metrics.of(figure).collect();
+        ensure!(!queues.is_empty(), "{figure} is missing");
+        for queue in queues {
+            ensure!(queue.value <= half, "more than half of the area, {half} bytes: {queue:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Many connections, some of which have a slow sink.
 const TWO_HUNDRED: Scenario = Scenario {
     name: "two-hundred-connections",
@@ -84,7 +101,7 @@ const TWO_HUNDRED: Scenario = Scenario {
                  area = \"{}\"\ncopy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
                 nic::RX,
                 nic::RX_ADDRESS,
-                area(4096),
+                area(BUFFERS.into()),
                 socket.display()
             )?;
         }
@@ -99,8 +116,10 @@ const TWO_HUNDRED: Scenario = Scenario {
             paused.filter(|sample| sample.value > 0.0).count() == usize::from(QUEUES)
         };
         daemon.until("connections are paused on every queue", STEP_LIMIT, all_paused)?;
+        within_budget(&daemon.metrics()?)?;
         Crowd::start(&nic.tx, QUEUES, 20..200, false)?.finish()?;
         let metrics = daemon.metrics()?;
+        within_budget(&metrics)?;
         ensure!(all_paused(&metrics), "the laggards went on without their sink");
         ensure!(metrics.need("zcrxd_receiver_copied_out_bytes_total")? > 0.0, "nothing was copied out");
         for limited in metrics.of("zcrxd_receiver_copy_out_memory_bytes") {

@@ -35,7 +35,9 @@ pub(super) struct Failure {
 pub(super) fn pack(mut queues: Vec<HandedQueue>) -> Result<OwnedFd, Failure> {
     let descriptors: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_descriptors).collect();
     let sockets: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_sockets).collect();
+    let of_sinks: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_of_sinks).collect();
     let all = descriptors.iter().map(AsFd::as_fd).chain(sockets.iter().map(AsFd::as_fd));
+    let all = all.chain(of_sinks.iter().map(AsFd::as_fd));
     let all: Vec<_> = all.collect();
     let state = serde_json::to_vec(&State { version: VERSION, queues }).map_err(io::Error::from);
     state.and_then(|state| package::pack(&state, &all)).map_err(|why| Failure { why, sockets })
@@ -54,10 +56,14 @@ pub(super) fn unpack(package: &OwnedFd) -> Result<Vec<HandedQueue>, Failure> {
             queue.add_descriptor(descriptor);
         }
     }
-    let mut sockets = descriptors.map(Socket::from);
     for queue in &mut queues {
-        for socket in sockets.by_ref().take(queue.len()) {
-            queue.add_socket(socket);
+        for socket in descriptors.by_ref().take(queue.len()) {
+            queue.add_socket(socket.into());
+        }
+    }
+    for queue in &mut queues {
+        for descriptor in descriptors.by_ref().take(queue.descriptors_of_sinks()) {
+            queue.add_of_sink(descriptor);
         }
     }
     Ok(queues)

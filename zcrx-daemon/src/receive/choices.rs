@@ -54,11 +54,6 @@ impl SinkConfig {
         }
     }
 
-    /// Whether another process can continue a connection with this sink.
-    pub(super) const fn continues_elsewhere(&self) -> bool {
-        matches!(self, Self::Discard | Self::Verify)
-    }
-
     /// The configured destination; `None` for a sink without one.
     pub fn destination(&self) -> Option<String> {
         match self {

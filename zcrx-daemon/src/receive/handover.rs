@@ -3,6 +3,7 @@
 //! A connection goes on if nothing of it is left in this process: all that was received has reached its sink, and the sink can say
 //! in plain data where it stands. Data that TCP has acknowledged since waits in the socket, and the next zcrxd receives it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,8 @@ use super::choices::SinkConfig;
 use super::config::QueueConfig;
 use super::connections::close::refuse;
 use super::connections::{Connection, Receive, peer};
-use super::sinks::{AnySink, Sink, SinkState};
+use super::sinks::{AnySink, Backlog, Sink, SinkState};
+use super::target::Addresses;
 use crate::model::QueueKey;
 
 /// Name in the log for the queue of a connection that has none.
@@ -39,6 +41,9 @@ pub struct HandedQueue {
     descriptors: Vec<OwnedFd>,
     #[serde(skip)]
     sockets: Vec<Socket>,
+    /// Descriptors of the sinks, those of the first connection first.
+    #[serde(skip)]
+    of_sinks: Vec<OwnedFd>,
 }
 
 /// Where a connection stands.
@@ -55,6 +60,8 @@ struct State {
 pub(super) struct Handed {
     socket: Socket,
     state: State,
+    /// Descriptors of the sink.
+    descriptors: Vec<OwnedFd>,
 }
 
 /// What a receive thread got from the zcrxd before, or leaves to the next one.
@@ -74,7 +81,12 @@ impl HandedQueue {
             Some((state, descriptors)) => (Some(state), descriptors),
             None => (None, Vec::new()),
         };
-        let (sockets, connections) = handed.into_iter().map(|handed| (handed.socket, handed.state)).unzip();
+        let (mut sockets, mut connections, mut of_sinks) = (Vec::new(), Vec::new(), Vec::new());
+        for Handed { socket, state, descriptors } in handed {
+            sockets.push(socket);
+            connections.push(state);
+            of_sinks.extend(descriptors);
+        }
         Self {
             interface: config.interface.clone(),
             queue: config.queue,
@@ -84,6 +96,7 @@ impl HandedQueue {
             hardware,
             descriptors,
             sockets,
+            of_sinks,
         }
     }
 
@@ -142,12 +155,31 @@ impl HandedQueue {
             && self.hardware.is_none_or(|hardware| hardware.suits(config))
     }
 
+    /// Takes the descriptors of the sinks, to pass them on in this order.
+    pub fn take_of_sinks(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.of_sinks)
+    }
+
+    /// Number of descriptors that belong to the sinks.
+    pub fn descriptors_of_sinks(&self) -> usize {
+        self.connections.iter().map(|state| state.sink.descriptors()).sum()
+    }
+
+    /// Adds a descriptor of the sinks.
+    pub fn add_of_sink(&mut self, descriptor: OwnedFd) {
+        self.of_sinks.push(descriptor);
+    }
+
     fn take_queue(&mut self) -> Option<SurvivingQueue> {
         SurvivingQueue::from_parts(self.hardware?, self.take_descriptors())
     }
 
     fn into_handed(self) -> impl Iterator<Item = Handed> {
-        self.sockets.into_iter().zip(self.connections).map(|(socket, state)| Handed { socket, state })
+        let mut of_sinks = self.of_sinks.into_iter();
+        self.sockets.into_iter().zip(self.connections).map(move |(socket, state)| {
+            let descriptors = of_sinks.by_ref().take(state.sink.descriptors()).collect();
+            Handed { socket, state, descriptors }
+        })
     }
 }
 
@@ -199,31 +231,38 @@ fn describe(sink: &SinkConfig) -> String {
 }
 
 impl Handed {
-    /// A connection that no loop has taken yet; `None` if its sink cannot go on in another process.
-    pub(super) fn fresh(socket: Socket, config: &SinkConfig) -> Result<Self, Socket> {
-        let peer = peer(&socket);
-        match AnySink::new(config, &peer, None).state() {
-            Some(sink) => Ok(Self { socket, state: State { peer, ended: false, sink } }),
-            None => Err(socket),
-        }
+    /// A connection that no loop has taken yet.
+    pub(super) fn fresh(socket: Socket) -> Self {
+        let state = State { peer: peer(&socket), ended: false, sink: SinkState::None };
+        Self { socket, state, descriptors: Vec::new() }
     }
 
     /// Takes a connection out of a loop that has ended; returns it if its sink cannot go on in another process.
-    pub(super) fn of(connection: Connection) -> Result<Self, Box<Connection>> {
+    pub(super) fn of(mut connection: Connection) -> Result<Self, Box<Connection>> {
         let Some(sink) = connection.sink.state() else { return Err(Box::new(connection)) };
+        let Ok(descriptors) = connection.sink.take_descriptors() else { return Err(Box::new(connection)) };
         let ended = connection.receive == Receive::Ended;
         let Connection { socket, peer, .. } = connection;
-        Ok(Self { socket, state: State { peer, ended, sink } })
+        Ok(Self { socket, state: State { peer, ended, sink }, descriptors })
     }
 
-    /// Continues the connection.
-    pub(super) fn into_connection(self) -> Connection {
-        let State { peer, ended, sink } = self.state;
-        let mut connection = Connection::new(self.socket, peer, AnySink::restore(sink));
+    /// Continues the connection; returns its socket if its sink cannot go on.
+    pub(super) fn into_connection(
+        self,
+        config: &SinkConfig,
+        addresses: Option<&Arc<Addresses>>,
+        backlog: &mut Backlog,
+    ) -> Result<Connection, (Socket, io::Error)> {
+        let Self { socket, state: State { peer, ended, sink }, descriptors } = self;
+        let sink = match AnySink::restore(sink, descriptors, &peer, config, addresses, backlog) {
+            Ok(sink) => sink,
+            Err(error) => return Err((socket, error)),
+        };
+        let mut connection = Connection::new(socket, peer, sink);
         if ended {
             connection.receive = Receive::Ended;
         }
-        connection
+        Ok(connection)
     }
 }
 

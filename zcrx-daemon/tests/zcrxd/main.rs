@@ -7,6 +7,7 @@ mod lifecycle;
 mod listen;
 mod manager;
 mod restart;
+mod restart_sinks;
 mod service;
 mod stuck_log;
 mod tls;

@@ -16,7 +16,7 @@ const EMPTY_STREAM: &[u8] = b"zcrxpat1\0\0\0\0\0\0\0\0";
 const ITS_VERDICT: &str = "ok 0\n";
 
 /// A port that was free a moment ago.
-fn port() -> Outcome<u16> {
+pub(crate) fn port() -> Outcome<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -24,7 +24,7 @@ fn queue(port: u16) -> String {
     format!("[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\nsink = \"verify\"\n")
 }
 
-fn connect(port: u16) -> Outcome<TcpStream> {
+pub(crate) fn connect(port: u16) -> Outcome<TcpStream> {
     let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), WAIT_LIMIT)?;
     stream.set_read_timeout(Some(WAIT_LIMIT))?;
     Ok(stream)
@@ -42,7 +42,7 @@ fn verdict(mut stream: TcpStream) -> Outcome<String> {
     Ok(verdict)
 }
 
-fn stop(daemon: Daemon) -> Outcome {
+pub(crate) fn stop(daemon: Daemon) -> Outcome {
     let (status, said) = daemon.end(Signal::SIGINT)?;
     assert_eq!(status.code(), Some(0), "{said}");
     Ok(())

@@ -2,15 +2,17 @@
 //! blocks no thread.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use io_uring::{opcode, squeue, types};
+use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
-use super::{Backlog, Flow, Sink, Step, Storage, is_transient};
+use super::{Backlog, Flow, Sink, SinkState, Step, Storage, is_transient};
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::worker::op::SinkOp;
 
@@ -38,7 +40,48 @@ pub(in crate::receive) struct FileSink {
     closed: bool,
 }
 
+/// Where such a sink stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::receive) struct FileState {
+    /// The file's name without the number of an attempt.
+    base: PathBuf,
+    attempt: u32,
+    /// Whether the file is open. It is the first descriptor.
+    open: bool,
+    /// Bytes that wait to be written, in a file: the last descriptor, if there are any.
+    waiting: u64,
+    written: u64,
+    finished: bool,
+}
+
+impl FileState {
+    pub(super) fn is_sound(&self) -> bool {
+        self.attempt <= NAMES && (self.open || self.written == 0)
+    }
+
+    pub(super) fn descriptors(&self) -> usize {
+        usize::from(self.open) + usize::from(self.waiting > 0)
+    }
+}
+
 impl FileSink {
+    /// Continues the sink of another process.
+    pub(super) fn restore(
+        state: FileState,
+        descriptors: &mut impl Iterator<Item = OwnedFd>,
+        backlog: &mut Backlog,
+    ) -> io::Result<Self> {
+        let FileState { base, attempt, open, waiting, written, finished } = state;
+        let mut next = || descriptors.next().ok_or(io::ErrorKind::NotFound);
+        let file = open.then(&mut next).transpose()?;
+        let outbox = if waiting > 0 { Outbox::from_file(next()?, waiting, backlog)? } else { Outbox::new() };
+        let path = CString::default();
+        let (closing, busy, closed) = (-1, false, false);
+        let mut sink = Self { base, attempt, path, file, closing, outbox, written, busy, finished, closed };
+        sink.name();
+        Ok(sink)
+    }
+
     /// Creates a sink for a new file in the directory. The file's name is the time (seconds since 1970, to the microsecond) and
     /// the peer.
     pub(super) fn new(directory: &Path, peer: &str) -> Self {
@@ -149,6 +192,24 @@ impl Sink for FileSink {
 
     fn keeps_payload(&self) -> bool {
         true
+    }
+
+    fn state(&self) -> Option<SinkState> {
+        (!self.closed).then(|| {
+            SinkState::File(FileState {
+                base: self.base.clone(),
+                attempt: self.attempt,
+                open: self.file.is_some(),
+                waiting: self.outbox.bytes() as u64,
+                written: self.written,
+                finished: self.finished,
+            })
+        })
+    }
+
+    fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
+        let waiting = (self.outbox.bytes() > 0).then(|| self.outbox.to_file()).transpose()?;
+        Ok(self.file.take().into_iter().chain(waiting).collect())
     }
 
     fn unconfirmed(&self) -> u64 {

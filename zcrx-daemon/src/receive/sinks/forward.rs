@@ -4,18 +4,20 @@
 //! sink reads (and discards) whatever the destination sends, half-closes when all payload is sent, and closes when the
 //! destination has answered with its own end. Only then is the payload confirmed.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, squeue, types};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::warn;
 
 use super::outbox::Outbox;
-use super::{Backlog, Flow, Sink, Step, Storage, is_transient, zero_copy};
+use super::{Backlog, Flow, Sink, SinkState, Step, Storage, is_transient, zero_copy};
 use crate::receive::error::errno_name;
 use crate::receive::pool::{Buffer, Pool};
 use crate::receive::target::Addresses;
@@ -49,6 +51,31 @@ enum Link {
     Finishing,
     /// The destination has confirmed everything.
     Confirmed,
+}
+
+/// Where such a sink stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::receive) struct ForwardState {
+    /// Whether there is a connection to the destination. It is the first descriptor.
+    connected: bool,
+    /// Bytes that wait to be sent, in a file: the last descriptor, if there are any.
+    waiting: u64,
+    finishing: bool,
+    half_closed: bool,
+    peer_finished: bool,
+    finished: bool,
+    sent: u64,
+    read: u64,
+}
+
+impl ForwardState {
+    pub(super) const fn is_sound(&self) -> bool {
+        self.read <= self.sent && (self.connected || !(self.finishing || self.half_closed))
+    }
+
+    pub(super) fn descriptors(&self) -> usize {
+        usize::from(self.connected) + usize::from(self.waiting > 0)
+    }
 }
 
 pub(in crate::receive) struct Forward {
@@ -107,6 +134,26 @@ impl Forward {
             failed: false,
             aborted: None,
         }
+    }
+
+    /// Continues the sink of another process.
+    pub(super) fn restore(
+        state: ForwardState,
+        descriptors: &mut impl Iterator<Item = OwnedFd>,
+        addresses: Arc<Addresses>,
+        backlog: &mut Backlog,
+    ) -> io::Result<Self> {
+        let mut next = || descriptors.next().ok_or(io::ErrorKind::NotFound);
+        let mut forward = Self::new(addresses);
+        if state.connected {
+            forward.socket = Some(next()?.into());
+            forward.link = if state.finishing { Link::Finishing } else { Link::Connected };
+        }
+        if state.waiting > 0 {
+            forward.outbox = Outbox::from_file(next()?, state.waiting, backlog)?;
+        }
+        let ForwardState { half_closed, peer_finished, finished, sent, read, .. } = state;
+        Ok(Self { half_closed, peer_finished, finished, sent, read, ..forward })
     }
 
     /// Takes new addresses of the destination.
@@ -382,6 +429,28 @@ impl Sink for Forward {
 
     fn keeps_payload(&self) -> bool {
         true
+    }
+
+    fn state(&self) -> Option<SinkState> {
+        // The kernel may still send from an area that goes away.
+        let lost = self.failed || self.aborted.is_some() || self.link == Link::Confirmed;
+        (!lost && self.lending() == 0).then(|| {
+            SinkState::Forward(ForwardState {
+                connected: self.socket.is_some(),
+                waiting: self.outbox.bytes() as u64,
+                finishing: self.link == Link::Finishing,
+                half_closed: self.half_closed,
+                peer_finished: self.peer_finished,
+                finished: self.finished,
+                sent: self.sent,
+                read: self.read,
+            })
+        })
+    }
+
+    fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
+        let waiting = (self.outbox.bytes() > 0).then(|| self.outbox.to_file()).transpose()?;
+        Ok(self.socket.take().map(OwnedFd::from).into_iter().chain(waiting).collect())
     }
 
     fn unconfirmed(&self) -> u64 {

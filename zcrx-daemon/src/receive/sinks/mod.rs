@@ -14,7 +14,8 @@ mod outbox;
 mod verify;
 mod zero_copy;
 
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ use crate::model::BacklogStatistics;
 
 pub(super) use backlog::Backlog;
 use discard::Discard;
-use file::FileSink;
-use forward::Forward;
+use file::{FileSink, FileState};
+use forward::{Forward, ForwardState};
 use verify::Verify;
 
 /// Resources of the ring that a sink uses while it handles payload.
@@ -79,16 +80,33 @@ pub(super) enum Step {
 /// Where a sink stands, for another process that continues it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum SinkState {
-    Discard { finished: bool },
+    /// There is none yet: no loop has taken the connection.
+    None,
+    Discard {
+        finished: bool,
+    },
     Verify(Box<Verify>),
+    Forward(ForwardState),
+    File(FileState),
 }
 
 impl SinkState {
     /// Whether a state from outside this process can be one.
     pub(super) fn is_sound(&self) -> bool {
         match self {
-            Self::Discard { .. } => true,
+            Self::None | Self::Discard { .. } => true,
             Self::Verify(verify) => verify.is_sound(),
+            Self::Forward(forward) => forward.is_sound(),
+            Self::File(file) => file.is_sound(),
+        }
+    }
+
+    /// Number of descriptors that belong to it.
+    pub(super) fn descriptors(&self) -> usize {
+        match self {
+            Self::None | Self::Discard { .. } | Self::Verify(_) => 0,
+            Self::Forward(forward) => forward.descriptors(),
+            Self::File(file) => file.descriptors(),
         }
     }
 }
@@ -145,8 +163,11 @@ pub(super) trait Sink {
     }
 
     /// Where the sink stands, if another process can continue it. Valid while none of its requests is in flight.
-    fn state(&self) -> Option<SinkState> {
-        None
+    fn state(&self) -> Option<SinkState>;
+
+    /// Takes the descriptors that belong to [`Self::state`], in its order; the sink is of no use afterwards.
+    fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
+        Ok(Vec::new())
     }
 
     /// Whether a connection that was paused may go on.
@@ -193,12 +214,28 @@ impl AnySink {
         matches!(self, Self::Discard(_))
     }
 
-    /// Continues the sink of another process.
-    pub(super) fn restore(state: SinkState) -> Self {
-        match state {
-            SinkState::Discard { finished } => Self::Discard(Discard::new(finished)),
-            SinkState::Verify(verify) => Self::Verify(verify),
-        }
+    /// Continues the sink of another process, with the descriptors that belong to it.
+    pub(super) fn restore(
+        state: SinkState,
+        descriptors: Vec<OwnedFd>,
+        peer: &str,
+        config: &SinkConfig,
+        addresses: Option<&Arc<Addresses>>,
+        backlog: &mut Backlog,
+    ) -> io::Result<Self> {
+        let mut descriptors = descriptors.into_iter();
+        Ok(match (state, addresses) {
+            (SinkState::Discard { finished }, _) => Self::Discard(Discard::new(finished)),
+            (SinkState::Verify(verify), _) => Self::Verify(verify),
+            (SinkState::Forward(state), Some(addresses)) => {
+                let forward = Forward::restore(state, &mut descriptors, Arc::clone(addresses), backlog)?;
+                Self::Forward(Box::new(forward))
+            }
+            (SinkState::File(state), _) => {
+                Self::File(Box::new(FileSink::restore(state, &mut descriptors, backlog)?))
+            }
+            (SinkState::None | SinkState::Forward(_), _) => Self::new(config, peer, addresses),
+        })
     }
 
     /// Gives a forward sink the addresses that its destination has now.
@@ -273,6 +310,10 @@ impl Sink for AnySink {
 
     fn state(&self) -> Option<SinkState> {
         each!(self, sink => sink.state())
+    }
+
+    fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
+        each!(self, sink => sink.take_descriptors())
     }
 
     fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {

@@ -1,7 +1,13 @@
 //! Payload that waits for its sink, in order, and the list by which the kernel finds the first of it.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::ptr;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::backlog::{Backlog, Place};
 use super::lent::Lent;
@@ -16,6 +22,9 @@ const LEAST_TO_LEND: usize = 16 << 10;
 
 /// Room that a paused connection waits for, bytes.
 const RESUME_BYTES: usize = 64 << 10;
+
+/// Size of the pieces in which another process's payload is taken over, bytes.
+const PIECE_BYTES: u64 = 64 << 10;
 
 /// Some payload, and where it is.
 enum Piece {
@@ -205,6 +214,36 @@ impl Outbox {
             self.drop_first(storage);
         }
         self.done_of_first = 0;
+    }
+
+    /// Copies what waits to a file in memory, for another process. Valid after [`Self::leave_area`].
+    pub(super) fn to_file(&self) -> io::Result<OwnedFd> {
+        let file = memfd_create("zcrxd-outbox", MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(file);
+        let mut skip = self.done_of_first;
+        for piece in &self.pieces {
+            let Piece::Copied(copy) = piece else { return Err(io::ErrorKind::Unsupported.into()) };
+            file.write_all(&copy[skip..])?;
+            skip = 0;
+        }
+        Ok(file.into())
+    }
+
+    /// What waited in another process, of so many bytes.
+    pub(super) fn from_file(file: OwnedFd, bytes: u64, backlog: &mut Backlog) -> io::Result<Self> {
+        let mut outbox = Self::new();
+        let file = File::from(file);
+        let mut at = 0;
+        while at < bytes {
+            let mut piece = vec![0; (bytes - at).min(PIECE_BYTES) as usize];
+            file.read_exact_at(&mut piece, at)?;
+            at += piece.len() as u64;
+            backlog.copy(piece.len());
+            outbox.bytes += piece.len();
+            outbox.copies += 1;
+            outbox.pieces.push_back(Piece::Copied(piece.into()));
+        }
+        Ok(outbox)
     }
 
     fn drop_first(&mut self, storage: &mut Storage<'_>) {

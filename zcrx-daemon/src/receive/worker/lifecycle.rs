@@ -177,12 +177,20 @@ impl EventLoop<'_> {
 impl Carried {
     /// Creates the state of a first loop: connections of the zcrxd before, if any.
     pub(super) fn new(plan: &Plan, counters: &Counters) -> Self {
-        let backlog = Backlog::new(None, plan.share(plan.config.copy_out_bytes));
-        let mut connections = Table::default();
+        let mut backlog = Backlog::new(None, plan.share(plan.config.copy_out_bytes));
+        let (mut connections, mut counters) = (Table::default(), *counters);
         for handed in plan.taken_over.take() {
-            connections.insert(handed.into_connection());
+            match handed.into_connection(&plan.config.sink, plan.addresses.as_ref(), &mut backlog) {
+                Ok(connection) => {
+                    connections.insert(connection);
+                }
+                Err((socket, error)) => {
+                    error!(queue = plan.name, %error, "what waits for a sink of the zcrxd before is lost");
+                    counters.ring.lost_bytes += refuse(&plan.name, &socket);
+                }
+            }
         }
-        Self { counters: *counters, connections, backlog }
+        Self { counters, connections, backlog }
     }
 
     /// Leaves the connections to the next zcrxd.
@@ -227,12 +235,9 @@ fn waiting(plan: &Plan) -> Vec<Socket> {
 /// queue ends: those in the listeners' queues and in the inbox. Counts what they lose, and publishes the last counters.
 pub(super) fn end_waiting(plan: &Plan, mut counters: Counters, hands_over: bool) {
     for socket in waiting(plan).into_iter().chain(plan.inbox.end()) {
-        let refused = if hands_over {
-            Handed::fresh(socket, &plan.config.sink).map(|handed| plan.left.put([handed])).err()
+        if hands_over {
+            plan.left.put([Handed::fresh(socket)]);
         } else {
-            Some(socket)
-        };
-        if let Some(socket) = refused {
             counters.ring.lost_bytes += refuse(&plan.name, &socket);
         }
     }

@@ -226,7 +226,6 @@ impl State<'_> {
         };
         ends && self.plan.wake.has_successor()
             && self.phase == Phase::Running
-            && self.plan.config.sink.continues_elsewhere()
             && (!self.on_device() || self.survives())
     }
 

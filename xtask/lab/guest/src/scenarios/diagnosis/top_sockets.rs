@@ -45,9 +45,10 @@ const TOP: Scenario = Scenario {
             let to = random.one_of(&["127.0.0.1", "[::1]"]);
             traffic.push(Traffic::start(&host, &format!("{to}:{PORT}"), size, &[])?);
         }
+        // Beside the headers of the test pattern.
         let total: u64 = SIZES.iter().sum();
         foreign.until("all of it waits", STEP_LIMIT, |truth| {
-            sockets(truth).filter_map(|socket| socket["unread_bytes"].as_u64()).sum::<u64>() == total
+            sockets(truth).filter_map(|socket| socket["unread_bytes"].as_u64()).sum::<u64>() >= total
         })?;
         let truth = largest(&foreign.truth()?)?;
         let pid = foreign.pid();

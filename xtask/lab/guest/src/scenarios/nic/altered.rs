@@ -8,9 +8,9 @@ use zcrx_lab_guest::protocol::Need;
 
 use super::qualified::report;
 use crate::harness::STEP_LIMIT;
-use crate::harness::nic::{self, Nic};
+use crate::harness::nic::{self, Driver, Nic};
 use crate::harness::random::{self, Random};
-use crate::harness::scenario::Scenario;
+use crate::harness::scenario::{Scenario, Skip};
 
 /// What this file shows.
 pub(super) const SCENARIOS: &[Scenario] = &[ALTERED, DRIVER_ALTERED];
@@ -201,6 +201,10 @@ const DRIVER_ALTERED: Scenario = Scenario {
         const KNOB: &str = "lose_split_every";
         // No divisor or multiple of the packets of a connection, of which the first with data counts.
         const EVERY: &str = "3";
+        // gve_rx_dqo throws away what lies in a net_iov together with its header.
+        if Driver::of_this_guest()? == Driver::Gve {
+            return Err(Skip("gve drops packets that are not split; sent again, they are".to_owned()).into());
+        }
         let nic = Nic::unprepared("")?;
         let before = report(&nic, "1")?;
         nic.knob(KNOB, EVERY)?;

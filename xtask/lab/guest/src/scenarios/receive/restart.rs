@@ -3,16 +3,17 @@
 use anyhow::{Context, ensure};
 use zcrx_lab_guest::protocol::Need;
 
+use crate::harness::crowd::{Crowd, Sink};
 use crate::harness::metrics::Metrics;
 use crate::harness::nic::{self, Nic};
 use crate::harness::receiver::{TRANSFER_LIMIT, kernel_agrees, settled};
 use crate::harness::scenario::{Scenario, Skip};
 use crate::harness::service::Manager;
 use crate::harness::traffic::Traffic;
-use crate::harness::{STEP_LIMIT, area};
+use crate::harness::{STEP_LIMIT, area, work};
 
 /// Scenarios of this file.
-pub(super) const SCENARIOS: &[Scenario] = &[RESTART];
+pub(super) const SCENARIOS: &[Scenario] = &[RESTART, FORWARDING];
 
 const RESTART: Scenario = Scenario {
     name: "restart-under-traffic",
@@ -69,6 +70,63 @@ const RESTART: Scenario = Scenario {
         let metrics = settled(&mut daemon)?;
         let used = metrics.label("zcrxd_receiver_info", "backend").context("there is no backend")?;
         ensure!(used == "device", "zcrxd receives on {used}");
+        kernel_agrees(&mut daemon)?;
+        manager.stop(daemon).map(drop)
+    },
+};
+
+/// Payload that waits for sinks.
+const FORWARDING: Scenario = Scenario {
+    name: "restart-forwarding",
+    about: "zcrxd restarts twice amid 60 zero-copy connections that it forwards, 20 of them to a destination that reads nothing before the \
+            second restart: every byte arrives once, no connection ends, every buffer is accounted for",
+    needs: &[Need::Guest, Need::Zcrx, Need::Nic, Need::Btf],
+    proves: &[],
+    limit: 400,
+    default: true,
+    run: || {
+        const QUEUES: u16 = 1;
+        const PORT: &str = "9001";
+        const CONNECTIONS: u64 = 60;
+        let nic = Nic::with("queues=2")?;
+        nic.ethtool(&["-N", nic::RX, "flow-type", "tcp4", "dst-port", PORT, "action", "1"])?;
+        let (socket, file) = (work().join("sink.sock"), work().join("zcrxd.toml"));
+        let text = format!(
+            "[[queue]]\ninterface = {:?}\nqueue = 1\nbackend = \"device\"\nlisten = [\"{}:{PORT}\"]\narea = \"{}\"\n\
+             copy_out = \"1MiB\"\nsink = \"forward:unix:{}\"\n",
+            nic::RX,
+            nic::RX_ADDRESS,
+            area(4096),
+            socket.display()
+        );
+        std::fs::write(&file, text).context("cannot write the configuration")?;
+        let arguments = ["--config", file.to_str().context("a path that is no text")?, "--no-probes"];
+        let sink = Sink::listen(&socket)?;
+        let mut manager = Manager::new()?;
+        let mut daemon = manager.start(&nic.rx, &arguments)?;
+        let laggards = Crowd::start(&nic.tx, QUEUES, 0..20, true)?;
+        let paused = |metrics: &Metrics| {
+            metrics.sum("zcrxd_receiver_paused_connections").is_some_and(|paused| paused > 0.0)
+        };
+        daemon.until("connections are paused", STEP_LIMIT, paused)?;
+        let others = Crowd::start(&nic.tx, QUEUES, 20..CONNECTIONS, false)?;
+        for _ in 0..2 {
+            let log = manager.end_for_restart(daemon)?;
+            if log.contains("the queue cannot be exported") {
+                return Err(Skip("this kernel exports no queue".to_owned()).into());
+            }
+            ensure!(log.contains("connections go on in the next zcrxd"), "the connections end: {log}");
+            ensure!(!log.contains("bytes lost"), "bytes are lost: {log}");
+            daemon = manager.start(&nic.rx, &arguments)?;
+            daemon.until("laggards are paused again", STEP_LIMIT, paused)?;
+        }
+        sink.release();
+        others.finish()?;
+        laggards.finish()?;
+        sink.finish(CONNECTIONS)?;
+        let metrics = settled(&mut daemon)?;
+        let lost = metrics.need("zcrxd_receiver_lost_bytes_total")?;
+        ensure!(lost == 0.0, "{lost} bytes are lost");
         kernel_agrees(&mut daemon)?;
         manager.stop(daemon).map(drop)
     },

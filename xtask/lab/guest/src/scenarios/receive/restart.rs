@@ -15,6 +15,10 @@ use crate::harness::{STEP_LIMIT, area, work};
 /// Scenarios of this file.
 pub(super) const SCENARIOS: &[Scenario] = &[RESTART, FORWARDING];
 
+/// Flags after each restart. Attaching the probes takes longer than the rest, so only the last zcrxd does it: they see a queue that is
+/// older than they are.
+const FURTHER: [&[&str]; 2] = [&["--no-probes"], &[]];
+
 const RESTART: Scenario = Scenario {
     name: "restart-under-traffic",
     about: "zcrxd restarts twice in the middle of 200 verified zero-copy connections: the NIC's queue, the connections and the \
@@ -26,8 +30,6 @@ const RESTART: Scenario = Scenario {
     run: || {
         const CONNECTIONS: &str = "200";
         const BYTES: u64 = 128 << 10;
-        // Attaching the probes takes longer than the rest. They see a queue that is older than they are.
-        const FURTHER: [&[&str]; 2] = [&["--no-probes"], &[]];
         let nic = Nic::pair()?;
         let mut manager = Manager::new()?;
         let (listen, queue, area) = (Nic::address(), nic::QUEUE.to_string(), area(4096));
@@ -100,24 +102,24 @@ const FORWARDING: Scenario = Scenario {
             socket.display()
         );
         std::fs::write(&file, text).context("cannot write the configuration")?;
-        let arguments = ["--config", file.to_str().context("a path that is no text")?, "--no-probes"];
+        let arguments = ["--config", file.to_str().context("a path that is no text")?];
         let sink = Sink::listen(&socket)?;
         let mut manager = Manager::new()?;
-        let mut daemon = manager.start(&nic.rx, &arguments)?;
+        let mut daemon = manager.start(&nic.rx, &[&arguments[..], FURTHER[0]].concat())?;
         let laggards = Crowd::start(&nic.tx, QUEUES, 0..20, true)?;
         let paused = |metrics: &Metrics| {
             metrics.sum("zcrxd_receiver_paused_connections").is_some_and(|paused| paused > 0.0)
         };
         daemon.until("connections are paused", STEP_LIMIT, paused)?;
         let others = Crowd::start(&nic.tx, QUEUES, 20..CONNECTIONS, false)?;
-        for _ in 0..2 {
+        for further in FURTHER {
             let log = manager.end_for_restart(daemon)?;
             if log.contains("the queue cannot be exported") {
                 return Err(Skip("this kernel exports no queue".to_owned()).into());
             }
             ensure!(log.contains("connections go on in the next zcrxd"), "the connections end: {log}");
             ensure!(!log.contains("bytes lost"), "bytes are lost: {log}");
-            daemon = manager.start(&nic.rx, &arguments)?;
+            daemon = manager.start(&nic.rx, &[&arguments[..], further].concat())?;
             daemon.until("laggards are paused again", STEP_LIMIT, paused)?;
         }
         sink.release();

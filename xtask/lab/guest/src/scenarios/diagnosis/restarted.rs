@@ -57,6 +57,8 @@ const RESTARTED: Scenario = Scenario {
         lasting(&daemon, starved)?;
 
         foreign.order("resume")?;
+        // An earlier sender may wait for a minute before it sends again.
+        Traffic::start(&nic.tx, &listen, LITTLE, &[])?.finish(TRANSFER_LIMIT)?;
         daemon.until("the starvation ends", STEP_LIMIT, |metrics| {
             metrics.sum("zcrx_queue_starving") == Some(0.0)
         })?;

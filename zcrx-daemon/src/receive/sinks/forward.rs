@@ -5,17 +5,17 @@
 //! destination has answered with its own end. Only then is the payload confirmed.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::warn;
 
+use super::confirmation::{Check, Confirmation, ConfirmationState};
 use super::outbox::Outbox;
 use super::{Backlog, Flow, Sink, SinkState, Step, Storage, is_transient, zero_copy};
 use crate::receive::error::errno_name;
@@ -26,14 +26,6 @@ use crate::receive::worker::op::SinkOp;
 /// Rounds over all addresses before zcrxd closes the connection: about 6 s.
 const CONNECT_ROUNDS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-
-/// Longest time without a confirmation after the half-close.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
-/// Interval at which unconfirmed bytes are checked at first. It grows to a quarter of the time for which they have not changed: a
-/// destination that is slow, or that keeps its end open, costs a few checks and not fifty a second.
-const CONFIRM_STEP: Duration = Duration::from_millis(20);
-/// Longest interval between two checks of unconfirmed bytes.
-const LONGEST_CONFIRM_STEP: Duration = Duration::from_secs(1);
 
 /// Bytes read at once of a destination's reply, which zcrxd discards.
 const REPLY_BYTES: usize = 4096;
@@ -61,16 +53,14 @@ pub(in crate::receive) struct ForwardState {
     /// Bytes that wait to be sent, in a file: the last descriptor, if there are any.
     waiting: u64,
     finishing: bool,
-    half_closed: bool,
     peer_finished: bool,
     finished: bool,
-    sent: u64,
-    read: u64,
+    confirmation: ConfirmationState,
 }
 
 impl ForwardState {
     pub(super) const fn is_sound(&self) -> bool {
-        self.read <= self.sent && (self.connected || !(self.finishing || self.half_closed))
+        self.confirmation.is_sound() && (self.connected || !self.finishing)
     }
 
     pub(super) fn descriptors(&self) -> usize {
@@ -96,18 +86,7 @@ pub(in crate::receive) struct Forward {
     peer_finished: bool,
     /// The source sends nothing more.
     finished: bool,
-    /// Bytes that the destination's kernel has not acknowledged, and the time of that number's last change.
-    unacknowledged: u64,
-    since: Instant,
-    /// The half-close counts as one unacknowledged byte of TCP's.
-    half_closed: bool,
-    /// Bytes that the destination's socket took, and how many of them the destination of a Unix socket had certainly read.
-    sent: u64,
-    read: u64,
-    /// The connection to the destination failed.
-    failed: bool,
-    /// Bytes without acknowledgement when zcrxd aborted the connection to the destination.
-    aborted: Option<u64>,
+    confirmation: Confirmation,
 }
 
 impl Forward {
@@ -126,19 +105,13 @@ impl Forward {
             reply: Box::new([0; REPLY_BYTES]),
             peer_finished: false,
             finished: false,
-            unacknowledged: 0,
-            since: Instant::now(),
-            half_closed: false,
-            sent: 0,
-            read: 0,
-            failed: false,
-            aborted: None,
+            confirmation: Confirmation::new(),
         }
     }
 
     /// Continues the sink of another process.
     pub(super) fn restore(
-        state: ForwardState,
+        state: &ForwardState,
         descriptors: &mut impl Iterator<Item = OwnedFd>,
         addresses: Arc<Addresses>,
         backlog: &mut Backlog,
@@ -152,8 +125,8 @@ impl Forward {
         if state.waiting > 0 {
             forward.outbox = Outbox::from_file(next()?, state.waiting, backlog)?;
         }
-        let ForwardState { half_closed, peer_finished, finished, sent, read, .. } = state;
-        Ok(Self { half_closed, peer_finished, finished, sent, read, ..forward })
+        let &ForwardState { peer_finished, finished, confirmation, .. } = state;
+        Ok(Self { peer_finished, finished, confirmation: Confirmation::of(confirmation), ..forward })
     }
 
     /// Takes new addresses of the destination.
@@ -220,69 +193,24 @@ impl Forward {
     /// Whether the destination has all payload. The end of its stream confirms that if it comes after the half-close. An earlier
     /// end does not; then the acknowledgements of its kernel decide.
     fn confirm(&mut self) -> Step {
-        let unacknowledged = self.unacknowledged();
-        // The kernel sets the error before it drops what the destination has not read, so this check comes after the count.
-        // Without a read in flight, nothing else reports the error.
-        if let Some(socket) = &self.socket
-            && let Ok(Some(error)) = socket.take_error()
-        {
-            return self.fail(error.raw_os_error().unwrap_or(libc::EIO));
+        let Some(socket) = &self.socket else { return self.fail(libc::ENOTCONN) };
+        match self.confirmation.check(socket, self.address.is_unix(), self.peer_finished) {
+            Check::Confirmed => {
+                self.link = Link::Confirmed;
+                Step::Continue
+            }
+            Check::Again(pause) => Step::PollAfter(pause),
+            Check::Failed(errno) => self.fail(errno),
         }
-        if self.peer_finished && unacknowledged == 0 {
-            self.link = Link::Confirmed;
-            return Step::Continue;
-        }
-        if unacknowledged != self.unacknowledged {
-            (self.unacknowledged, self.since) = (unacknowledged, Instant::now());
-        }
-        let unchanged = self.since.elapsed();
-        if unchanged < CONFIRM_LIMIT {
-            return Step::PollAfter((unchanged / 4).clamp(CONFIRM_STEP, LONGEST_CONFIRM_STEP));
-        }
-        // A destination that has acknowledged everything and keeps its connection open has lost nothing.
-        if unacknowledged == 0 {
-            self.link = Link::Confirmed;
-            return Step::Continue;
-        }
-        self.fail(libc::ETIMEDOUT)
     }
 
     fn fail(&mut self, errno: i32) -> Step {
-        self.failed = true;
+        self.confirmation.failed();
         Step::Failed(errno)
     }
 
     fn is_unix(&self) -> bool {
         self.address.is_unix()
-    }
-
-    /// Bytes that zcrxd sent and that the destination has not acknowledged (TCP) or possibly not read (Unix).
-    fn unacknowledged(&self) -> u64 {
-        if let Some(bytes) = self.aborted {
-            return bytes;
-        }
-        let waiting = self.waiting();
-        if !self.is_unix() {
-            return waiting.saturating_sub(u64::from(self.half_closed));
-        }
-        // A Unix socket counts memory, not payload. After a failure its kernel has freed what the destination had not read.
-        let unread = self.sent - self.read;
-        if self.failed { unread } else { unread.min(waiting) }
-    }
-
-    /// Notes that the destination of a Unix socket has read everything, if so. Nothing waits either after the kernel has dropped
-    /// what a destination left unread; the socket is hung up by then.
-    fn note_read(&mut self) {
-        if self.waiting() == 0 && !self.is_hung_up() {
-            self.read = self.sent;
-        }
-    }
-
-    fn is_hung_up(&self) -> bool {
-        let Some(socket) = &self.socket else { return true };
-        // Without requested events, poll reports only errors and hang-ups.
-        let mut polled = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-        poll(&mut polled, PollTimeout::ZERO).is_err() || polled[0].any() != Some(false)
     }
 
     /// Sends from the area, where the kernel can.
@@ -293,24 +221,6 @@ impl Forward {
         let fd = self.fd();
         let (header, slot) = self.outbox.lend(pool)?;
         Some((zero_copy::send(fd, header), SinkOp::Send(slot)))
-    }
-
-    /// Drops what the destination has not acknowledged, with a reset. A destination that no longer answers would occupy the
-    /// buffers until TCP gives up, which takes a quarter of an hour.
-    fn abort(&mut self) {
-        let Some(socket) = &self.socket else { return };
-        self.aborted = Some(self.unacknowledged());
-        zero_copy::disconnect(socket);
-    }
-
-    /// The kernel's count of what waits for the destination.
-    fn waiting(&self) -> u64 {
-        let Some(socket) = &self.socket else { return 0 };
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: the kernel writes one int, which lives long enough.
-        let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-        // If the kernel does not report it, the number counts as 0.
-        if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
     }
 }
 
@@ -337,8 +247,8 @@ impl Sink for Forward {
         if self.sending || self.link == Link::Finishing {
             return None;
         }
-        if self.is_unix() {
-            self.note_read();
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.is_unix()) {
+            self.confirmation.note_read(socket);
         }
         let request = self.send_without_copy(pool).or_else(|| {
             let fd = self.fd();
@@ -358,7 +268,7 @@ impl Sink for Forward {
                 self.sending = false;
                 match usize::try_from(result) {
                     Ok(bytes) => {
-                        self.sent += bytes as u64;
+                        self.confirmation.sent(bytes as u64);
                         if matches!(op, SinkOp::Send(_)) {
                             storage.statistics.zero_copy_bytes += bytes as u64;
                         }
@@ -396,11 +306,9 @@ impl Sink for Forward {
             return Step::Continue;
         }
         if let Some(socket) = &self.socket {
-            // Fails if the destination is gone: the read reports that.
-            self.half_closed = socket.shutdown(std::net::Shutdown::Write).is_ok();
+            self.confirmation.half_close(socket);
         }
         self.link = Link::Finishing;
-        self.since = Instant::now();
         self.confirm()
     }
 
@@ -418,11 +326,13 @@ impl Sink for Forward {
     }
 
     fn interrupt(&mut self) -> Option<SinkOp> {
-        if self.lending() > 0 && self.link != Link::Confirmed {
-            self.abort();
-        } else if let Some(socket) = &self.socket {
-            // Fails if the destination has closed the connection first: then the requests end as well.
-            socket.shutdown(std::net::Shutdown::Both).ok();
+        if let Some(socket) = &self.socket {
+            if self.lending() > 0 && self.link != Link::Confirmed {
+                self.confirmation.abort(socket, self.address.is_unix());
+            } else {
+                // Fails if the destination has closed the connection first: then the requests end as well.
+                socket.shutdown(std::net::Shutdown::Both).ok();
+            }
         }
         (self.link == Link::Connecting).then_some(SinkOp::Connect)
     }
@@ -433,19 +343,16 @@ impl Sink for Forward {
 
     fn state(&self) -> Option<SinkState> {
         // The kernel may still send from an area that goes away.
-        let lost = self.failed || self.aborted.is_some() || self.link == Link::Confirmed;
-        (!lost && self.lending() == 0).then(|| {
-            SinkState::Forward(ForwardState {
-                connected: self.socket.is_some(),
-                waiting: self.outbox.bytes() as u64,
-                finishing: self.link == Link::Finishing,
-                half_closed: self.half_closed,
-                peer_finished: self.peer_finished,
-                finished: self.finished,
-                sent: self.sent,
-                read: self.read,
-            })
-        })
+        let goes_on = self.lending() == 0 && self.link != Link::Confirmed;
+        let confirmation = self.confirmation.state().filter(|_| goes_on)?;
+        Some(SinkState::Forward(ForwardState {
+            connected: self.socket.is_some(),
+            waiting: self.outbox.bytes() as u64,
+            finishing: self.link == Link::Finishing,
+            peer_finished: self.peer_finished,
+            finished: self.finished,
+            confirmation,
+        }))
     }
 
     fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
@@ -454,7 +361,10 @@ impl Sink for Forward {
     }
 
     fn unconfirmed(&self) -> u64 {
-        if self.link == Link::Confirmed { 0 } else { self.outbox.bytes() as u64 + self.unacknowledged() }
+        if self.link == Link::Confirmed {
+            return 0;
+        }
+        self.outbox.bytes() as u64 + self.confirmation.unacknowledged(self.socket.as_ref(), self.is_unix())
     }
 
     fn has_room(&self, backlog: &Backlog, connections: usize) -> bool {

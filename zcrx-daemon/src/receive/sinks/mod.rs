@@ -4,6 +4,7 @@
 //! passes their results to the sink.
 
 mod backlog;
+mod confirmation;
 mod discard;
 mod file;
 mod forward;
@@ -228,7 +229,7 @@ impl AnySink {
             (SinkState::Discard { finished }, _) => Self::Discard(Discard::new(finished)),
             (SinkState::Verify(verify), _) => Self::Verify(verify),
             (SinkState::Forward(state), Some(addresses)) => {
-                let forward = Forward::restore(state, &mut descriptors, Arc::clone(addresses), backlog)?;
+                let forward = Forward::restore(&state, &mut descriptors, Arc::clone(addresses), backlog)?;
                 Self::Forward(Box::new(forward))
             }
             (SinkState::File(state), _) => {

@@ -1,7 +1,8 @@
 //! Waits for episodes of starvation and reads their causes.
 
-use std::fs;
 use std::path::PathBuf;
+use std::fs;
+use std::io;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -122,8 +123,12 @@ pub(crate) fn keep_recordings() -> Result<usize> {
         let path = entry.context("cannot read the recordings")?.path();
         let name = path.file_name().context("a recording without a name")?;
         if path.is_file() {
-            fs::copy(&path, artefacts().join(name)).context("cannot keep a recording")?;
-            kept += 1;
+            match fs::copy(&path, artefacts().join(name)) {
+                Ok(_) => kept += 1,
+                // zcrxd gave a recording that ended another name: look again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return keep_recordings(),
+                Err(error) => return Err(error).context("cannot keep a recording"),
+            }
         }
     }
     Ok(kept)

@@ -1,8 +1,8 @@
 //! Waits for episodes of starvation and reads their causes.
 
-use std::path::PathBuf;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;

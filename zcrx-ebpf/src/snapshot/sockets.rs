@@ -245,7 +245,10 @@ fn note(top: &mut [TopSocket; TOP_SOCKETS], sock: u64, fd: u32, buffered: u64, u
     let waits = |socket: &TopSocket| socket.buffered_bytes.max(socket.unread_bytes);
     let mut least = 0;
     let mut fewest = waits(&top[0]);
-    #[expect(clippy::needless_range_loop, reason = "the first one is looked at above, and the least one's place is wanted")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "the first one is looked at above, and the least one's place is wanted"
+    )]
     for rank in 1..TOP_SOCKETS {
         if waits(&top[rank]) < fewest {
             fewest = waits(&top[rank]);

@@ -35,7 +35,7 @@ pub(super) struct Failure {
 pub(super) fn pack(mut queues: Vec<HandedQueue>) -> Result<OwnedFd, Failure> {
     let descriptors: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_descriptors).collect();
     let sockets: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_sockets).collect();
-    let of_sinks: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_of_sinks).collect();
+    let of_sinks: Vec<_> = queues.iter_mut().flat_map(HandedQueue::take_sink_descriptors).collect();
     let all = descriptors.iter().map(AsFd::as_fd).chain(sockets.iter().map(AsFd::as_fd));
     let all = all.chain(of_sinks.iter().map(AsFd::as_fd));
     let all: Vec<_> = all.collect();
@@ -62,8 +62,8 @@ pub(super) fn unpack(package: &OwnedFd) -> Result<Vec<HandedQueue>, Failure> {
         }
     }
     for queue in &mut queues {
-        for descriptor in descriptors.by_ref().take(queue.descriptors_of_sinks()) {
-            queue.add_of_sink(descriptor);
+        for descriptor in descriptors.by_ref().take(queue.missing_sink_descriptors()) {
+            queue.add_sink_descriptor(descriptor);
         }
     }
     Ok(queues)

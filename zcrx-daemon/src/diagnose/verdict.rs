@@ -263,11 +263,8 @@ fn destination(now: &QueueSample) -> Option<String> {
 /// Fills the values into a command; `None` if one of them is unknown.
 fn filled_in(command: &str, now: &QueueSample) -> Option<String> {
     let mut text = command.to_owned();
-    let listens =
+    let port =
         now.local.as_ref().and_then(|local| local.listen.first()?.rsplit(':').next().map(str::to_owned));
-    // Of a foreign owner: the port at which most data waits.
-    let waits = || Some(now.kernel.as_ref()?.top_sockets.as_ref()?.first()?.port.to_string());
-    let port = listens.or_else(waits);
     let places = [
         ("{pid}", now.owner.as_ref().map(|owner| owner.pid.to_string())),
         ("{fd}", now.owner.as_ref().and_then(|owner| owner.fd).map(|fd| fd.to_string())),

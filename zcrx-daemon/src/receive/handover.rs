@@ -1,16 +1,15 @@
 //! Connections that one zcrxd leaves to the next.
 //!
-//! A connection goes on if nothing of it is left in this process: all that was received has reached its sink, and the sink can say
-//! in plain data where it stands. Data that TCP has acknowledged since waits in the socket, and the next zcrxd receives it.
+//! A connection goes on if nothing of it is left in this process: its sink can say where it stands in plain data and in descriptors, one of
+//! which is a file with the payload that waits. Data that TCP has acknowledged since waits in the socket, and the next zcrxd receives it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::backend::{QueueState, SurvivingQueue};
 use super::choices::SinkConfig;
@@ -43,7 +42,7 @@ pub struct HandedQueue {
     sockets: Vec<Socket>,
     /// Descriptors of the sinks, those of the first connection first.
     #[serde(skip)]
-    of_sinks: Vec<OwnedFd>,
+    sink_descriptors: Vec<OwnedFd>,
 }
 
 /// Where a connection stands.
@@ -81,11 +80,11 @@ impl HandedQueue {
             Some((state, descriptors)) => (Some(state), descriptors),
             None => (None, Vec::new()),
         };
-        let (mut sockets, mut connections, mut of_sinks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sockets, mut connections, mut sink_descriptors) = (Vec::new(), Vec::new(), Vec::new());
         for Handed { socket, state, descriptors } in handed {
             sockets.push(socket);
             connections.push(state);
-            of_sinks.extend(descriptors);
+            sink_descriptors.extend(descriptors);
         }
         Self {
             interface: config.interface.clone(),
@@ -96,7 +95,7 @@ impl HandedQueue {
             hardware,
             descriptors,
             sockets,
-            of_sinks,
+            sink_descriptors,
         }
     }
 
@@ -156,18 +155,19 @@ impl HandedQueue {
     }
 
     /// Takes the descriptors of the sinks, to pass them on in this order.
-    pub fn take_of_sinks(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.of_sinks)
+    pub fn take_sink_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.sink_descriptors)
     }
 
-    /// Number of descriptors that belong to the sinks.
-    pub fn descriptors_of_sinks(&self) -> usize {
-        self.connections.iter().map(|state| state.sink.descriptors()).sum()
+    /// Number of descriptors of the sinks that are missing.
+    pub fn missing_sink_descriptors(&self) -> usize {
+        let all: usize = self.connections.iter().map(|state| state.sink.descriptors()).sum();
+        all - self.sink_descriptors.len()
     }
 
     /// Adds a descriptor of the sinks.
-    pub fn add_of_sink(&mut self, descriptor: OwnedFd) {
-        self.of_sinks.push(descriptor);
+    pub fn add_sink_descriptor(&mut self, descriptor: OwnedFd) {
+        self.sink_descriptors.push(descriptor);
     }
 
     fn take_queue(&mut self) -> Option<SurvivingQueue> {
@@ -175,9 +175,9 @@ impl HandedQueue {
     }
 
     fn into_handed(self) -> impl Iterator<Item = Handed> {
-        let mut of_sinks = self.of_sinks.into_iter();
+        let mut descriptors = self.sink_descriptors.into_iter();
         self.sockets.into_iter().zip(self.connections).map(move |(socket, state)| {
-            let descriptors = of_sinks.by_ref().take(state.sink.descriptors()).collect();
+            let descriptors = descriptors.by_ref().take(state.sink.descriptors()).collect();
             Handed { socket, state, descriptors }
         })
     }
@@ -210,7 +210,7 @@ pub(super) fn refuse_all(list: Vec<HandedQueue>) {
             queue.len()
         );
         for handed in queue.into_handed() {
-            refuse(&name, &handed.socket);
+            handed.refuse(&name);
         }
     }
 }
@@ -240,29 +240,51 @@ impl Handed {
     /// Takes a connection out of a loop that has ended; returns it if its sink cannot go on in another process.
     pub(super) fn of(mut connection: Connection) -> Result<Self, Box<Connection>> {
         let Some(sink) = connection.sink.state() else { return Err(Box::new(connection)) };
-        let Ok(descriptors) = connection.sink.take_descriptors() else { return Err(Box::new(connection)) };
+        let descriptors = match connection.sink.take_descriptors() {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                let peer = &connection.peer;
+                error!(peer, %error, "what waits for a sink cannot be left to the next zcrxd: raise LimitNOFILE= or MemoryMax= of the unit");
+                return Err(Box::new(connection));
+            }
+        };
         let ended = connection.receive == Receive::Ended;
         let Connection { socket, peer, .. } = connection;
         Ok(Self { socket, state: State { peer, ended, sink }, descriptors })
     }
 
-    /// Continues the connection; returns its socket if its sink cannot go on.
+    /// Continues the connection, or ends it if its sink cannot go on. Then returns the number of bytes that are lost, and logs them.
     pub(super) fn into_connection(
         self,
+        queue: &str,
         config: &SinkConfig,
         addresses: Option<&Arc<Addresses>>,
         backlog: &mut Backlog,
-    ) -> Result<Connection, (Socket, io::Error)> {
+    ) -> Result<Connection, u64> {
         let Self { socket, state: State { peer, ended, sink }, descriptors } = self;
+        let waiting = sink.waiting();
         let sink = match AnySink::restore(sink, descriptors, &peer, config, addresses, backlog) {
             Ok(sink) => sink,
-            Err(error) => return Err((socket, error)),
+            Err(error) => {
+                error!(queue, peer, lost = waiting, %error, "the sink of a connection of the zcrxd before cannot go on: it ends");
+                return Err(waiting + refuse(queue, &socket));
+            }
         };
         let mut connection = Connection::new(socket, peer, sink);
         if ended {
             connection.receive = Receive::Ended;
         }
         Ok(connection)
+    }
+
+    /// Ends the connection. Logs what is lost of what TCP acknowledged: what waited for its sink, and what is unread in its socket.
+    fn refuse(self, queue: &str) {
+        let State { peer, sink, .. } = &self.state;
+        let lost = sink.waiting();
+        if lost > 0 {
+            warn!(queue, peer, lost, "connection refused: {lost} bytes that waited for its sink are lost");
+        }
+        refuse(queue, &self.socket);
     }
 }
 
@@ -290,7 +312,7 @@ impl Handover {
     /// Ends the connections. Logs what they lose.
     pub(super) fn refuse(&self) {
         for handed in self.take() {
-            refuse(OF_EARLIER, &handed.socket);
+            handed.refuse(OF_EARLIER);
         }
     }
 

@@ -15,6 +15,19 @@ use crate::restart::{connect, port, stop};
 const PART: usize = 12 << 20;
 const RESTARTS: usize = 2;
 
+fn queue(port: u16, sink: &str) -> String {
+    format!("[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\nsink = \"{sink}\"\n")
+}
+
+/// The next connection to a destination, and all that it receives.
+fn received(listener: &TcpListener) -> Outcome<(TcpStream, Vec<u8>)> {
+    let (mut destination, _) = listener.accept()?;
+    destination.set_read_timeout(Some(WAIT_LIMIT))?;
+    let mut arrived = Vec::new();
+    destination.read_to_end(&mut arrived)?;
+    Ok((destination, arrived))
+}
+
 /// Writes part by part, with a restart after each but the last, and ends the stream. Returns what was written.
 fn write_across_restarts(
     manager: &mut ServiceManager,
@@ -53,19 +66,13 @@ fn payload_for_a_slow_destination_goes_on() -> Outcome {
     let port = port()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut manager = ServiceManager::new("restart-forward", &[])?;
-    manager.configure(&format!(
-        "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\nsink = \"forward:{}\"\n",
-        listener.local_addr()?
-    ))?;
+    manager.configure(&queue(port, &format!("forward:{}", listener.local_addr()?)))?;
     let daemon = manager.start()?;
     let client = connect(port)?;
     let (written, daemon) = write_across_restarts(&mut manager, daemon, &client, 1)?;
     let memory = daemon.metric("zcrxd_receiver_copy_out_memory_bytes{")?;
     assert!(memory.is_some_and(|bytes| bytes >= PART as f64), "{memory:?} bytes wait in zcrxd");
-    let (mut destination, _) = listener.accept()?;
-    destination.set_read_timeout(Some(WAIT_LIMIT))?;
-    let mut arrived = Vec::new();
-    destination.read_to_end(&mut arrived)?;
+    let (destination, arrived) = received(&listener)?;
     drop(destination);
     assert_eq!(arrived.len(), written.len());
     assert!(arrived == written, "other bytes arrived");
@@ -81,18 +88,12 @@ fn half_closed_destination_is_waited_for_after_a_restart() -> Outcome {
     let port = port()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut manager = ServiceManager::new("restart-half-closed", &[])?;
-    manager.configure(&format!(
-        "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\nsink = \"forward:{}\"\n",
-        listener.local_addr()?
-    ))?;
+    manager.configure(&queue(port, &format!("forward:{}", listener.local_addr()?)))?;
     let daemon = manager.start()?;
     let mut client = connect(port)?;
     client.write_all(b"all there is")?;
     client.shutdown(Shutdown::Write)?;
-    let (mut destination, _) = listener.accept()?;
-    destination.set_read_timeout(Some(WAIT_LIMIT))?;
-    let mut arrived = Vec::new();
-    destination.read_to_end(&mut arrived)?;
+    let (destination, arrived) = received(&listener)?;
     assert_eq!(arrived, b"all there is");
     let said = manager.end(daemon, "restart")?;
     assert!(said.contains("1 connections go on in the next zcrxd"), "{said}");
@@ -110,10 +111,7 @@ fn file_goes_on_where_it_was() -> Outcome {
     let port = port()?;
     let place = TestDirectory::new("restart-file-sink")?;
     let mut manager = ServiceManager::new("restart-file", &[])?;
-    manager.configure(&format!(
-        "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\nsink = \"file:{}\"\n",
-        place.path().display()
-    ))?;
+    manager.configure(&queue(port, &format!("file:{}", place.path().display())))?;
     let daemon = manager.start()?;
     let client = connect(port)?;
     let (written, daemon) = write_across_restarts(&mut manager, daemon, &client, 2)?;
@@ -130,10 +128,7 @@ fn connection_of_the_last_moment_is_forwarded() -> Outcome {
     let port = port()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut manager = ServiceManager::new("restart-last-moment", &[])?;
-    manager.configure(&format!(
-        "[[queue]]\nlisten = [\"127.0.0.1:{port}\"]\nbackend = \"copy\"\nsink = \"forward:{}\"\n",
-        listener.local_addr()?
-    ))?;
+    manager.configure(&queue(port, &format!("forward:{}", listener.local_addr()?)))?;
     let daemon = manager.start()?;
     let clients = thread::scope(|scope| -> Outcome<Vec<TcpStream>> {
         let clients = scope.spawn(|| {
@@ -143,16 +138,32 @@ fn connection_of_the_last_moment_is_forwarded() -> Outcome {
         Ok(clients.join().map_err(|_| "a client panicked")??)
     })?;
     let next = manager.start()?;
-    for mut client in clients {
+    for mut client in &clients {
         client.write_all(b"late")?;
         client.shutdown(Shutdown::Write)?;
-        let (mut destination, _) = listener.accept()?;
-        destination.set_read_timeout(Some(WAIT_LIMIT))?;
-        let mut arrived = Vec::new();
-        destination.read_to_end(&mut arrived)?;
-        assert_eq!(arrived, b"late");
-        drop(destination);
-        wait_for_end(client)?;
     }
+    for _ in &clients {
+        let (_, arrived) = received(&listener)?;
+        assert_eq!(arrived, b"late");
+    }
+    clients.into_iter().try_for_each(wait_for_end)?;
+    stop(next)
+}
+
+/// The configuration has another sink after the restart: what waited for the earlier one is lost, and said to be.
+#[test]
+fn payload_without_its_sink_is_lost_aloud() -> Outcome {
+    let port = port()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut manager = ServiceManager::new("restart-sink-gone", &[])?;
+    manager.configure(&queue(port, &format!("forward:{}", listener.local_addr()?)))?;
+    let daemon = manager.start()?;
+    let mut client = connect(port)?;
+    client.write_all(&vec![0; 2 * PART])?;
+    daemon.wait_metric("zcrxd_receiver_copy_out_memory_bytes{", |bytes| bytes >= PART as f64)?;
+    manager.end(daemon, "restart")?;
+    manager.configure(&queue(port, "discard"))?;
+    let next = manager.start()?;
+    assert!(next.has_said("bytes that waited for its sink are lost"));
     stop(next)
 }

@@ -222,7 +222,7 @@ fn visit_file(file: u64, fd: u32, walk: &FileWalk) {
     }
 }
 
-/// The sum of this snapshot for a key, begun anew if there is none.
+/// The sum of this snapshot for a key: a new one, of nothing, if there is none.
 #[inline(always)]
 fn sum_of(key: &SocketsKey, generation: u64) -> Option<*mut Sockets> {
     if let Some(sum) = SNAPSHOT_SOCKETS.get_ptr_mut(key) {

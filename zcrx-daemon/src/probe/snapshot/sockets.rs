@@ -8,7 +8,7 @@ use aya::{
     Ebpf,
     maps::{HashMap, MapData},
 };
-use zcrx_common::snapshot::{NO_FD, Sockets, SocketsKey};
+use zcrx_common::snapshot::{self, NO_FD, Sockets, SocketsKey, TOP_SOCKETS};
 
 use super::super::{iterator, object};
 use super::process::lives;
@@ -35,9 +35,6 @@ pub(super) struct Sum {
 
 /// Sums by place.
 pub(super) type Sums = BTreeMap<Place, Sum>;
-
-/// Sockets that a queue names.
-const MOST_NAMED: usize = zcrx_common::snapshot::TOP_SOCKETS;
 
 /// Processes whose threads are visited one process at a time; with more of them, one walk over all threads of the host costs less.
 const MOST_OWNERS: usize = 64;
@@ -113,7 +110,7 @@ impl Reader {
 }
 
 /// A socket by its addresses; `None` for an empty place.
-fn named(pid: u32, armed: bool, socket: &zcrx_common::snapshot::TopSocket) -> Option<TopSocket> {
+fn named(pid: u32, armed: bool, socket: &snapshot::TopSocket) -> Option<TopSocket> {
     let address = match i32::from(socket.family) {
         libc::AF_INET => {
             let [a, b, c, d, ..] = socket.peer;
@@ -187,7 +184,9 @@ impl SocketFigures {
     /// The sums, or why they are not used.
     fn usable<'s>(self, sums: Result<&'s Sums, &str>) -> Result<&'s Sums, String> {
         if !self.unread {
-            return Err("what waits in sockets is not known: the self-check disagreed, or this kernel's types do not describe it".to_owned());
+            let reason =
+                "the self-check read unread bytes wrong, or this kernel's types do not describe them";
+            return Err(reason.to_owned());
         }
         sums.map_err(str::to_owned)
     }
@@ -205,7 +204,7 @@ impl SocketFigures {
     /// The sockets that a queue names, of those that its places name, without what is not known of them.
     fn of(self, mut top: Vec<TopSocket>) -> Vec<TopSocket> {
         top.sort_by_key(|socket| Reverse(socket.waiting()));
-        top.truncate(MOST_NAMED);
+        top.truncate(TOP_SOCKETS);
         for socket in &mut top {
             socket.armed = socket.armed.filter(|_| self.armed);
             socket.buffered_bytes = socket.buffered_bytes.filter(|_| self.buffered);

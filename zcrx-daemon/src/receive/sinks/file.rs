@@ -59,6 +59,10 @@ impl FileState {
         self.attempt <= NAMES && (self.open || self.written == 0)
     }
 
+    pub(super) const fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     pub(super) fn descriptors(&self) -> usize {
         usize::from(self.open) + usize::from(self.waiting > 0)
     }
@@ -72,9 +76,8 @@ impl FileSink {
         backlog: &mut Backlog,
     ) -> io::Result<Self> {
         let FileState { base, attempt, open, waiting, written, finished } = state;
-        let mut next = || descriptors.next().ok_or(io::ErrorKind::NotFound);
-        let file = open.then(&mut next).transpose()?;
-        let outbox = if waiting > 0 { Outbox::from_file(next()?, waiting, backlog)? } else { Outbox::new() };
+        let file = open.then(|| descriptors.next().ok_or(io::ErrorKind::NotFound)).transpose()?;
+        let outbox = Outbox::restore(waiting, descriptors, backlog)?;
         let path = CString::default();
         let (closing, busy, closed) = (-1, false, false);
         let mut sink = Self { base, attempt, path, file, closing, outbox, written, busy, finished, closed };
@@ -208,7 +211,7 @@ impl Sink for FileSink {
     }
 
     fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
-        let waiting = (self.outbox.bytes() > 0).then(|| self.outbox.to_file()).transpose()?;
+        let waiting = self.outbox.leave()?;
         Ok(self.file.take().into_iter().chain(waiting).collect())
     }
 

@@ -63,6 +63,10 @@ impl ForwardState {
         self.confirmation.is_sound() && (self.connected || !self.finishing)
     }
 
+    pub(super) const fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     pub(super) fn descriptors(&self) -> usize {
         usize::from(self.connected) + usize::from(self.waiting > 0)
     }
@@ -116,15 +120,12 @@ impl Forward {
         addresses: Arc<Addresses>,
         backlog: &mut Backlog,
     ) -> io::Result<Self> {
-        let mut next = || descriptors.next().ok_or(io::ErrorKind::NotFound);
         let mut forward = Self::new(addresses);
         if state.connected {
-            forward.socket = Some(next()?.into());
+            forward.socket = Some(descriptors.next().ok_or(io::ErrorKind::NotFound)?.into());
             forward.link = if state.finishing { Link::Finishing } else { Link::Connected };
         }
-        if state.waiting > 0 {
-            forward.outbox = Outbox::from_file(next()?, state.waiting, backlog)?;
-        }
+        forward.outbox = Outbox::restore(state.waiting, descriptors, backlog)?;
         let &ForwardState { peer_finished, finished, confirmation, .. } = state;
         Ok(Self { peer_finished, finished, confirmation: Confirmation::of(confirmation), ..forward })
     }
@@ -356,7 +357,7 @@ impl Sink for Forward {
     }
 
     fn take_descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
-        let waiting = (self.outbox.bytes() > 0).then(|| self.outbox.to_file()).transpose()?;
+        let waiting = self.outbox.leave()?;
         Ok(self.socket.take().map(OwnedFd::from).into_iter().chain(waiting).collect())
     }
 

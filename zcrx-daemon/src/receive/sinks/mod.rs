@@ -102,6 +102,15 @@ impl SinkState {
         }
     }
 
+    /// Payload that waits for it, bytes.
+    pub(super) const fn waiting(&self) -> u64 {
+        match self {
+            Self::None | Self::Discard { .. } | Self::Verify(_) => 0,
+            Self::Forward(forward) => forward.waiting(),
+            Self::File(file) => file.waiting(),
+        }
+    }
+
     /// Number of descriptors that belong to it.
     pub(super) fn descriptors(&self) -> usize {
         match self {
@@ -235,7 +244,8 @@ impl AnySink {
             (SinkState::File(state), _) => {
                 Self::File(Box::new(FileSink::restore(state, &mut descriptors, backlog)?))
             }
-            (SinkState::None | SinkState::Forward(_), _) => Self::new(config, peer, addresses),
+            (SinkState::Forward(_), None) => return Err(io::Error::other("the queue forwards nothing now")),
+            (SinkState::None, _) => Self::new(config, peer, addresses),
         })
     }
 

@@ -216,23 +216,33 @@ impl Outbox {
         self.done_of_first = 0;
     }
 
-    /// Copies what waits to a file in memory, for another process. Valid after [`Self::leave_area`].
-    pub(super) fn to_file(&self) -> io::Result<OwnedFd> {
-        let file = memfd_create("zcrxd-outbox", MemfdFlags::CLOEXEC)?;
-        let mut file = File::from(file);
+    /// Moves what waits to a file in memory, for another process; `None` if nothing does. Valid after [`Self::leave_area`]. Payload is
+    /// in memory twice for one piece at a time. [`Self::bytes`] stays, as what is lost if the file does not arrive.
+    pub(super) fn leave(&mut self) -> io::Result<Option<OwnedFd>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut file = File::from(memfd_create("zcrxd-outbox", MemfdFlags::CLOEXEC)?);
         let mut skip = self.done_of_first;
-        for piece in &self.pieces {
+        while let Some(piece) = self.pieces.pop_front() {
             let Piece::Copied(copy) = piece else { return Err(io::ErrorKind::Unsupported.into()) };
             file.write_all(&copy[skip..])?;
             skip = 0;
         }
-        Ok(file.into())
+        Ok(Some(file.into()))
     }
 
-    /// What waited in another process, of so many bytes.
-    pub(super) fn from_file(file: OwnedFd, bytes: u64, backlog: &mut Backlog) -> io::Result<Self> {
+    /// What waited in another process: so many bytes, in the next file.
+    pub(super) fn restore(
+        bytes: u64,
+        files: &mut impl Iterator<Item = OwnedFd>,
+        backlog: &mut Backlog,
+    ) -> io::Result<Self> {
         let mut outbox = Self::new();
-        let file = File::from(file);
+        if bytes == 0 {
+            return Ok(outbox);
+        }
+        let file = File::from(files.next().ok_or(io::ErrorKind::NotFound)?);
         let mut at = 0;
         while at < bytes {
             let mut piece = vec![0; (bytes - at).min(PIECE_BYTES) as usize];

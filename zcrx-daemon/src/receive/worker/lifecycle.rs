@@ -180,14 +180,12 @@ impl Carried {
         let mut backlog = Backlog::new(None, plan.share(plan.config.copy_out_bytes));
         let (mut connections, mut counters) = (Table::default(), *counters);
         for handed in plan.taken_over.take() {
-            match handed.into_connection(&plan.config.sink, plan.addresses.as_ref(), &mut backlog) {
+            let (sink, addresses) = (&plan.config.sink, plan.addresses.as_ref());
+            match handed.into_connection(&plan.name, sink, addresses, &mut backlog) {
                 Ok(connection) => {
                     connections.insert(connection);
                 }
-                Err((socket, error)) => {
-                    error!(queue = plan.name, %error, "what waits for a sink of the zcrxd before is lost");
-                    counters.ring.lost_bytes += refuse(&plan.name, &socket);
-                }
+                Err(lost) => counters.ring.lost_bytes += lost,
             }
         }
         Self { counters, connections, backlog }

@@ -99,23 +99,23 @@ fn a_queue_names_the_sockets_in_which_most_waits() {
 
 #[test]
 fn peers_are_read_in_network_order() {
-    let kernel = zcrx_common::snapshot::TopSocket {
+    let kernel = snapshot::TopSocket {
         peer: [192, 0, 2, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         peer_port: 40_000_u16.to_be(),
         port: 9000,
         fd: NO_FD,
         family: libc::AF_INET as u16,
-        ..zcrx_common::snapshot::TopSocket::default()
+        ..snapshot::TopSocket::default()
     };
     let socket = named(1, true, &kernel).expect("there is a socket");
     assert_eq!(socket.to_string(), "port 9000 from 192.0.2.9:40000");
-    let v6 = zcrx_common::snapshot::TopSocket {
+    let v6 = snapshot::TopSocket {
         family: libc::AF_INET6 as u16,
         peer: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 9],
         ..kernel
     };
     assert_eq!(named(1, true, &v6), Some(socket), "a mapped address is the peer's own");
-    assert_eq!(named(1, true, &zcrx_common::snapshot::TopSocket::default()), None);
+    assert_eq!(named(1, true, &snapshot::TopSocket::default()), None);
 }
 
 #[test]
@@ -144,4 +144,15 @@ fn unknown_sockets_say_why() {
     let mut queue = queue(&[1], Some(81));
     assign(&mut queue, &BTreeMap::new(), Err("not attached"), ALL_FIGURES);
     assert_eq!((queue.sockets, queue.sockets_unknown.as_deref()), (None, Some("not attached")));
+}
+
+#[test]
+fn sockets_are_unknown_without_their_unread_bytes() {
+    let sums = sums(&[(1, 0, Some((7, 50)), 10)]);
+    let ring = QueueRing { id: 50, ..QueueRing::default() };
+    let mut queue = KernelQueue { rings: vec![ring], ..queue(&[1], None) };
+    let has = SocketFigures { unread: false, ..ALL_FIGURES };
+    assign(&mut queue, &[(1, 1)].into(), Ok(&sums), has);
+    assert_eq!((queue.sockets, queue.top_sockets), (None, None));
+    assert!(queue.sockets_unknown.is_some() && queue.rings[0].sockets_unknown.is_some());
 }

@@ -60,15 +60,15 @@ fn judge_probe(probe: &ProbeStatus, unprivileged: bool, zcrx: Option<bool>) -> F
 pub(super) fn judge_self_check(check: Option<&SelfCheck>) -> Vec<Finding> {
     let Some(check) = check else { return Vec::new() };
     let finding = |verdict, found| Finding::new(Group::Probes, "self_check", verdict, found);
-    if let Some(reason) = &check.unchecked {
-        let found = format!("snapshots are not compared with a queue of zcrxd: {reason}");
-        return vec![finding(Verdict::Skip, found)];
-    }
     let wrong: Vec<_> = check.wrong().map(ToString::to_string).collect();
     if !wrong.is_empty() {
         let found = format!("{}; these figures are switched off", wrong.join(", "));
         let remedy = "report the output of `zcrxd check --format json`; a newer zcrxd may know this kernel";
         return vec![finding(Verdict::Fail, found).remedy(remedy)];
+    }
+    if let Some(reason) = &check.unchecked {
+        let found = format!("snapshots are not compared with a queue of zcrxd: {reason}");
+        return vec![finding(Verdict::Skip, found)];
     }
     let right = check.figures.iter().filter(|figure| figure.is_right() == Some(true)).count();
     let found = format!("{right} figures of a queue that zcrxd registered for this check were read right");

@@ -49,8 +49,13 @@ impl Attached {
         if is_whole {
             sample.page_pools = self.page_pool.as_ref().and_then(page_pool::Reader::counts);
         }
-        sample.snapshot =
-            self.snapshot.as_mut().map(|reader| reader.take(&mut self.ebpf, self.lost.as_ref()));
+        if let Some(reader) = &mut self.snapshot {
+            sample.snapshot = reader.take_checked(&mut self.ebpf, self.lost.as_ref());
+            if is_whole && !reader.switched_off().is_empty() {
+                let check = sample.self_check.get_or_insert_default();
+                check.figures.extend_from_slice(reader.switched_off());
+            }
+        }
         // Whether a queue has counts and was not found.
         let mut missing = false;
         if let (Some(snapshot), Some(reader)) = (&mut sample.snapshot, &mut self.allocation) {

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod holders;
+mod invariants;
 mod operations;
 mod process;
 mod sockets;
@@ -20,7 +21,7 @@ use zcrx_common::{
     snapshot::{Config, RegisteredRing},
 };
 
-use self::{assemble::Assembly, holders::Holders, operations::Operations};
+use self::{assemble::Assembly, holders::Holders, invariants::Doubts, operations::Operations};
 use super::{iterator, object, offsets::Resolved};
 use crate::kernel::clock::monotonic;
 use crate::model::{CheckedFigure, Discovery, KernelSnapshot};
@@ -71,6 +72,8 @@ pub(super) struct Reader {
     initial_namespace: bool,
     /// Reasons, known from the start, why every snapshot lacks something.
     incomplete: Vec<String>,
+    /// Figures that broke what holds of every queue.
+    doubts: Doubts,
 }
 
 impl Reader {
@@ -94,6 +97,7 @@ impl Reader {
             walk: Some("the first snapshot"),
             initial_namespace: true,
             incomplete: Vec::new(),
+            doubts: Doubts::default(),
         };
         let found = operations::find(|own_fd| reader.learn(ebpf, own_fd))?;
         reader.asked.ring_operations = found.rings;
@@ -162,6 +166,26 @@ impl Reader {
         iterator::run(ebpf, WALK[0])?;
         let answered = self.config.get(&0, 0).map_err(|error| format!("SNAPSHOT_CONFIG: {error}"))?;
         Ok(Operations { rings: answered.ring_operations, superblock: answered.superblock })
+    }
+
+    /// Takes a snapshot, as [`Self::take`] does, without the figures that cannot be true of any queue. `None` once zcrxd has seen that it
+    /// reads areas wrongly.
+    pub(super) fn take_checked(
+        &mut self,
+        ebpf: &mut Ebpf,
+        lost: Option<&PerCpuArray<MapData, u64>>,
+    ) -> Option<KernelSnapshot> {
+        if self.doubts.all {
+            return None;
+        }
+        let mut snapshot = self.take(ebpf, lost);
+        self.doubts.apply(&mut snapshot, &mut self.known);
+        (!self.doubts.all).then_some(snapshot)
+    }
+
+    /// Figures that snapshots have shown to be wrong since the start.
+    pub(super) fn switched_off(&self) -> &[CheckedFigure] {
+        &self.doubts.switched_off
     }
 
     /// Reads the state of every queue. By the registry it takes some 0.1 ms and grows with queues; a walk grows with open files, by about
@@ -332,55 +356,4 @@ fn slot(lost: &PerCpuArray<MapData, u64>, slot: u32) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsRawFd as _;
-
-    use aya::programs::Iter;
-
-    use super::{super::offsets, *};
-    use crate::kernel::{Kernel, Symbols};
-
-    /// Two sources that know nothing of each other: a file met by the iterator, and the symbol table.
-    #[test]
-    fn learned_operations_are_those_of_the_symbol_table() -> Result<(), String> {
-        let kernel = Kernel::inspect();
-        let fields = offsets::resolve(&kernel.btf);
-        let mut ebpf = match object::load(&kernel, &fields.offsets, 0) {
-            Ok(ebpf) => ebpf,
-            Err(reason) => {
-                println!("skipped: {reason}");
-                return Ok(());
-            }
-        };
-        let table = Symbols::look_up(&["io_uring_fops"])?;
-        let Some(address) = table.get("io_uring_fops").and_then(|symbol| symbol.address) else {
-            println!("skipped: this kernel hides its addresses");
-            return Ok(());
-        };
-        let btf = aya::Btf::from_sys_fs().map_err(|error| error.to_string())?;
-        for (name, kind) in
-            [(WALK[0], "task_file"), (WALK[1], "task"), (REGISTRY, "task"), ("stack_task", "task")]
-        {
-            let program = ebpf.program_mut(name).ok_or("a program is missing")?;
-            let program: &mut Iter = program.try_into().map_err(|_| "a program is no iterator")?;
-            program.load(kind, &btf).map_err(|error| error.to_string())?;
-        }
-        let mut reader = Reader::new(&mut ebpf, &fields)?;
-        let ring = operations::own_ring()?;
-        assert_eq!(reader.asked.ring_operations, address);
-        assert_ne!(reader.asked.superblock, 0);
-        reader.asked.ring_operations = 0;
-        let learned = reader.learn(&mut ebpf, ring.as_raw_fd() as u32)?;
-        assert_eq!(learned.rings, address);
-        let walked = reader.take(&mut ebpf, None);
-        assert_eq!(walked.discovery, Some(Discovery::Walk));
-        reader.with_registry();
-        let registered = reader.take(&mut ebpf, None);
-        assert_eq!((registered.discovery, registered.incomplete.len()), (Some(Discovery::Registry), 0));
-        assert_eq!(registered.queues.len(), walked.queues.len());
-        let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
-        let stack = Reader::stack(&ebpf, own)?;
-        assert!(!stack.is_empty(), "this thread is in a system call");
-        Ok(())
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ pub(crate) mod foreign;
 pub(crate) mod instructions;
 pub(crate) mod kprobe;
 pub(crate) mod metrics;
+pub(crate) mod moved_field;
 pub(crate) mod namespace;
 pub(crate) mod nic;
 pub(crate) mod page_pool;

@@ -12,6 +12,7 @@ mod foreign_snapshot;
 mod healthy;
 mod importers;
 mod local_queue;
+mod moved_fields;
 mod napi;
 mod owner;
 mod owner_state;
@@ -42,6 +43,7 @@ pub(super) const FILES: &[&[Scenario]] = &[
     healthy::SCENARIOS,
     importers::SCENARIOS,
     local_queue::SCENARIOS,
+    moved_fields::SCENARIOS,
     napi::SCENARIOS,
     owner::SCENARIOS,
     owner_state::SCENARIOS,

@@ -1,4 +1,4 @@
-//! zcrxd's eBPF programs: one module per concept, named like its entry in the daemon's probe catalogue.
+//! zcrxd's eBPF programs, and what they share.
 //!
 //! For any other target than BPF this is an empty program, so that the whole workspace builds, lints and
 //! tests on the host.
@@ -26,43 +26,19 @@
 )]
 
 #[cfg(target_arch = "bpf")]
-mod allocation;
-#[cfg(target_arch = "bpf")]
 mod atomic;
-#[cfg(target_arch = "bpf")]
-mod control;
-#[cfg(target_arch = "bpf")]
-mod copy;
-#[cfg(target_arch = "bpf")]
-mod delivery;
 #[cfg(target_arch = "bpf")]
 mod event;
 #[cfg(target_arch = "bpf")]
-mod extack;
-#[cfg(target_arch = "bpf")]
-mod holders;
-#[cfg(target_arch = "bpf")]
 mod kernel;
-#[cfg(target_arch = "bpf")]
-mod life;
 #[cfg(target_arch = "bpf")]
 mod loss;
 #[cfg(target_arch = "bpf")]
 mod memory;
 #[cfg(target_arch = "bpf")]
-mod notification;
-#[cfg(target_arch = "bpf")]
-mod page_pool;
-#[cfg(target_arch = "bpf")]
-mod registration;
+mod programs;
 #[cfg(target_arch = "bpf")]
 mod registry;
-#[cfg(target_arch = "bpf")]
-mod residence;
-#[cfg(target_arch = "bpf")]
-mod snapshot;
-#[cfg(target_arch = "bpf")]
-mod stack;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

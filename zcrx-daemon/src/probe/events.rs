@@ -48,14 +48,14 @@ impl Reader {
     /// Takes note of the probes that are attached now.
     pub(super) fn count_for(&mut self, is_attached: impl Fn(&str) -> bool) {
         self.attached = Attached {
-            delivery: is_attached(catalogue::DELIVERY),
-            copy: is_attached(catalogue::COPY),
-            control: is_attached(catalogue::CONTROL),
-            notification: is_attached(catalogue::NOTIFICATION),
-            pool_begin: is_attached(catalogue::POOL_BEGIN),
-            pool_end: is_attached(catalogue::POOL_END),
-            queue_end: is_attached(catalogue::QUEUE_END),
-            teardown: is_attached(catalogue::TEARDOWN),
+            delivery: is_attached(catalogue::events::DELIVERY),
+            copy: is_attached(catalogue::events::COPY),
+            control: is_attached(catalogue::events::CONTROL),
+            notification: is_attached(catalogue::events::NOTIFICATION),
+            pool_begin: is_attached(catalogue::lives::POOL_BEGIN),
+            pool_end: is_attached(catalogue::lives::POOL_END),
+            queue_end: is_attached(catalogue::lives::QUEUE_END),
+            teardown: is_attached(catalogue::lives::TEARDOWN),
         };
     }
 

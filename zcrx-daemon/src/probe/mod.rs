@@ -107,10 +107,10 @@ impl Probes {
 
 /// Whether zcrxd cannot do what it is for without the probe of that name: show the queues there are.
 pub fn is_essential(name: &str) -> bool {
-    name == catalogue::SNAPSHOT
+    name == catalogue::state::SNAPSHOT
 }
 
 /// The name of every probe.
 pub fn names() -> Vec<&'static str> {
-    catalogue::CATALOGUE.iter().map(|probe| probe.name).collect()
+    catalogue::probes().map(|probe| probe.name).collect()
 }

@@ -89,7 +89,7 @@ struct Found {
 
 impl Start<'_> {
     fn attach(&mut self, chosen: fn(&str) -> bool) {
-        for probe in catalogue::CATALOGUE.iter().filter(|probe| chosen(probe.name)) {
+        for probe in catalogue::probes().filter(|probe| chosen(probe.name)) {
             let attached = match probe.not_tried(&self.options, &self.status) {
                 Some(untried) => untried,
                 None => attach::attach(&mut self.hooks, probe, &self.host),
@@ -113,18 +113,18 @@ impl Start<'_> {
     /// The reader of snapshots, if its programs were accepted. They may be, and still not find what they look for:
     /// then the probe counts as refused.
     fn snapshot(&mut self) -> Option<snapshot::Reader> {
-        if !self.is_attached(catalogue::SNAPSHOT) {
+        if !self.is_attached(catalogue::state::SNAPSHOT) {
             return None;
         }
         match snapshot::Reader::new(&mut self.hooks.ebpf, self.host.fields) {
             Ok(mut reader) => {
-                if self.is_attached(catalogue::SOCKETS) {
+                if self.is_attached(catalogue::state::SOCKETS) {
                     reader.with_sockets(&mut self.hooks.ebpf);
                 }
                 Some(reader)
             }
             Err(error) => {
-                self.refuse(catalogue::SNAPSHOT, error);
+                self.refuse(catalogue::state::SNAPSHOT, error);
                 None
             }
         }
@@ -175,7 +175,7 @@ impl Start<'_> {
         }
         if let Err(error) = reader.distrust(&read) {
             *snapshot = None;
-            self.refuse(catalogue::SNAPSHOT, error);
+            self.refuse(catalogue::state::SNAPSHOT, error);
         }
     }
 
@@ -198,8 +198,7 @@ impl Start<'_> {
     /// Gives each probe its reader, and hands over what an earlier zcrxd left.
     fn finish(mut self, found: Found) -> Started {
         let Found { mut snapshot, mut events, self_check, maps, lasting, earlier } = found;
-        let place =
-            |status: &ProbeStatus| catalogue::CATALOGUE.iter().position(|probe| probe.name == status.name);
+        let place = |status: &ProbeStatus| catalogue::probes().position(|probe| probe.name == status.name);
         self.status.sort_by_key(place);
         for probe in &self.status {
             debug!(probe = probe.name, attached = ?probe.attached, refused = ?probe.refused);
@@ -211,27 +210,27 @@ impl Start<'_> {
             && self.keeps_registry()
         {
             snapshot.with_registry();
-            if self.is_attached(catalogue::HOLDERS) {
+            if self.is_attached(catalogue::lives::HOLDERS) {
                 snapshot.with_changes(&mut self.hooks.ebpf);
             }
         }
-        let on_function = self.is_on_function(catalogue::REGISTRATION);
+        let on_function = self.is_on_function(catalogue::state::REGISTRATION);
         let Self { hooks: Hooks { mut ebpf, multi }, status, options, .. } = self;
         let is_attached = |name: &str| is_attached(&status, name);
-        let registration = is_attached(catalogue::REGISTRATION)
+        let registration = is_attached(catalogue::state::REGISTRATION)
             .then(|| registration::Reader::new(&mut ebpf, on_function))
             .flatten();
         let page_pool =
-            is_attached(catalogue::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten();
+            is_attached(catalogue::state::PAGE_POOL).then(|| page_pool::Reader::new(&mut ebpf)).flatten();
         let residence =
-            is_attached(catalogue::RESIDENCE).then(|| residence::Reader::new(&mut ebpf)).flatten();
+            is_attached(catalogue::residence::RESIDENCE).then(|| residence::Reader::new(&mut ebpf)).flatten();
         let mut allocation =
-            is_attached(catalogue::ALLOCATION).then(|| allocation::Reader::new(&mut ebpf)).flatten();
-        let sees_ends = is_attached(catalogue::QUEUE_END);
+            is_attached(catalogue::state::ALLOCATION).then(|| allocation::Reader::new(&mut ebpf)).flatten();
+        let sees_ends = is_attached(catalogue::lives::QUEUE_END);
         let inherited = earlier.map(|earlier| {
             let earlier = earlier?;
             if !sees_ends {
-                return Err(format!("the probe {} is not attached", catalogue::QUEUE_END));
+                return Err(format!("the probe {} is not attached", catalogue::lives::QUEUE_END));
             }
             hand_over(&earlier, allocation.as_mut(), events.as_mut())
                 .map_err(|error| format!("they cannot be copied: {error}"))
@@ -241,7 +240,7 @@ impl Start<'_> {
             page_pool,
             snapshot,
             identities: identity::Identities::default(),
-            stacks: stacks::Stacks::new(is_attached(catalogue::STACK)),
+            stacks: stacks::Stacks::new(is_attached(catalogue::state::STACK)),
             allocation,
             events,
             residence,
@@ -258,7 +257,7 @@ impl Start<'_> {
 
     /// Whether the programs see every ring that gets a queue and every ring that ends.
     fn keeps_registry(&self) -> bool {
-        self.is_on_function(catalogue::REGISTRATION) && self.is_on_function(catalogue::TEARDOWN)
+        self.is_on_function(catalogue::state::REGISTRATION) && self.is_on_function(catalogue::lives::TEARDOWN)
     }
 }
 
@@ -286,10 +285,11 @@ fn types_for_aya(kernel: &Kernel) -> Part<aya::Btf> {
 }
 
 /// Probes of the snapshot: the self-check needs them.
-const SHOWING: [&str; 2] = [catalogue::SNAPSHOT, catalogue::SOCKETS];
+const SHOWING: [&str; 2] = [catalogue::state::SNAPSHOT, catalogue::state::SOCKETS];
 
 /// Probes that count what the self-check does. Figures that it compares begin with their names.
-pub(super) const COUNTING: [&str; 3] = [catalogue::DELIVERY, catalogue::COPY, catalogue::CONTROL];
+pub(super) const COUNTING: [&str; 3] =
+    [catalogue::events::DELIVERY, catalogue::events::COPY, catalogue::events::CONTROL];
 
 /// Whether the self-check needs a probe, or checks it.
 fn is_checked(name: &str) -> bool {
@@ -299,5 +299,5 @@ fn is_checked(name: &str) -> bool {
 /// The probe that counted a figure of the self-check; `None` for what a snapshot shows.
 fn counting_probe(figure: &CheckedFigure) -> Option<&'static Probe> {
     let (name, _) = figure.name.split_once('.')?;
-    catalogue::CATALOGUE.iter().find(|probe| probe.name == name && COUNTING.contains(&name))
+    catalogue::probes().find(|probe| probe.name == name && COUNTING.contains(&name))
 }

@@ -10,7 +10,7 @@ mod kernel;
 use zcrx_common::offsets::{ABSENT, Offsets, Place, Shape};
 
 use self::kernel::{Kind, Model, Random};
-use super::catalogue::CATALOGUE;
+use super::catalogue;
 use super::offsets::resolve;
 use super::prototype::{Expected, Function, Verdict, verify};
 use crate::kernel::Btf;
@@ -23,7 +23,7 @@ fn number_from(variable: &str, otherwise: u64) -> u64 {
 }
 
 fn functions() -> impl Iterator<Item = &'static Function> {
-    CATALOGUE.iter().flat_map(|probe| probe.alternatives).flat_map(|alternative| alternative.functions)
+    catalogue::probes().flat_map(|probe| probe.alternatives).flat_map(|alternative| alternative.functions)
 }
 
 /// The fields of the table, with their shapes and places.

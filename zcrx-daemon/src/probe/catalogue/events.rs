@@ -1,8 +1,15 @@
 //! Probes of what happens to queues: receives, copies, control calls, notifications.
 
 use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
-use super::{CONTROL, COPY, DELIVERY, NOTIFICATION};
 use crate::model::Mechanism;
+
+/// The probes of this file. One that works together with another comes after it.
+pub(super) const PROBES: &[Probe] = &[DELIVERY_PROBE, COPY_PROBE, CONTROL_PROBE, NOTIFICATION_PROBE];
+
+pub(in crate::probe) const DELIVERY: &str = "delivery";
+pub(in crate::probe) const COPY: &str = "copy";
+pub(in crate::probe) const CONTROL: &str = "control";
+pub(in crate::probe) const NOTIFICATION: &str = "notification";
 
 /// `int f(struct io_kiocb *req, struct io_zcrx_ifq *ifq, struct socket *sock, unsigned flags, unsigned issue_flags,
 /// unsigned *len)`
@@ -54,7 +61,7 @@ const NOTIFY: &[Function] = &[Function {
     variants: false,
 }];
 
-pub(super) const DELIVERY_PROBE: Probe = Probe {
+const DELIVERY_PROBE: Probe = Probe {
     name: DELIVERY,
     tells: "what each queue delivers to its owner: receive calls, bytes, when last, and how receives end",
     lost_without: "how much other programs receive, and why their receives end",
@@ -68,7 +75,7 @@ pub(super) const DELIVERY_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const COPY_PROBE: Probe = Probe {
+const COPY_PROBE: Probe = Probe {
     name: COPY,
     tells: "what the kernel copies because the NIC did not place it in the area: calls, bytes, buffers, failures",
     lost_without: "whether other programs get zero copy at all, and copies that fail",
@@ -82,7 +89,7 @@ pub(super) const COPY_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const CONTROL_PROBE: Probe = Probe {
+const CONTROL_PROBE: Probe = Probe {
     name: CONTROL,
     tells: "control calls by operation and errno, and refill entries that flushes consumed",
     lost_without: "who flushes, exports, arms events and adds areas, and how that ends",
@@ -96,7 +103,7 @@ pub(super) const CONTROL_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const NOTIFICATION_PROBE: Probe = Probe {
+const NOTIFICATION_PROBE: Probe = Probe {
     name: NOTIFICATION,
     tells: "notifications that the kernel had reason for, and those that owners got, by kind",
     lost_without: "whether owners could know of failed allocations and of copies",

@@ -1,8 +1,17 @@
 //! Probes of lives: when page pools, queues and their rings begin and end.
 
 use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
-use super::{HOLDERS, POOL_BEGIN, POOL_END, QUEUE_END, TEARDOWN};
 use crate::model::Mechanism;
+
+/// The probes of this file. One that works together with another comes after it.
+pub(super) const PROBES: &[Probe] =
+    &[POOL_BEGIN_PROBE, POOL_END_PROBE, QUEUE_END_PROBE, TEARDOWN_PROBE, HOLDERS_PROBE];
+
+pub(in crate::probe) const POOL_BEGIN: &str = "pool_begin";
+pub(in crate::probe) const POOL_END: &str = "pool_end";
+pub(in crate::probe) const QUEUE_END: &str = "queue_end";
+pub(in crate::probe) const TEARDOWN: &str = "teardown";
+pub(in crate::probe) const HOLDERS: &str = "holders";
 
 /// `int f(struct page_pool *pp)`
 const INIT: &[Function] = &[Function {
@@ -58,7 +67,7 @@ const UNREGISTER: &[Function] = &[
     },
 ];
 
-pub(super) const POOL_BEGIN_PROBE: Probe = Probe {
+const POOL_BEGIN_PROBE: Probe = Probe {
     name: POOL_BEGIN,
     tells: "page pools that took zcrx as their provider, and those that were refused",
     lost_without: "how often drivers create a queue's page pool again",
@@ -72,7 +81,7 @@ pub(super) const POOL_BEGIN_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const POOL_END_PROBE: Probe = Probe {
+const POOL_END_PROBE: Probe = Probe {
     name: POOL_END,
     tells: "page pools with zcrx as their provider that were freed",
     lost_without: "whether page pools go as they come",
@@ -86,7 +95,7 @@ pub(super) const POOL_END_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const QUEUE_END_PROBE: Probe = Probe {
+const QUEUE_END_PROBE: Probe = Probe {
     name: QUEUE_END,
     tells: "interface queues that were freed; their counts are forgotten then",
     lost_without: "whether queues go when their rings do; counts are forgotten only when two snapshots miss the queue",
@@ -100,7 +109,7 @@ pub(super) const QUEUE_END_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const TEARDOWN_PROBE: Probe = Probe {
+const TEARDOWN_PROBE: Probe = Probe {
     name: TEARDOWN,
     tells: "rings with queues that were torn down",
     lost_without: "whether queues outlive their rings",
@@ -114,7 +123,7 @@ pub(super) const TEARDOWN_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const HOLDERS_PROBE: Probe = Probe {
+const HOLDERS_PROBE: Probe = Probe {
     name: HOLDERS,
     tells: "processes that come to hold a ring by fork, and those that lose it by exec",
     lost_without: "owners of a queue that are children of the process that registered it",

@@ -1,32 +1,13 @@
 //! The catalogue of probes: what each reports, what is unknown without it, and the ways to attach it, best first.
 
-mod events;
-mod lives;
-mod residence;
-mod state;
+pub(super) mod events;
+pub(super) mod lives;
+pub(super) mod residence;
+pub(super) mod state;
 
 use super::options::Options;
 use super::prototype::{Expected, Function};
 use crate::model::{Attempt, Mechanism, Obstacle, ProbeStatus};
-
-/// Names, as in [`CATALOGUE`]; programs are named after them.
-pub(super) const ALLOCATION: &str = "allocation";
-pub(super) const EXTACK: &str = "extack";
-pub(super) const CONTROL: &str = "control";
-pub(super) const COPY: &str = "copy";
-pub(super) const DELIVERY: &str = "delivery";
-pub(super) const HOLDERS: &str = "holders";
-pub(super) const NOTIFICATION: &str = "notification";
-pub(super) const POOL_BEGIN: &str = "pool_begin";
-pub(super) const POOL_END: &str = "pool_end";
-pub(super) const QUEUE_END: &str = "queue_end";
-pub(super) const RESIDENCE: &str = "residence";
-pub(super) const REGISTRATION: &str = "registration";
-pub(super) const PAGE_POOL: &str = "page_pool";
-pub(super) const SNAPSHOT: &str = "snapshot";
-pub(super) const TEARDOWN: &str = "teardown";
-pub(super) const SOCKETS: &str = "sockets";
-pub(super) const STACK: &str = "stack";
 
 /// One probe.
 pub(super) struct Probe {
@@ -113,25 +94,13 @@ macro_rules! on_function {
 
 use on_function;
 
-pub(super) const CATALOGUE: &[Probe] = &[
-    state::REGISTRATION_PROBE,
-    state::EXTACK_PROBE,
-    state::ALLOCATION_PROBE,
-    residence::RESIDENCE_PROBE,
-    events::DELIVERY_PROBE,
-    events::COPY_PROBE,
-    events::CONTROL_PROBE,
-    events::NOTIFICATION_PROBE,
-    state::PAGE_POOL_PROBE,
-    lives::POOL_BEGIN_PROBE,
-    lives::POOL_END_PROBE,
-    lives::QUEUE_END_PROBE,
-    lives::TEARDOWN_PROBE,
-    lives::HOLDERS_PROBE,
-    state::SNAPSHOT_PROBE,
-    state::SOCKETS_PROBE,
-    state::STACK_PROBE,
-];
+/// The probes of each file; files of probes on which others depend come first.
+const FILES: [&[Probe]; 4] = [state::PROBES, residence::PROBES, events::PROBES, lives::PROBES];
+
+/// Every probe, in the order in which zcrxd attaches them.
+pub(super) fn probes() -> impl Iterator<Item = &'static Probe> {
+    FILES.into_iter().flatten()
+}
 
 impl Probe {
     /// Its status before anything was tried.
@@ -209,13 +178,12 @@ pub(super) fn all_refused(reason: &str, options: &Options) -> Vec<ProbeStatus> {
         let unasked = probe.not_tried(options, &[]).filter(|status| !status.asked);
         unasked.unwrap_or_else(|| probe.refused(Obstacle::Refused, reason))
     };
-    CATALOGUE.iter().map(refused).collect()
+    probes().map(refused).collect()
 }
 
 /// Every kernel function that some alternative wants.
 pub(super) fn function_names() -> Vec<&'static str> {
-    CATALOGUE
-        .iter()
+    probes()
         .flat_map(|probe| probe.alternatives)
         .flat_map(|alternative| alternative.functions)
         .map(|function| function.name)
@@ -224,7 +192,7 @@ pub(super) fn function_names() -> Vec<&'static str> {
 
 /// Every type of the kernel that a program is loaded for: functions, and what the kernel calls tracepoints and iterators.
 pub(super) fn type_names() -> Vec<String> {
-    let programs = CATALOGUE.iter().flat_map(|probe| probe.alternatives).flat_map(|one| one.programs);
+    let programs = probes().flat_map(|probe| probe.alternatives).flat_map(|one| one.programs);
     let of_hooks = programs.filter_map(|program| match program.hook {
         Hook::TpBtf(tracepoint) => Some(format!("btf_trace_{tracepoint}")),
         Hook::Iterator(kind) => Some(format!("bpf_iter_{kind}")),
@@ -246,7 +214,7 @@ mod tests {
         let disabled = ["snapshot".to_owned()].into();
         let options = Options { disabled, ..Options::default() };
         let mut statuses: Vec<ProbeStatus> = Vec::new();
-        for probe in CATALOGUE {
+        for probe in probes() {
             let status = probe.not_tried(&options, &statuses).unwrap_or_else(|| ProbeStatus {
                 attached: Some((Mechanism::Fexit, String::new())),
                 ..probe.untried()
@@ -262,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_function_is_wanted_exactly_where_a_program_goes_on_one() {
-        for probe in CATALOGUE {
+        for probe in probes() {
             assert!(!probe.alternatives.is_empty(), "{}", probe.name);
             for alternative in probe.alternatives {
                 let on_function =
@@ -280,9 +248,9 @@ mod tests {
 
     #[test]
     fn names_and_mechanisms_are_unique() {
-        let names: BTreeSet<_> = CATALOGUE.iter().map(|probe| probe.name).collect();
-        assert_eq!(names.len(), CATALOGUE.len());
-        for probe in CATALOGUE {
+        let names: BTreeSet<_> = probes().map(|probe| probe.name).collect();
+        assert_eq!(names.len(), probes().count());
+        for probe in probes() {
             let mechanisms: BTreeSet<_> = probe.alternatives.iter().map(|one| one.mechanism).collect();
             assert_eq!(mechanisms.len(), probe.alternatives.len(), "{}", probe.name);
         }
@@ -290,7 +258,7 @@ mod tests {
 
     #[test]
     fn needs_are_fields_that_are_looked_up() {
-        for probe in CATALOGUE {
+        for probe in probes() {
             for need in probe.needs {
                 assert!(Offsets::NAMES.contains(need), "{}: {need}", probe.name);
             }
@@ -300,7 +268,7 @@ mod tests {
     #[test]
     fn nothing_attached_still_says_why_for_each_alternative() {
         let all = all_refused("no reason at all", &Options { residence: 64, ..Options::default() });
-        for (status, probe) in all.iter().zip(CATALOGUE) {
+        for (status, probe) in all.iter().zip(probes()) {
             assert_eq!(status.attached, None);
             assert!(status.asked);
             assert_eq!(status.refused.len(), probe.alternatives.len());
@@ -313,7 +281,7 @@ mod tests {
         let all = all_refused("no reason at all", &Options::default());
         let unasked: Vec<_> = all.iter().filter(|status| !status.asked).collect();
         assert_eq!(unasked.len(), 1);
-        assert_eq!(unasked[0].name, RESIDENCE);
+        assert_eq!(unasked[0].name, residence::RESIDENCE);
         assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("not asked for")));
         assert!(unasked[0].refused.iter().all(|attempt| attempt.error.contains("a fifth")));
     }
@@ -321,12 +289,12 @@ mod tests {
     #[test]
     fn a_probe_that_needs_another_comes_after_it_and_not_without_it() {
         let options = &Options { residence: 1, ..Options::default() };
-        for (place, probe) in CATALOGUE.iter().enumerate() {
+        for (place, probe) in probes().enumerate() {
             let Some(other) = probe.together_with else {
                 assert_eq!(probe.not_tried(options, &[]), None);
                 continue;
             };
-            let before: Vec<_> = CATALOGUE[..place].iter().map(Probe::untried).collect();
+            let before: Vec<_> = probes().take(place).map(Probe::untried).collect();
             let status = probe.not_tried(options, &before).expect("the other is not attached");
             assert!(status.asked && status.refused.iter().all(|attempt| attempt.error.contains(other)));
             let mut before = before;

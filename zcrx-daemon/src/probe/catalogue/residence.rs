@@ -1,8 +1,13 @@
 //! The probe of how long buffers are held. Attached on request only: it runs for each completion.
 
-use super::{ALLOCATION, RESIDENCE};
+use super::state::ALLOCATION;
 use super::{Alternative, Expected, Function, Hook, OnRequest, Probe, Program, on_function};
 use crate::model::Mechanism;
+
+/// The probes of this file. One that works together with another comes after it.
+pub(super) const PROBES: &[Probe] = &[RESIDENCE_PROBE];
+
+pub(in crate::probe) const RESIDENCE: &str = "residence";
 
 /// `bool f(struct io_kiocb *req, struct net_iov *niov, struct io_zcrx_ifq *ifq, int off, int len)`
 const QUEUE_CQE: &[Function] = &[Function {
@@ -19,7 +24,7 @@ const QUEUE_CQE: &[Function] = &[Function {
     variants: false,
 }];
 
-pub(super) const RESIDENCE_PROBE: Probe = Probe {
+const RESIDENCE_PROBE: Probe = Probe {
     name: RESIDENCE,
     tells: "how long sampled buffers are held, from the completion that delivers one until the kernel has it back in the \
             page pool, time in the refill ring included",

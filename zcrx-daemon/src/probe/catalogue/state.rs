@@ -1,8 +1,26 @@
 //! Probes of state, of registrations and of the provider's allocation.
 
-use super::{ALLOCATION, EXTACK, PAGE_POOL, REGISTRATION, SNAPSHOT, SOCKETS, STACK};
 use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
 use crate::model::Mechanism;
+
+/// The probes of this file. One that works together with another comes after it.
+pub(super) const PROBES: &[Probe] = &[
+    REGISTRATION_PROBE,
+    EXTACK_PROBE,
+    ALLOCATION_PROBE,
+    PAGE_POOL_PROBE,
+    SNAPSHOT_PROBE,
+    SOCKETS_PROBE,
+    STACK_PROBE,
+];
+
+pub(in crate::probe) const REGISTRATION: &str = "registration";
+pub(in crate::probe) const EXTACK: &str = "extack";
+pub(in crate::probe) const ALLOCATION: &str = "allocation";
+pub(in crate::probe) const PAGE_POOL: &str = "page_pool";
+pub(in crate::probe) const SNAPSHOT: &str = "snapshot";
+pub(in crate::probe) const SOCKETS: &str = "sockets";
+pub(in crate::probe) const STACK: &str = "stack";
 
 /// `int f(struct io_ring_ctx *ctx, struct io_uring_zcrx_ifq_reg __user *arg)`
 const REGISTER_CALL: Function = Function {
@@ -38,7 +56,7 @@ const REGISTER_KPROBES: &[Program] = &[
 const REGISTER_RAW: Program =
     Program { name: "registration_raw", hook: Hook::RawTracepoint("io_uring_register") };
 
-pub(super) const REGISTRATION_PROBE: Probe = Probe {
+const REGISTRATION_PROBE: Probe = Probe {
     name: REGISTRATION,
     tells: "every registration of an interface queue by any process: result, duration, interface, queue, \
                 process",
@@ -65,7 +83,7 @@ pub(super) const REGISTRATION_PROBE: Probe = Probe {
     ],
 };
 
-pub(super) const EXTACK_PROBE: Probe = Probe {
+const EXTACK_PROBE: Probe = Probe {
     name: EXTACK,
     tells: "the kernel's own words for a failed registration",
     lost_without: "which of several reasons an errno of a failed registration stands for",
@@ -79,7 +97,7 @@ pub(super) const EXTACK_PROBE: Probe = Probe {
     }],
 };
 
-pub(super) const ALLOCATION_PROBE: Probe = Probe {
+const ALLOCATION_PROBE: Probe = Probe {
     name: ALLOCATION,
     tells: "how zcrx feeds each NIC queue: calls, buffers, refill entries consumed, failures, starvations",
     lost_without: "when and for how long a queue starved, and refill entries that were wasted",
@@ -99,7 +117,7 @@ pub(super) const ALLOCATION_PROBE: Probe = Probe {
     ),
 };
 
-pub(super) const PAGE_POOL_PROBE: Probe = Probe {
+const PAGE_POOL_PROBE: Probe = Probe {
     name: PAGE_POOL,
     tells: "buffers that each page pool with a memory provider (zcrx, devmem) took in and gave up",
     lost_without: "allocations of page pools that do not pass through zcrx, and short-lived pools",
@@ -131,7 +149,7 @@ pub(super) const PAGE_POOL_PROBE: Probe = Probe {
     ],
 };
 
-pub(super) const SNAPSHOT_PROBE: Probe = Probe {
+const SNAPSHOT_PROBE: Probe = Probe {
     name: SNAPSHOT,
     tells: "the state of every interface queue of any process: owner, refill ring, areas, page pool, \
                 completion queue",
@@ -161,7 +179,7 @@ pub(super) const SNAPSHOT_PROBE: Probe = Probe {
     }],
 };
 
-pub(super) const SOCKETS_PROBE: Probe = Probe {
+const SOCKETS_PROBE: Probe = Probe {
     name: SOCKETS,
     tells: "how much data waits in the sockets of those who own interface queues",
     lost_without: "whether buffers are missing because data waits in sockets unread",
@@ -195,7 +213,7 @@ pub(super) const SOCKETS_PROBE: Probe = Probe {
     }],
 };
 
-pub(super) const STACK_PROBE: Probe = Probe {
+const STACK_PROBE: Probe = Probe {
     name: STACK,
     tells: "the kernel functions that the thread of a starving queue's ring is in",
     lost_without: "where in the kernel the thread of a starving queue waits",

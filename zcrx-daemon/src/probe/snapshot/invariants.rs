@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Known;
+use super::assemble::Known;
 use crate::model::{CheckedFigure, KernelQueue, KernelSnapshot, RunState};
 
 /// Entries that a refill ring has at most (`IO_RQ_MAX_ENTRIES`).

@@ -51,7 +51,7 @@ impl Btf {
 }
 
 /// `BTF_KIND_*`.
-pub(crate) struct Kind;
+struct Kind;
 
 impl Kind {
     const PTR: u32 = 2;

@@ -5,9 +5,9 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::btf::{Blob, Kind};
+use super::btf::Blob;
 use super::random::Random;
 use super::work;
 

@@ -7,9 +7,10 @@ use aya_ebpf::{
 use zcrx_common::event::life::{POOL_BEGUN, POOL_ENDED, POOL_REFUSED, QUEUE_ENDED, RING_ENDED};
 
 use crate::{
-    allocation, event,
+    event,
     kernel::{has, offset, read},
-    registry, residence,
+    programs::{allocation, residence},
+    registry,
 };
 
 #[fexit]

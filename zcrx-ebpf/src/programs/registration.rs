@@ -24,10 +24,10 @@ use zcrx_common::{
 };
 
 use crate::{
-    extack, holders,
     kernel::{self, offset, read},
     loss,
     memory::ON_DEMAND,
+    programs::{extack, holders},
     registry,
 };
 

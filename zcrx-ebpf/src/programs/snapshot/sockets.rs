@@ -16,10 +16,10 @@ use zcrx_common::{
 
 use super::{REGISTERED_RINGS, SNAPSHOT_CONFIG, Task, each, first_visit};
 use crate::{
-    holders::SNAPSHOT_OWNERS,
     kernel::{has, offset, read},
     loss,
     memory::ON_DEMAND,
+    programs::holders::SNAPSHOT_OWNERS,
 };
 
 /// Files of one table that are looked at: the kernel's default limit (`fs.nr_open`).

@@ -23,7 +23,7 @@ use crate::{
     kernel::{has, offset, read},
     loss,
     memory::ON_DEMAND,
-    residence,
+    programs::residence,
 };
 
 #[map]

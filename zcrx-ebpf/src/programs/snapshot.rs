@@ -35,9 +35,10 @@ use self::{
     queue::{Ids, QueueWalk, SNAPSHOT_IDS, snapshot_queue, visit_queue},
 };
 use crate::{
-    holders,
     kernel::{self, has, offset, read},
-    loss, registry,
+    loss,
+    programs::holders,
+    registry,
 };
 
 /// Rings registered with one thread (the kernel's limit).

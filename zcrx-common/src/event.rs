@@ -75,6 +75,12 @@ pub struct Events {
     pub controls: [Outcome; OUTCOMES],
 }
 
+impl Events {
+    /// Nothing has happened.
+    // SAFETY: the structure is made of integers, for which zeroes are valid.
+    pub const NONE: Self = unsafe { core::mem::zeroed() };
+}
+
 /// What a probe at a function's entry leaves for the one at its exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

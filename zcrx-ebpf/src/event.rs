@@ -18,24 +18,7 @@ use crate::{atomic::claim, loss, memory::ON_DEMAND};
 static QUEUE_EVENTS: HashMap<u64, Events> = HashMap::with_max_entries(QUEUES, ON_DEMAND);
 
 /// What the map begins an entry with: too long for the stack.
-static FRESH: Events = Events {
-    receives: 0,
-    receives_empty: 0,
-    received_bytes: 0,
-    received_ns: 0,
-    copies: 0,
-    copies_failed: 0,
-    copies_without_buffer: 0,
-    copies_without_completion: 0,
-    copies_partial: 0,
-    copied_bytes: 0,
-    copied_buffers: 0,
-    flushed: 0,
-    raised: [0; 4],
-    notified: [0; 4],
-    errors: [Outcome { code: 0, count: 0 }; OUTCOMES],
-    controls: [Outcome { code: 0, count: 0 }; OUTCOMES],
-};
+static FRESH: Events = Events::NONE;
 
 #[map]
 static LIVES: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);

@@ -1,6 +1,6 @@
 //! Reads what the event probes counted, and lays it beside the queues of a snapshot.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -8,27 +8,24 @@ use aya::{
 };
 use zcrx_common::event::{Events, life};
 
-use super::{catalogue, keep, object};
-use crate::model::{
-    ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, KernelQueue, KernelSnapshot,
-    Lives, NotificationCount, NotificationKind,
-};
+use super::catalogue::{self, events::Fill};
+use super::{keep, object};
+use crate::model::{KernelSnapshot, Lives};
 
 pub(super) struct Reader {
     events: HashMap<MapData, u64, Events>,
     lives: PerCpuArray<MapData, u64>,
     attached: Attached,
+    /// How the attached probes fill in what they counted of a queue.
+    fills: Vec<Fill>,
     /// Queues that have counts and were not in the last snapshot.
     missed: BTreeSet<u64>,
 }
 
-/// Which of the probes are attached: what the others would count is unknown.
+/// Which of the probes on begins and ends are attached: what the others would count is unknown.
 #[derive(Clone, Copy, Default)]
 struct Attached {
-    delivery: bool,
-    copy: bool,
     control: bool,
-    notification: bool,
     pool_begin: bool,
     pool_end: bool,
     queue_end: bool,
@@ -41,17 +38,16 @@ impl Reader {
             events: object::map(ebpf, "QUEUE_EVENTS")?,
             lives: object::map(ebpf, "LIVES")?,
             attached: Attached::default(),
+            fills: Vec::new(),
             missed: BTreeSet::new(),
         })
     }
 
     /// Takes note of the probes that are attached now.
     pub(super) fn count_for(&mut self, is_attached: impl Fn(&str) -> bool) {
+        self.fills = attached_fills(&is_attached);
         self.attached = Attached {
-            delivery: is_attached(catalogue::events::DELIVERY),
-            copy: is_attached(catalogue::events::COPY),
             control: is_attached(catalogue::events::CONTROL),
-            notification: is_attached(catalogue::events::NOTIFICATION),
             pool_begin: is_attached(catalogue::lives::POOL_BEGIN),
             pool_end: is_attached(catalogue::lives::POOL_END),
             queue_end: is_attached(catalogue::lives::QUEUE_END),
@@ -77,11 +73,12 @@ impl Reader {
     /// Gives each queue its counts. A queue without an event since the probes were attached has counts of zero.
     pub(super) fn join(&self, snapshot: &mut KernelSnapshot) {
         for queue in snapshot.queues.iter_mut().map(Arc::make_mut) {
-            match self.events.get(&queue.ifq, 0) {
-                Ok(events) => fill(queue, &events, self.attached),
-                Err(MapError::KeyNotFound) => fill(queue, &Events::default(), self.attached),
-                Err(_) => {}
-            }
+            let events = match self.events.get(&queue.ifq, 0) {
+                Ok(events) => events,
+                Err(MapError::KeyNotFound) => Events::NONE,
+                Err(_) => continue,
+            };
+            self.fills.iter().for_each(|fill| fill(queue, &events));
         }
     }
 
@@ -121,82 +118,24 @@ impl Reader {
     }
 }
 
-fn fill(queue: &mut KernelQueue, events: &Events, attached: Attached) {
-    queue.delivery = attached.delivery.then(|| DeliveryCount {
-        calls: events.receives,
-        empty: events.receives_empty,
-        bytes: events.received_bytes,
-        last: (events.received_ns != 0).then(|| Duration::from_nanos(events.received_ns)),
-        errors: events
-            .errors
-            .iter()
-            .filter(|error| error.code != 0)
-            .map(|error| (error.code as i32, error.count))
-            .collect(),
-    });
-    queue.fallback = attached.copy.then_some(FallbackCount {
-        calls: events.copies,
-        failures: events.copies_failed,
-        bytes: events.copied_bytes,
-        buffers: events.copied_buffers,
-        no_buffer: Some(events.copies_without_buffer),
-        cq_full: Some(events.copies_without_completion),
-        partial: Some(events.copies_partial),
-    });
-    queue.control =
-        attached.control.then(|| ControlCount { results: controls(events), flushed: events.flushed });
-    queue.notifications = attached.notification.then(|| notifications(events));
-}
-
-fn controls(events: &Events) -> Vec<ControlResult> {
-    let seen = events.controls.iter().filter(|outcome| outcome.code != 0);
-    let mut results: Vec<_> = seen
-        .map(|outcome| {
-            let (operation, errno) = outcome.operation();
-            let operation = match operation {
-                0 => ControlOperation::FlushRq,
-                1 => ControlOperation::Export,
-                2 => ControlOperation::ArmEvent,
-                3 => ControlOperation::AddArea,
-                _ => ControlOperation::Other,
-            };
-            ControlResult { operation, errno: errno as i32, count: outcome.count }
-        })
-        .collect();
-    results.sort_unstable();
-    results
-}
-
-fn notifications(events: &Events) -> Vec<NotificationCount> {
-    let kinds = [
-        NotificationKind::AllocFail,
-        NotificationKind::Copy,
-        NotificationKind::Other,
-        NotificationKind::Other,
-    ];
-    let counts = events.raised.iter().zip(events.notified).zip(kinds);
-    counts
-        .map(|((&raised, sent), kind)| NotificationCount { kind, raised, sent })
-        .filter(|count| count.raised > 0 || count.kind != NotificationKind::Other)
-        .collect()
+/// What a probe that is not attached would fill in stays unknown.
+fn attached_fills(is_attached: impl Fn(&str) -> bool) -> Vec<Fill> {
+    let attached = catalogue::events::FILLS.iter().filter(|(probe, _)| is_attached(probe));
+    attached.map(|(_, fill)| *fill).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use zcrx_common::event::{Outcome, UNKNOWN_OPERATION};
 
     use super::*;
+    use crate::model::{ControlOperation, ControlResult, KernelQueue};
 
-    const ALL: Attached = Attached {
-        delivery: true,
-        copy: true,
-        control: true,
-        notification: true,
-        pool_begin: true,
-        pool_end: true,
-        queue_end: true,
-        teardown: true,
-    };
+    fn fill(queue: &mut KernelQueue, events: &Events, is_attached: impl Fn(&str) -> bool) {
+        attached_fills(is_attached).iter().for_each(|fill| fill(queue, events));
+    }
 
     #[test]
     fn outcomes_are_told_by_errno_and_operation() {
@@ -207,7 +146,7 @@ mod tests {
         events.controls[2] =
             Outcome { code: Outcome::control(UNKNOWN_OPERATION, libc::EFAULT as u32), count: 2 };
         let mut queue = KernelQueue::default();
-        fill(&mut queue, &events, ALL);
+        fill(&mut queue, &events, |_| true);
         let delivery = queue.delivery.expect("attached");
         assert_eq!(delivery.errors.into_iter().collect::<Vec<_>>(), [(libc::ENOMEM, 3)]);
         assert_eq!(delivery.last, Some(Duration::from_nanos(7)));
@@ -228,8 +167,7 @@ mod tests {
     #[test]
     fn what_is_not_attached_counts_nothing() {
         let mut queue = KernelQueue::default();
-        let none = Attached { delivery: false, copy: false, control: false, notification: false, ..ALL };
-        fill(&mut queue, &Events::default(), none);
+        fill(&mut queue, &Events::NONE, |_| false);
         assert_eq!(queue, KernelQueue::default());
     }
 }

@@ -1,10 +1,28 @@
-//! Probes of what happens to queues: receives, copies, control calls, notifications.
+//! Probes of what happens to queues: receives, copies, control calls, notifications; and what a sample says of their counts.
+
+use std::time::Duration;
+
+use zcrx_common::event::Events;
 
 use super::{Alternative, Expected, Function, Hook, Probe, Program, on_function};
-use crate::model::Mechanism;
+use crate::model::{
+    ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, KernelQueue, Mechanism,
+    NotificationCount, NotificationKind,
+};
 
 /// The probes of this file. One that works together with another comes after it.
 pub(super) const PROBES: &[Probe] = &[DELIVERY_PROBE, COPY_PROBE, CONTROL_PROBE, NOTIFICATION_PROBE];
+
+/// Fills in what a probe counted of a queue.
+pub(in crate::probe) type Fill = fn(&mut KernelQueue, &Events);
+
+/// How each probe of this file does so.
+pub(in crate::probe) const FILLS: &[(&str, Fill)] = &[
+    (DELIVERY, |queue, events| queue.delivery = Some(delivery(events))),
+    (COPY, |queue, events| queue.fallback = Some(fallback(events))),
+    (CONTROL, |queue, events| queue.control = Some(control(events))),
+    (NOTIFICATION, |queue, events| queue.notifications = Some(notifications(events))),
+];
 
 pub(in crate::probe) const DELIVERY: &str = "delivery";
 pub(in crate::probe) const COPY: &str = "copy";
@@ -116,3 +134,59 @@ const NOTIFICATION_PROBE: Probe = Probe {
         kprobes: [entry "notification_kprobe"]
     ),
 };
+
+fn delivery(events: &Events) -> DeliveryCount {
+    let errors = events.errors.iter().filter(|error| error.code != 0);
+    DeliveryCount {
+        calls: events.receives,
+        empty: events.receives_empty,
+        bytes: events.received_bytes,
+        last: (events.received_ns != 0).then(|| Duration::from_nanos(events.received_ns)),
+        errors: errors.map(|error| (error.code as i32, error.count)).collect(),
+    }
+}
+
+const fn fallback(events: &Events) -> FallbackCount {
+    FallbackCount {
+        calls: events.copies,
+        failures: events.copies_failed,
+        bytes: events.copied_bytes,
+        buffers: events.copied_buffers,
+        no_buffer: Some(events.copies_without_buffer),
+        cq_full: Some(events.copies_without_completion),
+        partial: Some(events.copies_partial),
+    }
+}
+
+fn control(events: &Events) -> ControlCount {
+    let seen = events.controls.iter().filter(|outcome| outcome.code != 0);
+    let mut results: Vec<_> = seen
+        .map(|outcome| {
+            let (operation, errno) = outcome.operation();
+            let operation = match operation {
+                0 => ControlOperation::FlushRq,
+                1 => ControlOperation::Export,
+                2 => ControlOperation::ArmEvent,
+                3 => ControlOperation::AddArea,
+                _ => ControlOperation::Other,
+            };
+            ControlResult { operation, errno: errno as i32, count: outcome.count }
+        })
+        .collect();
+    results.sort_unstable();
+    ControlCount { results, flushed: events.flushed }
+}
+
+fn notifications(events: &Events) -> Vec<NotificationCount> {
+    let kinds = [
+        NotificationKind::AllocFail,
+        NotificationKind::Copy,
+        NotificationKind::Other,
+        NotificationKind::Other,
+    ];
+    let counts = events.raised.iter().zip(events.notified).zip(kinds);
+    counts
+        .map(|((&raised, sent), kind)| NotificationCount { kind, raised, sent })
+        .filter(|count| count.raised > 0 || count.kind != NotificationKind::Other)
+        .collect()
+}

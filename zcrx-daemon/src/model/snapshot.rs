@@ -252,3 +252,94 @@ impl KernelQueue {
         Some(self.buffers() as i64 - self.free() as i64 - i64::from(pool.inflight()))
     }
 }
+
+#[cfg(test)]
+impl KernelQueue {
+    /// A queue that starves since 2.5 s, every optional value of this file known: what tests show of a queue.
+    pub(crate) fn example() -> Self {
+        use std::collections::BTreeMap;
+
+        use super::{ControlOperation, ControlResult, NotificationKind};
+
+        Self {
+            ifq: 2,
+            ring: Some(1),
+            zcrx_id: Some(0),
+            ifindex: Some(2),
+            interface: Some("eth0".to_owned()),
+            netns: Some(4_026_531_840),
+            queue: Some(7),
+            owners: vec![
+                Owner { pid: 4243, comm: "<child>".to_owned(), fd: Some(5), cgroup: Some(99) },
+                Owner { pid: 4242, comm: "receiver".to_owned(), fd: Some(5), cgroup: Some(99) },
+            ],
+            refill: Some(RefillState { entries: 1024, cached_head: u32::MAX - 4, tail: 100 }),
+            areas: vec![AreaState {
+                buffers: 2048,
+                free: 0,
+                user_buffers: Some(1900),
+                user_references: Some(2000),
+                user_buffers_error: Some(0),
+                dmabuf: Some(false),
+            }],
+            pool: Some(PoolState { id: 17, cache: Some(64), ring: Some(0), held: 2050, released: 5 }),
+            cq: Some(CqState { entries: 4096, head: 10, tail: 40, overflow: 2, mixed: false, unread: None }),
+            napi_id: Some(8193),
+            napi: Some(NapiState {
+                scheduled: true,
+                irq_suspend: Some(Duration::ZERO),
+                ..NapiState::default()
+            }),
+            allocation: Some(AllocationCount {
+                calls: 500,
+                failures: 40,
+                buffers: 30_000,
+                consumed: 31_000,
+                fullest: 1024,
+                from_freelist: 2048,
+                last_success: Some(Duration::from_millis(997_400)),
+                starving_since: Some(Duration::from_millis(997_500)),
+                starvations: 3,
+                starved: Duration::from_millis(1500),
+            }),
+            delivery: Some(DeliveryCount {
+                calls: 9000,
+                empty: 700,
+                bytes: 123_000_000,
+                last: Some(Duration::from_millis(997_450)),
+                errors: BTreeMap::from([(libc::ENOMEM, 6)]),
+            }),
+            fallback: Some(FallbackCount {
+                calls: 30,
+                failures: 6,
+                no_buffer: Some(5),
+                cq_full: Some(1),
+                partial: Some(2),
+                bytes: 90_000,
+                buffers: 31,
+            }),
+            control: Some(ControlCount {
+                results: vec![
+                    ControlResult { operation: ControlOperation::FlushRq, errno: 0, count: 4 },
+                    ControlResult { operation: ControlOperation::AddArea, errno: libc::EFAULT, count: 1 },
+                ],
+                flushed: 77,
+            }),
+            notifications: Some(vec![NotificationCount {
+                kind: NotificationKind::AllocFail,
+                raised: 40,
+                sent: 1,
+            }]),
+            watermarks: Some(Watermarks {
+                calls: 9,
+                least_allocatable: Some(0),
+                most_pending: Some(1024),
+                longest_starvation: Some(Duration::from_millis(400)),
+            }),
+            buffer_bytes: Some(4096),
+            physical: None,
+            moved: Some(3),
+            ..Self::default()
+        }
+    }
+}

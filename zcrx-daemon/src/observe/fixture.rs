@@ -10,14 +10,12 @@ use super::{
     Collection, Observation, ProcessSample, Reload, ServiceSample, ThreadSample, Validity, WebSample,
 };
 use crate::model::{
-    AllocationCount, AllocationDistributions, AreaState, Attempt, BackendKind, BacklogStatistics,
-    CheckedFigure, ControlCount, ControlOperation, ControlResult, CopyCounts, CqState, DeliveryCount,
-    Discovery, ENTRIES, EventCounts, Fallback, FallbackCount, Histogram, HostSample, KernelQueue,
-    KernelSnapshot, Lives, Log2Histogram, MICROSECONDS, MapCost, Mechanism, NapiState, NotificationCount,
-    NotificationKind, Obstacle, Owner, PagePoolCount, PoolState, ProbeCost, ProbeSample, ProbeStatus,
-    ProgramCost, QueueKey, QueueRing, QueueSample, QueueState, ReceiveSample, RefillState, Refusal,
+    AllocationDistributions, Attempt, BackendKind, BacklogStatistics, CheckedFigure, CopyCounts, CqState,
+    Discovery, ENTRIES, EventCounts, Fallback, Histogram, HostSample, KernelQueue, KernelSnapshot, Lives,
+    Log2Histogram, MICROSECONDS, MapCost, Mechanism, Obstacle, Owner, PagePoolCount, ProbeCost, ProbeSample,
+    ProbeStatus, ProgramCost, QueueKey, QueueRing, QueueSample, QueueState, ReceiveSample, Refusal,
     Registration, RegistrationCount, ResidenceCount, RingStatistics, RunState, Selection, SelfCheck,
-    SocketBacklog, TaskState, TopSocket, Watermarks, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
+    SocketBacklog, TaskState, TopSocket, WorkerSample, ZcrxCounts, ZcrxFeature, ZcrxSample,
 };
 
 pub(crate) use self::kernel::kernel_queue;

@@ -1,8 +1,10 @@
 //! `zcrxd qualify`.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -39,6 +41,13 @@ pub(super) struct Args {
     /// Port on this host that the peer sends to
     #[arg(long, value_name = "PORT", default_value_t = 9990)]
     port: u16,
+    /// Also take the interface down and up in the middle of a transfer: the kernel forgets its static routes and, by default, its
+    /// IPv6 addresses
+    #[arg(long)]
+    link_down: bool,
+    /// Also send transfers of random sizes for this long, such as 600s
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_interval)]
+    soak: Option<Duration>,
     /// Change the interface: without it, zcrxd only prints what it would change
     #[arg(long)]
     yes: bool,
@@ -74,7 +83,8 @@ pub(super) fn run(args: &Args) -> Exit {
             return Exit::Host;
         }
     }
-    let target = Target { interface, queue, port: args.port, peer: args.peer };
+    let target =
+        Target { interface, queue, port: args.port, peer: args.peer, link: args.link_down, soak: args.soak };
     let battery = match Battery::new(target.clone(), &interrupted) {
         Ok(battery) => battery,
         Err(error) => {
@@ -91,7 +101,7 @@ pub(super) fn run(args: &Args) -> Exit {
 
 /// What the battery would do.
 fn announcement(target: &Target, commands: &[String]) -> String {
-    let Target { interface, queue, port, .. } = target;
+    let Target { interface, queue, port, link, soak, .. } = target;
     let mut text =
         format!("zcrxd qualify would prepare {interface} for queue {queue}, as these commands do:\n");
     if commands.is_empty() {
@@ -100,10 +110,19 @@ fn announcement(target: &Target, commands: &[String]) -> String {
     for command in commands {
         text.extend(["  ", command, "\n"]);
     }
-    text + &format!(
-        "Then it would register queue {queue} several times, listen on port {port}, starve the queue for some seconds, and \
-             restore every setting.\nTraffic on {interface} may pause at each change. Add --yes to run the tests.\n"
-    )
+    let _ = writeln!(
+        text,
+        "Then it would register queue {queue} several times, listen on port {port}, starve the queue for some seconds, kill a \
+         process that uses the queue, and restore every setting."
+    );
+    if *link {
+        text += "It would also take the interface down and up: what the kernel forgets with that (static routes, IPv6 addresses) is \
+                 not put back.\n";
+    }
+    if let Some(soak) = soak {
+        let _ = writeln!(text, "It would go on with transfers of random sizes for {} s.", soak.as_secs());
+    }
+    text + &format!("Traffic on {interface} may pause at each change. Add --yes to run the tests.\n")
 }
 
 fn show(report: &QualifyReport, format: Format) -> Exit {

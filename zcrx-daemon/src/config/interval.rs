@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Parses `1s`, `250ms`, `0.5s`, `50us`.
-pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
     if let Some(number) = text.trim().strip_suffix('m').filter(|number| number.trim().parse::<f64>().is_ok())
     {
         let number = number.trim();

@@ -26,6 +26,7 @@ use crate::receive::QueueConfig;
 
 pub use address::WebAddress;
 pub use flags::{Flags, QueueFlags};
+pub use interval::parse_interval;
 pub use said::Problem;
 pub use size::parse_size;
 

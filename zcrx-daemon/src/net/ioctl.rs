@@ -170,15 +170,9 @@ pub(super) struct Ethtool {
 
 impl Ethtool {
     pub(super) fn open(name: &str) -> Result<Self, NetError> {
-        if name.len() >= libc::IFNAMSIZ || name.contains('\0') {
-            return Err(NetError::NoInterface(name.to_owned()));
-        }
-        let mut bytes = [0; libc::IFNAMSIZ];
-        for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-            *to = c_char::from_ne_bytes([from]);
-        }
+        let name = request_for(name)?.ifr_name;
         let socket = datagram_socket().map_err(|error| NetError::errno("open a socket", &error))?;
-        Ok(Self { socket, name: bytes })
+        Ok(Self { socket, name })
     }
 
     /// One ETHTOOL ioctl.
@@ -365,7 +359,21 @@ pub(super) fn own_namespace() -> Result<NetNamespace, NetError> {
     Ok(NetNamespace { cookie, inode })
 }
 
-fn datagram_socket() -> io::Result<OwnedFd> {
+/// A request about an interface, without data.
+pub(super) fn request_for(name: &str) -> Result<libc::ifreq, NetError> {
+    if name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+        return Err(NetError::NoInterface(name.to_owned()));
+    }
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    for (to, from) in ifr_name.iter_mut().zip(name.bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_data: std::ptr::null_mut() };
+    Ok(libc::ifreq { ifr_name, ifr_ifru })
+}
+
+/// A socket for ioctls about interfaces.
+pub(super) fn datagram_socket() -> io::Result<OwnedFd> {
     // SAFETY: no pointers are passed.
     let fd: c_int = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {

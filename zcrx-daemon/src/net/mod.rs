@@ -30,6 +30,7 @@ mod rss;
 mod statistics;
 mod step;
 mod target;
+mod updown;
 mod wanted;
 
 pub use apply::{ApplyError, Device, Failure, Keep, Restored, apply, restore};
@@ -51,6 +52,7 @@ pub use read::{Steering, interface, interfaces, setup, steering};
 pub use rss::Spread;
 pub use statistics::statistics;
 pub use step::{NTUPLE, Part, Step, Taken, steps};
+pub use updown::set_up;
 pub use wanted::{Wanted, WantedError};
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,8 +1,12 @@
 //! The tests, one after another.
 
 mod header_split;
+mod interface;
+mod killed;
+mod large_buffers;
 mod registration;
 mod restore;
+mod soak;
 mod starvation;
 
 use std::io;
@@ -135,12 +139,16 @@ impl<'a> Battery<'a> {
 
     fn tests(&mut self, report: &mut QualifyReport) {
         type Test<'t> = fn(&mut Battery<'t>, &mut QualifyReport) -> Step;
-        let tests: [(&str, Test<'a>); 5] = [
+        let tests: [(&str, Test<'a>); 9] = [
             ("registration", Self::registration),
             ("zero_copy", Self::zero_copy),
             ("small_packets", Self::small_packets),
             ("header_split", Self::header_split),
+            ("large_buffers", Self::large_buffers),
             ("starvation", Self::starvation),
+            ("killed_owner", Self::killed_owner),
+            ("interface_down", Self::interface_down),
+            ("soak", Self::soak),
         ];
         for (name, test) in tests {
             match test(self, report) {
@@ -262,6 +270,11 @@ fn describe_steps(commands: &[String]) -> String {
 
 /// Judges a transfer that arrived: unchanged, and without a copy as far as the kernel counts.
 fn judge(report: &mut QualifyReport, name: &str, sample: &ReceiveSample, bytes: u64) {
+    judge_as(report, name, "", sample, bytes);
+}
+
+/// As [`judge`], with words before what was found.
+fn judge_as(report: &mut QualifyReport, name: &str, before: &str, sample: &ReceiveSample, bytes: u64) {
     let (verified, wrong) = (sample.verified_bytes, sample.mismatched_bytes);
     let copied = sample.copied_bytes;
     let verdict = if wrong > 0 || verified != bytes || copied.is_some_and(|copied| copied > 0) {
@@ -275,5 +288,9 @@ fn judge(report: &mut QualifyReport, name: &str, sample: &ReceiveSample, bytes: 
         || "copies are not counted by this kernel (Linux 7.2 counts them)".to_owned(),
         |copied| format!("{copied} copied"),
     );
-    report.add(name, verdict, format!("{verified} of {bytes} bytes verified, {wrong} wrong, {copied}"));
+    report.add(
+        name,
+        verdict,
+        format!("{before}{verified} of {bytes} bytes verified, {wrong} wrong, {copied}"),
+    );
 }

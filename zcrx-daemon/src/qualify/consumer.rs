@@ -15,6 +15,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) struct Consumer {
     path: PathBuf,
     open: Arc<AtomicBool>,
+    has_data: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
 
@@ -25,25 +26,31 @@ impl Consumer {
         fs::remove_file(&path).ok();
         let listener = UnixListener::bind(&path)?;
         listener.set_nonblocking(true)?;
-        let (open, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (opened, end) = (Arc::clone(&open), Arc::clone(&ended));
+        let flag = || Arc::new(AtomicBool::new(false));
+        let (open, has_data, ended) = (flag(), flag(), flag());
+        let (opened, data, end) = (Arc::clone(&open), Arc::clone(&has_data), Arc::clone(&ended));
         thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let (opened, end) = (Arc::clone(&opened), Arc::clone(&end));
-                        thread::spawn(move || read(stream, &opened, &end));
+                        let (opened, data, end) = (Arc::clone(&opened), Arc::clone(&data), Arc::clone(&end));
+                        thread::spawn(move || read(stream, &opened, &data, &end));
                     }
                     Err(_) => thread::sleep(POLL),
                 }
             }
         });
-        Ok(Self { path, open, ended })
+        Ok(Self { path, open, has_data, ended })
     }
 
     /// Where a forward sink sends to.
     pub(super) fn path(&self) -> PathBuf {
         self.path.clone()
+    }
+
+    /// Whether data waits in it.
+    pub(super) fn has_data(&self) -> bool {
+        self.has_data.load(Ordering::Relaxed)
     }
 
     /// Reads from now on.
@@ -60,11 +67,15 @@ impl Drop for Consumer {
     }
 }
 
-fn read(mut stream: UnixStream, open: &AtomicBool, ended: &AtomicBool) {
+fn read(mut stream: UnixStream, open: &AtomicBool, has_data: &AtomicBool, ended: &AtomicBool) {
+    // An accepted socket blocks, whatever its listener does. Looks without taking anything.
+    if rustix::net::recv(&stream, &mut [0; 1], rustix::net::RecvFlags::PEEK).is_ok_and(|(_, bytes)| bytes > 0)
+    {
+        has_data.store(true, Ordering::Relaxed);
+    }
     while !open.load(Ordering::Relaxed) {
         thread::sleep(POLL);
     }
-    // An accepted socket blocks, whatever its listener does.
     let mut piece = vec![0; 1 << 20];
     while !ended.load(Ordering::Relaxed) && stream.read(&mut piece).is_ok_and(|bytes| bytes > 0) {}
 }

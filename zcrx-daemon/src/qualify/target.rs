@@ -1,6 +1,7 @@
 //! What a battery tests.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// What is tested.
 #[derive(Clone, Debug)]
@@ -13,4 +14,8 @@ pub struct Target {
     pub port: u16,
     /// Address of `zcrxd send --serve`.
     pub peer: SocketAddr,
+    /// Whether the interface may be taken down and up.
+    pub link: bool,
+    /// How long to go on with transfers of random sizes; `None` for none.
+    pub soak: Option<Duration>,
 }

@@ -48,7 +48,7 @@ pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge
 
 pub(super) static SELF_CHECK: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::gauge(
     "zcrxd_self_check_passed",
-    "Whether zcrxd read this figure of a known queue right at its start: 1, or 0 if it was wrong and is switched off.",
+    "Whether zcrxd read this figure right: 1, or 0 if it disagreed with a known queue, or could not be true, and is off.",
     Each(&["figure"], |probe, series| {
         for figure in probe.self_check.iter().flat_map(|check| &check.figures) {
             if let Some(right) = figure.is_right() {

@@ -97,6 +97,9 @@ fn qualified(nic: &Nic, queue: &str, restart: &str, counter: &str) -> Result<Val
         "small_packets",
         "header_split",
         "steering",
+        "killed_owner",
+        "interface_down",
+        "soak",
         "restore",
     ] {
         ensure!(verdict(&report, test) == "pass", "{test} did not pass: {report:#}");
@@ -140,6 +143,7 @@ fn command(nic: &Nic, queue: &str) -> Command {
     let mut command = nic.rx.command(program("zcrxd"));
     let target = format!("{}:{queue}", nic::RX);
     command.args(["qualify", &target, "--peer", PEER, "--yes", "--format", "json"]);
+    command.args(["--link-down", "--soak", "2s"]);
     command
 }
 

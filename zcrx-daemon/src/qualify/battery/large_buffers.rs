@@ -1,0 +1,36 @@
+//! Buffers larger than a page.
+
+use super::{Battery, LARGE, Step, judge_as, skips_for_steering};
+use crate::check::Verdict;
+use crate::model::ZcrxFeature;
+use crate::qualify::report::QualifyReport;
+use crate::receive::{QueueConfig, SinkConfig};
+
+/// The largest buffers that are tried: zcrxd halves them until the driver takes them.
+const LARGEST: u64 = 64 << 10;
+
+impl Battery<'_> {
+    /// A large transfer with the largest buffers that the driver takes.
+    pub(super) fn large_buffers(&mut self, report: &mut QualifyReport) -> Step {
+        const NAME: &str = "large_buffers";
+        if skips_for_steering(report, NAME) {
+            return Ok(());
+        }
+        let config = self.config(SinkConfig::Verify);
+        let area_bytes = config.area_bytes.max(256 * LARGEST);
+        let receiver = self.registered(&QueueConfig { buffer_bytes: LARGEST, area_bytes, ..config })?;
+        self.transfer(LARGE, 1, true)?;
+        let sample = self.settle(&receiver)?;
+        drop(receiver);
+        if sample.buffer_bytes > procfs::page_size() {
+            let what = format!("with buffers of {} bytes: ", sample.buffer_bytes);
+            judge_as(report, NAME, &what, &sample, LARGE);
+            return Ok(());
+        }
+        let fallbacks = sample.zcrx.into_iter().flat_map(|zcrx| zcrx.fallbacks);
+        let why = fallbacks.into_iter().find(|fallback| fallback.feature == ZcrxFeature::RxBufLen);
+        let why = why.map_or_else(|| "for no stated reason".to_owned(), |fallback| fallback.reason);
+        report.add(NAME, Verdict::Skip, format!("none: {why}"));
+        Ok(())
+    }
+}

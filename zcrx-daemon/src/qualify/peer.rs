@@ -22,6 +22,8 @@ pub(super) struct Peer {
     stream: BufReader<TcpStream>,
     /// The part of an answer that has arrived.
     line: String,
+    /// Transfers that have no result yet: those before the last one belong to tests that ended early.
+    running: u32,
 }
 
 /// A transfer that the sending end is asked for.
@@ -39,7 +41,7 @@ impl Peer {
         let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(POLL))?;
-        Ok(Self { stream: BufReader::new(stream), line: String::new() })
+        Ok(Self { stream: BufReader::new(stream), line: String::new(), running: 0 })
     }
 
     /// The address of this host that the peer reaches.
@@ -50,16 +52,21 @@ impl Peer {
     /// Asks for a transfer; [`Peer::outcome`] returns its result.
     pub(super) fn ask(&mut self, transfer: Transfer) -> io::Result<()> {
         let Transfer { port, bytes, seed, verified } = transfer;
+        self.running += 1;
         let verdict = if verified { "verified" } else { "unverified" };
         self.stream.get_mut().write_all(format!("{port} {bytes} {seed} {verdict}\n").as_bytes())
     }
 
-    /// The result of the oldest transfer that has none yet; `None` if it is still running. Waits a moment.
+    /// The result of the transfer that was asked for last; `None` if it is still running. Waits a moment.
     pub(super) fn outcome(&mut self) -> io::Result<Option<Result<(), String>>> {
         match self.stream.read_line(&mut self.line) {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer ended the connection")),
             Ok(_) => {
                 let line = std::mem::take(&mut self.line);
+                self.running = self.running.saturating_sub(1);
+                if self.running > 0 {
+                    return Ok(None);
+                }
                 let line = line.trim_end();
                 Ok(Some(if line == "ok" { Ok(()) } else { Err(line.to_owned()) }))
             }

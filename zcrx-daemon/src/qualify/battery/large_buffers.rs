@@ -6,8 +6,9 @@ use crate::model::ZcrxFeature;
 use crate::qualify::report::QualifyReport;
 use crate::receive::{QueueConfig, SinkConfig};
 
-/// The largest buffers that are tried: zcrxd halves them until the driver takes them.
-const LARGEST: u64 = 64 << 10;
+/// The largest buffers that are tried, in pages: zcrxd halves them until the driver takes them. Four times the receive ring of larger ones
+/// would be much memory.
+const LARGEST_PAGES: u64 = 4;
 
 impl Battery<'_> {
     /// A large transfer with the largest buffers that the driver takes.
@@ -17,8 +18,9 @@ impl Battery<'_> {
             return Ok(());
         }
         let config = self.config(SinkConfig::Verify);
-        let area_bytes = config.area_bytes.max(256 * LARGEST);
-        let receiver = self.registered(&QueueConfig { buffer_bytes: LARGEST, area_bytes, ..config })?;
+        let (buffer_bytes, area_bytes) =
+            (LARGEST_PAGES * procfs::page_size(), LARGEST_PAGES * config.area_bytes);
+        let receiver = self.registered(&QueueConfig { buffer_bytes, area_bytes, ..config })?;
         self.transfer(LARGE, 1, true)?;
         let sample = self.settle(&receiver)?;
         drop(receiver);

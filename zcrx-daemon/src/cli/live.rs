@@ -149,7 +149,7 @@ impl Alone {
                     common_refusal(&probed.probes).map_or_else(|| refusals(&probed.probes), str::to_owned);
                 return Err(LiveError::NoSnapshot(reason));
             };
-            let nic = NicSample::read(&mut self.netlink, Some(&snapshot));
+            let nic = NicSample::read(&mut self.netlink, Some(&snapshot), false);
             let samples = self.join.samples(snapshot.ended, &[], Some(&snapshot), &nic);
             self.watch.feed(snapshot.ended, samples);
             if begin.elapsed() >= time {

@@ -13,6 +13,7 @@ mod nic;
 mod process;
 mod refusal;
 mod refused;
+mod second_source;
 mod service;
 
 use std::sync::{Mutex, PoisonError};
@@ -141,6 +142,7 @@ struct Remembered {
     join: Join,
     netlink: net::Netlink,
     explained: refused::Explained,
+    second_source: second_source::SecondSource,
 }
 
 impl Observer {
@@ -163,6 +165,7 @@ impl Observer {
         let mut probe = timed("probe", &mut collections, || (self.probe)(scope), is_complete);
         remembered.explained.fill(&mut probe.recent_registrations);
         let nic = remembered.read_nic(&probe, &mut collections);
+        remembered.compare(&mut probe, &nic, scope);
         if let Some(pools) = &mut probe.page_pools {
             name_pools(pools, &nic.pools);
         }
@@ -177,6 +180,16 @@ impl Observer {
 }
 
 impl Remembered {
+    /// Takes out of the snapshot what contradicts netlink.
+    fn compare(&mut self, probe: &mut ProbeSample, nic: &NicSample, scope: Scope) {
+        let Some(snapshot) = &mut probe.snapshot else { return };
+        self.second_source.apply(snapshot, nic);
+        if scope == Scope::All && self.second_source.switched_off().next().is_some() {
+            let check = probe.self_check.get_or_insert_default();
+            check.figures.extend(self.second_source.switched_off().cloned());
+        }
+    }
+
     /// Reads the interfaces, if a known queue needs their figures.
     fn read_nic(&mut self, probe: &ProbeSample, collections: &mut Vec<Collection>) -> NicSample {
         let queues = probe.snapshot.as_ref().is_some_and(|snapshot| !snapshot.queues.is_empty());
@@ -184,7 +197,8 @@ impl Remembered {
         if !(queues || pools || self.join.remembers_pools()) {
             return NicSample::default();
         }
-        let read = || NicSample::read(&mut self.netlink, probe.snapshot.as_ref());
+        let asks = probe.snapshot.as_ref().is_some_and(|snapshot| self.second_source.has_questions(snapshot));
+        let read = || NicSample::read(&mut self.netlink, probe.snapshot.as_ref(), asks);
         timed("netdev", collections, read, |nic| Some(!nic.failed()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kernel::clock;
-use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats};
+use crate::model::{KernelQueue, KernelSnapshot, MemoryProvider, NicFigures, PagePool, QueueStats, RxQueue};
 use crate::net::{self, Driver, NetError, Netlink, own_namespace};
 
 /// Figures of queues from netlink.
@@ -27,6 +27,10 @@ pub struct NicSample {
     pub drivers: BTreeMap<u32, Driver>,
     /// Samples of other network namespaces with queues, by inode; or why zcrxd could not read one.
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
+    /// Names of these interfaces, by index.
+    pub names: BTreeMap<u32, String>,
+    /// Queues of all interfaces of the namespace that zcrx feeds; `None` where they were not listed.
+    pub zcrx_queues: Option<BTreeSet<(u32, u32)>>,
     /// Requests that failed, other than for what the driver or the kernel does not offer.
     pub failed_requests: u32,
 }
@@ -36,22 +40,23 @@ impl NicSample {
     ///
     /// Other network namespaces are entered for it, on a thread that ends there: that needs CAP_SYS_ADMIN. No socket
     /// is kept open in them, since it would keep them alive.
-    pub fn read(netlink: &mut Netlink, snapshot: Option<&KernelSnapshot>) -> Self {
+    /// With `lists_queues` the queues that zcrx feeds are listed: that takes an answer for each queue of the namespace.
+    pub fn read(netlink: &mut Netlink, snapshot: Option<&KernelSnapshot>, lists_queues: bool) -> Self {
         let queues = snapshot.map(|snapshot| snapshot.queues.as_slice()).unwrap_or_default();
         let netns = own_namespace().ok().map(|namespace| namespace.inode);
         let (here, there): (Vec<_>, Vec<_>) =
             queues.iter().partition(|queue| namespace(queue).is_none() || namespace(queue) == netns);
-        let mut sample = Self { netns, ..Self::read_here(netlink, &interfaces(&here)) };
+        let mut sample = Self { netns, ..Self::read_here(netlink, &interfaces(&here), lists_queues) };
         let inodes: BTreeSet<u64> = there.iter().filter_map(|queue| namespace(queue)).collect();
         for inode in inodes {
             let of: Vec<_> = there.iter().copied().filter(|queue| namespace(queue) == Some(inode)).collect();
-            sample.elsewhere.insert(inode, Self::read_there(inode, &of));
+            sample.elsewhere.insert(inode, Self::read_there(inode, &of, lists_queues));
         }
         sample
     }
 
     /// In the namespace that the calling thread is in.
-    fn read_here(netlink: &mut Netlink, interfaces: &BTreeSet<u32>) -> Self {
+    fn read_here(netlink: &mut Netlink, interfaces: &BTreeSet<u32>, lists_queues: bool) -> Self {
         let mut sample = Self::default();
         for &ifindex in interfaces {
             // Payload is posted in a ring of its own on bnxt and fbnic; `rx` is the completion ring there.
@@ -62,9 +67,17 @@ impl NicSample {
             if let Some(pause) = sample.known(netlink.pause(ifindex)) {
                 sample.pauses.insert(ifindex, pause.tx);
             }
+            sample.names.extend(net::interface_name(ifindex).map(|name| (ifindex, name)));
             sample.drivers.insert(ifindex, net::driver_of(ifindex));
             let stats = sample.known(netlink.queue_stats(Some(ifindex)));
             sample.stats.extend(stats.unwrap_or_default());
+        }
+        if lists_queues {
+            let zcrx = |queue: &RxQueue| matches!(queue.provider, Some(MemoryProvider::IoUring { .. }));
+            let listed = sample.known(netlink.queues(None));
+            sample.zcrx_queues = listed.map(|queues| {
+                queues.into_iter().filter(zcrx).map(|queue| (queue.ifindex, queue.id)).collect()
+            });
         }
         sample.pools = sample.known(netlink.page_pools()).unwrap_or_default();
         sample.boottime = clock::boottime();
@@ -85,7 +98,7 @@ impl NicSample {
                 .any(|sample| sample.as_ref().is_ok_and(Self::failed) || sample.is_err())
     }
 
-    fn read_there(inode: u64, queues: &[&Arc<KernelQueue>]) -> Result<Self, String> {
+    fn read_there(inode: u64, queues: &[&Arc<KernelQueue>], lists_queues: bool) -> Result<Self, String> {
         let pids = queues.iter().flat_map(|queue| &queue.owners).map(|owner| owner.pid);
         let path = net::way_into(inode, pids).ok_or_else(|| {
             format!(
@@ -93,7 +106,7 @@ impl NicSample {
             )
         })?;
         let interfaces = interfaces(queues);
-        let look = || Self::read_here(&mut Netlink::new(), &interfaces);
+        let look = || Self::read_here(&mut Netlink::new(), &interfaces, lists_queues);
         match net::inside(&path, look) {
             Ok(sample) => Ok(Self { netns: Some(inode), ..sample }),
             Err(error) if error.is_permission() => {
@@ -152,17 +165,17 @@ fn interfaces(queues: &[&Arc<KernelQueue>]) -> BTreeSet<u32> {
 }
 
 /// The device whose hardware serves the queue: of a leased queue the physical one.
-fn device(queue: &KernelQueue) -> Option<u32> {
+pub(super) fn device(queue: &KernelQueue) -> Option<u32> {
     queue.physical.as_ref().map_or(queue.ifindex, |physical| physical.ifindex)
 }
 
 /// The hardware queue of that device.
-fn hardware_queue(queue: &KernelQueue) -> Option<u32> {
+pub(super) fn hardware_queue(queue: &KernelQueue) -> Option<u32> {
     queue.physical.as_ref().map_or(queue.queue, |physical| physical.queue)
 }
 
 /// The network namespace of that device.
-fn namespace(queue: &KernelQueue) -> Option<u64> {
+pub(super) fn namespace(queue: &KernelQueue) -> Option<u64> {
     queue.physical.as_ref().map_or(queue.netns, |physical| physical.netns)
 }
 
@@ -183,7 +196,7 @@ mod tests {
 
     #[test]
     fn reading_works_without_queues_and_privileges() {
-        let sample = NicSample::read(&mut Netlink::new(), None);
+        let sample = NicSample::read(&mut Netlink::new(), None, true);
         assert!(sample.boottime > Duration::ZERO && sample.stats.is_empty());
     }
 
@@ -214,7 +227,7 @@ mod tests {
     fn a_namespace_without_a_way_in_says_so() {
         let queue = KernelQueue { netns: Some(1), ifindex: Some(2), ..KernelQueue::default() };
         let snapshot = KernelSnapshot { queues: vec![queue.clone().into()], ..KernelSnapshot::default() };
-        let sample = NicSample::read(&mut Netlink::new(), Some(&snapshot));
+        let sample = NicSample::read(&mut Netlink::new(), Some(&snapshot), true);
         assert!(sample.of(&queue).is_err_and(|reason| reason.contains("no way into network namespace 1")));
     }
 }

@@ -51,9 +51,9 @@ impl Attached {
         }
         if let Some(reader) = &mut self.snapshot {
             sample.snapshot = reader.take_checked(&mut self.ebpf, self.lost.as_ref());
-            if is_whole && !reader.switched_off().is_empty() {
+            if is_whole && reader.switched_off().next().is_some() {
                 let check = sample.self_check.get_or_insert_default();
-                check.figures.extend_from_slice(reader.switched_off());
+                check.figures.extend(reader.switched_off().cloned());
             }
         }
         // Whether a queue has counts and was not found.

@@ -103,7 +103,7 @@ impl Reader {
     }
 
     pub(super) fn lives(&self) -> Lives {
-        let Attached { pool_begin, pool_end, queue_end, teardown, control, .. } = self.attached;
+        let Attached { pool_begin, pool_end, queue_end, teardown, control } = self.attached;
         let slot = |attached: bool, slot: u32| {
             attached.then(|| Some(self.lives.get(&slot, 0).ok()?.iter().sum())).flatten()
         };
@@ -134,7 +134,9 @@ mod tests {
     use crate::model::{ControlOperation, ControlResult, KernelQueue};
 
     fn fill(queue: &mut KernelQueue, events: &Events, is_attached: impl Fn(&str) -> bool) {
-        attached_fills(is_attached).iter().for_each(|fill| fill(queue, events));
+        for fill in attached_fills(is_attached) {
+            fill(queue, events);
+        }
     }
 
     #[test]

@@ -20,18 +20,29 @@ use crate::model::{
 /// CAP_NET_ADMIN and without a loopback there is no such queue, and the check says why.
 ///
 /// Ends when the kernel has freed the queue, so that a probe that is attached afterwards does not count its end.
-pub(super) fn run(snapshot: impl FnOnce() -> KernelSnapshot) -> SelfCheck {
+pub(super) fn run(mut snapshot: impl FnMut() -> KernelSnapshot) -> SelfCheck {
     let queue = match CheckQueue::prepare() {
         Ok(queue) => queue,
         Err(reason) => return SelfCheck { unchecked: Some(reason), ..SelfCheck::default() },
     };
-    let taken = snapshot();
     let truth = queue.truth();
     let is_own = |shown: &&Arc<KernelQueue>| {
         let owners = &mut shown.owners.iter();
         owners.any(|owner| owner.pid == std::process::id() && owner.fd == Some(queue.ring_fd()))
     };
-    let figures = compare(&truth, taken.queues.iter().find(is_own).map(Arc::as_ref));
+    let mut taken = snapshot();
+    // A scrape or a probe of health is a connection of this process as well, for a moment.
+    for _ in 0..RETRIES {
+        let own = taken.queues.iter().find(is_own).and_then(|queue| queue.sockets);
+        if own.is_none_or(|sockets| u64::from(sockets.sockets) <= SOCKETS) {
+            break;
+        }
+        thread::sleep(PAUSE);
+        taken = snapshot();
+    }
+    let own = taken.queues.iter().find(is_own).map(Arc::as_ref);
+    let mut figures = compare(&truth, own);
+    figures.extend(compare_names(own));
     let pinned = pinned_kib();
     drop(queue);
     wait_until_unpinned(pinned);
@@ -60,6 +71,13 @@ fn pinned_kib() -> Option<u64> {
     procfs::process::Process::myself().and_then(|process| process.status()).ok()?.vmpin
 }
 
+/// How often another snapshot is taken because this process has other connections, and how long after the one before.
+const RETRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Sockets that the queue feeds: both ends of each connection are in this process.
+const SOCKETS: u64 = 4;
+
 /// Compares a queue with what it is known to be.
 fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
     let mut figures = vec![figure("queue", &"found", Some(&shown.map_or("missing", |_| "found")))];
@@ -72,8 +90,12 @@ fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
         |figure: fn(&crate::model::AreaState) -> Option<u64>| areas.iter().map(figure).sum::<Option<u64>>();
     let refill = queue.refill;
     let unread = truth.unread;
-    let mut top = queue.top_sockets.iter().flatten();
-    let socket = top.find(|socket| socket.fd == Some(unread.fd));
+    let named = queue.top_sockets.as_ref();
+    let socket = named.and_then(|top| top.iter().find(|socket| socket.fd == Some(unread.fd)));
+    let sockets = queue.sockets;
+    // Other threads may have sockets too.
+    let count = sockets.map(|sockets| u64::from(sockets.sockets));
+    let limits = sockets.filter(|_| count <= Some(SOCKETS)).map(|sockets| sockets.limit_bytes);
     let numbers = [
         ("refill.entries", truth.refill_entries, refill.map(|refill| u64::from(refill.entries))),
         ("refill.cached_head", truth.refill_head, refill.map(|refill| u64::from(refill.cached_head))),
@@ -94,7 +116,9 @@ fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
         ("control.flushes", 1, queue.control.as_ref().map(flushes)),
         ("control.flushed", truth.refill_head, queue.control.as_ref().map(|control| control.flushed)),
         ("sockets.armed", 1, queue.sockets.and_then(|sockets| sockets.armed).map(u64::from)),
-        ("sockets.unread", unread.bytes, socket.map(|socket| socket.unread_bytes)),
+        ("sockets.count", SOCKETS, count.map(|count| count.min(SOCKETS))),
+        ("sockets.limit", truth.socket_limits, limits),
+        ("sockets.unread", unread.bytes, named.map(|_| socket.map_or(0, |socket| socket.unread_bytes))),
         ("sockets.port", unread.port, socket.map(|socket| socket.port.into())),
     ];
     figures.extend(numbers.map(|(name, expected, shown)| figure(name, &expected, shown.as_ref())));
@@ -102,6 +126,22 @@ fn compare(truth: &Truth, shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
     let run = task.and_then(|task| task.run).map(RunState::name);
     figures.push(figure("consumer.run", &RunState::Running.name(), run.as_ref()));
     figures
+}
+
+/// Compares the names of this process and this thread with what `/proc` says.
+fn compare_names(shown: Option<&KernelQueue>) -> Vec<CheckedFigure> {
+    let Some(queue) = shown else { return Vec::new() };
+    let owner = queue.owners.iter().find(|owner| owner.pid == std::process::id());
+    let consumer = queue.rings.first().and_then(|ring| ring.consumer.as_ref());
+    let names = [
+        ("owner.comm", "/proc/self/comm", owner.map(|owner| &owner.comm)),
+        ("consumer.comm", "/proc/thread-self/comm", consumer.map(|consumer| &consumer.comm)),
+    ];
+    let compared = names.into_iter().filter_map(|(name, path, shown)| {
+        let expected = std::fs::read_to_string(path).ok()?;
+        Some(figure(name, &expected.trim_end_matches('\n'), shown.map(String::as_str).as_ref()))
+    });
+    compared.collect()
 }
 
 /// Flushes that went well.
@@ -144,6 +184,7 @@ mod tests {
         cq_entries: 64,
         cq_unread: 3,
         tid: 77,
+        socket_limits: 4 << 17,
         unread: UnreadSocket { fd: 9, port: 80, peer: PEER, bytes: 5000 },
     };
     const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
@@ -169,7 +210,12 @@ mod tests {
                 results: vec![ControlResult { operation: ControlOperation::FlushRq, errno: 0, count: 1 }],
                 flushed: 1,
             }),
-            sockets: Some(SocketBacklog { sockets: 1, armed: Some(1), ..SocketBacklog::default() }),
+            sockets: Some(SocketBacklog {
+                sockets: 4,
+                limit_bytes: 4 << 17,
+                armed: Some(1),
+                ..SocketBacklog::default()
+            }),
             top_sockets: Some(vec![TopSocket {
                 pid: 1,
                 fd: Some(9),

@@ -21,10 +21,10 @@ use zcrx_common::{
     snapshot::{Config, RegisteredRing},
 };
 
-use self::{assemble::Assembly, holders::Holders, invariants::Doubts, operations::Operations};
+use self::{assemble::Assembly, holders::Holders, operations::Operations};
 use super::{iterator, object, offsets::Resolved};
 use crate::kernel::clock::monotonic;
-use crate::model::{CheckedFigure, Discovery, KernelSnapshot};
+use crate::model::{CheckedFigure, Discovery, Doubts, KernelSnapshot};
 
 pub(super) use assemble::Known;
 
@@ -74,6 +74,8 @@ pub(super) struct Reader {
     incomplete: Vec<String>,
     /// Figures that broke what holds of every queue.
     doubts: Doubts,
+    /// Whether one of them is a figure without which no snapshot can be relied on.
+    unusable: bool,
 }
 
 impl Reader {
@@ -97,7 +99,8 @@ impl Reader {
             walk: Some("the first snapshot"),
             initial_namespace: true,
             incomplete: Vec::new(),
-            doubts: Doubts::default(),
+            doubts: Doubts::immediate(),
+            unusable: false,
         };
         let found = operations::find(|own_fd| reader.learn(ebpf, own_fd))?;
         reader.asked.ring_operations = found.rings;
@@ -175,17 +178,19 @@ impl Reader {
         ebpf: &mut Ebpf,
         lost: Option<&PerCpuArray<MapData, u64>>,
     ) -> Option<KernelSnapshot> {
-        if self.doubts.all {
+        if self.unusable {
             return None;
         }
         let mut snapshot = self.take(ebpf, lost);
-        self.doubts.apply(&mut snapshot, &mut self.known);
-        (!self.doubts.all).then_some(snapshot)
+        for figure in self.doubts.apply(&mut snapshot, invariants::broken_rules) {
+            self.unusable |= !self.known.forget(figure);
+        }
+        (!self.unusable).then_some(snapshot)
     }
 
     /// Figures that snapshots have shown to be wrong since the start.
-    pub(super) fn switched_off(&self) -> &[CheckedFigure] {
-        &self.doubts.switched_off
+    pub(super) fn switched_off(&self) -> impl Iterator<Item = &CheckedFigure> {
+        self.doubts.switched_off()
     }
 
     /// Reads the state of every queue. By the registry it takes some 0.1 ms and grows with queues; a walk grows with open files, by about

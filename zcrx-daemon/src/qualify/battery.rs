@@ -168,7 +168,7 @@ impl<'a> Battery<'a> {
         self.transfer(LARGE, 1, true)?;
         let sample = self.settle(&receiver)?;
         drop(receiver);
-        judge(report, "zero_copy", &sample, LARGE);
+        judge(report, "zero_copy", &sample, LARGE, "");
         let misplaced = sample.ring.map_or(0, |ring| ring.misplaced);
         let verdict = if misplaced == 0 { Verdict::Pass } else { Verdict::Fail };
         report.add("steering", verdict, format!("{misplaced} connections arrived on another queue"));
@@ -184,7 +184,7 @@ impl<'a> Battery<'a> {
         }
         let sample = self.settle(&receiver)?;
         drop(receiver);
-        judge(report, "small_packets", &sample, count * bytes);
+        judge(report, "small_packets", &sample, count * bytes, "");
         Ok(())
     }
 
@@ -269,12 +269,7 @@ fn describe_steps(commands: &[String]) -> String {
 }
 
 /// Judges a transfer that arrived: unchanged, and without a copy as far as the kernel counts.
-fn judge(report: &mut QualifyReport, name: &str, sample: &ReceiveSample, bytes: u64) {
-    judge_as(report, name, "", sample, bytes);
-}
-
-/// As [`judge`], with words before what was found.
-fn judge_as(report: &mut QualifyReport, name: &str, before: &str, sample: &ReceiveSample, bytes: u64) {
+fn judge(report: &mut QualifyReport, name: &str, sample: &ReceiveSample, bytes: u64, note: &str) {
     let (verified, wrong) = (sample.verified_bytes, sample.mismatched_bytes);
     let copied = sample.copied_bytes;
     let verdict = if wrong > 0 || verified != bytes || copied.is_some_and(|copied| copied > 0) {
@@ -288,9 +283,5 @@ fn judge_as(report: &mut QualifyReport, name: &str, before: &str, sample: &Recei
         || "copies are not counted by this kernel (Linux 7.2 counts them)".to_owned(),
         |copied| format!("{copied} copied"),
     );
-    report.add(
-        name,
-        verdict,
-        format!("{before}{verified} of {bytes} bytes verified, {wrong} wrong, {copied}"),
-    );
+    report.add(name, verdict, format!("{verified} of {bytes} bytes verified, {wrong} wrong, {copied}{note}"));
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Change, Facts};
 use super::history::History;
 use super::placement::{out, user};
+use crate::model::QueueSample;
 
 pub use sizes::Sizes;
 pub use starvation::Starvation;
@@ -88,14 +89,26 @@ pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
         let mean = (count > 0).then(|| sum / f64::from(count))?;
         Duration::try_from_secs_f64(mean / returns).ok()
     });
+    // Buffers in the page pool's cache can be allocated; without the pool nothing that counts them can be stated.
+    let knows_pool = is_pool_known(facts.now);
     let (starvation, starvation_range) = starvation::starvation(facts);
     Some(Forecast {
         starvation,
         starvation_range,
-        headroom: facts.placement.share(facts.available()),
+        headroom: facts.placement.share(facts.available()).filter(|_| knows_pool),
         arrivals,
         returns,
         hold_time,
-        sizes: sizes::sizes(facts, arrivals, returns),
+        sizes: if knows_pool {
+            sizes::sizes(facts, arrivals, returns)
+        } else {
+            Answer::Unknown("what the page pool holds is unknown".to_owned())
+        },
     })
+}
+
+/// Whether all is known of a queue's page pool, where the queue has a device and the kernel was asked.
+fn is_pool_known(sample: &QueueSample) -> bool {
+    let on_device = sample.kernel.as_ref().filter(|kernel| kernel.ifindex.is_some());
+    on_device.is_none_or(|kernel| kernel.pool.is_some_and(|pool| pool.cache.is_some() && pool.ring.is_some()))
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::diagnose::queue_model::Queue;
-use crate::model::{Cause, QueueSample};
+use crate::model::Cause;
 
 /// Runs until the first allocation fails and answers when that was, in seconds.
 fn fails_after(mut queue: Queue, seconds: u64) -> Option<f64> {

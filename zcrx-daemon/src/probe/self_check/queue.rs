@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use rustix::net::sockopt;
 use zcrx_receive::{Buffer, Completion, Options, Queue};
 use zcrx_uapi::query;
 use zcrx_uapi::zcrx::ZCRX_REG_NODEV;
@@ -48,6 +49,8 @@ pub(super) struct Truth {
     pub(super) cq_entries: u64,
     pub(super) cq_unread: u64,
     pub(super) tid: u64,
+    /// Receive buffers of the queue's four sockets together.
+    pub(super) socket_limits: u64,
     /// A socket that is read by nobody: descriptor, local port, peer and what waits in it.
     pub(super) unread: UnreadSocket,
 }
@@ -111,6 +114,10 @@ impl CheckQueue {
         }
         let (mut speaker, deaf) = connection().map_err(step("no connection through the loopback"))?;
         let unread = leave_unread(&mut speaker, &deaf).map_err(step("no data through the loopback"))?;
+        let ends = [(sender, receiver), (speaker, deaf)];
+        let limits = ends.iter().flat_map(|(one, other)| [one, other]).map(sockopt::socket_recv_buffer_size);
+        let limits =
+            limits.sum::<Result<usize, _>>().map_err(|error| step("no size of a socket")(error.into()))?;
         let truth = Truth {
             refill_entries: REFILL_ENTRIES.into(),
             refill_head: 1,
@@ -123,9 +130,10 @@ impl CheckQueue {
             cq_entries: CQ_ENTRIES.into(),
             cq_unread: UNREAD,
             tid: u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()),
+            socket_limits: limits as u64,
             unread,
         };
-        Ok(Self { ring, _queue: queue, _held: held, _ends: [(sender, receiver), (speaker, deaf)], truth })
+        Ok(Self { ring, _queue: queue, _held: held, _ends: ends, truth })
     }
 
     /// Descriptor of the ring, by which a snapshot names it.

@@ -97,7 +97,7 @@ impl Assembly {
         if ring.known & HAS_NO_HOLDER == 0 {
             let owner = Owner {
                 pid: ring.pid,
-                comm: from_kernel(&ring.comm),
+                comm: if self.known.owner_comm { from_kernel(&ring.comm) } else { String::new() },
                 fd: (ring.fd != REGISTERED).then_some(ring.fd),
                 cgroup: (ring.cgroup != 0).then_some(ring.cgroup),
             };
@@ -128,7 +128,8 @@ impl Assembly {
     /// Adds processes that hold a ring or an exported queue, each once.
     pub(super) fn add_holders(&mut self, address: u64, holders: &[Owner]) {
         let owners = self.owners.entry(address).or_default();
-        for holder in holders {
+        // No process has the id 0: the task was not one.
+        for holder in holders.iter().filter(|holder| holder.pid != 0) {
             match owners.iter_mut().find(|owner| owner.pid == holder.pid) {
                 // A ring that is registered with a thread usually has its descriptor open as well.
                 Some(owner) => owner.fd = owner.fd.or(holder.fd),

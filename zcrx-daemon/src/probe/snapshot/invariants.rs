@@ -4,11 +4,7 @@
 //! are tried on each snapshot, for each queue on the host. They are wide: figures are read one after the other while the queue
 //! moves. A rule may only use what no process can write, or any process could switch a figure off by a wrong entry in its own ring.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use super::assemble::Known;
-use crate::model::{CheckedFigure, KernelQueue, KernelSnapshot, RunState};
+use crate::model::{BrokenRule, KernelQueue, RunState};
 
 /// Entries that a refill ring has at most (`IO_RQ_MAX_ENTRIES`).
 const MOST_REFILL_ENTRIES: u32 = 1 << 15;
@@ -23,82 +19,12 @@ const MOST_QUEUES: u32 = 1 << 16;
 /// Buffers that may go from the freelist to the page pool between two reads, beside those that [`KernelQueue::moved`] counts.
 const READ_LATER: u64 = 1024;
 
-/// Snapshots in a row in which a figure breaks its rule until zcrxd does without it. A queue that is torn down while it is read may
-/// break a rule once.
-const PATIENCE: u32 = 3;
-
-/// Figures that broke a rule, and what followed from it.
-#[derive(Debug, Default)]
-pub(super) struct Doubts {
-    /// Snapshots in a row, by figure.
-    in_a_row: BTreeMap<&'static str, u32>,
-    /// Figures that zcrxd does without.
-    pub(super) switched_off: Vec<CheckedFigure>,
-    /// Whether one of them is a figure without which no snapshot can be relied on.
-    pub(super) all: bool,
-}
-
-impl Doubts {
-    /// Tries the rules on each queue. Figures that break one are taken out of the snapshot; those that keep breaking it are forgotten.
-    pub(super) fn apply(&mut self, snapshot: &mut KernelSnapshot, known: &mut Known) {
-        let mut broken: BTreeMap<&'static str, CheckedFigure> = BTreeMap::new();
-        let mut spoiled = 0;
-        snapshot.queues.retain_mut(|queue| {
-            let found = broken_rules(queue);
-            // Each one is hidden, also behind one that spoils the queue.
-            let spoiling = found.iter().filter(|rule| !hide(Arc::make_mut(queue), rule.figure)).count();
-            spoiled += usize::from(spoiling > 0);
-            broken.extend(found.into_iter().map(|rule| (rule.figure, rule.into())));
-            spoiling == 0
-        });
-        if spoiled > 0 {
-            snapshot
-                .incomplete
-                .push(format!("{spoiled} queues are not shown: their areas were read wrongly"));
-        }
-        let off = self
-            .switched_off
-            .iter()
-            .map(|figure| format!("{} is switched off: it was read wrongly", figure.name));
-        snapshot.incomplete.extend(off);
-        snapshot.incomplete.extend(broken.values().map(|figure| format!("{figure}, and is not shown")));
-        self.in_a_row.retain(|figure, _| broken.contains_key(figure));
-        for (name, figure) in broken {
-            let times = self.in_a_row.entry(name).or_default();
-            *times += 1;
-            if *times < PATIENCE {
-                continue;
-            }
-            self.all |= !known.forget(name);
-            self.in_a_row.remove(name);
-            tracing::warn!(
-                "{figure} in {PATIENCE} snapshots in a row; this figure is switched off. Report this with `zcrxd check` and the kernel's release"
-            );
-            self.switched_off.push(figure);
-        }
-    }
-}
-
-/// A rule that a queue breaks.
-#[derive(Debug, PartialEq, Eq)]
-struct Broken {
-    figure: &'static str,
-    rule: String,
-    shown: String,
-}
-
-impl From<Broken> for CheckedFigure {
-    fn from(broken: Broken) -> Self {
-        Self { name: broken.figure.to_owned(), expected: broken.rule, shown: Some(broken.shown) }
-    }
-}
-
 /// The rules that a queue breaks.
-fn broken_rules(queue: &KernelQueue) -> Vec<Broken> {
+pub(super) fn broken_rules(queue: &KernelQueue) -> Vec<BrokenRule> {
     let mut broken = Vec::new();
     let mut rule = |figure: &'static str, holds: bool, shown: u64, rule: &dyn std::fmt::Display| {
         if !holds {
-            broken.push(Broken { figure, rule: rule.to_string(), shown: shown.to_string() });
+            broken.push(BrokenRule { figure, rule: rule.to_string(), shown: shown.to_string() });
         }
     };
     let (buffers, free) = (queue.buffers(), queue.free());
@@ -133,7 +59,7 @@ fn broken_rules(queue: &KernelQueue) -> Vec<Broken> {
         rule("pool.kept", kept <= buffers + READ_LATER, kept, &format_args!("at most {buffers}"));
     }
     if let Some(index) = queue.ifindex {
-        rule("ifindex", (1..=i32::MAX as u32).contains(&index), index.into(), &"above 0");
+        rule("queue", (1..=i32::MAX as u32).contains(&index), index.into(), &"of an interface above 0");
     }
     if let Some(number) = queue.queue {
         rule("queue", number < MOST_QUEUES, number.into(), &format_args!("below {MOST_QUEUES}"));
@@ -149,33 +75,6 @@ fn broken_rules(queue: &KernelQueue) -> Vec<Broken> {
         }
     }
     broken
-}
-
-/// Takes a figure out of a queue's sample, with all that is read together with it; says whether the rest is of use without it.
-fn hide(queue: &mut KernelQueue, figure: &str) -> bool {
-    match figure {
-        "refill.entries" => (queue.refill, queue.moved) = (None, None),
-        "areas.user_buffers" | "areas.user_references" => {
-            for area in &mut queue.areas {
-                (area.user_buffers, area.user_references, area.user_buffers_error) = (None, None, None);
-            }
-        }
-        "buffer_bytes" => queue.buffer_bytes = None,
-        "pool.inflight" => queue.pool = None,
-        "pool.kept" => {
-            if let Some(pool) = &mut queue.pool {
-                (pool.cache, pool.ring) = (None, None);
-            }
-        }
-        "ifindex" => queue.ifindex = None,
-        "cq.entries" => {
-            queue.cq = None;
-            queue.rings.iter_mut().for_each(|ring| ring.cq = None);
-        }
-        "consumer.tid" => queue.rings.iter_mut().for_each(|ring| ring.consumer = None),
-        _ => return false,
-    }
-    true
 }
 
 #[cfg(test)]

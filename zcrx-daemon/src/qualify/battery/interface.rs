@@ -51,10 +51,7 @@ impl Battery<'_> {
         }
         let sample = self.settle(&receiver)?;
         drop(receiver);
-        judge(report, NAME, &sample, LARGE);
-        if let Some(test) = report.tests.last_mut() {
-            test.found += &format!(", the first {after} ms after the interface came up");
-        }
+        judge(report, NAME, &sample, LARGE, &format!(", the first {after} ms after the interface came up"));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Buffers larger than a page.
 
-use super::{Battery, LARGE, Step, judge_as, skips_for_steering};
+use super::{Battery, LARGE, Step, judge, skips_for_steering};
 use crate::check::Verdict;
 use crate::model::ZcrxFeature;
 use crate::qualify::report::QualifyReport;
@@ -20,13 +20,13 @@ impl Battery<'_> {
         let config = self.config(SinkConfig::Verify);
         let (buffer_bytes, area_bytes) =
             (LARGEST_PAGES * procfs::page_size(), LARGEST_PAGES * config.area_bytes);
-        let receiver = self.registered(&QueueConfig { buffer_bytes, area_bytes, ..config })?;
+        let receiver = self.registered(&QueueConfig { area_bytes, buffer_bytes, ..config })?;
         self.transfer(LARGE, 1, true)?;
         let sample = self.settle(&receiver)?;
         drop(receiver);
         if sample.buffer_bytes > procfs::page_size() {
-            let what = format!("with buffers of {} bytes: ", sample.buffer_bytes);
-            judge_as(report, NAME, &what, &sample, LARGE);
+            let note = format!(", with buffers of {} bytes", sample.buffer_bytes);
+            judge(report, NAME, &sample, LARGE, &note);
             return Ok(());
         }
         let fallbacks = sample.zcrx.into_iter().flat_map(|zcrx| zcrx.fallbacks);

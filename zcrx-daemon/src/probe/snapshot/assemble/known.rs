@@ -38,6 +38,8 @@ pub(in crate::probe) struct Known {
     pub(super) work: bool,
     pub(super) waiting: bool,
     pub(super) sockets: SocketFigures,
+    pub(super) owner_comm: bool,
+    consumer_comm: bool,
     run: bool,
     cpu_time: bool,
     run_delay: bool,
@@ -84,6 +86,8 @@ impl Known {
                 ]),
                 peers: has(&["sock_port", "sock_peer_port", "sock_peer", "sock_peer_v6"]),
             },
+            owner_comm: has(&["task_comm"]),
+            consumer_comm: has(&["task_comm"]),
             run: has(&["task_state", "task_exit_state", "task_job_control"]),
             cpu_time: has(&["task_cpu_time"]),
             run_delay: has(&["task_run_delay"]),
@@ -97,14 +101,15 @@ impl Known {
             "refill.entries" | "refill.cached_head" | "refill.tail" => self.refill = false,
             "areas.user_buffers" | "areas.user_references" => self.user = false,
             "buffer_bytes" => self.buffer_bytes = false,
-            "ifindex" => self.ifindex = false,
             "pool.inflight" => self.pool = false,
             "pool.kept" => (self.pool_cache, self.pool_ring) = (false, false),
             "cq.entries" | "cq.unread" | "cq.overflow" => self.cq = false,
             "consumer.tid" => self.consumer = false,
+            "consumer.comm" => self.consumer_comm = false,
+            "owner.comm" => self.owner_comm = false,
             "consumer.run" => self.run = false,
             "sockets.armed" => self.sockets.armed = false,
-            "sockets.unread" => self.sockets.unread = false,
+            "sockets.unread" | "sockets.count" | "sockets.limit" => self.sockets.unread = false,
             "sockets.port" | "sockets.peer" => self.sockets.peers = false,
             _ => return false,
         }
@@ -117,7 +122,7 @@ impl Known {
         TaskState {
             pid: consumer.pid,
             tid: consumer.tid,
-            comm: from_kernel(&consumer.comm),
+            comm: if self.consumer_comm { from_kernel(&consumer.comm) } else { String::new() },
             run: self.run.then(|| run_state(consumer)),
             cpu_time: time(self.cpu_time, consumer.cpu_ns),
             run_delay: time(self.run_delay, consumer.delay_ns),
@@ -186,7 +191,7 @@ mod tests {
             comm: *b"reader\0\0\0\0\0\0\0\0\0\0",
             ..Consumer::default()
         };
-        let task = Known::default().task(&consumer);
+        let task = Known { consumer_comm: true, ..Known::default() }.task(&consumer);
         assert_eq!((task.pid, task.tid, task.comm.as_str()), (1, 2, "reader"));
         assert_eq!((task.run, task.cpu_time, task.throttled), (None, None, None));
     }

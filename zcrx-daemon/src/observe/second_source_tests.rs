@@ -1,0 +1,131 @@
+//! Snapshots that agree with netlink lose nothing; each contradiction that lasts is named, and only what it is about is hidden.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{PagePool, PoolState};
+
+const OWN: u64 = 4_026_531_840;
+
+fn queue() -> KernelQueue {
+    KernelQueue {
+        ifq: 7,
+        ifindex: Some(2),
+        interface: Some("eth0".to_owned()),
+        netns: Some(OWN),
+        queue: Some(1),
+        napi_id: Some(8194),
+        pool: Some(PoolState { id: 15, cache: Some(3), ring: Some(0), held: 600, released: 24 }),
+        moved: Some(0),
+        ..KernelQueue::default()
+    }
+}
+
+fn nic() -> NicSample {
+    let pool = PagePool {
+        id: 15,
+        ifindex: Some(2),
+        napi_id: Some(8194),
+        inflight: Some(570),
+        ..PagePool::default()
+    };
+    NicSample {
+        netns: Some(OWN),
+        pools: vec![pool],
+        names: BTreeMap::from([(2, "eth0".to_owned())]),
+        zcrx_queues: Some(BTreeSet::from([(2, 1)])),
+        ..NicSample::default()
+    }
+}
+
+fn after_three(queues: &[KernelQueue]) -> (KernelSnapshot, Vec<String>) {
+    let mut source = SecondSource::default();
+    let mut taken = KernelSnapshot::default();
+    for _ in 0..3 {
+        taken = KernelSnapshot {
+            queues: queues.iter().cloned().map(Arc::new).collect(),
+            ..KernelSnapshot::default()
+        };
+        source.apply(&mut taken, &nic());
+    }
+    (taken, source.switched_off().map(ToString::to_string).collect())
+}
+
+#[test]
+fn snapshot_that_agrees_is_left_alone_and_asks_no_more() {
+    let others = [
+        KernelQueue { ifq: 9, ..KernelQueue::default() },
+        // In a namespace that cannot be looked at.
+        KernelQueue { ifq: 8, netns: Some(1), ..queue() },
+    ];
+    let queues = [&[queue()], &others[..]].concat();
+    let (taken, off) = after_three(&queues);
+    assert_eq!(taken.queues.iter().map(|queue| (**queue).clone()).collect::<Vec<_>>(), queues);
+    assert_eq!((taken.incomplete.len(), off.len()), (0, 0));
+    let mut source = SecondSource::default();
+    let mut one = KernelSnapshot { queues: vec![Arc::new(queue())], ..KernelSnapshot::default() };
+    assert!(source.has_questions(&one));
+    source.apply(&mut one, &nic());
+    assert!(!source.has_questions(&one));
+    Arc::make_mut(&mut one.queues[0]).interface = Some("lan0".to_owned());
+    assert!(source.has_questions(&one), "an interface was renamed");
+}
+
+#[test]
+fn queue_that_was_never_right_is_never_shown_and_one_that_was_may_be_late() {
+    let mut source = SecondSource::default();
+    let mut sample = |queue: KernelQueue| {
+        let mut taken = KernelSnapshot { queues: vec![Arc::new(queue)], ..KernelSnapshot::default() };
+        source.apply(&mut taken, &nic());
+        taken.queues.len()
+    };
+    assert_eq!(sample(KernelQueue { queue: Some(0), ..queue() }), 0);
+    assert_eq!(sample(queue()), 1);
+    assert_eq!(sample(KernelQueue { queue: Some(0), ..queue() }), 1, "read at another moment");
+}
+
+#[test]
+fn interface_without_a_name_gets_that_of_netlink() {
+    let mut source = SecondSource::default();
+    let nameless = KernelQueue { interface: None, ..queue() };
+    let mut taken = KernelSnapshot { queues: vec![Arc::new(nameless)], ..KernelSnapshot::default() };
+    source.apply(&mut taken, &nic());
+    assert_eq!(taken.queues[0].interface.as_deref(), Some("eth0"));
+}
+
+#[test]
+fn contradiction_that_lasts_is_named_and_hides_what_it_is_about() {
+    let pool = queue().pool.expect("it has one");
+    let cases = [
+        (KernelQueue { queue: Some(0), ..queue() }, "queue is one of [2:1], by netlink and was read as 2:0"),
+        (
+            KernelQueue { ifindex: Some(500), ..queue() },
+            "queue is one of [2:1], by netlink and was read as 500:1",
+        ),
+        (
+            KernelQueue { interface: Some("th0".to_owned()), ..queue() },
+            "interface is eth0 by netlink and was read as th0",
+        ),
+        (
+            KernelQueue { ifindex: None, queue: None, interface: None, netns: None, ..queue() },
+            "queue is 1 of interface 2, by netlink and was read as without a device",
+        ),
+        (KernelQueue { netns: Some(77), ..queue() }, "netns is 4026531840 and was read as 77"),
+        (KernelQueue { napi_id: Some(1), ..queue() }, "napi_id is 8194 by netlink and was read as 1"),
+        (
+            KernelQueue { pool: Some(PoolState { id: 0, ..pool }), ..queue() },
+            "pool.id is a page pool of interface 2, by netlink and was read as 0",
+        ),
+        (
+            KernelQueue { pool: Some(PoolState { held: 24, ..pool }), ..queue() },
+            "pool.inflight is 570 by netlink and was read as 0",
+        ),
+    ];
+    for (wrong, expected) in cases {
+        let (taken, off) = after_three(std::slice::from_ref(&wrong));
+        assert_eq!(off, [expected]);
+        let is_shown = |queue: &Arc<KernelQueue>| **queue == wrong;
+        assert!(!taken.queues.iter().any(is_shown) && !taken.incomplete.is_empty(), "{expected}");
+        assert_eq!(taken.queues.is_empty(), expected.starts_with("queue "), "{expected}");
+    }
+}

@@ -27,7 +27,7 @@ pub fn report(facts: &Facts) -> CheckReport {
         io_uring::judge(&facts.offer, &facts.kernel),
         privileges::judge(&facts.kernel),
         probes::judge(&facts.probe.probes, &facts.kernel, &facts.offer),
-        probes::judge_self_check(facts.probe.self_check.as_ref()),
+        probes::judge_self_check(facts.probe.self_check.as_deref()),
         interfaces::judge(facts),
         causes::judge(&facts.probe.probes),
     ];

@@ -1,5 +1,7 @@
 //! Probes: which are attached and how, and what they counted.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{KernelSnapshot, Lives, ProbeCost, Registration, RegistrationCount, SelfCheck};
@@ -200,7 +202,7 @@ pub struct ProbeSample {
     pub snapshot: Option<KernelSnapshot>,
     /// What a snapshot showed of a queue whose figures were known; `None` when no iterator is attached.
     #[serde(default)]
-    pub self_check: Option<SelfCheck>,
+    pub self_check: Option<Arc<SelfCheck>>,
     /// Events the kernel could not hand over because a buffer was full; `None` when there is no such buffer.
     pub lost_events: Option<u64>,
     /// Queues, page pools and rings that began and ended.

@@ -4,6 +4,7 @@ mod kernel;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
@@ -114,14 +115,14 @@ pub(crate) fn full() -> Observation {
         },
     };
     let probe = ProbeSample {
-        self_check: Some(SelfCheck {
+        self_check: Some(Arc::new(SelfCheck {
             figures: vec![CheckedFigure {
                 name: "refill.tail".to_owned(),
                 expected: "3".to_owned(),
                 shown: Some("3".to_owned()),
             }],
             unchecked: None,
-        }),
+        })),
         probes: vec![
             ProbeStatus {
                 name: "registration".to_owned(),

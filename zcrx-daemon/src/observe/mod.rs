@@ -16,7 +16,7 @@ mod refused;
 mod second_source;
 mod service;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::{HostSample, PagePool, PagePoolCount, ProbeSample, ReceiveSample, Scope};
@@ -186,7 +186,7 @@ impl Remembered {
         self.second_source.apply(snapshot, nic);
         if scope == Scope::All && self.second_source.switched_off().next().is_some() {
             let check = probe.self_check.get_or_insert_default();
-            check.figures.extend(self.second_source.switched_off().cloned());
+            Arc::make_mut(check).figures.extend(self.second_source.switched_off().cloned());
         }
     }
 

@@ -3,7 +3,7 @@
 //! The two do not share a line of code or an offset: netlink is formatted by the kernel, the snapshot is read out of its structures. So a
 //! field that has changed its meaning shows here, on every kernel, for what the self-check's queue does not have: a device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::nic::{NicSample, device, hardware_queue, namespace};
@@ -15,54 +15,58 @@ const BETWEEN_READS: u64 = 256;
 /// A queue of an interface: its index, and the queue's.
 pub(super) type Place = (u32, u32);
 
-/// A queue, with its place and its interface's name.
-type Identity = (u64, Option<Place>, Option<String>);
-
 /// What the comparison remembers.
 #[derive(Debug)]
 pub(super) struct SecondSource {
     doubts: Doubts,
     /// Queues whose place netlink has confirmed.
-    confirmed: BTreeSet<Identity>,
+    confirmed: BTreeMap<u64, Confirmed>,
+}
+
+/// A place and the interface's name, as they were when netlink confirmed them.
+#[derive(Debug, PartialEq, Eq)]
+struct Confirmed {
+    place: Option<Place>,
+    interface: Option<String>,
 }
 
 impl Default for SecondSource {
     fn default() -> Self {
-        Self { doubts: Doubts::patient(), confirmed: BTreeSet::new() }
+        Self { doubts: Doubts::patient(), confirmed: BTreeMap::new() }
     }
 }
 
 impl SecondSource {
     /// Whether a queue is there whose place is not confirmed: then the queues of interfaces have to be listed.
     pub(super) fn has_questions(&self, snapshot: &KernelSnapshot) -> bool {
-        snapshot.queues.iter().any(|queue| !self.confirmed.contains(&identity(queue)))
+        !snapshot.queues.iter().all(|queue| is_confirmed(&self.confirmed, queue))
     }
 
     /// Takes out of a snapshot what contradicts netlink, and says which figures that were.
     pub(super) fn apply(&mut self, snapshot: &mut KernelSnapshot, nic: &NicSample) {
-        let here: BTreeSet<Place> = snapshot
-            .queues
-            .iter()
-            .filter(|queue| is_here(queue, nic))
-            .filter_map(|queue| place(queue))
-            .collect();
         let listed = nic.zcrx_queues.as_ref();
+        let here = snapshot.queues.iter().filter(|queue| listed.is_some() && is_here(queue, nic));
+        let here: BTreeSet<Place> = here.filter_map(|queue| place(queue)).collect();
         let unclaimed: Vec<Place> =
             listed.into_iter().flatten().filter(|place| !here.contains(place)).copied().collect();
-        let (mut confirmed, mut never_right) = (BTreeSet::new(), BTreeSet::new());
+        if snapshot.queues.len() < self.confirmed.len() {
+            self.confirmed.retain(|ifq, _| snapshot.queues.iter().any(|queue| queue.ifq == *ifq));
+        }
+        let (confirmed, mut never_right) = (&mut self.confirmed, BTreeSet::new());
         self.doubts.apply(snapshot, |queue| {
             let broken = contradictions(queue, nic, &unclaimed, here.is_empty());
-            let is_listed = nic.of(queue).is_ok_and(|there| there.zcrx_queues.is_some());
             if broken.iter().any(|rule| rule.figure == "queue") {
-                if !self.confirmed.iter().any(|(ifq, ..)| *ifq == queue.ifq) {
+                if !confirmed.contains_key(&queue.ifq) {
                     never_right.insert(queue.ifq);
                 }
-            } else if is_listed || self.confirmed.contains(&identity(queue)) {
-                confirmed.insert(identity(queue));
+            } else if !is_confirmed(confirmed, queue)
+                && nic.of(queue).is_ok_and(|there| there.zcrx_queues.is_some())
+            {
+                let interface = queue.interface.clone();
+                confirmed.insert(queue.ifq, Confirmed { place: place(queue), interface });
             }
             broken
         });
-        self.confirmed = confirmed;
         // Shown even once, a wrong name would stay in every store of metrics. A queue that has just been registered is in netlink's list,
         // which is read later.
         let shown = snapshot.queues.len();
@@ -90,8 +94,10 @@ fn name_interface(queue: &mut Arc<KernelQueue>, nic: &NicSample) {
     }
 }
 
-fn identity(queue: &KernelQueue) -> Identity {
-    (queue.ifq, place(queue), queue.interface.clone())
+fn is_confirmed(confirmed: &BTreeMap<u64, Confirmed>, queue: &KernelQueue) -> bool {
+    confirmed
+        .get(&queue.ifq)
+        .is_some_and(|known| known.place == place(queue) && known.interface == queue.interface)
 }
 
 fn place(queue: &KernelQueue) -> Option<Place> {

@@ -1,7 +1,5 @@
 //! Snapshots that agree with netlink lose nothing; each contradiction that lasts is named, and only what it is about is hidden.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::model::{PagePool, PoolState};
 

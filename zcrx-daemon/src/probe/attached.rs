@@ -1,6 +1,7 @@
 //! Probes that are attached: their readers, and how a sample is put together from them.
 
 use std::io;
+use std::sync::Arc;
 
 use aya::{Ebpf, maps::PerCpuArray};
 
@@ -53,7 +54,7 @@ impl Attached {
             sample.snapshot = reader.take_checked(&mut self.ebpf, self.lost.as_ref());
             if is_whole && reader.switched_off().next().is_some() {
                 let check = sample.self_check.get_or_insert_default();
-                check.figures.extend(reader.switched_off().cloned());
+                Arc::make_mut(check).figures.extend(reader.switched_off().cloned());
             }
         }
         // Whether a queue has counts and was not found.

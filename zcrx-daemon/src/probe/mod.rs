@@ -31,7 +31,7 @@ mod stacks;
 mod start;
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::attached::Attached;
 use self::start::{Started, start};
@@ -46,7 +46,7 @@ pub use options::{MechanismChoice, Options};
 /// Attached probes. Dropping detaches them.
 pub struct Probes {
     status: Vec<ProbeStatus>,
-    self_check: Option<SelfCheck>,
+    self_check: Option<Arc<SelfCheck>>,
     attached: Option<Mutex<Attached>>,
     inherited: Option<Result<usize, String>>,
 }
@@ -68,6 +68,7 @@ impl Probes {
     /// The same, and takes over the counts of queues from programs that an earlier zcrxd kept. Those programs then end.
     pub fn attach_after(kernel: &Kernel, options: Options, kept: Option<Kept>) -> Self {
         let Started { status, self_check, attached, inherited } = start(kernel, options, kept);
+        let self_check = self_check.map(Arc::new);
         Self { status, self_check, attached: attached.map(Mutex::new), inherited }
     }
 

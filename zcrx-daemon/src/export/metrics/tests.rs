@@ -1,3 +1,6 @@
+mod golden;
+mod many;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;

@@ -75,8 +75,7 @@ impl Change {
             from_freelist: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.from_freelist)),
             consumed: counter(|sample| Some(sample.kernel.as_ref()?.allocation?.consumed)),
             fetched: index(|sample| Some(sample.kernel.as_ref()?.refill?.cached_head)),
-            returned: counter(|sample| Some(sample.local.as_ref()?.returned))
-                .or_else(|| index(|sample| Some(sample.kernel.as_ref()?.refill?.tail))),
+            returned: Returned::between(earlier, later).returned,
             posted: cqs(|cq| cq.tail),
             references: references(later)
                 .zip(references(earlier))
@@ -129,6 +128,27 @@ impl Change {
         let returned_rightly = self.posted?.cast_signed() - self.references?;
         let other_things = returned_rightly > (consumed + consumed / 10 + 64).cast_signed();
         (!other_things).then(|| consumed.saturating_sub(u64::try_from(returned_rightly).unwrap_or(0)))
+    }
+}
+
+/// What came back between two samples of one queue: the part of a [`Change`] that rules look at over several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// Time between the samples.
+    pub span: Duration,
+    /// Refill entries that the owner published.
+    pub returned: Option<u64>,
+}
+
+impl Returned {
+    /// From the earlier to the later of two samples.
+    pub fn between(earlier: &QueueSample, later: &QueueSample) -> Self {
+        let of_local = |sample: &QueueSample| Some(sample.local.as_ref()?.returned);
+        let tail = |sample: &QueueSample| Some(sample.kernel.as_ref()?.refill?.tail);
+        let by_itself = || of_local(later)?.checked_sub(of_local(earlier)?);
+        // The ring's index runs modulo 2^32.
+        let by_kernel = || Some(u64::from(tail(later)?.wrapping_sub(tail(earlier)?)));
+        Self { span: later.at.saturating_sub(earlier.at), returned: by_itself().or_else(by_kernel) }
     }
 }
 

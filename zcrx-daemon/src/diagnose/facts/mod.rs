@@ -18,7 +18,7 @@ use super::thresholds::{
 };
 use crate::model::QueueSample;
 
-pub use super::change::Change;
+pub use super::change::{Change, Returned};
 pub(super) use super::change::{none, some};
 pub use super::placement::Placement;
 pub(super) use super::placement::without_device;
@@ -36,8 +36,8 @@ pub struct Facts<'h> {
     typical: OnceCell<Typical>,
     /// What changed in the last two seconds or so.
     pub recent: Change,
-    /// What changed in the last quarter of a second, or in the last step if that is longer.
-    pub latest: Change,
+    /// What came back in the last quarter of a second, or in the last step if that is longer.
+    pub latest: Returned,
     /// What changed in the whole window.
     pub whole: Change,
     /// What the owner does.
@@ -65,7 +65,7 @@ impl<'h> Facts<'h> {
             placement: history.steps().back()?.placement,
             typical: OnceCell::new(),
             recent,
-            latest: Change::between(before(LATEST), now),
+            latest: Returned::between(before(LATEST), now),
             whole: Change::between(oldest, now),
             owner: OwnerActivity::of(history, &recent),
             oldest,

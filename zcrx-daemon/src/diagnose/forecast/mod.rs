@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Change, Facts};
+use super::facts::{Facts, Returned};
 use super::history::History;
 use super::placement::{out, user};
 use crate::model::QueueSample;
@@ -72,13 +72,13 @@ pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
     let past = || steps.range(from..);
     // Each sample has its step.
     let oldest = facts.history.samples().nth(from)?;
-    let change = Change::between(oldest, facts.now);
+    let Returned { span, returned } = Returned::between(oldest, facts.now);
     let per_second = |count: f64| {
-        let seconds = change.span.as_secs_f64();
+        let seconds = span.as_secs_f64();
         (seconds > 0.0).then_some(count / seconds)
     };
     let fragments = facts.placement.fragments.unwrap_or(1.0);
-    let returns = change.returned.and_then(|returned| per_second(returned as f64 / fragments));
+    let returns = returned.and_then(|returned| per_second(returned as f64 / fragments));
     let gone = past().next().and_then(|step| out(&step.placement));
     let growth = gone.zip(out(&facts.placement)).and_then(|(then, now)| per_second(now as f64 - then as f64));
     let arrivals = returns.zip(growth).map(|(returns, growth)| (returns + growth).max(0.0));

@@ -1,15 +1,15 @@
 //! Metrics of the diagnosis: alarms, causes and the forecast of each queue, and what was counted of past ones.
 
 use super::queue::labels;
-use super::table::Read::{Each, Moment, One};
-use super::table::{Metric, Subject};
+use super::table::Read::{Each, Kinds, Moment, One};
+use super::table::{LabelValue, Metric, Subject};
 use crate::diagnose::{HostOutlook, Outlook, Past, Sizes, Starvation};
 use crate::model::{Cause, Confidence, Trouble};
 
 impl Subject for Outlook {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
         labels(&self.key)
     }
 }
@@ -17,18 +17,12 @@ impl Subject for Outlook {
 impl Subject for Past {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
         labels(&self.key)
     }
 }
 
-impl Subject for HostOutlook {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for HostOutlook {}
 
 const NO_ALARM: &str = "the queue has no alarm";
 const NO_FORECAST: &str = "too few figures are known, or the queue has not been observed for long enough";
@@ -139,25 +133,19 @@ pub(super) static PAST: &[Metric<Past>] = &[
     Metric::<Past>::counter(
         "zcrx_queue_alarm_seconds_total",
         "Time in seconds that the queue has had an alarm, by kind, the current alarm included.",
-        Each(&["alarm"], |past, series| {
-            // All kinds from the start: a counter that appears with its first event shows no increase.
-            for alarm in Trouble::ALL {
-                let time = past.alarmed.get(&alarm).copied().unwrap_or_default();
-                series.push_kind(alarm.name(), time.as_secs_f64());
-            }
+        // All kinds from the start: a counter that appears with its first event shows no increase.
+        Kinds(&["alarm"], alarms, |past, kind| {
+            past.alarmed.get(&Trouble::ALL[kind]).copied().unwrap_or_default().as_secs_f64()
         }),
     )
-    .values(|| Trouble::ALL.map(Trouble::name).to_vec())
+    .values(alarms)
     .absent(GONE),
     Metric::<Past>::counter(
         "zcrx_queue_episodes_total",
         "Episodes of alarms that ended, by the cause that was the most likely one at the end.",
-        Each(&["cause"], |past, series| {
-            // As above.
-            for cause in Cause::ALL.into_iter().map(Some).chain([None]) {
-                let count = past.ended.get(&cause).copied().unwrap_or(0);
-                series.push_kind(cause.map_or(UNKNOWN, Cause::name), count as f64);
-            }
+        // As above. What follows all causes is the unknown one.
+        Kinds(&["cause"], causes, |past, kind| {
+            past.ended.get(&Cause::ALL.get(kind).copied()).copied().unwrap_or(0) as f64
         }),
     )
     .absent(GONE),
@@ -170,6 +158,14 @@ pub(super) static PAST: &[Metric<Past>] = &[
 ];
 
 const UNKNOWN: &str = "unknown";
+
+fn alarms() -> Vec<&'static str> {
+    Trouble::ALL.map(Trouble::name).to_vec()
+}
+
+fn causes() -> Vec<&'static str> {
+    Cause::ALL.map(Cause::name).into_iter().chain([UNKNOWN]).collect()
+}
 
 pub(super) static AGE: &[Metric<HostOutlook>] = &[Metric::<HostOutlook>::gauge(
     "zcrxd_diagnosis_timestamp_seconds",

@@ -3,11 +3,10 @@
 //! OpenMetrics differs in three things: a counter's family has no `_total` (only its samples have), families have a unit
 //! and an `info` type, and the text says where it ends, so that half a scrape is not taken for a whole one.
 
-use std::fmt::Write as _;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::kind::{Kind, unit};
+use super::text::{bound, escape, number};
 use crate::model::{Histogram, Scale};
 
 /// How a scrape is written.
@@ -17,21 +16,6 @@ pub enum Format {
     Text,
     /// OpenMetrics text, version 1.0.0.
     OpenMetrics,
-}
-
-/// One series of the metric that is being read.
-pub(super) struct Point {
-    /// Index of the subject.
-    pub(super) subject: usize,
-    /// The row's own labels, in [`Writer::labels`].
-    pub(super) labels: Range<usize>,
-    pub(super) value: Value,
-}
-
-pub(super) enum Value {
-    Number(f64),
-    /// Apart, since few points have one: all would be as large.
-    Spread(Box<Histogram>, &'static Scale),
 }
 
 /// A metric whose series are being written.
@@ -49,22 +33,20 @@ impl Family {
     }
 }
 
-/// Writes families one after the other. Its buffers are reused from one metric to the next: the cost of a scrape is
-/// that of its text.
+/// Writes families one after the other.
 pub(super) struct Writer<'a> {
     format: Format,
     /// The metrics to write; empty for all but those on request.
     names: &'a [String],
     /// The Unix time at which CLOCK_MONOTONIC was 0, seconds.
     epoch: f64,
-    pub(super) points: Vec<Point>,
-    pub(super) labels: String,
     text: String,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(format: Format, names: &'a [String], epoch: f64) -> Self {
-        Self { format, names, epoch, points: Vec::new(), labels: String::new(), text: String::new() }
+    /// `bytes` is the expected size of the text.
+    pub(super) fn new(format: Format, names: &'a [String], epoch: f64, bytes: usize) -> Self {
+        Self { format, names, epoch, text: String::with_capacity(bytes) }
     }
 
     /// Whether a metric belongs into this text.
@@ -80,39 +62,48 @@ impl<'a> Writer<'a> {
         self.text
     }
 
-    /// Writes the points that were read, as part of a family. No points, no family: an unknown value is an absent metric.
-    pub(super) fn write(&mut self, family: &mut Family, subjects: &[String]) {
-        if self.points.is_empty() {
-            return;
-        }
-        let (points, labels) = (std::mem::take(&mut self.points), std::mem::take(&mut self.labels));
-        let name = family.name;
+    /// Writes a sample of a family, and before the first one the family's head. No samples, no family: an unknown value is an
+    /// absent metric. The labels are in two parts that are written one after the other.
+    pub(super) fn sample(&mut self, family: &mut Family, labels: [&str; 2], value: f64) {
         if !family.begun {
-            self.head(name, family.kind, family.help);
-            family.begun = true;
+            self.head(family);
         }
-        for point in &points {
-            let labels = [subjects[point.subject].as_str(), &labels[point.labels.clone()]];
-            match &point.value {
-                Value::Number(value) => self.sample(name, "", labels, None, *value),
-                Value::Spread(spread, scale) => self.histogram(name, labels, spread, scale),
-            }
-        }
-        (self.points, self.labels) = (points, labels);
-        self.points.clear();
-        self.labels.clear();
+        self.line(family.name, "", labels, value);
     }
 
-    /// Writes the only sample that a family has of a subject, whose labels come with their braces.
-    pub(super) fn write_one(&mut self, family: &mut Family, labels: &str, value: f64) {
+    /// Writes the samples of a histogram. `open` are the subject's labels for buckets, `closed` those for sum and count,
+    /// `bounds` the ends of the buckets' labels.
+    pub(super) fn histogram(
+        &mut self,
+        family: &mut Family,
+        [open, closed]: [&str; 2],
+        bounds: &[String],
+        histogram: &Histogram,
+        scale: &Scale,
+    ) {
         if !family.begun {
-            self.head(family.name, family.kind, family.help);
-            family.begun = true;
+            self.head(family);
         }
-        self.text.push_str(family.name);
-        self.text.push_str(labels);
-        number(&mut self.text, value, false);
-        self.text.push('\n');
+        let count = histogram.count();
+        let counts = histogram.cumulative(scale).map(|(_, count)| count).chain([count]);
+        for (bound, count) in bounds.iter().zip(counts) {
+            self.line(family.name, "_bucket", [open, bound], count as f64);
+        }
+        self.line(family.name, "_sum", [closed, ""], histogram.sum(scale));
+        self.line(family.name, "_count", [closed, ""], count as f64);
+    }
+
+    /// The ends of the labels of a histogram's buckets: `le="0.5"} `.
+    pub(super) fn bounds(&self, scale: &Scale) -> Vec<String> {
+        let bounds = Histogram::default();
+        let bounds = bounds.cumulative(scale).map(|(bound, _)| bound).chain([f64::INFINITY]);
+        let end = |value| {
+            let mut text = "le=\"".to_owned();
+            bound(&mut text, value, self.format == Format::OpenMetrics);
+            text.push_str("\"} ");
+            text
+        };
+        bounds.map(end).collect()
     }
 
     /// A moment of CLOCK_MONOTONIC as seconds since the Unix epoch. Milliseconds: two clocks are read one after the other, and finer
@@ -121,109 +112,39 @@ impl<'a> Writer<'a> {
         ((self.epoch + moment.as_secs_f64()) * 1000.0).round() / 1000.0
     }
 
-    fn head(&mut self, name: &str, kind: Kind, help: &str) {
-        let text = &mut self.text;
-        let (family, kind) = match (self.format, kind) {
+    fn head(&mut self, family: &mut Family) {
+        family.begun = true;
+        let name = family.name;
+        let (shown, kind) = match (self.format, family.kind) {
             (Format::OpenMetrics, Kind::Counter) => (name.strip_suffix("_total").unwrap_or(name), "counter"),
             (Format::OpenMetrics, Kind::Gauge) if name.ends_with("_info") => {
                 (name.strip_suffix("_info").unwrap_or(name), "info")
             }
             (_, kind) => (name, kind.name()),
         };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "# TYPE {family} {kind}");
+        self.push(["# TYPE ", shown, " ", kind, "\n"]);
         if self.format == Format::OpenMetrics {
             let unit = unit(name);
             if !unit.is_empty() {
-                let _ = writeln!(text, "# UNIT {family} {unit}");
+                self.push(["# UNIT ", shown, " ", unit, "\n"]);
             }
         }
-        let _ = write!(text, "# HELP {family} ");
-        escape(help, self.format == Format::OpenMetrics, text);
-        text.push('\n');
+        self.push(["# HELP ", shown, " "]);
+        escape(family.help, self.format == Format::OpenMetrics, &mut self.text);
+        self.text.push('\n');
     }
 
-    fn histogram(&mut self, name: &str, labels: [&str; 2], histogram: &Histogram, scale: &Scale) {
-        for (bound, count) in histogram.cumulative(scale) {
-            self.sample(name, "_bucket", labels, Some(bound), count as f64);
-        }
-        let count = histogram.count() as f64;
-        self.sample(name, "_bucket", labels, Some(f64::INFINITY), count);
-        self.sample(name, "_sum", labels, None, histogram.sum(scale));
-        self.sample(name, "_count", labels, None, count);
+    fn line(&mut self, name: &str, suffix: &str, [begin, end]: [&str; 2], value: f64) {
+        self.push([name, suffix, begin, end]);
+        number(&mut self.text, value);
+        self.text.push('\n');
     }
 
-    fn sample(&mut self, name: &str, suffix: &str, labels: [&str; 2], bound: Option<f64>, value: f64) {
-        let whole = self.format == Format::OpenMetrics;
-        let text = &mut self.text;
-        text.push_str(name);
-        if !suffix.is_empty() {
-            text.push_str(suffix);
-        }
-        let [subject, further] = labels;
-        if bound.is_none() && further.is_empty() {
-            text.push_str(subject);
-        } else {
-            text.push('{');
-            if let Some(labels) = subject.strip_prefix('{').and_then(|labels| labels.strip_suffix("} ")) {
-                text.push_str(labels);
-                text.push(',');
+    fn push<const N: usize>(&mut self, parts: [&str; N]) {
+        for part in parts {
+            if !part.is_empty() {
+                self.text.push_str(part);
             }
-            text.push_str(further);
-            if let Some(bound) = bound {
-                text.push_str("le=\"");
-                number(text, bound, whole);
-                text.push('"');
-            } else {
-                // Each label ends with a comma; the last one needs none.
-                text.pop();
-            }
-            text.push_str("} ");
         }
-        number(text, value, false);
-        text.push('\n');
-    }
-}
-
-/// Appends `name="value",`.
-pub(super) fn label(text: &mut String, name: &str, value: &str) {
-    text.push_str(name);
-    text.push_str("=\"");
-    escape(value, true, text);
-    text.push_str("\",");
-}
-
-fn escape(value: &str, quotes: bool, text: &mut String) {
-    if !value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
-        text.push_str(value);
-        return;
-    }
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '"' if quotes => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            other => text.push(other),
-        }
-    }
-}
-
-/// Appends a number; `whole` gives a bound without a fraction the `.0` that OpenMetrics wants.
-fn number(text: &mut String, value: f64, whole: bool) {
-    /// Up to here, every whole number has a float of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    // Writing to a String cannot fail.
-    if value.is_nan() {
-        text.push_str("NaN");
-    } else if value.is_infinite() {
-        text.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
-    } else if value.fract() == 0.0 && value.abs() < EXACT {
-        // Most values are whole, and `write!` takes several times as long.
-        text.push_str(itoa::Buffer::new().format(value as i64));
-        if whole {
-            text.push_str(".0");
-        }
-    } else {
-        let _ = write!(text, "{value}");
     }
 }

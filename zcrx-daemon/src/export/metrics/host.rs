@@ -4,29 +4,11 @@ use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
 use crate::observe::{Observation, ProcessSample, WebSample};
 
-impl Subject for Observation {
-    const LABELS: &'static [&'static str] = &[];
+impl Subject for Observation {}
 
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for WebSample {}
 
-impl Subject for WebSample {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
-
-impl Subject for ProcessSample {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for ProcessSample {}
 
 const NO_WEB_CONFIG: &str = "there is no web configuration file";
 const NO_TLS: &str = "the web endpoint speaks plain HTTP, or verifies no client";

@@ -16,10 +16,13 @@ mod receiver;
 mod receiver_zcrx;
 mod reference;
 mod registration;
+mod render;
 mod series;
 mod service;
+mod subject;
 mod table;
 mod tables;
+mod text;
 
 use std::time::UNIX_EPOCH;
 
@@ -31,11 +34,18 @@ use crate::observe::Observation;
 pub use self::exposition::Format;
 pub use self::reference::{declarations, reference};
 
+/// The size of a scrape without queues, and by how much each queue, receiver and past queue makes a scrape larger, in bytes. Rather too
+/// much: a text that grows is copied, and memory that is not written to takes no page.
+const HOST_BYTES: usize = 32 << 10;
+const QUEUE_BYTES: usize = 4 << 10;
+
 /// Returns the text of one scrape: the metrics of these names, or all but those on request if there are none.
 pub fn render(observation: &Observation, outlook: &HostOutlook, format: Format, names: &[String]) -> String {
     let now = observation.host.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = now.as_secs_f64() - observation.monotonic.as_secs_f64();
-    let mut writer = Writer::new(format, names, epoch);
+    let host = &observation.host;
+    let queues = host.queues.len() + host.receive.len() + outlook.queues.len() + outlook.past.len();
+    let mut writer = Writer::new(format, names, epoch, HOST_BYTES + queues * QUEUE_BYTES);
     walk(Some(Scrape { observation, outlook }), &mut writer);
     writer.finish()
 }

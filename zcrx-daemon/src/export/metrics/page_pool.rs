@@ -1,15 +1,14 @@
 //! Metrics of page pools, as the kernel's tracepoints counted them.
 
-use super::table::Metric;
 use super::table::Read::{Each, One};
-use super::table::Subject;
+use super::table::{LabelValue, Metric, Subject};
 use crate::model::PagePoolCount;
 
 impl Subject for PagePoolCount {
     const LABELS: &'static [&'static str] = &["interface", "page_pool"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
-        vec![self.interface.clone(), self.id.map(|id| id.to_string())]
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
+        [self.interface.as_deref().into(), self.id.into()]
     }
 }
 

@@ -1,40 +1,34 @@
 //! Metrics of the probes themselves: what is attached, what it costs, what it loses.
 
 use super::table::Read::{Each, One};
-use super::table::{Metric, Subject};
+use super::table::{LabelValue, Metric, Subject};
 use crate::model::{MapCost, ProbeCost, ProbeSample, ProbeStatus, ProgramCost};
 
 impl Subject for ProbeStatus {
     const LABELS: &'static [&'static str] = &["probe"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
-        vec![Some(self.name.clone())]
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
+        [LabelValue::Text(&self.name)]
     }
 }
 
 impl Subject for ProgramCost {
     const LABELS: &'static [&'static str] = &["program"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
-        vec![Some(self.program.clone())]
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
+        [LabelValue::Text(&self.program)]
     }
 }
 
 impl Subject for MapCost {
     const LABELS: &'static [&'static str] = &["map"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
-        vec![Some(self.map.clone())]
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
+        [LabelValue::Text(&self.map)]
     }
 }
 
-impl Subject for ProbeCost {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for ProbeCost {}
 
 pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge(
     "zcrxd_probe_info",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::Read::{Each, Moment, One};
-use super::table::{Metric, Subject};
+use super::table::{LabelValue, Metric, Subject};
 use crate::model::{
     AllocationCount, AreaState, KernelQueue, KernelSnapshot, PoolState, QueueKey, QueueSample, RefillState,
     SocketBacklog,
@@ -11,25 +11,19 @@ use crate::model::{
 use crate::observe::Container;
 
 /// Values of the labels `interface` and `queue`, the same for every metric of a queue.
-pub(super) fn labels(key: &QueueKey) -> Vec<Option<String>> {
-    vec![Some(key.interface_name().to_owned()), Some(key.queue.to_string())]
+pub(super) fn labels(key: &QueueKey) -> [LabelValue<'_>; 2] {
+    [LabelValue::Text(key.interface_name()), LabelValue::Number(key.queue.into())]
 }
 
 impl Subject for QueueSample {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
         labels(&self.key)
     }
 }
 
-impl Subject for KernelSnapshot {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for KernelSnapshot {}
 
 const NO_SNAPSHOT: &str = "the snapshot probe is not attached, or the queue is not in the kernel";
 const UNREADABLE: &str = "this kernel has no such field, or there is no snapshot";
@@ -68,23 +62,22 @@ pub(super) static STATE: &[Row] = &[
         "A zcrx queue in the kernel, and its oldest owner: fd is its ring, pod_uid and container_id are those of its cgroup. Always 1.",
         Each(&["ifindex", "netns", "zcrx_id", "page_pool", "napi_id", "pid", "comm", "fd", "cgroup", "pod_uid", "container_id"], |queue, series| {
             let Some(kernel) = &queue.kernel else { return };
-            let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
             let owner = queue.owner.as_ref();
             let cgroup = queue.owner_cgroup.as_deref().unwrap_or_default();
             let container = Container::of(cgroup);
-            series.push(
+            series.push_values(
                 &[
-                    &text(kernel.ifindex.map(u64::from)),
-                    &text(kernel.netns),
-                    &text(kernel.zcrx_id.map(u64::from)),
-                    &text(kernel.pool.map(|pool| pool.id.into())),
-                    &text(kernel.napi_id.map(u64::from)),
-                    &text(owner.map(|owner| owner.pid.into())),
-                    owner.map(|owner| owner.comm.as_str()).unwrap_or_default(),
-                    &text(owner.and_then(|owner| owner.fd).map(u64::from)),
-                    cgroup,
-                    &container.pod_uid(),
-                    container.id,
+                    kernel.ifindex.into(),
+                    kernel.netns.into(),
+                    kernel.zcrx_id.into(),
+                    kernel.pool.map(|pool| pool.id).into(),
+                    kernel.napi_id.into(),
+                    owner.map(|owner| owner.pid).into(),
+                    owner.map(|owner| owner.comm.as_str()).into(),
+                    owner.and_then(|owner| owner.fd).into(),
+                    LabelValue::Text(cgroup),
+                    LabelValue::Text(&container.pod_uid()),
+                    LabelValue::Text(container.id),
                 ],
                 1.0,
             );

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::queue::labels;
 use super::series::Series;
 use super::table::Read::{Each, One};
-use super::table::{Metric, Subject};
+use super::table::{LabelValue, Metric, Subject};
 use crate::model::{ENTRIES, MICROSECONDS, QueueState, ReceiveSample};
 use crate::observe::errno_label;
 
 impl Subject for ReceiveSample {
     const LABELS: &'static [&'static str] = &["interface", "queue"];
 
-    fn label_values(&self) -> Vec<Option<String>> {
+    fn label_values(&self) -> impl AsRef<[LabelValue<'_>]> {
         labels(&self.key)
     }
 }

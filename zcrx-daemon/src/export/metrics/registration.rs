@@ -5,13 +5,7 @@ use super::table::{Metric, Subject};
 use crate::model::{ProbeSample, Registration};
 use crate::observe::errno_label;
 
-impl Subject for ProbeSample {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for ProbeSample {}
 
 const NO_PROBE: &str = "the registration probe is not attached";
 const NONE_SEEN: &str = "no registration has been seen";

@@ -4,13 +4,7 @@ use super::table::Read::{Each, One};
 use super::table::{Metric, Subject};
 use crate::observe::ServiceSample;
 
-impl Subject for ServiceSample {
-    const LABELS: &'static [&'static str] = &[];
-
-    fn label_values(&self) -> Vec<Option<String>> {
-        Vec::new()
-    }
-}
+impl Subject for ServiceSample {}
 
 pub(super) static SERVICE: &[Metric<ServiceSample>] = &[
     Metric::<ServiceSample>::gauge(

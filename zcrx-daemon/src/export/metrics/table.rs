@@ -1,10 +1,11 @@
-//! A row of a metric table, and how rows become text.
+//! A row of a metric table.
 
 use std::time::Duration;
 
-use super::exposition::{Family, Writer};
 pub(super) use super::kind::Kind;
 use super::series::Series;
+pub(super) use super::subject::Subject;
+pub(super) use super::text::LabelValue;
 use crate::model::{Histogram, Scale};
 
 /// How a row reads its value from its subject.
@@ -15,6 +16,9 @@ pub(super) enum Read<S> {
     Moment(fn(&S) -> Option<Duration>),
     /// One value for each combination of these further labels.
     Each(&'static [&'static str], fn(&S, &mut Series<'_>)),
+    /// One value for each value of this further label, which are always the same and have nothing to escape. The function gets the
+    /// index of the label's value.
+    Kinds(&'static [&'static str; 1], fn() -> Vec<&'static str>, fn(&S, usize) -> f64),
     /// The distribution of values; `None` when it is unknown.
     Spread(&'static Scale, fn(&S) -> Option<Histogram>),
 }
@@ -120,86 +124,13 @@ impl<S> Metric<S> {
         match self.read {
             Read::One(_) | Read::Moment(_) | Read::Spread(..) => &[],
             Read::Each(labels, _) => labels,
+            Read::Kinds(label, ..) => label,
         }
     }
-}
-
-/// What metrics are about. Its labels come first in each of its series.
-pub(super) trait Subject {
-    /// Names of its labels.
-    const LABELS: &'static [&'static str];
-
-    /// Their values, in that order; `None` leaves the label out.
-    fn label_values(&self) -> Vec<Option<String>>;
 }
 
 /// Takes table after table: the export writes their values, the reference their declarations.
 pub(super) trait Visitor {
     /// `title` is the heading in the reference; an empty one continues the section before.
     fn table<S: Subject>(&mut self, title: &str, table: &[Metric<S>], subjects: &[S]);
-}
-
-impl Visitor for Writer<'_> {
-    fn table<S: Subject>(&mut self, _title: &str, table: &[Metric<S>], subjects: &[S]) {
-        if subjects.is_empty() {
-            return;
-        }
-        let labels: Vec<String> =
-            subjects.iter().map(|subject| label_text(S::LABELS, &subject.label_values())).collect();
-        // Subjects with equal labels become one series: Prometheus rejects a scrape with duplicates.
-        let mut sorted: Vec<&str> = labels.iter().map(String::as_str).collect();
-        sorted.sort_unstable();
-        let distinct = sorted.windows(2).all(|pair| pair[0] != pair[1]);
-        for metric in table {
-            if !self.wants(metric.name, metric.on_request) {
-                continue;
-            }
-            let mut family = Family::new(metric.name, metric.kind, metric.help);
-            for (index, subject) in subjects.iter().enumerate() {
-                let single = match metric.read {
-                    Read::One(read) => read(subject),
-                    Read::Moment(read) => read(subject).map(|moment| self.unix_time(moment)),
-                    Read::Each(..) | Read::Spread(..) => None,
-                };
-                if let (Some(value), true) = (single, distinct) {
-                    self.write_one(&mut family, &labels[index], value);
-                    continue;
-                }
-                let mut series = Series::new(self, metric.kind, metric.labels(), &labels, index, distinct);
-                match metric.read {
-                    Read::One(_) | Read::Moment(_) => {
-                        if let Some(value) = single {
-                            series.push(&[], value);
-                        }
-                    }
-                    Read::Each(_, read) => read(subject, &mut series),
-                    Read::Spread(scale, read) => {
-                        if let Some(spread) = read(subject) {
-                            series.spread(spread, scale);
-                        }
-                    }
-                }
-                // No other subject has a series like these.
-                if distinct {
-                    self.write(&mut family, &labels);
-                }
-            }
-            self.write(&mut family, &labels);
-        }
-    }
-}
-
-/// Labels as they stand in a sample that has no others: in braces, and with the space before the value.
-fn label_text(names: &[&str], values: &[Option<String>]) -> String {
-    let mut text = "{".to_owned();
-    for (name, value) in names.iter().zip(values) {
-        if let Some(value) = value {
-            super::exposition::label(&mut text, name, value);
-        }
-    }
-    if text.pop() == Some(',') {
-        text.push('}');
-    }
-    text.push(' ');
-    text
 }

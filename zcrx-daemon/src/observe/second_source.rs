@@ -9,8 +9,11 @@ use std::sync::Arc;
 use super::nic::{NicSample, device, hardware_queue, namespace};
 use crate::model::{BrokenRule, CheckedFigure, Doubts, KernelQueue, KernelSnapshot};
 
-/// Buffers by which the two may differ: those of some calls of the allocation between the two reads.
-const BETWEEN_READS: u64 = 256;
+/// Buffers by which the two may differ at rest: those of two calls of the allocation.
+const AT_REST: u64 = 128;
+
+/// Buffers of a page pool that are in flight, by the snapshot and by netlink.
+type Inflight = (u64, u64);
 
 /// A queue of an interface: its index, and the queue's.
 pub(super) type Place = (u32, u32);
@@ -21,6 +24,9 @@ pub(super) struct SecondSource {
     doubts: Doubts,
     /// Queues whose place netlink has confirmed.
     confirmed: BTreeMap<u64, Confirmed>,
+    /// What was in flight in the sample before, by queue: the two are read at different moments, and may be compared only where neither
+    /// moves.
+    inflight: BTreeMap<u64, Inflight>,
 }
 
 /// A place and the interface's name, as they were when netlink confirmed them.
@@ -32,7 +38,7 @@ struct Confirmed {
 
 impl Default for SecondSource {
     fn default() -> Self {
-        Self { doubts: Doubts::patient(), confirmed: BTreeMap::new() }
+        Self { doubts: Doubts::patient(), confirmed: BTreeMap::new(), inflight: BTreeMap::new() }
     }
 }
 
@@ -52,9 +58,21 @@ impl SecondSource {
         if snapshot.queues.len() < self.confirmed.len() {
             self.confirmed.retain(|ifq, _| snapshot.queues.iter().any(|queue| queue.ifq == *ifq));
         }
+        let before = std::mem::take(&mut self.inflight);
+        self.inflight =
+            snapshot.queues.iter().filter_map(|queue| Some((queue.ifq, inflight(queue, nic)?))).collect();
+        let at_rest = |queue: &KernelQueue| {
+            self.inflight.get(&queue.ifq).filter(|now| before.get(&queue.ifq) == Some(*now)).copied()
+        };
         let (confirmed, mut never_right) = (&mut self.confirmed, BTreeSet::new());
         self.doubts.apply(snapshot, |queue| {
-            let broken = contradictions(queue, nic, &unclaimed, here.is_empty());
+            let mut broken = contradictions(queue, nic, &unclaimed, here.is_empty());
+            if let Some((shown, known)) = at_rest(queue).filter(|_| broken.is_empty())
+                && shown.abs_diff(known) > AT_REST
+            {
+                let (rule, shown) = (format!("{known} by netlink"), shown.to_string());
+                broken.push(BrokenRule { figure: "pool.inflight", rule, shown });
+            }
             if broken.iter().any(|rule| rule.figure == "queue") {
                 if !confirmed.contains_key(&queue.ifq) {
                     never_right.insert(queue.ifq);
@@ -92,6 +110,13 @@ fn name_interface(queue: &mut Arc<KernelQueue>, nic: &NicSample) {
     {
         Arc::make_mut(queue).interface = Some(name.clone());
     }
+}
+
+/// What both say of a queue's page pool.
+fn inflight(queue: &KernelQueue, nic: &NicSample) -> Option<Inflight> {
+    let pool = queue.pool?;
+    let known = nic.of(queue).ok()?.pool(pool.id)?.inflight?;
+    Some((u64::from(pool.inflight()), known))
 }
 
 fn is_confirmed(confirmed: &BTreeMap<u64, Confirmed>, queue: &KernelQueue) -> bool {
@@ -166,13 +191,6 @@ fn contradictions(
         }
         return broken;
     };
-    if let Some(inflight) = known.inflight {
-        let (shown, slack) =
-            (u64::from(pool.inflight()), BETWEEN_READS + u64::from(queue.moved.unwrap_or(0)));
-        if shown.abs_diff(inflight) > slack {
-            broken.push(is("pool.inflight", format!("{inflight} by netlink"), shown.to_string()));
-        }
-    }
     if let Some((napi_id, shown)) = known.napi_id.zip(queue.napi_id)
         && napi_id != u64::from(shown)
     {

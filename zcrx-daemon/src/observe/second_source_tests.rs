@@ -36,10 +36,10 @@ fn nic() -> NicSample {
     }
 }
 
-fn after_three(queues: &[KernelQueue]) -> (KernelSnapshot, Vec<String>) {
+fn after_some(queues: &[KernelQueue]) -> (KernelSnapshot, Vec<String>) {
     let mut source = SecondSource::default();
     let mut taken = KernelSnapshot::default();
-    for _ in 0..3 {
+    for _ in 0..4 {
         taken = KernelSnapshot {
             queues: queues.iter().cloned().map(Arc::new).collect(),
             ..KernelSnapshot::default()
@@ -57,7 +57,7 @@ fn snapshot_that_agrees_is_left_alone_and_asks_no_more() {
         KernelQueue { ifq: 8, netns: Some(1), ..queue() },
     ];
     let queues = [&[queue()], &others[..]].concat();
-    let (taken, off) = after_three(&queues);
+    let (taken, off) = after_some(&queues);
     assert_eq!(taken.queues.iter().map(|queue| (**queue).clone()).collect::<Vec<_>>(), queues);
     assert_eq!((taken.incomplete.len(), off.len()), (0, 0));
     let mut source = SecondSource::default();
@@ -80,6 +80,19 @@ fn queue_that_was_never_right_is_never_shown_and_one_that_was_may_be_late() {
     assert_eq!(sample(KernelQueue { queue: Some(0), ..queue() }), 0);
     assert_eq!(sample(queue()), 1);
     assert_eq!(sample(KernelQueue { queue: Some(0), ..queue() }), 1, "read at another moment");
+}
+
+#[test]
+fn pool_that_moves_between_the_two_reads_is_not_judged() {
+    let (mut source, mut nic) = (SecondSource::default(), nic());
+    for step in 0..100 {
+        let pool = PoolState { held: 24 + 300 * step, ..queue().pool.expect("it has one") };
+        nic.pools[0].inflight = Some(300 * u64::from(step) + 384);
+        let moving = KernelQueue { pool: Some(pool), ..queue() };
+        let mut taken = KernelSnapshot { queues: vec![Arc::new(moving)], ..KernelSnapshot::default() };
+        source.apply(&mut taken, &nic);
+        assert!(taken.queues[0].pool.is_some() && taken.incomplete.is_empty(), "step {step}");
+    }
 }
 
 #[test]
@@ -120,7 +133,7 @@ fn contradiction_that_lasts_is_named_and_hides_what_it_is_about() {
         ),
     ];
     for (wrong, expected) in cases {
-        let (taken, off) = after_three(std::slice::from_ref(&wrong));
+        let (taken, off) = after_some(std::slice::from_ref(&wrong));
         assert_eq!(off, [expected]);
         let is_shown = |queue: &Arc<KernelQueue>| **queue == wrong;
         assert!(!taken.queues.iter().any(is_shown) && !taken.incomplete.is_empty(), "{expected}");

@@ -41,7 +41,7 @@ impl Reader {
             interval_starvation_ns: 0,
             ..*state
         };
-        keep::copy(earlier, &mut self.states, resumed, |state| state.calls)
+        keep::copy(earlier, &mut self.states, resumed, |state| state.calls, |state| state.inside == 0)
     }
 
     /// Gives each queue with a page pool its counts, and the extremes of the interval so far. A queue that was never asked for a buffer

@@ -67,7 +67,7 @@ impl Reader {
     /// Takes over the counts of an earlier zcrxd. Returns the number of queues.
     pub(super) fn take_over(&mut self, earlier: &HashMap<MapData, u64, Events>) -> Result<usize, MapError> {
         let total = |events: &Events| events.receives + events.copies + events.flushed;
-        keep::copy(earlier, &mut self.events, |events| *events, total)
+        keep::copy(earlier, &mut self.events, |events| *events, total, |_| true)
     }
 
     /// Gives each queue its counts. A queue without an event since the probes were attached has counts of zero.

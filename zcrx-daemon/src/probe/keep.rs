@@ -23,6 +23,9 @@ use super::multi::map_fd;
 /// The maps with counts of queues.
 const MAPS: [&str; 2] = ["ALLOCATIONS", "QUEUE_EVENTS"];
 
+/// How often the counts of one queue are copied at most. A copy takes microseconds.
+const COPIES: u32 = 100;
+
 /// Name of a link among a process's open files.
 const LINK: &str = "anon_inode:bpf_link";
 
@@ -114,22 +117,34 @@ fn open<V: Pod>(descriptor: Option<OwnedFd>) -> Result<HashMap<MapData, u64, V>,
 
 /// Copies one map, with each value changed by `resumed`. `total` only rises during the life of a queue.
 ///
-/// The earlier value takes the place of what the new programs have counted: the earlier ones have counted that as well.
-pub(super) fn copy<V: Pod>(
+/// The earlier value takes the place of what the new programs have counted: the earlier ones have counted that as well. What they
+/// count between the reading of a value and its insertion would be lost, so a value is copied again until it stands still, or until
+/// the queue was busy all the time. `is_quiet` says that no call is under way, which only the earlier programs would see to its end.
+pub(super) fn copy<V: Pod + PartialEq>(
     from: &HashMap<MapData, u64, V>,
     to: &mut HashMap<MapData, u64, V>,
     resumed: impl Fn(&V) -> V,
     total: impl Fn(&V) -> u64,
+    is_quiet: impl Fn(&V) -> bool,
 ) -> Result<usize, MapError> {
     let mut queues = 0;
     for entry in from {
-        let (ifq, value) = entry?;
-        to.insert(ifq, resumed(&value), 0)?;
-        // A queue that ended before the insertion is gone from the earlier map, or another one has taken its address.
-        if from.get(&ifq, 0).is_ok_and(|now| total(&now) >= total(&value)) {
+        let (ifq, mut value) = entry?;
+        let mut attempts = 0;
+        let is_same_queue = loop {
+            to.insert(ifq, resumed(&value), 0)?;
+            attempts += 1;
+            match from.get(&ifq, 0) {
+                Ok(now) if total(&now) < total(&value) => break false,
+                Ok(now) if (now == value && is_quiet(&now)) || attempts == COPIES => break true,
+                Ok(now) => value = now,
+                Err(_) => break false,
+            }
+        };
+        if is_same_queue {
             queues += 1;
         } else {
-            // A program may have removed it as well.
+            // It has ended, or another queue has taken its address. A program may have removed it as well.
             to.remove(&ifq).ok();
         }
     }

@@ -38,7 +38,7 @@ const RESTARTED: Scenario = Scenario {
         let listen = Nic::address();
         let mut foreign = Foreign::on_nic(&nic, &["--area-buffers", "1024"])?;
         starve(&nic, &mut foreign)?;
-        counted(&nic, &mut foreign, &daemon, 1, 0)?;
+        counted(&nic, &mut foreign, &daemon, 1)?;
 
         manager.kill(daemon)?;
         foreign.order("resume")?;
@@ -48,12 +48,12 @@ const RESTARTED: Scenario = Scenario {
         let mut daemon = manager.start(&nic.rx, &[])?;
         let log = daemon.process().stderr();
         ensure!(log.contains("counts of 1 queues go on"), "the counts begin again: {log}");
-        counted(&nic, &mut foreign, &daemon, 2, 1)?;
+        counted(&nic, &mut foreign, &daemon, 2)?;
         lasting(&daemon, starved)?;
 
         manager.end_for_restart(daemon)?;
         let mut daemon = manager.start(&nic.rx, &[])?;
-        counted(&nic, &mut foreign, &daemon, 2, 2)?;
+        counted(&nic, &mut foreign, &daemon, 2)?;
         lasting(&daemon, starved)?;
 
         foreign.order("resume")?;
@@ -63,7 +63,7 @@ const RESTARTED: Scenario = Scenario {
             metrics.sum("zcrx_queue_starving") == Some(0.0)
         })?;
         // The driver's counter stands still now: both ends of its range are the same.
-        counted(&nic, &mut foreign, &daemon, 2, 2)?;
+        counted(&nic, &mut foreign, &daemon, 2)?;
         ensure!(manager.keeps(PROGRAMS), "there is nothing in the store under the name {PROGRAMS}");
         manager.stop(daemon)?;
         ensure!(!manager.keeps(PROGRAMS), "programs go on after a stop");
@@ -86,15 +86,8 @@ fn starve(nic: &Nic, foreign: &mut Foreign) -> Result<()> {
 }
 
 /// Waits until zcrxd has the counts of the program and the NIC, and so many starvations. While the queue starves, the driver goes on
-/// trying: then failures lie between two readings of its counter. What happens while counts are taken over is in no count
-/// (docs/upgrade.md): at most one failure each time, since the driver waits between two.
-fn counted(
-    nic: &Nic,
-    foreign: &mut Foreign,
-    daemon: &Daemon<'_>,
-    starvations: u64,
-    taken_over: u64,
-) -> Result<()> {
+/// trying: then failures lie between two readings of its counter.
+fn counted(nic: &Nic, foreign: &mut Foreign, daemon: &Daemon<'_>, starvations: u64) -> Result<()> {
     let mut last = String::new();
     let agreed = eventually("zcrxd, the program and the NIC agree", STEP_LIMIT, || {
         let (truth, least) = (foreign.truth()?, nic.stat("rx1_alloc_fail")?);
@@ -109,7 +102,7 @@ fn counted(
         );
         let agree = bytes == number(&truth, "received_bytes")?
             && consumed == number(&truth, "refill_head")?
-            && (least.saturating_sub(taken_over)..=most).contains(&failures)
+            && (least..=most).contains(&failures)
             && begun == starvations;
         Ok(agree.then_some(()))
     });

@@ -16,8 +16,8 @@ use crate::qualify::{Battery, QualifyError, QualifyReport, Target};
 const LONG_ABOUT: &str = "\
 Test whether a driver can be trusted with zcrx.
 
-zcrxd prepares the interface, registers the queue, receives from a peer, starves the queue on purpose, and restores the
-interface. The peer runs `zcrxd send --serve ADDR:PORT` and reaches this host through the interface. Without --yes, zcrxd
+zcrxd prepares the interface, registers the queue, receives from a peer, starves the queue on purpose, kills a process that
+uses it, and restores the interface. The peer runs `zcrxd send --serve ADDR:PORT` and reaches this host through the interface. Without --yes, zcrxd
 prints what it would change, and ends.
 
 SIGINT and SIGTERM end the tests; the interface is restored all the same. After SIGKILL, `zcrxd nic restore` restores it.";
@@ -83,8 +83,14 @@ pub(super) fn run(args: &Args) -> Exit {
             return Exit::Host;
         }
     }
-    let target =
-        Target { interface, queue, port: args.port, peer: args.peer, link: args.link_down, soak: args.soak };
+    let target = Target {
+        interface,
+        queue,
+        port: args.port,
+        peer: args.peer,
+        link_down: args.link_down,
+        soak: args.soak,
+    };
     let battery = match Battery::new(target.clone(), &interrupted) {
         Ok(battery) => battery,
         Err(error) => {
@@ -101,7 +107,7 @@ pub(super) fn run(args: &Args) -> Exit {
 
 /// What the battery would do.
 fn announcement(target: &Target, commands: &[String]) -> String {
-    let Target { interface, queue, port, link, soak, .. } = target;
+    let Target { interface, queue, port, link_down, soak, .. } = target;
     let mut text =
         format!("zcrxd qualify would prepare {interface} for queue {queue}, as these commands do:\n");
     if commands.is_empty() {
@@ -115,7 +121,7 @@ fn announcement(target: &Target, commands: &[String]) -> String {
         "Then it would register queue {queue} several times, listen on port {port}, starve the queue for some seconds, kill a \
          process that uses the queue, and restore every setting."
     );
-    if *link {
+    if *link_down {
         text += "It would also take the interface down and up: what the kernel forgets with that (static routes, IPv6 addresses) is \
                  not put back.\n";
     }

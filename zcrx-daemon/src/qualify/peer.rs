@@ -12,9 +12,10 @@ use crate::receive::pattern::{SendError, Verdict, send};
 
 /// How long the battery waits for a connection, and the longest single wait for an answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Longest battery that the sending end reads, bytes of its requests, and largest transfer that it sends.
-const REQUESTS_LIMIT: u64 = 64 << 10;
-const TRANSFER_LIMIT: u64 = 4 << 30;
+/// Longest request that the sending end reads, bytes. A battery may have any number of them.
+const REQUEST_LIMIT: u64 = 128;
+/// Largest transfer that the sending end sends.
+pub(super) const TRANSFER_BYTES: u64 = 4 << 30;
 const POLL: Duration = Duration::from_millis(50);
 
 /// A connection to the sending end.
@@ -91,10 +92,16 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
 
 fn serve_battery(mut stream: &TcpStream) -> io::Result<()> {
     let asker = stream.peer_addr()?.ip();
-    for line in BufReader::new(stream.take(REQUESTS_LIMIT)).lines() {
-        let answer = parse(&line?).map_or_else(Err, |transfer| transmit(asker, transfer));
+    let mut requests = BufReader::new(stream);
+    let mut line = String::new();
+    while requests.by_ref().take(REQUEST_LIMIT).read_line(&mut line)? > 0 {
+        let Some(request) = line.strip_suffix('\n') else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a request is cut off, or too long"));
+        };
+        let answer = parse(request).map_or_else(Err, |transfer| transmit(asker, transfer));
         let answer = answer.map_or_else(|why| why.replace('\n', " "), |()| "ok".to_owned());
         stream.write_all(format!("{answer}\n").as_bytes())?;
+        line.clear();
     }
     Ok(())
 }
@@ -114,8 +121,8 @@ fn parse(line: &str) -> Result<Transfer, String> {
     let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or_else(wrong);
     let (port, bytes, seed) = (number()?, number()?, number()?);
     let port = u16::try_from(port).map_err(|_| wrong())?;
-    if bytes > TRANSFER_LIMIT {
-        return Err(format!("{bytes} bytes are more than the {TRANSFER_LIMIT} that one transfer may have"));
+    if bytes > TRANSFER_BYTES {
+        return Err(format!("{bytes} bytes are more than the {TRANSFER_BYTES} that one transfer may have"));
     }
     let verified = match (words.next(), words.next()) {
         (Some("verified"), None) => true,
@@ -154,12 +161,51 @@ mod tests {
         // A port that was free a moment ago.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         peer.ask(Transfer { port, bytes: 1, seed: 1, verified: true })?;
-        let outcome = loop {
+        assert!(last_outcome(&mut peer)?.is_err_and(|why| why.contains("cannot connect")));
+        Ok(())
+    }
+
+    fn last_outcome(peer: &mut Peer) -> io::Result<Result<(), String>> {
+        loop {
             if let Some(outcome) = peer.outcome()? {
-                break outcome;
+                return Ok(outcome);
             }
-        };
-        assert!(outcome.is_err_and(|why| why.contains("cannot connect")));
+        }
+    }
+
+    #[test]
+    fn outcome_is_that_of_the_transfer_that_was_asked_for_last() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut peer = Peer::connect(listener.local_addr()?)?;
+        let (stream, _) = listener.accept()?;
+        let transfer = Transfer { port: 1, bytes: 1, seed: 1, verified: true };
+        // A test that ended early asked for the first one.
+        peer.ask(transfer)?;
+        (&stream).write_all(b"the one before failed\n")?;
+        peer.ask(transfer)?;
+        assert_eq!(peer.outcome()?, None);
+        (&stream).write_all(b"ok\n")?;
+        assert_eq!(last_outcome(&mut peer)?, Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn battery_has_any_number_of_requests_of_limited_length() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        thread::spawn(move || serve(&listener));
+        let stream = TcpStream::connect(address)?;
+        let mut answers = BufReader::new(&stream).lines();
+        for _ in 0..10_000 {
+            (&stream).write_all(b"no transfer\n")?;
+            let answer = answers.next().ok_or(io::ErrorKind::UnexpectedEof)??;
+            assert!(answer.contains("is no transfer"), "{answer}");
+        }
+        (&stream).write_all(&[b'x'; 1000])?;
+        assert!(
+            answers.next().is_none_or(|answer| answer.is_err()),
+            "too long a request ends the connection"
+        );
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ pub struct Target {
     /// Address of `zcrxd send --serve`.
     pub peer: SocketAddr,
     /// Whether the interface may be taken down and up.
-    pub link: bool,
+    pub link_down: bool,
     /// How long to go on with transfers of random sizes; `None` for none.
     pub soak: Option<Duration>,
 }

@@ -1,7 +1,9 @@
 //! Kills the owner of the queue while buffers are in use.
 
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -49,6 +51,9 @@ impl Battery<'_> {
     }
 }
 
+/// Its log, in its directory.
+const LOG: &str = "log";
+
 /// A process with the queue, killed when it is dropped.
 struct Owner {
     process: Child,
@@ -59,7 +64,8 @@ impl Owner {
     /// Starts one that forwards to a consumer which takes nothing, and waits until it listens.
     fn start(battery: &mut Battery<'_>, consumer: &Consumer) -> Step<Self> {
         let directory = std::env::temp_dir().join(format!("zcrxd-qualify-{}", std::process::id()));
-        std::fs::create_dir_all(&directory)?;
+        // Fails if it exists: another user could have made it.
+        DirBuilder::new().mode(0o700).create(&directory)?;
         let listen = SocketAddr::new(battery.here, battery.target.port);
         let area = battery.area_bytes().to_string();
         let mut command = Command::new(std::env::current_exe()?);
@@ -69,21 +75,32 @@ impl Owner {
         command.arg("--sink").arg(format!("forward:unix:{}", consumer.path().display()));
         command.arg("--web.listen-address").arg(format!("unix:{}", directory.join("web.sock").display()));
         command.arg("--runtime-dir").arg(&directory).arg("--recordings.directory").arg(&directory);
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let log = File::create(directory.join(LOG))?;
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         let mut owner = Self { process, directory };
         // Its first registration may meet the end of the last one.
         let listens = battery.wait(2 * RELEASE_LIMIT, |_| owner.listens(listen))?;
-        listens.ok_or_else(|| Stop::Failed("another zcrxd could not take the queue".to_owned()))?;
-        Ok(owner)
+        match listens {
+            Some(()) => Ok(owner),
+            None => Err(Stop::Failed(format!(
+                "another zcrxd does not listen on {listen}: {}",
+                owner.last_words()
+            ))),
+        }
     }
 
     fn listens(&mut self, listen: SocketAddr) -> Step<Option<()>> {
         if let Some(status) = self.process.try_wait()? {
-            return Err(Stop::Failed(format!(
-                "another zcrxd could not take the queue: it ended with {status}"
-            )));
+            let words = self.last_words();
+            return Err(Stop::Failed(format!("another zcrxd cannot take the queue ({status}): {words}")));
         }
         Ok(TcpStream::connect(listen).ok().map(drop))
+    }
+
+    /// The last line of its log.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.directory.join(LOG)).unwrap_or_default();
+        log.lines().next_back().unwrap_or("it logged nothing").to_owned()
     }
 
     fn kill(&mut self) -> io::Result<()> {

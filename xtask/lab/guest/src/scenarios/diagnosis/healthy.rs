@@ -47,18 +47,18 @@ const TEN_MINUTES: Scenario = Scenario {
 const FOREIGN_QUEUE: u32 = 2;
 const FOREIGN_PORT: u16 = 9998;
 
-/// Buffers of each queue: the NIC's ring and the pool's cache (384), what all sockets of a burst and of the large transfers may hold (900),
-/// and three times as much again for what has been received while the receive thread waits for a CPU.
-const BUFFERS: u64 = 4096;
+/// Buffers of each queue: the NIC's ring and the pool's cache (384), what all sockets of a burst and of the large transfers may hold
+/// (1,620), and three times as much again for what has been received while the receive thread waits for a CPU.
+const BUFFERS: u64 = 8192;
 
 /// What a socket may hold: 16 full buffers, or 45 with a segment each.
 const RECEIVE_BUFFER: u64 = 64 << 10;
 
 /// A burst: so many connections at once.
-const BURST: usize = 16;
+const BURST: usize = 32;
 
 /// So many connections hold more than an area, if the application does not read them: at least 16 buffers each.
-const CROWD: &str = "400";
+const CROWD: &str = "640";
 
 /// Time after which zcrxd does not take a loss for a repetition of an earlier one, and some more.
 const FORGOTTEN: Duration = Duration::from_secs(45);

@@ -26,7 +26,7 @@ struct Generated {
 
 /// Writes all of them.
 pub(crate) fn run() -> Result<()> {
-    step("the lab's list of scenario files", || write(topics::files()?))?;
+    step("lists of scenario files and eBPF programs", || write(topics::files()?))?;
     step("which scenario proves what", || write(vec![proofs::file()?]))?;
     for (package, target) in PAGES {
         step(&format!("pages of {package}"), || {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{CheckedFigure, KernelQueue, KernelSnapshot};
 
-/// Snapshots in a row in which a figure breaks its rule until zcrxd does without it. A queue that is torn down while it is read may
-/// break a rule once.
-pub const PATIENCE: u32 = 3;
+/// How long one queue has to break a rule, in snapshots and in time, until zcrxd does without the figure. A queue that is torn down
+/// while it is read may break a rule once, and many scrapes may come within a moment.
+const TIMES: u32 = 3;
+const LASTING: Duration = Duration::from_millis(1500);
 
 /// A rule that a queue breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,77 +31,88 @@ impl From<BrokenRule> for CheckedFigure {
 /// Figures that broke a rule, and what followed from it.
 #[derive(Debug)]
 pub struct Doubts {
-    /// Snapshots in a row in which a figure breaks its rule until zcrxd hides it.
-    hides_after: u32,
-    /// Snapshots in a row, by figure.
-    in_a_row: BTreeMap<&'static str, u32>,
+    /// Whether a figure is hidden in the first snapshot in which it breaks a rule, or once that has lasted.
+    hides_at_once: bool,
+    /// Rules that queues break, by queue and figure.
+    runs: BTreeMap<(u64, &'static str), Run>,
     /// Figures that zcrxd does without.
     off: BTreeMap<&'static str, CheckedFigure>,
+    /// Figures that were hidden in the last snapshot.
+    hidden: BTreeMap<&'static str, CheckedFigure>,
+}
+
+/// Snapshots in a row in which a queue broke a rule.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    times: u32,
+    /// When the first one was taken.
+    since: Duration,
 }
 
 impl Doubts {
     /// Doubts by rules about a snapshot alone: a figure that breaks one is hidden at once.
     pub const fn immediate() -> Self {
-        Self { hides_after: 1, in_a_row: BTreeMap::new(), off: BTreeMap::new() }
+        Self::new(true)
     }
 
     /// Doubts by rules that compare a snapshot with what was read at another moment: one difference means nothing.
     pub const fn patient() -> Self {
-        Self { hides_after: PATIENCE, in_a_row: BTreeMap::new(), off: BTreeMap::new() }
+        Self::new(false)
     }
 
-    /// Tries rules on each queue. Figures that break one are taken out of the snapshot, those that are switched off always. A queue whose
-    /// identity is wrong is not shown. Returns the figures that are switched off from now on.
+    const fn new(hides_at_once: bool) -> Self {
+        Self { hides_at_once, runs: BTreeMap::new(), off: BTreeMap::new(), hidden: BTreeMap::new() }
+    }
+
+    /// Tries rules on each queue, and takes figures that break one out of the snapshot, or the queue where nothing is left that
+    /// identifies it. Returns the figures that no snapshot shows from now on.
     pub fn apply(
         &mut self,
         snapshot: &mut KernelSnapshot,
         mut rules: impl FnMut(&KernelQueue) -> Vec<BrokenRule>,
     ) -> Vec<&'static str> {
-        let mut broken: BTreeMap<&'static str, CheckedFigure> = BTreeMap::new();
-        let mut spoiled = 0;
+        let before = std::mem::take(&mut self.runs);
+        let (now, shown) = (snapshot.began, snapshot.queues.len());
+        let mut new = Vec::new();
+        self.hidden.clear();
         snapshot.queues.retain_mut(|queue| {
             for figure in self.off.keys() {
                 hide(queue, figure);
             }
-            let found = rules(queue);
-            let in_a_row = |figure| self.in_a_row.get(figure).map_or(1, |times| times + 1);
-            let hidden = found.iter().filter(|rule| in_a_row(rule.figure) >= self.hides_after);
-            // Each one is hidden, also behind one that spoils the queue.
-            let spoiling = hidden.filter(|rule| !hide(queue, rule.figure)).count();
-            spoiled += usize::from(spoiling > 0);
-            broken.extend(found.into_iter().map(|rule| (rule.figure, rule.into())));
-            spoiling == 0
+            let mut is_usable = true;
+            for rule in rules(queue) {
+                let key = (queue.ifq, rule.figure);
+                let earlier = before.get(&key).copied().unwrap_or(Run { times: 0, since: now });
+                let run = Run { times: earlier.times + 1, ..earlier };
+                self.runs.insert(key, run);
+                let lasts = run.times >= TIMES && now.saturating_sub(run.since) >= LASTING;
+                if !(self.hides_at_once || lasts) {
+                    continue;
+                }
+                is_usable &= hide(queue, rule.figure);
+                let (name, figure) = (rule.figure, CheckedFigure::from(rule));
+                if lasts && !self.off.contains_key(name) {
+                    tracing::warn!(
+                        "{figure} for {LASTING:?} and longer; this figure is switched off. Report this with the output of `zcrxd check`"
+                    );
+                    self.off.insert(name, figure.clone());
+                    new.push(name);
+                }
+                self.hidden.insert(name, figure);
+            }
+            is_usable
         });
-        if spoiled > 0 {
-            snapshot
-                .incomplete
-                .push(format!("{spoiled} queues are not shown: what identifies them was read wrongly"));
-        }
-        let off = self.off.keys().map(|figure| format!("{figure} is switched off: it was read wrongly"));
-        snapshot.incomplete.extend(off);
-        self.in_a_row.retain(|figure, _| broken.contains_key(figure));
-        let mut new = Vec::new();
-        for (name, figure) in broken {
-            let times = self.in_a_row.entry(name).or_default();
-            *times += 1;
-            if *times >= self.hides_after {
-                snapshot.incomplete.push(format!("{figure}, and is not shown"));
-            }
-            if *times < PATIENCE || self.off.contains_key(name) {
-                continue;
-            }
-            tracing::warn!(
-                "{figure} in {PATIENCE} snapshots in a row; this figure is switched off. Report this with `zcrxd check` and the kernel's release"
-            );
-            self.off.insert(name, figure);
-            new.push(name);
+        if snapshot.queues.len() < shown {
+            let hidden = shown - snapshot.queues.len();
+            snapshot.incomplete.push(format!("{hidden} queues are not shown: they were read wrongly"));
         }
         new
     }
 
-    /// Figures that zcrxd does without.
-    pub fn switched_off(&self) -> impl Iterator<Item = &CheckedFigure> {
-        self.off.values()
+    /// Figures that are not shown, with what they were read as.
+    pub fn wrong(&self) -> impl Iterator<Item = &CheckedFigure> {
+        let hidden = self.hidden.iter().filter(|(name, _)| !self.off.contains_key(*name));
+        self.off.values().chain(hidden.map(|(_, figure)| figure))
     }
 }
 
@@ -114,7 +127,7 @@ fn hide(queue: &mut Arc<KernelQueue>, figure: &str) -> bool {
             }
         }
         "buffer_bytes" => queue.buffer_bytes = None,
-        "pool.id" | "pool.inflight" | "pool.missing" => queue.pool = None,
+        "pool.id" | "pool.inflight" => queue.pool = None,
         "pool.kept" => {
             if let Some(pool) = &mut queue.pool {
                 (pool.cache, pool.ring) = (None, None);
@@ -136,10 +149,18 @@ fn hide(queue: &mut Arc<KernelQueue>, figure: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CqState;
 
-    fn snapshot() -> KernelSnapshot {
-        KernelSnapshot { queues: vec![Arc::new(KernelQueue::example())], ..KernelSnapshot::default() }
+    /// Snapshots of one queue, one second apart.
+    fn snapshots() -> impl Iterator<Item = KernelSnapshot> {
+        (0..).map(|second| snapshot(second * 1000))
+    }
+
+    fn snapshot(milliseconds: u64) -> KernelSnapshot {
+        KernelSnapshot {
+            began: Duration::from_millis(milliseconds),
+            queues: vec![Arc::new(KernelQueue::example())],
+            ..KernelSnapshot::default()
+        }
     }
 
     fn breaking(figure: &'static str) -> impl Fn(&KernelQueue) -> Vec<BrokenRule> {
@@ -147,49 +168,54 @@ mod tests {
     }
 
     #[test]
-    fn figure_is_hidden_at_once_and_switched_off_after_three_snapshots_in_a_row() {
+    fn figure_is_hidden_at_once_and_switched_off_when_that_lasts() {
         let mut doubts = Doubts::immediate();
-        for rule in [true, true, false, true, true] {
-            let mut taken = snapshot();
-            let rules = |queue: &KernelQueue| if rule { breaking("buffer_bytes")(queue) } else { Vec::new() };
+        let mut snapshots = snapshots();
+        for breaks in [true, true, false, true, true] {
+            let mut taken = snapshots.next().expect("endless");
+            let rules =
+                |queue: &KernelQueue| if breaks { breaking("buffer_bytes")(queue) } else { Vec::new() };
             assert!(
                 doubts.apply(&mut taken, rules).is_empty(),
                 "a queue that is torn down may be read wrongly"
             );
-            assert_eq!(taken.queues[0].buffer_bytes.is_none(), rule);
-            assert_eq!(taken.incomplete.len(), usize::from(rule));
+            assert_eq!(taken.queues[0].buffer_bytes.is_none(), breaks);
+            assert_eq!(doubts.wrong().count(), usize::from(breaks));
         }
-        assert_eq!(doubts.apply(&mut snapshot(), breaking("buffer_bytes")), ["buffer_bytes"]);
-        let mut later = snapshot();
+        let mut taken = snapshots.next().expect("endless");
+        assert_eq!(doubts.apply(&mut taken, breaking("buffer_bytes")), ["buffer_bytes"]);
+        let mut later = snapshots.next().expect("endless");
         assert!(doubts.apply(&mut later, |_| Vec::new()).is_empty());
         assert_eq!(later.queues[0].buffer_bytes, None);
-        assert_eq!(later.incomplete, ["buffer_bytes is switched off: it was read wrongly"]);
-        assert_eq!(doubts.switched_off().filter(|figure| figure.is_right() == Some(false)).count(), 1);
+        assert_eq!(later.incomplete, Vec::<String>::new(), "no queue is missing");
+        let wrong: Vec<_> = doubts.wrong().map(ToString::to_string).collect();
+        assert_eq!(wrong, ["buffer_bytes is above 3 and was read as 2"]);
+    }
+
+    #[test]
+    fn many_snapshots_of_one_moment_and_single_faults_of_many_queues_switch_nothing_off() {
+        let mut doubts = Doubts::immediate();
+        for _ in 0..100 {
+            assert!(doubts.apply(&mut snapshot(5), breaking("buffer_bytes")).is_empty());
+        }
+        let mut doubts = Doubts::immediate();
+        for (ifq, mut taken) in (1..100).zip(snapshots()) {
+            Arc::make_mut(&mut taken.queues[0]).ifq = ifq;
+            assert!(doubts.apply(&mut taken, breaking("buffer_bytes")).is_empty());
+        }
     }
 
     #[test]
     fn difference_between_two_moments_means_nothing_until_it_lasts() {
         let mut doubts = Doubts::patient();
-        for times in 1..=4 {
-            let mut taken = snapshot();
-            doubts.apply(&mut taken, breaking("queue"));
+        let mut snapshots = snapshots();
+        for (times, mut taken) in (1..=4).zip(&mut snapshots) {
+            doubts.apply(&mut taken, breaking("place"));
             assert_eq!(taken.queues.is_empty(), times >= 3, "{times}");
+            assert_eq!(taken.incomplete.is_empty(), times < 3, "{times}");
         }
-        let mut right = snapshot();
+        let mut right = snapshots.next().expect("endless");
         doubts.apply(&mut right, |_| Vec::new());
         assert_eq!(right.queues.len(), 1, "a queue that is read right is shown");
-    }
-
-    #[test]
-    fn queue_whose_identity_is_wrong_is_not_shown_and_others_are() {
-        let mut taken = snapshot();
-        let other = KernelQueue { queue: Some(99), cq: Some(CqState::default()), ..KernelQueue::default() };
-        taken.queues.push(Arc::new(other));
-        let rules =
-            |queue: &KernelQueue| if queue.queue == Some(99) { Vec::new() } else { breaking("queue")(queue) };
-        Doubts::immediate().apply(&mut taken, rules);
-        let shown: Vec<_> = taken.queues.iter().map(|queue| queue.queue).collect();
-        assert_eq!(shown, [Some(99)]);
-        assert_eq!(taken.incomplete.len(), 2, "{:?}", taken.incomplete);
     }
 }

@@ -29,7 +29,7 @@ mod zcrx;
 pub use command::{on_interface, quoted};
 pub use completions::CqState;
 pub use cost::{MapCost, ProbeCost, ProgramCost};
-pub use doubts::{BrokenRule, Doubts, PATIENCE};
+pub use doubts::{BrokenRule, Doubts};
 pub use episode::{Alarm, Cause, CauseChange, Confidence, Diagnosis, Episode, Finding, Trouble};
 pub use event::{
     ControlCount, ControlOperation, ControlResult, DeliveryCount, FallbackCount, Lives, NotificationCount,

@@ -122,6 +122,13 @@ pub struct ProbeStatus {
 }
 
 impl ProbeStatus {
+    /// Notes that the probe cannot be used although it was attached.
+    pub fn fail(&mut self, error: String) {
+        if let Some((mechanism, target)) = self.attached.take() {
+            self.refused.push(Attempt { mechanism, target, error, obstacle: Obstacle::Failed });
+        }
+    }
+
     /// State of the probe. A failed alternative outweighs refused ones, and refused ones outweigh missing ones: a probe
     /// counts as missing from the kernel only if no alternative found anything to attach to.
     pub fn state(&self) -> ProbeState {

@@ -184,9 +184,9 @@ impl Remembered {
     fn compare(&mut self, probe: &mut ProbeSample, nic: &NicSample, scope: Scope) {
         let Some(snapshot) = &mut probe.snapshot else { return };
         self.second_source.apply(snapshot, nic);
-        if scope == Scope::All && self.second_source.switched_off().next().is_some() {
-            let check = probe.self_check.get_or_insert_default();
-            Arc::make_mut(check).figures.extend(self.second_source.switched_off().cloned());
+        if scope == Scope::All && self.second_source.wrong().next().is_some() {
+            Arc::make_mut(probe.self_check.get_or_insert_default())
+                .add_wrong(self.second_source.wrong().cloned());
         }
     }
 

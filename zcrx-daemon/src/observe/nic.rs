@@ -29,8 +29,8 @@ pub struct NicSample {
     pub elsewhere: BTreeMap<u64, Result<Self, String>>,
     /// Names of these interfaces, by index.
     pub names: BTreeMap<u32, String>,
-    /// Queues of all interfaces of the namespace that zcrx feeds; `None` where they were not listed.
-    pub zcrx_queues: Option<BTreeSet<(u32, u32)>>,
+    /// Of each interface of the namespace that is up, the queues that zcrx feeds; `None` where queues were not listed.
+    pub listed_queues: Option<BTreeMap<u32, BTreeSet<u32>>>,
     /// Requests that failed, other than for what the driver or the kernel does not offer.
     pub failed_requests: u32,
 }
@@ -73,11 +73,7 @@ impl NicSample {
             sample.stats.extend(stats.unwrap_or_default());
         }
         if lists_queues {
-            let zcrx = |queue: &RxQueue| matches!(queue.provider, Some(MemoryProvider::IoUring { .. }));
-            let listed = sample.known(netlink.queues(None));
-            sample.zcrx_queues = listed.map(|queues| {
-                queues.into_iter().filter(zcrx).map(|queue| (queue.ifindex, queue.id)).collect()
-            });
+            sample.listed_queues = sample.known(netlink.queues(None)).map(zcrx_queues);
         }
         sample.pools = sample.known(netlink.page_pools()).unwrap_or_default();
         sample.boottime = clock::boottime();
@@ -177,6 +173,18 @@ pub(super) fn hardware_queue(queue: &KernelQueue) -> Option<u32> {
 /// The network namespace of that device.
 pub(super) fn namespace(queue: &KernelQueue) -> Option<u64> {
     queue.physical.as_ref().map_or(queue.netns, |physical| physical.netns)
+}
+
+/// By interface, the queues that zcrx feeds.
+fn zcrx_queues(all: Vec<RxQueue>) -> BTreeMap<u32, BTreeSet<u32>> {
+    let mut queues: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for queue in all {
+        let of_interface = queues.entry(queue.ifindex).or_default();
+        if matches!(queue.provider, Some(MemoryProvider::IoUring { .. })) {
+            of_interface.insert(queue.id);
+        }
+    }
+    queues
 }
 
 /// What a buffer of the pool has, by what is in flight or by what was asked for at registration.

@@ -1,13 +1,13 @@
-//! Holds what a snapshot says of a queue's device against what the kernel's netlink says of it.
+//! Compares what a snapshot says of a queue's device with what the kernel's netlink says of it.
 //!
-//! The two do not share a line of code or an offset: netlink is formatted by the kernel, the snapshot is read out of its structures. So a
-//! field that has changed its meaning shows here, on every kernel, for what the self-check's queue does not have: a device.
+//! The two share no code and no offset: the kernel formats netlink, and zcrxd reads the snapshot out of its structures. So a field that
+//! has changed its meaning shows here, on every kernel, for what the self-check's queue does not have: a device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::nic::{NicSample, device, hardware_queue, namespace};
-use crate::model::{BrokenRule, CheckedFigure, Doubts, KernelQueue, KernelSnapshot};
+use crate::model::{BrokenRule, CheckedFigure, Doubts, KernelQueue, KernelSnapshot, PagePool};
 
 /// Buffers by which the two may differ at rest: those of two calls of the allocation.
 const AT_REST: u64 = 128;
@@ -15,188 +15,160 @@ const AT_REST: u64 = 128;
 /// Buffers of a page pool that are in flight, by the snapshot and by netlink.
 type Inflight = (u64, u64);
 
-/// A queue of an interface: its index, and the queue's.
-pub(super) type Place = (u32, u32);
+/// Interface index, and number of the hardware queue.
+type Place = (u32, u32);
 
 /// What the comparison remembers.
 #[derive(Debug)]
 pub(super) struct SecondSource {
     doubts: Doubts,
-    /// Queues whose place netlink has confirmed.
-    confirmed: BTreeMap<u64, Confirmed>,
-    /// What was in flight in the sample before, by queue: the two are read at different moments, and may be compared only where neither
+    /// Queues about whose place netlink was asked, by identity; without those that it contradicted from the beginning.
+    asked: BTreeMap<u64, Asked>,
+    /// What was in flight in the sample before, by queue: the two are read at different moments, and are compared only where neither
     /// moves.
     inflight: BTreeMap<u64, Inflight>,
 }
 
-/// A place and the interface's name, as they were when netlink confirmed them.
-#[derive(Debug, PartialEq, Eq)]
-struct Confirmed {
-    place: Option<Place>,
+/// A queue's place and its interface's name when netlink was asked.
+#[derive(Debug)]
+struct Asked {
+    place: Place,
     interface: Option<String>,
 }
 
 impl Default for SecondSource {
     fn default() -> Self {
-        Self { doubts: Doubts::patient(), confirmed: BTreeMap::new(), inflight: BTreeMap::new() }
+        Self { doubts: Doubts::patient(), asked: BTreeMap::new(), inflight: BTreeMap::new() }
     }
 }
 
 impl SecondSource {
-    /// Whether a queue is there whose place is not confirmed: then the queues of interfaces have to be listed.
+    /// Whether a queue has a place about which netlink was not asked: then the queues of interfaces have to be listed.
     pub(super) fn has_questions(&self, snapshot: &KernelSnapshot) -> bool {
-        !snapshot.queues.iter().all(|queue| is_confirmed(&self.confirmed, queue))
+        snapshot.queues.iter().any(|queue| place(queue).is_some_and(|place| !self.was_asked(queue, place)))
     }
 
-    /// Takes out of a snapshot what contradicts netlink, and says which figures that were.
+    fn was_asked(&self, queue: &KernelQueue, place: Place) -> bool {
+        let asked = self.asked.get(&queue.ifq);
+        asked.is_some_and(|asked| asked.place == place && asked.interface == queue.interface)
+    }
+
+    /// Takes out of a snapshot what contradicts netlink.
     pub(super) fn apply(&mut self, snapshot: &mut KernelSnapshot, nic: &NicSample) {
-        let listed = nic.zcrx_queues.as_ref();
-        let here = snapshot.queues.iter().filter(|queue| listed.is_some() && is_here(queue, nic));
-        let here: BTreeSet<Place> = here.filter_map(|queue| place(queue)).collect();
-        let unclaimed: Vec<Place> =
-            listed.into_iter().flatten().filter(|place| !here.contains(place)).copied().collect();
-        if snapshot.queues.len() < self.confirmed.len() {
-            self.confirmed.retain(|ifq, _| snapshot.queues.iter().any(|queue| queue.ifq == *ifq));
-        }
         let before = std::mem::take(&mut self.inflight);
-        self.inflight =
-            snapshot.queues.iter().filter_map(|queue| Some((queue.ifq, inflight(queue, nic)?))).collect();
-        let at_rest = |queue: &KernelQueue| {
-            self.inflight.get(&queue.ifq).filter(|now| before.get(&queue.ifq) == Some(*now)).copied()
-        };
-        let (confirmed, mut never_right) = (&mut self.confirmed, BTreeSet::new());
+        let mut never_right = BTreeSet::new();
+        let mut answered = Vec::new();
+        let (inflight, asked) = (&mut self.inflight, &self.asked);
         self.doubts.apply(snapshot, |queue| {
-            let mut broken = contradictions(queue, nic, &unclaimed, here.is_empty());
-            if let Some((shown, known)) = at_rest(queue).filter(|_| broken.is_empty())
-                && shown.abs_diff(known) > AT_REST
-            {
-                let (rule, shown) = (format!("{known} by netlink"), shown.to_string());
-                broken.push(BrokenRule { figure: "pool.inflight", rule, shown });
-            }
-            if broken.iter().any(|rule| rule.figure == "queue") {
-                if !confirmed.contains_key(&queue.ifq) {
+            let Some(place) = place(queue) else { return Vec::new() };
+            let there = nic.of(queue);
+            let mut broken = there.map_or_else(|_| Vec::new(), |there| of_place(queue, place, there));
+            if broken.iter().any(|rule| rule.figure == "place") {
+                if !asked.contains_key(&queue.ifq) {
                     never_right.insert(queue.ifq);
                 }
-            } else if !is_confirmed(confirmed, queue)
-                && nic.of(queue).is_ok_and(|there| there.zcrx_queues.is_some())
-            {
-                let interface = queue.interface.clone();
-                confirmed.insert(queue.ifq, Confirmed { place: place(queue), interface });
+            } else if nic.listed_queues.is_some() {
+                answered.push((queue.ifq, Asked { place, interface: queue.interface.clone() }));
+            }
+            // At a wrong place it would be the pool of another queue.
+            if let (true, Ok(there), Some(pool)) = (broken.is_empty(), there, queue.pool) {
+                let known =
+                    there.pool(pool.id).filter(|known| known.ifindex.is_none_or(|index| index == place.0));
+                match known {
+                    Some(known) => broken.extend(of_pool(queue, known, &before, inflight)),
+                    None if there.pools.is_empty() => {}
+                    None => broken.push(BrokenRule {
+                        figure: "pool.id",
+                        rule: format!("a page pool of interface {}, by netlink", place.0),
+                        shown: pool.id.to_string(),
+                    }),
+                }
             }
             broken
         });
-        // Shown even once, a wrong name would stay in every store of metrics. A queue that has just been registered is in netlink's list,
-        // which is read later.
+        self.asked.extend(answered);
+        let lives = |ifq| snapshot.queues.iter().any(|queue| queue.ifq == ifq);
+        if self.asked.len() > snapshot.queues.len() {
+            self.asked.retain(|ifq, _| lives(*ifq));
+        }
+        // A name that is shown once stays in every store of metrics. A queue that has just been registered is in netlink's list, which is
+        // read later than the snapshot.
         let shown = snapshot.queues.len();
         snapshot.queues.retain(|queue| !never_right.contains(&queue.ifq));
         if snapshot.queues.len() < shown {
-            snapshot.incomplete.push("queues of which netlink knows nothing are not shown".to_owned());
+            let hidden = shown - snapshot.queues.len();
+            snapshot
+                .incomplete
+                .push(format!("{hidden} queues are not shown: netlink contradicts their place"));
         }
         snapshot.queues.iter_mut().for_each(|queue| name_interface(queue, nic));
     }
 
-    /// Figures that zcrxd does without.
-    pub(super) fn switched_off(&self) -> impl Iterator<Item = &CheckedFigure> {
-        self.doubts.switched_off()
+    /// Figures that are not shown, with what they were read as.
+    pub(super) fn wrong(&self) -> impl Iterator<Item = &CheckedFigure> {
+        self.doubts.wrong()
     }
+}
+
+/// The place of a queue whose network namespace is known: in another one the same index is another interface.
+fn place(queue: &KernelQueue) -> Option<Place> {
+    namespace(queue)?;
+    device(queue).zip(hardware_queue(queue))
+}
+
+/// What netlink says otherwise of the interface and the hardware queue.
+fn of_place(queue: &KernelQueue, (ifindex, number): Place, there: &NicSample) -> Vec<BrokenRule> {
+    let Some(name) = there.names.get(&ifindex) else {
+        let rule = "of an interface that netlink knows".to_owned();
+        return vec![BrokenRule { figure: "place", rule, shown: format!("of interface {ifindex}") }];
+    };
+    let mut broken = Vec::new();
+    // Netlink lists no queue of an interface that is down.
+    let listed = there.listed_queues.as_ref().and_then(|listed| listed.get(&ifindex));
+    if let Some(zcrx) = listed.filter(|zcrx| !zcrx.contains(&number)) {
+        let rule = format!("one of {zcrx:?} of {name}, by netlink");
+        broken.push(BrokenRule { figure: "place", rule, shown: number.to_string() });
+    }
+    if let Some(shown) = queue.interface.as_ref().filter(|shown| *shown != name && queue.physical.is_none()) {
+        let (rule, shown) = (format!("{name} by netlink"), shown.clone());
+        broken.push(BrokenRule { figure: "interface", rule, shown });
+    }
+    broken
+}
+
+/// What netlink says otherwise of the page pool.
+fn of_pool(
+    queue: &KernelQueue,
+    known: &PagePool,
+    before: &BTreeMap<u64, Inflight>,
+    inflight: &mut BTreeMap<u64, Inflight>,
+) -> Vec<BrokenRule> {
+    let mut broken = Vec::new();
+    if let Some((shown, known)) = queue.pool.map(|pool| u64::from(pool.inflight())).zip(known.inflight) {
+        inflight.insert(queue.ifq, (shown, known));
+        if before.get(&queue.ifq) == Some(&(shown, known)) && shown.abs_diff(known) > AT_REST {
+            let (rule, shown) = (format!("{known} by netlink"), shown.to_string());
+            broken.push(BrokenRule { figure: "pool.inflight", rule, shown });
+        }
+    }
+    if let Some((known, shown)) = known.napi_id.zip(queue.napi_id)
+        && known != u64::from(shown)
+    {
+        let (rule, shown) = (format!("{known} by netlink"), shown.to_string());
+        broken.push(BrokenRule { figure: "napi_id", rule, shown });
+    }
+    broken
 }
 
 /// Gives an interface the name that netlink knows it by, where the snapshot has none.
 fn name_interface(queue: &mut Arc<KernelQueue>, nic: &NicSample) {
     if queue.interface.is_none()
         && queue.physical.is_none()
-        && let (Some(ifindex), Ok(there)) = (queue.ifindex, nic.of(queue))
+        && let (Some((ifindex, _)), Ok(there)) = (place(queue), nic.of(queue))
         && let Some(name) = there.names.get(&ifindex)
     {
         Arc::make_mut(queue).interface = Some(name.clone());
     }
-}
-
-/// What both say of a queue's page pool.
-fn inflight(queue: &KernelQueue, nic: &NicSample) -> Option<Inflight> {
-    let pool = queue.pool?;
-    let known = nic.of(queue).ok()?.pool(pool.id)?.inflight?;
-    Some((u64::from(pool.inflight()), known))
-}
-
-fn is_confirmed(confirmed: &BTreeMap<u64, Confirmed>, queue: &KernelQueue) -> bool {
-    confirmed
-        .get(&queue.ifq)
-        .is_some_and(|known| known.place == place(queue) && known.interface == queue.interface)
-}
-
-fn place(queue: &KernelQueue) -> Option<Place> {
-    device(queue).zip(hardware_queue(queue))
-}
-
-fn is_here(queue: &KernelQueue, nic: &NicSample) -> bool {
-    namespace(queue).is_none() || namespace(queue) == nic.netns
-}
-
-/// What netlink says otherwise. `unclaimed` are zcrx queues of zcrxd's own network namespace that no queue of the snapshot has as its
-/// place; `no_device` says that none has any place there.
-fn contradictions(
-    queue: &KernelQueue,
-    nic: &NicSample,
-    unclaimed: &[Place],
-    no_device: bool,
-) -> Vec<BrokenRule> {
-    let mut broken = Vec::new();
-    let is = |figure, rule: String, shown: String| BrokenRule { figure, rule, shown };
-    let Some(place) = place(queue) else {
-        if let (Some((ifindex, number)), true) = (unclaimed.first(), no_device) {
-            broken.push(is(
-                "queue",
-                format!("{number} of interface {ifindex}, by netlink"),
-                "without a device".to_owned(),
-            ));
-        }
-        return broken;
-    };
-    let Ok(there) = nic.of(queue) else {
-        if unclaimed.contains(&place)
-            && let (Some(own), Some(shown)) = (nic.netns, namespace(queue))
-        {
-            broken.push(is("netns", own.to_string(), shown.to_string()));
-        }
-        return broken;
-    };
-    if let Some(listed) = &there.zcrx_queues
-        && !listed.contains(&place)
-    {
-        let queues: Vec<_> = listed.iter().map(|(ifindex, number)| format!("{ifindex}:{number}")).collect();
-        broken.push(is(
-            "queue",
-            format!("one of [{}], by netlink", queues.join(", ")),
-            format!("{}:{}", place.0, place.1),
-        ));
-    }
-    if let Some(name) = there.names.get(&place.0)
-        && let Some(shown) =
-            queue.interface.as_ref().filter(|shown| *shown != name && queue.physical.is_none())
-    {
-        broken.push(is("interface", format!("{name} by netlink"), shown.clone()));
-    }
-    // Of another queue it would be another pool.
-    let Some(pool) = queue.pool.filter(|_| broken.is_empty()) else { return broken };
-    let Some(known) =
-        there.pool(pool.id).filter(|known| known.ifindex.is_none_or(|ifindex| ifindex == place.0))
-    else {
-        if !there.pools.is_empty() {
-            broken.push(is(
-                "pool.id",
-                format!("a page pool of interface {}, by netlink", place.0),
-                pool.id.to_string(),
-            ));
-        }
-        return broken;
-    };
-    if let Some((napi_id, shown)) = known.napi_id.zip(queue.napi_id)
-        && napi_id != u64::from(shown)
-    {
-        broken.push(is("napi_id", format!("{napi_id} by netlink"), shown.to_string()));
-    }
-    broken
 }
 
 #[cfg(test)]

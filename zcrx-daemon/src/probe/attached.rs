@@ -6,7 +6,9 @@ use std::sync::Arc;
 use aya::{Ebpf, maps::PerCpuArray};
 
 use super::keep::{self, Kept};
-use super::{allocation, cost, events, identity, page_pool, registration, residence, snapshot, stacks};
+use super::{
+    allocation, catalogue, cost, events, identity, page_pool, registration, residence, snapshot, stacks,
+};
 use crate::model::{KernelSnapshot, Lives, ProbeSample};
 
 /// What only exists while the kernel holds our programs.
@@ -52,9 +54,15 @@ impl Attached {
         }
         if let Some(reader) = &mut self.snapshot {
             sample.snapshot = reader.take_checked(&mut self.ebpf, self.lost.as_ref());
-            if is_whole && reader.switched_off().next().is_some() {
-                let check = sample.self_check.get_or_insert_default();
-                Arc::make_mut(check).figures.extend(reader.switched_off().cloned());
+            if is_whole && reader.wrong().next().is_some() {
+                Arc::make_mut(sample.self_check.get_or_insert_default()).add_wrong(reader.wrong().cloned());
+            }
+            if reader.is_unusable() {
+                let probe = sample.probes.iter_mut().find(|probe| probe.name == catalogue::state::SNAPSHOT);
+                let wrong: Vec<_> = reader.wrong().map(ToString::to_string).collect();
+                if let Some(probe) = probe {
+                    probe.fail(format!("areas are read wrongly: {}", wrong.join(", ")));
+                }
             }
         }
         // Whether a queue has counts and was not found.

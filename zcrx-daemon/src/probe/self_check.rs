@@ -71,8 +71,9 @@ fn pinned_kib() -> Option<u64> {
     procfs::process::Process::myself().and_then(|process| process.status()).ok()?.vmpin
 }
 
-/// How often another snapshot is taken because this process has other connections, and how long after the one before.
-const RETRIES: u32 = 10;
+/// How often another snapshot is taken because this process has other connections, and how long after the one before. Each one walks all
+/// open files of the host.
+const RETRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Sockets that the queue feeds: both ends of each connection are in this process.

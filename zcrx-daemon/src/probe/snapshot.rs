@@ -75,7 +75,7 @@ pub(super) struct Reader {
     /// Figures that broke what holds of every queue.
     doubts: Doubts,
     /// Whether one of them is a figure without which no snapshot can be relied on.
-    unusable: bool,
+    is_unusable: bool,
 }
 
 impl Reader {
@@ -100,7 +100,7 @@ impl Reader {
             initial_namespace: true,
             incomplete: Vec::new(),
             doubts: Doubts::immediate(),
-            unusable: false,
+            is_unusable: false,
         };
         let found = operations::find(|own_fd| reader.learn(ebpf, own_fd))?;
         reader.asked.ring_operations = found.rings;
@@ -178,19 +178,24 @@ impl Reader {
         ebpf: &mut Ebpf,
         lost: Option<&PerCpuArray<MapData, u64>>,
     ) -> Option<KernelSnapshot> {
-        if self.unusable {
+        if self.is_unusable {
             return None;
         }
         let mut snapshot = self.take(ebpf, lost);
         for figure in self.doubts.apply(&mut snapshot, invariants::broken_rules) {
-            self.unusable |= !self.known.forget(figure);
+            self.is_unusable |= !self.known.forget(figure);
         }
-        (!self.unusable).then_some(snapshot)
+        (!self.is_unusable).then_some(snapshot)
     }
 
     /// Figures that snapshots have shown to be wrong since the start.
-    pub(super) fn switched_off(&self) -> impl Iterator<Item = &CheckedFigure> {
-        self.doubts.switched_off()
+    pub(super) fn wrong(&self) -> impl Iterator<Item = &CheckedFigure> {
+        self.doubts.wrong()
+    }
+
+    /// Whether one of them is a figure without which no snapshot can be relied on.
+    pub(super) const fn is_unusable(&self) -> bool {
+        self.is_unusable
     }
 
     /// Reads the state of every queue. By the registry it takes some 0.1 ms and grows with queues; a walk grows with open files, by about

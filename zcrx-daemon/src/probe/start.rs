@@ -15,7 +15,7 @@ use super::{allocation, cost, events, identity, object, offsets, page_pool};
 use super::{registration, residence, self_check, snapshot, stacks};
 use crate::{
     kernel::{Kernel, Part, Symbols},
-    model::{Attempt, CheckedFigure, Obstacle, ProbeStatus, SelfCheck},
+    model::{CheckedFigure, ProbeStatus, SelfCheck},
 };
 
 /// The attached probes, and what happened on the way.
@@ -187,11 +187,8 @@ impl Start<'_> {
 
     /// Notes that an attached probe cannot be used.
     fn refuse(&mut self, name: &str, error: String) {
-        let probe = self.status.iter_mut().find(|probe| probe.name == name);
-        if let Some(probe) = probe
-            && let Some((mechanism, target)) = probe.attached.take()
-        {
-            probe.refused.push(Attempt { mechanism, target, error, obstacle: Obstacle::Failed });
+        if let Some(probe) = self.status.iter_mut().find(|probe| probe.name == name) {
+            probe.fail(error);
         }
     }
 

@@ -107,8 +107,8 @@ pub(super) fn ahead(facts: &Facts<'_>) -> Option<Forecast> {
     })
 }
 
-/// Whether all is known of a queue's page pool, where the queue has a device and the kernel was asked.
+/// Whether it is known how many buffers a queue's page pool can give at once, where the queue has a device and the kernel was asked.
 fn is_pool_known(sample: &QueueSample) -> bool {
     let on_device = sample.kernel.as_ref().filter(|kernel| kernel.ifindex.is_some());
-    on_device.is_none_or(|kernel| kernel.pool.is_some_and(|pool| pool.cache.is_some() && pool.ring.is_some()))
+    on_device.is_none_or(|kernel| kernel.pool.is_some_and(|pool| pool.cache.is_some()))
 }

@@ -42,7 +42,7 @@ pub(super) static PROBE: &[Metric<ProbeStatus>] = &[Metric::<ProbeStatus>::gauge
 
 pub(super) static SELF_CHECK: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::gauge(
     "zcrxd_self_check_passed",
-    "Whether zcrxd read this figure right: 1, or 0 if it disagreed with a known queue, or could not be true, and is off.",
+    "Whether zcrxd reads this figure right: 1, or 0 if it contradicts a known queue, netlink or a rule, and is not shown.",
     Each(&["figure"], |probe, series| {
         for figure in probe.self_check.iter().flat_map(|check| &check.figures) {
             if let Some(right) = figure.is_right() {
@@ -51,7 +51,7 @@ pub(super) static SELF_CHECK: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::
         }
     }),
 )
-.absent("no queue without a device can be registered (before Linux 7.1, or without CAP_NET_ADMIN), or no probe is attached")
+.absent("no figure was wrong, and zcrxd had no queue to compare with (before Linux 7.1, or without CAP_NET_ADMIN)")
 .no_panel("constant while zcrxd runs; the log and `zcrxd check` name both values of a figure that failed")];
 
 pub(super) static LOSS: &[Metric<ProbeSample>] = &[Metric::<ProbeSample>::counter(

@@ -22,6 +22,9 @@ use crate::model::{
 
 pub(in crate::probe) use known::Known;
 
+/// Above the number of every hardware queue: the kernel gives -1 to a queue without a device.
+const NO_QUEUE: u32 = 1 << 16;
+
 /// Consumers that had exited when a snapshot was taken, by ring.
 pub(super) type Exits = BTreeSet<u64>;
 
@@ -227,7 +230,7 @@ impl Assembly {
             areas.clear();
         }
         let known = self.known;
-        let netns = |netns: u32| (netns != 0).then_some(u64::from(netns));
+        let netns = |netns: u32| (netns != 0 && known.netns).then_some(u64::from(netns));
         let name = |name: &[u8; 16]| Some(from_kernel(name)).filter(|name| !name.is_empty());
         KernelQueue {
             ifq: queue.ifq,
@@ -236,7 +239,8 @@ impl Assembly {
             ifindex: (has(HAS_DEVICE) && known.ifindex).then_some(queue.ifindex),
             interface: has(HAS_DEVICE).then(|| name(&queue.interface)).flatten(),
             netns: has(HAS_DEVICE).then(|| netns(queue.netns)).flatten(),
-            queue: has(HAS_DEVICE).then_some(queue.if_rxq),
+            // A number without a device is shown, so that it is noticed.
+            queue: (has(HAS_DEVICE) || (1..NO_QUEUE).contains(&queue.if_rxq)).then_some(queue.if_rxq),
             owners,
             refill: (has(HAS_REFILL) && known.refill).then_some(RefillState {
                 entries: queue.entries,

@@ -113,11 +113,18 @@ fn areas_come_in_order_and_a_partial_count_is_no_count() {
 
 #[test]
 fn figures_that_were_not_found_are_unknown() {
-    let snapshot = assemble(&[bytes(&ring(10, 1, 4)), bytes(&member(10, 20, 0)), bytes(&queue(10, 20, 0))]);
+    let without_device = Queue { if_rxq: u32::MAX, ..queue(10, 20, 0) };
+    let snapshot = assemble(&[bytes(&ring(10, 1, 4)), bytes(&member(10, 20, 0)), bytes(&without_device)]);
     let queue = &snapshot.queues[0];
     assert_eq!((queue.ifindex, queue.queue, queue.netns), (None, None, None));
     assert_eq!((queue.refill, queue.pool), (None, None));
     assert_eq!((&queue.interface, queue.buffer_bytes, queue.moved), (&None, None, None));
+}
+
+#[test]
+fn number_of_a_hardware_queue_without_its_device_is_not_dropped() {
+    let snapshot = assemble(&[bytes(&ring(10, 1, 4)), bytes(&member(10, 20, 0)), bytes(&queue(10, 20, 0))]);
+    assert_eq!((snapshot.queues[0].ifindex, snapshot.queues[0].queue), (None, Some(2)));
 }
 
 #[test]

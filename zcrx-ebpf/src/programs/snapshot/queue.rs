@@ -99,10 +99,11 @@ pub(super) extern "C" fn snapshot_queue(ring: u64, shared: u64, ifq: u64) -> i32
         record.ring = ring;
         record.ifq = ifq;
         record.areas = count;
+        record.if_rxq = read(ifq, offset!(ifq_rxq));
         record.buffer_shift = read(ifq, offset!(ifq_niov_shift));
         fill_refill(record, ifq);
         if netdev != 0 {
-            fill_device(record, ifq, netdev);
+            fill_device(record, netdev);
         }
         if physical != 0 {
             record.known |= HAS_LEASE;
@@ -194,9 +195,8 @@ fn fill_refill(record: &mut Queue, ifq: u64) {
 }
 
 #[inline(always)]
-fn fill_device(record: &mut Queue, ifq: u64, netdev: u64) {
+fn fill_device(record: &mut Queue, netdev: u64) {
     record.known |= HAS_DEVICE;
-    record.if_rxq = read(ifq, offset!(ifq_rxq));
     record.ifindex = read(netdev, offset!(netdev_ifindex));
     record.interface = read(netdev, offset!(netdev_name));
     let net: u64 = read(netdev, offset!(netdev_net));

@@ -24,6 +24,7 @@ mod task {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::probe) struct Known {
     pub(super) ifindex: bool,
+    pub(super) netns: bool,
     pub(super) refill: bool,
     pub(super) pool: bool,
     pub(super) pool_cache: bool,
@@ -55,6 +56,7 @@ impl Known {
         let waiters = ["sock_wait", "wait_list", "waiter_link", "waiter_private"];
         Self {
             ifindex: has(&["netdev_ifindex"]),
+            netns: has(&["netdev_net", "net_inum"]),
             refill: has(&["ifq_ring", "ifq_entries", "ifq_cached_head", "refill_tail"]),
             pool: has(&["page_pool_id", "page_pool_held", "page_pool_released"]),
             pool_cache: has(&["page_pool_cache"]),
@@ -101,6 +103,9 @@ impl Known {
             "refill.entries" | "refill.cached_head" | "refill.tail" => self.refill = false,
             "areas.user_buffers" | "areas.user_references" => self.user = false,
             "buffer_bytes" => self.buffer_bytes = false,
+            // A queue is hidden as long as its place is wrong, and others are not.
+            "place" => {}
+            "netns" => self.netns = false,
             "pool.inflight" => self.pool = false,
             "pool.kept" => (self.pool_cache, self.pool_ring) = (false, false),
             "cq.entries" | "cq.unread" | "cq.overflow" => self.cq = false,
